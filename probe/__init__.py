@@ -1,0 +1,36 @@
+"""probe: how large a batch, which learning rate, which hyperparameters.
+
+Names are resolved on first use (PEP 562): importing probe imports none of its libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from probe.batch.find import find_batch_size
+    from probe.lr.find import find_lr
+    from probe.search.find import find_hyperparameters
+    from probe.task import Task
+
+__version__ = "0.1.0"
+
+__all__ = ["Task", "__version__", "find_batch_size", "find_hyperparameters", "find_lr"]
+
+_HOMES = {
+    "Task": "probe.task",
+    "find_batch_size": "probe.batch.find",
+    "find_lr": "probe.lr.find",
+    "find_hyperparameters": "probe.search.find",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'probe' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

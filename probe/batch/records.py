@@ -1,0 +1,74 @@
+"""What a batch probe leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from probe.records import SCHEMA_VERSION, MemoryReading, Precision, RunMeta
+
+Purpose = Literal["size", "throughput", "confirm"]
+Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "host_oom", "crashed", "error"]
+Cap = Literal["max", "data", "kernel_limit"]
+StoppedBy = Literal["finished", "nothing_fits", "interrupted", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One batch size tried with real training steps. Timings are there if and only if it fits."""
+
+    batch_size: int
+    purpose: Purpose
+    outcome: Outcome
+    num_steps: int = 0
+    """Timed training steps."""
+    step_seconds: float | None = None
+    """Median over the timed steps."""
+    samples_per_second: float | None = None
+    memory: MemoryReading | None = None
+    message: str | None = None
+    """Why it did not fit, in the words of whoever said so."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"a batch size is at least 1, not {self.batch_size}")
+        timed = self.step_seconds is not None and self.samples_per_second is not None
+        untimed = self.step_seconds is None and self.samples_per_second is None
+        if not (timed if self.outcome == "fits" else untimed):
+            raise ValueError(f"timings belong to attempts that fit, and to all of them; this one: {self.outcome}")
+
+    @property
+    def fits(self) -> bool:
+        return self.outcome == "fits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """The answer of `probe batch`: `largest_fit` is the size of an attempt that really ran and fit."""
+
+    schema: int = SCHEMA_VERSION
+    kind: Literal["batch"] = "batch"
+    meta: RunMeta
+    stopped_by: StoppedBy
+    task: str
+    """What was trained, in words."""
+    optimizer: str
+    precision: Precision
+    limit_bytes: int | None
+    """What the device offered; None where it could not be told."""
+    num_samples: int | None
+    """Size of the training set; None if it has none (synthetic data)."""
+    largest_fit: int | None
+    """The largest power of two that fits; confirmed unless a confirming attempt is missing from `attempts`."""
+    recommended: int | None
+    """The smallest size whose throughput is within 5 % of the best measured."""
+    capped_by: Cap | None
+    """What kept the sweep from going up though `largest_fit` fits: `--max`, the data set's size, a kernel limit."""
+    attempts: tuple[Attempt, ...]
+    seconds: float
+
+    def __post_init__(self) -> None:
+        fitting = {attempt.batch_size for attempt in self.attempts if attempt.fits}
+        for name, size in (("largest_fit", self.largest_fit), ("recommended", self.recommended)):
+            if size is not None and size not in fitting:
+                raise ValueError(f"{name}={size} is not the size of an attempt that fits: {sorted(fitting)}")

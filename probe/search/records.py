@@ -1,0 +1,153 @@
+"""What a search leaves behind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from probe.batch.records import BatchResult
+from probe.lr.records import LrResult
+from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
+from probe.training.records import EpochReport
+
+ParamValue = bool | int | float | str
+Status = Literal["complete", "stopped", "oom", "diverged", "timeout", "crashed", "failed"]
+"""complete: trained as far as the ladder goes. stopped: never promoted further. The rest: why it has no value."""
+StoppedBy = Literal["trials", "epochs", "time", "space", "failures", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """One configuration and how far it came."""
+
+    number: int
+    params: Mapping[str, ParamValue]
+    seed: int
+    status: Status
+    value: float | None
+    """The objective over the reports, reduced as the recipe says; None unless complete or stopped."""
+    epochs: int
+    """Epochs spent on it, lost ones included."""
+    reports: tuple[EpochReport, ...]
+    rungs: tuple[int, ...]
+    """The epochs at which it was ranked."""
+    seconds: float
+    memory: MemoryReading | None = None
+    message: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is not None) != (self.status in ("complete", "stopped")):
+            raise ValueError(
+                f"trial {self.number}: a value belongs to complete and stopped trials, this one is {self.status}"
+            )
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"trial {self.number}: the value must be finite, not {self.value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestTrial:
+    number: int
+    params: Mapping[str, ParamValue]
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Where the budget went; `epochs` includes `probe_epochs`, but not the final fit."""
+
+    trials: int
+    epochs: float
+    probe_epochs: float
+    seconds: float
+    final_epochs: int = 0
+    final_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLimits:
+    """The recipe's [budget]; None: no such limit."""
+
+    trials: int | None = None
+    epochs: float | None = None
+    time_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The objective's metric on the test part, after the final fit, with its 95 % interval where one is known."""
+
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    num_samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalFit:
+    """The winner trained anew on train + validation for its best number of epochs."""
+
+    epochs: int
+    seed: int
+    reports: tuple[EpochReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """One searched hyperparameter as it was searched, probed ends filled in."""
+
+    name: str
+    kind: Literal["float", "int", "pow2", "choices"]
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[ParamValue, ...] = ()
+    when: Mapping[str, ParamValue] | None = None
+    """Other hyperparameters' values under which this one exists."""
+    per: Mapping[str, tuple[float, ...]] | None = None
+    """For a range that depends on the optimizer: optimizer -> (low, high); `low` and `high` then span all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The answer of `probe search`."""
+
+    schema: int = SCHEMA_VERSION
+    kind: Literal["search"] = "search"
+    meta: RunMeta
+    stopped_by: StoppedBy
+    name: str
+    """The recipe's."""
+    recipe: str
+    """The recipe as it ran, command-line changes included, as TOML."""
+    task: str
+    metric: str
+    mode: Literal["max", "min"]
+    sampler: str
+    ladder: str
+    rungs: tuple[int, ...]
+    """Epochs at which the ladder ranks trials, the last one being the full length."""
+    space: tuple[Dimension, ...]
+    constants: Mapping[str, ParamValue]
+    limits: BudgetLimits
+    spent: Spent
+    num_workers: int
+    batch_probe: BatchResult | None
+    lr_probes: Mapping[str, LrResult]
+    """Optimizer -> its range test; the key is "" where one test serves all."""
+    trials: tuple[TrialResult, ...]
+    best: BestTrial | None
+    importance: Mapping[str, float]
+    """Share of the objective's variation that each hyperparameter explains; empty with too few trials."""
+    final: FinalFit | None
+    test: Score | None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.best is None:
+            return
+        found = [trial for trial in self.trials if trial.number == self.best.number]
+        if not found or found[0].value is None or found[0].value != self.best.value:
+            raise ValueError(f"best is trial {self.best.number}, which has no such value among the trials")

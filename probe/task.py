@@ -1,0 +1,193 @@
+"""Task: what is trained. The user's whole contract, and how `module:callable` becomes one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from probe.errors import ProbeError, TaskError, UserCodeError, unknown_name
+
+Forward = Callable[[Any, Any], tuple[Any, Any]]
+"""(model, batch) -> (scalar loss, outputs)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """A model, its data and how it is trained.
+
+    By default a batch is a tuple whose last item is the targets: `loss(model(*batch[:-1]), batch[-1])`. `forward` replaces
+    that with any callable `(model, batch) -> (loss, outputs)`, a batch being any pytree of tensors.
+
+    Raises TaskError where a field is missing its contract.
+    """
+
+    model: Callable[[], Any]
+    """A factory: called for fresh weights before every attempt, trial and range test. Returns a torch.nn.Module."""
+    train: Any
+    """A map-style data set, or a tuple of tensors with equal first dimension: inputs first, targets last."""
+    val: Any = None
+    """As `train`. Where it is None and a validation part is needed, one is held out of `train`."""
+    test: Any = None
+    """As `train`. Touched once, after everything else is decided."""
+    loss: str | Callable[[Any, Any], Any] = "cross_entropy"
+    """A name of probe.training.losses, or a callable (outputs, targets) -> scalar tensor, a mean over the batch."""
+    metrics: Mapping[str, str | Callable[[Any, Any], Any]] = field(default_factory=dict)
+    """Name -> callable (outputs, targets) -> number, or a name of probe.training.metrics; called once on the whole part."""
+    forward: Forward | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    """List of samples -> batch, for samples of different length. Batch attempts then use the largest samples."""
+    optimizer: str | Callable[..., Any] = "adamw"
+    """A name of probe.training.optimizers, or a callable (params, lr=...) -> torch.optim.Optimizer."""
+    batch_size: int = 64
+    num_loader_workers: int = 0
+    """Processes that load samples, for data that does not fit into memory as tensors."""
+    stratify: bool = True
+    """Keep class proportions when a validation part is held out (integer targets only)."""
+    name: str = "task"
+
+    def __post_init__(self) -> None:
+        _check_callable(self, "model")
+        for part in ("train", "val", "test"):
+            _check_data(self, part)
+        for option in ("forward", "collate"):
+            if getattr(self, option) is not None:
+                _check_callable(self, option)
+        for option in ("loss", "optimizer"):
+            if not isinstance(getattr(self, option), str):
+                _check_callable(self, option)
+        if not isinstance(self.metrics, Mapping) or not all(
+            isinstance(m, str) or callable(m) for m in self.metrics.values()
+        ):
+            raise TaskError(f"Task.metrics must map names to callables (outputs, targets), not {self.metrics!r}.")
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise TaskError(f"Task.batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
+
+
+def load_task(target: str, params: Mapping[str, object] | None = None) -> Task:
+    """The Task that `module:callable` returns when called with `params` as keywords.
+
+    Modules are looked up in the current folder first, then among the installed packages.
+
+    Raises:
+        TaskError: the target cannot be imported, does not take these keywords, or returns something else.
+        UserCodeError: the user's module or callable raised; their traceback is in it.
+    """
+    factory = find_target(target)
+    params = dict(params or {})
+    check_keywords(target, factory, params)
+    try:
+        task = factory(**params)
+    except ProbeError:
+        raise
+    except Exception as error:
+        raise user_code_error(f"{target} raised {type(error).__name__}: {error}", error) from None
+    if not isinstance(task, Task):
+        raise TaskError(
+            f"{target} must return a probe.Task, but returned {type(task).__name__}.",
+            hint="End the function with: return probe.Task(model=..., train=...)",
+        )
+    return task
+
+
+def find_target(target: str) -> Callable[..., Any]:
+    """The callable that `module:callable` names. Raises TaskError or UserCodeError as `load_task`."""
+    module_name, colon, attribute = target.partition(":")
+    if not (module_name and colon and attribute):
+        raise TaskError(
+            f"'{target}' does not name a task.",
+            hint="Write module:callable, like mytask:task for the function task in mytask.py.",
+        )
+    module = _import(target, module_name)
+    if not hasattr(module, attribute):
+        names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        message, hint = unknown_name(f"callable of module {module_name}:", attribute, names or ["(none)"])
+        raise TaskError(message, hint=hint)
+    factory = getattr(module, attribute)
+    if not callable(factory):
+        raise TaskError(f"{target} is a {type(factory).__name__}, not a function that returns a probe.Task.")
+    return factory  # type: ignore[no-any-return]  # an attribute of a module found at run time is Any
+
+
+def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str, object]) -> None:
+    """Raise TaskError for the first of `params` that `factory` does not take, and for a required one that is missing."""
+    known = inspect.signature(factory).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    for name in params:
+        if name not in known and not takes_any:
+            message, hint = unknown_name(f"keyword of {target}:", name, list(known) or ["(none)"])
+            raise TaskError(message, hint=hint)
+    for name, parameter in known.items():
+        optional = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        if parameter.default is inspect.Parameter.empty and not optional and name not in params:
+            raise TaskError(
+                f"{target} needs a value for '{name}'.",
+                hint=f"Give it a default in the function, or set {name} in the recipe's [space].",
+            )
+
+
+def user_code_error(message: str, error: BaseException) -> UserCodeError:
+    """An error of the user's own code, with the frames that are theirs: probe's own frames above it are left out."""
+    here = str(Path(__file__).parent)
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(here) and frames.tb_next is not None:
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    return UserCodeError(message, traceback=text)
+
+
+def _import(target: str, module_name: str) -> object:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
+            raise TaskError(
+                f"There is no module '{module_name}' for the task {target}.",
+                hint=f"Looked for {module_name.replace('.', '/')}.py in {folder} and among the installed packages.",
+            ) from None
+        raise user_code_error(f"{module_name} could not be imported: {error}", error) from None
+    except Exception as error:
+        raise user_code_error(f"{module_name} could not be imported: {type(error).__name__}: {error}", error) from None
+
+
+def _check_callable(task: Task, name: str) -> None:
+    value = getattr(task, name)
+    if not callable(value):
+        raise TaskError(f"Task.{name} must be callable, not {type(value).__name__}.")
+    if name == "model" and not inspect.isclass(value) and hasattr(value, "parameters") and hasattr(value, "state_dict"):
+        raise TaskError(
+            "Task.model is a model; it must be a function that makes one.",
+            hint="Write model=lambda: MyNet(...), so that every attempt starts from fresh weights.",
+        )
+
+
+def _check_data(task: Task, part: str) -> None:
+    data = getattr(task, part)
+    if data is None:
+        if part == "train":
+            raise TaskError(
+                "Task.train is missing.", hint="Give a map-style data set, or a tuple of tensors (inputs, targets)."
+            )
+        return
+    if isinstance(data, tuple):
+        lengths = [len(tensor) if hasattr(tensor, "shape") and tensor.shape else None for tensor in data]
+        if len(data) < 1 or None in lengths or len(set(lengths)) != 1:
+            raise TaskError(
+                f"Task.{part} is a tuple, so it must hold tensors of equal length; its lengths are {lengths}.",
+                hint="The first dimension of every tensor counts the samples: (inputs, targets).",
+            )
+    elif not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise TaskError(
+            f"Task.{part} must be a map-style data set (with __len__ and __getitem__) or a tuple of tensors, "
+            f"not {type(data).__name__}."
+        )
+    if (lengths[0] if isinstance(data, tuple) else len(data)) == 0:
+        raise TaskError(f"Task.{part} is empty.")

@@ -1,0 +1,93 @@
+"""Where a Task comes from: a small description that travels to a worker process, which builds the Task itself.
+
+Descriptions rather than Tasks travel, so that a data set is loaded once per process and never sent through a pipe. Only a
+Task that exists in the caller's Python alone (`probe.find_lr(task)`) travels whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from probe.task import Task, find_target, load_task
+
+
+class TaskSource(Protocol):
+    """Picklable. `build` may be called many times with different hyperparameters."""
+
+    @property
+    def title(self) -> str:
+        """What is trained, in words: `cnn on digits`."""
+
+    def keywords(self) -> tuple[str, ...] | None:
+        """Names that `build` takes as hyperparameters; None where it takes any."""
+
+    def build(self, params: Mapping[str, Any]) -> Task:
+        """The Task with these hyperparameters (none of them the trainer's). Raises TaskError, DataError, UserCodeError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedSource:
+    """A named model on a named data set: `--model densenet --img 256`, or a recipe's `model` and `data`."""
+
+    model: str
+    data: str = "synthetic"
+    data_dir: Path = Path("data")
+    image_size: int | None = None
+    """Height and width that images are resized to, or made with; None: the data's own, 224 for synthetic ones."""
+
+    @property
+    def title(self) -> str:
+        size = f" at {self.image_size} x {self.image_size}" if self.image_size else ""
+        return f"{self.model} on {self.data}{size}"
+
+    def keywords(self) -> tuple[str, ...] | None:
+        from probe.zoo.models import model_keywords
+
+        return model_keywords(self.model)
+
+    def build(self, params: Mapping[str, Any]) -> Task:
+        from probe.zoo.tasks import named_task
+
+        return named_task(self, params)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSource:
+    """A user's `module:callable`."""
+
+    target: str
+
+    @property
+    def title(self) -> str:
+        return self.target
+
+    def keywords(self) -> tuple[str, ...] | None:
+        import inspect
+
+        parameters = inspect.signature(find_target(self.target)).parameters.values()
+        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            return None
+        return tuple(parameter.name for parameter in parameters)
+
+    def build(self, params: Mapping[str, Any]) -> Task:
+        return load_task(self.target, params)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenSource:
+    """A Task made by the caller; it has no hyperparameters of its own."""
+
+    task: Task = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        return self.task.name
+
+    def keywords(self) -> tuple[str, ...] | None:
+        return ()
+
+    def build(self, params: Mapping[str, Any]) -> Task:
+        return self.task
