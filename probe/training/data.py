@@ -1,0 +1,152 @@
+"""A task's data as tensors and indices where it can be, and how it is split: never copied, always indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
+
+from probe.errors import DataError
+from probe.splits import hold_out_indices
+from probe.task import Task
+from probe.training.trees import map_tensors, num_bytes, tensors_of
+
+MAX_TENSOR_BYTES = 4 * 2**30
+"""A map-style data set is read into tensors once if they stay below this; larger ones go through a DataLoader."""
+MAX_SAMPLES_SCANNED = 10_000
+"""How many samples are looked at when the largest ones are sought."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorData:
+    """Samples as a tree of tensors of equal length and the indices of those that belong to this part."""
+
+    tensors: Any
+    indices: Tensor
+    """int64, shape (samples,)"""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def as_tensors(data: Any, task: Task) -> TensorData | None:
+    """`data` as tensors, or None where only a DataLoader does it justice: transforms per sample, a collate function,
+    samples of different shape, or more than MAX_TENSOR_BYTES."""
+    if isinstance(data, tuple):
+        return TensorData(data, torch.arange(len(data[0])))
+    if task.collate is not None:
+        return None
+    if isinstance(data, TensorDataset):
+        return TensorData(tuple(data.tensors), torch.arange(len(data)))
+    if isinstance(data, Subset):
+        inner = as_tensors(data.dataset, task)
+        return inner and TensorData(inner.tensors, inner.indices[torch.as_tensor(data.indices, dtype=torch.int64)])
+    if is_unbounded(data) or _has_transforms(data) or not _is_uniform(data):
+        return None
+    tensors = default_collate([_sample(data, index) for index in range(len(data))])
+    return TensorData(tensors, torch.arange(len(data)))
+
+
+def hold_out(task: Task, *, share: float, seed: int, in_time_order: bool = False) -> Task:
+    """`task` with a validation part: its own, or `share` of its training samples, stratified where targets are classes."""
+    if task.val is not None:
+        return task
+    labels = None if in_time_order or not task.stratify else _class_labels(task.train)
+    rest, held_out = hold_out_indices(
+        num_samples(task.train), share=share, seed=seed, labels=labels, in_time_order=in_time_order
+    )
+    base = _as_dataset(task.train)
+    return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
+
+
+def merge_validation(task: Task) -> Task:
+    """`task` with its validation samples added to the training samples, and no validation part."""
+    if task.val is None:
+        return task
+    train, val = task.train, task.val
+    if isinstance(train, Subset) and isinstance(val, Subset) and train.dataset is val.dataset:
+        return replace(task, train=Subset(train.dataset, [*train.indices, *val.indices]), val=None)
+    if isinstance(train, tuple) and isinstance(val, tuple):
+        joined = tuple(torch.cat([a, b]) for a, b in zip(train, val, strict=True))
+        return replace(task, train=joined, val=None)
+    return replace(task, train=ConcatDataset([_as_dataset(train), _as_dataset(val)]), val=None)
+
+
+def num_samples(data: Any) -> int:
+    return len(data[0]) if isinstance(data, tuple) else len(data)
+
+
+def is_unbounded(data: Any) -> bool:
+    """Whether a data set's length means nothing: synthetic samples, of which there are always more."""
+    return bool(getattr(data, "unbounded", False))
+
+
+def largest_batch(task: Task, size: int) -> Any:
+    """A batch of `size` training samples on the CPU: with samples of different length, the longest ones.
+
+    Raises DataError where the training set is smaller.
+    """
+    data = as_tensors(task.train, task)
+    available = num_samples(task.train)
+    if size > available and not is_unbounded(task.train):
+        raise DataError(f"A batch of {size} was asked for, but the training set has {available} samples.")
+    if data is not None:
+        chosen = data.indices[:size]
+        return map_tensors(lambda tensor: tensor.index_select(0, chosen), data.tensors)
+    source = task.train
+    if task.collate is None or is_unbounded(source):
+        samples = [source[index % available] for index in range(size)]
+    else:
+        scanned = [source[index] for index in range(min(available, max(size, MAX_SAMPLES_SCANNED)))]
+        samples = sorted(scanned, key=num_bytes, reverse=True)[:size]
+    return (task.collate or default_collate)(samples)
+
+
+def _as_dataset(data: Any) -> Any:
+    return TensorDataset(*data) if isinstance(data, tuple) else data
+
+
+def _sample(data: Any, index: int) -> Any:
+    try:
+        return data[index]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"Sample {index} of {type(data).__name__} cannot be read: {error}") from error
+
+
+def _has_transforms(data: Any) -> bool:
+    """torchvision's convention: attributes transform, target_transform, transforms; looked for in wrapped data sets too."""
+    if any(getattr(data, name, None) is not None for name in ("transform", "target_transform", "transforms")):
+        return True
+    parts = getattr(data, "datasets", None) or [getattr(data, "dataset", None)]
+    return any(_has_transforms(part) for part in parts if part is not None)
+
+
+def _is_uniform(data: Any) -> bool:
+    """Whether the first sample reads the same twice, has the last one's shapes, and all of them stay small enough."""
+    first, again, last = _sample(data, 0), _sample(data, 0), _sample(data, len(data) - 1)
+    sizes = [num_bytes(default_collate([sample])) for sample in (first, last)]
+    if sizes[0] != sizes[1] or sizes[0] * len(data) > MAX_TENSOR_BYTES:
+        return False
+    pairs = zip(tensors_of(default_collate([first])), tensors_of(default_collate([again])), strict=True)
+    shapes = zip(tensors_of(default_collate([first])), tensors_of(default_collate([last])), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs) and all(a.shape == b.shape for a, b in shapes)
+
+
+def _class_labels(data: Any) -> np.ndarray[Any, Any] | None:
+    """Integer class of every sample, where they can be had without reading the samples; None otherwise."""
+    if isinstance(data, Subset):
+        inner = _class_labels(data.dataset)
+        return None if inner is None else inner[np.asarray(data.indices)]
+    if isinstance(data, TensorDataset):
+        data = data.tensors
+    targets: Any = data[-1] if isinstance(data, tuple) else getattr(data, "targets", None)
+    if isinstance(targets, Sequence) and all(isinstance(target, int) for target in targets):
+        targets = torch.tensor(targets)
+    if not isinstance(targets, Tensor) or targets.dim() != 1 or targets.is_floating_point():
+        return None
+    return targets.cpu().numpy()

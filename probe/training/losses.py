@@ -1,0 +1,31 @@
+"""Loss functions by name: callables (outputs, targets) -> mean over the batch, a scalar tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional
+
+from probe.errors import TaskError, unknown_name
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+LOSSES: dict[str, LossFunction] = {
+    "cross_entropy": functional.cross_entropy,
+    "nll": functional.nll_loss,
+    "mse": functional.mse_loss,
+    "l1": functional.l1_loss,
+    "smooth_l1": functional.smooth_l1_loss,
+    "bce_with_logits": functional.binary_cross_entropy_with_logits,
+}
+
+
+def loss_function(loss: str | LossFunction) -> LossFunction:
+    """The function behind a name; a callable is taken as it is. Raises TaskError for an unknown name."""
+    if callable(loss):
+        return loss
+    if loss not in LOSSES:
+        message, hint = unknown_name("loss", loss, list(LOSSES))
+        raise TaskError(message, hint=f"{hint} Or give a callable (outputs, targets) -> scalar.")
+    return LOSSES[loss]

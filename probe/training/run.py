@@ -1,0 +1,180 @@
+"""One training run: a fresh model, its optimizer and its position in the data; stepwise, by the epoch, or restored."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probe.device.protocol import Device
+from probe.errors import TaskError
+from probe.seeds import derive_seed
+from probe.task import Task
+from probe.training.batches import Batches, make_batches
+from probe.training.evaluate import Evaluation, evaluate
+from probe.training.optimizers import make_optimizer
+from probe.training.random_state import random_state, seed_everything, set_random_state
+from probe.training.records import EpochReport
+from probe.training.schedules import lr_factor
+from probe.training.settings import TrainerSettings
+from probe.training.step import ForwardPass, TrainStep, matmul_precision
+from probe.training.trees import map_tensors
+
+STEPS_BETWEEN_LOOKS = 64
+"""On a GPU, reading a loss waits for everything queued: the sum of the losses is read this often."""
+MIN_EVAL_BATCH_SIZE = 512
+"""Evaluation keeps no activations, so small training batches are evaluated in larger ones where memory is not limited."""
+
+
+class TrainingRun:
+    """Trains `task` as `settings` say. Everything random starts from `seed`; the process's generators are seeded."""
+
+    def __init__(self, task: Task, settings: TrainerSettings, *, device: Device, seed: int) -> None:
+        self.task = task
+        self.settings = settings
+        self._device = device
+        self._seed = seed
+        seed_everything(derive_seed(seed, "weights"))
+        self.model = _build_model(task).to(device.torch_device)
+        self.optimizer = make_optimizer(self.model.parameters(), settings)
+        self._lr_ratios = [group["lr"] / settings.lr for group in self.optimizer.param_groups]
+        kind = device.torch_device.type
+        self._step = TrainStep(task, self.model, self.optimizer, settings, kind)
+        self._forward = ForwardPass(task, precision=settings.precision, device_type=kind)
+        self._train = self._batches_of(task.train, batch_size=settings.batch_size, shuffle=True)
+        self._val: Batches | None = None
+        self.epoch = 0
+        """Epochs done."""
+        seed_everything(derive_seed(seed, "training"))
+
+    @property
+    def num_train_samples(self) -> int:
+        return self._train.num_samples
+
+    @property
+    def num_steps_per_epoch(self) -> int:
+        return self._train.num_batches
+
+    def train_step(self, batch: Any) -> Tensor:
+        """One optimizer step: the batch's loss before it, a scalar on the device. Does not wait for a GPU."""
+        return self._step(batch)
+
+    def batches(self) -> Iterator[Any]:
+        """Training batches without end, epoch after epoch."""
+        epoch = 0
+        while True:
+            yield from self._train.epoch(epoch)
+            epoch += 1
+
+    def set_lr(self, lr: float) -> None:
+        """Give every parameter group its share of `lr`: groups keep the ratios that the optimizer was made with."""
+        for group, ratio in zip(self.optimizer.param_groups, self._lr_ratios, strict=True):
+            group["lr"] = lr * ratio
+
+    def train_epoch(self) -> float | None:
+        """Train one epoch: the mean loss over its steps, or None where a loss was not finite."""
+        settings = self.settings
+        steps = self._train.num_batches
+        first_step = self.epoch * steps
+        planned_steps = settings.epochs * steps
+        looks_every = 1 if self._device.torch_device.type == "cpu" else STEPS_BETWEEN_LOOKS
+        total = torch.zeros((), device=self._device.torch_device)
+        self.model.train()
+        with matmul_precision(settings.precision):
+            for number, batch in enumerate(self._train.epoch(self.epoch)):
+                if settings.schedule != "constant":
+                    self.set_lr(settings.lr * lr_factor(settings.schedule, first_step + number, planned_steps))
+                total += self._step(batch)
+                if number % looks_every == 0 and not torch.isfinite(total):
+                    return None
+        self.epoch += 1
+        mean_loss = total.item() / steps
+        return mean_loss if math.isfinite(mean_loss) else None
+
+    def run_epoch(self) -> EpochReport | None:
+        """Train one epoch and evaluate on the validation part if there is one; None where a number is not finite."""
+        started = time.perf_counter()
+        train_loss = self.train_epoch()
+        if train_loss is None:
+            return None
+        scores = self.evaluate(self.task.val) if self.task.val is not None else None
+        if scores is not None and not all(map(math.isfinite, (scores.loss, *scores.metrics.values()))):
+            return None
+        return EpochReport(
+            epoch=self.epoch,
+            train_loss=train_loss,
+            val_loss=scores.loss if scores else None,
+            metrics=scores.metrics if scores else {},
+            seconds=time.perf_counter() - started,
+        )
+
+    def evaluate(self, data: Any) -> Evaluation:
+        """Score the model on `data`; a validation part is put on the device once and kept."""
+        if data is self.task.val:
+            if self._val is None:
+                self._val = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
+            batches = self._val
+        else:
+            batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
+        with matmul_precision(self.settings.precision):
+            return evaluate(self.task, self.model, batches, self._forward)
+
+    def eval_step(self, batch: Any) -> None:
+        """One forward pass in evaluation mode, without gradients."""
+        self.model.eval()
+        with torch.no_grad(), matmul_precision(self.settings.precision):
+            self._forward(self.model, batch)
+        self.model.train()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs to go on exactly: copies of tensors, and plain values."""
+        scaler = self._step.scaler
+        return {
+            "model": _copied(self.model.state_dict()),
+            "optimizer": _copied(self.optimizer.state_dict()),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "epoch": self.epoch,
+            "random": random_state(self._device.torch_device),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`: the next epoch is bit for bit the one that would have followed it (on one machine's CPU)."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._step.scaler is not None and state["scaler"] is not None:
+            self._step.scaler.load_state_dict(state["scaler"])
+        self.epoch = state["epoch"]
+        set_random_state(state["random"], self._device.torch_device)
+
+    def _eval_batch_size(self) -> int:
+        unlimited = self._device.limit_bytes is None
+        return max(self.settings.batch_size, MIN_EVAL_BATCH_SIZE) if unlimited else self.settings.batch_size
+
+    def _batches_of(self, data: Any, *, batch_size: int, shuffle: bool) -> Batches:
+        return make_batches(
+            self.task,
+            data,
+            batch_size=batch_size,
+            device=self._device.torch_device,
+            limit_bytes=self._device.limit_bytes,
+            seed=self._seed,
+            shuffle=shuffle,
+        )
+
+
+def _build_model(task: Task) -> torch.nn.Module:
+    model = task.model()
+    if not isinstance(model, torch.nn.Module):
+        raise TaskError(
+            f"Task.model must return a torch.nn.Module, but returned {type(model).__name__}.",
+            hint="Write model=lambda: MyNet(...).",
+        )
+    return model
+
+
+def _copied(state: Any) -> Any:
+    return map_tensors(lambda tensor: tensor.detach().clone(), state)

@@ -1,0 +1,41 @@
+"""Learning-rate schedules as pure functions of the step: nothing to store in a checkpoint but the step itself."""
+
+from __future__ import annotations
+
+import math
+
+from probe.training.settings import Schedule
+
+WARMUP_SHARE = 0.1
+"""Of `linear`: the part of the run in which the learning rate rises (Goyal et al. 2017 warm up over 5 of 90 epochs)."""
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
+ONE_CYCLE_END = 1e-4 / 25
+"""Smith & Topin 2018, with the defaults of torch.optim.lr_scheduler.OneCycleLR; momentum is left as it is."""
+
+
+def lr_factor(schedule: Schedule, step: int, num_steps: int) -> float:
+    """What the peak learning rate is multiplied by at `step` (0-based) of a run of `num_steps`; in (0, 1].
+
+    Past the planned end the last value is kept.
+    """
+    if schedule == "constant":
+        return 1.0
+    progress = min(step, num_steps - 1) / num_steps
+    if schedule == "cosine":
+        return _cosine(1.0, 0.0, progress)
+    if schedule == "linear":
+        warmup = WARMUP_SHARE
+        return (
+            (progress + 1 / num_steps) / (warmup + 1 / num_steps)
+            if progress < warmup
+            else (1 - progress) / (1 - warmup)
+        )
+    if progress < ONE_CYCLE_RISE:
+        return _cosine(ONE_CYCLE_START, 1.0, progress / ONE_CYCLE_RISE)
+    return _cosine(1.0, ONE_CYCLE_END, (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    """From `start` to `end` along half a cosine (Loshchilov & Hutter 2017)."""
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

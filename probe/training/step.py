@@ -1,0 +1,154 @@
+"""THE training step: forward, loss, backward, penalties, clipping, optimizer. Batch, lr and search all train through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probe.errors import TaskError
+from probe.records import Precision
+from probe.task import Task
+from probe.training import penalties
+from probe.training.losses import loss_function
+from probe.training.settings import TrainerSettings
+from probe.training.trees import batch_length, map_tensors, tensors_of
+
+_AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class ForwardPass:
+    """(model, batch) -> (loss, outputs) as the task says, under autocast where the precision asks for it."""
+
+    def __init__(self, task: Task, *, precision: Precision, device_type: str) -> None:
+        self._forward = task.forward
+        self._loss = loss_function(task.loss)
+        self._dtype = _AUTOCAST_TYPES.get(precision)
+        self._device_type = device_type
+
+    def __call__(self, model: torch.nn.Module, batch: Any) -> tuple[Tensor, Any]:
+        if self._dtype is None:
+            return self._run(model, batch)
+        with torch.autocast(self._device_type, dtype=self._dtype):
+            return self._run(model, batch)
+
+    def _run(self, model: torch.nn.Module, batch: Any) -> tuple[Tensor, Any]:
+        if self._forward is not None:
+            return self._forward(model, batch)
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            raise TaskError(
+                f"A batch must be a tuple (inputs, ..., targets), but the data gives {type(batch).__name__}.",
+                hint="Give the Task a forward=(model, batch) -> (loss, outputs) that knows its batches.",
+            )
+        outputs = model(*batch[:-1])
+        return self._loss(outputs, batch[-1]), outputs
+
+
+class TrainStep:
+    """One optimizer step over one batch, split into `accumulation` micro-batches where the settings ask for it.
+
+    Nothing here waits for a GPU. On the CPU, where looking is free, a loss that is not finite stops the step before the
+    optimizer moves; on a GPU the caller reads the sum of many losses now and then.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: TrainerSettings,
+        device_type: str,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._settings = settings
+        self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
+        self._looks = device_type == "cpu"
+        self._penalized = bool(settings.l1 or settings.l2)
+        self._checked = False
+        self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None
+
+    def __call__(self, batch: Any) -> Tensor:
+        """The batch's mean loss before the update: detached, scalar, on the device. Raises TaskError if it is no loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(batch) if self._settings.accumulation == 1 else self._accumulate(batch)
+        if self._looks and not torch.isfinite(loss):
+            return loss
+        self._update()
+        return loss
+
+    def _backward(self, batch: Any, share: float | None = None) -> Tensor:
+        loss, _ = self._forward(self._model, batch)
+        if not self._checked:
+            check_loss(loss)
+            self._checked = True
+        if share is not None:
+            loss = loss * share
+        if self.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        else:
+            self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _accumulate(self, batch: Any) -> Tensor:
+        size = batch_length(batch)
+        if any(tensor.dim() == 0 or len(tensor) != size for tensor in tensors_of(batch)):
+            raise TaskError("accumulation needs batches whose tensors all have the samples as their first dimension.")
+        micro = -(-size // self._settings.accumulation)
+        total: Tensor | None = None
+        for start in range(0, size, micro):
+            part = map_tensors(partial(_rows, start=start, stop=start + micro), batch)
+            loss = self._backward(part, min(micro, size - start) / size)
+            total = loss if total is None else total + loss
+        assert total is not None  # a batch has at least one sample
+        return total
+
+    def _update(self) -> None:
+        settings, scaler = self._settings, self.scaler
+        changes_gradients = settings.clip_norm is not None or (self._penalized and not settings.decoupled)
+        if scaler is not None and changes_gradients:
+            scaler.unscale_(self._optimizer)
+        if self._penalized and not settings.decoupled:
+            penalties.add_to_gradients(self._optimizer, settings)
+        if settings.clip_norm is not None:
+            params = [weight for group in self._optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(params, settings.clip_norm)
+        if scaler is None:
+            self._optimizer.step()
+        else:
+            scaler.step(self._optimizer)
+            scaler.update()
+        if self._penalized and settings.decoupled:
+            penalties.apply_to_weights(self._optimizer, settings)
+
+
+def _rows(tensor: Tensor, start: int, stop: int) -> Tensor:
+    return tensor[start:stop]
+
+
+def check_loss(loss: Any) -> None:
+    """Raise TaskError unless `loss` is a scalar tensor that gradients can flow from."""
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise TaskError(f"The loss must be a scalar tensor, but it is {what}.", hint="Reduce it with .mean().")
+    if not loss.requires_grad:
+        raise TaskError(
+            "The loss does not depend on any trainable parameter.",
+            hint="Check for .detach(), .item() or torch.no_grad() between the model and its loss.",
+        )
+
+
+@contextmanager
+def matmul_precision(precision: Precision) -> Iterator[None]:
+    """TF32 matrix products inside, where asked for; PyTorch's own defaults otherwise."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
