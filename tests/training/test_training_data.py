@@ -1,0 +1,140 @@
+"""Data as tensors and indices, batches and splits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_tasks import Rows, Words, made_data, made_task, pad
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+from probe.errors import DataError
+from probe.training.batches import LoadedBatches, TensorBatches, count_batches, make_batches
+from probe.training.data import as_tensors, hold_out, largest_batch, merge_validation, num_samples
+
+CPU = torch.device("cpu")
+
+
+def test_tensors_are_used_where_they_can_be() -> None:
+    plain = made_task()
+    assert as_tensors(made_data(), plain) is not None
+    rows = as_tensors(Rows(), plain)
+    assert rows is not None
+    assert torch.equal(rows.tensors[0], made_data(40)[0])
+    assert as_tensors(Rows(transform=lambda row: row), plain) is None
+    assert as_tensors(Subset(Rows(transform=lambda row: row), [1, 2]), plain) is None
+    assert as_tensors(ConcatDataset([Rows(), Rows(transform=lambda row: row)]), plain) is None
+    assert as_tensors(Words(), plain) is None
+    assert as_tensors(Rows(), made_task(collate=pad)) is None
+
+
+def test_subsets_of_subsets_are_indices_over_one_tensor() -> None:
+    inputs, targets = made_data()
+    base = TensorDataset(inputs, targets)
+    data = as_tensors(Subset(Subset(base, [5, 7, 9, 11]), [3, 0]), made_task())
+    assert data is not None
+    assert data.tensors[0].data_ptr() == inputs.data_ptr()
+    assert data.indices.tolist() == [11, 5]
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 5), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_an_epoch_visits_every_sample_once(samples: int, batch_size: int, epoch: int, shuffle: bool) -> None:
+    task = made_task(train=(torch.arange(samples), torch.zeros(samples)))
+    batches = make_batches(
+        task, task.train, batch_size=batch_size, device=CPU, limit_bytes=None, seed=1, shuffle=shuffle
+    )
+    seen = [batch[0].tolist() for batch in batches.epoch(epoch)]
+    assert len(seen) == batches.num_batches
+    assert all(len(batch) == batch_size for batch in seen[:-1])
+    flat = sum(seen, [])
+    left_out = 1 if shuffle and samples > batch_size and samples % batch_size == 1 else 0
+    assert len(set(flat)) == len(flat) == samples - left_out
+    if not shuffle:
+        assert flat == list(range(samples))
+    assert [batch[0].tolist() for batch in batches.epoch(epoch, first=1)] == seen[1:]
+
+
+def test_every_epoch_has_its_own_order_and_seeds_differ() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        task = made_task(train=(torch.arange(50), torch.zeros(50)))
+        batches = make_batches(task, task.train, batch_size=50, device=CPU, limit_bytes=None, seed=seed, shuffle=True)
+        return next(iter(batches.epoch(epoch)))[0].tolist()  # type: ignore[no-any-return]  # a pytree
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
+
+
+def test_loaded_and_indexed_batches_are_the_same() -> None:
+    task = made_task(train=Rows())
+    data = as_tensors(task.train, task)
+    assert data is not None
+    indexed = TensorBatches(data, batch_size=8, device=CPU, limit_bytes=None, seed=4, shuffle=True)
+    loaded = LoadedBatches(task, task.train, batch_size=8, device=CPU, seed=4, shuffle=True)
+    for a, b in zip(indexed.epoch(2), loaded.epoch(2), strict=True):
+        assert torch.equal(a[0], b[0])
+        assert torch.equal(a[1], b[1])
+
+
+def test_a_single_last_sample_is_left_out_of_training_only() -> None:
+    assert count_batches(33, 16, training=True) == 2
+    assert count_batches(33, 16, training=False) == 3
+    assert count_batches(1, 16, training=True) == 1
+    assert count_batches(34, 16, training=True) == 3
+
+
+def members(data: object) -> set[tuple[float, ...]]:
+    tensors = as_tensors(data, made_task())
+    assert tensors is not None
+    rows: Tensor = tensors.tensors[0].index_select(0, tensors.indices)
+    return {tuple(row.tolist()) for row in rows}
+
+
+@pytest.mark.parametrize("train", [made_data(), Rows(num_samples=120)])
+def test_hold_out_and_merge(train: object) -> None:
+    task = made_task(train=train, val=None)
+    split = hold_out(task, share=0.25, seed=3)
+    assert (num_samples(split.train), num_samples(split.val)) == (90, 30)
+    assert not members(split.train) & members(split.val)
+    assert members(split.train) | members(split.val) == members(train)
+    merged = merge_validation(split)
+    assert merged.val is None
+    assert members(merged.train) == members(train)
+
+
+def test_hold_out_keeps_class_proportions() -> None:
+    targets = torch.tensor([0] * 80 + [1] * 20)
+    split = hold_out(made_task(train=(torch.arange(100.0), targets), val=None), share=0.2, seed=0)
+    held = as_tensors(split.val, split)
+    assert held is not None
+    assert targets[held.indices].sum() == 4
+
+
+def test_time_series_hold_out_takes_the_end() -> None:
+    split = hold_out(
+        made_task(train=(torch.arange(10.0), torch.arange(10.0)), val=None), share=0.3, seed=0, in_time_order=True
+    )
+    assert members_of_series(split.val) == [7, 8, 9]
+
+
+def members_of_series(data: object) -> list[int]:
+    tensors = as_tensors(data, made_task())
+    assert tensors is not None
+    return tensors.indices.tolist()  # type: ignore[no-any-return]  # torch's tolist is Any
+
+
+def test_merge_of_separate_parts() -> None:
+    merged = merge_validation(made_task())
+    assert num_samples(merged.train) == 165
+    merged = merge_validation(made_task(train=Rows(), val=Rows(num_samples=10)))
+    assert num_samples(merged.train) == 50
+
+
+def test_the_largest_samples_make_the_batch_of_an_attempt() -> None:
+    words, targets = largest_batch(made_task(train=Words(), collate=pad), 4)
+    assert words.shape == (4, 7)
+    assert targets.shape == (4,)
+    with pytest.raises(DataError, match="has 30 samples"):
+        largest_batch(made_task(train=Words(), collate=pad), 31)
