@@ -36,6 +36,17 @@ class LrCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LrProgress:
+    """How far a range test is: what observers are told while it runs."""
+
+    step: int
+    """Steps done."""
+    num_steps: int
+    lr: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LrSuggestion:
     """A learning rate and the band of learning rates that the curve supports about as well."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from probe.errors import UsageError, unknown_name
 from probe.records import Precision
+from probe.task import Task
 
 Schedule = Literal["constant", "cosine", "one-cycle", "linear"]
 
@@ -58,6 +59,11 @@ class TrainerSettings:
                 message, hint = unknown_name(name, str(getattr(self, name)), allowed)
                 raise UsageError(message, hint=hint)
 
+    @classmethod
+    def for_task(cls, task: Task, params: Mapping[str, Any]) -> TrainerSettings:
+        """The task's own optimizer and batch size, and whatever of `params` is the trainer's."""
+        return cls(optimizer=task.optimizer, batch_size=task.batch_size).updated(params)
+
     def updated(self, params: Mapping[str, Any]) -> TrainerSettings:
         """These settings with those of `params` that are the trainer's; the others are not for the trainer to see."""
         return replace(self, **{name: value for name, value in params.items() if name in TRAINER_NAMES})
@@ -65,6 +71,11 @@ class TrainerSettings:
 
 TRAINER_NAMES = tuple(field.name for field in fields(TrainerSettings))
 """Names that always mean the trainer's hyperparameter, never a keyword of the model or task."""
+
+
+def task_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `params` that are the task's or model's: everything that is not the trainer's."""
+    return {name: value for name, value in params.items() if name not in TRAINER_NAMES}
 
 
 def _check_number(settings: TrainerSettings, name: str, *, above: float = -math.inf, least: float = -math.inf) -> None:

@@ -88,10 +88,7 @@ class TrainStep:
             self._checked = True
         if share is not None:
             loss = loss * share
-        if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-        else:
-            self.scaler.scale(loss).backward()
+        torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
         return loss.detach()
 
     def _accumulate(self, batch: Any) -> Tensor:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.task import Task, find_target, load_task
+
+if TYPE_CHECKING:
+    from probe.recipe.schema import Recipe
 
 
 class TaskSource(Protocol):
@@ -91,3 +94,20 @@ class GivenSource:
 
     def build(self, params: Mapping[str, Any]) -> Task:
         return self.task
+
+
+def as_source(task: Task | TaskSource) -> TaskSource:
+    """The source itself, or the Task wrapped as one."""
+    return GivenSource(task=task) if isinstance(task, Task) else task
+
+
+def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: int | None = None) -> TaskSource:
+    """What a recipe's [task] names; `image_size` replaces its own."""
+    section = recipe.task
+    if section.target is not None:
+        return TargetSource(target=section.target)
+    if section.model is None or section.data is None:
+        raise ValueError("a validated recipe names a target, or a model and data")
+    return NamedSource(
+        model=section.model, data=section.data, data_dir=data_dir, image_size=image_size or section.image_size
+    )

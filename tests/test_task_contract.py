@@ -1,0 +1,119 @@
+"""The user's contract: loading `module:callable`, and what a Task refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import probe
+from probe.errors import TaskError, UserCodeError
+from probe.task import load_task
+
+GOOD = """
+import probe, torch
+def task(width: int = 4) -> probe.Task:
+    return probe.Task(
+        model=lambda: torch.nn.Linear(3, width), train=(torch.zeros(5, 3), torch.zeros(5, dtype=torch.long)), name=f"w{width}"
+    )
+def needs(width): return task(width)
+def no_task(): return 42
+def breaks(): return [][1]
+value = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("made_good", "made_broken", "made_importer"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "made_good.py").write_text(GOOD)
+    (tmp_path / "made_broken.py").write_text("def task(:\n")
+    (tmp_path / "made_importer.py").write_text("import no_such_package\n")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_keywords_are_hyperparameters() -> None:
+    assert load_task("made_good:task").name == "w4"
+    assert load_task("made_good:task", {"width": 7}).name == "w7"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("target", "params", "message"),
+    [
+        ("made_good", {}, "does not name a task"),
+        ("made_god:task", {}, "There is no module 'made_god'"),
+        ("made_good:tsk", {}, r"(?s)Unknown callable.*'tsk'.*Did you mean task"),
+        ("made_good:value", {}, "not a function"),
+        ("made_good:task", {"widht": 3}, r"(?s)Unknown keyword.*'widht'.*Did you mean width"),
+        ("made_good:needs", {}, "needs a value for 'width'"),
+        ("made_good:no_task", {}, "must return a probe.Task, but returned int"),
+    ],
+)
+def test_targets_that_cannot_be_loaded(target: str, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        load_task(target, params)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("made_good:breaks", "IndexError: list index out of range"),
+        ("made_broken:task", "SyntaxError"),
+        ("made_importer:task", "No module named 'no_such_package'"),
+    ],
+)
+def test_the_users_bug_shows_the_users_traceback(target: str, line: str) -> None:
+    with pytest.raises(UserCodeError) as caught:
+        load_task(target)
+    assert line in caught.value.traceback
+    assert "probe/task.py" not in caught.value.traceback.replace("\\", "/")
+
+
+def task_of(**changes: Any) -> probe.Task:
+    fields: dict[str, Any] = {"model": torch.nn.Identity, "train": (torch.zeros(4, 2), torch.zeros(4))}
+    return probe.Task(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": torch.nn.Linear(2, 2)}, "must be a function that makes one"),
+        ({"model": "resnet"}, "Task.model must be callable"),
+        ({"train": None}, "Task.train is missing"),
+        ({"train": (torch.zeros(4, 2), torch.zeros(5))}, r"lengths are \[4, 5\]"),
+        ({"train": (torch.zeros(0, 2), torch.zeros(0))}, "Task.train is empty"),
+        ({"val": iter([])}, "Task.val must be a map-style data set"),
+        ({"test": [], "train": (torch.zeros(4),)}, "Task.test is empty"),
+        ({"loss": 3}, "Task.loss must be callable"),
+        ({"metrics": {"accuracy": 3}}, "Task.metrics must map names to callables"),
+        ({"batch_size": 0}, "Task.batch_size must be a whole number"),
+        ({"batch_size": True}, "Task.batch_size must be a whole number"),
+    ],
+)
+def test_fields_that_break_the_contract(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        task_of(**changes)
+
+
+def test_importing_probe_imports_none_of_its_libraries() -> None:
+    heavy = ("torch", "torchvision", "optuna", "pandas", "matplotlib", "numpy", "pydantic", "sklearn", "click", "rich")
+    program = f"import sys, probe, probe.task; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_resolve() -> None:
+    for name in probe.__all__:
+        assert getattr(probe, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'find_everything'"):
+        _ = probe.find_everything  # type: ignore[attr-defined]  # the point of the test
