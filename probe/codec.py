@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from collections.abc import Hashable, Mapping
@@ -21,11 +22,15 @@ RecordType = TypeVar("RecordType")
 def to_plain(value: Any) -> Any:
     """A record, or a value inside one, as dicts, lists, strings, numbers, booleans and None.
 
-    Raises ValueError for a number that is not finite: JSON has no word for it, so records keep such numbers out.
+    Raises ValueError for a number that is not finite: JSON has no word for it, so records keep such numbers out. Raises
+    TypeError for what no record may hold.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
+        odd_keys = [key for key in value if not isinstance(key, str)]
+        if odd_keys:
+            raise TypeError(f"the key {odd_keys[0]!r} cannot be stored: keys are strings")
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
@@ -37,13 +42,25 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: type[RecordType], plain: Any) -> RecordType:
-    """The record of type `kind` that `to_plain` made `plain` from. Raises ValueError where `plain` does not fit it."""
+    """The record of type `kind` that `to_plain` made `plain` from.
+
+    Raises ValueError where `plain` does not fit it; the message starts with the path of the value, like `Curve.points[3].lr`.
+    """
     return typing.cast(RecordType, _read(kind, plain, kind.__name__))
 
 
 @cache
 def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
+
+
+_SCALAR_NAMES = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+}
 
 
 def _read(kind: Any, plain: Any, where: str) -> Any:
@@ -70,26 +87,41 @@ def _read(kind: Any, plain: Any, where: str) -> Any:
 def _read_record(kind: type[Any], plain: Any, where: str) -> Any:
     if not isinstance(plain, dict):
         raise ValueError(f"{where}: a table was expected, not {plain!r}")
-    hints = _hints(kind)
+    hints = _hints(typing.cast(Hashable, kind))
+    fields = dataclasses.fields(kind)
+    missing = [field.name for field in fields if field.name not in plain and _has_no_default(field)]
+    if missing:
+        raise ValueError(f"{where}: {', '.join(missing)} missing")
     values = {
         field.name: _read(hints[field.name], plain[field.name], f"{where}.{field.name}")
-        for field in dataclasses.fields(kind)
+        for field in fields
         if field.name in plain
     }
     try:
         return kind(**values)
-    except TypeError as error:
+    except ValueError as error:  # an invariant of the record itself, which does not know where it stands
         raise ValueError(f"{where}: {error}") from error
 
 
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
 def _read_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
+    if plain is None and type(None) in options:
+        return None
     problems = []
     for option in options:
+        if option is type(None):
+            continue
         try:
             return _read(option, plain, where)
         except ValueError as error:
             problems.append(str(error))
-    raise ValueError("; ".join(problems))
+    if len(problems) == 1:
+        raise ValueError(problems[0])
+    expected = " or ".join(_SCALAR_NAMES.get(option, getattr(option, "__name__", str(option))) for option in options)
+    raise ValueError(f"{where}: {expected} was expected, not {plain!r}")
 
 
 def _read_scalar(kind: Any, plain: Any, where: str) -> Any:
@@ -98,12 +130,12 @@ def _read_scalar(kind: Any, plain: Any, where: str) -> Any:
     if kind is type(None):
         fits = plain is None
     elif kind is float:
-        fits = isinstance(plain, (int, float)) and not isinstance(plain, bool)
+        fits = isinstance(plain, (int, float)) and not isinstance(plain, bool) and abs(plain) <= sys.float_info.max
         plain = float(plain) if fits else plain
     elif kind is int:
         fits = isinstance(plain, int) and not isinstance(plain, bool)
     else:
         fits = isinstance(plain, kind)
     if not fits:
-        raise ValueError(f"{where}: {getattr(kind, '__name__', kind)} was expected, not {plain!r}")
+        raise ValueError(f"{where}: {_SCALAR_NAMES.get(kind, str(kind))} was expected, not {plain!r}")
     return plain

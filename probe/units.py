@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 from probe.errors import UsageError
 
@@ -12,12 +13,14 @@ _BYTE_UNITS |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "k": 2**10,
 _SECOND_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*")
+_FOUR_DIGITS = 999.5
+"""From here on a number rounded to three figures has four digits."""
 
 
 def parse_bytes(text: str) -> int:
     """`8GiB`, `512MiB`, `1.5g`, `1048576` -> bytes. GiB = 2^30, GB = 10^9, g = GiB.
 
-    Raises UsageError for anything else, and for less than one byte.
+    Raises UsageError for anything else, for less than one byte and for more than 64 bits can count.
     """
     match = _NUMBER_AND_UNIT.fullmatch(text)
     unit = match.group(2).lower() if match else None
@@ -25,14 +28,16 @@ def parse_bytes(text: str) -> int:
         raise UsageError(
             f"'{text}' is not an amount of memory.", hint="Write a number and a unit, like 512MiB or 8GiB."
         )
-    num_bytes = int(float(match.group(1)) * _BYTE_UNITS[unit])
+    num_bytes = int(Decimal(match.group(1)) * _BYTE_UNITS[unit])
     if num_bytes < 1:
         raise UsageError(f"An amount of memory must be at least one byte, '{text}' is not.")
+    if num_bytes >= 2**63:
+        raise UsageError(f"'{text}' is more memory than any machine can address.", hint="Write something like 8GiB.")
     return num_bytes
 
 
 def parse_seconds(text: str) -> float:
-    """`90`, `90s`, `2m`, `1h30m`, `1.5h` -> seconds. Raises UsageError for anything else, and for zero."""
+    """`90`, `90s`, `2m`, `1h30m`, `1.5h` -> seconds. Raises UsageError for anything else, and for zero and infinity."""
     parts = _DURATION_PART.findall(text.strip())
     whole = "".join(_DURATION_PART.sub("", text.strip()).split())
     units = [unit.lower() for _, unit in parts]
@@ -41,39 +46,50 @@ def parse_seconds(text: str) -> float:
     seconds = sum(float(number) * _SECOND_UNITS[unit.lower()] for number, unit in parts)
     if seconds <= 0:
         raise UsageError(f"A duration must be longer than zero, '{text}' is not.")
+    if math.isinf(seconds):
+        raise UsageError(f"'{text}' is too long a duration.", hint="Leave the limit out where none is meant.")
     return seconds
 
 
 def format_bytes(num_bytes: int | float) -> str:
-    """Three significant figures in the largest binary unit that keeps the number at 1 or more: `1.25 GiB`."""
-    size = float(num_bytes)
+    """Three significant figures in the first binary unit that needs no more than three digits: `1.25 GiB`, `998 KiB`."""
+    unit, size = byte_unit(num_bytes)
+    value = num_bytes / size
+    return f"{value:.0f} B" if size == 1 else f"{_three_figures(value)} {unit}"
+
+
+def byte_unit(num_bytes: int | float) -> tuple[str, int]:
+    """Name and size of the unit in which an amount of memory reads best: for axes and columns that share one unit."""
+    size = 1
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} B" if unit == "B" else f"{_three_figures(size)} {unit}"
-        size /= 1024
-    return f"{_three_figures(size)} TiB"
+        if abs(num_bytes) / size < _FOUR_DIGITS:
+            return unit, size
+        size *= 1024
+    return "TiB", size
 
 
 def format_seconds(seconds: float) -> str:
     """`12.3 ms`, `4.56 s`, `2 min 05 s`, `1 h 02 min`."""
     if seconds < 0:
         return f"-{format_seconds(-seconds)}"
-    if seconds < 1e-3:
+    if seconds == 0:
+        return "0 s"
+    if seconds * 1e6 < _FOUR_DIGITS:
         return f"{_three_figures(seconds * 1e6)} µs"
-    if seconds < 1:
+    if seconds * 1e3 < _FOUR_DIGITS:
         return f"{_three_figures(seconds * 1e3)} ms"
     if seconds < 59.95:
         return f"{_three_figures(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min"
 
 
 def format_count(count: int | float) -> str:
     """Whole numbers with thousands separators; large rates without decimals: `12,345`, `3.46`."""
-    if isinstance(count, int) or count == int(count) or abs(count) >= 1000:
+    if isinstance(count, int) or count == int(count) or abs(count) >= _FOUR_DIGITS:
         return f"{round(count):,}"
     return _three_figures(count)
 
@@ -83,13 +99,24 @@ def format_lr(lr: float) -> str:
     return f"{lr:.3g}"
 
 
-def format_share(share: float) -> str:
+def format_share(share: float, *, decimals: int = 2) -> str:
     """`0.9833` -> `98.33 %`."""
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:.{decimals}f} %"
+
+
+def format_value(value: bool | int | float | str) -> str:
+    """A loss, a metric or a hyperparameter's value: whole numbers and text as they are, others with four figures.
+
+    `0.98333` -> `0.9833`, `True` -> `true`, as a recipe would write them.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _three_figures(value: float) -> str:
-    if value == 0:
+    """`9.996` -> `10.0`: rounded first, because rounding may add a digit."""
+    rounded = float(f"{value:.2e}")
+    if rounded == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{digits}f}"
+    return f"{rounded:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"

@@ -1,0 +1,51 @@
+"""What the three reports share: how metrics are written, what was asked, the environment, the note on partial results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from probe.records import RunMeta
+from probe.report.markdown import code, code_cell, command, escape, table
+from probe.units import format_share, format_value
+
+ParamValue = bool | int | float | str
+
+
+def metric_text(name: str, value: float) -> str:
+    """An accuracy between 0 and 1 in percent, any other metric with four figures."""
+    return format_share(value) if "accuracy" in name and 0 <= value <= 1 else format_value(value)
+
+
+def asked_block(meta: RunMeta, rows: Sequence[tuple[str, str]]) -> str:
+    """What was asked for: the command line and then `rows` of name and value, which is Markdown already."""
+    typed = command(meta.argv)
+    told = [("command", code_cell(typed)) if typed else ("called from", "Python")]
+    told += [*rows, ("device", escape(meta.device)), ("seed", str(meta.seed))]
+    return "## What was asked\n\n" + table(["", ""], [[name, value] for name, value in told])
+
+
+def environment_block(meta: RunMeta) -> str:
+    """The table at the end of every report: what a reader needs to judge whether their numbers should agree."""
+    rows = [
+        ("started", meta.started_at),
+        ("device", meta.device),
+        ("probe", meta.probe_version),
+        ("PyTorch", meta.torch_version),
+        ("CUDA", meta.cuda_version or "not used"),
+        ("driver", meta.driver_version or "not used"),
+        ("Python", meta.python_version),
+        ("platform", meta.platform),
+        ("CPU threads", str(meta.num_threads)),
+        ("seed", str(meta.seed)),
+        ("recipe hash", meta.recipe_hash or "no recipe"),
+    ]
+    return "## Environment\n\n" + table(["", ""], [[name, escape(value)] for name, value in rows])
+
+
+def partial_note(reason: str | None) -> str | None:
+    """The first thing a reader sees where a run ended early."""
+    return None if reason is None else f"> **Partial result:** {reason}"
+
+
+def data_pointer(what: str, file: str = "result.json") -> str:
+    return f"{what}: {code(file)}."

@@ -1,0 +1,55 @@
+"""The folder of a run: its default name, and making it before anything is measured."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from probe.errors import OutputError
+
+REPORTS = Path("reports")
+
+
+def default_folder(name: str, now: datetime, *, parent: Path = REPORTS) -> Path:
+    """`reports/<name>-<UTC time>`, with a number behind it where two runs of a name start in the same second.
+
+    `name` may be anything (`mytask:task`): what does not belong into a file name becomes a hyphen.
+    """
+    stem = f"{file_name(name)}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    folder = parent / stem
+    number = 2
+    while folder.exists():
+        folder = parent / f"{stem}-{number}"
+        number += 1
+    return folder
+
+
+def prepare_folder(path: Path) -> Path:
+    """Create the run's folder, so that a bad path costs nothing: call it before anything is measured.
+
+    Raises OutputError where it exists already, even empty, or cannot be created.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        if path.exists():
+            raise OutputError(
+                f"{path} exists already.", hint="Name a new folder with --out: a run never writes over another one."
+            ) from error
+        raise _cannot_create(path, error) from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise _cannot_create(path, error) from error
+    return path
+
+
+def file_name(name: str) -> str:
+    """`name` with letters, digits, dots, hyphens and underscores only; never empty, hidden or longer than 80 characters."""
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:80] or "run"
+
+
+def _cannot_create(path: Path, error: Exception) -> OutputError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return OutputError(
+        f"The folder {path} cannot be created: {reason}.", hint="Name a folder that you may write to with --out."
+    )

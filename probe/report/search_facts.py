@@ -1,0 +1,118 @@
+"""What a search's trials say, worked out once for text, tables and plots. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from probe.search.objective import LOSS, Objective, epoch_value
+from probe.search.records import SearchResult, TrialResult
+
+
+def param_names(result: SearchResult) -> list[str]:
+    """Searched hyperparameters in the space's order, then any other that trials have and that is no constant."""
+    names = [dimension.name for dimension in result.space]
+    for trial in result.trials:
+        names += [name for name in trial.params if name not in names and name not in result.constants]
+    return names
+
+
+def ranked(result: SearchResult) -> list[TrialResult]:
+    """Trials by value, best first; those without one behind, by number."""
+    sign = -1.0 if result.mode == "max" else 1.0
+    valued = sorted(
+        (trial for trial in result.trials if trial.value is not None),
+        key=lambda trial: (sign * (trial.value or 0.0), trial.number),
+    )
+    return valued + sorted((trial for trial in result.trials if trial.value is None), key=lambda trial: trial.number)
+
+
+def winner(result: SearchResult) -> TrialResult | None:
+    best = result.best
+    return None if best is None else next(trial for trial in result.trials if trial.number == best.number)
+
+
+def status_counts(result: SearchResult) -> dict[str, int]:
+    """Status -> number of trials, the commonest first."""
+    return dict(Counter(trial.status for trial in result.trials).most_common())
+
+
+def objective_curve(result: SearchResult, trial: TrialResult) -> list[tuple[int, float]]:
+    """Epoch and objective of each report that has one."""
+    objective = Objective(metric=result.metric, mode=result.mode)
+    found = [(report.epoch, epoch_value(objective, report)) for report in trial.reports]
+    return [(epoch, value) for epoch, value in found if value is not None]
+
+
+def objective_name(result: SearchResult) -> str:
+    return "validation loss" if result.metric == LOSS else f"validation {result.metric}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Trials in the order in which they were proposed, laid end to end: x is the epochs spent up to and with each."""
+
+    trials: tuple[TrialResult, ...]
+    ends: tuple[float, ...]
+    best: tuple[float | None, ...]
+    """Best value so far, among the trials that can win."""
+
+
+def history(result: SearchResult) -> History:
+    """The probes' epochs come first. Only complete trials can win, unless there is none or a stopped one did."""
+    trials = sorted(result.trials, key=lambda trial: trial.number)
+    ends = list(accumulate((float(trial.epochs) for trial in trials), initial=result.spent.probe_epochs))[1:]
+    won = winner(result)
+    only_complete = won is not None and won.status == "complete"
+    better = max if result.mode == "max" else min
+    best: list[float | None] = []
+    for trial in trials:
+        before = best[-1] if best else None
+        counts = trial.value is not None and (trial.status == "complete" or not only_complete)
+        values = [value for value in (before, trial.value if counts else None) if value is not None]
+        best.append(better(values) if values else None)
+    return History(trials=tuple(trials), ends=tuple(ends), best=tuple(best))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungSpending:
+    first_epoch: int
+    last_epoch: int
+    num_trials: int
+    """That reached `last_epoch`."""
+    epochs: int
+    """Reported between the two, all trials together."""
+
+
+def spending_by_rung(result: SearchResult) -> list[RungSpending]:
+    """Where the trials' epochs went, rung by rung."""
+    spending = []
+    floor = 0
+    for rung in result.rungs:
+        reported = [sum(floor < report.epoch <= rung for report in trial.reports) for trial in result.trials]
+        reached = sum(any(report.epoch >= rung for report in trial.reports) for trial in result.trials)
+        spending.append(RungSpending(first_epoch=floor + 1, last_epoch=rung, num_trials=reached, epochs=sum(reported)))
+        floor = rung
+    return spending
+
+
+def lost_epochs(trials: Sequence[TrialResult]) -> int:
+    """Epochs spent without a report: the one in which a trial diverged, or those a dead worker took with it."""
+    return sum(max(0, trial.epochs - len(trial.reports)) for trial in trials)
+
+
+def near_ties(result: SearchResult) -> int | None:
+    """Other complete trials within half the test interval's width of the best; None where no interval is known."""
+    test, best = result.test, result.best
+    if test is None or best is None or test.low is None or test.high is None or test.metric != result.metric:
+        return None
+    margin = (test.high - test.low) / 2
+    return sum(
+        trial.status == "complete"
+        and trial.number != best.number
+        and trial.value is not None
+        and abs(trial.value - best.value) <= margin
+        for trial in result.trials
+    )

@@ -1,0 +1,190 @@
+"""The report of a search, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from probe.report.batch_page import answer as batch_answer
+from probe.report.batch_page import attempts_table, batch_plots
+from probe.report.common import asked_block, environment_block, metric_text, partial_note
+from probe.report.folders import file_name
+from probe.report.lr_page import answer as lr_answer
+from probe.report.lr_page import lr_caption, warnings_block
+from probe.report.markdown import command, escape, fenced, image, page
+from probe.report.search_facts import near_ties, objective_name, status_counts
+from probe.report.search_tables import best_table, rungs_table, space_table, spent_table, trials_table
+from probe.search.records import SearchResult
+from probe.units import format_count
+
+HISTORY_PLOT = "history.png"
+WINNER_PLOT = "learning_curves.png"
+ALL_CURVES_PLOT = "all_learning_curves.png"
+IMPORTANCE_PLOT = "importance.png"
+BATCH_PREFIX = "batch_"
+
+_STOPPED_BY = {
+    "trials": "the budget's number of trials was reached",
+    "epochs": "the budget's epochs were spent",
+    "time": "the budget's time was up",
+    "space": "every configuration of the space was tried",
+    "failures": "too many trials failed",
+    "interrupted": "it was interrupted",
+}
+_PARTIAL = {
+    "interrupted": "the search was interrupted before its budget was spent.",
+    "failures": "the search gave up because too many trials failed.",
+}
+
+
+def search_page(result: SearchResult, plots: Sequence[str]) -> str:
+    """Markdown; `plots` are the files that could be drawn."""
+    return page(
+        [
+            f"# Search: {escape(result.name)}",
+            partial_note(_PARTIAL.get(result.stopped_by)),
+            answer(result),
+            _trust(result),
+            best_table(result),
+            warnings_block(result.warnings),
+            asked_block(result.meta, _asked(result)),
+            "## The winner" if result.best is not None else None,
+            _plot(plots, WINNER_PLOT, "Learning curves of the winning trial: loss and metrics after each epoch."),
+            _final_text(result),
+            "## How it was found",
+            _course(result),
+            _plot(
+                plots,
+                HISTORY_PLOT,
+                "Value of every trial at the epochs spent so far; the line is the best value so far.",
+            ),
+            _plot(
+                plots,
+                ALL_CURVES_PLOT,
+                f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
+            ),
+            _plot(plots, IMPORTANCE_PLOT, "Share of the objective's variation that each hyperparameter explains."),
+            *_probe_blocks(result, plots),
+            "### Space",
+            space_table(result),
+            "### Trials",
+            trials_table(result),
+            "## What it cost",
+            spent_table(result),
+            rungs_table(result),
+            "## Run it again",
+            _again(result),
+            environment_block(result.meta),
+        ]
+    )
+
+
+def answer(result: SearchResult) -> str:
+    """The answer in one bold sentence: the best value, its configuration, and the test score where there is one."""
+    best, test = result.best, result.test
+    if best is None:
+        return f"**No trial was completed, so there is no best configuration ({escape(_counts(result))}).**"
+    found = f"Best {objective_name(result)}: {metric_text(result.metric, best.value)} (trial {best.number})"
+    if test is None:
+        return f"**{escape(found)}; not scored on test data.**"
+    interval = (
+        ""
+        if test.low is None or test.high is None
+        else (f", 95 % interval {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)}")
+    )
+    score = f"test {test.metric} after the final fit: {metric_text(test.metric, test.value)}"
+    return f"**{escape(f'{found}; {score} ({format_count(test.num_samples)} samples{interval})')}.**"
+
+
+def _trust(result: SearchResult) -> str | None:
+    """How sure the answer is, or what to try where there is none."""
+    if result.best is None:
+        return (
+            "What to try next: look at the status and the note of each trial below; a larger budget if the trials were cut "
+            "off, a smaller learning rate if they diverged, a smaller batch size or model if they ran out of memory."
+        )
+    told = [
+        f"The validation figure is the best of {format_count(len(result.trials))} trials and therefore optimistic; "
+        + (
+            "the test figure is not, because the test part was read once, after every decision."
+            if result.test is not None
+            else "a test part, which is read once at the end, would show by how much."
+        )
+    ]
+    ties = near_ties(result)
+    if ties:
+        told.append(
+            f"{format_count(ties)} other complete trial{'s lie' if ties > 1 else ' lies'} within half the width of that "
+            "interval of the best value: the order among them is not established."
+        )
+    return " ".join(told)
+
+
+def _asked(result: SearchResult) -> list[tuple[str, str]]:
+    rungs = ", ".join(str(rung) for rung in result.rungs)
+    return [
+        ("recipe", escape(result.name)),
+        ("task", escape(result.task)),
+        ("objective", escape(f"{objective_name(result)}, {result.mode}")),
+        ("sampler", escape(result.sampler)),
+        ("ladder", escape(result.ladder) + (f", ranked after epoch {rungs}" if rungs else "")),
+        ("workers", str(result.num_workers)),
+    ]
+
+
+def _final_text(result: SearchResult) -> str | None:
+    if result.final is None:
+        return None
+    return (
+        f"Final fit: the winner's configuration trained anew on training and validation data together for "
+        f"{format_count(result.final.epochs)} epochs, seed {result.final.seed}. It has no "
+        "validation curve, for it has seen that data."
+    )
+
+
+def _course(result: SearchResult) -> str:
+    return (
+        f"{format_count(len(result.trials))} trials: {escape(_counts(result))}. The search ended because "
+        f"{_STOPPED_BY[result.stopped_by]}."
+    )
+
+
+def _counts(result: SearchResult) -> str:
+    return ", ".join(f"{count} {status}" for status, count in status_counts(result).items()) or "no trial"
+
+
+def _plot(plots: Sequence[str], file: str, caption: str) -> str | None:
+    return image(file, caption) if file in plots else None
+
+
+def _probe_blocks(result: SearchResult, plots: Sequence[str]) -> list[str]:
+    """The answers of the batch probe and of the range tests that filled in the space."""
+    blocks = []
+    if result.batch_probe is not None:
+        blocks += ["### Batch probe", batch_answer(result.batch_probe), *batch_plots(plots, BATCH_PREFIX)]
+        blocks.append(attempts_table(result.batch_probe.attempts))
+    if result.lr_probes:
+        blocks.append("### Learning-rate probe" + ("s" if len(result.lr_probes) > 1 else ""))
+    for probe, file in zip(result.lr_probes.values(), lr_plot_files(result), strict=True):
+        blocks.append(lr_answer(probe))
+        blocks += [text for text in (warnings_block(probe.warnings),) if text]
+        blocks += [image(file, lr_caption(probe))] if file in plots else []
+    return blocks
+
+
+def lr_plot_files(result: SearchResult) -> list[str]:
+    """One file name for each range test, in their order: `lr.png`, or `lr_sgd.png`, `lr_adam.png`."""
+    files: list[str] = []
+    for optimizer in result.lr_probes:
+        name = f"lr_{file_name(optimizer)}" if optimizer else "lr"
+        files.append(f"{name}.png" if f"{name}.png" not in files else f"{name}_{len(files)}.png")
+    return files
+
+
+def _again(result: SearchResult) -> str:
+    typed = command(result.meta.argv)
+    how = (
+        "It was called from Python, with this recipe:"
+        if typed is None
+        else "The recipe as it ran, command-line changes included:"
+    )
+    return page([None if typed is None else fenced(typed, "sh"), how, fenced(result.recipe, "toml")]).rstrip()

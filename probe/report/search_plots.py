@@ -1,0 +1,213 @@
+"""Plots of a search: its history, the winner's learning curves, every trial's curve, importance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from probe.report.search_facts import history, objective_curve, objective_name, winner
+from probe.report.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT,
+    LINES,
+    MARKERS,
+    ORANGE,
+    color_of,
+    new_figure,
+    save_figure,
+    ticks_at,
+)
+from probe.search.records import SearchResult
+from probe.training.records import EpochReport
+from probe.units import format_share
+
+MAX_METRICS = 3
+MAX_IMPORTANCE_BARS = 15
+
+
+def draw_history(result: SearchResult, path: Path) -> bool:
+    """Each trial's value at the epochs spent so far, the best so far as steps. Returns False without any trial."""
+    told = history(result)
+    if not told.trials:
+        return False
+    figure, [axes] = new_figure(height=4.0)
+    shown = [
+        ("complete", "o", BLUE, BLUE, "complete"),
+        ("stopped", "v", "none", GREY, "stopped early"),
+    ]
+    for status, marker, face, edge, label in shown:
+        points = [(x, t.value) for x, t in zip(told.ends, told.trials, strict=True) if t.status == status]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            axes.plot(
+                xs,
+                ys,
+                marker=marker,
+                markerfacecolor=face,
+                markeredgecolor=edge,
+                linestyle="none",
+                label=label,
+                zorder=3,
+            )
+    steps = [(x, value) for x, value in zip(told.ends, told.best, strict=True) if value is not None]
+    if steps:
+        steps.append((told.ends[-1], steps[-1][1]))
+        xs, ys = zip(*steps, strict=True)
+        axes.plot(xs, ys, drawstyle="steps-post", color=ORANGE, linewidth=2.2, label="best so far", zorder=4)
+    without = [x for x, t in zip(told.ends, told.trials, strict=True) if t.value is None]
+    if without:
+        axes.plot(
+            without,
+            [0.0] * len(without),
+            transform=axes.get_xaxis_transform(),
+            marker="x",
+            markeredgewidth=2,
+            linestyle="none",
+            color=BLACK,
+            label="no value",
+            clip_on=False,
+            zorder=5,
+        )
+    values = [trial.value for trial in told.trials if trial.value is not None]
+    if values:
+        axes.set_ylim(*value_limits(values, result.mode))
+    else:
+        axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epochs spent, trials laid end to end" + (" (probes first)" if result.spent.probe_epochs else ""))
+    axes.set_xlim(0, max(told.ends) * 1.03 or 1)
+    axes.set_ylabel(objective_name(result))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
+    axes.set_title("History of the search")
+    save_figure(figure, path)
+    return True
+
+
+def draw_winner(result: SearchResult, path: Path) -> bool:
+    """Losses and metrics of the winning trial and of the final fit. Returns False where there is no winner with reports."""
+    won = winner(result)
+    if won is None or not won.reports:
+        return False
+    final = result.final.reports if result.final is not None else ()
+    names = shown_metrics(won.reports, result.metric)
+    figure, [loss, *others] = new_figure(2 if names else 1, width=7.6 if names else 5.2, height=3.6)
+    _draw_line(loss, won.reports, [r.train_loss for r in won.reports], 0, "training")
+    _draw_line(loss, won.reports, [r.val_loss for r in won.reports], 1, "validation")
+    if final:
+        _draw_line(loss, final, [r.train_loss for r in final], 2, "training, final fit")
+    _finish_panel(loss, "loss")
+    for axes in others:
+        for index, name in enumerate(names):
+            _draw_line(axes, won.reports, [r.metrics.get(name) for r in won.reports], 1 + index, name)
+        _finish_panel(axes, "on validation data")
+    loss.set_title(f"Trial {won.number}, the winner")
+    save_figure(figure, path)
+    return True
+
+
+def shown_metrics(reports: Sequence[EpochReport], objective: str) -> list[str]:
+    """The metrics drawn in one panel, the objective first: several only where all lie between 0 and 1, as shares do."""
+    values: dict[str, list[float]] = {}
+    for report in reports:
+        for name, value in report.metrics.items():
+            values.setdefault(name, []).append(value)
+    names = sorted(values, key=lambda name: name != objective)
+    if all(0 <= value <= 1 for name in names for value in values[name]):
+        return names[:MAX_METRICS]
+    return names[:1]
+
+
+def draw_all_curves(result: SearchResult, path: Path) -> bool:
+    """Every trial's objective, epoch by epoch, the winner in bold. Returns False where nothing was reported."""
+    curves = [(trial, objective_curve(result, trial)) for trial in result.trials]
+    curves = [(trial, curve) for trial, curve in curves if curve]
+    if not curves:
+        return False
+    best = None if result.best is None else result.best.number
+    figure, [axes] = new_figure()
+    for trial, curve in curves:
+        if trial.number != best:
+            axes.plot(*zip(*curve, strict=True), color=LIGHT, linewidth=1.0, zorder=2)
+            axes.plot(*curve[-1], marker="." if trial.status == "complete" else "|", color=GREY, markersize=5, zorder=2)
+    for trial, curve in curves:
+        if trial.number == best:
+            axes.plot(*zip(*curve, strict=True), color=ORANGE, linewidth=2.6, marker="o", label="the winner", zorder=4)
+    last = max(epoch for _, curve in curves for epoch, _ in curve)
+    rungs = [float(rung) for rung in result.rungs if rung <= last]
+    for index, rung in enumerate(rungs):
+        axes.axvline(rung, color=GREY, linestyle=":", linewidth=1.1, label="rungs" if index == 0 else None, zorder=1)
+    axes.plot([], [], color=LIGHT, linewidth=1.0, label="other trials")
+    if last >= 8 and len(rungs) > 1:
+        axes.set_xscale("log")
+        ticks_at(axes, rungs if rungs[-1] == last else [*rungs, float(last)], lambda value: f"{value:.0f}")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ends = [curve[-1][1] for _, curve in curves]
+    low, high = value_limits(ends, result.mode)
+    bold = [value for trial, curve in curves if trial.number == best for _, value in curve]
+    axes.set_ylim(min([low, *bold]), max([high, *bold]))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(objective_name(result))
+    axes.legend(loc="lower right" if result.mode == "max" else "upper right")
+    axes.set_title("Learning curves of all trials")
+    save_figure(figure, path)
+    return True
+
+
+def draw_importance(result: SearchResult, path: Path) -> bool:
+    """Importance as horizontal bars, the largest on top. Returns False where none is known."""
+    shares = sorted(result.importance.items(), key=lambda item: item[1], reverse=True)[:MAX_IMPORTANCE_BARS]
+    if not shares:
+        return False
+    figure, [axes] = new_figure(height=1.1 + 0.34 * len(shares))
+    names, values = [name for name, _ in shares], [share for _, share in shares]
+    bars = axes.barh(range(len(shares)), values, color=BLUE, height=0.62, zorder=3)
+    axes.bar_label(bars, labels=[format_share(value, decimals=0) for value in values], padding=4, fontsize=9)
+    axes.set_yticks(range(len(shares)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(0, 1.18 * max(*values, 1e-9))
+    axes.xaxis.set_major_formatter(lambda value, _: format_share(value, decimals=0))
+    axes.set_xlabel(f"share of the variation of {objective_name(result)}")
+    axes.set_title("Importance of the hyperparameters")
+    save_figure(figure, path)
+    return True
+
+
+def value_limits(values: Sequence[float], mode: str) -> tuple[float, float]:
+    """Limits for objective values: every value, unless a few hopeless ones would press the rest flat.
+
+    The bad end is cut at three times the distance from the best to the median value. Always low < high.
+    """
+    ordered = sorted(values, reverse=mode == "max")
+    best, median, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    spread = 3 * abs(median - best)
+    end = worst if spread == 0 or abs(worst - best) <= spread else best + math.copysign(spread, worst - best)
+    low, high = min(best, end), max(best, end)
+    margin = 0.06 * ((high - low) or abs(high) or 1.0)
+    return low - margin, high + margin
+
+
+def _draw_line(
+    axes: Axes, reports: Sequence[EpochReport], values: Sequence[float | None], index: int, label: str
+) -> None:
+    points = [(report.epoch, value) for report, value in zip(reports, values, strict=True) if value is not None]
+    if points:
+        size = 4.5 if len(points) <= 30 else 0.0
+        [line] = axes.plot(*zip(*points, strict=True), color=color_of(index), linestyle=LINES[index], label=label)
+        line.set_marker(MARKERS[index])
+        line.set_markersize(size)
+
+
+def _finish_panel(axes: Axes, name: str) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(name)
+    if axes.lines:
+        axes.legend(loc="best")

@@ -1,0 +1,39 @@
+"""`trials.csv`: one row a trial, for spreadsheets and pandas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from probe.report.files import write_text
+from probe.report.search_facts import param_names
+from probe.search.records import SearchResult
+
+TRIALS_FILE = "trials.csv"
+
+
+def trials_frame(result: SearchResult) -> pd.DataFrame:
+    """Columns number, status, value, epochs, seconds, then `param_<name>` in the space's order; None where there is no value.
+
+    Of dtype object: a column of whole numbers stays one though some trials do not have that hyperparameter.
+    """
+    names = param_names(result)
+    columns = ["number", "status", "value", "epochs", "seconds", *[f"param_{name}" for name in names]]
+    rows = [
+        [
+            trial.number,
+            trial.status,
+            trial.value,
+            trial.epochs,
+            trial.seconds,
+            *[trial.params.get(name) for name in names],
+        ]
+        for trial in result.trials
+    ]
+    return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+def write_trials(result: SearchResult, path: Path) -> None:
+    """Raises OutputError where the file cannot be written."""
+    write_text(path, trials_frame(result).to_csv(index=False, lineterminator="\n"))

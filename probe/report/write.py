@@ -1,0 +1,111 @@
+"""A run's folder: result.json first, then trials.csv, plots and report.md.
+
+matplotlib and pandas are imported inside functions: importing this module is cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from probe.batch.records import BatchResult
+from probe.errors import OutputError
+from probe.lr.records import LrResult
+from probe.report.batch_page import MEMORY_PLOT, THROUGHPUT_PLOT, batch_page
+from probe.report.files import write_text
+from probe.report.lr_page import LR_PLOT, lr_page
+from probe.report.search_page import (
+    ALL_CURVES_PLOT,
+    BATCH_PREFIX,
+    HISTORY_PLOT,
+    IMPORTANCE_PLOT,
+    WINNER_PLOT,
+    lr_plot_files,
+    search_page,
+)
+from probe.report.store import RESULT_FILE, Result, load_result, save_result
+from probe.search.records import SearchResult
+
+REPORT_FILE = "report.md"
+
+
+def write_report(result: Result, folder: Path) -> Path:
+    """Store `result` in `folder`, made if need be, and draw its report. Returns the path of report.md.
+
+    result.json comes first, so that nothing measured is lost if drawing fails. Every file appears whole or not at all.
+    Raises OutputError where the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be created: {error.strerror or error}.") from error
+    save_result(result, folder / RESULT_FILE)
+    return _draw(result, folder)
+
+
+def redraw_report(path: Path) -> Path:
+    """Draw the report again from a run's folder, or the result.json in it, which stays as it is. Returns report.md's path.
+
+    Raises UsageError or OutputError as `load_result` does, and OutputError where the folder cannot be written.
+    """
+    result = load_result(path)
+    return _draw(result, path if path.is_dir() else path.parent)
+
+
+def _draw(result: Result, folder: Path) -> Path:
+    from probe.report.style import plot_style
+
+    if isinstance(result, SearchResult):
+        from probe.report.trials_csv import TRIALS_FILE, write_trials
+
+        write_trials(result, folder / TRIALS_FILE)
+    with plot_style():
+        plots = [file for file, draw in _drawings(result).items() if draw(folder / file)]
+    write_text(folder / REPORT_FILE, _page(result, plots))
+    return folder / REPORT_FILE
+
+
+def _page(result: Result, plots: list[str]) -> str:
+    if isinstance(result, BatchResult):
+        return batch_page(result, plots)
+    if isinstance(result, LrResult):
+        return lr_page(result, plots)
+    return search_page(result, plots)
+
+
+def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
+    """File name -> what draws it; that returns False, and leaves no file, where there is nothing to draw."""
+    if isinstance(result, BatchResult):
+        return _batch_drawings(result)
+    if isinstance(result, LrResult):
+        from probe.report.lr_plots import draw_lr
+
+        return {LR_PLOT: partial(draw_lr, result)}
+    return _search_drawings(result)
+
+
+def _batch_drawings(result: BatchResult, prefix: str = "") -> dict[str, Callable[[Path], bool]]:
+    from probe.report.batch_plots import draw_memory, draw_throughput
+
+    return {
+        f"{prefix}{THROUGHPUT_PLOT}": partial(draw_throughput, result),
+        f"{prefix}{MEMORY_PLOT}": partial(draw_memory, result),
+    }
+
+
+def _search_drawings(result: SearchResult) -> dict[str, Callable[[Path], bool]]:
+    from probe.report import lr_plots, search_plots
+
+    drawings: dict[str, Callable[[Path], bool]] = {
+        HISTORY_PLOT: partial(search_plots.draw_history, result),
+        WINNER_PLOT: partial(search_plots.draw_winner, result),
+        ALL_CURVES_PLOT: partial(search_plots.draw_all_curves, result),
+        IMPORTANCE_PLOT: partial(search_plots.draw_importance, result),
+    }
+    if result.batch_probe is not None:
+        drawings |= _batch_drawings(result.batch_probe, BATCH_PREFIX)
+    for (optimizer, probe), file in zip(result.lr_probes.items(), lr_plot_files(result), strict=True):
+        title = f"LR range test, {optimizer}" if optimizer else "LR range test"
+        drawings[file] = partial(lr_plots.draw_lr, probe, title=title)
+    return drawings

@@ -1,0 +1,287 @@
+"""Results made by hand, with plausible numbers: what a report is drawn from in these tests."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from probe.batch.records import Attempt, BatchResult, Outcome, Purpose
+from probe.lr.records import LrCurve, LrPoint, LrResult, LrSuggestion
+from probe.records import MemoryReading, RunMeta
+from probe.search.records import (
+    BestTrial,
+    BudgetLimits,
+    Dimension,
+    FinalFit,
+    Score,
+    SearchResult,
+    Spent,
+    Status,
+    TrialResult,
+)
+from probe.training.records import EpochReport
+
+GIB = 2**30
+RUNGS = (1, 3, 9, 27)
+SEARCH_ARGV = ("/home/me/.venv/bin/probe", "search", "recipes/mnist.toml", "--set", "search.seed=1")
+
+META = RunMeta(
+    probe_version="0.1.0",
+    python_version="3.11.9",
+    torch_version="2.15.0",
+    cuda_version="12.9",
+    driver_version="575.51",
+    platform="Linux-6.8-x86_64",
+    device="cuda:0 (NVIDIA H200)",
+    num_threads=2,
+    seed=0,
+    argv=("probe", "batch", "--model", "densenet", "--img", "256"),
+    recipe_hash=None,
+    started_at="2026-01-31T12:00:00Z",
+)
+
+
+def attempt(batch_size: int, purpose: Purpose = "size", *, limit: int = 8 * GIB) -> Attempt:
+    """What a device with `limit` bytes would give: 150 MiB and 60 MiB a sample, throughput that saturates."""
+    allocated = 150 * 2**20 + batch_size * 60 * 2**20
+    reserved = math.ceil(allocated * 1.08 / 2**21) * 2**21
+    if reserved > limit:
+        message = f"CUDA out of memory. Tried to allocate {batch_size}.00 MiB. GPU 0 | 7.9 GiB in use\nof 8 <GiB>"
+        return Attempt(batch_size=batch_size, purpose=purpose, outcome="oom", message=message)
+    rate = 420 * batch_size / (batch_size + 14) * (1.01 if purpose == "confirm" else 1.0)
+    reading = MemoryReading(
+        peak_allocated_bytes=allocated,
+        peak_reserved_bytes=reserved,
+        device_used_bytes=reserved + 500 * 2**20,
+        device_total_bytes=limit,
+    )
+    return Attempt(
+        batch_size=batch_size,
+        purpose=purpose,
+        outcome="fits",
+        num_steps=20,
+        step_seconds=batch_size / rate,
+        samples_per_second=rate,
+        memory=reading,
+    )
+
+
+def failed_attempt(batch_size: int, outcome: Outcome, message: str) -> Attempt:
+    return Attempt(batch_size=batch_size, purpose="size", outcome=outcome, message=message)
+
+
+def batch_result(**changes: Any) -> BatchResult:
+    tried = [attempt(512), attempt(256), attempt(128), attempt(64), attempt(32), attempt(16), attempt(8)]
+    tried += [*(attempt(size, "throughput") for size in (64, 32, 16)), attempt(64, "confirm")]
+    tried[1] = failed_attempt(256, "kernel_limit", "CUDNN_STATUS_NOT_SUPPORTED: a batch of 256 | too large")
+    values: dict[str, Any] = {
+        "meta": META,
+        "stopped_by": "finished",
+        "task": "densenet121 on synthetic images 3x256x256",
+        "optimizer": "adamw",
+        "precision": "fp32",
+        "limit_bytes": 8 * GIB,
+        "num_samples": None,
+        "largest_fit": 64,
+        "recommended": 64,
+        "capped_by": None,
+        "attempts": tuple(tried),
+        "seconds": 83.4,
+    }
+    return BatchResult(**values | changes)
+
+
+def nothing_fits_result() -> BatchResult:
+    tried = tuple(replace(attempt(2**power, limit=1), batch_size=2**power) for power in (4, 3, 2, 1, 0))
+    return batch_result(
+        attempts=tried, largest_fit=None, recommended=None, stopped_by="nothing_fits", limit_bytes=128 * 2**20
+    )
+
+
+def lr_curve(seed: int = 0, *, num_steps: int = 300, peak: float = 0.08, noise: float = 0.06) -> LrCurve:
+    """A plateau at 2.3, a fall to 0.45 and a blow-up two decades after `peak`."""
+    draw = random.Random(seed)
+    points: list[LrPoint] = []
+    smoothed = 2.3
+    for step in range(num_steps):
+        lr = 1e-5 * 10 ** (6 * step / max(1, num_steps - 1))
+        clean = 0.45 + 1.85 / (1 + (lr / (peak / 12)) ** 1.4) + (lr / (peak * 12)) ** 2.5
+        loss = clean * math.exp(draw.gauss(0, noise))
+        smoothed = 0.9 * smoothed + 0.1 * clean if step else clean
+        points.append(LrPoint(step=step, lr=lr, loss=loss, smoothed_loss=smoothed))
+        if loss > 20:
+            return LrCurve(seed=seed, points=tuple(points), ended_by="diverged")
+    return LrCurve(seed=seed, points=tuple(points), ended_by="finished")
+
+
+def lr_result(**changes: Any) -> LrResult:
+    curves: Sequence[LrCurve] = changes.get("curves", (lr_curve(),))
+    values: dict[str, Any] = {
+        "meta": replace(META, argv=("probe", "lr", "recipes/mnist.toml"), device="cpu", recipe_hash="5ad1c0ffee"),
+        "stopped_by": "finished",
+        "task": "cnn on mnist",
+        "optimizer": "sgd",
+        "precision": "fp32",
+        "batch_size": 64,
+        "lowest_lr": 1e-5,
+        "highest_lr": 10.0,
+        "num_steps": sum(len(curve.points) for curve in curves),
+        "suggestion": LrSuggestion(lr=0.0316, low=0.0141, high=0.0891),
+        "warnings": (),
+        "curves": tuple(curves),
+        "seconds": 4.56,
+    }
+    return LrResult(**values | changes)
+
+
+SPACE = (
+    Dimension(name="batch_size", kind="pow2", low=8, high=64),
+    Dimension(name="optimizer", kind="choices", choices=("sgd", "adam")),
+    Dimension(name="lr", kind="float", low=1e-4, high=0.2, log=True, per={"sgd": (2e-3, 0.2), "adam": (1e-4, 0.01)}),
+    Dimension(name="momentum", kind="float", low=0.5, high=0.99, when={"optimizer": "sgd"}),
+    Dimension(name="weight_decay", kind="float", low=1e-6, high=1e-2, log=True),
+    Dimension(name="width", kind="pow2", low=8, high=32),
+)
+
+SPENT = Spent(trials=0, epochs=2.4, probe_epochs=2.4, seconds=754.0, final_epochs=21, final_seconds=66.0)
+IMPORTANCE = {"lr": 0.52, "optimizer": 0.21, "weight_decay": 0.04, "width": 0.13, "batch_size": 0.08, "momentum": 0.02}
+
+RECIPE = """schema = 1
+name = "mnist"
+
+[task]
+model = "cnn"
+data = "mnist"
+
+[space]
+batch_size = { probe = "max_batch", max = 64 }
+optimizer = { choices = ["sgd", "adam"] }
+"""
+
+
+def reports(
+    num_epochs: int, ceiling: float, draw: random.Random, *, with_validation: bool = True
+) -> tuple[EpochReport, ...]:
+    made = []
+    for epoch in range(1, num_epochs + 1):
+        gap = 0.35 * math.exp(-0.35 * epoch)
+        val_loss = 1.9 * math.exp(-0.3 * epoch) + 0.05 + 0.002 * epoch + 2 * (0.99 - ceiling)
+        accuracy = min(0.9995, ceiling - gap + draw.gauss(0, 0.003))
+        made.append(
+            EpochReport(
+                epoch=epoch,
+                train_loss=2.1 * math.exp(-0.3 * epoch) + 0.02,
+                val_loss=val_loss if with_validation else None,
+                metrics={"accuracy": accuracy, "macro_f1": accuracy - 0.01} if with_validation else {},
+                seconds=3.1,
+            )
+        )
+    return tuple(made)
+
+
+def trial(number: int, draw: random.Random) -> TrialResult:
+    optimizer = draw.choice(("sgd", "adam"))
+    lr = 10 ** draw.uniform(-2.6, -0.7) if optimizer == "sgd" else 10 ** draw.uniform(-4, -2)
+    params: dict[str, bool | int | float | str] = {
+        "batch_size": draw.choice((8, 16, 32, 64)),
+        "optimizer": optimizer,
+        "lr": lr,
+        "weight_decay": 10 ** draw.uniform(-6, -2),
+        "width": draw.choice((8, 16, 32)),
+        "dropout": 0.1,
+    }
+    if optimizer == "sgd":
+        params["momentum"] = draw.uniform(0.5, 0.99)
+    ceiling = 0.985 - abs(draw.gauss(0, 0.02)) if number % 9 else 0.6
+    status: Status = "stopped"
+    epochs = draw.choice((1, 1, 1, 1, 3, 3, 9))
+    message = None
+    if number == 12:
+        status, epochs, message = "oom", 1, "Tried to allocate 512 MiB | the limit is 1 GiB"
+    elif number in (17, 29):
+        status, epochs, message = "diverged", 2, "The loss was not finite in epoch 2."
+    elif number == 24:
+        status, epochs, message = "crashed", 3, "The worker died (signal 9): the host was out of memory."
+    elif number % 7 == 4:
+        status, epochs = "complete", 27
+    told = reports(epochs if status in ("complete", "stopped") else epochs - 1, ceiling, draw)
+    value = max(report.metrics["accuracy"] for report in told) if status in ("complete", "stopped") else None
+    return TrialResult(
+        number=number,
+        params=params,
+        seed=number * 7919,
+        status=status,
+        value=value,
+        epochs=epochs,
+        reports=told,
+        rungs=tuple(rung for rung in RUNGS if rung <= len(told)),
+        seconds=3.2 * epochs,
+        message=message,
+    )
+
+
+def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
+    draw = random.Random(1)
+    trials = tuple(trial(number, draw) for number in range(num_trials))
+    complete = [t for t in trials if t.status == "complete" and t.value is not None]
+    won = max(complete, key=lambda t: t.value or 0.0, default=None)
+    epochs = sum(t.epochs for t in trials)
+    values: dict[str, Any] = {
+        "meta": replace(META, argv=SEARCH_ARGV, device="cpu"),
+        "stopped_by": "epochs",
+        "name": "mnist",
+        "recipe": RECIPE,
+        "task": "cnn on mnist",
+        "metric": "accuracy",
+        "mode": "max",
+        "sampler": "tpe",
+        "ladder": "asha",
+        "rungs": RUNGS,
+        "space": SPACE,
+        "constants": {"dropout": 0.1},
+        "limits": BudgetLimits(trials=40, epochs=300, time_seconds=1200),
+        "spent": replace(SPENT, trials=num_trials, epochs=epochs + 2.4),
+        "num_workers": 2,
+        "batch_probe": batch_result(largest_fit=64, recommended=64),
+        "lr_probes": {
+            "sgd": lr_result(),
+            "adam": lr_result(
+                optimizer="adam",
+                curves=(lr_curve(3, peak=0.004),),
+                suggestion=LrSuggestion(lr=1.6e-3, low=7e-4, high=4e-3),
+                warnings=("The curve is noisy | use a larger batch.",),
+            ),
+        },
+        "trials": trials,
+        "best": None if won is None else BestTrial(number=won.number, params=won.params, value=won.value or 0.0),
+        "importance": IMPORTANCE,
+        "final": None
+        if won is None
+        else FinalFit(epochs=21, seed=5, reports=reports(21, 0.99, draw, with_validation=False)),
+        "test": None
+        if won is None
+        else Score(metric="accuracy", value=0.9861, low=0.9837, high=0.9883, num_samples=10_000),
+        "warnings": (),
+    }
+    return SearchResult(**values | changes)
+
+
+def plain_search_result(*trials: TrialResult, **changes: Any) -> SearchResult:
+    """A search with these trials and nothing else in it: no probes, no importance, no final fit."""
+    valued = [t for t in trials if t.value is not None]
+    won = max(valued, key=lambda t: t.value or 0.0, default=None)
+    empty: dict[str, Any] = {
+        "trials": tuple(trials),
+        "batch_probe": None,
+        "lr_probes": {},
+        "importance": {},
+        "constants": {},
+        "final": None,
+        "test": None,
+        "best": None if won is None else BestTrial(number=won.number, params=won.params, value=won.value or 0.0),
+        "spent": Spent(trials=len(trials), epochs=float(sum(t.epochs for t in trials)), probe_epochs=0.0, seconds=1.0),
+    }
+    return search_result(**empty | changes)

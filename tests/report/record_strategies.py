@@ -1,0 +1,187 @@
+"""Any valid result, as hypothesis strategies: small, and as odd as the records allow."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+from made_records import META
+
+from probe.batch.records import Attempt, BatchResult, Outcome
+from probe.lr.records import CurveEnd, LrCurve, LrPoint, LrResult, LrSuggestion
+from probe.records import MemoryReading
+from probe.search.records import (
+    BestTrial,
+    BudgetLimits,
+    Dimension,
+    FinalFit,
+    ParamValue,
+    Score,
+    SearchResult,
+    Spent,
+    Status,
+    TrialResult,
+)
+from probe.training.records import EpochReport
+
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+positive = st.floats(min_value=1e-9, max_value=1e9)
+texts = st.text(max_size=8)
+values: st.SearchStrategy[ParamValue] = st.booleans() | st.integers(-100, 100) | finite | texts
+params = st.dictionaries(texts, values, max_size=3)
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> MemoryReading:
+    allocated = draw(st.integers(0, 2**40))
+    return MemoryReading(
+        peak_allocated_bytes=allocated,
+        peak_reserved_bytes=allocated + draw(st.integers(0, 2**30)),
+        device_used_bytes=draw(st.none() | st.integers(0, 2**40)),
+        num_alloc_retries=draw(st.integers(0, 3)),
+    )
+
+
+@st.composite
+def attempts(draw: st.DrawFn) -> Attempt:
+    outcome: Outcome = draw(st.sampled_from(["fits", "fits", "oom", "thrashes", "kernel_limit", "error"]))
+    fits = outcome == "fits"
+    return Attempt(
+        batch_size=2 ** draw(st.integers(0, 12)),
+        purpose=draw(st.sampled_from(["size", "throughput", "confirm"])),
+        outcome=outcome,
+        num_steps=draw(st.integers(0, 20)),
+        step_seconds=draw(positive) if fits else None,
+        samples_per_second=draw(positive) if fits else None,
+        memory=draw(st.none() | readings()),
+        message=draw(st.none() | texts),
+    )
+
+
+@st.composite
+def batch_results(draw: st.DrawFn) -> BatchResult:
+    tried = tuple(draw(st.lists(attempts(), max_size=5)))
+    sizes = st.sampled_from([None, *(attempt.batch_size for attempt in tried if attempt.fits)])
+    return BatchResult(
+        meta=META,
+        stopped_by=draw(st.sampled_from(["finished", "nothing_fits", "interrupted", "error"])),
+        task=draw(texts),
+        optimizer=draw(texts),
+        precision=draw(st.sampled_from(["fp32", "bf16"])),
+        limit_bytes=draw(st.none() | st.integers(1, 2**40)),
+        num_samples=draw(st.none() | st.integers(1, 10**6)),
+        largest_fit=draw(sizes),
+        recommended=draw(sizes),
+        capped_by=draw(st.sampled_from([None, "max", "data", "kernel_limit"])),
+        attempts=tried,
+        seconds=draw(positive),
+    )
+
+
+@st.composite
+def lr_curves(draw: st.DrawFn) -> LrCurve:
+    lrs = sorted(draw(st.sets(st.floats(min_value=1e-7, max_value=100.0), max_size=6)))
+    points = tuple(
+        LrPoint(step=step, lr=lr, loss=draw(finite), smoothed_loss=draw(finite)) for step, lr in enumerate(lrs)
+    )
+    ended_by: CurveEnd = draw(st.sampled_from(["finished", "diverged", "non_finite", "interrupted"]))
+    return LrCurve(seed=draw(st.integers(0, 5)), points=points, ended_by=ended_by)
+
+
+@st.composite
+def lr_results(draw: st.DrawFn) -> LrResult:
+    low, lr, high = sorted(draw(st.floats(min_value=1e-5, max_value=10.0)) for _ in range(3))
+    return LrResult(
+        meta=META,
+        stopped_by=draw(st.sampled_from(["finished", "interrupted"])),
+        task=draw(texts),
+        optimizer=draw(texts),
+        precision="fp32",
+        batch_size=draw(st.integers(1, 4096)),
+        lowest_lr=1e-5,
+        highest_lr=10.0,
+        num_steps=draw(st.integers(0, 1000)),
+        suggestion=draw(st.sampled_from([None, LrSuggestion(lr=lr, low=low, high=high)])),
+        warnings=tuple(draw(st.lists(texts, max_size=2))),
+        curves=tuple(draw(st.lists(lr_curves(), max_size=3))),
+        seconds=draw(positive),
+    )
+
+
+@st.composite
+def epoch_reports(draw: st.DrawFn, epoch: int) -> EpochReport:
+    return EpochReport(
+        epoch=epoch,
+        train_loss=draw(finite),
+        val_loss=draw(st.none() | finite),
+        metrics=draw(st.dictionaries(st.sampled_from(["accuracy", "f1 | $x$", "mse"]), finite, max_size=2)),
+        seconds=draw(positive),
+    )
+
+
+@st.composite
+def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
+    status: Status = draw(st.sampled_from(["complete", "stopped", "oom", "diverged", "crashed"]))
+    num_reports = draw(st.integers(0, 4))
+    return TrialResult(
+        number=number,
+        params=draw(params),
+        seed=draw(st.integers(0, 2**63)),
+        status=status,
+        value=draw(finite) if status in ("complete", "stopped") else None,
+        epochs=num_reports + draw(st.integers(0, 1)),
+        reports=tuple(draw(epoch_reports(epoch)) for epoch in range(1, num_reports + 1)),
+        rungs=(),
+        seconds=draw(positive),
+        memory=draw(st.none() | readings()),
+        message=draw(st.none() | texts),
+    )
+
+
+@st.composite
+def dimensions(draw: st.DrawFn) -> Dimension:
+    kind: Literal["float", "int", "pow2", "choices"] = draw(st.sampled_from(["float", "int", "pow2", "choices"]))
+    ends: dict[str, Any] = {"low": draw(finite), "high": draw(finite)} if kind != "choices" else {}
+    return Dimension(
+        name=draw(texts),
+        kind=kind,
+        log=draw(st.booleans()),
+        choices=tuple(draw(st.lists(values, max_size=3))) if kind == "choices" else (),
+        when=draw(st.none() | params),
+        per=draw(st.none() | st.dictionaries(texts, st.just((0.1, 0.2)), max_size=2)),
+        **ends,
+    )
+
+
+@st.composite
+def search_results(draw: st.DrawFn) -> SearchResult:
+    trials = tuple(draw(trial_results(number)) for number in range(draw(st.integers(0, 4))))
+    winners = [BestTrial(number=t.number, params=t.params, value=t.value) for t in trials if t.value is not None]
+    final = FinalFit(epochs=2, seed=1, reports=(draw(epoch_reports(1)),))
+    low, value, high = sorted(draw(finite) for _ in range(3))
+    score = Score(metric="accuracy", value=value, low=low, high=high, num_samples=10)
+    return SearchResult(
+        meta=META,
+        stopped_by=draw(st.sampled_from(["trials", "epochs", "time", "space", "failures", "interrupted"])),
+        name=draw(texts),
+        recipe=draw(texts),
+        task=draw(texts),
+        metric=draw(st.sampled_from(["accuracy", "loss", "f1 | $x$"])),
+        mode=draw(st.sampled_from(["max", "min"])),
+        sampler="random",
+        ladder="none",
+        rungs=draw(st.sampled_from([(), (1,), (1, 3)])),
+        space=tuple(draw(st.lists(dimensions(), max_size=3, unique_by=lambda d: d.name))),
+        constants=draw(params),
+        limits=draw(st.sampled_from([BudgetLimits(), BudgetLimits(trials=3, epochs=9.5, time_seconds=60.0)])),
+        spent=Spent(trials=len(trials), epochs=draw(positive), probe_epochs=draw(positive), seconds=draw(positive)),
+        num_workers=1,
+        batch_probe=draw(st.none() | batch_results()),
+        lr_probes=draw(st.dictionaries(texts, lr_results(), max_size=2)),
+        trials=trials,
+        best=draw(st.sampled_from([None, *winners])),
+        importance=draw(st.dictionaries(texts, st.floats(0, 1), max_size=3)),
+        final=draw(st.sampled_from([None, final])),
+        test=draw(st.sampled_from([None, score])),
+        warnings=tuple(draw(st.lists(texts, max_size=2))),
+    )

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_records import attempt, batch_result, lr_curve, plain_search_result, search_result, trial
+from record_strategies import search_results
+
+from probe.report.batch_facts import best_throughput, is_confirmed, peak_at, smallest_failure, timed_by_size
+from probe.report.lr_page import chosen_points
+from probe.report.lr_plots import loss_limits
+from probe.report.search_facts import history, lost_epochs, near_ties, param_names, ranked, spending_by_rung
+from probe.report.search_plots import value_limits
+from probe.search.records import SearchResult
+
+quick = settings(deadline=None, max_examples=25)
+
+
+def test_the_timing_that_counts_is_that_of_the_throughput_run() -> None:
+    sweep, run = attempt(32), replace(attempt(32, "throughput"), samples_per_second=100.0)
+    assert timed_by_size([run, attempt(8), sweep]) == {8: attempt(8), 32: run}
+    assert best_throughput([sweep, run]) == 100.0
+    assert best_throughput([]) == 0.0
+
+
+def test_facts_of_a_sweep() -> None:
+    result = batch_result()
+    failure = smallest_failure(result)
+    assert is_confirmed(result)
+    assert failure is not None
+    assert failure.batch_size == 128
+    assert peak_at(result, 64) == max(a.memory.peak_reserved_bytes for a in result.attempts if a.memory is not None)
+    assert peak_at(result, None) is None
+
+
+@given(search_results())
+@quick
+def test_ranking_and_history_hold_every_trial_once(result: SearchResult) -> None:
+    sorted_trials = ranked(result)
+    assert sorted(t.number for t in sorted_trials) == sorted(t.number for t in result.trials)
+    values = [t.value for t in sorted_trials if t.value is not None]
+    assert values == sorted(values, reverse=result.mode == "max")
+    told = history(result)
+    assert list(told.ends) == sorted(told.ends)
+    known = [value for value in told.best if value is not None]
+    assert known == sorted(known, reverse=result.mode == "min")
+
+
+def test_the_history_ends_at_the_winner_and_at_the_epochs_spent() -> None:
+    result = search_result()
+    told = history(result)
+    assert result.best is not None
+    assert told.best[-1] == result.best.value
+    assert told.ends[-1] == pytest.approx(result.spent.epochs)
+
+
+def test_a_stopped_trial_counts_for_the_best_so_far_only_if_none_is_complete() -> None:
+    draw = Random(0)
+    stopped = replace(trial(1, draw), value=0.99)
+    complete = replace(trial(4, draw), value=0.9)
+    best = search_result(trials=(stopped, complete), best=None)
+    assert history(best).best == (0.99, 0.99)
+    won = plain_search_result(complete)
+    assert history(replace(won, trials=(stopped, complete))).best == (None, 0.9)
+
+
+def test_every_epoch_is_counted_in_one_rung_or_as_lost() -> None:
+    result = search_result()
+    spending = spending_by_rung(result)
+    assert [rung.last_epoch for rung in spending] == [1, 3, 9, 27]
+    assert sum(rung.epochs for rung in spending) + lost_epochs(result.trials) == sum(t.epochs for t in result.trials)
+    assert [rung.num_trials for rung in spending] == sorted((rung.num_trials for rung in spending), reverse=True)
+
+
+def test_near_ties_need_an_interval() -> None:
+    result = search_result()
+    assert result.test is not None
+    assert near_ties(result) == 2
+    assert near_ties(replace(result, test=replace(result.test, low=None, high=None))) is None
+    assert near_ties(replace(result, test=None)) is None
+
+
+def test_constants_are_no_columns() -> None:
+    result = search_result()
+    assert "dropout" in result.trials[0].params
+    assert param_names(result) == [dimension.name for dimension in result.space]
+    assert param_names(replace(result, constants={}))[-1] == "dropout"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.sampled_from(["max", "min"]))
+@quick
+def test_value_limits_hold_the_better_half(values: list[float], mode: str) -> None:
+    low, high = value_limits(values, mode)
+    better = sorted(values, reverse=mode == "max")[: len(values) // 2 + 1]
+    assert low < high
+    assert all(low <= value <= high for value in better)
+
+
+def test_hopeless_values_do_not_press_the_others_flat() -> None:
+    low, high = value_limits([0.9, 0.95, 0.96, 0.97, 0.98, -1e9], "max")
+    assert 0.8 < low < 0.96
+    assert 0.98 < high < 1.1
+
+
+def test_loss_limits_show_the_fall_and_not_the_blow_up() -> None:
+    curve = lr_curve()
+    assert max(point.loss for point in curve.points) > 10
+    low, high = loss_limits([curve])
+    assert 0.1 < low < 0.5
+    assert 2.3 < high < 4
+
+
+def test_chosen_points_are_few_in_order_and_hold_both_ends_and_the_suggestion() -> None:
+    points = lr_curve().points
+    chosen = chosen_points(points, [0.0316])
+    assert chosen[0] is points[0]
+    assert chosen[-1] is points[-1]
+    assert len(chosen) <= 10
+    assert [point.step for point in chosen] == sorted(point.step for point in chosen)
+    assert min(abs(point.lr / 0.0316 - 1) for point in chosen) < 0.05
+    assert chosen_points(points[:1], [0.1]) == [points[0]]

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from made_records import (
+    attempt,
+    batch_result,
+    lr_curve,
+    lr_result,
+    nothing_fits_result,
+    plain_search_result,
+    reports,
+    search_result,
+    trial,
+)
+from record_strategies import batch_results, lr_results, search_results
+
+from probe.errors import OutputError
+from probe.lr.records import LrCurve
+from probe.report.search_page import search_page
+from probe.report.store import Result, load_result
+from probe.report.trials_csv import write_trials
+from probe.report.write import redraw_report, write_report
+from probe.search.records import SearchResult
+
+MAX_PLOT_BYTES = 80_000
+
+
+def written(result: Result, folder: Path) -> str:
+    return write_report(result, folder).read_text(encoding="utf-8")
+
+
+def check_page(text: str, folder: Path) -> None:
+    """Every picture of the page is there and small, and every row of a table has as many cells as its header."""
+    for file in re.findall(r"^!\[.*\]\((.*)\)$", text, flags=re.MULTILINE):
+        assert (folder / file).stat().st_size < MAX_PLOT_BYTES
+        assert (folder / file).read_bytes().startswith(b"\x89PNG")
+    for block in re.findall(r"(?:^\|.*\|$\n?)+", re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.M | re.S), flags=re.M):
+        counts = {len(re.findall(r"\|", re.sub(r"\\.", "", line))) for line in block.splitlines()}
+        assert len(counts) == 1, block
+
+
+def test_batch_report(tmp_path: Path) -> None:
+    text = written(batch_result(recommended=32), tmp_path)
+    check_page(text, tmp_path)
+    first = text.split("\n\n")[1]
+    assert first.startswith("**The largest batch that fits is 64 (confirmed by a longer run);")
+    assert "is 32, which is recommended.**" in first
+    assert "Headroom left at 64: 3.79 GiB (47 % of 8.00 GiB)" in text
+    assert "the largest batch is a ceiling, not a choice" in text
+    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "result.json", "throughput.png", "memory.png"}
+
+
+def test_a_batch_that_was_not_confirmed_says_so(tmp_path: Path) -> None:
+    result = batch_result(attempts=(attempt(64), attempt(128)))
+    assert "64 (not confirmed by a longer run)" in written(result, tmp_path)
+
+
+def test_what_capped_the_sweep_is_told(tmp_path: Path) -> None:
+    result = batch_result(attempts=(attempt(8),), largest_fit=8, recommended=8, capped_by="data")
+    text = written(result, tmp_path)
+    assert "It stopped at 8 because the next power of two is larger than the training set, so more may fit." in text
+
+
+def test_nothing_fits_says_what_to_try(tmp_path: Path) -> None:
+    text = written(nothing_fits_result(), tmp_path)
+    assert text.split("\n\n")[1] == "**No batch size fits, not even 1.**"
+    assert "`--precision bf16`" in text
+    assert "`--optimizer sgd`" in text
+    assert not (tmp_path / "throughput.png").exists()
+    assert "throughput.png" not in text
+
+
+def test_lr_report(tmp_path: Path) -> None:
+    result = lr_result(curves=(lr_curve(0), lr_curve(1)), warnings=("a | b",))
+    text = written(result, tmp_path)
+    check_page(text, tmp_path)
+    assert text.split("\n\n")[1] == (
+        "**Suggested learning rate for sgd at batch size 64: 0.0316 (band 0.0141 to 0.0891).**"
+    )
+    assert r"- a \| b" in text
+    assert "seed 0: " in text
+    assert "ended when the loss had blown up at" in text
+
+
+def test_an_lr_without_suggestion_says_why_and_what_to_try(tmp_path: Path) -> None:
+    text = written(lr_result(suggestion=None, warnings=("The loss never falls.",)), tmp_path)
+    assert text.split("\n\n")[1] == "**No learning rate between 1e-05 and 10 can be suggested for sgd.**"
+    assert "- The loss never falls." in text
+    assert "`--from`" in text
+
+
+def test_search_report(tmp_path: Path) -> None:
+    result = search_result()
+    text = written(result, tmp_path)
+    check_page(text, tmp_path)
+    assert result.best is not None
+    first = text.split("\n\n")[1]
+    assert first.startswith(
+        f"**Best validation accuracy: 98.12 % (trial {result.best.number}); test accuracy after the final fit"
+    )
+    assert first.endswith("98.61 % (10,000 samples, 95 % interval 98.37 % to 98.83 %).**")
+    assert "```toml\nschema = 1" in text
+    assert "```sh\nprobe search recipes/mnist.toml --set search.seed=1\n```" in text
+    assert "sgd: 0.002 to 0.2; adam: 0.0001 to 0.01" in text
+    assert "/home/me" not in text
+    plots = {path.name for path in tmp_path.glob("*.png")}
+    assert plots == set(re.findall(r"\((\w+\.png)\)", text))
+    assert {"lr_sgd.png", "lr_adam.png", "batch_memory.png", "history.png"} < plots
+
+
+def test_a_long_search_shows_its_best_trials_and_points_to_the_rest(tmp_path: Path) -> None:
+    result = search_result(num_trials=120)
+    text = search_page(result, [])
+    assert "The best 50 of 120 trials; all of them: `trials.csv`." in text
+    write_trials(result, tmp_path / "trials.csv")
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 121
+    check_page(text, tmp_path)
+
+
+def test_trials_csv_has_the_promised_columns_in_the_order_of_the_space(tmp_path: Path) -> None:
+    result = search_result()
+    write_trials(result, tmp_path / "trials.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "trials.csv").read_text())))
+    names = ["batch_size", "optimizer", "lr", "momentum", "weight_decay", "width"]
+    assert list(rows[0]) == ["number", "status", "value", "epochs", "seconds", *(f"param_{name}" for name in names)]
+    for row, made in zip(rows, result.trials, strict=True):
+        assert row["status"] == made.status
+        assert row["value"] == ("" if made.value is None else repr(made.value))
+        assert row["param_batch_size"] == str(made.params["batch_size"])
+        assert row["param_momentum"] == str(made.params.get("momentum", ""))
+
+
+@pytest.mark.parametrize(
+    ("result", "note"),
+    [
+        (batch_result(stopped_by="interrupted"), "the sweep was interrupted"),
+        (lr_result(stopped_by="interrupted"), "the range test was interrupted"),
+        (plain_search_result(stopped_by="interrupted"), "the search was interrupted"),
+        (plain_search_result(stopped_by="failures"), "too many trials failed"),
+    ],
+    ids=["batch", "lr", "search", "failures"],
+)
+def test_a_partial_result_says_so_before_anything_else(result: Result, note: str, tmp_path: Path) -> None:
+    block = written(result, tmp_path).split("\n\n")[1]
+    assert block.startswith("> **Partial result:**")
+    assert note in block
+
+
+def failed_searches() -> list[SearchResult]:
+    draw = Random(2)
+    one = trial(4, draw)
+    without_validation = replace(one, reports=reports(3, 0.9, draw, with_validation=False))
+    return [
+        plain_search_result(),
+        plain_search_result(one),
+        plain_search_result(without_validation, metric="loss", mode="min"),
+        plain_search_result(replace(one, reports=())),
+        plain_search_result(trial(12, draw), trial(17, draw), stopped_by="failures"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        batch_result(attempts=(), largest_fit=None, recommended=None, stopped_by="interrupted", limit_bytes=None),
+        batch_result(attempts=(attempt(8),), largest_fit=8, recommended=8, limit_bytes=None),
+        lr_result(suggestion=None, curves=()),
+        lr_result(suggestion=None, curves=(LrCurve(seed=0, points=lr_curve().points[:1], ended_by="non_finite"),)),
+        *failed_searches(),
+    ],
+    ids=["no attempt", "one", "no curve", "one point", "no trial", "one trial", "no val", "no reports", "all failed"],
+)
+def test_edge_cases_give_a_whole_report(result: Result, tmp_path: Path) -> None:
+    check_page(written(result, tmp_path), tmp_path)
+    assert load_result(tmp_path) == result
+
+
+@given(batch_results() | lr_results() | search_results())
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+def test_any_valid_result_gives_a_report(result: Result) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        text = written(result, Path(folder))
+        check_page(text, Path(folder))
+        assert load_result(Path(folder)) == result
+
+
+def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_report(lr_result(), tmp_path / name)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_the_result_is_stored_though_drawing_fails(tmp_path: Path) -> None:
+    (tmp_path / "memory.png").mkdir()
+    with pytest.raises(OutputError, match=r"memory\.png cannot be written"):
+        write_report(batch_result(), tmp_path)
+    assert load_result(tmp_path) == batch_result()
+
+
+def test_redrawing_needs_no_torch_and_gives_the_same_files(tmp_path: Path) -> None:
+    write_report(search_result(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in tmp_path.iterdir():
+        if path.name != "result.json":
+            path.unlink()
+    program = (
+        "import sys; from pathlib import Path; from probe.report.write import redraw_report\n"
+        "heavy = {'torch', 'optuna', 'click', 'rich', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "redraw_report(Path(sys.argv[1]))\n"
+        "print(sorted(heavy), sorted({'torch', 'optuna', 'click', 'rich', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "[] []\n"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_redrawing_from_the_file_draws_beside_it(tmp_path: Path) -> None:
+    write_report(lr_result(), tmp_path)
+    (tmp_path / "report.md").unlink()
+    assert redraw_report(tmp_path / "result.json") == tmp_path / "report.md"
+    assert (tmp_path / "report.md").exists()
