@@ -1,0 +1,112 @@
+"""Rules of a recipe that concern several of its keys: names, conditions, starting configurations.
+
+Each raises ValueError with a text that begins with the key it is about, relative to the table that is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from probe.errors import near_misses
+from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
+from probe.recipe.values import ParamValue, broken_rule, same_value, show
+
+if TYPE_CHECKING:
+    from probe.recipe.space import SpaceEntry
+
+
+def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
+    """Names that are identifiers; probes and values where the trainer's names allow them."""
+    for name, entry in space.items():
+        if not name.isidentifier():
+            raise ValueError(f"{name}: a hyperparameter's name is letters, digits and underscores")
+        if name == "epochs":
+            raise ValueError("epochs: how long a trial is trained is not searched; set search.fidelity.max")
+        for kind, home in ((ProbedBatch, "batch_size"), (ProbedLr, "lr")):
+            if isinstance(entry, kind) and name != home:
+                raise ValueError(f'{name}: probe = "{entry.probe}" is for {home} only')
+        for value in _values_of(entry):
+            rule = broken_rule(name, value)
+            if rule is not None:
+                raise ValueError(f"{name}: must be {rule}, not {show(value)}")
+
+
+def _values_of(entry: SpaceEntry) -> tuple[ParamValue, ...]:
+    if isinstance(entry, Constant):
+        return (entry.value,)
+    if isinstance(entry, Choices):
+        return entry.choices
+    return (entry.low, entry.high) if isinstance(entry, Range) else ()
+
+
+def resolve_conditions(space: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]:
+    """The space with every condition on a constant settled: dropped where it holds, its entry dropped where it does not.
+
+    So `--set space.optimizer=adam` fixes the optimizer, and the momentum that belongs to sgd goes away by itself.
+    """
+    resolved: dict[str, SpaceEntry] = {}
+    for name, entry in space.items():
+        when: dict[str, ParamValue] = dict(getattr(entry, "when", None) or {})
+        exists = True
+        for other, value in list(when.items()):
+            _check_condition(space, name, other, value)
+            condition = resolved.get(other)
+            if condition is None or (isinstance(condition, Constant) and not same_value(condition.value, value)):
+                exists = False
+            elif isinstance(condition, Constant):
+                del when[other]
+        if exists and when != (getattr(entry, "when", None) or {}):
+            entry = entry.model_copy(update={"when": when or None})
+        if exists:
+            resolved[name] = entry
+    return resolved
+
+
+def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, value: ParamValue) -> None:
+    earlier = list(space)[: list(space).index(name)]
+    if other not in earlier:
+        if other == name or other not in space:
+            close = near_misses(other, earlier)
+            guess = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(f"{name}.when: there is no hyperparameter {other} above {name}{guess}")
+        raise ValueError(f"{name}.when: {other} must stand above {name} in the space")
+    condition = space[other]
+    if isinstance(condition, Choices) and not condition.contains(value):
+        allowed = ", ".join(show(choice) for choice in condition.choices)
+        raise ValueError(f"{name}.when.{other}: must be one of {allowed}, not {show(value)}")
+    if not isinstance(condition, (Choices, Constant)):
+        raise ValueError(f"{name}.when: {other} must be a list of choices to be a condition")
+
+
+def check_start(space: Mapping[str, SpaceEntry], configuration: Mapping[str, ParamValue], number: int) -> None:
+    """Every value of a starting configuration must be one that the search could have drawn."""
+    for name, value in configuration.items():
+        where = f"start[{number}].{name}"
+        if name not in space:
+            close = near_misses(name, list(space))
+            guess = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(f"{where}: there is no such hyperparameter in the space{guess}")
+        entry = space[name]
+        if isinstance(entry, Constant):
+            if not same_value(entry.value, value):
+                raise ValueError(
+                    f"{where}: is fixed to {show(entry.value)} in the space, so it cannot be {show(value)}"
+                )
+            continue
+        if not entry.contains(value):
+            raise ValueError(f"{where}: must be {_allowed(entry)}, not {show(value)}")
+        for other, needed in (getattr(entry, "when", None) or {}).items():
+            if other not in configuration or not same_value(configuration[other], needed):
+                raise ValueError(f"{where}: exists only with {other} = {show(needed)}, which must stand beside it")
+
+
+def _allowed(entry: SpaceEntry) -> str:
+    if isinstance(entry, Choices):
+        return f"one of {', '.join(show(choice) for choice in entry.choices)}"
+    if isinstance(entry, Range):
+        kind = {"int": "a whole number", "pow2": "a power of two", "float": "a number"}[entry.kind]
+        return f"{kind} from {show(entry.low)} to {show(entry.high)}"
+    if isinstance(entry, ProbedBatch):
+        return "a power of two" if entry.max is None else f"a power of two up to {entry.max}"
+    return "a number above 0"

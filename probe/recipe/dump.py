@@ -1,0 +1,50 @@
+"""Recipe -> TOML text, and a hash of what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+
+from probe.recipe.schema import Recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """TOML that loads back as an equal recipe, defaults written out, the space in its order.
+
+    Tables inside a section are written inline: a table of its own would have to follow all plain values, and the order of
+    [space] would be lost.
+    """
+    plain = recipe.to_plain()
+    lines = [_pair(key, value) for key, value in plain.items() if not isinstance(value, (dict, list))]
+    for name, section in plain.items():
+        if isinstance(section, dict):
+            lines += ["", f"[{name}]", *(_pair(key, value) for key, value in section.items())]
+    for configuration in plain.get("start", []):
+        lines += ["", "[[start]]", *(_pair(key, value) for key, value in configuration.items())]
+    return "\n".join(lines) + "\n"
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """16 hexadecimal digits, equal for recipes that say the same, however they are laid out; order in [space] counts."""
+    canonical = json.dumps(recipe.to_plain(), sort_keys=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _pair(key: str, value: Any) -> str:
+    return f"{_key(key)} = {_inline(value)}"
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(_pair(key, item) for key, item in value.items()) + " }" if value else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(item) for item in value) + "]"
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
+
+
+def _key(key: str) -> str:
+    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")

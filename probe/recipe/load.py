@@ -1,0 +1,133 @@
+"""TOML file -> Recipe."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from probe.errors import RecipeError, near_misses
+from probe.recipe.explain import explain
+from probe.recipe.schema import Recipe
+
+MAX_MISTAKES = 5
+"""How many mistakes of one recipe are told at once."""
+
+
+def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in the TOML file `path`, with `overrides` like `search.seed=1` written over it before it is checked.
+
+    What stands right of an override's `=` is a TOML value; a bare word is text.
+
+    Raises:
+        RecipeError: the file cannot be read, is not TOML, or breaks the schema; every mistake is named, up to five.
+    """
+    path = Path(path)
+    content = _parse_toml(path, _read_text(path))
+    for override in overrides:
+        _apply(content, override)
+    where = str(path)
+    if overrides:
+        where += f" with {', '.join(overrides)}"
+    return parse_recipe(content, where=where)
+
+
+def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
+    """The recipe that `content` holds, as TOML reads it; `where` names it in errors.
+
+    Raises:
+        RecipeError: it breaks the schema.
+    """
+    schema = content.get("schema")
+    if isinstance(schema, int) and not isinstance(schema, bool) and schema > 1:
+        raise RecipeError(
+            f"{where}: schema {schema} is newer than this version of probe, which reads schema 1.",
+            hint="Install a newer torch-probe, or write the recipe for schema 1.",
+        )
+    try:
+        return Recipe.model_validate(dict(content))
+    except ValidationError as error:
+        mistakes = list(dict.fromkeys(explain(detail) for detail in error.errors(include_url=False)))
+    if len(mistakes) == 1:
+        raise RecipeError(f"{where}: {mistakes[0]}")
+    shown = [f"  {mistake}" for mistake in mistakes[:MAX_MISTAKES]]
+    if len(mistakes) > MAX_MISTAKES:
+        shown.append(f"  and {len(mistakes) - MAX_MISTAKES} more.")
+    raise RecipeError("\n".join([f"{where} has {len(mistakes)} mistakes:", *shown]))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"There is no recipe {path}.", hint=_similar_files(path)) from None
+    except IsADirectoryError:
+        names = sorted(file.name for file in path.glob("*.toml"))
+        hint = f"Recipes in it: {', '.join(names)}." if names else "It holds no .toml file."
+        raise RecipeError(f"{path} is a folder, not a recipe.", hint=hint) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise RecipeError(
+            f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding."
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _similar_files(path: Path) -> str | None:
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent} either."
+    names = [file.name for file in path.parent.glob("*.toml")]
+    close = near_misses(path.name, names) or near_misses(f"{path.name}.toml", names)
+    if close:
+        return f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
+    return f"Recipes in {path.parent}: {', '.join(sorted(names))}." if names else None
+
+
+def _parse_toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), flags=re.DOTALL)
+        if found is None:
+            raise RecipeError(f"{path} is not valid TOML: {error}.") from None
+        problem, line, column = found.groups()
+        written = text.splitlines()[int(line) - 1].strip()
+        raise RecipeError(f"{path}, line {line}, column {column}: not valid TOML: {problem}.", hint=written) from None
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts) or not text.strip():
+        raise RecipeError(
+            f"'{override}' does not set a key of the recipe.", hint="Write key=value, like search.seed=1."
+        )
+    table = content
+    for depth, part in enumerate(parts[:-1], start=1):
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"'{override}': {'.'.join(parts[:depth])} is not a table, so it has no keys.")
+    table[parts[-1]] = _parse_value(override, text.strip())
+
+
+def _parse_value(override: str, text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError as error:
+        if text[0] in "\"'[{":
+            problem = str(error).partition(" (at")[0]
+            raise RecipeError(f"'{override}': the value is not valid TOML: {problem}.") from None
+        return _number_or_word(text)
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _number_or_word(text: str) -> float | str:
+    # `.5` and `1.` are numbers to everybody but TOML.
+    if re.fullmatch(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?", text):
+        return float(text)
+    return text

@@ -1,0 +1,213 @@
+"""A recipe, schema 1: everything that a search is, as a validated, frozen value.
+
+Field by field this accepts exactly what this version of probe does. Error texts are predicates: the loader puts the file and
+the key in front of them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from probe.errors import UsageError
+from probe.recipe.conditions import check_entry_names, check_start, resolve_conditions
+from probe.recipe.space import Choices, Constant, Section, SpaceEntry
+from probe.recipe.values import ParamValue, Scalar, show
+from probe.records import Precision
+from probe.units import parse_bytes, parse_seconds
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Validation(Section):
+    """How a validation part is held out of the training data; not used where the task has one of its own."""
+
+    kind: Literal["holdout"] = "holdout"
+    share: float = Field(default=0.2, gt=0, lt=1)
+
+
+class Objective(Section):
+    """What is searched for."""
+
+    metric: str = Field(min_length=1)
+    """A metric of the task, or `loss`, the validation loss."""
+    mode: Literal["max", "min"]
+    reduce: Literal["best", "last"] = "best"
+    """A trial's value is its best epoch's, or its last one's."""
+
+
+class TaskSection(Section):
+    """What is trained: a named model on named data, or a callable that returns a probe.Task."""
+
+    model: str | None = Field(default=None, min_length=1)
+    data: str | None = Field(default=None, min_length=1)
+    image_size: int | None = Field(default=None, ge=1)
+    """Height and width in pixels that images are resized to."""
+    target: str | None = Field(default=None, pattern=r"^[^:\s]+:[^:\s]+$")
+    validation: Validation = Validation()
+    objective: Objective
+
+    @model_validator(mode="after")
+    def _check(self) -> TaskSection:
+        if self.target is not None:
+            extra = [name for name in ("model", "data", "image_size") if getattr(self, name) is not None]
+            if extra:
+                raise ValueError(f"target stands alone; it cannot be combined with {' and '.join(extra)}")
+        elif self.model is None or self.data is None:
+            missing = "data" if self.model else "model" if self.data else "model and data, or target,"
+            raise ValueError(f"{missing} {'are' if ' and ' in missing else 'is'} missing")
+        return self
+
+
+class Fidelity(Section):
+    """How far a trial is trained: the ladder ranks trials after min, min * factor, ... epochs, and at max."""
+
+    unit: Literal["epochs"] = "epochs"
+    min: int = Field(default=1, ge=1)
+    max: int = Field(default=27, ge=1)
+    factor: int = Field(default=3, ge=2)
+    """One trial in `factor` goes on from each rung to the next."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Fidelity:
+        if self.min > self.max:
+            raise ValueError(f"min must be at most max, not {self.min} to {self.max}")
+        return self
+
+
+class SearchSection(Section):
+    sampler: Literal["auto", "random", "tpe"] = "auto"
+    ladder: Literal["none", "asha"] = "asha"
+    seed: int = Field(default=0, ge=0)
+    fidelity: Fidelity = Fidelity()
+
+
+def _plain_seconds(value: object) -> object:
+    return f"{value}s" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+class BudgetSection(Section):
+    """The first limit reached ends the search."""
+
+    trials: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
+    """Training epochs of all trials and probes together; the final fit is not counted."""
+    time: Annotated[str, BeforeValidator(_plain_seconds)] | None = None
+    """`90s`, `2m`, `1h30m`."""
+
+    @property
+    def time_seconds(self) -> float | None:
+        return None if self.time is None else parse_seconds(self.time)
+
+    @field_validator("time")
+    @classmethod
+    def _check_time(cls, time: str | None) -> str | None:
+        if time is not None:
+            _readable(parse_seconds, time, "a duration above zero like 90s, 2m or 1h30m")
+        return time
+
+    @model_validator(mode="after")
+    def _check(self) -> BudgetSection:
+        if self.trials is None and self.epochs is None and self.time is None:
+            raise ValueError("needs at least one of trials, epochs, time")
+        return self
+
+
+class BatchOptions(Section):
+    """[batch]: the options of `probe batch`, and of the batch probe inside a search."""
+
+    start: int | None = Field(default=None, ge=1)
+    max: int | None = Field(default=None, ge=1)
+    img: int | None = Field(default=None, ge=1)
+    device: str | None = Field(default=None, min_length=1)
+    memory: str | None = None
+    precision: Precision | None = None
+    optimizer: str | None = Field(default=None, min_length=1)
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, memory: str | None) -> str | None:
+        if memory is not None:
+            _readable(parse_bytes, memory, "an amount of memory like 512MiB or 8GiB")
+        return memory
+
+
+class LrOptions(Section):
+    """[lr]: the options of `probe lr`, and of the range tests inside a search."""
+
+    lowest: float | None = Field(default=None, gt=0, alias="from")
+    highest: float | None = Field(default=None, gt=0, alias="to")
+    steps: int | None = Field(default=None, ge=2)
+    batch: int | None = Field(default=None, ge=1)
+    optimizer: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> LrOptions:
+        if self.lowest is not None and self.highest is not None and self.lowest >= self.highest:
+            raise ValueError(f"from must be below to, not {show(self.lowest)} to {show(self.highest)}")
+        return self
+
+
+class Recipe(Section):
+    """A whole recipe. `space` keeps the file's order: seeded samplers draw in it."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: str = Field(pattern=NAME_PATTERN, max_length=100)
+    """Of the run's folder and of the study."""
+    task: TaskSection
+    space: dict[str, SpaceEntry]
+    search: SearchSection = SearchSection()
+    budget: BudgetSection
+    batch: BatchOptions = BatchOptions()
+    lr: LrOptions = LrOptions()
+    start: tuple[dict[str, Scalar], ...] = Field(default=(), strict=False)
+    """Configurations to try first; what they leave out is sampled."""
+
+    @field_validator("space")
+    @classmethod
+    def _check_space(cls, space: dict[str, SpaceEntry]) -> dict[str, SpaceEntry]:
+        """Conditions on constants are settled here, so that every `when` of a recipe names a list of choices above it."""
+        check_entry_names(space)
+        return resolve_conditions(space)
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Recipe:
+        for number, configuration in enumerate(self.start, start=1):
+            check_start(self.space, configuration, number)
+        return self
+
+    @property
+    def constants(self) -> dict[str, ParamValue]:
+        return {name: entry.value for name, entry in self.space.items() if isinstance(entry, Constant)}
+
+    @property
+    def searched(self) -> dict[str, SpaceEntry]:
+        """The entries that are not constants, in order."""
+        return {name: entry for name, entry in self.space.items() if not isinstance(entry, Constant)}
+
+    @property
+    def first_values(self) -> dict[str, ParamValue]:
+        """The constants and the first of every list of choices that exists with them: what a single probe trains."""
+        values: dict[str, ParamValue] = {}
+        for name, entry in self.space.items():
+            if isinstance(entry, Constant):
+                values[name] = entry.value
+            elif isinstance(entry, Choices) and all(values.get(k) == v for k, v in (entry.when or {}).items()):
+                values[name] = entry.choices[0]
+        return values
+
+    def to_plain(self) -> dict[str, Any]:
+        """What a TOML file of this recipe holds, defaults written out."""
+        plain: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for name, entry in plain["space"].items():
+            if isinstance(entry, dict):  # `log = false, pow2 = false` beside every range says nothing
+                plain["space"][name] = {key: value for key, value in entry.items() if value is not False}
+        return {key: value for key, value in plain.items() if value not in ({}, []) or key == "space"}
+
+
+def _readable(parse: Any, text: str, rule: str) -> None:
+    try:
+        parse(text)
+    except UsageError:
+        raise ValueError(f"must be {rule}, not {show(text)}") from None

@@ -1,0 +1,89 @@
+"""The kinds of value a recipe is made of, and the limits that the trainer's names put on theirs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+ParamValue = bool | int | float | str
+"""One value of a hyperparameter."""
+
+
+def show(value: object) -> str:
+    """A value as the recipe's author wrote it, shortened: `"adam"`, `true`, `[1, 2]`."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _check_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"must be a finite number, not {show(value)}")
+    return value
+
+
+def _check_param_value(value: object) -> object:
+    if not isinstance(value, (bool, int, float, str)):
+        raise ValueError(f"must be text, a number, true or false, not {show(value)}")
+    return value if isinstance(value, (bool, str)) else _check_number(value)
+
+
+Number = Annotated[int | float, BeforeValidator(_check_number)]
+"""Keeps apart 1 and 1.0: whole numbers make a whole-numbered hyperparameter."""
+
+Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_param_value)]
+
+
+def same_value(one: ParamValue, other: ParamValue) -> bool:
+    """Equal, and both or neither of them true/false: 1 is 1.0, but not true."""
+    return (
+        one == other
+        and isinstance(one, bool) == isinstance(other, bool)
+        and isinstance(one, str) == isinstance(other, str)
+    )
+
+
+def is_power_of_two(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1 and value & (value - 1) == 0
+
+
+def nearest_powers_of_two(value: float) -> str:
+    """`4 or 8` for 6."""
+    lower = 2 ** max(0, math.floor(math.log2(value))) if value >= 1 else 1
+    return f"{lower} or {2 * lower}"
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_RULES: dict[str, tuple[str, Callable[..., bool]]] = {
+    "lr": ("a number above 0", lambda value: _is_number(value) and value > 0),
+    "optimizer": ("the name of an optimizer", lambda value: isinstance(value, str)),
+    "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
+    "weight_decay": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
+    "l1": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
+    "l2": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
+    "decoupled": ("true or false", lambda value: isinstance(value, bool)),
+    "batch_size": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
+    "accumulation": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
+    "clip_norm": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
+    "precision": ("the name of a precision", lambda value: isinstance(value, str)),
+    "schedule": ("the name of a schedule", lambda value: isinstance(value, str)),
+}
+
+
+def broken_rule(name: str, value: ParamValue) -> str | None:
+    """What a trainer's hyperparameter `name` must be, where `value` is not; None for a good value and any other name."""
+    rule, holds = _RULES.get(name, ("", lambda _: True))
+    return None if holds(value) else rule

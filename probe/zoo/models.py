@@ -1,0 +1,178 @@
+"""Named models: every torchvision classifier, the short names people type, and the built-in `mlp` and `cnn`.
+
+torchvision is imported where it is needed only: for the built-in models a worker process starts in two thirds of the time.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from probe.errors import TaskError, unknown_name
+from probe.zoo.networks import Cnn, Mlp
+
+ALIASES = {
+    "convnext": "convnext_tiny",
+    "densenet": "densenet121",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet_v2": "efficientnet_v2_s",
+    "inception": "inception_v3",
+    "maxvit": "maxvit_t",
+    "mnasnet": "mnasnet1_0",
+    "mobilenet": "mobilenet_v3_large",
+    "mobilenet_v3": "mobilenet_v3_large",
+    "regnet": "regnet_y_400mf",
+    "resnet": "resnet50",
+    "resnext": "resnext50_32x4d",
+    "shufflenet": "shufflenet_v2_x1_0",
+    "squeezenet": "squeezenet1_1",
+    "swin": "swin_t",
+    "swin_v2": "swin_v2_t",
+    "vgg": "vgg16",
+    "vit": "vit_b_16",
+    "wide_resnet": "wide_resnet50_2",
+}
+_BUILT_IN = {"mlp": Mlp, "cnn": Cnn}
+_GIVEN = {"self", "num_inputs", "input_shape", "num_classes"}
+"""Keywords of the built-in networks that come from the data."""
+_DROPOUT_KEYWORDS = {
+    "alexnet": "dropout",
+    "densenet": "drop_rate",
+    "efficientnet": "dropout",
+    "googlenet": "dropout",
+    "inception": "dropout",
+    "mnasnet": "dropout",
+    "mobilenet": "dropout",
+    "squeezenet": "dropout",
+    "swin": "dropout",
+    "vgg": "dropout",
+    "vit": "dropout",
+}
+"""torchvision's families with dropout, by how their names begin, and what its probability is called there."""
+
+
+class GrayToColor(nn.Module):
+    """Images with one channel for a model made for three: (N, 1, H, W) is seen as (N, 3, H, W), at no cost in memory."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images.expand(-1, 3, -1, -1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def model_names() -> tuple[str, ...]:
+    """Every name that `resolve_model` takes, sorted."""
+    return tuple(sorted({*_torchvision_names(), *ALIASES, *_BUILT_IN}))
+
+
+def resolve_model(name: str) -> str:
+    """The full name of a model: `densenet` -> `densenet121`. Raises TaskError for a name that is not known."""
+    full = ALIASES.get(name.lower(), name.lower())
+    if full not in _BUILT_IN and full not in _torchvision_names():
+        message, hint = unknown_name("model", name, model_names())
+        raise TaskError(message, hint=hint)
+    return full
+
+
+def model_keywords(name: str) -> tuple[str, ...]:
+    """The hyperparameters of a model. Raises TaskError for an unknown name."""
+    full = resolve_model(name)
+    if full in _BUILT_IN:
+        return tuple(key for key in inspect.signature(_BUILT_IN[full]).parameters if key not in _GIVEN)
+    return ("dropout",) if _dropout_keyword(full) else ()
+
+
+def check_hyperparameters(name: str, params: Mapping[str, Any]) -> None:
+    """Raise TaskError for the first of `params` that is not a hyperparameter of the model."""
+    known = model_keywords(name)
+    for param in params:
+        if param not in known:
+            message, hint = unknown_name(f"hyperparameter of {name}:", param, known or ("(none)",))
+            raise TaskError(message, hint=hint)
+
+
+def build_model(
+    name: str, *, num_classes: int, input_shape: tuple[int, int, int], params: Mapping[str, Any]
+) -> nn.Module:
+    """The model with fresh weights, for images of `input_shape` (C, H, W): (N, C, H, W) -> (N, num_classes).
+
+    Raises:
+        TaskError: an unknown name or hyperparameter, a value out of range, or images that the model cannot take.
+    """
+    full = resolve_model(name)
+    check_hyperparameters(name, params)
+    if full == "mlp":
+        return Mlp(num_inputs=math.prod(input_shape), num_classes=num_classes, **params)
+    if full == "cnn":
+        return Cnn(input_shape=input_shape, num_classes=num_classes, **params)
+    return _build_torchvision(full, num_classes, input_shape, params)
+
+
+def check_images(name: str, input_shape: tuple[int, int, int]) -> None:
+    """Raise TaskError for images (C, H, W) that torchvision's model would fail on later, in words about its inner layers."""
+    full = resolve_model(name)
+    channels, height, width = input_shape
+    hint = "Choose the size that images are resized to with --img, or image_size in the recipe's [task]."
+    if full in _BUILT_IN:
+        return
+    if channels not in (1, 3):
+        raise TaskError(f"{full} takes images with 1 or 3 channels, not {channels}.")
+    rule = None
+    if full.startswith("vit"):
+        patch = int(full.rsplit("_", 1)[1])
+        if height != width or height % patch:
+            rule = f"square images of a multiple of {patch} pixels"
+    elif full.startswith("maxvit"):
+        if height % 224 or width % 224:
+            rule = "images of a multiple of 224 pixels"
+    elif not full.startswith(
+        "swin"
+    ):  # pads whatever it is given; its weights' smallest size is what they were made for
+        import torchvision.models
+
+        least_height, least_width = torchvision.models.get_model_weights(full).DEFAULT.meta["min_size"]
+        if height < least_height or width < least_width:
+            rule = f"images of at least {least_height} x {least_width} pixels"
+    if rule is not None:
+        raise TaskError(f"{full} takes {rule}, not {height} x {width}.", hint=hint)
+
+
+def _torchvision_names() -> list[str]:
+    import torchvision.models
+
+    return torchvision.models.list_models(module=torchvision.models)  # type: ignore[no-any-return]  # untyped package
+
+
+def _dropout_keyword(full: str) -> str | None:
+    return next((keyword for family, keyword in _DROPOUT_KEYWORDS.items() if full.startswith(family)), None)
+
+
+def _build_torchvision(
+    full: str, num_classes: int, input_shape: tuple[int, int, int], params: Mapping[str, Any]
+) -> nn.Module:
+    import torchvision.models
+
+    check_images(full, input_shape)
+    channels, height, width = input_shape
+    keywords: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if full.startswith("vit"):
+        keywords["image_size"] = height
+    elif full.startswith("maxvit"):
+        keywords["input_size"] = (height, width)
+    elif full in ("googlenet", "inception_v3"):
+        # Without auxiliary classifiers the training output is a tensor, like every other model's; with init_weights
+        # given there is no warning that its default will change.
+        keywords |= {"aux_logits": False, "init_weights": True}
+    if "dropout" in params:
+        dropout = params["dropout"]
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
+        keywords[_dropout_keyword(full) or "dropout"] = float(dropout)
+    model: nn.Module = torchvision.models.get_model(full, **keywords)
+    return GrayToColor(model) if channels == 1 else model

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probe.recipe.dump import dump_recipe, recipe_hash
+from probe.recipe.load import parse_recipe
+from probe.recipe.schema import Recipe
+
+NAMES = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(lambda name: name != "epochs")
+FREE_NAMES = st.builds("x_{}".format, NAMES)
+"""Names that are none of the trainer's, so that any value is allowed."""
+TEXTS = st.text(max_size=12)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.booleans() | st.integers(-(2**40), 2**40) | FLOATS | TEXTS
+
+
+def sorted_pair(pair: tuple[Any, Any]) -> dict[str, Any]:
+    return {"low": min(pair), "high": max(pair)}
+
+
+def unequal(pair: tuple[Any, Any]) -> bool:
+    return bool(pair[0] != pair[1])
+
+
+WHOLE_RANGES = st.tuples(st.integers(-1000, 1000), st.integers(-1000, 1000)).filter(unequal).map(sorted_pair)
+FLOAT_RANGES = st.tuples(FLOATS, FLOATS).filter(unequal).map(sorted_pair)
+LOG_RANGES = st.tuples(st.floats(1e-9, 1), st.floats(2, 1e9)).map(sorted_pair).map(lambda r: {**r, "log": True})
+POW2_RANGES = st.tuples(st.integers(0, 8), st.integers(9, 20)).map(
+    lambda powers: {"low": 2 ** powers[0], "high": 2 ** powers[1], "pow2": True}
+)
+CHOICES = st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(lambda values: {"choices": values})
+ENTRIES = SCALARS | WHOLE_RANGES | FLOAT_RANGES | LOG_RANGES | POW2_RANGES | CHOICES
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> dict[str, Any]:
+    """A recipe as TOML reads it, with conditions and starting configurations that hold."""
+    names = draw(st.lists(FREE_NAMES, max_size=6, unique=True))
+    space: dict[str, Any] = {}
+    for name in names:
+        entry = draw(ENTRIES)
+        conditions = [other for other, plain in space.items() if isinstance(plain, dict) and "choices" in plain]
+        if isinstance(entry, dict) and conditions and draw(st.booleans()):
+            other = draw(st.sampled_from(conditions))
+            entry = {**entry, "when": {other: draw(st.sampled_from(space[other]["choices"]))}}
+        space[name] = entry
+    if draw(st.booleans()):
+        space["lr"] = {"probe": "range_test", "per": "optimizer", "below": draw(st.floats(0.1, 8))}
+    start = [
+        {name: entry["choices"][-1] for name, entry in space.items() if isinstance(entry, dict) and "choices" in entry}
+    ]
+    has_conditions = any(isinstance(entry, dict) and "when" in entry for entry in space.values())
+    return {
+        "schema": 1,
+        "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)),
+        "task": {
+            "target": "mytask:task",
+            "validation": {"kind": "holdout", "share": draw(st.floats(0.01, 0.99))},
+            "objective": {
+                "metric": draw(st.text(min_size=1, max_size=8)),
+                "mode": draw(st.sampled_from(["max", "min"])),
+            },
+        },
+        "space": space,
+        "search": {"sampler": draw(st.sampled_from(["auto", "random", "tpe"])), "seed": draw(st.integers(0, 2**31))},
+        "budget": {"trials": draw(st.integers(1, 10**6)), "epochs": draw(st.floats(0.1, 1e6)), "time": "1h30m"},
+        "lr": {"from": draw(st.floats(1e-9, 1e-3)), "to": draw(st.floats(1, 100))},
+        "start": [] if has_conditions else start,
+    }
+
+
+@settings(deadline=None, max_examples=60)
+@given(recipes())
+def test_a_dumped_recipe_loads_equal_in_the_same_order(plain: dict[str, Any]) -> None:
+    recipe = parse_recipe(plain, where="drawn")
+    again = parse_recipe(tomllib.loads(dump_recipe(recipe)), where="dumped")
+    assert again == recipe
+    assert list(again.space) == list(recipe.space) == list(plain["space"])
+    assert repr(again) == repr(recipe)  # 1 and 1.0 and true are equal in Python and are not in a recipe
+    assert recipe_hash(again) == recipe_hash(recipe)
+
+
+def small(**changes: Any) -> Recipe:
+    plain: dict[str, Any] = {
+        "schema": 1,
+        "name": "small",
+        "task": {"target": "mytask:task", "objective": {"metric": "accuracy", "mode": "max"}},
+        "space": {"width": {"low": 1, "high": 8}, "depth": 2},
+        "budget": {"trials": 3},
+    }
+    return parse_recipe(plain | changes, where="small")
+
+
+def test_the_hash_sees_what_a_recipe_says_and_not_how() -> None:
+    assert recipe_hash(small()) == recipe_hash(small(search={"seed": 0, "ladder": "asha"}))
+    assert recipe_hash(small()) != recipe_hash(small(search={"seed": 1}))
+    assert recipe_hash(small()) != recipe_hash(small(space={"depth": 2, "width": {"low": 1, "high": 8}}))
+    assert recipe_hash(small()) != recipe_hash(small(space={"width": {"low": 1, "high": 8.0}, "depth": 2}))
+
+
+def test_the_text_reads_like_a_recipe() -> None:
+    text = dump_recipe(small(start=[{"width": 3}]))
+    assert "[space]\nwidth = { low = 1, high = 8 }\ndepth = 2\n" in text
+    assert text.startswith('schema = 1\nname = "small"\n')
+    assert text.endswith("[[start]]\nwidth = 3\n")
