@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.records import MemoryReading
 
@@ -23,18 +24,28 @@ class Device(Protocol):
 
     @property
     def limit_bytes(self) -> int | None:
-        """What tensors may take in all; None where nothing is enforced or known."""
+        """The device's size, real, emulated or simulated; None where nothing is enforced or known."""
 
     def track(self) -> AbstractContextManager[None]:
-        """Inside, allocations count and the limit is in force: past it torch.OutOfMemoryError is raised."""
+        """Inside, allocations count and the limit is in force: past it torch.OutOfMemoryError is raised.
+
+        What is allocated inside counts until it is freed, also outside. Outside, a device may count too (CUDA does) or not
+        (the simulated one does not, so that timings taken there are those of the plain CPU).
+        """
 
     def synchronize(self) -> None:
         """Return when everything queued on the device is done."""
 
+    def mark(self) -> Any:
+        """A moment in the device's own order of work, taken without waiting for the device."""
+
+    def seconds_between(self, marks: Sequence[Any]) -> tuple[float, ...]:
+        """Seconds from each mark to the next, one fewer than there are marks. Waits for the device once."""
+
     def reset_peaks(self) -> None: ...
 
-    def read_memory(self) -> MemoryReading:
-        """Peaks since the last `reset_peaks`."""
+    def read_memory(self) -> MemoryReading | None:
+        """Peaks since the last `reset_peaks`; None where nothing counts memory (plain CPU)."""
 
     def release(self) -> None:
         """Collect garbage and give cached memory back. Never called while an exception is being handled: its frames

@@ -1,0 +1,148 @@
+"""Which batch size to try next, and what the attempts so far say. Pure: sizes and outcomes in, sizes out.
+
+Three phases over powers of two. *size*: from the start, halve while it does not fit, double while it does, until a fitting
+size stands next to a failing one or to a cap. *throughput*: time smaller sizes until the curve has bent. *confirm*: run the
+winner again, longer and in a fresh process; where that fails, the next smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from probe.batch.records import Attempt, Cap, Purpose
+from probe.errors import UsageError
+
+DEFAULT_START = 512
+GOOD_ENOUGH = 0.95
+"""Of the best throughput: larger batches than needed for that buy nothing (and often cost generalization)."""
+MIN_CURVE_SIZES = 6
+"""Sizes that a throughput curve has at least, the largest fitting one included, where there are so many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Where the sweep starts and ends; sizes that are no powers of two are rounded down. Raises UsageError below 1."""
+
+    start: int = DEFAULT_START
+    max: int | None = None
+    num_samples: int | None = None
+    """Of the training set; None where there are always more."""
+    size_only: bool = False
+    """Find the largest that fits and leave it at that: no throughput curve, no confirmation. For a search, where a batch
+    that does not fit after all costs one trial and not the answer."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start), ("max", self.max)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise UsageError(f"{name} must be a batch size, a whole number of at least 1, not {value!r}.")
+
+    @property
+    def bound(self) -> int | None:
+        """No batch may be larger."""
+        return min((limit for limit in (self.max, self.num_samples) if limit is not None), default=None)
+
+    @property
+    def first_size(self) -> int:
+        return floor_power_of_two(self.start if self.bound is None else min(self.start, self.bound))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The attempt to make next."""
+
+    batch_size: int
+    purpose: Purpose
+
+
+def floor_power_of_two(number: int) -> int:
+    """The largest power of two that is not above `number` (at least 1)."""
+    return 1 << (number.bit_length() - 1)
+
+
+def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> Plan | None:
+    """What to try after `attempts`; None when everything is known, or nothing will be (`fatal_error`)."""
+    if not attempts:
+        return Plan(limits.first_size, "size")
+    if fatal_error(attempts):
+        return None
+    failing = _failing(attempts)
+    largest = largest_fit(attempts)
+    if largest is None:
+        smallest = min(failing)
+        return None if smallest == 1 else Plan(smallest // 2, "size")
+    if 2 * largest not in failing and (limits.bound is None or 2 * largest <= limits.bound):
+        return Plan(2 * largest, "size")
+    if limits.size_only:
+        return None
+    smaller = _next_timing(attempts, largest)
+    if smaller is not None:
+        return Plan(smaller, "throughput")
+    confirmed = any(a.batch_size == largest and a.purpose == "confirm" for a in attempts)
+    return None if confirmed else Plan(largest, "confirm")
+
+
+def largest_fit(attempts: Sequence[Attempt]) -> int | None:
+    """The largest size that ran, fit, and never failed; None if there is none."""
+    failing = _failing(attempts)
+    return max((a.batch_size for a in attempts if a.fits and a.batch_size not in failing), default=None)
+
+
+def recommended(attempts: Sequence[Attempt]) -> int | None:
+    """The smallest size whose throughput is within 5 % of the best; None if nothing fits.
+
+    Like is compared with like: the long confirming run of a size counts only where it has no short one.
+    """
+    speeds = _speeds(attempts)
+    if not speeds:
+        return None
+    best = max(speeds.values())
+    return min(size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * best)
+
+
+def capped_by(attempts: Sequence[Attempt], limits: Limits) -> Cap | None:
+    """What kept the sweep from sizes above the largest that fits, where that is not memory."""
+    largest = largest_fit(attempts)
+    if largest is None:
+        return None
+    if limits.bound is not None and 2 * largest > limits.bound:
+        return "max" if limits.bound == limits.max else "data"
+    above = [a.outcome for a in attempts if a.batch_size == 2 * largest and not a.fits]
+    return "kernel_limit" if above and above[-1] == "kernel_limit" else None
+
+
+def fatal_error(attempts: Sequence[Attempt]) -> bool:
+    """Whether the task itself is broken: an attempt raised something that has nothing to do with its size.
+
+    Except at batch size 1 after a larger one ran or failed for want of memory: there a model may rightly refuse (batch
+    normalization has no variance over one value), so that 1 is one more size that does not fit.
+    """
+    broken = {a.batch_size for a in attempts if a.outcome == "error"}
+    sound = {a.batch_size for a in attempts if a.outcome != "error"}
+    return bool(broken - {1}) or (1 in broken and not any(size > 1 for size in sound))
+
+
+def _failing(attempts: Sequence[Attempt]) -> set[int]:
+    return {a.batch_size for a in attempts if not a.fits}
+
+
+def _speeds(attempts: Sequence[Attempt]) -> dict[int, float]:
+    """Samples per second by size, over the sizes that fit and never failed."""
+    failing = _failing(attempts)
+    fitting = [a for a in attempts if a.fits and a.batch_size not in failing]
+    fitting.sort(key=lambda a: a.purpose != "confirm")
+    return {a.batch_size: a.samples_per_second for a in fitting if a.samples_per_second is not None}
+
+
+def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
+    """The next smaller size worth timing: the curve has too few points, or its smallest point is as good as the best."""
+    tried = {a.batch_size for a in attempts}
+    untried = largest
+    while untried in tried:
+        untried //= 2
+    if untried < 1:
+        return None
+    wanted = largest >> (MIN_CURVE_SIZES - 1)
+    speeds = _speeds(attempts)
+    still_flat = recommended(attempts) == min(speeds)
+    return untried if untried >= wanted or still_flat else None

@@ -1,0 +1,194 @@
+"""Who makes the attempts: a child process that is thrown away when one fails, or this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from probe.batch.decide import Plan
+from probe.batch.records import Attempt
+from probe.device.select import DeviceSpec
+from probe.records import Precision, RunMeta
+from probe.workers.worker import Worker, WorkerDied
+from probe.zoo.source import TaskSource
+
+if TYPE_CHECKING:
+    from probe.device.protocol import Device
+    from probe.task import Task
+    from probe.training.settings import TrainerSettings
+
+
+CONFIRM_SECONDS = 5.0
+"""Timed training that a confirming attempt does at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is probed: picklable, so that a child can build it."""
+
+    source: TaskSource
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """The trainer's hyperparameters and the task's own."""
+    device: DeviceSpec
+    seed: int = 0
+    confirm_seconds: float = CONFIRM_SECONDS
+    argv: tuple[str, ...] = ()
+    recipe_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known once the task is built and the device open."""
+
+    meta: RunMeta
+    device: DeviceSpec
+    """Resolved: every further child gets exactly this one."""
+    limit_bytes: int | None
+    num_samples: int | None
+    optimizer: str
+    precision: Precision
+
+
+class AttemptRunner(Protocol):
+    """Makes attempts. Tests put a scripted one in its place."""
+
+    def open(self) -> Facts:
+        """Build the task and open the device. Raises what is wrong with them."""
+
+    def run(self, plan: Plan) -> Attempt:
+        """Try one size. Raises a ProbeError only for what has nothing to do with memory."""
+
+    def close(self) -> None: ...
+
+
+class Session:
+    """A built task and an open device, in the process that trains."""
+
+    def __init__(self, request: Request) -> None:
+        from probe.batch.attempt import with_tensors
+        from probe.device.environment import collect_meta
+        from probe.device.select import open_device, resolve_device
+        from probe.training.data import is_unbounded, num_samples
+        from probe.training.optimizers import optimizer_title
+        from probe.training.settings import TrainerSettings, task_params
+
+        spec = resolve_device(request.device, measuring_memory=True)
+        self.device: Device = open_device(spec, measuring_memory=True)
+        self.task: Task = with_tensors(request.source.build(task_params(request.params)))
+        params = {name: value for name, value in request.params.items() if name != "batch_size"}
+        self.settings: TrainerSettings = TrainerSettings.for_task(self.task, params)
+        self._request = request
+        self.facts = Facts(
+            meta=collect_meta(
+                device=self.device.name, seed=request.seed, argv=request.argv, recipe_hash=request.recipe_hash
+            ),
+            device=spec,
+            limit_bytes=self.device.limit_bytes,
+            num_samples=None if is_unbounded(self.task.train) else num_samples(self.task.train),
+            optimizer=optimizer_title(self.settings.optimizer),
+            precision=self.settings.precision,
+        )
+
+    def run(self, plan: Plan) -> Attempt:
+        from probe.batch.attempt import run_attempt
+
+        return run_attempt(
+            self.task,
+            self.settings,
+            device=self.device,
+            plan=plan,
+            seed=self._request.seed,
+            confirm_seconds=self._request.confirm_seconds,
+        )
+
+
+class ChildRunner:
+    """One child serves attempts until one fails: leaks, lost contexts and the host's OOM killer cannot hurt this process.
+    Confirming attempts get a fresh child."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._worker: Worker | None = None
+        self._is_fresh = True
+
+    def open(self) -> Facts:
+        self._worker = Worker()
+        facts: Facts = self._worker.call(_open_session, self._request)
+        self._request = replace(self._request, device=facts.device)
+        self._is_fresh = True
+        return facts
+
+    def run(self, plan: Plan) -> Attempt:
+        if self._worker is not None and plan.purpose == "confirm" and not self._is_fresh:
+            self.close()
+        attempt: Attempt | None = None
+        try:
+            if self._worker is None:
+                self.open()
+            self._is_fresh = False
+            assert self._worker is not None  # `open` made it
+            attempt = self._worker.call(_run_in_session, plan)
+        except WorkerDied as death:
+            attempt = _lost(plan, death)
+        finally:
+            if attempt is None or not attempt.fits:
+                self.close()
+        return attempt
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+
+class InProcessRunner:
+    """Attempts in this process, for tasks that cannot be sent to another one. What kills an attempt kills all of it."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._session: Session | None = None
+
+    def open(self) -> Facts:
+        self._session = Session(self._request)
+        return self._session.facts
+
+    def run(self, plan: Plan) -> Attempt:
+        from probe.training.random_state import random_state_kept
+
+        if self._session is None:
+            self.open()
+        assert self._session is not None  # `open` made it
+        with random_state_kept(self._session.device.torch_device):
+            return self._session.run(plan)
+
+    def close(self) -> None:
+        self._session = None
+
+
+_session: Session | None = None
+"""In a child: what `_open_session` built, kept so that data is loaded once a process."""
+
+
+def _open_session(request: Request) -> Facts:
+    global _session
+    _session = Session(request)
+    return _session.facts
+
+
+def _run_in_session(plan: Plan) -> Attempt:
+    if _session is None:
+        raise RuntimeError("no session was opened in this process")
+    return _session.run(plan)
+
+
+def _lost(plan: Plan, death: WorkerDied) -> Attempt:
+    """A child that died took too much of the host's memory where it was killed with signal 9, and crashed otherwise."""
+    killed = death.signal == 9
+    message = "its process was killed, most likely by the system's out-of-memory killer" if killed else death.message
+    return Attempt(
+        batch_size=plan.batch_size,
+        purpose=plan.purpose,
+        outcome="host_oom" if killed else "crashed",
+        message=message,
+    )

@@ -1,0 +1,140 @@
+"""What this machine offers for training: the metadata of every result, and the answer of `probe devices`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from probe.device.host_memory import free_memory_bytes, total_memory_bytes
+from probe.device.nvml import NvmlUnavailableError, driver_version, find_handle, nvml_problem, nvml_session
+from probe.device.select import cuda_problem
+from probe.records import RunMeta
+from probe.units import format_bytes
+from probe.version import VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReport:
+    """One GPU that PyTorch can use."""
+
+    index: int
+    """In PyTorch's numbering: `cuda:N`."""
+    name: str
+    total_bytes: int
+    free_bytes: int | None
+    """None where NVML cannot say: asking CUDA itself would take memory."""
+    users: tuple[str, ...]
+    """Who holds its memory, as far as NVML tells: `process 1234 (2.50 GiB)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentReport:
+    """What probe sees of this machine. `notes` say what is missing and what that means."""
+
+    probe_version: str
+    python_version: str
+    platform: str
+    torch_version: str
+    cuda_version: str | None
+    """What this PyTorch is built for; None: without CUDA."""
+    driver_version: str | None
+    nvml_available: bool
+    num_cores: int
+    total_memory_bytes: int | None
+    free_memory_bytes: int | None
+    gpus: tuple[GpuReport, ...]
+    notes: tuple[str, ...]
+
+
+def collect_meta(*, device: str, seed: int, argv: Sequence[str] = (), recipe_hash: str | None = None) -> RunMeta:
+    """The metadata of a result that starts now. `device` is the opened device's name."""
+    import torch
+
+    return RunMeta(
+        probe_version=VERSION,
+        python_version=platform.python_version(),
+        torch_version=torch.__version__,
+        cuda_version=torch.version.cuda,
+        driver_version=driver_version(),
+        platform=platform.platform(),
+        device=device,
+        num_threads=torch.get_num_threads(),
+        seed=seed,
+        argv=tuple(argv),
+        recipe_hash=recipe_hash,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def describe_environment() -> EnvironmentReport:
+    """Look at everything, use nothing: no CUDA context is made."""
+    import torch
+
+    problem = cuda_problem()
+    nvml_missing = nvml_problem()
+    gpus = () if problem is not None else tuple(_gpu(index) for index in range(torch.cuda.device_count()))
+    notes = []
+    if problem is not None:
+        notes.append(
+            f"No CUDA device: {problem} `probe batch` measures the CPU (--device cpu) or under a limit "
+            "(--device simulated:SIZE); `probe lr` and `probe search` train on the CPU."
+        )
+    elif nvml_missing is not None:
+        notes.append(
+            f"No NVML: {nvml_missing}. Reports then lack what is used on the whole device, by other programs and the CUDA "
+            "context."
+        )
+    notes += [
+        f"{_busy_share(gpu):.0%} of cuda:{gpu.index} is in use already: a batch probe finds what fits beside that."
+        for gpu in gpus
+        if _busy_share(gpu) > 0.05
+    ]
+    return EnvironmentReport(
+        probe_version=VERSION,
+        python_version=platform.python_version(),
+        platform=platform.platform(),
+        torch_version=torch.__version__,
+        cuda_version=torch.version.cuda,
+        driver_version=driver_version(),
+        nvml_available=nvml_missing is None,
+        num_cores=_num_cores(),
+        total_memory_bytes=total_memory_bytes(),
+        free_memory_bytes=free_memory_bytes(),
+        gpus=gpus,
+        notes=tuple(notes),
+    )
+
+
+def _gpu(index: int) -> GpuReport:
+    import torch
+
+    properties = torch.cuda.get_device_properties(index)
+    free: int | None = None
+    users: tuple[str, ...] = ()
+    with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
+        handle = find_handle(nvml, properties)
+        free = int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
+        users = tuple(_user(process) for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+    return GpuReport(
+        index=index, name=properties.name, total_bytes=int(properties.total_memory), free_bytes=free, users=users
+    )
+
+
+def _user(process: Any) -> str:
+    held = f" ({format_bytes(process.usedGpuMemory)})" if process.usedGpuMemory else ""
+    return f"process {process.pid}{held}"
+
+
+def _busy_share(gpu: GpuReport) -> float:
+    return 0.0 if gpu.free_bytes is None else max(0.0, 1 - gpu.free_bytes / gpu.total_bytes)
+
+
+def _num_cores() -> int:
+    """Those that this process may use; a container or `taskset` may leave it fewer than the machine has."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable is not None else os.cpu_count() or 1

@@ -1,0 +1,283 @@
+"""The parent's side: one persistent child process that runs calls, and whose death is an event, not a catastrophe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from probe.errors import ProbeError, TaskError
+from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
+
+_STDERR_KEPT_BYTES = 16 * 1024
+_CLOSE_SECONDS = 2.0
+
+_arrived = threading.Condition()
+"""Notified whenever an event of any worker arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the called function sent with `probe.workers.child.send_message`."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The call raised: a ProbeError as itself, anything else as UserCodeError with the child's traceback."""
+
+    error: ProbeError
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The child is gone. `exit_code` is negative for a signal: -9 is a kill, most often by the host's OOM killer."""
+
+    exit_code: int
+    stderr: str = ""
+    """The end of what the child wrote, the user's prints included."""
+
+    @property
+    def signal(self) -> int | None:
+        return -self.exit_code if self.exit_code < 0 else None
+
+    @property
+    def description(self) -> str:
+        """`was killed by SIGKILL` or `exited with code 3`, with the child's last words on the lines below."""
+        text = f"exited with code {self.exit_code}"
+        if self.signal is not None:
+            known = self.signal in {member.value for member in signal.Signals}
+            text = f"was killed by {signal.Signals(self.signal).name if known else f'signal {self.signal}'}"
+        return f"{text}\n{self.stderr.strip()}" if self.stderr.strip() else text
+
+
+Event = Message | Returned | Raised | Died
+
+
+class WorkerDied(ProbeError):  # noqa: N818  # named after what happened
+    """The child died during, or before, a call."""
+
+    def __init__(self, died: Died) -> None:
+        super().__init__(f"A worker process {died.description}")
+        self.exit_code = died.exit_code
+        self.signal = died.signal
+        self.stderr = died.stderr
+
+
+class Worker:
+    """One child process that serves one call at a time; imports (torch takes seconds) are paid once.
+
+    The child ignores Ctrl-C and leaves by itself when this process is gone. What it prints is not shown; the end of it
+    comes with `Died`. `num_threads` is the number of threads of PyTorch in the child; `env` adds environment variables.
+    """
+
+    def __init__(self, *, num_threads: int | None = None, env: Mapping[str, str] | None = None) -> None:
+        self._events: deque[bytes | Died] = deque()
+        self._stderr: deque[bytes] = deque()
+        self._busy = False
+        self._died: Died | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "probe.workers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_child_environment(num_threads, env or {}),
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_answers, self._read_stderr)]
+        self._waiter = threading.Thread(target=self._wait_for_death, daemon=True)
+        for thread in (*self._readers, self._waiter):
+            thread.start()
+        self._send(encode([str(Path(entry).absolute()) for entry in sys.path]))
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def busy(self) -> bool:
+        """A call was submitted and its end has not been read."""
+        return self._busy
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        on_message: Callable[[Any], None] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run `function(*args, **kwargs)` in the child and return what it returns.
+
+        Raises:
+            ProbeError: what the function raised, as UserCodeError where it is not one of ours.
+            WorkerDied: the child died.
+            TaskError: something cannot be sent to or from the child.
+        """
+        self.submit(function, *args, **kwargs)
+        while True:
+            for _, event in wait_any([self], None):
+                match event:
+                    case Message(value):
+                        if on_message is not None:
+                            on_message(value)
+                    case Returned(value):
+                        return value
+                    case Raised(error):
+                        raise error
+                    case Died():
+                        raise WorkerDied(event)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """Start a call; its messages and its end come from `wait_any`. Raises TaskError, WorkerDied."""
+        if self._busy:
+            raise RuntimeError("a worker runs one call at a time")
+        if self._died is not None:
+            raise WorkerDied(self._died)
+        try:
+            payload = encode((function, args, kwargs))
+        except Exception as error:
+            name = getattr(function, "__qualname__", type(function).__name__)
+            raise TaskError(
+                f"{name} and its arguments cannot be sent to a worker process: {type(error).__name__}: {error}",
+                hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
+            ) from None
+        self._busy = True
+        self._send(payload)
+
+    def close(self) -> None:
+        """End the child: politely where it is idle, by a kill where it is not."""
+        if self._process.poll() is None and not self._busy:
+            self._send(CLOSE)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
+        self.kill()
+        self._waiter.join()
+        with contextlib.suppress(OSError):  # bytes that the dead child did not take
+            _pipe(self._process.stdin).close()
+
+    def kill(self) -> None:
+        """Kill the child and its own children at once. `Died` is reported as for any other death."""
+        if self._process.poll() is None:
+            _kill_group(self._process)
+
+    def _send(self, payload: bytes) -> None:
+        with contextlib.suppress(OSError):  # a broken pipe: the child died, which `_wait_for_death` reports
+            write_frame(_pipe(self._process.stdin), payload)
+
+    def _take_events(self) -> list[Event]:
+        events = []
+        while self._events:
+            item = self._events.popleft()
+            event = item if isinstance(item, Died) else _decode_event(item)
+            if isinstance(event, Died):
+                self._died = event
+            if not isinstance(event, Message):
+                self._busy = False
+            events.append(event)
+        return events
+
+    def _post(self, item: bytes | Died) -> None:
+        with _arrived:
+            self._events.append(item)
+            _arrived.notify_all()
+
+    def _read_answers(self) -> None:
+        with _pipe(self._process.stdout) as stream:
+            while (payload := read_frame(stream)) is not None:
+                self._post(payload)
+
+    def _read_stderr(self) -> None:
+        kept = 0
+        with _pipe(self._process.stderr) as stream:
+            while part := stream.read1(4096):  # type: ignore[attr-defined]  # Popen's pipes are BufferedReaders
+                self._stderr.append(part)
+                kept += len(part)
+                while kept - len(self._stderr[0]) > _STDERR_KEPT_BYTES:
+                    kept -= len(self._stderr.popleft())
+
+    def _wait_for_death(self) -> None:
+        exit_code = self._process.wait()
+        for reader in self._readers:
+            reader.join(1.0)
+            if reader.is_alive():  # a process that the child forked (a DataLoader's) still holds the pipe
+                _kill_group(self._process)
+                reader.join()
+        stderr = b"".join(self._stderr)[-_STDERR_KEPT_BYTES:].decode(errors="replace")
+        self._post(Died(exit_code, stderr))
+
+
+def wait_any(workers: Sequence[Worker], timeout_seconds: float | None) -> list[tuple[Worker, Event]]:
+    """All events that have arrived from `workers`, each worker's in order; waits for the first one.
+
+    An empty list after `timeout_seconds`; None waits as long as it takes.
+    """
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    with _arrived:
+        while not any(worker._events for worker in workers):
+            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())  # Ctrl-C on Windows needs slices
+            if left <= 0:
+                return []
+            _arrived.wait(left)
+    return [(worker, event) for worker in workers for event in worker._take_events()]
+
+
+def _decode_event(payload: bytes) -> Event:
+    try:
+        kind, value = decode(payload)
+    except Exception as error:
+        text = f"What a worker process sent cannot be read here: {type(error).__name__}: {error}"
+        return Raised(TaskError(text))
+    if kind == "message":
+        return Message(value)
+    return Returned(value) if kind == "returned" else Raised(value)
+
+
+def _child_environment(num_threads: int | None, extra: Mapping[str, str]) -> dict[str, str]:
+    environment = dict(os.environ)
+    # Waiting OpenMP threads that spin take the cores from the other workers: two processes of two spinning threads on two
+    # cores ran ten times slower.
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    if num_threads is not None:
+        environment |= {"OMP_NUM_THREADS": str(num_threads), "MKL_NUM_THREADS": str(num_threads)}
+    home = Path(__file__).parents[2]
+    if home.name not in ("site-packages", "dist-packages"):  # a checkout that is not installed must be found by `-m`
+        known = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{known}{os.pathsep}{home}" if known else str(home)
+    return environment | dict(extra)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the child leads its own session: its children go with it
+    else:
+        process.kill()
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise RuntimeError("the child was started without its pipes")
+    return stream

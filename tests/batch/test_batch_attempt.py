@@ -1,0 +1,254 @@
+"""Real training under the simulated limit, in this process."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from probe.batch.attempt import run_attempt, with_tensors
+from probe.batch.decide import Limits, Plan, largest_fit, next_attempt
+from probe.batch.find import find_batch_size, probe_batch_size
+from probe.batch.records import Attempt
+from probe.device.simulated import SimulatedDevice
+from probe.errors import TaskError, UserCodeError
+from probe.task import Task
+from probe.training.settings import TrainerSettings
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _young_heap() -> Iterator[None]:
+    """Every attempt ends with a full garbage collection, which would visit all that pytest and hypothesis hold."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def mlp_task(*layers: int, norm: bool = False, num_samples: int = 64, **options: Any) -> Task:
+    def model() -> nn.Module:
+        parts: list[nn.Module] = []
+        for width_in, width_out in pairwise(layers):
+            parts += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out) if norm else nn.Tanh()]
+        return nn.Sequential(*parts)
+
+    data = (torch.zeros(num_samples, layers[0]), torch.zeros(num_samples, dtype=torch.int64))
+    return Task(model=model, train=data, **options)
+
+
+def attempt(task: Task, size: int, limit_bytes: int, **settings: Any) -> Attempt:
+    return run_attempt(
+        task,
+        TrainerSettings(**settings),
+        device=SimulatedDevice(limit_bytes),
+        plan=Plan(size, "size"),
+        seed=0,
+        confirm_seconds=0.01,
+    )
+
+
+def test_a_fit_is_timed_and_its_peak_is_that_of_a_bare_loop() -> None:
+    task = mlp_task(32, 256, 256, 10)
+    found = attempt(task, 64, 10**8)
+    device = SimulatedDevice(10**8)
+    inputs, targets = task.train
+    with device.track():
+        model = task.model()
+        optimizer = torch.optim.AdamW(model.parameters())
+        batch = inputs.clone(), targets.clone()
+        for _ in range(3):
+            optimizer.zero_grad()
+            torch.autograd.backward(nn.functional.cross_entropy(model(batch[0]), batch[1]))
+            optimizer.step()
+    assert found.outcome == "fits"
+    assert found.memory is not None
+    assert found.memory.peak_allocated_bytes == pytest.approx(device.read_memory().peak_allocated_bytes, rel=0.01)
+    assert found.num_steps >= 3
+    assert found.samples_per_second == pytest.approx(64 / (found.step_seconds or 0))
+
+
+def test_one_byte_decides() -> None:
+    task = mlp_task(32, 64, 10)
+    peak = attempt(task, 16, 10**8).memory
+    assert peak is not None
+    assert attempt(task, 16, peak.peak_allocated_bytes).outcome == "fits"
+    failed = attempt(task, 16, peak.peak_allocated_bytes - 1)
+    assert failed.outcome == "oom"
+    assert failed.message is not None
+    assert failed.message.startswith("in training: Simulated out of memory. Tried to allocate")
+
+
+def test_optimizer_state_counts() -> None:
+    task = mlp_task(64, 256, 10)
+    plain, adam = (attempt(task, 1, 10**8, optimizer=name).memory for name in ("sgd", "adamw"))
+    assert plain is not None
+    assert adam is not None
+    num_bytes = 4 * sum(weight.numel() for weight in task.model().parameters())
+    assert adam.peak_allocated_bytes - plain.peak_allocated_bytes >= 2 * num_bytes
+
+
+def test_running_out_leaves_nothing_behind() -> None:
+    device = SimulatedDevice(400_000)
+    task = mlp_task(32, 256, 256, 10)
+    settings = TrainerSettings()
+    for size in (64, 64, 64):
+        failed = run_attempt(task, settings, device=device, plan=Plan(size, "size"), seed=0, confirm_seconds=0.01)
+        assert failed.outcome == "oom"
+        device.reset_peaks()
+        assert device.read_memory().peak_allocated_bytes == 0
+
+
+class HungryInEvaluation(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            torch.zeros(len(inputs), 10_000)
+        return torch.as_tensor(self.layer(inputs))
+
+
+def test_running_out_in_evaluation_is_told_apart() -> None:
+    task = Task(model=HungryInEvaluation, train=(torch.zeros(8, 8), torch.zeros(8, dtype=torch.int64)))
+    failed = attempt(task, 8, 100_000)
+    assert failed.outcome == "oom_in_eval"
+    assert failed.message is not None
+    assert failed.message.startswith("in evaluation: ")
+    assert attempt(task, 1, 100_000).outcome == "fits"
+
+
+def raise_error(error: BaseException) -> Callable[[Any, Any], Any]:
+    def forward(model: Any, batch: Any) -> Any:
+        raise error
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), "kernel_limit"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "host_oom"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "oom"),
+    ],
+    ids=str,
+)
+def test_failures_of_the_device_are_values(error: BaseException, outcome: str) -> None:
+    assert attempt(mlp_task(4, 2, forward=raise_error(error)), 4, 10**8).outcome == outcome
+
+
+def test_a_bug_of_the_user_keeps_their_traceback() -> None:
+    with pytest.raises(UserCodeError, match="ValueError: their own") as caught:
+        attempt(mlp_task(4, 2, forward=raise_error(ValueError("their own"))), 4, 10**8)
+    assert "in forward" in caught.value.traceback
+    assert "_guarded" not in caught.value.traceback
+
+
+def test_a_bug_leaves_nothing_on_the_device() -> None:
+    device = SimulatedDevice(10**8)
+    caught = None
+    try:
+        run_attempt(
+            mlp_task(4, 4, 2, norm=True),
+            TrainerSettings(),
+            device=device,
+            plan=Plan(1, "size"),
+            seed=0,
+            confirm_seconds=0.01,
+        )
+    except UserCodeError as error:
+        caught = error
+    assert "Expected more than 1 value per channel" in str(caught)
+    device.release()
+    device.reset_peaks()
+    assert device.read_memory().peak_allocated_bytes == 0
+
+
+def test_a_task_that_breaks_its_contract_says_so() -> None:
+    with pytest.raises(TaskError, match="The loss must be a scalar tensor"):
+        attempt(mlp_task(4, 2, loss=lambda outputs, targets: outputs), 4, 10**8)
+
+
+def test_accumulation_is_cut_to_what_a_small_batch_has() -> None:
+    assert attempt(mlp_task(4, 2), 2, 10**8, accumulation=16, batch_size=64).outcome == "fits"
+
+
+def test_map_style_data_is_read_once() -> None:
+    class Counting:
+        reads = 0
+
+        def __len__(self) -> int:
+            return 10
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            self.reads += 1
+            return torch.full((4,), float(index)), 0
+
+    data = Counting()
+    task = with_tensors(Task(model=lambda: nn.Linear(4, 2), train=data))
+    reads = data.reads
+    assert attempt(task, 8, 10**8).fits
+    assert attempt(task, 4, 10**8).fits
+    assert data.reads == reads
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_sweep_finds_what_trying_every_size_finds(seed: int) -> None:
+    """Random models, optimizers and limits; every attempt is real training."""
+    draw = random.Random(seed)
+    layers = [draw.choice([4, 16, 64]) for _ in range(draw.randint(2, 4))]
+    task = mlp_task(*layers, 10, norm=draw.random() < 0.3, num_samples=draw.choice([7, 32, 50]))
+    optimizer = draw.choice(["sgd", "adamw", "rmsprop"])
+    num_samples = len(task.train[0])
+    smallest, largest = (attempt(task, size, 10**9, optimizer=optimizer).memory for size in (2, min(32, num_samples)))
+    assert smallest is not None
+    assert largest is not None
+    ends = int(smallest.peak_allocated_bytes * 0.8), int(largest.peak_allocated_bytes * 1.1)
+    limit = draw.randint(ends[0], max(ends))
+    limits = Limits(start=draw.choice([1, 4, 16, 512]), max=draw.choice([None, 20]), num_samples=num_samples)
+
+    def tried(size: int) -> bool:
+        try:
+            return attempt(task, size, limit, optimizer=optimizer).fits
+        except UserCodeError:  # batch normalization over one sample
+            return False
+
+    bound = limits.bound or 1
+    expected = max((size for size in (1, 2, 4, 8, 16, 32) if size <= bound and tried(size)), default=None)
+    result, _ = probe_batch_size(
+        task,
+        params={"optimizer": optimizer},
+        device=f"simulated:{limit}",
+        start=limits.start,
+        max=limits.max,
+        in_process=True,
+        confirm_seconds=0.001,
+    )
+    if result.stopped_by == "error":  # started at 1, where batch normalization refuses
+        assert (limits.start, expected is None or expected > 1) == (1, True)
+    else:
+        assert result.largest_fit == expected
+
+
+def test_the_sweep_in_this_process_leaves_its_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    result = find_batch_size(mlp_task(8, 16, 10), device="simulated:1MiB", in_process=True, confirm_seconds=0.001)
+    assert (result.largest_fit, result.capped_by, result.stopped_by) == (64, "data", "finished")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_no_attempt_is_repeated_for_the_same_purpose() -> None:
+    result = find_batch_size(
+        mlp_task(8, 16, 10), device="simulated:30KiB", in_process=True, confirm_seconds=0.001, start=64
+    )
+    limits = Limits(start=64, num_samples=64)
+    assert next_attempt(result.attempts, limits) is None
+    assert largest_fit(result.attempts) == result.largest_fit

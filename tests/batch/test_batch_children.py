@@ -1,0 +1,76 @@
+"""The sweep in real child processes: what kills an attempt does not hurt the sweep."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from probe.batch.find import find_batch_size, probe_batch_size
+from probe.batch.records import Attempt
+from probe.errors import TaskError, UserCodeError
+from probe.task import Task
+
+
+class Fragile(nn.Module):
+    """Dies of batches of 8, is killed by batches of 16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if len(inputs) == 16:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if len(inputs) == 8:
+            os._exit(7)
+        return torch.as_tensor(self.layer(inputs))
+
+
+def task(model: Any, num_samples: int = 16) -> Task:
+    return Task(model=model, train=(torch.zeros(num_samples, 4), torch.zeros(num_samples, dtype=torch.int64)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+def test_killed_and_crashed_children_are_outcomes() -> None:
+    seen: list[Attempt] = []
+    result = find_batch_size(task(Fragile), device="simulated:10MiB", observer=seen.append, confirm_seconds=0.01)
+    assert (result.largest_fit, result.stopped_by) == (4, "finished")
+    assert [(attempt.batch_size, attempt.outcome) for attempt in seen[:3]] == [
+        (16, "host_oom"),
+        (8, "crashed"),
+        (4, "fits"),
+    ]
+    assert seen[1].message is not None
+    assert "exited with code 7" in seen[1].message
+    assert (seen[-1].purpose, seen[-1].fits) == ("confirm", True)
+    assert result.meta.device == "CPU under a simulated limit of 10.0 MiB"
+
+
+class Broken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if len(inputs) == 16:
+            raise IndexError("a bug that shows at 16 only")
+        return torch.as_tensor(self.layer(inputs))
+
+
+def test_a_bug_in_the_child_keeps_what_was_measured() -> None:
+    result, error = probe_batch_size(task(Broken), device="simulated:10MiB", start=8)
+    assert isinstance(error, UserCodeError)
+    assert "in forward" in error.traceback
+    assert (result.stopped_by, result.largest_fit) == ("error", 8)
+
+
+def test_a_task_that_cannot_be_sent_is_refused_with_a_way_out() -> None:
+    lock = __import__("threading").Lock()
+    with pytest.raises(TaskError, match="cannot be sent to a worker process"):
+        find_batch_size(task(lambda: (lock, nn.Linear(4, 2))[1]), device="simulated:10MiB")

@@ -1,0 +1,212 @@
+"""The sweep's decisions against a scripted device: the answer is what trying everything would give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted_device import ScriptedDevice
+
+from probe.batch.decide import (
+    GOOD_ENOUGH,
+    Limits,
+    capped_by,
+    fatal_error,
+    floor_power_of_two,
+    largest_fit,
+    next_attempt,
+    recommended,
+)
+from probe.batch.records import Attempt, Outcome
+from probe.errors import UsageError
+
+sizes = st.integers(min_value=1, max_value=2**18)
+limits = st.builds(Limits, start=sizes, max=st.none() | sizes, num_samples=st.none() | sizes)
+memories = st.builds(
+    ScriptedDevice,
+    fixed_bytes=st.integers(0, 2000),
+    bytes_per_sample=st.integers(1, 500),
+    limit_bytes=st.integers(1, 10**6),
+    kernel_limit=st.none() | sizes,
+)
+rough = st.builds(
+    ScriptedDevice,
+    bytes_per_sample=st.integers(1, 500),
+    limit_bytes=st.integers(1, 10**6),
+    failures=st.dictionaries(
+        st.integers(0, 18).map(lambda exponent: 1 << exponent),
+        st.sampled_from(["oom", "oom_in_eval", "thrashes", "kernel_limit", "host_oom", "crashed"]),
+    ),
+    fails_confirmation=st.frozensets(st.integers(0, 18).map(lambda exponent: 1 << exponent)),
+)
+many = settings(deadline=None, max_examples=100)
+
+
+def attempts_of(*outcomes: tuple[int, str] | tuple[int, str, float]) -> list[Attempt]:
+    """(size, "fits", samples per second) or (size, another outcome)."""
+    made = []
+    for size, outcome, *speed in outcomes:
+        timed = {"step_seconds": size / speed[0], "samples_per_second": speed[0]} if speed else {}
+        made.append(Attempt(batch_size=size, purpose="size", outcome=outcome, **timed))  # type: ignore[arg-type]  # by hand
+    return made
+
+
+@many
+@given(device=memories, limits=limits)
+def test_the_answer_is_that_of_an_exhaustive_search(device: ScriptedDevice, limits: Limits) -> None:
+    assert largest_fit(device.sweep(limits)) == device.exhaustive(limits)
+
+
+@many
+@given(device=st.one_of(memories, rough), limits=limits)
+def test_the_answer_ran_fit_and_was_confirmed(device: ScriptedDevice, limits: Limits) -> None:
+    attempts = device.sweep(limits)
+    answer = largest_fit(attempts)
+    own = [attempt for attempt in attempts if attempt.batch_size == answer]
+    assert all(attempt.fits for attempt in own)
+    if answer is None:
+        assert min(attempt.batch_size for attempt in attempts) == 1
+    else:
+        assert [attempt.purpose for attempt in own].count("confirm") == 1
+        above = [attempt for attempt in attempts if attempt.batch_size == 2 * answer]
+        assert above or (limits.bound is not None and 2 * answer > limits.bound)
+        assert not above or not all(attempt.fits for attempt in above)
+
+
+@many
+@given(device=st.one_of(memories, rough), limits=limits)
+def test_sizes_are_powers_of_two_within_the_bounds_each_tried_once(device: ScriptedDevice, limits: Limits) -> None:
+    attempts = device.sweep(limits)
+    tried = [(attempt.batch_size, attempt.purpose == "confirm") for attempt in attempts]
+    assert len(set(tried)) == len(tried)
+    for size, _ in tried:
+        assert size == floor_power_of_two(size)
+        assert limits.bound is None or size <= limits.bound
+
+
+@many
+@given(device=memories, limits=limits, bend=st.integers(1, 2**12))
+def test_the_recommendation_is_the_smallest_that_is_fast_enough(
+    device: ScriptedDevice, limits: Limits, bend: int
+) -> None:
+    bent = ScriptedDevice(limit_bytes=device.limit_bytes, step_seconds=lambda size: max(size, bend) / 1000)
+    attempts = bent.sweep(limits)
+    answer = recommended(attempts)
+    speeds = {a.batch_size: a.samples_per_second for a in attempts if a.samples_per_second is not None}
+    if answer is None:
+        assert not speeds
+    else:
+        good = GOOD_ENOUGH * max(speeds.values())
+        assert speeds[answer] >= good
+        assert all(speed < good for size, speed in speeds.items() if size < answer)
+        assert answer == 1 or answer // 2 in speeds  # the curve has bent, or there is no smaller size
+
+
+def test_the_order_of_a_usual_sweep() -> None:
+    attempts = ScriptedDevice(limit_bytes=100).sweep(Limits())
+    assert [(attempt.batch_size, attempt.purpose) for attempt in attempts] == [
+        (512, "size"),
+        (256, "size"),
+        (128, "size"),
+        (64, "size"),
+        (32, "throughput"),
+        (16, "throughput"),
+        (8, "throughput"),
+        (4, "throughput"),
+        (2, "throughput"),
+        (64, "confirm"),
+    ]
+
+
+def test_a_flat_curve_is_followed_down_until_it_bends() -> None:
+    flat = ScriptedDevice(limit_bytes=2048, step_seconds=lambda size: max(size, 8) / 1000)
+    attempts = flat.sweep(Limits())
+    assert recommended(attempts) == 8
+    assert min(attempt.batch_size for attempt in attempts) == 4
+
+
+def test_a_failed_confirmation_goes_to_the_next_smaller_size() -> None:
+    device = ScriptedDevice(limit_bytes=100, fails_confirmation=frozenset({64, 32}))
+    attempts = device.sweep(Limits())
+    assert largest_fit(attempts) == 16
+    assert [attempt.batch_size for attempt in attempts if attempt.purpose == "confirm"] == [64, 32, 16]
+    assert recommended(attempts) in (1, 2, 4, 8, 16)
+
+
+def test_when_no_size_survives_its_confirmation_nothing_fits() -> None:
+    device = ScriptedDevice(limit_bytes=3, fails_confirmation=frozenset({1, 2}))
+    assert largest_fit(device.sweep(Limits(start=2))) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "device", "expected"),
+    [
+        (Limits(max=100), ScriptedDevice(), "max"),
+        (Limits(num_samples=100), ScriptedDevice(), "data"),
+        (Limits(max=1100, num_samples=1500), ScriptedDevice(limit_bytes=10**6), "max"),
+        (Limits(max=2000, num_samples=1500), ScriptedDevice(limit_bytes=10**6), "data"),
+        (Limits(), ScriptedDevice(limit_bytes=10**6, kernel_limit=5000), "kernel_limit"),
+        (Limits(max=4096), ScriptedDevice(limit_bytes=10**6, kernel_limit=5000), "max"),
+        (Limits(), ScriptedDevice(), None),
+        (Limits(), ScriptedDevice(limit_bytes=0), None),
+    ],
+)
+def test_what_capped_the_sweep(limits: Limits, device: ScriptedDevice, expected: str | None) -> None:
+    assert capped_by(device.sweep(limits), limits) == expected
+
+
+@pytest.mark.parametrize(("start", "bound", "first"), [(512, None, 512), (600, None, 512), (512, 100, 64), (1, 9, 1)])
+def test_the_first_size(start: int, bound: int | None, first: int) -> None:
+    plan = next_attempt([], Limits(start=start, max=bound))
+    assert plan is not None
+    assert (plan.batch_size, plan.purpose) == (first, "size")
+
+
+@pytest.mark.parametrize("bad", [{"start": 0}, {"max": 0}, {"start": -4}, {"max": True}, {"start": 2.5}])
+def test_sizes_below_one_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"must be a batch size, a whole number of at least 1"):
+        Limits(**bad)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "fatal"),
+    [
+        ([(512, "error")], True),
+        ([(512, "fits", 1.0), (1024, "error")], True),
+        ([(1, "error")], True),
+        ([(2, "error"), (1, "error")], True),
+        ([(2, "oom"), (1, "error")], False),
+        ([(2, "fits", 1.0), (1, "error")], False),
+        ([(2, "crashed")], False),
+    ],
+)
+def test_a_broken_task_is_told_from_a_model_that_refuses_single_samples(
+    outcomes: list[tuple[int, str]], fatal: bool
+) -> None:
+    assert fatal_error(attempts_of(*outcomes)) is fatal
+
+
+@many
+@given(device=memories, limits=limits, broken=st.integers(1, 18).map(lambda exponent: 1 << exponent))
+def test_an_error_ends_the_sweep_at_once(device: ScriptedDevice, limits: Limits, broken: int) -> None:
+    failures: dict[int, Outcome] = {broken: "error"}
+    attempts = ScriptedDevice(limit_bytes=device.limit_bytes, failures=failures).sweep(limits)
+    errors = [attempt for attempt in attempts if attempt.outcome == "error"]
+    assert errors in ([], attempts[-1:])
+
+
+def test_batch_normalization_at_one_sample_leaves_the_other_sizes() -> None:
+    refusing = ScriptedDevice(limit_bytes=4, failures={1: "error"})
+    attempts = refusing.sweep(Limits())
+    assert (largest_fit(attempts), fatal_error(attempts)) == (4, False)
+
+
+def test_short_measurements_are_compared_with_short_ones() -> None:
+    slow_confirmation = attempts_of((32, "fits", 90.0), (64, "fits", 100.0))
+    confirmed = Attempt(
+        batch_size=64, purpose="confirm", outcome="fits", num_steps=99, step_seconds=0.1, samples_per_second=640.0
+    )
+    assert recommended([*slow_confirmation, confirmed]) == 64
+    assert recommended([*attempts_of((32, "fits", 99.0), (64, "fits", 100.0)), confirmed]) == 32

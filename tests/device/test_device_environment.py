@@ -1,0 +1,101 @@
+"""What is said about this machine; NVML where it is not, and where it fails half-way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from probe.codec import to_plain
+from probe.device import environment, nvml
+from probe.device.environment import collect_meta, describe_environment
+
+
+class FakeNvml(SimpleNamespace):
+    """NVML with two GPUs in its own order, and a count of how often it was shut down."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, fails_at: str | None = None) -> None:
+        super().__init__(num_shutdowns=0, fails_at=fails_at)
+
+    def _maybe_fail(self, name: str) -> None:
+        if name == self.fails_at:
+            raise self.NVMLError(f"{name} failed")
+
+    def nvmlInit(self) -> None:  # noqa: N802  # NVML's name
+        self._maybe_fail("nvmlInit")
+
+    def nvmlShutdown(self) -> None:  # noqa: N802  # NVML's name
+        self.num_shutdowns += 1
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: bytes) -> str:  # noqa: N802  # NVML's name
+        self._maybe_fail("nvmlDeviceGetHandleByUUID")
+        return {b"GPU-aaaa": "first", b"GPU-bbbb": "second"}[uuid]
+
+    def nvmlDeviceGetHandleByPciBusId(self, address: bytes) -> str:  # noqa: N802  # NVML's name
+        return {b"00000000:65:00.0": "second"}[address]
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> Any:  # noqa: N802  # NVML's name
+        self._maybe_fail("nvmlDeviceGetMemoryInfo")
+        return SimpleNamespace(used={"first": 100, "second": 7}[handle])
+
+
+SECOND_GPU = SimpleNamespace(uuid="bbbb", pci_domain_id=0, pci_bus_id=0x65, pci_device_id=0)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, fake: FakeNvml) -> FakeNvml:
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    return fake
+
+
+def test_a_gpu_is_found_by_identity_not_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = install(monkeypatch, FakeNvml())
+    assert nvml.used_bytes(SECOND_GPU) == 7
+    assert fake.num_shutdowns == 1
+
+
+def test_without_uuids_the_pci_address_identifies(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeNvml(fails_at="nvmlDeviceGetHandleByUUID"))
+    assert nvml.used_bytes(SECOND_GPU) == 7
+
+
+def test_a_failing_query_means_unknown_and_nvml_is_shut_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = install(monkeypatch, FakeNvml(fails_at="nvmlDeviceGetMemoryInfo"))
+    assert nvml.used_bytes(SECOND_GPU) is None
+    assert fake.num_shutdowns == 1
+
+
+def test_without_a_driver_nvml_says_so_and_needs_no_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = install(monkeypatch, FakeNvml(fails_at="nvmlInit"))
+    assert nvml.nvml_problem() == "NVML says: nvmlInit failed"
+    assert nvml.driver_version() is None
+    assert fake.num_shutdowns == 0
+
+
+def test_without_the_package_nvml_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # how Python marks an absent module
+    assert nvml.nvml_problem() == "the package nvidia-ml-py is not installed"
+
+
+def test_metadata_is_complete_and_can_be_stored() -> None:
+    meta = collect_meta(device="CPU", seed=3, argv=["probe", "batch"], recipe_hash="abc")
+    assert meta.torch_version == torch.__version__
+    assert meta.argv == ("probe", "batch")
+    assert datetime.fromisoformat(meta.started_at).utcoffset() is not None
+    json.dumps(to_plain(meta))
+
+
+def test_the_environment_names_what_is_missing_and_what_that_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "cuda_problem", lambda: "the GPU is on holiday.")
+    report = describe_environment()
+    assert report.gpus == ()
+    assert report.num_cores >= 1
+    assert any("the GPU is on holiday." in note and "--device simulated:SIZE" in note for note in report.notes)
+    json.dumps(to_plain(report))
