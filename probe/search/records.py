@@ -15,6 +15,7 @@ from probe.training.records import EpochReport
 ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "oom", "diverged", "timeout", "crashed", "failed"]
 """complete: trained as far as the ladder goes. stopped: never promoted further. The rest: why it has no value."""
+Stage = Literal["load", "batch", "lr", "search", "final"]
 StoppedBy = Literal["trials", "epochs", "time", "space", "failures", "interrupted"]
 
 
@@ -72,6 +73,33 @@ class BudgetLimits:
     trials: int | None = None
     epochs: float | None = None
     time_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTrial:
+    """A trial that a worker is training now."""
+
+    number: int
+    params: Mapping[str, ParamValue]
+    epoch: int
+    """Epochs done."""
+    epochs_to: int
+    """The end of its rung."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchProgress:
+    """For a live view; no part of a result."""
+
+    kind: Literal["search_progress"] = "search_progress"
+    stage: Stage
+    spent: Spent
+    limits: BudgetLimits
+    running: tuple[RunningTrial, ...] = ()
+    best: BestTrial | None = None
+    """Over the trials that finished a rung."""
+    message: str | None = None
+    """What is being done, where the numbers do not say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,121 @@
+"""What may still be spent. Pure: limits and counts in, permissions out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from probe.search.ladder import Ladder, Promotion
+from probe.search.records import BudgetLimits
+
+PROBE_SHARE = 0.1
+"""Of the epochs, for all probes together."""
+MIN_PROBE_STEPS = 40
+"""A range test over six decades with fewer steps jumps by more than 40 % a step and suggests at random."""
+
+Limit = Literal["trials", "epochs", "time"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What is spent and promised. Epochs of running jobs are promised, those of finished ones and of the probes are spent."""
+
+    trials: int = 0
+    spent_epochs: float = 0.0
+    promised_epochs: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTrial:
+    """Ask the sampler for a configuration and train it to the end of the first rung."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Measured seconds an epoch: `typical` over all trials so far, None before the first epoch."""
+
+    typical_seconds: float | None = None
+
+
+def epochs_left(limits: BudgetLimits, usage: Usage) -> float:
+    """Epochs that no job has spent or been promised."""
+    if limits.epochs is None:
+        return math.inf
+    return limits.epochs - usage.spent_epochs - usage.promised_epochs
+
+
+def next_step(
+    ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None, can_ask: bool = True
+) -> NewTrial | Promotion | None:
+    """What a free slot should do; None: nothing that the budget allows.
+
+    Promotions by the published rule come first, then new trials. New trials stop while enough epochs are left to carry one
+    trial all the way up (or a third of the whole budget, where that is less): a trial that can never climb is only worth
+    asking for when nothing else fits. From there on, and when the trials are used up, the paused ones nearest to the top
+    climb, so that the search does not end with its best configuration half trained.
+
+    `can_ask` is False where the space is exhausted or new trials are not wanted.
+    """
+    affordable = min(epochs_left(limits, usage), _epochs_in_time(limits, usage, pace))
+    if limits.time_seconds is not None and usage.seconds >= limits.time_seconds:
+        return None
+    promotion = ladder.next_promotion(max_epochs=affordable)
+    if promotion is not None:
+        return promotion
+    asks_left = can_ask and (limits.trials is None or usage.trials < limits.trials)
+    fits = ladder.rungs[0] <= affordable
+    reserve = 0.0 if len(ladder.rungs) == 1 else min(ladder.rungs[-1], _whole_epochs(limits, pace) / 3)
+    if asks_left and fits and affordable - ladder.rungs[0] >= reserve:
+        return NewTrial()
+    promotion = ladder.next_promotion(max_epochs=affordable, rule="closing")
+    if promotion is None and asks_left:
+        promotion = ladder.next_promotion(max_epochs=affordable, rule="open")
+    if promotion is not None:
+        return promotion
+    return NewTrial() if asks_left and fits else None
+
+
+def reached_limit(ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None) -> Limit | None:
+    """Which limit ends a search that has nothing left to do and nothing running; None: none of them does."""
+    if limits.time_seconds is not None and (
+        usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < ladder.rungs[0]
+    ):
+        return "time"
+    if limits.trials is not None and usage.trials >= limits.trials:
+        return "trials"
+    if epochs_left(limits, usage) < ladder.rungs[0]:
+        return "epochs"
+    return None
+
+
+def probe_steps(
+    *, limits: BudgetLimits, spent_epochs: float, num_probes: int, batch_size: int, num_train_samples: int, wanted: int
+) -> int:
+    """Steps that each of `num_probes` range tests may take: `wanted`, less where a tenth of the epochs does not allow it.
+
+    0 where that leaves fewer than MIN_PROBE_STEPS.
+    """
+    if limits.epochs is None:
+        return wanted
+    share = (PROBE_SHARE * limits.epochs - spent_epochs) / max(1, num_probes)
+    steps = min(wanted, math.floor(share * num_train_samples / batch_size))
+    return steps if steps >= min(wanted, MIN_PROBE_STEPS) else 0
+
+
+def steps_in_epochs(*, num_steps: int, batch_size: int, num_train_samples: int) -> float:
+    """What `num_steps` training steps cost in epochs, by the samples they saw."""
+    return num_steps * batch_size / num_train_samples
+
+
+def _whole_epochs(limits: BudgetLimits, pace: Pace | None) -> float:
+    """The whole budget in epochs."""
+    whole = math.inf if limits.epochs is None else limits.epochs
+    return min(whole, _epochs_in_time(limits, Usage(), pace))
+
+
+def _epochs_in_time(limits: BudgetLimits, usage: Usage, pace: Pace | None) -> float:
+    if limits.time_seconds is None or pace is None or pace.typical_seconds is None:
+        return math.inf
+    return (limits.time_seconds - usage.seconds) / max(pace.typical_seconds, 1e-9)

@@ -1,0 +1,86 @@
+"""What must hold between a recipe and its task, checked before anything is spent."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from probe.errors import RecipeError, unknown_name
+from probe.recipe.schema import Recipe
+from probe.recipe.space import Choices, Constant, SpaceEntry
+from probe.records import Precision
+from probe.search.dimensions import optimizers_of
+from probe.search.facts import TaskFacts
+from probe.search.objective import Objective, check_metric
+from probe.training.settings import TRAINER_NAMES, Schedule
+from probe.zoo.source import TaskSource
+
+
+def check_names(recipe: Recipe, source: TaskSource) -> None:
+    """Every hyperparameter is the trainer's or a keyword of the task's. Raises RecipeError, and TaskError for the task."""
+    keywords = source.keywords()
+    if keywords is None:
+        return
+    for name in recipe.space:
+        if name not in TRAINER_NAMES and name not in keywords:
+            known = [*(keyword for keyword in keywords if keyword not in TRAINER_NAMES), *TRAINER_NAMES]
+            message, hint = unknown_name(f"hyperparameter of {source.title}:", name, known)
+            raise RecipeError(f"space.{name}: {message}", hint=hint)
+
+
+def check_values(recipe: Recipe) -> None:
+    """Optimizers, precisions and schedules are ones that there are. Raises RecipeError."""
+    from probe.training.optimizers import OPTIMIZER_NAMES
+
+    known = {"optimizer": OPTIMIZER_NAMES, "precision": get_args(Precision), "schedule": get_args(Schedule)}
+    for name, names in known.items():
+        for value in _listed(recipe.space.get(name)):
+            if value not in names:
+                message, hint = unknown_name(name, str(value), names)
+                raise RecipeError(f"space.{name}: {message}", hint=hint)
+
+
+def check_against_task(recipe: Recipe, facts: TaskFacts) -> None:
+    """The metric is measured; momentum and the like are taken by every optimizer they may meet. Raises RecipeError."""
+    from probe.training.optimizers import OPTIMIZER_NAMES, hyperparameters_of
+
+    objective = recipe.task.objective
+    check_metric(Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce), facts.metrics)
+    for name in ("momentum", "weight_decay"):
+        entry = recipe.space.get(name)
+        if entry is None:
+            continue
+        when = getattr(entry, "when", None) or {}
+        for optimizer in optimizers_of(recipe, facts.optimizer):
+            meets = when.get("optimizer", optimizer) == optimizer
+            if meets and name not in hyperparameters_of(optimizer):
+                takers = [other for other in OPTIMIZER_NAMES if name in hyperparameters_of(other)]
+                raise RecipeError(
+                    f"space.{name}: {optimizer} takes no {name}; {', '.join(takers)} do.",
+                    hint=_when_hint(name, entry, takers),
+                )
+
+
+def _when_hint(name: str, entry: SpaceEntry, takers: list[str]) -> str:
+    given = f"choices = [{entry.value}]" if isinstance(entry, Constant) else "..."
+    return f'Say when it exists: {name} = {{ {given}, when = {{ optimizer = "{takers[0]}" }} }}.'
+
+
+def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
+    if isinstance(entry, Constant):
+        return (entry.value,)
+    return entry.choices if isinstance(entry, Choices) else ()
+
+
+def warnings_for(recipe: Recipe, facts: TaskFacts, rungs: tuple[int, ...]) -> list[str]:
+    """What the user should know though it is no mistake."""
+    found = []
+    if facts.num_test is None:
+        found.append(
+            "The task has no test part, so the winner is not scored on data that played no role in finding it."
+        )
+    limit = recipe.budget.epochs
+    if limit is not None and limit < rungs[-1]:
+        found.append(
+            f"The budget of {limit:g} epochs is less than one trial's full length of {rungs[-1]}: no trial can be complete."
+        )
+    return found

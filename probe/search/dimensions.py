@@ -1,0 +1,138 @@
+"""From a recipe's [space] and the probes' answers to a Space. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from probe.recipe.schema import Recipe
+from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
+from probe.search.records import Dimension, ParamValue
+from probe.search.space import Space, is_active, round_significant, value_at
+
+USUAL_SMALL_BATCH = 32
+LEAST_BATCH = 8
+USUAL_LRS = {"sgd": 0.1, "nesterov": 0.03}
+"""Where no range test could say: a rule of thumb for each optimizer."""
+USUAL_LR = 1e-3
+"""Of Adam and its kin."""
+
+
+def build_space(
+    recipe: Recipe,
+    *,
+    largest_batch: int | None = None,
+    lr_ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> Space:
+    """The space to search. `largest_batch`: what the batch probe found. `lr_ranges`: optimizer, or "", -> (low, high).
+
+    A probed dimension whose answer is None is left out: that is the space in which the probes themselves are made.
+    """
+    dimensions: list[Dimension] = []
+    for name, entry in recipe.searched.items():
+        if isinstance(entry, ProbedBatch):
+            if largest_batch is not None:
+                dimensions.append(batch_dimension(name, min(largest_batch, entry.max or largest_batch)))
+        elif isinstance(entry, ProbedLr):
+            if lr_ranges is not None:
+                dimensions.append(lr_dimension(name, lr_ranges))
+        elif isinstance(entry, Choices):
+            dimensions.append(Dimension(name=name, kind="choices", choices=entry.choices, when=entry.when))
+        elif isinstance(entry, Range):
+            dimensions.append(
+                Dimension(
+                    name=name,
+                    kind=entry.kind,
+                    low=float(entry.low),
+                    high=float(entry.high),
+                    log=entry.log,
+                    when=entry.when,
+                )
+            )
+    return Space(dimensions=_optimizer_before_lr(dimensions), constants=recipe.constants)
+
+
+def batch_dimension(name: str, ceiling: int) -> Dimension:
+    """Powers of two up to `ceiling`: three octaves of them, more where that is what it takes to reach down to 32.
+
+    Small batches cost time and large ones generalization and steps: the usual optimum lies near 32 (Masters & Luschi
+    2018, https://arxiv.org/abs/1804.07612), so a large memory must not take it out of the space. Below 8, batch
+    normalization and the cost of a step stand against it.
+    """
+    high = 2 ** math.floor(math.log2(ceiling))
+    low = min(high, max(LEAST_BATCH, min(USUAL_SMALL_BATCH, high // 8)))
+    return Dimension(name=name, kind="pow2", low=float(low), high=float(high))
+
+
+def lr_dimension(name: str, ranges: Mapping[str, tuple[float, float]]) -> Dimension:
+    """A learning rate, on a log scale; with several ranges each optimizer has its own."""
+    lows, highs = zip(*ranges.values(), strict=True)
+    per = dict(ranges) if len(ranges) > 1 else None
+    return Dimension(name=name, kind="float", low=min(lows), high=max(highs), log=True, per=per)
+
+
+def lr_range(entry: ProbedLr, suggested: float, *, lowest: float, highest: float) -> tuple[float, float]:
+    """`below` decades under the suggestion to `above` decades over it, inside the tested range."""
+    low = max(lowest, suggested * 10**-entry.below)
+    high = min(highest, suggested * 10**entry.above)
+    return round_significant(low), round_significant(high)
+
+
+def usual_lr(optimizer: str) -> float:
+    return USUAL_LRS.get(optimizer, USUAL_LR)
+
+
+def optimizers_of(recipe: Recipe, default: str | None) -> tuple[str, ...]:
+    """The optimizers that the search may use, by name; `default` is the task's own, None where it is a callable."""
+    entry = recipe.space.get("optimizer")
+    if isinstance(entry, Choices):
+        return tuple(str(choice) for choice in entry.choices)
+    if isinstance(entry, Constant):
+        return (str(entry.value),)
+    return () if default is None else (default,)
+
+
+def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
+    """A configuration in the middle of every range (on its own scale), with the first of all choices: the one for which
+    the learning rate is probed. `fixed` values go before."""
+    return _corner(space, 0.5, fixed)
+
+
+def largest_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
+    """The upper end of every range: what fits with the widest and deepest model fits with all of them."""
+    return _corner(space, 1.0, fixed)
+
+
+def _corner(space: Space, share: float, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    params: dict[str, ParamValue] = {**space.constants, **fixed}
+    for dimension in space.dimensions:
+        if dimension.name not in fixed and is_active(dimension, params):
+            params[dimension.name] = _value_between(dimension, share)
+    return params
+
+
+def _value_between(dimension: Dimension, share: float) -> ParamValue:
+    if dimension.kind == "choices":
+        return dimension.choices[0]
+    low, high = dimension.low or 0.0, dimension.high or 0.0
+    if dimension.kind == "pow2":
+        return value_at(dimension, math.floor(math.log2(low) + share * (math.log2(high) - math.log2(low))), {})
+    if dimension.log:
+        return value_at(dimension, low * (high / low) ** share, {})
+    return value_at(dimension, low + share * (high - low), {})
+
+
+def _optimizer_before_lr(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """The recipe's order, but a range that depends on the optimizer comes after it."""
+    waiting: list[Dimension] = []
+    ordered: list[Dimension] = []
+    has_optimizer = False
+    for dimension in dimensions:
+        if dimension.per is not None and not has_optimizer:
+            waiting.append(dimension)
+            continue
+        ordered.append(dimension)
+        if dimension.name == "optimizer":
+            has_optimizer = True
+            ordered += waiting
+    return tuple(ordered)

@@ -1,0 +1,165 @@
+"""Who runs jobs: local worker processes here; a study cannot tell one executor from another."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from probe.errors import UserCodeError
+from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
+
+MAX_DEFAULT_SLOTS = 4
+
+
+class Executor(Protocol):
+    """Runs one job a slot. Implementations pass tests/search/executor_conformance.py."""
+
+    @property
+    def num_slots(self) -> int: ...
+
+    def submit(self, job: RungJob) -> None:
+        """Start a job on a free slot. Raises RuntimeError where all are taken."""
+
+    def poll(self, timeout_seconds: float) -> list[JobEvent]:
+        """What happened since the last call, each job's events in order; waits for the first, at most that long.
+
+        Every job ends with exactly one JobEnd, and all its epochs come before it.
+        """
+
+    def cancel(self) -> None:
+        """End all running jobs now. Nothing more is heard of them."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Slot:
+    worker: Worker | None = None
+    job: RungJob | None = None
+    started: float = 0.0
+
+
+class LocalExecutor:
+    """One persistent worker process a slot; one that dies is replaced, and takes only its own rung with it."""
+
+    def __init__(self, num_slots: int, *, num_threads: int | None = None, env: Mapping[str, str] | None = None) -> None:
+        self._slots = [_Slot() for _ in range(num_slots)]
+        self._num_threads = num_threads
+        self._env = env
+
+    def __enter__(self) -> LocalExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def num_slots(self) -> int:
+        return len(self._slots)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that were started."""
+        return [slot.worker.pid for slot in self._slots if slot.worker is not None]
+
+    def submit(self, job: RungJob) -> None:
+        from probe.search.trial import run_rung
+
+        slot = self._free_slot()
+        try:
+            self._worker_of(slot).submit(run_rung, job)
+        except WorkerDied:  # while it was idle
+            self._drop(slot)
+            self._worker_of(slot).submit(run_rung, job)
+        slot.job = job
+        slot.started = time.monotonic()
+
+    def poll(self, timeout_seconds: float) -> list[JobEvent]:
+        busy = {id(slot.worker): slot for slot in self._slots if slot.worker is not None and slot.job is not None}
+        workers = [slot.worker for slot in busy.values() if slot.worker is not None]
+        if not workers:
+            return []
+        found: list[JobEvent] = []
+        for worker, event in wait_any(workers, timeout_seconds):
+            slot = busy[id(worker)]
+            if slot.job is None:  # died after its job had ended
+                self._drop(slot)
+            elif isinstance(event, Message):
+                found.append(JobEpoch(number=slot.job.number, report=event.value))
+            else:
+                found.append(JobEnd(number=slot.job.number, report=_report_of(event, time.monotonic() - slot.started)))
+                slot.job = None
+                if isinstance(event, Died):
+                    self._drop(slot)
+        return found
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        on_message: Callable[[Any], None] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run any function in a free slot's worker and wait for it. Raises what `Worker.call` raises."""
+        slot = self._free_slot()
+        try:
+            return self._worker_of(slot).call(function, *args, on_message=on_message, **kwargs)
+        except BaseException:  # died, or interrupted in the middle of the call: its answer must not reach the next one
+            self._drop(slot)
+            raise
+
+    def cancel(self) -> None:
+        for slot in self._slots:
+            if slot.job is not None:
+                self._drop(slot)
+
+    def close(self) -> None:
+        for slot in self._slots:
+            self._drop(slot)
+
+    def _free_slot(self) -> _Slot:
+        for slot in self._slots:
+            if slot.job is None:
+                return slot
+        raise RuntimeError(f"all {len(self._slots)} slots are taken")
+
+    def _worker_of(self, slot: _Slot) -> Worker:
+        if slot.worker is None:
+            slot.worker = Worker(num_threads=self._num_threads, env=self._env)
+        return slot.worker
+
+    def _drop(self, slot: _Slot) -> None:
+        worker, slot.worker, slot.job = slot.worker, None, None
+        if worker is not None:
+            worker.close()
+
+
+def default_slots(device_kind: str) -> int:
+    """Workers side by side: one on a GPU, where they would share its memory; on the CPU one for each core, at most four."""
+    return 1 if device_kind == "cuda" else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
+
+
+def threads_per_slot(num_slots: int) -> int:
+    """PyTorch's threads of each worker: the cores, divided."""
+    return max(1, num_cores() // num_slots)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _report_of(event: Returned | Raised | Died, seconds: float) -> RungReport:
+    if isinstance(event, Returned):
+        report: RungReport = event.value
+        return report
+    if isinstance(event, Died):
+        return RungReport(outcome="crashed", seconds=seconds, message=f"The worker {event.description}")
+    error = event.error
+    text = error.traceback if isinstance(error, UserCodeError) else str(error)
+    return RungReport(outcome="failed", seconds=seconds, message=text)

@@ -1,0 +1,101 @@
+"""The winner, trained once more on everything but the test part, and the one time that the test part is read."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from probe.device.failures import classify_failure
+from probe.device.protocol import Device
+from probe.device.select import DeviceSpec, open_device
+from probe.search.jobs import Split
+from probe.search.objective import LOSS
+from probe.search.records import FinalFit, ParamValue, Score
+from probe.search.trial import split_task
+from probe.training.data import merge_validation
+from probe.training.records import EpochReport
+from probe.training.run import TrainingRun
+from probe.training.settings import TrainerSettings, task_params
+from probe.workers.child import send_message
+from probe.zoo.source import TaskSource
+
+ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalJob:
+    source: TaskSource
+    params: Mapping[str, ParamValue]
+    seed: int
+    split: Split
+    device: DeviceSpec
+    epochs: int
+    """The winner's best number of epochs; schedules are stretched over it."""
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalOutcome:
+    fit: FinalFit | None
+    test: Score | None
+    seconds: float
+    warning: str | None = None
+    """Why there is no fit or no score."""
+
+
+def run_final(job: FinalJob) -> FinalOutcome:
+    """Fit on train + validation, then score the test part. In a worker; EpochReports are sent as messages.
+
+    The samples are those of the search, so that nothing of the test part can slip in; running out of memory and divergence are
+    warnings.
+    """
+    started = time.perf_counter()
+    device = open_device(job.device, measuring_memory=False)
+    outcome: tuple[FinalFit | None, Score | None, str | None] | None = None
+    try:
+        with device.track():
+            outcome = _fit_and_score(job, device)
+    except Exception as error:
+        if classify_failure(error) is None:
+            raise
+    fit, test, warning = outcome or (None, None, "The final fit on train + validation ran out of memory.")
+    return FinalOutcome(fit=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
+
+
+def wilson_interval(share: float, num_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval for a proportion (Wilson 1927): right for shares near 1 too, where the usual +- interval leaves [0, 1]."""
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    shrink = 1 + z * z / num_samples
+    center = (share + z * z / (2 * num_samples)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / num_samples + z * z / (4 * num_samples**2))
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def make_score(metric: str, value: float, num_samples: int) -> Score:
+    """The test score, with a 95 % interval where the metric is a share of right answers."""
+    low, high = wilson_interval(value, num_samples) if metric == ACCURACY and 0 <= value <= 1 else (None, None)
+    return Score(metric=metric, value=value, low=low, high=high, num_samples=num_samples)
+
+
+def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:
+    task = merge_validation(split_task(job.source.build(task_params(job.params)), job.split))
+    settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.epochs})
+    run = TrainingRun(task, settings, device=device, seed=job.seed)
+    reports: list[EpochReport] = []
+    while run.epoch < job.epochs:
+        report = run.run_epoch()
+        if report is None:
+            return None, None, f"The final fit on train + validation diverged in epoch {run.epoch + 1}."
+        reports.append(report)
+        send_message(report)
+    fit = FinalFit(epochs=job.epochs, seed=job.seed, reports=tuple(reports))
+    if task.test is None:
+        return fit, None, None
+    scores = run.evaluate(task.test)
+    value = scores.loss if job.metric == LOSS else scores.metrics[job.metric]
+    if not math.isfinite(value):
+        return fit, None, f"The {job.metric} on the test part is {value}."
+    return fit, make_score(job.metric, value, scores.num_samples), None

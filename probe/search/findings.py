@@ -1,0 +1,126 @@
+"""What a search was asked, what it has found so far, and the result that these two make at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from probe.batch.records import BatchResult
+from probe.device.select import DeviceSpec
+from probe.lr.records import LrResult
+from probe.recipe.dump import dump_recipe
+from probe.recipe.schema import Recipe
+from probe.records import RunMeta
+from probe.search.algorithms import importance
+from probe.search.budget import Usage
+from probe.search.final import FinalOutcome
+from probe.search.jobs import Split
+from probe.search.ladder import make_rungs
+from probe.search.objective import Objective
+from probe.search.records import BudgetLimits, SearchResult, Spent, StoppedBy, TrialResult
+from probe.search.space import Space
+from probe.search.state import SearchState
+from probe.search.views import best_trial, first_rung_scores, spent, trial_result
+from probe.seeds import derive_seed
+from probe.zoo.source import TaskSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One search as it was asked for."""
+
+    recipe: Recipe
+    source: TaskSource
+    device: DeviceSpec
+    objective: Objective
+    limits: BudgetLimits
+    rungs: tuple[int, ...]
+    split: Split
+    num_workers: int
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.search.seed
+
+
+@dataclass(slots=True, kw_only=True)
+class Findings:
+    """Filled stage by stage."""
+
+    meta: RunMeta
+    space: Space
+    sampler: str
+    batch_probe: BatchResult | None = None
+    lr_probes: Mapping[str, LrResult] = field(default_factory=dict)
+    probe_epochs: float = 0.0
+    state: SearchState | None = None
+    study_seconds: float | None = None
+    """From the search's begin to the end of its last trial; None before that."""
+    final: FinalOutcome | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def make_setup(recipe: Recipe, source: TaskSource, *, device: DeviceSpec, num_workers: int) -> Setup:
+    objective, budget, fidelity = recipe.task.objective, recipe.budget, recipe.search.fidelity
+    whole = recipe.search.ladder == "none"
+    return Setup(
+        recipe=recipe,
+        source=source,
+        device=device,
+        objective=Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce),
+        limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
+        rungs=(fidelity.max,) if whole else make_rungs(fidelity.min, fidelity.max, fidelity.factor),
+        split=Split(share=recipe.task.validation.share, seed=derive_seed(recipe.search.seed, "validation")),
+        num_workers=num_workers,
+    )
+
+
+def trial_results(findings: Findings) -> tuple[TrialResult, ...]:
+    state = findings.state
+    return () if state is None else tuple(trial_result(state, trial) for trial in state.trials)
+
+
+def all_spent(findings: Findings, *, seconds: float) -> Spent:
+    """What probes, trials and final fit have used; `seconds` counts while the trials are not done."""
+    state, final = findings.state, findings.final
+    usage = Usage(
+        trials=0 if state is None else len(state.trials),
+        spent_epochs=findings.probe_epochs + (0 if state is None else state.spent_epochs),
+        seconds=seconds if findings.study_seconds is None else findings.study_seconds,
+    )
+    return replace(
+        spent(usage, probe_epochs=findings.probe_epochs),
+        final_epochs=final.fit.epochs if final is not None and final.fit is not None else 0,
+        final_seconds=final.seconds if final is not None else 0.0,
+    )
+
+
+def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seconds: float) -> SearchResult:
+    recipe, objective, final = setup.recipe, setup.objective, findings.final
+    trials = trial_results(findings)
+    scored = [] if findings.state is None else first_rung_scores(findings.state)
+    return SearchResult(
+        meta=findings.meta,
+        stopped_by=stopped_by,
+        name=recipe.name,
+        recipe=dump_recipe(recipe),
+        task=setup.source.title,
+        metric=objective.metric,
+        mode=objective.mode,
+        sampler=findings.sampler,
+        ladder=recipe.search.ladder,
+        rungs=setup.rungs,
+        space=findings.space.dimensions,
+        constants=recipe.constants,
+        limits=setup.limits,
+        spent=all_spent(findings, seconds=seconds),
+        num_workers=setup.num_workers,
+        batch_probe=findings.batch_probe,
+        lr_probes=findings.lr_probes,
+        trials=trials,
+        best=best_trial(objective, trials),
+        importance=importance(findings.space.dimensions, scored, mode=objective.mode),
+        final=None if final is None else final.fit,
+        test=None if final is None else final.test,
+        warnings=tuple(findings.warnings),
+    )

@@ -1,0 +1,120 @@
+"""How far a trial is trained: rungs, and who climbs to the next one.
+
+Asynchronous successive halving with promotion, Algorithm 2 of Li et al. 2020, "A System for Massively Parallel Hyperparameter
+Tuning" (https://arxiv.org/abs/1810.05934): whenever a slot is free, the best trial in the top 1/factor of a rung that has not
+climbed yet goes on from its checkpoint; only where there is none, a new trial starts at the bottom.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+Mode = Literal["max", "min"]
+Rule = Literal["published", "closing", "open"]
+"""Who may climb from a rung. published: whoever is in the top floor(n / factor). closing, for a search that starts no new
+trials: the best ones until ceil(n / factor) have climbed, so that no rung is a dead end. open: whoever is best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """Trial `number` may train from the end of its rung to the end of rung `rung`, an index into the ladder's rungs."""
+
+    number: int
+    rung: int
+
+
+@dataclass(slots=True)
+class _Rung:
+    ranked: list[tuple[float, int]] = field(default_factory=list)
+    """(badness, number), best first; equal scores: the earlier trial first."""
+    num_lost: int = 0
+    """Trials that died on it. They count as ranked last: a rung where two of three diverge still promotes one of three."""
+    promoted: set[int] = field(default_factory=set)
+    retired: set[int] = field(default_factory=set)
+
+
+class Ladder:
+    """The rungs and everybody's standing on them. Only `record`, `lose`, `promote` and `retire` change anything."""
+
+    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode) -> None:
+        if not rungs or list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
+            raise ValueError(f"rungs must be growing positive numbers of epochs, not {list(rungs)}")
+        self.rungs = tuple(rungs)
+        self.factor = factor
+        self._sign = -1.0 if mode == "max" else 1.0
+        self._rungs = [_Rung() for _ in rungs]
+
+    @property
+    def top(self) -> int:
+        return len(self.rungs) - 1
+
+    def epochs_between(self, rung: int) -> int:
+        """Epochs that the job of climbing to `rung` costs."""
+        return self.rungs[rung] - (self.rungs[rung - 1] if rung else 0)
+
+    def num_ranked(self, rung: int) -> int:
+        return len(self._rungs[rung].ranked) + self._rungs[rung].num_lost
+
+    def num_promoted(self, rung: int) -> int:
+        return len(self._rungs[rung].promoted)
+
+    def record(self, number: int, rung: int, score: float) -> None:
+        """Trial `number` reached the end of `rung` with this score (finite, larger is better where the mode is max)."""
+        if not math.isfinite(score):
+            raise ValueError(f"trial {number}: a score on a rung must be finite, not {score}")
+        insort(self._rungs[rung].ranked, (self._sign * score, number))
+
+    def lose(self, rung: int) -> None:
+        """A trial ran out of memory or diverged on the way to `rung`."""
+        self._rungs[rung].num_lost += 1
+
+    def retire(self, number: int, rung: int) -> None:
+        """Never promote this trial from `rung`: its checkpoint is gone or its user's code fails."""
+        self._rungs[rung].retired.add(number)
+
+    def promote(self, promotion: Promotion) -> None:
+        self._rungs[promotion.rung - 1].promoted.add(promotion.number)
+
+    def next_promotion(self, *, max_epochs: float = math.inf, rule: Rule = "published") -> Promotion | None:
+        """The best trial that may climb, from the highest rung that has one, for at most `max_epochs` epochs."""
+        for climbed in reversed(range(1, len(self.rungs))):
+            if self.epochs_between(climbed) <= max_epochs:
+                for number in self._promotable(climbed - 1, rule):
+                    return Promotion(number=number, rung=climbed)
+        return None
+
+    def _promotable(self, rung: int, rule: Rule) -> Iterator[int]:
+        standing = self._rungs[rung]
+        candidates = standing.ranked
+        if rule == "published":
+            candidates = candidates[: self.num_ranked(rung) // self.factor]
+        if rule == "closing":
+            num_climbing = len(standing.promoted) - self._rungs[rung + 1].num_lost
+            if num_climbing >= -(-self.num_ranked(rung) // self.factor):
+                return
+        for _, number in candidates:
+            if number not in standing.promoted and number not in standing.retired:
+                yield number
+
+
+def make_rungs(lowest: int, highest: int, factor: int) -> tuple[int, ...]:
+    """`lowest * factor^k` epochs, by whole multiplication (a floored logarithm misses a rung at 243 and 3), then `highest`.
+
+    The last rung below `highest` is left out where it is nearer to `highest` than to the rung after it, in ratio: with
+    1..10 and 3 the rungs are 1, 3, 10, as ranking at 9 would cost an epoch of waiting and tell nothing.
+    """
+    if not 1 <= lowest <= highest or factor < 2:
+        raise ValueError(f"expected 1 <= lowest <= highest and factor >= 2, got {lowest}, {highest}, {factor}")
+    rungs = []
+    rung = lowest
+    while rung < highest:
+        rungs.append(rung)
+        rung *= factor
+    if len(rungs) > 1 and Fraction(highest, rungs[-1]) ** 2 < factor:
+        rungs.pop()
+    return (*rungs, highest)

@@ -1,0 +1,229 @@
+"""The loop: a free slot asks what to do, a job runs, its reports come back, sampler and ladder learn from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from probe.errors import RecipeError
+from probe.search.algorithms import Sampler
+from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
+from probe.search.executors import Executor
+from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob
+from probe.search.ladder import Ladder
+from probe.search.objective import Objective
+from probe.search.records import BudgetLimits
+from probe.search.space import (
+    Params,
+    Space,
+    complete,
+    configuration_key,
+    num_configurations,
+    params_at,
+    pick_untried,
+    positions_of,
+)
+from probe.search.state import Asked, Ended, Event, Reported, SearchState, Started, Trial
+from probe.search.views import progress, trial_result
+from probe.seeds import derive_seed
+
+MAX_FAILURES_IN_A_ROW = 3
+POLL_SECONDS = 0.5
+
+StudyEnd = Literal["trials", "epochs", "time", "space", "failures", "interrupted"]
+MakeJob = Callable[[Trial, int, int], RungJob]
+"""(trial, epochs from, epochs to) -> the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlan:
+    space: Space
+    objective: Objective
+    rungs: tuple[int, ...]
+    factor: int
+    limits: BudgetLimits
+    seed: int
+    starts: tuple[Params, ...] = ()
+    """Configurations to try first."""
+    probe_epochs: float = 0.0
+    """Spent before the first trial."""
+    probe_seconds: float = 0.0
+
+
+def new_state(plan: StudyPlan) -> SearchState:
+    ladder = Ladder(plan.rungs, factor=plan.factor, mode=plan.objective.mode)
+    return SearchState(ladder=ladder, objective=plan.objective)
+
+
+class Study:
+    """Runs one search on one executor. All it knows is in `state`; `sink` sees every event before it takes effect.
+
+    `discard(trial, epochs)` is told of every checkpoint that nobody will go on from.
+    """
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        state: SearchState,
+        *,
+        sampler: Sampler,
+        executor: Executor,
+        make_job: MakeJob,
+        discard: Callable[[Trial, int], None] | None = None,
+        sink: Callable[[Event], None] | None = None,
+        observer: Callable[[Any], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.plan = plan
+        self.state = state
+        self._sampler = sampler
+        self._executor = executor
+        self._make_job = make_job
+        self._discard = discard
+        self._sink = sink
+        self._observer = observer
+        self._clock = clock
+        self._started = clock()
+        self._size = num_configurations(plan.space)
+        self._tried = {configuration_key(trial.params) for trial in state.trials}
+
+    def run(self) -> StudyEnd:
+        """Search until a limit is reached, nothing is left to try, three trials in a row fail, or Ctrl-C.
+
+        Jobs that still run then are ended; the epochs they reported count.
+        """
+        end: StudyEnd
+        try:
+            end = self._loop()
+        except KeyboardInterrupt:
+            end = "interrupted"
+        self._executor.cancel()
+        for trial in list(self.state.running.values()):
+            self._emit(Ended(number=trial.number, outcome="cancelled", seconds=0.0))
+        return end
+
+    @property
+    def seconds(self) -> float:
+        """Since the search began, its probes included."""
+        return self.plan.probe_seconds + self._clock() - self._started
+
+    def _loop(self) -> StudyEnd:
+        while True:
+            self._fill_slots()
+            if not self.state.running:
+                return reached_limit(self.state.ladder, self.plan.limits, self._usage(), pace=self._pace()) or "space"
+            for event in self._executor.poll(self._poll_seconds()):
+                self._handle(event)
+            if self.state.num_failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                return "failures"
+            if self.plan.limits.time_seconds is not None and self.seconds >= self.plan.limits.time_seconds:
+                return "time"
+            self._show()
+
+    def _fill_slots(self) -> None:
+        while len(self.state.running) < self._executor.num_slots:
+            found = self._next_job()
+            if found is None:
+                return
+            trial, rung = found
+            rungs = self.state.ladder.rungs
+            self._emit(Started(number=trial.number, rung=rung))
+            self._executor.submit(self._make_job(trial, rungs[rung - 1] if rung else 0, rungs[rung]))
+
+    def _next_job(self) -> tuple[Trial, int] | None:
+        usage = self._usage()
+        for trial in self.state.to_retry.values():
+            if self.state.ladder.epochs_between(trial.rung + 1) <= epochs_left(self.plan.limits, usage):
+                return trial, trial.rung + 1
+        can_ask = self._size is None or len(self._tried) < self._size
+        step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
+        if step is None:
+            return None
+        if isinstance(step, NewTrial):
+            return self._ask(), 0
+        return self.state.trials[step.number], step.rung
+
+    def _ask(self) -> Trial:
+        number = len(self.state.trials)
+        space, seed = self.plan.space, derive_seed(self.plan.seed, number, "start")
+        if number < len(self.plan.starts):
+            params = complete(space, self.plan.starts[number], seed=seed)
+            positions = self._sampler.ask(number, at=positions_of(space, params))
+        else:
+            positions = self._sampler.ask(number)
+            params = params_at(space, positions)
+            if self._size is not None and configuration_key(params) in self._tried:
+                untried = pick_untried(space, self._tried, seed=seed)
+                if untried is None:
+                    raise RecipeError("Every configuration of the space has been tried.")
+                self._sampler.discard(number)
+                params = untried
+                positions = self._sampler.ask(number, at=positions_of(space, params))
+        self._tried.add(configuration_key(params))
+        trial_seed = derive_seed(self.plan.seed, number, "training")
+        self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed))
+        return self.state.trials[number]
+
+    def _handle(self, event: JobEvent) -> None:
+        if isinstance(event, JobEpoch):
+            self._emit(Reported(number=event.number, report=event.report))
+            return
+        report = event.report
+        self._emit(
+            Ended(
+                number=event.number,
+                outcome=report.outcome,
+                seconds=report.seconds,
+                memory=report.memory,
+                message=report.message,
+            )
+        )
+        trial = self.state.trials[event.number]
+        self._tell_sampler(trial, event)
+        self._discard_checkpoints(trial)
+        if self._observer is not None and not trial.retry:
+            self._observer(trial_result(self.state, trial))
+
+    def _tell_sampler(self, trial: Trial, event: JobEnd) -> None:
+        """The first rung's score; later news only where a configuration that looked good turned out infeasible."""
+        if trial.status in ("oom", "diverged"):
+            self._sampler.tell(trial.number, "infeasible")
+        elif event.report.outcome == "finished" and trial.rung == 0:
+            self._sampler.tell(trial.number, "scored", self.state.score(trial, 0))
+        elif trial.status is not None and trial.rung < 0:
+            self._sampler.tell(trial.number, "lost")
+
+    def _discard_checkpoints(self, trial: Trial) -> None:
+        """The one that a finished rung started from; of a dead trial also the one that it would have gone on from."""
+        if self._discard is None or trial.retry:
+            return
+        rungs = self.state.ladder.rungs
+        for rung in range(trial.rung - 1, trial.rung + (trial.status is not None)):
+            if rung >= 0:
+                self._discard(trial, rungs[rung])
+
+    def _emit(self, event: Event) -> None:
+        if self._sink is not None:
+            self._sink(event)
+        self.state.apply(event)
+
+    def _usage(self) -> Usage:
+        return Usage(
+            trials=len(self.state.trials),
+            spent_epochs=self.plan.probe_epochs + self.state.spent_epochs,
+            promised_epochs=self.state.promised_epochs,
+            seconds=self.seconds,
+        )
+
+    def _pace(self) -> Pace:
+        return Pace(typical_seconds=self.state.typical_epoch_seconds)
+
+    def _poll_seconds(self) -> float:
+        limit = self.plan.limits.time_seconds
+        return POLL_SECONDS if limit is None else max(0.0, min(POLL_SECONDS, limit - self.seconds))
+
+    def _show(self) -> None:
+        if self._observer is not None:
+            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=self.plan.probe_epochs))

@@ -1,0 +1,81 @@
+"""The search's state as records: what observers and the result see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from probe.search.budget import Usage
+from probe.search.objective import Objective, reduced_value
+from probe.search.records import BestTrial, BudgetLimits, ParamValue, RunningTrial, SearchProgress, Spent, TrialResult
+from probe.search.state import SearchState, Trial
+
+
+def trial_result(state: SearchState, trial: Trial) -> TrialResult:
+    """The record of a trial as it stands."""
+    value = reduced_value(state.objective, trial.reports)
+    message = trial.message
+    status = trial.status
+    if status is None and trial.retry and trial.rung < 0:
+        status = "crashed"
+    if status is None and value is None:
+        status = "timeout"
+        message = message or "The search ended before its first epoch did."
+    if status is None:
+        status = "complete" if trial.rung == state.ladder.top else "stopped"
+    return TrialResult(
+        number=trial.number,
+        params=trial.params,
+        seed=trial.seed,
+        status=status,
+        value=value if status in ("complete", "stopped") else None,
+        epochs=trial.epochs,
+        reports=tuple(trial.reports),
+        rungs=state.ladder.rungs[: trial.rung + 1],
+        seconds=trial.seconds,
+        memory=trial.memory,
+        message=message,
+    )
+
+
+def best_trial(objective: Objective, results: Sequence[TrialResult]) -> BestTrial | None:
+    """The trial with the best value however far it was trained; of equal ones the earliest."""
+    best: BestTrial | None = None
+    for result in results:
+        if result.value is not None and (best is None or objective.better(result.value, best.value)):
+            best = BestTrial(number=result.number, params=result.params, value=result.value)
+    return best
+
+
+def first_rung_scores(state: SearchState) -> list[tuple[Mapping[str, ParamValue], float]]:
+    """Positions and first-rung score of every trial that has one: all of them trained equally long."""
+    scored = []
+    for trial in state.trials:
+        value = state.score(trial, 0) if trial.rung >= 0 else None
+        if value is not None:
+            scored.append((trial.positions, value))
+    return scored
+
+
+def spent(usage: Usage, *, probe_epochs: float) -> Spent:
+    """What finished jobs and the probes have used."""
+    return Spent(trials=usage.trials, epochs=usage.spent_epochs, probe_epochs=probe_epochs, seconds=usage.seconds)
+
+
+def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_epochs: float) -> SearchProgress:
+    """For a live view."""
+    running = [
+        RunningTrial(
+            number=trial.number,
+            params=trial.params,
+            epoch=len(trial.reports),
+            epochs_to=state.ladder.rungs[trial.climbing_to or 0],
+        )
+        for trial in state.running.values()
+    ]
+    return SearchProgress(
+        stage="search",
+        spent=spent(usage, probe_epochs=probe_epochs),
+        limits=limits,
+        running=tuple(running),
+        best=state.best,
+    )

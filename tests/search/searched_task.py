@@ -1,0 +1,46 @@
+"""A small real task whose hyperparameters can make it fail in every way a trial can."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import torch
+from torch import nn
+
+import probe
+
+FAULTS = ("none", "raises", "dies", "diverges", "out_of_memory")
+
+
+class _Faulty(nn.Module):
+    def __init__(self, width: int, fault: str) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
+        self.fault = fault
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fault == "raises":
+            raise ZeroDivisionError("a bug of the user's own")
+        if self.fault == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "out_of_memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB")
+        out: torch.Tensor = self.layers(x)
+        return out * float("nan") if self.fault == "diverges" else out
+
+
+def blobs(width: int = 8, fault: str = "none", dropout: float = 0.0) -> probe.Task:
+    """Two Gaussian blobs in four dimensions: 160 training, 40 test samples."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(200) % 2
+    inputs = torch.randn(200, 4, generator=generator) + 1.5 * targets[:, None]
+    return probe.Task(
+        model=lambda: _Faulty(width, fault),
+        train=(inputs[:160], targets[:160]),
+        test=(inputs[160:], targets[160:]),
+        metrics={"accuracy": "accuracy"},
+        optimizer="sgd",
+        batch_size=16,
+        name="blobs",
+    )

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_recipes import blobs_recipe, digits_recipe
+
+from probe.recipe.space import ProbedLr
+from probe.search.dimensions import (
+    batch_dimension,
+    build_space,
+    central_params,
+    largest_params,
+    lr_range,
+    optimizers_of,
+)
+
+quick = settings(deadline=None, max_examples=100)
+RANGES = {"sgd": (0.01, 1.0), "adam": (1e-4, 1e-2)}
+
+
+@quick
+@given(st.integers(1, 100_000))
+def test_batch_sizes_are_powers_of_two_within_what_fits(ceiling: int) -> None:
+    dimension = batch_dimension("batch_size", ceiling)
+    low, high = int(dimension.low or 0), int(dimension.high or 0)
+    assert 1 <= low <= high <= ceiling < 2 * high
+    assert low.bit_count() == high.bit_count() == 1
+    assert low <= 32
+    assert low >= min(8, high)
+    assert high <= 8 * low or low == 8 or low == 32
+
+
+@quick
+@given(st.floats(1e-5, 10), st.floats(0, 3), st.floats(0.1, 3))
+def test_an_lr_range_holds_its_suggestion_and_stays_in_what_was_tested(lr: float, below: float, above: float) -> None:
+    entry = ProbedLr(probe="range_test", below=below, above=above)
+    low, high = lr_range(entry, lr, lowest=1e-5, highest=10.0)
+    assert 1e-5 * (1 - 1e-3) <= low <= lr * (1 + 1e-3)
+    assert lr * (1 - 1e-3) <= high <= 10.0
+
+
+def test_the_recipes_order_is_kept_but_the_optimizer_comes_before_its_lr() -> None:
+    space = build_space(digits_recipe(), largest_batch=1024, lr_ranges=RANGES)
+    assert [dimension.name for dimension in space.dimensions] == ["optimizer", "lr", "momentum", "batch_size", "width"]
+    by_name = {dimension.name: dimension for dimension in space.dimensions}
+    assert by_name["batch_size"].high == 64  # the recipe's max
+    assert by_name["lr"].per == RANGES
+    assert (by_name["lr"].low, by_name["lr"].high) == (1e-4, 1.0)
+    assert by_name["momentum"].when == {"optimizer": "sgd"}
+
+
+def test_one_range_for_all_needs_no_optimizer() -> None:
+    space = build_space(digits_recipe(), largest_batch=16, lr_ranges={"": (0.01, 0.1)})
+    lr = space.dimensions[0]
+    assert (lr.name, lr.per, lr.low, lr.high) == ("lr", None, 0.01, 0.1)
+
+
+def test_probes_see_the_middle_and_the_upper_end_of_the_space() -> None:
+    space = build_space(digits_recipe(), largest_batch=64)
+    assert central_params(space, optimizer="sgd") == {
+        "optimizer": "sgd",
+        "momentum": pytest.approx(0.725),
+        "batch_size": 16,
+        "width": 32,
+    }
+    assert central_params(space, optimizer="adam") == {"optimizer": "adam", "batch_size": 16, "width": 32}
+    assert largest_params(build_space(digits_recipe()))["width"] == 64
+
+
+def test_optimizers_are_the_spaces_or_the_tasks_own() -> None:
+    assert optimizers_of(digits_recipe(), "adamw") == ("sgd", "adam")
+    assert optimizers_of(blobs_recipe(), "adamw") == ("adamw",)
+    assert optimizers_of(blobs_recipe({"optimizer": "sgd"}), "adamw") == ("sgd",)
+    assert optimizers_of(blobs_recipe(), None) == ()

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from executor_conformance import ExecutorConformance, MakeJob, drain
+from scripted_executor import ScriptedExecutor
+
+from probe.device.select import DeviceSpec
+from probe.errors import UserCodeError
+from probe.search.executors import LocalExecutor, default_slots, threads_per_slot
+from probe.search.jobs import JobEnd, JobEpoch, Outcome, RungJob, Split
+from probe.zoo.source import TargetSource
+
+OUTCOMES: dict[str, Outcome] = {
+    "raises": "failed",
+    "dies": "crashed",
+    "diverges": "diverged",
+    "out_of_memory": "oom",
+}
+
+
+def make_job(folder: Path, number: int, *, epochs_from: int = 0, epochs_to: int = 2, fault: str = "none") -> RungJob:
+    return RungJob(
+        number=number,
+        source=TargetSource(target="searched_task:blobs"),
+        params={"width": 4, "fault": fault, "lr": 0.1},
+        seed=number,
+        split=Split(share=0.25, seed=7),
+        device=DeviceSpec(kind="cpu"),
+        planned_epochs=4,
+        epochs_from=epochs_from,
+        epochs_to=epochs_to,
+        checkpoint_in=folder / f"{number}-{epochs_from}.pt" if epochs_from else None,
+        checkpoint_out=folder / f"{number}-{epochs_to}.pt",
+    )
+
+
+class TestScriptedExecutor(ExecutorConformance):
+    @pytest.fixture
+    def executor(self) -> ScriptedExecutor:
+        return ScriptedExecutor(num_slots=2, fault=lambda job, epoch, _: OUTCOMES.get(str(job.params["fault"])))
+
+    @pytest.fixture
+    def job(self, folder: Path) -> MakeJob:
+        return lambda number, **options: make_job(folder, number, **options)
+
+
+@pytest.fixture(scope="module")
+def local_executor() -> Iterator[LocalExecutor]:
+    with LocalExecutor(2, num_threads=1) as executor:
+        yield executor
+
+
+class TestLocalExecutor(ExecutorConformance):
+    @pytest.fixture
+    def executor(self, local_executor: LocalExecutor) -> LocalExecutor:
+        return local_executor
+
+    @pytest.fixture
+    def job(self, folder: Path) -> MakeJob:
+        return lambda number, **options: make_job(folder, number, **options)
+
+    def test_a_user_bug_comes_with_their_traceback(self, executor: LocalExecutor, folder: Path) -> None:
+        executor.submit(make_job(folder, 0, fault="raises"))
+        end = drain(executor, num_ends=1)[-1]
+        assert isinstance(end, JobEnd)
+        assert "a bug of the user's own" in (end.report.message or "")
+        assert "searched_task.py" in (end.report.message or "")
+
+    def test_a_trial_goes_on_from_its_checkpoint_in_another_process(
+        self, executor: LocalExecutor, folder: Path
+    ) -> None:
+        executor.submit(make_job(folder, 0, epochs_to=4))
+        whole = [event.report for event in drain(executor, num_ends=1) if isinstance(event, JobEpoch)]
+        with LocalExecutor(1, num_threads=1) as other:
+            executor.submit(make_job(folder, 0, epochs_to=1))
+            drain(executor, num_ends=1)
+            other.submit(make_job(folder, 0, epochs_from=1, epochs_to=4))
+            rest = [event.report for event in drain(other, num_ends=1) if isinstance(event, JobEpoch)]
+        assert [report.epoch for report in rest] == [2, 3, 4]
+        assert [(r.train_loss, r.val_loss) for r in rest] == [(r.train_loss, r.val_loss) for r in whole[1:]]
+
+    def test_a_dead_worker_takes_only_its_own_job_with_it(self, executor: LocalExecutor, folder: Path) -> None:
+        executor.submit(make_job(folder, 0, fault="dies"))
+        executor.submit(make_job(folder, 1, epochs_to=3))
+        ends = {e.number: e.report for e in drain(executor, num_ends=2) if isinstance(e, JobEnd)}
+        assert (ends[0].outcome, ends[1].outcome) == ("crashed", "finished")
+        assert "SIGKILL" in (ends[0].message or "")
+
+    def test_calls_run_in_a_worker_and_raise_what_they_raise(self, executor: LocalExecutor) -> None:
+        import operator
+
+        assert executor.call(operator.add, 1, 2) == 3
+        with pytest.raises(UserCodeError, match="ZeroDivisionError"):
+            executor.call(operator.truediv, 1, 0)
+
+
+def test_cores_are_divided_among_the_workers() -> None:
+    assert default_slots("cuda") == 1
+    assert 1 <= default_slots("cpu") <= 4
+    assert threads_per_slot(10_000) == 1

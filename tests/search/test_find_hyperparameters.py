@@ -1,0 +1,125 @@
+"""Whole searches with real training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_recipes import blobs_recipe, digits_recipe
+
+from probe.batch.records import BatchResult
+from probe.codec import from_plain, to_plain
+from probe.errors import NothingFitsError, RecipeError, UserCodeError
+from probe.lr.records import LrResult
+from probe.search.find import find_hyperparameters, run_search
+from probe.search.records import SearchProgress, SearchResult, TrialResult
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, list[Any], Path]:
+    folder = tmp_path_factory.mktemp("run")
+    seen: list[Any] = []
+    result = find_hyperparameters(digits_recipe(), observer=seen.append, device="cpu", folder=folder, num_workers=1)
+    return result, seen, folder
+
+
+def test_the_answer_rests_on_a_real_trial(digits: tuple[SearchResult, list[Any], Path]) -> None:
+    result = digits[0]
+    assert result.best is not None
+    assert result.best.value > 0.8
+    assert result.trials[0].params["lr"] == 0.01  # the start point
+    assert result.trials[0].params["optimizer"] == "adam"
+    assert "complete" in {trial.status for trial in result.trials}
+    assert result.rungs == (1, 2, 4)
+    assert from_plain(SearchResult, to_plain(result)) == result
+
+
+def test_the_probes_shaped_the_space_and_are_paid_from_the_budget(
+    digits: tuple[SearchResult, list[Any], Path],
+) -> None:
+    result = digits[0]
+    assert result.batch_probe is not None
+    assert result.batch_probe.largest_fit == 64
+    assert set(result.lr_probes) == {"sgd", "adam"}
+    space = {dimension.name: dimension for dimension in result.space}
+    assert space["batch_size"].high == 64
+    assert set(space["lr"].per or {}) == {"sgd", "adam"}
+    assert 0 < result.spent.probe_epochs <= 0.1 * 60 + 1
+    trained = sum(trial.epochs for trial in result.trials)
+    assert result.spent.epochs == pytest.approx(trained + result.spent.probe_epochs)
+    assert result.spent.epochs <= 60
+
+
+def test_the_winner_is_fitted_again_and_scored_once(digits: tuple[SearchResult, list[Any], Path]) -> None:
+    result = digits[0]
+    assert result.final is not None
+    assert result.test is not None
+    assert result.best is not None
+    winner = result.trials[result.best.number]
+    best = max(winner.reports, key=lambda report: report.metrics["accuracy"])
+    assert result.final.epochs == best.epoch == len(result.final.reports)
+    assert result.test.metric == "accuracy"
+    assert 0.7 < (result.test.low or 0) < result.test.value < (result.test.high or 0) <= 1
+    assert result.test.num_samples == 359 or result.test.num_samples == 360
+
+
+def test_observers_saw_every_stage(digits: tuple[SearchResult, list[Any], Path]) -> None:
+    result, seen, folder = digits
+    stages = [record.stage for record in seen if isinstance(record, SearchProgress)]
+    assert list(dict.fromkeys(stages)) == ["load", "batch", "lr", "search", "final"]
+    assert [type(record) for record in seen if isinstance(record, (BatchResult, LrResult))] == [
+        BatchResult,
+        LrResult,
+        LrResult,
+    ]
+    assert {record.number for record in seen if isinstance(record, TrialResult)} == set(range(len(result.trials)))
+    assert list(folder.iterdir()) == []  # the checkpoints are gone
+
+
+def test_a_user_bug_ends_the_search_with_their_traceback_and_keeps_what_was_measured() -> None:
+    fault = {"fault": {"choices": ["none", "raises"]}}
+    recipe = blobs_recipe(
+        fault | {"lr": {"low": 0.01, "high": 0.1}},
+        start=[{"fault": name} for name in ("none", "raises", "raises", "raises")],
+        budget={"trials": 9},
+        search={"sampler": "random", "ladder": "none", "fidelity": {"max": 1}},
+    )
+    result, error = run_search(recipe, device="cpu", num_workers=1)
+    assert isinstance(error, UserCodeError)
+    assert "a bug of the user's own" in error.traceback
+    assert result.stopped_by == "failures"
+    assert [trial.status for trial in result.trials] == ["complete", "failed", "failed", "failed"]
+    assert result.best is not None
+    assert result.test is None
+
+
+def test_ctrl_c_gives_the_partial_result() -> None:
+    num_seen = 0
+
+    def interrupt(record: Any) -> None:
+        nonlocal num_seen
+        num_seen += isinstance(record, TrialResult)
+        if num_seen == 2:
+            num_seen = -100
+            raise KeyboardInterrupt
+
+    recipe = blobs_recipe(search={"ladder": "none", "fidelity": {"max": 1}}, budget={"trials": 50})
+    result = find_hyperparameters(recipe, device="cpu", num_workers=1, observer=interrupt)
+    assert result.stopped_by == "interrupted"
+    assert [trial.status for trial in result.trials[:2]] == ["complete", "complete"]
+    assert result.best is not None
+    assert result.final is None
+
+
+def test_a_search_without_any_value_says_so() -> None:
+    recipe = blobs_recipe({"lr": 0.1, "fault": {"choices": ["diverges", "out_of_memory"]}}, budget={"trials": 2})
+    with pytest.raises(NothingFitsError, match=r"No trial came to a value: .*1 (oom|diverged)"):
+        find_hyperparameters(recipe, device="cpu", num_workers=1)
+
+
+def test_a_wrong_recipe_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"space\.widht"):
+        find_hyperparameters(blobs_recipe({"widht": 4}), device="cpu")
+    with pytest.raises(RecipeError, match="There is no recipe"):
+        find_hyperparameters(tmp_path / "none.toml")

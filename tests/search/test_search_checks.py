@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made_recipes import blobs_recipe
+
+from probe.errors import RecipeError
+from probe.search.checks import check_against_task, check_names, check_values, warnings_for
+from probe.search.facts import TaskFacts
+from probe.zoo.source import TargetSource
+
+SOURCE = TargetSource(target="searched_task:blobs")
+FACTS = TaskFacts(num_train=128, num_val=32, num_test=40, metrics=("accuracy",), optimizer="sgd", batch_size=16)
+
+
+def test_names_are_the_trainers_or_the_tasks() -> None:
+    check_names(blobs_recipe({"lr": 0.1, "width": 4, "weight_decay": 0.0}), SOURCE)
+    with pytest.raises(RecipeError, match=r"space\.widht.*\n.*width"):
+        check_names(blobs_recipe({"widht": 4}), SOURCE)
+
+
+@pytest.mark.parametrize(("entry", "value"), [("optimizer", "adma"), ("schedule", "cosin"), ("precision", "bf61")])
+def test_an_unknown_optimizer_schedule_or_precision_is_named(entry: str, value: str) -> None:
+    with pytest.raises(RecipeError, match=f"space.{entry}: Unknown {entry} '{value}'"):
+        check_values(blobs_recipe({entry: {"choices": [value]}}))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"optimizer": {"choices": ["sgd", "adam"]}, "momentum": {"low": 0.5, "high": 0.9}},
+        {"optimizer": "adam", "momentum": 0.9},
+        {"optimizer": {"choices": ["sgd", "adam"]}, "momentum": 0.9},
+    ],
+)
+def test_momentum_must_be_tied_to_an_optimizer_that_takes_it(space: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=r"adam takes no momentum(.|\n)*when = \{ optimizer = \"sgd\" \}"):
+        check_against_task(blobs_recipe(space), FACTS)
+
+
+def test_momentum_of_the_optimizer_that_takes_it_is_fine() -> None:
+    momentum = {"low": 0.5, "high": 0.9, "when": {"optimizer": "sgd"}}
+    check_against_task(blobs_recipe({"optimizer": {"choices": ["sgd", "adam"]}, "momentum": momentum}), FACTS)
+    check_against_task(blobs_recipe({"momentum": 0.9}), FACTS)  # the task's own optimizer is sgd
+
+
+def test_a_metric_that_the_task_does_not_measure_is_refused() -> None:
+    task = {"target": "searched_task:blobs", "objective": {"metric": "f1", "mode": "max"}}
+    with pytest.raises(RecipeError, match="Unknown metric 'f1'"):
+        check_against_task(blobs_recipe(task=task), FACTS)
+
+
+def test_what_cannot_be_done_is_said_beforehand() -> None:
+    assert warnings_for(blobs_recipe(), FACTS, (1, 3)) == []
+    untested = TaskFacts(num_train=8, num_val=2, num_test=None, metrics=(), optimizer=None, batch_size=4)
+    found = warnings_for(blobs_recipe(budget={"epochs": 2}), untested, (1, 3))
+    assert len(found) == 2
+    assert "no test part" in found[0]
+    assert "less than one trial's full length of 3" in found[1]

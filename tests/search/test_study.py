@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted_executor import ScriptedExecutor, make_job, no_fault
+
+from probe.search.algorithms import make_sampler
+from probe.search.jobs import Outcome, RungJob
+from probe.search.objective import Objective
+from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialResult
+from probe.search.space import Space, configuration_key
+from probe.search.state import Event, SearchState
+from probe.search.study import Study, StudyPlan, new_state
+from probe.search.views import best_trial, trial_result
+
+QUALITY = Space(dimensions=(Dimension(name="quality", kind="float", low=0.0, high=1.0),), constants={"lr": 0.1})
+ACCURACY = Objective(metric="accuracy", mode="max")
+
+
+class Ran:
+    """One study, run on a scripted executor, and everything that could be seen of it."""
+
+    def __init__(
+        self,
+        *,
+        limits: BudgetLimits,
+        executor: ScriptedExecutor | None = None,
+        space: Space = QUALITY,
+        rungs: tuple[int, ...] = (1, 3, 9),
+        sampler: str = "random",
+        seed: int = 0,
+        **plan: Any,
+    ) -> None:
+        self.plan = StudyPlan(space=space, objective=ACCURACY, rungs=rungs, factor=3, limits=limits, seed=seed, **plan)
+        self.executor = executor or ScriptedExecutor()
+        self.state = new_state(self.plan)
+        self.events: list[Event] = []
+        self.seen: list[Any] = []
+        self.discarded: list[tuple[int, int]] = []
+        study = Study(
+            self.plan,
+            self.state,
+            sampler=make_sampler(sampler, space, mode="max", seed=seed),
+            executor=self.executor,
+            make_job=make_job,
+            discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
+            sink=self.events.append,
+            observer=self.seen.append,
+            clock=self.executor.clock,
+        )
+        self.end = study.run()
+        self.seconds = study.seconds
+
+    @property
+    def results(self) -> list[TrialResult]:
+        return [trial_result(self.state, trial) for trial in self.state.trials]
+
+    @property
+    def num_epochs(self) -> int:
+        return sum(result.epochs for result in self.results)
+
+
+def fail_on(**outcomes: Outcome) -> Callable[[RungJob, int, int], Outcome | None]:
+    """`t3=...`: trial 3 ends so in its first epoch, every time."""
+    return lambda job, epoch, _: outcomes.get(f"t{job.number}")
+
+
+def test_the_best_is_found_and_trained_all_the_way() -> None:
+    ran = Ran(limits=BudgetLimits(trials=20))
+    assert ran.end == "trials"
+    best = best_trial(ACCURACY, ran.results)
+    assert best is not None
+    assert ran.results[best.number].status == "complete"
+    assert best.params["quality"] == max(float(result.params["quality"]) for result in ran.results)
+    assert all(result.params["lr"] == 0.1 for result in ran.results)
+
+
+def test_trials_go_on_from_where_they_were_and_never_repeat_an_epoch() -> None:
+    ran = Ran(limits=BudgetLimits(epochs=60), executor=ScriptedExecutor(num_slots=3))
+    for result in ran.results:
+        assert [report.epoch for report in result.reports] == list(range(1, len(result.reports) + 1))
+        assert len(result.reports) == result.epochs == (result.rungs[-1] if result.rungs else 0)
+    assert Counter(len(result.rungs) for result in ran.results)[3] >= 2
+    # Every checkpoint that was promoted from is discarded once the next rung is done.
+    promoted = [(job.number, job.epochs_from) for job in ran.executor.jobs if job.epochs_from]
+    assert sorted(promoted) == sorted(ran.discarded)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    trials=st.none() | st.integers(1, 30),
+    epochs=st.none() | st.floats(0.5, 100),
+    seconds=st.none() | st.floats(0.5, 60),
+    num_slots=st.integers(1, 4),
+    probe_epochs=st.floats(0, 5),
+    seed=st.integers(0, 1000),
+    faults=st.dictionaries(st.integers(0, 10), st.sampled_from(["oom", "diverged", "crashed"]), max_size=4),
+)
+def test_no_budget_is_ever_exceeded(
+    trials: int | None,
+    epochs: float | None,
+    seconds: float | None,
+    num_slots: int,
+    probe_epochs: float,
+    seed: int,
+    faults: dict[int, Outcome],
+) -> None:
+    limits = BudgetLimits(
+        trials=trials if (epochs, seconds) != (None, None) else trials or 12, epochs=epochs, time_seconds=seconds
+    )
+    executor = ScriptedExecutor(
+        num_slots=num_slots, fault=lambda job, epoch, _: faults.get(job.number) if epoch == job.epochs_to else None
+    )
+    ran = Ran(limits=limits, executor=executor, probe_epochs=probe_epochs, seed=seed)
+    assert ran.end in ("trials", "epochs", "time")
+    assert limits.trials is None or len(ran.results) <= limits.trials
+    assert limits.epochs is None or ran.num_epochs + probe_epochs <= max(limits.epochs, probe_epochs) + 1e-9
+    assert limits.time_seconds is None or ran.seconds <= limits.time_seconds + 1e-9
+    assert ran.num_epochs == ran.state.spent_epochs
+    assert ran.state.promised_epochs == 0
+    assert not ran.state.running
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_one_slot_and_one_seed_make_the_same_search_twice(sampler: str) -> None:
+    first, second = (Ran(limits=BudgetLimits(epochs=50), sampler=sampler, seed=4) for _ in range(2))
+    assert first.results == second.results
+    other = Ran(limits=BudgetLimits(epochs=50), sampler=sampler, seed=5)
+    assert other.results[0].params != first.results[0].params
+
+
+def test_the_events_alone_give_the_state_again() -> None:
+    fault = fail_on(t1="oom", t2="crashed", t4="diverged")
+    ran = Ran(limits=BudgetLimits(epochs=70), executor=ScriptedExecutor(num_slots=2, fault=fault))
+    again: SearchState = new_state(ran.plan)
+    for event in ran.events:
+        again.apply(event)
+    assert [trial_result(again, trial) for trial in again.trials] == ran.results
+    assert (again.spent_epochs, again.promised_epochs) == (ran.state.spent_epochs, 0)
+    assert again.ladder.next_promotion(rule="open") == ran.state.ladder.next_promotion(rule="open")
+
+
+def test_out_of_memory_and_divergence_are_values_and_go_no_further() -> None:
+    ran = Ran(limits=BudgetLimits(trials=6), executor=ScriptedExecutor(fault=fail_on(t0="oom", t1="diverged")))
+    assert [result.status for result in ran.results[:2]] == ["oom", "diverged"]
+    assert [result.value for result in ran.results[:2]] == [None, None]
+    assert sum(job.number in (0, 1) for job in ran.executor.jobs) == 2
+    assert "complete" in {result.status for result in ran.results}
+
+
+def test_a_rung_whose_worker_died_is_run_again_from_its_start() -> None:
+    def die_twice(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "crashed" if job.number == 0 and epoch == 3 and num_submitted <= 3 else None
+
+    ran = Ran(limits=BudgetLimits(trials=1), executor=ScriptedExecutor(fault=die_twice))
+    assert [(job.epochs_from, job.epochs_to) for job in ran.executor.jobs] == [(0, 1), (1, 3), (1, 3), (1, 3), (3, 9)]
+    (result,) = ran.results
+    assert result.status == "complete"
+    assert [report.epoch for report in result.reports] == list(range(1, 10))
+    assert result.epochs == 9 + 2 * 2  # twice epoch 2, and the one that it died in
+
+
+def test_a_trial_that_kills_every_worker_is_given_up() -> None:
+    ran = Ran(limits=BudgetLimits(trials=3), executor=ScriptedExecutor(fault=fail_on(t0="crashed")))
+    assert ran.results[0].status == "crashed"
+    assert sum(job.number == 0 for job in ran.executor.jobs) == 4
+    assert {result.status for result in ran.results[1:]} <= {"complete", "stopped"}
+
+
+def test_three_failures_in_a_row_end_the_search_and_two_do_not() -> None:
+    two = Ran(limits=BudgetLimits(trials=6), executor=ScriptedExecutor(fault=fail_on(t1="failed", t2="failed")))
+    assert (two.end, len(two.results)) == ("trials", 6)
+    faults = fail_on(t2="failed", t3="failed", t4="failed")
+    three = Ran(limits=BudgetLimits(trials=9), executor=ScriptedExecutor(fault=faults))
+    assert (three.end, len(three.results)) == ("failures", 5)
+    assert three.results[-1].message == "Traceback: ZeroDivisionError"
+    assert three.results[0].value is not None
+
+
+def test_ctrl_c_keeps_what_was_reported() -> None:
+    executor = ScriptedExecutor(num_slots=2, interrupt_at=7.5)
+    ran = Ran(limits=BudgetLimits(epochs=100), executor=executor, rungs=(5, 9))
+    assert ran.end == "interrupted"
+    assert ran.num_epochs == 14
+    assert not ran.state.running
+    assert [len(result.reports) for result in ran.results] == [5, 5, 2, 2]
+    assert {result.status for result in ran.results} == {"stopped"}
+
+
+def test_a_trial_that_was_interrupted_in_its_first_epoch_has_no_value() -> None:
+    ran = Ran(limits=BudgetLimits(epochs=100), executor=ScriptedExecutor(interrupt_at=0.5))
+    assert [(result.status, result.value, result.epochs) for result in ran.results] == [("timeout", None, 0)]
+
+
+def test_time_ends_the_search_on_time() -> None:
+    ran = Ran(limits=BudgetLimits(time_seconds=20.0), executor=ScriptedExecutor(num_slots=2), probe_seconds=5.0)
+    assert ran.end == "time"
+    assert ran.seconds <= 20.0
+    assert 24 <= ran.num_epochs <= 30
+    slow = Ran(limits=BudgetLimits(time_seconds=20.0), executor=ScriptedExecutor(epoch_seconds=lambda job: 50.0))
+    assert (slow.end, slow.seconds, slow.results[0].status) == ("time", 20.0, "timeout")
+
+
+def test_start_points_come_first() -> None:
+    starts: tuple[dict[str, float], ...] = ({"quality": 0.25}, {})
+    ran = Ran(limits=BudgetLimits(trials=3), starts=starts)
+    assert ran.results[0].params["quality"] == 0.25
+    assert len({float(result.params["quality"]) for result in ran.results}) == 3
+
+
+def test_a_small_space_is_tried_completely_and_nothing_twice() -> None:
+    choices = tuple(0.1 * k for k in range(1, 7))
+    space = Space(dimensions=(Dimension(name="quality", kind="choices", choices=choices),), constants={})
+    for sampler in ("random", "tpe"):
+        ran = Ran(limits=BudgetLimits(trials=50), space=space, sampler=sampler)
+        assert ran.end == "space"
+        assert len({configuration_key(result.params) for result in ran.results}) == len(ran.results) == 6
+        best = best_trial(ACCURACY, ran.results)
+        assert best is not None
+        assert best.params["quality"] == choices[-1]
+
+
+def test_nothing_to_search_is_one_trial() -> None:
+    ran = Ran(limits=BudgetLimits(trials=50), space=Space(dimensions=(), constants={"quality": 0.5}))
+    assert (ran.end, [result.status for result in ran.results]) == ("space", ["complete"])
+
+
+def test_observers_see_trials_and_a_budget_that_only_grows() -> None:
+    ran = Ran(limits=BudgetLimits(epochs=40), executor=ScriptedExecutor(num_slots=2), probe_epochs=2.0)
+    progress = [record for record in ran.seen if isinstance(record, SearchProgress)]
+    spent = [record.spent.epochs for record in progress]
+    assert spent == sorted(spent)
+    assert all(record.spent.probe_epochs == 2.0 and len(record.running) <= 2 for record in progress)
+    last = {record.number: record for record in ran.seen if isinstance(record, TrialResult)}
+    assert {number: record.value for number, record in last.items()} == {r.number: r.value for r in ran.results}
+
+
+def test_a_promising_trial_that_diverges_later_is_no_winner() -> None:
+    def late(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "diverged" if job.number == 0 and epoch == 2 else no_fault(job, epoch, num_submitted)
+
+    space = QUALITY
+    ran = Ran(
+        limits=BudgetLimits(trials=6), starts=({"quality": 1.0},), executor=ScriptedExecutor(fault=late), space=space
+    )
+    assert ran.results[0].status == "diverged"
+    best = best_trial(ACCURACY, ran.results)
+    assert best is not None
+    assert best.number != 0
+    assert ran.results[best.number].status == "complete"
+
+
+def test_a_state_refuses_what_cannot_happen() -> None:
+    ran = Ran(limits=BudgetLimits(trials=2))
+    for event in ran.events[:2]:  # asked and started a second time
+        with pytest.raises(ValueError, match="trial 0"):
+            ran.state.apply(event)
