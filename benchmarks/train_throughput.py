@@ -14,6 +14,7 @@ Ratios are medians over rounds of (ours / peer) within one round.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import statistics
 import struct
@@ -36,7 +37,7 @@ from probe.zoo.source import NamedSource
 
 BATCH_SIZES = (32, 128, 512)
 SAMPLES_PER_ROUND = 6144
-ROUNDS = 7
+ROUNDS = 15
 LR = 1e-3
 
 
@@ -169,6 +170,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="lightning.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
         folder = mnist_folder(Path(scratch))
         rows = {size: measure(size, folder) for size in BATCH_SIZES}

@@ -8,13 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from probe.version import VERSION
+
 if TYPE_CHECKING:
     from probe.batch.find import find_batch_size
     from probe.lr.find import find_lr
     from probe.search.find import find_hyperparameters
     from probe.task import Task
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["Task", "__version__", "find_batch_size", "find_hyperparameters", "find_lr"]
 

@@ -49,7 +49,7 @@ def test_an_epoch_visits_every_sample_once(samples: int, batch_size: int, epoch:
     seen = [batch[0].tolist() for batch in batches.epoch(epoch)]
     assert len(seen) == batches.num_batches
     assert all(len(batch) == batch_size for batch in seen[:-1])
-    flat = sum(seen, [])
+    flat = [sample for batch in seen for sample in batch]
     left_out = 1 if shuffle and samples > batch_size and samples % batch_size == 1 else 0
     assert len(set(flat)) == len(flat) == samples - left_out
     if not shuffle:
@@ -122,7 +122,7 @@ def test_time_series_hold_out_takes_the_end() -> None:
 def members_of_series(data: object) -> list[int]:
     tensors = as_tensors(data, made_task())
     assert tensors is not None
-    return tensors.indices.tolist()  # type: ignore[no-any-return]  # torch's tolist is Any
+    return [int(index) for index in tensors.indices]
 
 
 def test_merge_of_separate_parts() -> None:

@@ -128,7 +128,13 @@ def test_custom_forward_collate_and_optimizer() -> None:
         return torch.optim.SGD([{"params": params[:1], "lr": lr}, {"params": params[1:], "lr": lr / 10}], lr=lr)
 
     task = made_task(
-        model=Net, train=Words(), val=Words(), collate=pad, forward=forward, optimizer=groups, metrics={"accuracy": "accuracy"}
+        model=Net,
+        train=Words(),
+        val=Words(),
+        collate=pad,
+        forward=forward,
+        optimizer=groups,
+        metrics={"accuracy": "accuracy"},
     )
     run = TrainingRun(task, TrainerSettings.for_task(task, {"lr": 0.5}), device=CpuDevice(), seed=0)
     run.set_lr(0.2)
@@ -139,7 +145,9 @@ def test_custom_forward_collate_and_optimizer() -> None:
 
 
 def test_scalar_metrics_only() -> None:
-    run = TrainingRun(made_task(metrics={"m": lambda o, t: o}), TrainerSettings(batch_size=16), device=CpuDevice(), seed=0)
+    run = TrainingRun(
+        made_task(metrics={"m": lambda o, t: o}), TrainerSettings(batch_size=16), device=CpuDevice(), seed=0
+    )
     with pytest.raises(TaskError, match="must return one number"):
         run.run_epoch()
 

@@ -130,7 +130,7 @@ def test_optimizers_that_cannot_be_driven(make: Any, message: str) -> None:
 
 
 def test_accumulation_refuses_what_it_cannot_split() -> None:
-    inputs, targets = made_data()
+    inputs, _ = made_data()
     task = made_task(
         model=plain_net, forward=lambda model, batch: (model(batch["x"]).square().mean() * batch["scale"], None)
     )

@@ -1,0 +1,232 @@
+"""A result in a few lines: the answer, what it rests on, what it cost. Records in, text out."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from probe.report.batch_facts import smallest_failure, timed_by_size
+from probe.report.common import metric_text
+from probe.report.search_facts import status_counts
+from probe.units import format_bytes, format_count, format_lr, format_seconds, format_share, format_value
+
+if TYPE_CHECKING:
+    from probe.batch.records import Attempt, BatchResult
+    from probe.lr.records import LrProgress, LrResult
+    from probe.search.records import ParamValue, SearchResult, TrialResult
+
+Rows = list[tuple[str, str]]
+"""(label, text); an empty label goes on with the line above."""
+
+_CAPS = {
+    "max": "--max ended the sweep there",
+    "data": "the training set has no more samples",
+    "kernel_limit": "the next size passes a limit of a GPU kernel, not of memory",
+}
+_ENDS = {
+    "trials": "the budget of trials was used up",
+    "epochs": "the budget of epochs was used up",
+    "time": "the budget of time was used up",
+    "space": "every configuration was tried",
+    "failures": "too many trials failed",
+    "interrupted": "interrupted",
+}
+_CURVE_ENDS = {
+    "diverged": "the loss diverged",
+    "non_finite": "the loss was no longer finite",
+    "interrupted": "interrupted",
+}
+
+
+def answer_rows(result: BatchResult | LrResult | SearchResult) -> Rows:
+    """What the command prints at its end, without the place of the report."""
+    if result.kind == "batch":
+        return batch_rows(result)
+    if result.kind == "lr":
+        return lr_rows(result)
+    return search_rows(result)
+
+
+def layout_rows(rows: Rows, *, width: int | None = None) -> list[str]:
+    """The rows as lines, their texts in one column, wrapped at `width`: the terminal's, but at most 100."""
+    width = width or min(100, shutil.get_terminal_size().columns)
+    indent = max((len(label) for label, _ in rows), default=0) + 2
+    lines: list[str] = []
+    for label, text in rows:
+        parts = textwrap.wrap(text, max(20, width - indent), break_long_words=False, break_on_hyphens=False) or [""]
+        lines += [f"{label if number == 0 else '':<{indent}}{part}" for number, part in enumerate(parts)]
+    return lines
+
+
+def batch_rows(result: BatchResult) -> Rows:
+    rows = [("Answer", _batch_answer(result)), ("Task", _setup(result.task, result.optimizer, result.precision))]
+    rows += [("Device", result.meta.device)]
+    rows += labelled("Evidence", [describe_attempt(attempt) for attempt in _deciding_attempts(result)])
+    if result.capped_by is not None and result.largest_fit is not None:
+        rows.append(("", f"Larger batches were not tried: {_CAPS[result.capped_by]}."))
+    rows.append(("Cost", f"{plural(len(result.attempts), 'attempt')}, {format_seconds(result.seconds)}"))
+    return rows
+
+
+def describe_attempt(attempt: Attempt) -> str:
+    """One attempt in one line: `batch 256 fits: 1,234 samples/s, 912 MiB`."""
+    purpose = "" if attempt.purpose == "size" else f" ({attempt.purpose})"
+    head = f"batch {attempt.batch_size}{purpose}"
+    peak = f"{format_bytes(attempt.memory.peak_reserved_bytes)}" if attempt.memory else None
+    if attempt.fits:
+        rate = format_count(attempt.samples_per_second or 0.0)
+        return f"{head} fits: {rate} samples/s" + (f", peak {peak}" if peak else "")
+    return f"{head} {OUTCOMES[attempt.outcome]}"
+
+
+OUTCOMES = {
+    "fits": "fits",
+    "oom": "runs out of memory",
+    "oom_in_eval": "runs out of memory in evaluation",
+    "thrashes": "fits only by emptying the allocator's cache again and again",
+    "kernel_limit": "passes a limit of a GPU kernel, not of memory",
+    "host_oom": "runs out of the host's memory",
+    "crashed": "kills its process",
+    "error": "ends in an error",
+}
+
+
+def lr_rows(result: LrResult) -> Rows:
+    rows = [("Answer", _lr_answer(result))]
+    rows += [("Task", f"{_setup(result.task, result.optimizer, result.precision)}, batch {result.batch_size}")]
+    rows += [("Device", result.meta.device)]
+    rows += labelled("Evidence", [_describe_curve(result, index) for index in range(len(result.curves))])
+    rows += labelled("Warning", result.warnings)
+    rows.append(("Cost", f"{plural(result.num_steps, 'training step')}, {format_seconds(result.seconds)}"))
+    return rows
+
+
+def search_rows(result: SearchResult) -> Rows:
+    if result.best is None:
+        rows = [("Answer", "no trial was completed")]
+    else:
+        score = metric_text(result.metric, result.best.value)
+        best = f"validation {result.metric} {score}, trial {result.best.number}:"
+        settings = [f"{name} = {format_value(value)}" for name, value in result.best.params.items()]
+        rows = [("Answer", best), *(("", line) for line in _in_columns(settings))]
+    if result.test is not None:
+        rows.append(("Test", _describe_test(result)))
+    rows.append(("Task", result.task))
+    rows.append(("Device", f"{result.meta.device}, {plural(result.num_workers, 'worker')}"))
+    rows += labelled("Evidence", _search_evidence(result))
+    rows += labelled("Warning", result.warnings)
+    rows.append(("Cost", _search_cost(result)))
+    return rows
+
+
+def params_text(params: Mapping[str, ParamValue]) -> str:
+    """A configuration in one line: `lr 0.0123, width 16`."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in params.items())
+
+
+def describe_trial(trial: TrialResult) -> str:
+    """A trial at the end of a rung: `trial 7 after 3 epochs: 0.9543 (lr 0.0032, width 16)`."""
+    value = format_value(trial.value) if trial.value is not None else trial.status
+    return f"trial {trial.number} after {plural(trial.epochs, 'epoch')}: {value} ({params_text(trial.params)})"
+
+
+def describe_step(progress: LrProgress) -> str:
+    """One line about where a range test is."""
+    return (
+        f"step {progress.step} of {progress.num_steps}: lr {format_lr(progress.lr)}, loss {format_value(progress.loss)}"
+    )
+
+
+def _batch_answer(result: BatchResult) -> str:
+    if result.largest_fit is None:
+        return "nothing fits, not even a batch of 1" if result.stopped_by == "nothing_fits" else "none yet: no size fit"
+    answer = f"the largest batch that fits is {result.largest_fit}"
+    if result.recommended == result.largest_fit:
+        return f"{answer}, and it is the one to use"
+    if result.recommended is not None:
+        return f"{answer}; use {result.recommended}, which is as fast"
+    return answer
+
+
+def _deciding_attempts(result: BatchResult) -> list[Attempt]:
+    """What the answer rests on: the recommended size, the largest that fits, the one that does not."""
+    timed = timed_by_size(result.attempts)
+    sizes = {size for size in (result.recommended, result.largest_fit) if size is not None}
+    failure = smallest_failure(result)
+    return [timed[size] for size in sorted(sizes)] + ([failure] if failure is not None else [])
+
+
+def _setup(task: str, optimizer: str, precision: str) -> str:
+    return f"{task}, {optimizer}, {precision}"
+
+
+def _lr_answer(result: LrResult) -> str:
+    if result.suggestion is None:
+        return "no suggestion"
+    found = result.suggestion
+    return f"learning rate {format_lr(found.lr)}; {format_lr(found.low)} to {format_lr(found.high)} should do about as well"
+
+
+def _describe_curve(result: LrResult, index: int) -> str:
+    curve = result.curves[index]
+    if not curve.points:
+        return "no step was finished"
+    first, last = curve.points[0], curve.points[-1]
+    lowest = min(curve.points, key=lambda point: point.smoothed_loss)
+    end = f"; {_CURVE_ENDS[curve.ended_by]} at {format_lr(last.lr)}" if curve.ended_by in _CURVE_ENDS else ""
+    return (
+        f"{plural(len(curve.points), 'step')} from {format_lr(first.lr)} to {format_lr(last.lr)}: smoothed loss from "
+        f"{first.smoothed_loss:.3g} down to {lowest.smoothed_loss:.3g} at {format_lr(lowest.lr)}{end}"
+    )
+
+
+def _describe_test(result: SearchResult) -> str:
+    test = result.test
+    if test is None:
+        return ""
+    band = ""
+    if test.low is not None and test.high is not None:
+        band = f" (95 % interval: {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)})"
+    fit = f", after a final fit of {plural(result.final.epochs, 'epoch')} on train + validation" if result.final else ""
+    score = metric_text(test.metric, test.value)
+    return f"{test.metric} {score}{band} on {plural(test.num_samples, 'sample')} never used before{fit}"
+
+
+def _search_evidence(result: SearchResult) -> list[str]:
+    counts = ", ".join(f"{count} {status}" for status, count in status_counts(result).items())
+    lines = [f"{plural(len(result.trials), 'trial')}: {counts}" if counts else "no trial was started"]
+    if result.importance:
+        ranked = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
+        lines.append("matters most: " + ", ".join(f"{name} {format_share(share)}" for name, share in ranked))
+    return lines
+
+
+def _search_cost(result: SearchResult) -> str:
+    spent = result.spent
+    probes = f" ({format_count(spent.probe_epochs)} for probes)" if spent.probe_epochs else ""
+    final = f" + {plural(spent.final_epochs, 'epoch')} of the final fit" if spent.final_epochs else ""
+    return (
+        f"{plural(spent.trials, 'trial')}, {format_count(spent.epochs)} epochs{probes}{final}, "
+        f"{format_seconds(spent.seconds)}; {_ENDS[result.stopped_by]}"
+    )
+
+
+def _in_columns(items: Sequence[str], *, width: int = 64) -> list[str]:
+    """Short items side by side, comma-separated, no line wider than `width` unless one item is."""
+    lines: list[str] = []
+    for item in items:
+        if lines and len(lines[-1]) + len(item) + 2 <= width:
+            lines[-1] += f", {item}"
+        else:
+            lines.append(item)
+    return lines
+
+
+def labelled(label: str, lines: Sequence[str]) -> Rows:
+    return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"

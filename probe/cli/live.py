@@ -1,0 +1,206 @@
+"""The live views. Imported only where there is a terminal to draw on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from probe.batch.records import Attempt
+from probe.cli.answers import OUTCOMES, describe_step, describe_trial, params_text
+from probe.cli.plain import STAGES
+from probe.lr.records import LrProgress
+from probe.search.records import SearchProgress, TrialResult
+from probe.training.records import EpochReport
+from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value
+
+BAR_WIDTH = 30
+SPARK_WIDTH = 72
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+class View(Protocol):
+    """What an observer's records amount to, on a screen."""
+
+    keep: bool
+    """Whether the last picture stays on the screen."""
+    running: bool
+    """Set to False before the last picture."""
+
+    def see(self, record: Any) -> None: ...
+
+    def draw(self) -> RenderableType: ...
+
+
+def open_starting() -> Status:
+    """A spinner for as long as the context lasts."""
+    return Console(stderr=True).status("starting")
+
+
+@contextmanager
+def open_live(kind: str) -> Iterator[Callable[[Any], None]]:
+    """Draw the view for `kind` on stderr until the context ends; gives the observer that feeds it."""
+    views: dict[str, Callable[[], View]] = {"batch": BatchView, "lr": LrView, "search": SearchView}
+    view = views[kind]()
+    console = Console(stderr=True, highlight=False)
+    with Live(get_renderable=view.draw, console=console, refresh_per_second=8, transient=not view.keep) as live:
+        try:
+            yield view.see
+        finally:
+            view.running = False
+            live.refresh()
+
+
+class BatchView:
+    """The attempts as a growing table."""
+
+    keep = True
+
+    def __init__(self) -> None:
+        self.running = True
+        self._attempts: list[Attempt] = []
+        self._since = time.monotonic()
+        self._spinner = Spinner("dots")
+
+    def see(self, record: Any) -> None:
+        if isinstance(record, Attempt):
+            self._attempts.append(record)
+            self._since = time.monotonic()
+
+    def draw(self) -> RenderableType:
+        elapsed = format_seconds(round(time.monotonic() - self._since))
+        self._spinner.update(text=f"{'next attempt' if self._attempts else 'first attempt'}, {elapsed}")
+        if not self._attempts:
+            return self._spinner if self.running else Text()
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in ("batch", "purpose", "outcome", "samples/s", "peak memory"):
+            right = name in ("batch", "samples/s", "peak memory")
+            table.add_column(
+                Text(name, style="dim"),
+                justify="right" if right else "left",
+                no_wrap=right,
+                min_width=10 if not right else 5,
+            )
+        for attempt in self._attempts:
+            rate = format_count(attempt.samples_per_second) if attempt.samples_per_second is not None else ""
+            memory = format_bytes(attempt.memory.peak_reserved_bytes) if attempt.memory and attempt.fits else ""
+            outcome = Text(OUTCOMES[attempt.outcome], style="green" if attempt.fits else "yellow")
+            table.add_row(str(attempt.batch_size), attempt.purpose, outcome, rate, memory)
+        return Group(table, self._spinner) if self.running else table
+
+
+class LrView:
+    """A bar, the learning rate, the loss and its course."""
+
+    keep = False
+
+    def __init__(self) -> None:
+        self.running = True
+        self._last: LrProgress | None = None
+        self._losses: list[float] = []
+        self._spinner = Spinner("dots", text="loading")
+
+    def see(self, record: Any) -> None:
+        if isinstance(record, LrProgress):
+            self._last = record
+            self._losses.append(record.loss)
+
+    def draw(self) -> RenderableType:
+        last = self._last
+        if last is None:
+            return self._spinner
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_row(
+            ProgressBar(total=last.num_steps, completed=last.step, width=BAR_WIDTH),
+            f"{last.step} of {last.num_steps} steps",
+            f"lr {format_lr(last.lr)}",
+            f"loss {format_value(last.loss)}",
+        )
+        return Group(row, Text(sparkline(self._losses, SPARK_WIDTH), style="cyan"))
+
+
+class SearchView:
+    """The budget, what is running, the best so far, the last news."""
+
+    keep = False
+
+    def __init__(self) -> None:
+        self.running = True
+        self._progress: SearchProgress | None = None
+        self._since = time.monotonic()
+        self._news = ""
+        self._spinner = Spinner("dots", text="loading")
+
+    def see(self, record: Any) -> None:
+        if isinstance(record, SearchProgress):
+            self._progress, self._since = record, time.monotonic()
+        elif isinstance(record, TrialResult):
+            self._news = describe_trial(record)
+        elif isinstance(record, Attempt):
+            self._news = f"batch {record.batch_size} {OUTCOMES[record.outcome]}"
+        elif isinstance(record, EpochReport):
+            self._news = f"epoch {record.epoch}, training loss {format_value(record.train_loss)}"
+        elif isinstance(record, LrProgress):
+            self._news = describe_step(record)
+
+    def draw(self) -> RenderableType:
+        progress = self._progress
+        if progress is None:
+            return self._spinner
+        detail = f": {progress.message}" if progress.message else ""
+        self._spinner.update(text=STAGES[progress.stage] + detail)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        for label, done, limit in _budget(progress, time.monotonic() - self._since):
+            table.add_row(label, _bar(done, limit, label))
+        for index, trial in enumerate(progress.running):
+            epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
+            text = f"trial {trial.number}  {epoch}  {params_text(trial.params)}"
+            table.add_row("running" if index == 0 else "", Text(text))
+        if progress.best is not None:
+            best = progress.best
+            table.add_row(
+                "best",
+                Text(f"trial {best.number}  {format_value(best.value)}  {params_text(best.params)}", style="green"),
+            )
+        if self._news:
+            table.add_row("last", Text(self._news))
+        return Group(self._spinner, table)
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """At most `width` blocks, each the mean of its share of the values; the lowest of them lowest."""
+    num_blocks = min(width, len(values))
+    edges = [round(number * len(values) / num_blocks) for number in range(num_blocks + 1)] if num_blocks else [0]
+    means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    scale = (len(_SPARKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_SPARKS[round((mean - low) * scale)] for mean in means)
+
+
+def _budget(progress: SearchProgress, since: float) -> list[tuple[str, float, float]]:
+    """(what, spent, limit) for every limit that is set; the clock goes on for the seconds `since` the last news."""
+    spent, limits = progress.spent, progress.limits
+    rows = [("trials", spent.trials, limits.trials), ("epochs", spent.epochs, limits.epochs)]
+    rows.append(("time", spent.seconds + (since if progress.stage != "final" else 0.0), limits.time_seconds))
+    return [(label, done, limit) for label, done, limit in rows if limit is not None]
+
+
+def _bar(done: float, limit: float, label: str) -> RenderableType:
+    row = Table.grid(padding=(0, 2, 0, 0))
+    write = format_seconds if label == "time" else format_count
+    row.add_row(
+        ProgressBar(total=limit, completed=min(done, limit), width=BAR_WIDTH), f"{write(done)} of {write(limit)}"
+    )
+    return row

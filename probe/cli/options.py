@@ -1,0 +1,117 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+"""Spelled out here because probe.records would be imported for every --help; a test holds the two together."""
+
+
+def whole_number(least: int = 1) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """A callback for whole numbers from `least` on. click's own IntRange would put its range into every line of help."""
+
+    def check(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+        if value is None:
+            return None
+        number = int(value) if re.fullmatch("[0-9]{1,19}", str(value)) else -1
+        if not least <= number < 2**63:
+            raise click.BadParameter(f"'{value}' is not a whole number of at least {least}.")
+        return number
+
+    return check
+
+
+def positive_number(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """A callback for finite numbers above zero, like 3e-4."""
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise click.BadParameter(f"'{value}' is not a number above zero. Write it like 0.0003 or 3e-4.")
+    return number
+
+
+def source_options(command: Command) -> Command:
+    """What is trained: a recipe, a task or a named model."""
+    return _apply(
+        command,
+        click.argument("recipe", required=False, type=click.Path(path_type=Path)),
+        click.option("--task", "target", metavar="M:F", help="Function F of module M that returns a probe.Task."),
+        click.option("--model", metavar="NAME", help="A named model: mlp, cnn, or one of torchvision's."),
+        click.option("--data", metavar="NAME", help="Data for --model: digits, mnist, ...  [default: synthetic]"),
+        click.option("--img", callback=whole_number(), metavar="N", help="Image height and width for --model."),
+    )
+
+
+def trainer_options(command: Command) -> Command:
+    """How it is trained, where that differs from the recipe or the task."""
+    return _apply(
+        command,
+        click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, ...  [default: the task's own]"),
+        click.option("--precision", metavar="P", type=click.Choice(PRECISIONS), help=f"{', '.join(PRECISIONS)}."),
+    )
+
+
+def run_options(command: Command) -> Command:
+    """Where a run reads and writes, what it says while it works."""
+    return _apply(
+        command,
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="The run's folder.  [default: reports/<name>-<UTC time>]",
+        ),
+        click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            envvar="PROBE_DATA",
+            default=Path("data"),
+            help="Where data sets are kept.  [default: $PROBE_DATA, else data]",
+        ),
+        json_option,
+        quiet_option,
+        debug_option,
+    )
+
+
+def seed_option(default: int | None) -> Callable[[Command], Command]:
+    """A seed of `default`; None: the recipe's."""
+    help_text = "Seed of every random draw." if default is not None else "Seed of every random draw, not the recipe's."
+    return click.option(
+        "--seed", callback=whole_number(0), metavar="N", default=default, show_default=True, help=help_text
+    )
+
+
+device_option = click.option("--device", metavar="D", help="auto, cuda[:N], cpu or simulated:SIZE.  [default: auto]")
+json_option = click.option(
+    "--json", "json_target", metavar="FILE|-", help="Write the result as JSON too; with -, stdout is nothing but JSON."
+)
+quiet_option = click.option("--quiet", is_flag=True, help="No progress, only the answer.")
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show probe's own traceback with an error."
+)
+
+
+def _apply(command: Command, *decorators: Callable[[Command], Command]) -> Command:
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def command_line() -> tuple[str, ...]:
+    """The command line of this run, for its record."""
+    return ("probe", *click.get_current_context().find_root().ensure_object(tuple))

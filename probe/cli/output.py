@@ -1,0 +1,87 @@
+"""Where a run's words, JSON and report go. Everything is checked before anything is measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from probe.errors import OutputError
+
+if TYPE_CHECKING:
+    from probe.report.store import Result
+
+INTERRUPTED = 130
+"""The exit code that a shell expects of a command ended by Ctrl-C: 128 + SIGINT."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What the common options ask for. `folder` is there and empty."""
+
+    folder: Path
+    json_target: str | None
+    quiet: bool
+
+    def say(self, line: str) -> None:
+        """A line of the answer: stdout, unless that is JSON's."""
+        click.echo(line, err=self.json_target == "-")
+
+    def note(self, line: str | None) -> None:
+        """A line about what is going on, if there is one."""
+        if line is not None and not self.quiet:
+            click.echo(line, err=True)
+
+    def finish(self, result: Result) -> None:
+        """Write the report, then print the answer. A full disk must not swallow the answer: it is printed in any case."""
+        from probe.cli.answers import answer_rows, layout_rows
+        from probe.report.store import result_text, save_result
+        from probe.report.write import write_report
+
+        rows = answer_rows(result)
+        try:
+            rows.append(("Report", str(write_report(result, self.folder))))
+        finally:
+            for line in layout_rows(rows):
+                self.say(line)
+            if self.json_target == "-":
+                click.echo(result_text(result), nl=False)
+            elif self.json_target is not None:
+                save_result(result, Path(self.json_target))
+
+
+@contextmanager
+def open_output(name: str, *, out: Path | None, json_target: str | None, quiet: bool) -> Iterator[Output]:
+    """The place for a run called `name`. A folder that nothing was written to is removed again.
+
+    Raises OutputError where the folder or the JSON file exists or cannot be made.
+    """
+    from datetime import UTC, datetime
+
+    from probe.report.folders import default_folder, prepare_folder
+
+    check_json_target(json_target)
+    folder = prepare_folder(out or default_folder(name, datetime.now(UTC)))
+    try:
+        yield Output(folder=folder, json_target=json_target, quiet=quiet)
+    finally:
+        with suppress(OSError):  # not empty: there is a report in it
+            folder.rmdir()
+
+
+def check_json_target(target: str | None) -> None:
+    """Raise OutputError unless `--json` names stdout or a file that can be made."""
+    if target is None or target == "-":
+        return
+    path = Path(target)
+    if path.exists():
+        raise OutputError(f"--json: {path} exists already.", hint="Name a new file; results are never written over.")
+    if not path.parent.is_dir():
+        raise OutputError(f"--json: there is no folder {path.parent}.", hint=f"Make it first: mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"--json: {path.parent} cannot be written to.", hint="Name a file somewhere else.")

@@ -1,0 +1,63 @@
+"""Progress as plain lines, for pipes, logs and CI: one for each finished attempt, stage and trial, one every 50 steps."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from probe.batch.records import Attempt
+from probe.cli.answers import describe_attempt, describe_step, describe_trial
+from probe.lr.records import LrProgress
+from probe.search.records import SearchProgress, TrialResult
+from probe.training.records import EpochReport
+from probe.units import format_seconds, format_value
+
+STEPS_PER_LINE = 50
+
+STAGES = {
+    "load": "loading the data",
+    "batch": "probing the batch size",
+    "lr": "probing the learning rate",
+    "search": "searching",
+    "final": "final fit",
+}
+
+
+class PlainLines:
+    """An observer that prints; every line says how long the run has taken so far."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._stage = ""
+        self._best: int | None = None
+
+    def __call__(self, record: Any) -> None:
+        line = self._line(record)
+        if line is not None:
+            click.echo(f"[{format_seconds(time.monotonic() - self._started)}] {line}", err=True)
+
+    def _line(self, record: Any) -> str | None:
+        if isinstance(record, Attempt):
+            return describe_attempt(record)
+        if isinstance(record, LrProgress) and record.step % STEPS_PER_LINE == 0:
+            return describe_step(record)
+        if isinstance(record, TrialResult):
+            return describe_trial(record)
+        if isinstance(record, EpochReport):
+            return f"epoch {record.epoch}: training loss {format_value(record.train_loss)}"
+        if isinstance(record, SearchProgress):
+            return self._news(record)
+        return None
+
+    def _news(self, progress: SearchProgress) -> str | None:
+        """A new stage or a new best; None where neither is new."""
+        stage = f"{progress.stage} {progress.message or ''}"
+        if stage != self._stage:
+            self._stage = stage
+            return STAGES[progress.stage] + (f": {progress.message}" if progress.message else "")
+        if progress.best is not None and progress.best.number != self._best:
+            self._best = progress.best.number
+            return f"best so far: trial {self._best}, {format_value(progress.best.value)}"
+        return None

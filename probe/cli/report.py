@@ -1,0 +1,33 @@
+"""`probe report`: draw a run's report again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from probe.cli.layout import ProbeCommand
+from probe.cli.options import debug_option, quiet_option
+
+
+@click.command(
+    cls=ProbeCommand,
+    short_help="Draw a run's report again from its result.json.",
+    examples=(("probe report reports/digits-20260101T120000Z", "report.md, plots and tables, from the numbers alone"),),
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@quiet_option
+@debug_option
+def report(run: Path, quiet: bool) -> None:
+    """Draw the report of RUN again: a run's folder, or the result.json in it, which stays as it is.
+
+    Nothing is measured or trained.
+    """
+    from probe.cli.answers import answer_rows, layout_rows
+    from probe.report.store import load_result
+    from probe.report.write import redraw_report
+
+    path = redraw_report(run)
+    rows = [("Report", str(path))] if quiet else [*answer_rows(load_result(run)), ("Report", str(path))]
+    for line in layout_rows(rows):
+        click.echo(line)

@@ -1,0 +1,91 @@
+"""`probe search`: which hyperparameters, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from probe.cli.layout import ProbeCommand
+from probe.cli.options import command_line, device_option, run_options, seed_option, whole_number
+
+
+@click.command(
+    cls=ProbeCommand,
+    short_help="The best hyperparameters within a budget.",
+    examples=(
+        ("probe search recipes/digits.toml", "as the recipe says"),
+        ("probe search recipes/mnist.toml --trials 5 --time 2m", "with a smaller budget"),
+        ("probe search recipes/mnist.toml --set search.seed=1", "with a key of the recipe changed"),
+    ),
+)
+@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
+)
+@click.option("--trials", metavar="N", help="Short for --set budget.trials=N.")
+@click.option("--epochs", metavar="N", help="Short for --set budget.epochs=N.")
+@click.option("--time", metavar="T", help="Short for --set budget.time=T, like 90s, 2m or 1h30m.")
+@click.option(
+    "--workers",
+    callback=whole_number(),
+    metavar="N",
+    help="Trials side by side.  [default: 1 on a GPU, else 1 a core, up to 4]",
+)
+@device_option
+@seed_option(None)
+@run_options
+def search(
+    recipe: Path | None,
+    changes: tuple[str, ...],
+    trials: str | None,
+    epochs: str | None,
+    time: str | None,
+    workers: int | None,
+    device: str | None,
+    seed: int | None,
+    out: Path | None,
+    data_dir: Path,
+    json_target: str | None,
+    quiet: bool,
+) -> int:
+    """Search the hyperparameters of RECIPE: probe batch size and learning rate, try configurations within the budget,
+    train the best one again and score it once on the test data. Without RECIPE, the probe.toml of this folder.
+    """
+    from probe.cli.output import INTERRUPTED, open_output
+    from probe.cli.progress import open_progress, starting
+    from probe.cli.sources import search_recipe_path
+    from probe.device.select import parse_device
+    from probe.recipe.load import load_recipe
+
+    shortcuts = {"budget.trials": trials, "budget.epochs": epochs, "budget.time": time, "search.seed": seed}
+    with starting(quiet=quiet):
+        from probe.search.find import run_search
+
+        path = search_recipe_path(recipe)
+        found = load_recipe(path, overrides=all_changes(changes, shortcuts))
+        spec = parse_device(device or "auto")
+    with open_output(found.name, out=out, json_target=json_target, quiet=quiet) as output:
+        goal = f"{found.task.objective.mode} {found.task.objective.metric}"
+        ladder = "" if found.search.ladder == "none" else f" and {found.search.ladder}"
+        output.note(f"Searching {path}: {goal}, by {found.search.sampler}{ladder}.")
+        with open_progress("search", quiet=quiet) as observer:
+            result, error = run_search(
+                found,
+                observer=observer,
+                device=spec,
+                num_workers=workers,
+                data_dir=data_dir,
+                folder=output.folder,
+                argv=command_line(),
+            )
+        output.finish(result)
+    if error is not None:
+        raise error
+    return INTERRUPTED if result.stopped_by == "interrupted" else 0
+
+
+def all_changes(changes: Sequence[str], shortcuts: dict[str, str | int | None]) -> tuple[str, ...]:
+    """What is written over the recipe: --set first, then the options that are short for one."""
+    return (*changes, *(f"{key}={value}" for key, value in shortcuts.items() if value is not None))

@@ -1,0 +1,139 @@
+"""Bad input ends in one sentence, the right exit code and no traceback of ours, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from cli_tools import fill
+
+from probe.cli.main import run
+
+BAD = [
+    # the command line itself
+    (["lrr"], 2, r"No such command 'lrr'\. Did you mean 'lr'"),
+    (["lr", "--bacth", "8"], 2, r"No such option '--bacth'.*--batch"),
+    (["lr", "--batch", "0"], 2, r"'--batch': '0' is not a whole number of at least 1"),
+    (["lr", "--batch", "many"], 2, r"'--batch': 'many' is not a whole number"),
+    (["lr", "--from", "nan"], 2, r"'--from': 'nan' is not a number above zero"),
+    (["lr", "--from", "1", "--to", "0.1"], 2, r"from 1 to 0\.1"),
+    (["lr", "--steps", "1"], 2, r"at least \d+ steps"),
+    (["lr", "--precision", "fp8"], 2, r"'fp8' is not one of 'fp32', 'tf32', 'bf16', 'fp16'"),
+    (["lr", "blobs.toml", "--task", "clitask:task"], 2, r"RECIPE and --task both say what is trained"),
+    (["batch", "--task", "clitask:task", "--model", "mlp"], 2, r"--task and --model both say what is trained"),
+    (["batch", "--task", "clitask:task", "--img", "32"], 2, r"--img goes with --model, not with --task"),
+    (["lr", "--data", "digits"], 2, r"--data goes with --model"),
+    (["batch", "--start", "-3"], 2, r"'-3' is not a whole number of at least 1"),
+    (["report"], 2, r"Missing argument 'RUN'"),
+    (["report", "nowhere"], 2, r"There is no nowhere\."),
+    (["search"], 2, r"Which recipe\?.*no probe\.toml"),
+    # names
+    (["lr", "--model", "densent"], 3, r"Unknown model 'densent'.*Did you mean densenet"),
+    (["lr", "--model", "mlp", "--data", "digts"], 3, r"Unknown data set 'digts'.*Did you mean digits"),
+    (["lr", "--task", "clitask:task", "--optimizer", "adm"], 2, r"Unknown optimizer 'adm'.*Did you mean adam"),
+    (["lr", "densenet"], 2, r"There is no recipe densenet\..*--model densenet"),
+    (["lr", "clitask:task"], 2, r"There is no recipe clitask:task\..*--task clitask:task"),
+    # recipes
+    (["search", "blob.toml"], 2, r"There is no recipe blob\.toml\..*Did you mean blobs\.toml"),
+    (["search", "blobs.toml", "--set", "search.sampler=grdi"], 2, r"search\.sampler"),
+    (["search", "blobs.toml", "--set", "buget.trials=3"], 2, r"buget.*budget"),
+    (["search", "blobs.toml", "--set", "nonsense"], 2, r"'nonsense' does not set a key"),
+    (["search", "blobs.toml", "--trials", "none"], 2, r"budget\.trials"),
+    (["search", "blobs.toml", "--time", "soon"], 2, r"budget\.time"),
+    (["search", "blobs.toml", "--set", "space.widht=3"], 2, r"space\.widht.*Did you mean width"),
+    (["search", "blobs.toml", "--set", "space.optimizer=adm"], 2, r"Unknown optimizer 'adm'.*adam"),
+    (["search", "blobs.toml", "--workers", "0"], 2, r"'0' is not a whole number of at least 1"),
+    # tasks
+    (["lr", "--task", "clitask"], 3, r"'clitask' does not name a task.*module:callable"),
+    (["lr", "--task", "clitsk:task"], 3, r"There is no module 'clitsk'"),
+    (["lr", "--task", "clitask:tsk"], 3, r"'tsk'.*Did you mean task"),
+    (["lr", "--task", "clitask:nothing"], 3, r"must return a probe\.Task, but returned int"),
+    (["lr", "--task", "clitask:no_data"], 3, r"Task\.train is missing"),
+    (["search", "blobs.toml", "--set", "task.target=clitask:bare"], 3, r"must return a probe\.Task"),
+    (["lr", "--task", "clitask:task", "--batch", "4096"], 2, r"96 samples, fewer than one batch of 4096"),
+    # devices
+    (["lr", "--device", "cuda:99"], 4, r"no (CUDA device|cuda:99) here"),
+    (["lr", "--device", "mps"], 4, r"CUDA devices and the CPU only"),
+    (["batch", "--device", "simulated:9999TiB"], 4, r"more than this machine can carry"),
+    (["batch", "--device", "simulated:lots"], 2, r"'lots' is not an amount of memory"),
+    (["lr", "--device", "quantum"], 2, r"'quantum' is not a device"),
+    (["search", "blobs.toml", "--device", "cuda:99"], 4, r"no (CUDA device|cuda:99) here"),
+    # places to write
+    (["lr", "--task", "clitask:task", "--out", "."], 6, r"\. exists already"),
+    (["lr", "--task", "clitask:task", "--out", "clitask.py/run"], 6, r"cannot be created"),
+    (["lr", "--task", "clitask:task", "--json", "clitask.py"], 6, r"--json: clitask\.py exists already"),
+    (["search", "blobs.toml", "--json", "no/where.json"], 6, r"--json: there is no folder no"),
+    (["report", "."], 6, r"holds no result\.json"),
+    (["report", "clitask.py"], 6, r"not valid JSON"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "clitask", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
+def test_bad_input(
+    args: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(args) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("Error: ") == 1
+    assert re.search(message, " ".join(err.split()))
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("reports/*"))
+
+
+def test_without_a_gpu_auto_names_the_simulated_device(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert run(["batch", "--task", "clitask:task"]) == 4
+    assert "--device simulated:SIZE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["clitask:bug", "clitask:bug_in_forward"])
+def test_a_bug_of_the_user_shows_their_traceback_only(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lr", "--task", target]) == 3
+    err = capsys.readouterr().err
+    assert err.count("Traceback") == 1
+    assert 'clitask.py", line' in err
+    assert "probe/cli" not in err
+
+
+def test_a_step_that_does_not_fit_names_the_batch_probe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lr", "--task", "clitask:huge", "--device", "simulated:20MiB"]) == 5
+    err = capsys.readouterr().err
+    assert "A training step of clitask:huge does not fit into memory" in err
+    assert "`probe batch`" in err
+
+
+def test_debug_shows_our_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lr", "--model", "densent", "--debug"]) == 3
+    assert "in resolve_model" in capsys.readouterr().err
+
+
+def test_a_bug_of_ours_asks_for_a_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import probe.report.write
+
+    def broken(path: Path) -> Path:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(probe.report.write, "redraw_report", broken)
+    assert run(["report", "x"]) == 1
+    err = capsys.readouterr().err
+    assert "Error: probe has a bug: ZeroDivisionError: oh" in err
+    assert "probe report x --debug" in err
+    assert "Traceback" not in err
+    assert run(["report", "x", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
