@@ -102,7 +102,7 @@ def lightning(model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int
     except ImportError:
         return None
 
-    class Module(lightning.LightningModule):  # type: ignore[misc]  # lightning may be missing where types are checked
+    class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.model = model

@@ -43,7 +43,8 @@ def all_state(run: TrainingRun) -> list[Any]:
     tensors = [tensor.clone() for tensor in state["model"].values()]
     slots = [value for slots in state["optimizer"]["state"].values() for value in slots.values()]
     lrs = [group["lr"] for group in state["optimizer"]["param_groups"]]
-    return [tensors, slots, lrs, torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=True)[1]]  # noqa: NPY002 - users draw from it
+    drawn = np.random.get_state()  # noqa: NPY002 - users draw from it
+    return [tensors, slots, lrs, torch.get_rng_state(), random.getstate(), drawn]
 
 
 def same(a: Any, b: Any) -> bool:
