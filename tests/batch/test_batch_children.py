@@ -11,14 +11,17 @@ import pytest
 import torch
 from torch import nn
 
+from probe.batch.decide import Plan
 from probe.batch.find import find_batch_size, probe_batch_size
 from probe.batch.records import Attempt
+from probe.batch.runner import _lost
 from probe.errors import TaskError, UserCodeError
 from probe.task import Task
+from probe.workers.worker import Died, WorkerDied
 
 
 class Fragile(nn.Module):
-    """Dies of batches of 8, is killed by batches of 16."""
+    """Is killed by batches of 16."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,8 +30,6 @@ class Fragile(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if len(inputs) == 16:
             os.kill(os.getpid(), signal.SIGKILL)
-        if len(inputs) == 8:
-            os._exit(7)
         return torch.as_tensor(self.layer(inputs))
 
 
@@ -37,19 +38,21 @@ def task(model: Any, num_samples: int = 16) -> Task:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
-def test_killed_and_crashed_children_are_outcomes() -> None:
+def test_a_killed_child_is_an_outcome_and_the_winner_is_confirmed_in_a_fresh_one() -> None:
     seen: list[Attempt] = []
     result = find_batch_size(task(Fragile), device="simulated:10MiB", observer=seen.append, confirm_seconds=0.01)
-    assert (result.largest_fit, result.stopped_by) == (4, "finished")
-    assert [(attempt.batch_size, attempt.outcome) for attempt in seen[:3]] == [
-        (16, "host_oom"),
-        (8, "crashed"),
-        (4, "fits"),
-    ]
-    assert seen[1].message is not None
-    assert "exited with code 7" in seen[1].message
+    assert (result.largest_fit, result.stopped_by) == (8, "finished")
+    assert [(attempt.batch_size, attempt.outcome) for attempt in seen[:2]] == [(16, "host_oom"), (8, "fits")]
     assert (seen[-1].purpose, seen[-1].fits) == ("confirm", True)
     assert result.meta.device == "CPU under a simulated limit of 10.0 MiB"
+
+
+@pytest.mark.parametrize(("exit_code", "outcome"), [(-9, "host_oom"), (-11, "crashed"), (7, "crashed")])
+def test_how_a_child_died_decides_what_it_says_about_the_size(exit_code: int, outcome: str) -> None:
+    attempt = _lost(Plan(16, "size"), WorkerDied(Died(exit_code, "its last words")))
+    assert attempt.outcome == outcome
+    assert attempt.message is not None
+    assert ("last words" in attempt.message) is (outcome == "crashed")
 
 
 class Broken(nn.Module):
