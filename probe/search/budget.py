@@ -51,8 +51,8 @@ def next_step(
 ) -> NewTrial | Promotion | None:
     """What a free slot should do; None: nothing that the budget allows.
 
-    Promotions by the published rule come first, then new trials. New trials stop while enough epochs are left to carry one
-    trial all the way up (or a third of the whole budget, where that is less): a trial that can never climb is only worth
+    Promotions by the published rule come first, then new trials. New trials stop while enough epochs are left for one last
+    climb to the top (or a third of the whole budget, where that is less): a trial that can never climb is only worth
     asking for when nothing else fits. From there on, and when the trials are used up, the paused ones nearest to the top
     climb, so that the search does not end with its best configuration half trained.
 
@@ -66,7 +66,7 @@ def next_step(
         return promotion
     asks_left = can_ask and (limits.trials is None or usage.trials < limits.trials)
     fits = ladder.rungs[0] <= affordable
-    reserve = 0.0 if len(ladder.rungs) == 1 else min(ladder.rungs[-1], _whole_epochs(limits, pace) / 3)
+    reserve = 0.0 if len(ladder.rungs) == 1 else min(ladder.epochs_between(ladder.top), _whole_epochs(limits, pace) / 3)
     if asks_left and fits and affordable - ladder.rungs[0] >= reserve:
         return NewTrial()
     promotion = ladder.next_promotion(max_epochs=affordable, rule="closing")

@@ -109,8 +109,10 @@ class LocalExecutor:
         slot = self._free_slot()
         try:
             return self._worker_of(slot).call(function, *args, on_message=on_message, **kwargs)
-        except BaseException:  # died, or interrupted in the middle of the call: its answer must not reach the next one
-            self._drop(slot)
+        except BaseException as error:
+            # Interrupted in the middle of the call, its answer must not reach the next one.
+            if isinstance(error, WorkerDied) or (slot.worker is not None and slot.worker.busy):
+                self._drop(slot)
             raise
 
     def cancel(self) -> None:

@@ -8,8 +8,8 @@ climbed yet goes on from its checkpoint; only where there is none, a new trial s
 from __future__ import annotations
 
 import math
-from bisect import insort
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -28,18 +28,23 @@ class Promotion:
     rung: int
 
 
+Standing = tuple[float, int]
+"""(badness, number): sorts best first, of equal scores the earlier trial first."""
+
+
 @dataclass(slots=True)
 class _Rung:
-    ranked: list[tuple[float, int]] = field(default_factory=list)
-    """(badness, number), best first; equal scores: the earlier trial first."""
+    ranked: list[Standing] = field(default_factory=list)
+    """Best first."""
+    waiting: list[Standing] = field(default_factory=list)
+    """Those of them that did not climb."""
     num_lost: int = 0
     """Trials that died on it. They count as ranked last: a rung where two of three diverge still promotes one of three."""
-    promoted: set[int] = field(default_factory=set)
-    retired: set[int] = field(default_factory=set)
+    num_promoted: int = 0
 
 
 class Ladder:
-    """The rungs and everybody's standing on them. Only `record`, `lose`, `promote` and `retire` change anything."""
+    """The rungs and everybody's standing on them. Only `record`, `lose` and `promote` change anything."""
 
     def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode) -> None:
         if not rungs or list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
@@ -61,45 +66,42 @@ class Ladder:
         return len(self._rungs[rung].ranked) + self._rungs[rung].num_lost
 
     def num_promoted(self, rung: int) -> int:
-        return len(self._rungs[rung].promoted)
+        return self._rungs[rung].num_promoted
 
     def record(self, number: int, rung: int, score: float) -> None:
         """Trial `number` reached the end of `rung` with this score (finite, larger is better where the mode is max)."""
         if not math.isfinite(score):
             raise ValueError(f"trial {number}: a score on a rung must be finite, not {score}")
-        insort(self._rungs[rung].ranked, (self._sign * score, number))
+        for standings in (self._rungs[rung].ranked, self._rungs[rung].waiting):
+            insort(standings, (self._sign * score, number))
 
     def lose(self, rung: int) -> None:
         """A trial ran out of memory or diverged on the way to `rung`."""
         self._rungs[rung].num_lost += 1
 
-    def retire(self, number: int, rung: int) -> None:
-        """Never promote this trial from `rung`: its checkpoint is gone or its user's code fails."""
-        self._rungs[rung].retired.add(number)
-
     def promote(self, promotion: Promotion) -> None:
-        self._rungs[promotion.rung - 1].promoted.add(promotion.number)
+        left = self._rungs[promotion.rung - 1]
+        left.waiting.remove(next(standing for standing in left.waiting if standing[1] == promotion.number))
+        left.num_promoted += 1
 
     def next_promotion(self, *, max_epochs: float = math.inf, rule: Rule = "published") -> Promotion | None:
         """The best trial that may climb, from the highest rung that has one, for at most `max_epochs` epochs."""
         for climbed in reversed(range(1, len(self.rungs))):
-            if self.epochs_between(climbed) <= max_epochs:
-                for number in self._promotable(climbed - 1, rule):
-                    return Promotion(number=number, rung=climbed)
+            waiting = self._rungs[climbed - 1].waiting
+            if (
+                waiting
+                and self.epochs_between(climbed) <= max_epochs
+                and self._may_climb(climbed - 1, waiting[0], rule)
+            ):
+                return Promotion(number=waiting[0][1], rung=climbed)
         return None
 
-    def _promotable(self, rung: int, rule: Rule) -> Iterator[int]:
-        standing = self._rungs[rung]
-        candidates = standing.ranked
+    def _may_climb(self, rung: int, best_waiting: Standing, rule: Rule) -> bool:
+        left = self._rungs[rung]
         if rule == "published":
-            candidates = candidates[: self.num_ranked(rung) // self.factor]
-        if rule == "closing":
-            num_climbing = len(standing.promoted) - self._rungs[rung + 1].num_lost
-            if num_climbing >= -(-self.num_ranked(rung) // self.factor):
-                return
-        for _, number in candidates:
-            if number not in standing.promoted and number not in standing.retired:
-                yield number
+            return bisect_left(left.ranked, best_waiting) < self.num_ranked(rung) // self.factor
+        num_climbing = left.num_promoted - self._rungs[rung + 1].num_lost
+        return rule == "open" or num_climbing < -(-self.num_ranked(rung) // self.factor)
 
 
 def make_rungs(lowest: int, highest: int, factor: int) -> tuple[int, ...]:

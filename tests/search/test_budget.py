@@ -81,8 +81,8 @@ def test_promotions_go_before_new_trials() -> None:
 def test_the_last_epochs_carry_paused_trials_up() -> None:
     ladder = make_ladder((1, 3, 9), 2)
     limit = BudgetLimits(epochs=60)
-    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=50)) == NewTrial()
-    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=51)) == Promotion(number=1, rung=1)
+    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=53)) == NewTrial()
+    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=54)) == Promotion(number=1, rung=1)
     assert next_step(ladder, limit, Usage(trials=2, spent_epochs=59)) == NewTrial()  # one epoch fits nothing else
     assert next_step(ladder, limit, Usage(trials=2, spent_epochs=59.5)) is None
 

@@ -10,7 +10,8 @@ from scripted_executor import ScriptedExecutor
 from probe.device.select import DeviceSpec
 from probe.errors import UserCodeError
 from probe.search.executors import LocalExecutor, default_slots, threads_per_slot
-from probe.search.jobs import JobEnd, JobEpoch, Outcome, RungJob, Split
+from probe.search.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, Split
+from probe.training.records import EpochReport
 from probe.zoo.source import TargetSource
 
 OUTCOMES: dict[str, Outcome] = {
@@ -69,32 +70,30 @@ class TestLocalExecutor(ExecutorConformance):
         assert "a bug of the user's own" in (end.report.message or "")
         assert "searched_task.py" in (end.report.message or "")
 
-    def test_a_trial_goes_on_from_its_checkpoint_in_another_process(
-        self, executor: LocalExecutor, folder: Path
-    ) -> None:
-        executor.submit(make_job(folder, 0, epochs_to=4))
-        whole = [event.report for event in drain(executor, num_ends=1) if isinstance(event, JobEpoch)]
-        with LocalExecutor(1, num_threads=1) as other:
-            executor.submit(make_job(folder, 0, epochs_to=1))
-            drain(executor, num_ends=1)
-            other.submit(make_job(folder, 0, epochs_from=1, epochs_to=4))
-            rest = [event.report for event in drain(other, num_ends=1) if isinstance(event, JobEpoch)]
-        assert [report.epoch for report in rest] == [2, 3, 4]
-        assert [(r.train_loss, r.val_loss) for r in rest] == [(r.train_loss, r.val_loss) for r in whole[1:]]
-
-    def test_a_dead_worker_takes_only_its_own_job_with_it(self, executor: LocalExecutor, folder: Path) -> None:
-        executor.submit(make_job(folder, 0, fault="dies"))
-        executor.submit(make_job(folder, 1, epochs_to=3))
-        ends = {e.number: e.report for e in drain(executor, num_ends=2) if isinstance(e, JobEnd)}
-        assert (ends[0].outcome, ends[1].outcome) == ("crashed", "finished")
-        assert "SIGKILL" in (ends[0].message or "")
-
     def test_calls_run_in_a_worker_and_raise_what_they_raise(self, executor: LocalExecutor) -> None:
         import operator
 
         assert executor.call(operator.add, 1, 2) == 3
         with pytest.raises(UserCodeError, match="ZeroDivisionError"):
             executor.call(operator.truediv, 1, 0)
+
+    def test_a_trial_goes_on_from_its_checkpoint_in_another_process(
+        self, executor: LocalExecutor, folder: Path
+    ) -> None:
+        def reports(job: RungJob) -> list[EpochReport]:
+            executor.submit(job)
+            events: list[JobEvent] = []
+            while not any(isinstance(event, JobEnd) and event.number == job.number for event in events):
+                events += executor.poll(0.5)
+            return [event.report for event in events if isinstance(event, JobEpoch) and event.number == job.number]
+
+        whole = reports(make_job(folder, 0, epochs_to=4))
+        reports(make_job(folder, 0, epochs_to=1))
+        executor.submit(make_job(folder, 1, epochs_to=100_000))  # keeps the process that has trained until now
+        rest = reports(make_job(folder, 0, epochs_from=1, epochs_to=4))
+        executor.cancel()
+        assert [report.epoch for report in rest] == [2, 3, 4]
+        assert [(r.train_loss, r.val_loss) for r in rest] == [(r.train_loss, r.val_loss) for r in whole[1:]]
 
 
 def test_cores_are_divided_among_the_workers() -> None:

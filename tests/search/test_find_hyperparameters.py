@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from probe.batch.records import BatchResult
 from probe.codec import from_plain, to_plain
 from probe.errors import NothingFitsError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
-from probe.search.find import find_hyperparameters, run_search
+from probe.search.find import find_hyperparameters, outcome_error, run_search
 from probe.search.records import SearchProgress, SearchResult, TrialResult
 
 
@@ -41,6 +42,7 @@ def test_the_probes_shaped_the_space_and_are_paid_from_the_budget(
     result = digits[0]
     assert result.batch_probe is not None
     assert result.batch_probe.largest_fit == 64
+    assert {attempt.purpose for attempt in result.batch_probe.attempts} == {"size"}
     assert set(result.lr_probes) == {"sgd", "adam"}
     space = {dimension.name: dimension for dimension in result.space}
     assert space["batch_size"].high == 64
@@ -112,10 +114,14 @@ def test_ctrl_c_gives_the_partial_result() -> None:
     assert result.final is None
 
 
-def test_a_search_without_any_value_says_so() -> None:
-    recipe = blobs_recipe({"lr": 0.1, "fault": {"choices": ["diverges", "out_of_memory"]}}, budget={"trials": 2})
-    with pytest.raises(NothingFitsError, match=r"No trial came to a value: .*1 (oom|diverged)"):
-        find_hyperparameters(recipe, device="cpu", num_workers=1)
+def test_a_search_without_any_value_says_so(digits: tuple[SearchResult, list[Any], Path]) -> None:
+    assert outcome_error(digits[0]) is None
+    lost = tuple(replace(trial, status="diverged", value=None) for trial in digits[0].trials)
+    result = replace(digits[0], trials=lost, best=None)
+    error = outcome_error(result)
+    assert isinstance(error, NothingFitsError)
+    assert f"{len(lost)} diverged" in error.message
+    assert outcome_error(replace(result, stopped_by="interrupted")) is None
 
 
 def test_a_wrong_recipe_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
