@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from probe.report.batch_facts import smallest_failure, timed_by_size
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Rows = list[tuple[str, str]]
 """(label, text); an empty label goes on with the line above."""
 
+LABEL_WIDTH = len("Evidence")
 _CAPS = {
     "max": "--max ended the sweep there",
     "data": "the training set has no more samples",
@@ -52,7 +53,7 @@ def answer_rows(result: BatchResult | LrResult | SearchResult) -> Rows:
 def layout_rows(rows: Rows, *, width: int | None = None) -> list[str]:
     """The rows as lines, their texts in one column, wrapped at `width`: the terminal's, but at most 100."""
     width = width or min(100, shutil.get_terminal_size().columns)
-    indent = max((len(label) for label, _ in rows), default=0) + 2
+    indent = max(LABEL_WIDTH, *(len(label) for label, _ in rows)) + 2
     lines: list[str] = []
     for label, text in rows:
         parts = textwrap.wrap(text, max(20, width - indent), break_long_words=False, break_on_hyphens=False) or [""]
@@ -121,15 +122,17 @@ def search_rows(result: SearchResult) -> Rows:
     return rows
 
 
-def params_text(params: Mapping[str, ParamValue]) -> str:
-    """A configuration in one line: `lr 0.0123, width 16`."""
-    return ", ".join(f"{name} {format_value(value)}" for name, value in params.items())
+def params_text(params: Mapping[str, ParamValue], constants: Collection[str] = ()) -> str:
+    """A configuration in one line, without what every configuration has in common: `lr 0.0123, width 16`."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in params.items() if name not in constants)
 
 
-def describe_trial(trial: TrialResult) -> str:
+def describe_trial(trial: TrialResult, constants: Collection[str] = ()) -> str:
     """A trial at the end of a rung: `trial 7 after 3 epochs: 0.9543 (lr 0.0032, width 16)`."""
     value = format_value(trial.value) if trial.value is not None else trial.status
-    return f"trial {trial.number} after {plural(trial.epochs, 'epoch')}: {value} ({params_text(trial.params)})"
+    return (
+        f"trial {trial.number} after {plural(trial.epochs, 'epoch')}: {value} ({params_text(trial.params, constants)})"
+    )
 
 
 def describe_step(progress: LrProgress) -> str:

@@ -64,12 +64,12 @@ def batch(
     out, doubling while it fits.
     """
     from probe.cli.output import INTERRUPTED, open_output
-    from probe.cli.progress import open_progress, starting
+    from probe.cli.progress import open_progress, waiting
     from probe.cli.sources import Asked, find_subject, with_settings
     from probe.device.select import parse_device
 
     asked = Asked(recipe=recipe, target=target, model=model, data=data, img=img, data_dir=data_dir)
-    with starting(quiet=quiet):
+    with waiting("starting", quiet=quiet):
         from probe.batch.find import probe_batch_size
 
         subject = find_subject(asked)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -42,18 +44,23 @@ class View(Protocol):
     def draw(self) -> RenderableType: ...
 
 
-def open_starting() -> Status:
+def open_waiting(reason: str) -> Status:
     """A spinner for as long as the context lasts."""
-    return Console(stderr=True).status("starting")
+    return Console(stderr=True).status(reason)
 
 
 @contextmanager
-def open_live(kind: str) -> Iterator[Callable[[Any], None]]:
+def open_live(kind: str, constants: Collection[str] = ()) -> Iterator[Callable[[Any], None]]:
     """Draw the view for `kind` on stderr until the context ends; gives the observer that feeds it."""
-    views: dict[str, Callable[[], View]] = {"batch": BatchView, "lr": LrView, "search": SearchView}
+    views: dict[str, Callable[[], View]] = {"batch": BatchView, "lr": LrView, "search": partial(SearchView, constants)}
     view = views[kind]()
     console = Console(stderr=True, highlight=False)
-    with Live(get_renderable=view.draw, console=console, refresh_per_second=8, transient=not view.keep) as live:
+
+    def draw() -> RenderableType:
+        # The margin takes the ^C that a terminal echoes: wrapped, it would move the lines that are to be drawn over.
+        return Constrain(view.draw(), max(20, console.width - 4))
+
+    with Live(get_renderable=draw, console=console, refresh_per_second=8, transient=not view.keep) as live:
         try:
             yield view.see
         finally:
@@ -78,7 +85,7 @@ class BatchView:
             self._since = time.monotonic()
 
     def draw(self) -> RenderableType:
-        elapsed = format_seconds(round(time.monotonic() - self._since))
+        elapsed = f"{time.monotonic() - self._since:.0f} s"
         self._spinner.update(text=f"{'next attempt' if self._attempts else 'first attempt'}, {elapsed}")
         if not self._attempts:
             return self._spinner if self.running else Text()
@@ -134,8 +141,9 @@ class SearchView:
 
     keep = False
 
-    def __init__(self) -> None:
+    def __init__(self, constants: Collection[str] = ()) -> None:
         self.running = True
+        self._constants = constants
         self._progress: SearchProgress | None = None
         self._since = time.monotonic()
         self._news = ""
@@ -145,7 +153,7 @@ class SearchView:
         if isinstance(record, SearchProgress):
             self._progress, self._since = record, time.monotonic()
         elif isinstance(record, TrialResult):
-            self._news = describe_trial(record)
+            self._news = describe_trial(record, self._constants)
         elif isinstance(record, Attempt):
             self._news = f"batch {record.batch_size} {OUTCOMES[record.outcome]}"
         elif isinstance(record, EpochReport):
@@ -160,22 +168,25 @@ class SearchView:
         detail = f": {progress.message}" if progress.message else ""
         self._spinner.update(text=STAGES[progress.stage] + detail)
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(style="dim", no_wrap=True, min_width=len("running"))
+        table.add_column()
         for label, done, limit in _budget(progress, time.monotonic() - self._since):
             table.add_row(label, _bar(done, limit, label))
         for index, trial in enumerate(progress.running):
             epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
-            text = f"trial {trial.number}  {epoch}  {params_text(trial.params)}"
-            table.add_row("running" if index == 0 else "", Text(text))
+            text = f"trial {trial.number}  {epoch}  {params_text(trial.params, self._constants)}"
+            table.add_row("running" if index == 0 else "", _line(text))
         if progress.best is not None:
             best = progress.best
             table.add_row(
                 "best",
-                Text(f"trial {best.number}  {format_value(best.value)}  {params_text(best.params)}", style="green"),
+                _line(
+                    f"trial {best.number}  {format_value(best.value)}  {params_text(best.params, self._constants)}",
+                    "green",
+                ),
             )
         if self._news:
-            table.add_row("last", Text(self._news))
+            table.add_row("last", _line(self._news))
         return Group(self._spinner, table)
 
 
@@ -204,3 +215,8 @@ def _bar(done: float, limit: float, label: str) -> RenderableType:
         ProgressBar(total=limit, completed=min(done, limit), width=BAR_WIDTH), f"{write(done)} of {write(limit)}"
     )
     return row
+
+
+def _line(text: str, style: str = "") -> Text:
+    """Text as it is, not markup, cut to one line."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")

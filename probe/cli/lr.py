@@ -68,11 +68,11 @@ def lr(
     Nothing is kept of that training; model, optimizer and random generators are put back.
     """
     from probe.cli.output import INTERRUPTED, open_output
-    from probe.cli.progress import open_progress, starting
+    from probe.cli.progress import open_progress, waiting
     from probe.cli.sources import Asked, find_subject, with_settings
 
     asked = Asked(recipe=recipe, target=target, model=model, data=data, img=img, data_dir=data_dir)
-    with starting(quiet=quiet):
+    with waiting("starting", quiet=quiet):
         from probe.lr.find import check_ramp
 
         subject = find_subject(asked)
@@ -125,7 +125,5 @@ def _measure(subject: Subject, **options: Any) -> LrResult:
 
 def _raised_by_probe(error: Exception) -> bool:
     """Whether the innermost frame is probe's own."""
-    import probe
-
     innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(innermost).is_relative_to(Path(probe.__file__).parent)
+    return Path(innermost).is_relative_to(Path(__file__).parents[1])

@@ -45,7 +45,7 @@ def run(args: Sequence[str]) -> int:
     try:
         code = cli.main(args=list(args), prog_name="probe", standalone_mode=False, obj=tuple(args))
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click itself exits where a pipe breaks under it
         _drop_output()
         return 1
     except (KeyboardInterrupt, click.Abort):

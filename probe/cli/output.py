@@ -38,21 +38,23 @@ class Output:
             click.echo(line, err=True)
 
     def finish(self, result: Result) -> None:
-        """Write the report, then print the answer. A full disk must not swallow the answer: it is printed in any case."""
+        """Print the answer, write the report. The answer comes first: a full disk must not swallow it."""
         from probe.cli.answers import answer_rows, layout_rows
+        from probe.cli.progress import waiting
         from probe.report.store import result_text, save_result
-        from probe.report.write import write_report
 
-        rows = answer_rows(result)
-        try:
-            rows.append(("Report", str(write_report(result, self.folder))))
-        finally:
-            for line in layout_rows(rows):
-                self.say(line)
-            if self.json_target == "-":
-                click.echo(result_text(result), nl=False)
-            elif self.json_target is not None:
-                save_result(result, Path(self.json_target))
+        for line in layout_rows(answer_rows(result)):
+            self.say(line)
+        if self.json_target == "-":
+            click.echo(result_text(result), nl=False)
+        elif self.json_target is not None:
+            save_result(result, Path(self.json_target))
+        with waiting("drawing the report", quiet=self.quiet):
+            from probe.report.write import write_report
+
+            path = write_report(result, self.folder)
+        for line in layout_rows([("Report", str(path))]):
+            self.say(line)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -28,7 +29,8 @@ STAGES = {
 class PlainLines:
     """An observer that prints; every line says how long the run has taken so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, constants: Collection[str] = ()) -> None:
+        self._constants = constants
         self._started = time.monotonic()
         self._stage = ""
         self._best: int | None = None
@@ -44,7 +46,7 @@ class PlainLines:
         if isinstance(record, LrProgress) and record.step % STEPS_PER_LINE == 0:
             return describe_step(record)
         if isinstance(record, TrialResult):
-            return describe_trial(record)
+            return describe_trial(record, self._constants)
         if isinstance(record, EpochReport):
             return f"epoch {record.epoch}: training loss {format_value(record.train_loss)}"
         if isinstance(record, SearchProgress):

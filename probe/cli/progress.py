@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TextIO
 
@@ -14,26 +14,29 @@ Observer = Callable[[Any], None]
 Kind = Literal["batch", "lr", "search"]
 
 
-def open_progress(kind: Kind, *, quiet: bool) -> AbstractContextManager[Observer]:
-    """The observer for one run of the probe `kind`; leaving the context clears the screen of what was passing."""
+def open_progress(kind: Kind, *, quiet: bool, constants: Collection[str] = ()) -> AbstractContextManager[Observer]:
+    """The observer for one run of the probe `kind`; leaving the context clears the screen of what was passing.
+
+    Hyperparameters among `constants` are the same in every trial and are not shown.
+    """
     if quiet:
         return nullcontext(_ignore)
     if wants_live(sys.stderr, os.environ):
         from probe.cli.live import open_live
 
-        return open_live(kind)
+        return open_live(kind, constants)
     from probe.cli.plain import PlainLines
 
-    return nullcontext(PlainLines())
+    return nullcontext(PlainLines(constants))
 
 
-def starting(*, quiet: bool) -> AbstractContextManager[object]:
-    """A sign of life on a terminal while PyTorch is imported, which takes seconds."""
+def waiting(reason: str, *, quiet: bool) -> AbstractContextManager[object]:
+    """A sign of life on a terminal while something takes seconds of its own, like importing PyTorch."""
     if quiet or not wants_live(sys.stderr, os.environ):
         return nullcontext()
-    from probe.cli.live import open_starting
+    from probe.cli.live import open_waiting
 
-    return open_starting()
+    return open_waiting(reason)
 
 
 def wants_live(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -54,13 +54,13 @@ def search(
     train the best one again and score it once on the test data. Without RECIPE, the probe.toml of this folder.
     """
     from probe.cli.output import INTERRUPTED, open_output
-    from probe.cli.progress import open_progress, starting
+    from probe.cli.progress import open_progress, waiting
     from probe.cli.sources import search_recipe_path
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
 
     shortcuts = {"budget.trials": trials, "budget.epochs": epochs, "budget.time": time, "search.seed": seed}
-    with starting(quiet=quiet):
+    with waiting("starting", quiet=quiet):
         from probe.search.find import run_search
 
         path = search_recipe_path(recipe)
@@ -70,7 +70,7 @@ def search(
         goal = f"{found.task.objective.mode} {found.task.objective.metric}"
         ladder = "" if found.search.ladder == "none" else f" and {found.search.ladder}"
         output.note(f"Searching {path}: {goal}, by {found.search.sampler}{ladder}.")
-        with open_progress("search", quiet=quiet) as observer:
+        with open_progress("search", quiet=quiet, constants=found.constants) as observer:
             result, error = run_search(
                 found,
                 observer=observer,

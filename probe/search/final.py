@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import torch
+
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
 from probe.device.select import DeviceSpec, open_device
@@ -35,6 +37,8 @@ class FinalJob:
     epochs: int
     """The winner's best number of epochs; schedules are stretched over it."""
     metric: str
+    num_threads: int = 1
+    """PyTorch's threads: the final fit runs alone, so the cores that the trials shared are all its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ def run_final(job: FinalJob) -> FinalOutcome:
     warnings.
     """
     started = time.perf_counter()
+    torch.set_num_threads(job.num_threads)
     device = open_device(job.device, measuring_memory=False)
     outcome: tuple[FinalFit | None, Score | None, str | None] | None = None
     try:

@@ -14,7 +14,7 @@ from probe.records import RunMeta
 from probe.search.algorithms import make_sampler
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.dimensions import build_space, central_params, largest_params, optimizers_of
-from probe.search.executors import LocalExecutor
+from probe.search.executors import LocalExecutor, num_cores
 from probe.search.facts import TaskFacts, describe_task, device_name
 from probe.search.final import FinalJob, FinalOutcome, run_final
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
@@ -227,6 +227,7 @@ class Search:
             device=self.setup.device,
             epochs=epochs,
             metric=self.setup.objective.metric,
+            num_threads=num_cores(),
         )
         try:
             outcome: FinalOutcome = self._executor.call(run_final, job, on_message=self._observe)

@@ -68,7 +68,7 @@ def test_help_loads_no_library_but_click(command: list[str]) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "LOADED 0 [] ['cli', 'errors']"
+    assert done.stdout.splitlines()[-1] == "LOADED 0 [] ['cli', 'errors', 'version']"
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -158,6 +158,6 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stderr is not None
     child.stdout.close()
-    child.wait(timeout=60)
+    assert child.wait(timeout=60) == 1
     assert child.stderr.read() == ""
     child.stderr.close()

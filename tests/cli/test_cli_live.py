@@ -1,0 +1,161 @@
+"""The live views: what they draw for given records, at the width of a usual terminal."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import pytest
+from rich.console import Console
+
+from probe.batch.records import Attempt
+from probe.cli.live import BatchView, LrView, SearchView, View, sparkline
+from probe.cli.plain import PlainLines
+from probe.cli.progress import wants_live
+from probe.lr.records import LrProgress
+from probe.records import MemoryReading
+from probe.search.records import BestTrial, BudgetLimits, RunningTrial, SearchProgress, Spent, TrialResult
+from probe.training.records import EpochReport
+
+FITS = Attempt(
+    batch_size=256,
+    purpose="size",
+    outcome="fits",
+    num_steps=3,
+    step_seconds=0.2,
+    samples_per_second=1280.0,
+    memory=MemoryReading(peak_allocated_bytes=900 * 2**20, peak_reserved_bytes=912 * 2**20),
+)
+TOO_LARGE = Attempt(batch_size=512, purpose="size", outcome="oom", message="out of memory")
+TRIAL = TrialResult(
+    number=7,
+    params={"lr": 0.0123456, "name": "[bold]not markup[/bold]"},
+    seed=1,
+    status="stopped",
+    value=0.9543,
+    epochs=3,
+    reports=(),
+    rungs=(1, 3),
+    seconds=1.0,
+)
+PROGRESS = SearchProgress(
+    stage="search",
+    spent=Spent(trials=12, epochs=103, probe_epochs=9, seconds=34.0),
+    limits=BudgetLimits(trials=40, epochs=300, time_seconds=120),
+    running=(
+        RunningTrial(number=13, params={"dropout": 0.1, "lr": 0.0032, "optimizer": "adam"}, epoch=1, epochs_to=3),
+        RunningTrial(number=14, params={f"a_long_name_{i}": i for i in range(9)}, epoch=0, epochs_to=1),
+    ),
+    best=BestTrial(number=7, params={"lr": 0.0103}, value=0.9792),
+)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def picture(view: View, width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=True)
+    with console.capture() as capture:
+        console.print(view.draw())
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    assert all(len(line) <= width for line in lines)
+    return lines
+
+
+def test_attempts_become_rows_above_a_spinner() -> None:
+    view = BatchView()
+    assert "first attempt, 0 s" in picture(view)[0]
+    view.see(TOO_LARGE)
+    view.see(FITS)
+    lines = picture(view)
+    assert lines[0].split() == ["batch", "purpose", "outcome", "samples/s", "peak", "memory"]
+    assert lines[1].split() == ["512", "size", "runs", "out", "of", "memory"]
+    assert lines[2].split() == ["256", "size", "fits", "1,280", "912", "MiB"]
+    assert "next attempt" in lines[3]
+    view.running = False
+    assert picture(view) == lines[:3]
+
+
+def test_a_range_test_is_a_bar_with_its_loss() -> None:
+    view = LrView()
+    assert "loading" in picture(view)[0]
+    for step in range(10, 160, 10):
+        view.see(LrProgress(step=step, num_steps=300, lr=1e-5 * step, loss=3.0 - step / 100))
+    bar, spark = picture(view)
+    assert bar.split("━ ")[-1].split() == ["150", "of", "300", "steps", "lr", "0.0015", "loss", "1.5"]
+    assert (spark[0], spark[-1], len(spark)) == ("█", "▁", 15)
+
+
+def test_a_search_shows_budget_running_best_and_news() -> None:
+    view = SearchView(constants={"dropout"})
+    assert "loading" in picture(view)[0]
+    view.see(PROGRESS)
+    view.see(TRIAL)
+    lines = picture(view)
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == [
+        "trials",
+        "epochs",
+        "time",
+        "running",
+        "best",
+        "last",
+    ]
+    assert lines[1].endswith("12 of 40")
+    assert lines[2].endswith("103 of 300")
+    assert lines[3].endswith("34.0 s of 2 min 00 s")
+    assert "trial 13  epoch 2 of 3  lr 0.0032, optimizer adam" in lines[4]
+    assert lines[5].endswith("…")
+    assert "trial 7  0.9792  lr 0.0103" in lines[6]
+    assert "[bold]not markup" in lines[7]
+
+
+def test_stages_are_named() -> None:
+    view = SearchView()
+    spent = Spent(trials=0, epochs=0, probe_epochs=0, seconds=0.0)
+    for stage, words in (("batch", "probing the batch size"), ("final", "final fit: 9 epochs")):
+        message = "9 epochs" if stage == "final" else None
+        view.see(SearchProgress(stage=stage, spent=spent, limits=BudgetLimits(trials=1), message=message))  # type: ignore[arg-type]  # a literal out of a loop
+        assert words in picture(view)[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "blocks"), [([], ""), ([1.0], "▁"), ([0.0, 7.0], "▁█"), ([0.0, 0.0, 7.0, 7.0, 0.0, 0.0], "▁█▁")]
+)
+def test_sparkline(values: list[float], blocks: str) -> None:
+    assert sparkline(values, 3) == blocks
+
+
+def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show = PlainLines()
+    epoch = EpochReport(epoch=2, train_loss=0.25, val_loss=None, metrics={}, seconds=1.0)
+    steps = [LrProgress(step=step, num_steps=300, lr=1e-3, loss=2.0) for step in (10, 50, 60)]
+    for record in [TOO_LARGE, FITS, *steps, PROGRESS, PROGRESS, PROGRESS, TRIAL, epoch]:
+        show(record)
+    lines = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "batch 512 runs out of memory",
+        "batch 256 fits: 1,280 samples/s, peak 912 MiB",
+        "step 50 of 300: lr 0.001, loss 2",
+        "searching",
+        "best so far: trial 7, 0.9792",
+        "trial 7 after 3 epochs: 0.9543 (lr 0.01235, name [bold]not markup[/bold])",
+        "epoch 2: training loss 0.25",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "live"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "xterm", "CI": "true"}, False),
+    ],
+    ids=itertools.count(),
+)
+def test_live_only_where_a_terminal_wants_it(environ: dict[str, str], live: bool) -> None:
+    assert wants_live(_Terminal(), environ) is live
+    assert not wants_live(io.StringIO(), environ)
