@@ -51,7 +51,9 @@ def mnist_folder(scratch: Path) -> Path:
     for part, count in (("train", 8192), ("t10k", 512)):
         pixels = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         labels = torch.arange(count, dtype=torch.uint8) % 10
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + pixels.numpy().tobytes())
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 2051, count, 28, 28) + pixels.numpy().tobytes()
+        )
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.numpy().tobytes())
     return scratch
 
@@ -145,7 +147,9 @@ def measure(batch_size: int, folder: Path) -> dict[str, float]:
     task = source.build({})
     inputs, targets = (tensor[:SAMPLES_PER_ROUND].contiguous() for tensor in task.train)
     small = type(task)(model=task.model, train=(inputs, targets))
-    run = TrainingRun(small, TrainerSettings(optimizer="adam", lr=LR, batch_size=batch_size), device=CpuDevice(), seed=0)
+    run = TrainingRun(
+        small, TrainerSettings(optimizer="adam", lr=LR, batch_size=batch_size), device=CpuDevice(), seed=0
+    )
     contenders = {
         "ours": ours(run),
         "bare": bare(task.model(), inputs, targets, batch_size),

@@ -89,15 +89,21 @@ def largest_fit(attempts: Sequence[Attempt]) -> int | None:
 
 
 def recommended(attempts: Sequence[Attempt]) -> int | None:
-    """The smallest size whose throughput is within 5 % of the best; None if nothing fits.
+    """The smallest size whose throughput is within 5 % of the best; None if nothing fits."""
+    speeds = {size: attempt.samples_per_second or 0.0 for size, attempt in timed_by_size(attempts).items()}
+    best = max(speeds.values(), default=0.0)
+    return min((size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * best), default=None)
+
+
+def timed_by_size(attempts: Sequence[Attempt]) -> dict[int, Attempt]:
+    """Batch size -> the attempt whose timing counts, sizes growing: over those that fit and never failed.
 
     Like is compared with like: the long confirming run of a size counts only where it has no short one.
     """
-    speeds = _speeds(attempts)
-    if not speeds:
-        return None
-    best = max(speeds.values())
-    return min(size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * best)
+    failing = _failing(attempts)
+    fitting = [attempt for attempt in attempts if attempt.fits and attempt.batch_size not in failing]
+    fitting.sort(key=lambda attempt: (attempt.batch_size, attempt.purpose != "confirm"))
+    return {attempt.batch_size: attempt for attempt in fitting}
 
 
 def capped_by(attempts: Sequence[Attempt], limits: Limits) -> Cap | None:
@@ -126,14 +132,6 @@ def _failing(attempts: Sequence[Attempt]) -> set[int]:
     return {a.batch_size for a in attempts if not a.fits}
 
 
-def _speeds(attempts: Sequence[Attempt]) -> dict[int, float]:
-    """Samples per second by size, over the sizes that fit and never failed."""
-    failing = _failing(attempts)
-    fitting = [a for a in attempts if a.fits and a.batch_size not in failing]
-    fitting.sort(key=lambda a: a.purpose != "confirm")
-    return {a.batch_size: a.samples_per_second for a in fitting if a.samples_per_second is not None}
-
-
 def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
     """The next smaller size worth timing: the curve has too few points, or its smallest point is as good as the best."""
     tried = {a.batch_size for a in attempts}
@@ -143,6 +141,5 @@ def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
     if untried < 1:
         return None
     wanted = largest >> (MIN_CURVE_SIZES - 1)
-    speeds = _speeds(attempts)
-    still_flat = recommended(attempts) == min(speeds)
+    still_flat = recommended(attempts) == min(timed_by_size(attempts))
     return untried if untried >= wanted or still_flat else None

@@ -61,7 +61,7 @@ class BatchResult:
     largest_fit: int | None
     """The largest power of two that fits; confirmed unless a confirming attempt is missing from `attempts`."""
     recommended: int | None
-    """The smallest size whose throughput is within 5 % of the best measured."""
+    """The smallest size whose throughput is within 5 % of the best measured; None where no curve was asked for."""
     capped_by: Cap | None
     """What kept the sweep from going up though `largest_fit` fits: `--max`, the data set's size, a kernel limit."""
     attempts: tuple[Attempt, ...]

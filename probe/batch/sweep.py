@@ -85,7 +85,7 @@ def _result(
         limit_bytes=facts.limit_bytes,
         num_samples=facts.num_samples,
         largest_fit=largest_fit(attempts),
-        recommended=recommended(attempts),
+        recommended=None if limits.size_only else recommended(attempts),
         capped_by=capped_by(attempts, limits),
         attempts=tuple(attempts),
         seconds=seconds,

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from probe.report.batch_facts import smallest_failure, timed_by_size
+from probe.batch.decide import timed_by_size
+from probe.report.batch_facts import is_confirmed, smallest_failure
 from probe.report.common import metric_text
 from probe.report.search_facts import status_counts
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_share, format_value
@@ -145,11 +146,11 @@ def describe_step(progress: LrProgress) -> str:
 def _batch_answer(result: BatchResult) -> str:
     if result.largest_fit is None:
         return "nothing fits, not even a batch of 1" if result.stopped_by == "nothing_fits" else "none yet: no size fit"
-    answer = f"the largest batch that fits is {result.largest_fit}"
+    answer = f"the largest batch that fits is {result.largest_fit}{' (confirmed)' if is_confirmed(result) else ''}"
     if result.recommended == result.largest_fit:
-        return f"{answer}, and it is the one to use"
+        return f"{answer}; no smaller one is as fast"
     if result.recommended is not None:
-        return f"{answer}; use {result.recommended}, which is as fast"
+        return f"{answer}; {result.recommended} is as fast, within 5 %"
     return answer
 
 
@@ -169,7 +170,10 @@ def _lr_answer(result: LrResult) -> str:
     if result.suggestion is None:
         return "no suggestion"
     found = result.suggestion
-    return f"learning rate {format_lr(found.lr)}; {format_lr(found.low)} to {format_lr(found.high)} should do about as well"
+    return (
+        f"learning rate {format_lr(found.lr)}, where the loss has made 90 % of its drop "
+        f"(80 % at {format_lr(found.low)}, its minimum at {format_lr(found.high)})"
+    )
 
 
 def _describe_curve(result: LrResult, index: int) -> str:

@@ -48,7 +48,7 @@ class LrProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrSuggestion:
-    """A learning rate and the band of learning rates that the curve supports about as well."""
+    """A learning rate, and the band around it that describes the curve: from 80 % of the loss's drop to its minimum."""
 
     lr: float
     low: float

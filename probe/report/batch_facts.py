@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from probe.batch.decide import timed_by_size
 from probe.batch.records import Attempt, BatchResult
 
 MEMORY_OUTCOMES = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
-
-_BY_WEIGHT = {"size": 0, "confirm": 1, "throughput": 2}
-
-
-def timed_by_size(attempts: Sequence[Attempt]) -> dict[int, Attempt]:
-    """Batch size -> the attempt whose timing counts, in growing order: a throughput run before a confirming one before
-    the sweep's own, and of equals the longest."""
-    chosen: dict[int, Attempt] = {}
-    for attempt in attempts:
-        before = chosen.get(attempt.batch_size)
-        if attempt.fits and (before is None or _weight(attempt) >= _weight(before)):
-            chosen[attempt.batch_size] = attempt
-    return dict(sorted(chosen.items()))
 
 
 def best_throughput(attempts: Sequence[Attempt]) -> float:
@@ -47,7 +35,3 @@ def smallest_failure(result: BatchResult) -> Attempt | None:
     floor = result.largest_fit or 0
     failed = [attempt for attempt in result.attempts if not attempt.fits and attempt.batch_size > floor]
     return min(failed, key=lambda attempt: attempt.batch_size, default=None)
-
-
-def _weight(attempt: Attempt) -> tuple[int, int]:
-    return _BY_WEIGHT[attempt.purpose], attempt.num_steps

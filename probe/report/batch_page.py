@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from probe.batch.decide import timed_by_size
 from probe.batch.records import Attempt, BatchResult
-from probe.report.batch_facts import best_throughput, is_confirmed, peak_at, smallest_failure, timed_by_size
+from probe.report.batch_facts import best_throughput, is_confirmed, peak_at, smallest_failure
 from probe.report.common import asked_block, environment_block, partial_note
 from probe.report.markdown import bullets, escape, image, page, shorten, table
 from probe.units import format_bytes, format_count, format_seconds, format_share

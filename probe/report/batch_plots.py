@@ -7,8 +7,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from probe.batch.decide import timed_by_size
 from probe.batch.records import Attempt, BatchResult
-from probe.report.batch_facts import MEMORY_OUTCOMES, best_throughput, timed_by_size
+from probe.report.batch_facts import MEMORY_OUTCOMES, best_throughput
 from probe.report.style import (
     BLACK,
     BLUE,
@@ -23,9 +24,9 @@ from probe.units import byte_unit, format_bytes, format_count
 
 
 def draw_throughput(result: BatchResult, path: Path) -> bool:
-    """Samples per second against batch size, the recommended one marked. Returns False where nothing fit."""
+    """Samples per second against batch size, the recommended one marked. Returns False where fewer than two were timed."""
     timed = timed_by_size(result.attempts)
-    if not timed:
+    if len(timed) < 2:
         return False
     figure, [axes] = new_figure()
     sizes, rates = list(timed), [_rate(attempt) for attempt in timed.values()]
@@ -58,7 +59,7 @@ def draw_throughput(result: BatchResult, path: Path) -> bool:
 
 
 def draw_memory(result: BatchResult, path: Path) -> bool:
-    """Peak memory against batch size, with the limit and the sizes that failed. Returns False where nothing was tried."""
+    """Peak memory against batch size, the limit, and the sizes that failed. Returns False where fewer than two were tried."""
     measured: dict[int, Attempt] = {}
     for attempt in result.attempts:
         if attempt.fits and attempt.memory is not None:
@@ -68,7 +69,7 @@ def draw_memory(result: BatchResult, path: Path) -> bool:
     allocated = [reading.peak_allocated_bytes for _, reading in readings if reading is not None]
     reserved = [reading.peak_reserved_bytes for _, reading in readings if reading is not None]
     top = max([*reserved, result.limit_bytes or 0], default=0)
-    if top == 0 or not (measured or failed):
+    if top == 0 or len(measured) + len(failed) < 2:
         return False
     unit, scale = byte_unit(top)
     sizes = sorted(measured)

@@ -69,12 +69,14 @@ def meaning(result: LrResult) -> str:
     sure = (
         f"{format_count(runs)} range tests with different seeds agree on it as far as the plot shows."
         if runs > 1
-        else "It rests on one range test; `--repeats 3` shows how much it depends on the seed."
+        else "It rests on one range test; other values of `--seed` show how much it depends on the seed."
     )
     return (
         "It is the learning rate at which the smoothed training loss has made 90 % of its total drop: lower ones waste steps, "
-        "the lowest point of the curve lies already at the edge of divergence. The band holds learning rates that the curve "
-        f"supports about as well, the upper ones at more risk. All this is for this task, batch size and optimizer. {sure}"
+        "the lowest point of the curve lies already at the edge of divergence. The band reaches from 80 % of the drop to that "
+        "lowest point; it describes the curve and is no confidence interval. A range test is short, and short training "
+        "favors high learning rates: for a run of many thousand steps, try values down to a tenth of the suggestion too. All "
+        f"this is for this task, batch size and optimizer. {sure}"
     )
 
 

@@ -71,12 +71,12 @@ def draw(space: Space, suggest: Callable[[Axis], ParamValue]) -> dict[str, Param
 
 
 def params_at(space: Space, positions: Positions) -> dict[str, ParamValue]:
-    """The configuration at these positions: the hyperparameters' values, constants included, in the recipe's order."""
+    """The configuration at these positions: what is searched, in the recipe's order, then the constants."""
     params = dict(space.constants)
     for dimension in space.dimensions:
         if is_active(dimension, params):
             params[dimension.name] = value_at(dimension, positions[axis_of(dimension).name], params)
-    return params
+    return _constants_last(space, params)
 
 
 def positions_of(space: Space, params: Params) -> dict[str, ParamValue]:
@@ -100,7 +100,13 @@ def complete(space: Space, given: Params, *, seed: int) -> dict[str, ParamValue]
             drawn = suggest(axis_of(dimension))  # drawn even where given, so that what is given changes nothing else
             name = dimension.name
             params[name] = given[name] if name in given else value_at(dimension, drawn, params)
-    return params
+    return _constants_last(space, params)
+
+
+def _constants_last(space: Space, params: Params) -> dict[str, ParamValue]:
+    """People read what was chosen first."""
+    searched = {name: value for name, value in params.items() if name not in space.constants}
+    return {**searched, **params}
 
 
 def random_suggest(seed: int) -> Callable[[Axis], ParamValue]:

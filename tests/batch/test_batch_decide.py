@@ -18,8 +18,9 @@ from probe.batch.decide import (
     largest_fit,
     next_attempt,
     recommended,
+    timed_by_size,
 )
-from probe.batch.records import Attempt, Outcome
+from probe.batch.records import Attempt, Outcome, Purpose
 from probe.errors import UsageError
 
 sizes = st.integers(min_value=1, max_value=2**18)
@@ -210,3 +211,19 @@ def test_short_measurements_are_compared_with_short_ones() -> None:
     )
     assert recommended([*slow_confirmation, confirmed]) == 64
     assert recommended([*attempts_of((32, "fits", 99.0), (64, "fits", 100.0)), confirmed]) == 32
+
+
+def test_a_long_run_counts_only_where_a_size_has_no_short_one() -> None:
+    def fit(size: int, purpose: Purpose, rate: float) -> Attempt:
+        return Attempt(
+            batch_size=size,
+            purpose=purpose,
+            outcome="fits",
+            num_steps=3,
+            step_seconds=size / rate,
+            samples_per_second=rate,
+        )
+
+    short, long, only_long = fit(8, "size", 100.0), fit(8, "confirm", 300.0), fit(4, "confirm", 99.0)
+    assert timed_by_size([long, short, only_long]) == {4: only_long, 8: short}
+    assert recommended([long, short, only_long]) == 4

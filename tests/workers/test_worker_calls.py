@@ -137,9 +137,7 @@ def test_waiting_ends_with_the_timeout(shared: Worker) -> None:
 
 def test_threads_and_variables_are_set_before_anything_is_imported() -> None:
     with Worker(num_threads=3, env={"PROBE_TEST": "x"}) as worker:
-        seen = worker.call(
-            lambda: [os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PROBE_TEST")]
-        )
+        seen = worker.call(lambda: [os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PROBE_TEST")])
         assert seen == ["3", "PASSIVE", "x"]
         assert "torch" not in worker.call(lambda: set(sys.modules))
 
