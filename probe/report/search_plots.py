@@ -134,7 +134,8 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
     for trial, curve in curves:
         if trial.number != best:
             axes.plot(*zip(*curve, strict=True), color=LIGHT, linewidth=1.0, zorder=2)
-            axes.plot(*curve[-1], marker="." if trial.status == "complete" else "|", color=GREY, markersize=5, zorder=2)
+            marker = "o" if trial.status == "complete" else "v"  # as in the history
+            axes.plot(*curve[-1], marker=marker, markerfacecolor="white", color=GREY, markersize=5, zorder=2)
     for trial, curve in curves:
         if trial.number == best:
             axes.plot(*zip(*curve, strict=True), color=ORANGE, linewidth=2.6, marker="o", label="the winner", zorder=4)
@@ -143,6 +144,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
     for index, rung in enumerate(rungs):
         axes.axvline(rung, color=GREY, linestyle=":", linewidth=1.1, label="rungs" if index == 0 else None, zorder=1)
     axes.plot([], [], color=LIGHT, linewidth=1.0, label="other trials")
+    axes.plot([], [], color=GREY, marker="v", markerfacecolor="white", markersize=5, linestyle="none", label="stopped")
     if last >= 8 and len(rungs) > 1:
         axes.set_xscale("log")
         ticks_at(axes, rungs if rungs[-1] == last else [*rungs, float(last)], lambda value: f"{value:.0f}")

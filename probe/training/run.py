@@ -89,7 +89,7 @@ class TrainingRun:
                 if settings.schedule != "constant":
                     self.set_lr(settings.lr * lr_factor(settings.schedule, first_step + number, planned_steps))
                 total += self._step(batch)
-                if number % looks_every == 0 and not torch.isfinite(total):
+                if number % looks_every == 0 and not math.isfinite(total.item()):
                     return None
         self.epoch += 1
         mean_loss = total.item() / steps

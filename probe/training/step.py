@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -76,7 +77,7 @@ class TrainStep:
         """The batch's mean loss before the update: detached, scalar, on the device. Raises TaskError if it is no loss."""
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._backward(batch) if self._settings.accumulation == 1 else self._accumulate(batch)
-        if self._looks and not torch.isfinite(loss):
+        if self._looks and not math.isfinite(loss.item()):
             return loss
         self._update()
         return loss
