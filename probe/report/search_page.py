@@ -137,8 +137,14 @@ def _final_text(result: SearchResult) -> str | None:
     return (
         f"Final fit: the winner's configuration trained anew on training and validation data together for "
         f"{format_count(result.final.epochs)} epochs, seed {result.final.seed}. It has no "
-        "validation curve, for it has seen that data."
+        f"validation curve, for it has seen that data.{_weights_text(result.final.weights_file)}"
     )
+
+
+def _weights_text(file: str | None) -> str:
+    if file is None:
+        return ""
+    return f" Its weights are in [{file}]({file}): `model.load_state_dict(safetensors.torch.load_file(...))`."
 
 
 def _course(result: SearchResult) -> str:

@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
 
+import safetensors.torch
 import torch
 
 from probe.device.failures import classify_failure
@@ -37,6 +39,8 @@ class FinalJob:
     epochs: int
     """The winner's best number of epochs; schedules are stretched over it."""
     metric: str
+    weights_path: Path | None = None
+    """Where the trained weights go; None: nowhere."""
     num_threads: int = 1
     """PyTorch's threads: the final fit runs alone, so the cores that the trials shared are all its own."""
 
@@ -85,6 +89,17 @@ def make_score(metric: str, value: float, num_samples: int) -> Score:
     return Score(metric=metric, value=value, low=low, high=high, num_samples=num_samples)
 
 
+def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str | None]:
+    """The file's name, or the warning why there is none: the score must not be lost with the weights."""
+    if path is None:
+        return None, None
+    try:
+        safetensors.torch.save_model(run.model, str(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        return None, f"The winner's weights could not be written to {path.name}: {error}"
+    return path.name, None
+
+
 def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:
     task = merge_validation(split_task(job.source.build(task_params(job.params)), job.split))
     settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.epochs})
@@ -96,11 +111,12 @@ def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Scor
             return None, None, f"The final fit on train + validation diverged in epoch {run.epoch + 1}."
         reports.append(report)
         send_message(report)
-    fit = FinalFit(epochs=job.epochs, seed=job.seed, reports=tuple(reports))
+    weights_file, warning = _save_weights(run, job.weights_path)
+    fit = FinalFit(epochs=job.epochs, seed=job.seed, reports=tuple(reports), weights_file=weights_file)
     if task.test is None:
-        return fit, None, None
+        return fit, None, warning
     scores = run.evaluate(task.test)
     value = scores.loss if job.metric == LOSS else scores.metrics[job.metric]
     if not math.isfinite(value):
         return fit, None, f"The {job.metric} on the test part is {value}."
-    return fit, make_score(job.metric, value, scores.num_samples), None
+    return fit, make_score(job.metric, value, scores.num_samples), warning

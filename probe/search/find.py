@@ -27,6 +27,8 @@ from probe.search.study import MAX_FAILURES_IN_A_ROW
 from probe.zoo.source import recipe_source
 
 Observer = Callable[[Any], None]
+WEIGHTS_FILE = "winner.safetensors"
+"""In the run's folder, after the final fit."""
 
 
 def find_hyperparameters(
@@ -101,7 +103,13 @@ def run_search(
         LocalExecutor(num_slots, num_threads=num_threads) as executor,
     ):
         search = Search(
-            setup, meta=meta, executor=executor, checkpoints=checkpoints, observer=observer, started=started
+            setup,
+            meta=meta,
+            executor=executor,
+            checkpoints=checkpoints,
+            weights=None if folder is None else folder / WEIGHTS_FILE,
+            observer=observer,
+            started=started,
         )
         result, error = search.run()
     return result, error or outcome_error(result)

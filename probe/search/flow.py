@@ -50,6 +50,7 @@ class Search:
         meta: RunMeta,
         executor: LocalExecutor,
         checkpoints: Path,
+        weights: Path | None,
         observer: Observer | None,
         started: float,
     ) -> None:
@@ -62,6 +63,7 @@ class Search:
         )
         self._executor = executor
         self._checkpoints = checkpoints
+        self._weights = weights
         self._observer = observer
         self._started = started
 
@@ -227,6 +229,7 @@ class Search:
             device=self.setup.device,
             epochs=epochs,
             metric=self.setup.objective.metric,
+            weights_path=self._weights,
             num_threads=num_cores(),
         )
         try:

@@ -120,6 +120,8 @@ class FinalFit:
     epochs: int
     seed: int
     reports: tuple[EpochReport, ...]
+    weights_file: str | None = None
+    """In the run's folder, as safetensors: the model's state_dict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

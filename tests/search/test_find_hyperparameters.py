@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from made_recipes import blobs_recipe, digits_recipe
+from safetensors.torch import load_file
 
 from probe.batch.records import BatchResult
 from probe.codec import from_plain, to_plain
@@ -15,6 +17,9 @@ from probe.errors import NothingFitsError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
 from probe.search.find import find_hyperparameters, outcome_error, run_search
 from probe.search.records import SearchProgress, SearchResult, TrialResult
+from probe.training.metrics import accuracy
+from probe.training.settings import task_params
+from probe.zoo.source import recipe_source
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +71,19 @@ def test_the_winner_is_fitted_again_and_scored_once(digits: tuple[SearchResult, 
     assert result.test.num_samples == 359 or result.test.num_samples == 360
 
 
+def test_the_saved_weights_have_the_test_score(digits: tuple[SearchResult, list[Any], Path]) -> None:
+    result, _, folder = digits
+    assert result.final is not None
+    assert result.best is not None
+    assert result.test is not None
+    task = recipe_source(digits_recipe(), data_dir=Path("data")).build(task_params(result.best.params))
+    model = task.model()
+    model.load_state_dict(load_file(folder / (result.final.weights_file or "")))
+    model.eval()
+    with torch.no_grad():
+        assert accuracy(model(task.test[0]), task.test[1]) == pytest.approx(result.test.value)
+
+
 def test_observers_saw_every_stage(digits: tuple[SearchResult, list[Any], Path]) -> None:
     result, seen, folder = digits
     stages = [record.stage for record in seen if isinstance(record, SearchProgress)]
@@ -76,7 +94,7 @@ def test_observers_saw_every_stage(digits: tuple[SearchResult, list[Any], Path])
         LrResult,
     ]
     assert {record.number for record in seen if isinstance(record, TrialResult)} == set(range(len(result.trials)))
-    assert list(folder.iterdir()) == []  # the checkpoints are gone
+    assert [file.name for file in folder.iterdir()] == ["winner.safetensors"]  # the checkpoints are gone
 
 
 def test_a_user_bug_ends_the_search_with_their_traceback_and_keeps_what_was_measured() -> None:
