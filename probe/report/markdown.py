@@ -26,8 +26,11 @@ def code(text: str) -> str:
 
 
 def code_cell(text: str) -> str:
-    """Inline code for a cell: GitHub splits a table's row at every bare bar, even inside code."""
-    return code(text).replace("|", r"\|")
+    """Inline code for a cell: GitHub splits a table's row at every bare bar, even inside code.
+
+    A backslash before a bar cannot be told from the bar's own escape in code, so that such text is plain.
+    """
+    return escape(text) if r"\|" in text else code(text).replace("|", r"\|")
 
 
 def fenced(text: str, language: str = "") -> str:

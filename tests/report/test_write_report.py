@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from made_records import (
     attempt,
     batch_result,
@@ -187,7 +187,13 @@ def test_edge_cases_give_a_whole_report(result: Result, tmp_path: Path) -> None:
 
 
 @given(batch_results() | lr_results() | search_results())
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+# not shrunk: every example draws eight plots
+@settings(
+    deadline=None,
+    max_examples=8,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 def test_any_valid_result_gives_a_report(result: Result) -> None:
     with tempfile.TemporaryDirectory() as folder:
         text = written(result, Path(folder))
