@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -192,7 +193,8 @@ def value_limits(values: Sequence[float], mode: str) -> tuple[float, float]:
     spread = 3 * abs(median - best)
     end = worst if spread == 0 or abs(worst - best) <= spread else best + math.copysign(spread, worst - best)
     low, high = min(best, end), max(best, end)
-    margin = 0.06 * ((high - low) or abs(high) or 1.0)
+    # a margin below the smallest normal number would round to nothing
+    margin = max(0.06 * ((high - low) or abs(high) or 1.0), sys.float_info.min)
     return low - margin, high + margin
 
 
