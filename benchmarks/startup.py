@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-TURNS = 21
+TURNS = 7
 PEER = [sys.executable, "-c", "import click"]
 COMMANDS = ("", "batch", "lr", "search", "report", "devices")
 
