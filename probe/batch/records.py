@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from probe.records import SCHEMA_VERSION, MemoryReading, Precision, RunMeta
@@ -11,6 +11,7 @@ Purpose = Literal["size", "throughput", "confirm"]
 Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "host_oom", "crashed", "error"]
 Cap = Literal["max", "data", "kernel_limit"]
 StoppedBy = Literal["finished", "nothing_fits", "interrupted", "error"]
+TracedAs = Literal["fake cpu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +73,57 @@ class BatchResult:
         for name, size in (("largest_fit", self.largest_fit), ("recommended", self.recommended)):
             if size is not None and size not in fitting:
                 raise ValueError(f"{name}={size} is not the size of an attempt that fits: {sorted(fitting)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryParts:
+    """What fills a card's memory at the moment when tensors take the most of it."""
+
+    weights_bytes: int
+    """Parameters and buffers."""
+    gradients_bytes: int
+    optimizer_state_bytes: int
+    data_bytes: int
+    """The batch, and the data set where it lives on the card."""
+    activations_bytes: int
+    """What the forward pass keeps for the backward pass, and what both are working on."""
+    workspace_bytes: int
+    """The optimizer's scratch memory, and what cuBLAS and cuDNN take."""
+    cache_bytes: int
+    """Held by the caching allocator beyond all that: rounding and gaps."""
+    context_bytes: int
+    """The CUDA context, outside the allocator."""
+
+    def __post_init__(self) -> None:
+        negative = [field.name for field in fields(self) if getattr(self, field.name) < 0]
+        if negative:
+            raise ValueError(f"amounts of memory cannot be negative: {', '.join(negative)}")
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What is expected of a card that was not there: from traces without data, replayed through a model of its allocator."""
+
+    memory_bytes: int
+    """The card's."""
+    largest_fit: int | None
+    """The largest power of two that fits without the allocator emptying its cache; None where not even 1 does."""
+    peak_bytes: int
+    """What that size takes of the card, the context included; what batch size 1 would take where `largest_fit` is None."""
+    allocated_bytes: int
+    """Of that, the largest sum of live tensors (`torch.cuda.max_memory_allocated`)."""
+    parts: MemoryParts
+    """They add up to `peak_bytes`."""
+    traced_as: TracedAs
+    unseen: tuple[str, ...]
+    """What the trace or the model of the card does not see, in words."""
+
+    def __post_init__(self) -> None:
+        if self.largest_fit is not None and not 0 < self.peak_bytes <= self.memory_bytes:
+            raise ValueError(f"{self.peak_bytes} bytes do not fit into {self.memory_bytes}")
+        if self.parts.total_bytes != self.peak_bytes:
+            raise ValueError(f"parts of {self.parts.total_bytes} bytes do not add up to {self.peak_bytes}")

@@ -120,7 +120,7 @@ class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **kwargs) if kwargs else func(*args)
-        is_new = _allocates(func)
+        is_new = allocates(func)
         ledger = self._ledger
         before = ledger.live_bytes
         if isinstance(result, torch.Tensor):
@@ -143,7 +143,7 @@ class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
 
 @cache
-def _allocates(func: Any) -> bool:
+def allocates(func: Any) -> bool:
     """Whether the operator's results have storages of their own, by its schema.
 
     `lift_fresh` is what `torch.tensor(...)` shows of itself: the one operator that says "alias" of a storage just made.

@@ -1,0 +1,184 @@
+"""Prediction without the device: two fake traces of the training step, fitted, replayed for any batch size and any card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from probe.batch.fit import Fit, NotAlikeError, fit
+from probe.batch.profile import FixedCosts, Profile, Replay
+from probe.batch.records import Prediction
+from probe.task import Task
+from probe.workers.worker import Worker, WorkerDied
+from probe.zoo.source import TaskSource, as_source
+
+CARDS_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
+"""Memory of common cards."""
+MICRO_BATCHES = (4, 8, 16)
+"""Samples that the model sees at once in the traces: two that are fitted, and the beginning of one that checks the fit."""
+MAX_BATCH_SIZE = 2**30
+_NUM_STEPS = 2
+"""The optimizer's state appears in the first step, and is there from the second on."""
+_MAX_TRACED_ACCUMULATION = 3
+"""From the third micro-batch on every one is like the one before."""
+
+Target = Literal["cuda", "simulated"]
+
+_UNSEEN: dict[Target, tuple[str, ...]] = {
+    "cuda": (
+        "operators run as on the CPU: attention and dropout may keep more than CUDA's fused operators do",
+        "scratch memory inside operators; of cuDNN's there is an allowance",
+        "the context and the workspaces are assumed, not measured, and a card offers a little less than its nominal size",
+    ),
+    "simulated": ("scratch memory inside operators",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untraceable:
+    """There is no prediction: the training step cannot be run without data. The sweep goes on without."""
+
+    reason: str
+
+
+def predict(
+    task: Task | TaskSource,
+    *,
+    params: Mapping[str, Any] | None = None,
+    target: Target = "cuda",
+    seed: int = 0,
+    in_process: bool = False,
+) -> Profile | Untraceable:
+    """What training `task` takes of memory, as a function of the batch size.
+
+    Args:
+        params: hyperparameters: the trainer's (optimizer, precision, accumulation, ...) and the task's own.
+        target: whose allocations are predicted. `cuda`: a GPU's, as far as operators on fakes of the CPU tell them;
+            `simulated`: SimulatedDevice's, byte for byte.
+        in_process: trace in this process. A crash of PyTorch, which fake tensors have caused, then takes it along.
+
+    Raises:
+        TaskError, DataError, UserCodeError: the task cannot be built or breaks its contract.
+    """
+    arguments = (as_source(task), dict(params or {}), target, seed)
+    if in_process:
+        return trace_profile(*arguments)
+    with Worker(num_threads=1) as worker:
+        try:
+            found: Profile | Untraceable = worker.call(trace_profile, *arguments)
+        except WorkerDied as death:
+            return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
+    return found
+
+
+def trace_profile(source: TaskSource, params: Mapping[str, Any], target: Target, seed: int) -> Profile | Untraceable:
+    """`predict` in this process. Raises as it does."""
+    from probe.training.settings import TrainerSettings, task_params
+
+    task = source.build(task_params(params))
+    trainer = {name: value for name, value in params.items() if name != "batch_size"}
+    return profile_of(task, TrainerSettings.for_task(task, trainer), target=target, seed=seed)
+
+
+def profile_of(task: Task, settings: Any, *, target: Target = "cuda", seed: int = 0) -> Profile | Untraceable:
+    """As `predict`, for a task that is built: where the caller is a child process already. `settings`: TrainerSettings."""
+    from probe.batch.attempt import with_tensors
+    from probe.batch.recorder import UntraceableError
+    from probe.batch.samples import dataset_bytes, sample_batches
+    from probe.batch.trace import Traced, trace_run
+    from probe.training.batches import MAX_RESIDENT_SHARE
+
+    started = time.perf_counter()
+    task = with_tensors(task)
+    accumulation = min(settings.accumulation, _MAX_TRACED_ACCUMULATION)
+    sizes = [micro_batch * accumulation for micro_batch in MICRO_BATCHES]
+    batches = sample_batches(task, sizes)
+
+    def traced_at(size: int, num_steps: int) -> Traced:
+        return trace_run(
+            task,
+            replace(settings, batch_size=size, accumulation=accumulation),
+            batches[size],
+            micro_batch=size // accumulation,
+            num_steps=num_steps,
+            as_cuda=target == "cuda",
+            seed=seed,
+        )
+
+    try:
+        first, second = (traced_at(size, _NUM_STEPS) for size in sizes[:2])
+        fitted = fit(first.trace, second.trace, traced_at(sizes[2], 1).trace)
+        if fitted.bends:  # then all of the third trace is needed
+            fitted = fit(first.trace, second.trace, traced_at(sizes[2], _NUM_STEPS).trace)
+    except (UntraceableError, NotAlikeError) as error:
+        return Untraceable(reason=str(error))
+    return Profile(
+        fit=fitted,
+        accumulation=settings.accumulation,
+        traced_accumulation=accumulation,
+        dataset_bytes=dataset_bytes(task) if target == "cuda" else 0,
+        max_dataset_share=MAX_RESIDENT_SHARE,
+        uses_convolutions=first.uses_convolutions,
+        uses_matrix_products=first.uses_matrix_products,
+        traced_as="fake cpu",
+        unseen=_unseen(target, first.eval_failure, fitted),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _unseen(target: Target, eval_failure: str | None, fitted: Fit) -> tuple[str, ...]:
+    unseen = list(_UNSEEN[target])
+    if eval_failure is not None:
+        unseen.append(f"the evaluation step, which cannot be traced ({eval_failure})")
+    if fitted.bends:
+        unseen.append(
+            f"{len(fitted.bends)} of {len(fitted.sizes)} allocations that do not grow in proportion to the batch: "
+            "a parabola through three traces takes the line's place"
+        )
+    return tuple(unseen)
+
+
+def predictions(
+    profile: Profile, cards_bytes: Iterable[int] = CARDS_BYTES, *, costs: FixedCosts | None = None
+) -> tuple[Prediction, ...]:
+    """For each card the largest power of two that fits without emptying the allocator's cache, and what it takes.
+
+    `costs` replaces what is assumed of the context and the libraries' workspaces.
+    """
+    replays: dict[tuple[int, int, FixedCosts], Replay] = {}
+    return tuple(_prediction(profile, card, costs or FixedCosts.assumed(card), replays) for card in cards_bytes)
+
+
+def _prediction(
+    profile: Profile, card_bytes: int, costs: FixedCosts, replays: dict[tuple[int, int, FixedCosts], Replay]
+) -> Prediction:
+    """`replays` keeps those of cards with room for everything, so that cards share them."""
+    resident_bytes = profile.resident_bytes(card_bytes)
+
+    def peak(batch_size: int) -> int:
+        key = (batch_size, resident_bytes, costs)
+        if key not in replays:
+            replays[key] = profile.replay(batch_size, costs=costs, resident_bytes=resident_bytes)
+        return replays[key].peak_bytes
+
+    fixed_bytes = costs.context_bytes + profile.workspace_bytes(costs) + resident_bytes
+    largest: int | None = None
+    size = 1
+    while size <= MAX_BATCH_SIZE and profile.live_peak_bytes(size) + fixed_bytes <= card_bytes:
+        if peak(size) <= card_bytes:
+            largest = size
+        size *= 2
+    shown = largest or 1
+    peak_bytes = peak(shown)
+    replay = replays[shown, resident_bytes, costs]
+    return Prediction(
+        memory_bytes=card_bytes,
+        largest_fit=largest,
+        peak_bytes=peak_bytes,
+        allocated_bytes=replay.peak_allocated_bytes,
+        parts=profile.memory_parts(shown, replay, costs=costs, resident_bytes=resident_bytes),
+        traced_as=profile.traced_as,
+        unseen=profile.unseen,
+    )

@@ -1,0 +1,161 @@
+"""The memory of one training run as a function of batch size and card: what `predict` returns, asked without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from probe.batch.allocator import Block, CachingAllocator
+from probe.batch.fit import Fit, Kind
+from probe.batch.records import MemoryParts, TracedAs
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedCosts:
+    """What a CUDA process takes whatever the batch size. Defaults are assumptions; measured values replace them.
+
+    context_bytes: the CUDA context with PyTorch's kernels, outside the allocator. 300 to 550 MiB have been seen, least on
+        older cards with modules loaded lazily (the default since CUDA 12.2), most on Hopper.
+    cublas_bytes: the workspace of the first matrix product, out of the allocator: 8,519,680 bytes (:4096:2:16:8), and
+        32 MiB from compute capability 9.0 on (at::cuda::getChosenWorkspaceSize).
+    cudnn_bytes: an allowance. What cuDNN asks for depends on the algorithm that it picks for each convolution; it takes a
+        frugal one where memory is short.
+    """
+
+    context_bytes: int = 512 * _MIB
+    cublas_bytes: int = 8_519_680
+    cudnn_bytes: int = 64 * _MIB
+
+    @classmethod
+    def assumed(cls, card_bytes: int | None) -> FixedCosts:
+        """For a card that is known by its size alone: from 80 GB on it may be a Hopper or later one."""
+        is_large = card_bytes is None or card_bytes >= 79 * 10**9
+        return cls(cublas_bytes=32 * _MIB) if is_large else cls()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """One batch size on one card. As measured by torch.cuda: peaks of blocks given out, and of segments held."""
+
+    outcome: Literal["fits", "thrashes", "oom"]
+    """thrashes: it fits, but only by emptying the allocator's cache, as an attempt says it."""
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    num_alloc_retries: int
+    context_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of the card: what nvidia-smi would show of this process."""
+        return self.peak_reserved_bytes + self.context_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Picklable, and without torch. Batch sizes are those of whole training steps: accumulation is in it."""
+
+    fit: Fit
+    accumulation: int
+    traced_accumulation: int
+    """Micro-batches of a traced step: further ones repeat the last."""
+    dataset_bytes: int
+    """Of the data set's tensors, which live on the card where they take at most `max_dataset_share` of it."""
+    max_dataset_share: float
+    uses_convolutions: bool
+    uses_matrix_products: bool
+    traced_as: TracedAs
+    unseen: tuple[str, ...]
+    """What the trace or the model of the card does not see, in words."""
+    seconds: float
+    """That the traces took."""
+
+    def live_peak_bytes(self, batch_size: int) -> int:
+        """The largest sum of live tensors in training and evaluation steps, byte for byte: without rounding, workspaces,
+        and the resident data set."""
+        return self.fit.live_peak(self._sizes(batch_size))[0]
+
+    def parts(self, batch_size: int) -> Mapping[Kind, int]:
+        """What `live_peak_bytes` is made of; the values add up to it."""
+        return self.fit.live_peak(self._sizes(batch_size))[1]
+
+    def resident_bytes(self, card_bytes: int | None) -> int:
+        """Of the data set, on a card of this size."""
+        fits = card_bytes is None or self.dataset_bytes <= self.max_dataset_share * card_bytes
+        return self.dataset_bytes if fits else 0
+
+    def workspace_bytes(self, costs: FixedCosts) -> int:
+        """What cuBLAS and cuDNN are given for what this model does."""
+        return costs.cublas_bytes * self.uses_matrix_products + costs.cudnn_bytes * self.uses_convolutions
+
+    def replay(
+        self,
+        batch_size: int,
+        card_bytes: int | None = None,
+        *,
+        costs: FixedCosts | None = None,
+        resident_bytes: int | None = None,
+    ) -> Replay:
+        """Two training steps and an evaluation step through a model of the caching allocator.
+
+        `card_bytes` is all of the card's memory; None: a card that always has room. `resident_bytes`, by default, is what
+        `resident_bytes(card_bytes)` says.
+        """
+        costs = FixedCosts.assumed(card_bytes) if costs is None else costs
+        resident_bytes = self.resident_bytes(card_bytes) if resident_bytes is None else resident_bytes
+        limit_bytes = None if card_bytes is None else max(card_bytes - costs.context_bytes, 0)
+        allocator = CachingAllocator(limit_bytes)
+        before = [
+            resident_bytes,
+            costs.cublas_bytes * self.uses_matrix_products,
+            costs.cudnn_bytes * self.uses_convolutions,
+        ]
+        has_room = all(allocator.allocate(num_bytes) is not None for num_bytes in before if num_bytes)
+        has_room = has_room and self._run(allocator, self._sizes(batch_size))
+        return Replay(
+            outcome="oom" if not has_room else "thrashes" if allocator.num_retries else "fits",
+            peak_allocated_bytes=allocator.peak_allocated_bytes,
+            peak_reserved_bytes=allocator.peak_reserved_bytes,
+            num_alloc_retries=allocator.num_retries,
+            context_bytes=costs.context_bytes,
+        )
+
+    def memory_parts(self, batch_size: int, replay: Replay, *, costs: FixedCosts, resident_bytes: int) -> MemoryParts:
+        """What the card's `replay.peak_bytes` are made of; the parts add up to it."""
+        live = self.parts(batch_size)
+        workspace_bytes = live["scratch"] + self.workspace_bytes(costs)
+        known_bytes = sum(live.values()) + self.workspace_bytes(costs) + resident_bytes
+        return MemoryParts(
+            weights_bytes=live["weights"],
+            gradients_bytes=live["gradients"],
+            optimizer_state_bytes=live["optimizer_state"],
+            data_bytes=live["data"] + resident_bytes,
+            activations_bytes=live["activations"],
+            workspace_bytes=workspace_bytes,
+            cache_bytes=replay.peak_reserved_bytes - known_bytes,
+            context_bytes=replay.context_bytes,
+        )
+
+    def _sizes(self, batch_size: int) -> list[int]:
+        return self.fit.sizes_at(
+            batch_size, accumulation=self.accumulation, traced_accumulation=self.traced_accumulation
+        )
+
+    def _run(self, allocator: CachingAllocator, sizes: list[int]) -> bool:
+        """Whether the card had room for everything."""
+        blocks: list[Block | None] = [None] * len(sizes)
+        for step in self.fit.order:
+            if step > 0:
+                num_bytes = sizes[step - 1]
+                if num_bytes:
+                    block = allocator.allocate(num_bytes)
+                    if block is None:
+                        return False
+                    blocks[step - 1] = block
+            else:
+                freed = blocks[-step - 1]
+                if freed is not None:
+                    allocator.free(freed)
+        return True

@@ -1,0 +1,190 @@
+"""Enters every storage that operators make and free, while they run on fake tensors."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from probe.batch.fit import Kind, Trace
+from probe.batch.shortcuts import NO_SHORTCUT, shortcut
+from probe.device.simulated import allocates
+from probe.training.trees import tensors_of
+
+_ATEN = torch.ops.aten
+_DEVICE = torch.ops.prim.device.default
+_RANDOM_FILLS = frozenset({_ATEN.uniform_.default, _ATEN.normal_.default})
+"""What initializes weights. On fakes they do nothing, in a tenth of a millisecond each."""
+_MATRIX_PRODUCTS = frozenset(
+    {
+        _ATEN.addmm.default,
+        _ATEN.mm.default,
+        _ATEN.bmm.default,
+        _ATEN.baddbmm.default,
+        _ATEN.addmv.default,
+        _ATEN.mv.default,
+    }
+)
+_CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_overrideable.default})
+_TRANSPARENT = ("torch._", "torch.utils.", "torch.overrides", __name__)
+"""Modules between an operator and the code that asked for it."""
+
+State = tuple[list[int], list[Kind], list[int]]
+
+
+class UntraceableError(Exception):
+    """The training step cannot be run without data. The text says why."""
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base class is not annotated
+    """The rules are SimulatedDevice's: results that are no views, storages by address, freed when their last view is."""
+
+    def __init__(self, fake_mode: FakeTensorMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
+        self._fake_mode = fake_mode
+        self.num_optimizer_steps = 0
+        self.uses_convolutions = False
+        self.uses_matrix_products = False
+        self._phase: Kind = "weights"
+        self._sizes: list[int] = []
+        self._kinds: list[Kind] = []
+        self._order: list[int] = []
+        self._live: dict[int, int] = {}
+        """Address of a storage -> its allocation."""
+        self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would wrap the method below, at a cost in every call, to keep its compiler out: there is none here."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is _DEVICE:  # asked by autograd several times for every operator
+            return args[0].fake_device if isinstance(args[0], FakeTensor) else args[0].device
+        if func is _ATEN._local_scalar_dense.default and getattr(args[0], "constant", None) is None:
+            return self._value_of(args[0])
+        if self._phase == "weights" and func in _RANDOM_FILLS:
+            return args[0]
+        if self._phase == "weights" and func is _ATEN.lift_fresh.default and args[0].dim() == 0:
+            # a number by itself, as batch norm counts its batches
+            kwargs = {"dtype": args[0].dtype}
+            func, args = _ATEN.empty.memory_format, ([],)
+        result = shortcut(func, args, kwargs or {}, self._fake_mode)
+        if result is NO_SHORTCUT:
+            result = func(*args, **(kwargs or {}))
+        if func in _MATRIX_PRODUCTS:
+            self.uses_matrix_products = True
+        elif func in _CONVOLUTIONS:
+            self.uses_convolutions = True
+        is_new = allocates(func)
+        if isinstance(result, torch.Tensor):
+            self._enter(result, is_new)
+        elif isinstance(result, (tuple, list)):
+            for tensor in tensors_of(result):
+                self._enter(tensor, is_new)
+        return result
+
+    def enter_phase(self, phase: Kind) -> None:
+        """What is allocated from now on is of this kind, unless it is labelled otherwise."""
+        self._phase = phase
+
+    def label(self, kind: Kind, tensors: Iterable[torch.Tensor | None]) -> None:
+        """What these tensors live in was of this kind from the start."""
+        for tensor in tensors:
+            index = None if tensor is None else self._live.get(tensor.untyped_storage()._cdata)
+            if index is not None:
+                self._kinds[index] = kind
+
+    def adopt(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Enter storages that no operator made, if they are not known."""
+        for tensor in tensors:
+            self._enter(tensor, is_new=True)
+
+    def restart(self) -> None:
+        """Forget all but what is alive, as if that had been allocated one after the other."""
+        alive = sorted(self._live.items(), key=lambda entry: entry[1])
+        self._sizes = [self._sizes[index] for _, index in alive]
+        self._kinds = [self._kinds[index] for _, index in alive]
+        self._order = list(range(1, len(alive) + 1))
+        self._live = {address: new for new, (address, _) in enumerate(alive)}
+
+    def save(self) -> State:
+        return list(self._sizes), list(self._kinds), list(self._order)
+
+    def go_back(self, state: State) -> None:
+        """Forget what was recorded since `state` was saved."""
+        self._sizes, self._kinds, self._order = state
+        for address in [address for address, index in self._live.items() if index >= len(self._sizes)]:
+            del self._live[address], self._references[address]
+
+    def trace(self, micro_batch: int, num_training: int) -> Trace:
+        """What was recorded. The cache of autocast is freed in the order of addresses, which means nothing."""
+        order: list[int] = []
+        frees: list[int] = []
+        for step in self._order:
+            if step < 0:
+                frees.append(step)
+            else:
+                order += [*sorted(frees, reverse=True), step]
+                frees.clear()
+        return Trace(
+            micro_batch=micro_batch,
+            sizes=tuple(self._sizes),
+            kinds=tuple(self._kinds),
+            order=(*order, *sorted(frees, reverse=True)),
+            num_training=num_training,
+        )
+
+    @property
+    def num_allocations(self) -> int:
+        return len(self._sizes)
+
+    def _enter(self, tensor: torch.Tensor, is_new: bool) -> None:
+        if not isinstance(tensor, FakeTensor) or tensor.layout is not torch.strided or tensor.fake_device.type != "cpu":
+            return
+        storage = tensor.untyped_storage()
+        address, num_bytes = storage._cdata, storage.nbytes()
+        index = self._live.get(address)
+        if index is None:
+            if not is_new or num_bytes == 0:
+                return
+            self._references[address] = weakref.ref(storage, partial(self._forget, address))
+        elif self._sizes[index] == num_bytes:
+            return
+        else:  # resized in place
+            self._order.append(-(index + 1))
+        self._live[address] = len(self._sizes)
+        self._sizes.append(num_bytes)
+        self._kinds.append(self._phase)
+        self._order.append(len(self._sizes))
+
+    def _forget(self, address: int, reference: weakref.ref[torch.UntypedStorage]) -> None:
+        if self._references.get(address) is reference:
+            del self._references[address]
+            self._order.append(-(self._live.pop(address) + 1))
+
+    def _value_of(self, tensor: torch.Tensor) -> bool | int | float:
+        """The value that the training step itself asks a fake tensor for; anybody else's question has no answer.
+
+        Raises UntraceableError.
+        """
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals["__name__"].startswith(_TRANSPARENT):
+            frame = frame.f_back
+        module = frame.f_globals["__name__"]
+        if module == "probe.training.step":  # is the loss finite?
+            return True
+        if module.startswith("torch.optim"):  # how many steps were there?
+            return float(self.num_optimizer_steps)
+        if module.startswith(("torch.nn.init", "torch.amp")):  # is any draw out of range, any gradient not finite?
+            return False if tensor.dtype is torch.bool else 0
+        where = f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}, line {frame.f_lineno} ({frame.f_code.co_name})"
+        raise UntraceableError(f"what is done depends on the value of a tensor: {where}")
