@@ -23,8 +23,9 @@ from pathlib import Path
 import torch
 import torchvision
 
-from probe.batch.predict import Untraceable, predict, predictions
-from probe.batch.profile import Profile
+from probe.batch.forecast import forecast
+from probe.batch.predict import predict
+from probe.batch.profile import Profile, Untraceable
 from probe.device.simulated import SimulatedDevice
 from probe.training.data import largest_batch
 from probe.training.run import TrainingRun
@@ -140,7 +141,7 @@ def all_part() -> list[str]:
         started = time.process_time()
         found = predict(source, in_process=True)
         if isinstance(found, Profile):
-            answers = {one.memory_bytes: one for one in predictions(found)}
+            answers = {one.memory_bytes: one for one in forecast(found)[1]}
             seconds.append(time.process_time() - started)
             at_24 = answers[24 * 2**30]
             rows.append(

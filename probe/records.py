@@ -50,3 +50,37 @@ class RunMeta:
     recipe_hash: str | None
     started_at: str
     """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUser:
+    """Another process that holds memory of a device."""
+
+    pid: int
+    name: str | None
+    used_bytes: int | None
+    """None where the driver does not say (inside containers, on Windows)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """A CUDA device's memory before anything was trained on it."""
+
+    total_bytes: int
+    """The whole device's, or the MIG slice's."""
+    others_bytes: int
+    """Taken before this process came: by other processes and by the driver; 0 where nobody can say (no NVML)."""
+    others: tuple[MemoryUser, ...]
+    context_bytes: int
+    """Of this process's CUDA context."""
+    context_is_measured: bool
+    emulated_bytes: int | None
+    """The size of the smaller card that the device stands in for."""
+    is_integrated: bool
+    """Its memory is the host's."""
+
+    @property
+    def offered_bytes(self) -> int:
+        """What is left for this process, its context included: others' share is subtracted."""
+        free = self.total_bytes - self.others_bytes
+        return free if self.emulated_bytes is None else min(self.emulated_bytes, free)

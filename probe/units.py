@@ -58,6 +58,12 @@ def format_bytes(num_bytes: int | float) -> str:
     return f"{value:.0f} B" if size == 1 else f"{_three_figures(value)} {unit}"
 
 
+def format_card(num_bytes: int) -> str:
+    """The size of a card or a limit, without decimals where it is a round number: `8 GiB`, `1.50 GiB`."""
+    unit, size = byte_unit(num_bytes)
+    return f"{num_bytes // size} {unit}" if num_bytes % size == 0 else format_bytes(num_bytes)
+
+
 def byte_unit(num_bytes: int | float) -> tuple[str, int]:
     """Name and size of the unit in which an amount of memory reads best: for axes and columns that share one unit."""
     size = 1

@@ -1,4 +1,5 @@
-"""One batch size tried for real: a fresh model and optimizer, whole training steps, an evaluation step, then the clock."""
+"""One batch size tried for real: a fresh model and optimizer, whole training steps, the data set's last partial batch, an
+evaluation step, then the clock."""
 
 from __future__ import annotations
 
@@ -8,15 +9,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch.utils.data import Subset, TensorDataset
-
 from probe.batch.decide import Plan
 from probe.batch.records import Attempt, Outcome
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
+from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
 from probe.errors import ProbeError
+from probe.records import MemoryReading
 from probe.task import Task, user_code_error
-from probe.training.data import as_tensors, largest_batch
+from probe.training.data import is_unbounded, largest_batch, num_samples
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
@@ -37,8 +38,8 @@ _QUICK = _Duration(num_warmup_steps=3, min_steps=3, max_steps=30, seconds=0.5)
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    num_steps: int
-    step_seconds: float
+    step_seconds: tuple[float, ...]
+    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,57 +49,75 @@ class _Failed:
 
 
 def run_attempt(
-    task: Task, settings: TrainerSettings, *, device: Device, plan: Plan, seed: int, confirm_seconds: float
+    task: Task,
+    settings: TrainerSettings,
+    *,
+    device: Device,
+    plan: Plan,
+    seed: int,
+    confirm_steps: int,
+    confirm_seconds: float,
 ) -> Attempt:
     """Try `plan.batch_size` on `device`. Running out of memory is a value; what else goes wrong is raised.
 
-    A confirming attempt trains at least 10 steps, and at least `confirm_seconds` of them are timed.
+    A confirming attempt trains at least `confirm_steps`, of which at least `confirm_seconds` are timed.
 
     Raises UserCodeError with the user's traceback, or the ProbeError that the task's code met.
     """
     device.reset_peaks()
+    reset_peak_resident()
     size = plan.batch_size
     sized = replace(settings, batch_size=size, accumulation=min(settings.accumulation, size))
-    ended = _guarded(task, sized, device, seed, _duration(plan, confirm_seconds))
+    ended = _guarded(task, sized, device, seed, _duration(plan, confirm_steps, confirm_seconds))
     memory = device.read_memory()
+    host_peak_bytes = peak_resident_bytes()
     device.release()  # here, where no exception and none of its frames is left
     if isinstance(ended, _Timed) and memory is not None and memory.num_alloc_retries > 0:
         times = f"{memory.num_alloc_retries} times"
         ended = _Failed("thrashes", f"the allocator emptied its cache {times} to serve a request")
     if isinstance(ended, _Failed):
         return Attempt(
-            batch_size=plan.batch_size,
+            batch_size=size,
             purpose=plan.purpose,
             outcome=ended.outcome,
             memory=memory,
+            host_peak_bytes=host_peak_bytes,
             message=ended.message,
         )
+    return _fitting(plan, ended, memory, host_peak_bytes)
+
+
+def _fitting(plan: Plan, timed: _Timed, memory: MemoryReading | None, host_peak_bytes: int | None) -> Attempt:
+    seconds = timed.step_seconds
+    median = statistics.median(seconds)
+    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [median] * 3
+    is_odd = not math.isfinite(timed.loss)
     return Attempt(
         batch_size=plan.batch_size,
         purpose=plan.purpose,
         outcome="fits",
-        num_steps=ended.num_steps,
-        step_seconds=ended.step_seconds,
-        samples_per_second=plan.batch_size / ended.step_seconds,
+        num_steps=len(seconds),
+        step_seconds=median,
+        step_seconds_low=low,
+        step_seconds_high=high,
+        samples_per_second=plan.batch_size / median,
         memory=memory,
+        host_peak_bytes=host_peak_bytes,
+        message=f"the loss is {timed.loss}: memory and speed are measured all the same" if is_odd else None,
     )
 
 
-def _duration(plan: Plan, confirm_seconds: float) -> _Duration:
+def _duration(plan: Plan, confirm_steps: int, confirm_seconds: float) -> _Duration:
     if plan.purpose != "confirm":
         return _QUICK
-    return _Duration(num_warmup_steps=5, min_steps=5, max_steps=1000, seconds=confirm_seconds)
-
-
-def with_tensors(task: Task) -> Task:
-    """`task` with a map-style data set read into tensors once, where that is possible, instead of for every attempt."""
-    if isinstance(task.train, (tuple, TensorDataset, Subset)):
-        return task  # tensors already, or cheap to look through
-    data = as_tensors(task.train, task)
-    if data is None or not isinstance(data.tensors, (tuple, list)):
-        return task
-    whole = TensorDataset(*data.tensors)
-    return replace(task, train=Subset(whole, data.indices.tolist()))
+    num_warmup_steps = max(_QUICK.num_warmup_steps, min(5, confirm_steps // 2))
+    min_steps = max(1, confirm_steps - num_warmup_steps)
+    return _Duration(
+        num_warmup_steps=num_warmup_steps,
+        min_steps=min_steps,
+        max_steps=max(1000, min_steps),
+        seconds=confirm_seconds,
+    )
 
 
 def _guarded(task: Task, settings: TrainerSettings, device: Device, seed: int, duration: _Duration) -> _Timed | _Failed:
@@ -122,40 +141,65 @@ def _measure(
 ) -> _Timed:
     """`stages` grows as the attempt goes on, so that a failure can say where it was."""
     on_host = largest_batch(task, settings.batch_size)
+    last_on_host = _last_partial_batch(task, settings.batch_size)
     with matmul_precision(settings.precision):
         with device.track():
-            run = TrainingRun(task, settings, device=device, seed=seed)
-            # a copy on the CPU as well, so that the batch counts there as it does on a GPU
-            batch = map_tensors(lambda tensor: tensor.to(device.torch_device, copy=True), on_host)
+            # Where the loss is not finite, the optimizer moves all the same: its memory is what is asked for.
+            run = TrainingRun(task, settings, device=device, seed=seed, stops_at_nan=False)
+            batch = _on_device(on_host, device)
             run.model.train()
             for _ in range(duration.num_warmup_steps - 1):
                 run.train_step(batch)
-            expected_seconds = _timed_once(run, batch, device)
+            expected_seconds, loss = _timed_once(run, batch, device)
             stages.append("evaluation")
             run.eval_step(batch)
             device.synchronize()
         stages.append("training")
         run.model.train()
-        return _time_steps(run, batch, device, duration, expected_seconds)
+        seconds = _time_steps(run, batch, device, duration, expected_seconds)
+        if last_on_host is not None:
+            stages.append("training on the data set's last, partial batch")
+            del batch  # in training, too, one batch makes room for the next
+            with device.track():
+                run.train_step(_on_device(last_on_host, device))
+                device.synchronize()
+        return _Timed(seconds, loss)
 
 
-def _timed_once(run: TrainingRun, batch: Any, device: Device) -> float:
+def _last_partial_batch(task: Task, batch_size: int) -> Any:
+    """What an epoch ends with, on the CPU: the samples that do not fill a batch; None where there are none, or a single
+    one, which training leaves out."""
+    if is_unbounded(task.train):
+        return None
+    num_left = num_samples(task.train) % batch_size
+    return largest_batch(task, num_left) if num_left > 1 else None
+
+
+def _on_device(on_host: Any, device: Device) -> Any:
+    """A copy on the CPU as well, so that the batch counts there as it does on a GPU."""
+    return map_tensors(lambda tensor: tensor.to(device.torch_device, copy=True), on_host)
+
+
+def _timed_once(run: TrainingRun, batch: Any, device: Device) -> tuple[float, float]:
+    """Seconds of one step, and its loss."""
     device.synchronize()
     started = time.perf_counter()
-    run.train_step(batch)
+    loss = run.train_step(batch)
     device.synchronize()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, float(loss)
 
 
-def _time_steps(run: TrainingRun, batch: Any, device: Device, duration: _Duration, expected_seconds: float) -> _Timed:
-    """The median over steps that are queued without waiting for the device between them, as in training."""
+def _time_steps(
+    run: TrainingRun, batch: Any, device: Device, duration: _Duration, expected_seconds: float
+) -> tuple[float, ...]:
+    """Seconds of steps that are queued without waiting for the device between them, as in training."""
     wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
     num_steps = min(max(wanted, duration.min_steps), duration.max_steps)
     marks = [device.mark()]
     for _ in range(num_steps):
         run.train_step(batch)
         marks.append(device.mark())
-    return _Timed(num_steps, statistics.median(device.seconds_between(marks)))
+    return tuple(device.seconds_between(marks))
 
 
 def _first_line(error: BaseException) -> str:

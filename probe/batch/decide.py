@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probe.batch.records import Attempt, Cap, Purpose
+from probe.batch.records import Attempt, Cap, Prediction, Purpose
 from probe.errors import UsageError
 
 DEFAULT_START = 512
@@ -31,6 +31,8 @@ class Limits:
     size_only: bool = False
     """Find the largest that fits and leave it at that: no throughput curve, no confirmation. For a search, where a batch
     that does not fit after all costs one trial and not the answer."""
+    confirms: bool = True
+    """Run the winner again, longer."""
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("max", self.max)):
@@ -60,10 +62,19 @@ def floor_power_of_two(number: int) -> int:
     return 1 << (number.bit_length() - 1)
 
 
+def start_at(given: int | None, prediction: Prediction | None) -> int:
+    """The first size: what the user says, else what is predicted to be the answer, else 512."""
+    if given is not None:
+        return given
+    return DEFAULT_START if prediction is None else prediction.largest_fit or 1
+
+
 def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> Plan | None:
     """What to try after `attempts`; None when everything is known, or nothing will be (`fatal_error`)."""
     if not attempts:
         return Plan(limits.first_size, "size")
+    if _only_refused_one_sample(attempts) and (limits.bound is None or limits.bound > 1):
+        return Plan(2, "size")
     if fatal_error(attempts):
         return None
     failing = _failing(attempts)
@@ -79,7 +90,7 @@ def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> Plan | None:
     if smaller is not None:
         return Plan(smaller, "throughput")
     confirmed = any(a.batch_size == largest and a.purpose == "confirm" for a in attempts)
-    return None if confirmed else Plan(largest, "confirm")
+    return None if confirmed or not limits.confirms else Plan(largest, "confirm")
 
 
 def largest_fit(attempts: Sequence[Attempt]) -> int | None:
@@ -120,12 +131,16 @@ def capped_by(attempts: Sequence[Attempt], limits: Limits) -> Cap | None:
 def fatal_error(attempts: Sequence[Attempt]) -> bool:
     """Whether the task itself is broken: an attempt raised something that has nothing to do with its size.
 
-    Except at batch size 1 after a larger one ran or failed for want of memory: there a model may rightly refuse (batch
+    Except at batch size 1 where a larger one ran or failed for want of memory: there a model may rightly refuse (batch
     normalization has no variance over one value), so that 1 is one more size that does not fit.
     """
     broken = {a.batch_size for a in attempts if a.outcome == "error"}
     sound = {a.batch_size for a in attempts if a.outcome != "error"}
     return bool(broken - {1}) or (1 in broken and not any(size > 1 for size in sound))
+
+
+def _only_refused_one_sample(attempts: Sequence[Attempt]) -> bool:
+    return all(a.batch_size == 1 and a.outcome == "error" for a in attempts)
 
 
 def _failing(attempts: Sequence[Attempt]) -> set[int]:

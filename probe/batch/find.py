@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from probe.batch.decide import DEFAULT_START
+from probe.batch.alternatives import find_alternatives
+from probe.batch.decide import Plan
 from probe.batch.records import Attempt, BatchResult
-from probe.batch.runner import CONFIRM_SECONDS, AttemptRunner, ChildRunner, InProcessRunner, Request
-from probe.batch.sweep import run_sweep
+from probe.batch.runner import CONFIRM_SECONDS, CONFIRM_STEPS, AttemptRunner, ChildRunner, InProcessRunner, Request
+from probe.batch.sweep import Announce, Observer, SweepOptions, run_sweep
 from probe.device.select import DeviceSpec, parse_device
-from probe.errors import ProbeError
+from probe.errors import ProbeError, UsageError
 from probe.task import Task
 from probe.zoo.source import TaskSource, as_source
 
@@ -24,8 +26,10 @@ def find_batch_size(
     start: int | None = None,
     max: int | None = None,
     seed: int = 0,
-    observer: Callable[[Attempt], None] | None = None,
+    observer: Observer | None = None,
+    predict: bool = True,
     in_process: bool = False,
+    confirm_steps: int = CONFIRM_STEPS,
     confirm_seconds: float = CONFIRM_SECONDS,
     argv: Sequence[str] = (),
     recipe_hash: str | None = None,
@@ -33,13 +37,17 @@ def find_batch_size(
     """Sweep over powers of two with real training steps, in child processes.
 
     Args:
-        params: hyperparameters: the trainer's (optimizer, precision, ...) and the task's own.
-        memory: `8GiB`: let a CUDA device stand in for a smaller card; on the CPU, the simulated limit.
-        start, max: first and largest size; 512, and the size of the training set, by default.
+        params: hyperparameters: the trainer's (optimizer, precision, checkpointing, ...) and the task's own.
+        device: `auto` is the first GPU; where there is none, nothing is run and `predictions` are the answer.
+        memory: `8GiB`: let a CUDA device stand in for a smaller card; on the CPU, the simulated limit; without a GPU, the
+            card to predict for.
+        start, max: first and largest size. By default, what is predicted to fit, and the size of the training set.
         observer: called with every Attempt.
+        predict: predict first, so that the sweep starts near its end.
         in_process: make the attempts in this process, for a task that cannot be sent to another one. An attempt that is
             killed, or that crashes, then takes this process with it.
-        confirm_seconds: how long the winner trains again at least, after all other attempts.
+        confirm_steps, confirm_seconds: how long the winner trains again, after all other attempts: both at least. No
+            steps: it does not.
 
     Raises:
         UserCodeError: the task's own code raised. `probe_batch_size` keeps what was measured until then.
@@ -54,7 +62,9 @@ def find_batch_size(
         max=max,
         seed=seed,
         observer=observer,
+        predict=predict,
         in_process=in_process,
+        confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
         argv=argv,
         recipe_hash=recipe_hash,
@@ -74,33 +84,97 @@ def probe_batch_size(
     max: int | None = None,
     size_only: bool = False,
     seed: int = 0,
-    observer: Callable[[Attempt], None] | None = None,
+    observer: Observer | None = None,
+    announce: Announce | None = None,
+    predict: bool = True,
     in_process: bool = False,
+    confirm_steps: int = CONFIRM_STEPS,
     confirm_seconds: float = CONFIRM_SECONDS,
     argv: Sequence[str] = (),
     recipe_hash: str | None = None,
 ) -> tuple[BatchResult, ProbeError | None]:
     """As `find_batch_size`, but an error of the task's own code comes beside what was measured before it.
 
-    `size_only` leaves out the throughput curve and the confirmation.
+    `size_only` leaves out the throughput curve and the confirmation. `announce` hears the Forecast, and the Plan of every
+    attempt before it is made.
     """
-    source = as_source(task)
-    spec = device if isinstance(device, DeviceSpec) else parse_device(device, memory=memory)
-    request = Request(
-        source=source,
-        params=dict(params or {}),
-        device=spec,
+    request = _request(
+        task,
+        params=params,
+        device=device,
+        memory=memory,
         seed=seed,
+        predict=predict,
+        confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
-        argv=tuple(argv),
+        argv=argv,
         recipe_hash=recipe_hash,
     )
-    runner: AttemptRunner = InProcessRunner(request) if in_process else ChildRunner(request)
-    return run_sweep(
-        runner,
-        task=source.title,
-        start=DEFAULT_START if start is None else start,
+    options = SweepOptions(
+        start=start,
         max=max,
+        card_bytes=request.device.limit_bytes,
+        predict=predict,
         size_only=size_only,
-        observer=observer,
+        confirms=confirm_steps > 0,
     )
+    result, error = run_sweep(
+        _runner(request, in_process=in_process),
+        task=request.source.title,
+        options=options,
+        observer=observer,
+        announce=announce,
+    )
+    if not size_only:
+        result = replace(result, alternatives=find_alternatives(request, result, in_process=in_process))
+    return result, error
+
+
+def try_batch_size(
+    task: Task | TaskSource,
+    batch_size: int,
+    *,
+    params: Mapping[str, Any] | None = None,
+    device: str | DeviceSpec = "auto",
+    memory: str | None = None,
+    seed: int = 0,
+    in_process: bool = False,
+) -> Attempt:
+    """Train a few steps with batches of exactly `batch_size` samples, a power of two or not, and say how that went.
+
+    Raises as `find_batch_size`; UsageError also for a size below 1 or above the size of the training set.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"A batch size is a whole number of at least 1, not {batch_size!r}.")
+    request = _request(task, params=params, device=device, memory=memory, seed=seed, predict=False)
+    runner = _runner(request, in_process=in_process)
+    try:
+        facts = runner.open()
+        if facts.num_samples is not None and batch_size > facts.num_samples:
+            raise UsageError(f"A batch of {batch_size} is more than the {facts.num_samples} training samples.")
+        return runner.run(Plan(batch_size, "size"))
+    finally:
+        runner.close()
+
+
+def fits(task: Task | TaskSource, batch_size: int, **options: Any) -> bool:
+    """Whether batches of exactly `batch_size` samples can be trained on: `try_batch_size` without the details."""
+    return try_batch_size(task, batch_size, **options).fits
+
+
+def _request(
+    task: Task | TaskSource,
+    *,
+    params: Mapping[str, Any] | None,
+    device: str | DeviceSpec,
+    memory: str | None,
+    **details: Any,
+) -> Request:
+    spec = device if isinstance(device, DeviceSpec) else parse_device(device, memory=memory)
+    if isinstance(details.get("argv"), Sequence):
+        details["argv"] = tuple(details["argv"])
+    return Request(source=as_source(task), params=dict(params or {}), device=spec, **details)
+
+
+def _runner(request: Request, *, in_process: bool) -> AttemptRunner:
+    return InProcessRunner(request) if in_process else ChildRunner(request)

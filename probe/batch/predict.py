@@ -1,30 +1,24 @@
-"""Prediction without the device: two fake traces of the training step, fitted, replayed for any batch size and any card."""
+"""Prediction without the device: fake traces of the training step, fitted, so that any batch size can be asked for."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from probe.batch.fit import Fit, NotAlikeError, fit
-from probe.batch.profile import FixedCosts, Profile, Replay
-from probe.batch.records import Prediction
+from probe.batch.profile import Profile, Target, Untraceable
 from probe.task import Task
 from probe.workers.worker import Worker, WorkerDied
 from probe.zoo.source import TaskSource, as_source
 
-CARDS_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
-"""Memory of common cards."""
 MICRO_BATCHES = (4, 8, 16)
 """Samples that the model sees at once in the traces: two that are fitted, and the beginning of one that checks the fit."""
-MAX_BATCH_SIZE = 2**30
 _NUM_STEPS = 2
 """The optimizer's state appears in the first step, and is there from the second on."""
 _MAX_TRACED_ACCUMULATION = 3
 """From the third micro-batch on every one is like the one before."""
-
-Target = Literal["cuda", "simulated"]
 
 _UNSEEN: dict[Target, tuple[str, ...]] = {
     "cuda": (
@@ -34,13 +28,6 @@ _UNSEEN: dict[Target, tuple[str, ...]] = {
     ),
     "simulated": ("scratch memory inside operators",),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Untraceable:
-    """There is no prediction: the training step cannot be run without data. The sweep goes on without."""
-
-    reason: str
 
 
 def predict(
@@ -84,11 +71,11 @@ def trace_profile(source: TaskSource, params: Mapping[str, Any], target: Target,
 
 def profile_of(task: Task, settings: Any, *, target: Target = "cuda", seed: int = 0) -> Profile | Untraceable:
     """As `predict`, for a task that is built: where the caller is a child process already. `settings`: TrainerSettings."""
-    from probe.batch.attempt import with_tensors
     from probe.batch.recorder import UntraceableError
     from probe.batch.samples import dataset_bytes, sample_batches
     from probe.batch.trace import Traced, trace_run
     from probe.training.batches import MAX_RESIDENT_SHARE
+    from probe.training.data import with_tensors
 
     started = time.perf_counter()
     task = with_tensors(task)
@@ -109,12 +96,13 @@ def profile_of(task: Task, settings: Any, *, target: Target = "cuda", seed: int 
 
     try:
         first, second = (traced_at(size, _NUM_STEPS) for size in sizes[:2])
-        fitted = fit(first.trace, second.trace, traced_at(sizes[2], 1).trace)
+        fitted = fit(first.trace, second.trace, traced_at(sizes[2], 0).trace)
         if fitted.bends:  # then all of the third trace is needed
             fitted = fit(first.trace, second.trace, traced_at(sizes[2], _NUM_STEPS).trace)
     except (UntraceableError, NotAlikeError) as error:
         return Untraceable(reason=str(error))
     return Profile(
+        target=target,
         fit=fitted,
         accumulation=settings.accumulation,
         traced_accumulation=accumulation,
@@ -138,47 +126,3 @@ def _unseen(target: Target, eval_failure: str | None, fitted: Fit) -> tuple[str,
             "a parabola through three traces takes the line's place"
         )
     return tuple(unseen)
-
-
-def predictions(
-    profile: Profile, cards_bytes: Iterable[int] = CARDS_BYTES, *, costs: FixedCosts | None = None
-) -> tuple[Prediction, ...]:
-    """For each card the largest power of two that fits without emptying the allocator's cache, and what it takes.
-
-    `costs` replaces what is assumed of the context and the libraries' workspaces.
-    """
-    replays: dict[tuple[int, int, FixedCosts], Replay] = {}
-    return tuple(_prediction(profile, card, costs or FixedCosts.assumed(card), replays) for card in cards_bytes)
-
-
-def _prediction(
-    profile: Profile, card_bytes: int, costs: FixedCosts, replays: dict[tuple[int, int, FixedCosts], Replay]
-) -> Prediction:
-    """`replays` keeps those of cards with room for everything, so that cards share them."""
-    resident_bytes = profile.resident_bytes(card_bytes)
-
-    def peak(batch_size: int) -> int:
-        key = (batch_size, resident_bytes, costs)
-        if key not in replays:
-            replays[key] = profile.replay(batch_size, costs=costs, resident_bytes=resident_bytes)
-        return replays[key].peak_bytes
-
-    fixed_bytes = costs.context_bytes + profile.workspace_bytes(costs) + resident_bytes
-    largest: int | None = None
-    size = 1
-    while size <= MAX_BATCH_SIZE and profile.live_peak_bytes(size) + fixed_bytes <= card_bytes:
-        if peak(size) <= card_bytes:
-            largest = size
-        size *= 2
-    shown = largest or 1
-    peak_bytes = peak(shown)
-    replay = replays[shown, resident_bytes, costs]
-    return Prediction(
-        memory_bytes=card_bytes,
-        largest_fit=largest,
-        peak_bytes=peak_bytes,
-        allocated_bytes=replay.peak_allocated_bytes,
-        parts=profile.memory_parts(shown, replay, costs=costs, resident_bytes=resident_bytes),
-        traced_as=profile.traced_as,
-        unseen=profile.unseen,
-    )

@@ -12,6 +12,16 @@ from probe.batch.records import MemoryParts, TracedAs
 
 _MIB = 2**20
 
+Target = Literal["cuda", "simulated"]
+"""Whose memory: a GPU's, or SimulatedDevice's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untraceable:
+    """There is no prediction: the training step cannot be run without data. The sweep goes on without."""
+
+    reason: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedCosts:
@@ -28,6 +38,11 @@ class FixedCosts:
     context_bytes: int = 512 * _MIB
     cublas_bytes: int = 8_519_680
     cudnn_bytes: int = 64 * _MIB
+
+    @classmethod
+    def none(cls) -> FixedCosts:
+        """Of a device that is simulated."""
+        return cls(context_bytes=0, cublas_bytes=0, cudnn_bytes=0)
 
     @classmethod
     def assumed(cls, card_bytes: int | None) -> FixedCosts:
@@ -57,6 +72,7 @@ class Replay:
 class Profile:
     """Picklable, and without torch. Batch sizes are those of whole training steps: accumulation is in it."""
 
+    target: Target
     fit: Fit
     accumulation: int
     traced_accumulation: int
@@ -98,11 +114,14 @@ class Profile:
         costs: FixedCosts | None = None,
         resident_bytes: int | None = None,
     ) -> Replay:
-        """Two training steps and an evaluation step through a model of the caching allocator.
+        """Two training steps and an evaluation step through a model of the caching allocator, or, on the simulated device,
+        as they are.
 
         `card_bytes` is all of the card's memory; None: a card that always has room. `resident_bytes`, by default, is what
         `resident_bytes(card_bytes)` says.
         """
+        if self.target == "simulated":
+            return _without_allocator(self.live_peak_bytes(batch_size), card_bytes)
         costs = FixedCosts.assumed(card_bytes) if costs is None else costs
         resident_bytes = self.resident_bytes(card_bytes) if resident_bytes is None else resident_bytes
         limit_bytes = None if card_bytes is None else max(card_bytes - costs.context_bytes, 0)
@@ -159,3 +178,13 @@ class Profile:
                 if freed is not None:
                     allocator.free(freed)
         return True
+
+
+def _without_allocator(peak_bytes: int, limit_bytes: int | None) -> Replay:
+    return Replay(
+        outcome="fits" if limit_bytes is None or peak_bytes <= limit_bytes else "oom",
+        peak_allocated_bytes=peak_bytes,
+        peak_reserved_bytes=peak_bytes,
+        num_alloc_retries=0,
+        context_bytes=0,
+    )

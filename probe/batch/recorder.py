@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from probe.batch.fit import Kind, Trace
 from probe.batch.shortcuts import NO_SHORTCUT, shortcut
@@ -73,8 +73,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             return self._value_of(args[0])
         if self._phase == "weights" and func in _RANDOM_FILLS:
             return args[0]
-        if self._phase == "weights" and func is _ATEN.lift_fresh.default and args[0].dim() == 0:
-            # a number by itself, as batch norm counts its batches
+        if func is _ATEN.lift_fresh.default and self._is_counter(args[0]):
             kwargs = {"dtype": args[0].dtype}
             func, args = _ATEN.empty.memory_format, ([],)
         result = shortcut(func, args, kwargs or {}, self._fake_mode)
@@ -170,6 +169,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         if self._references.get(address) is reference:
             del self._references[address]
             self._order.append(-(self._live.pop(address) + 1))
+
+    def _is_counter(self, number: torch.Tensor) -> bool:
+        """Whether a number that was just made will count batches (in batch norm) or steps (in an optimizer, from 0)."""
+        if self._phase not in ("weights", "scratch") or number.dim() > 0:
+            return False
+        if self._phase == "weights":
+            return True
+        with _disable_current_modes():  # it is a real number still
+            return type(number) is torch.Tensor and not number.item()
 
     def _value_of(self, tensor: torch.Tensor) -> bool | int | float:
         """The value that the training step itself asks a fake tensor for; anybody else's question has no answer.

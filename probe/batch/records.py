@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from probe.records import SCHEMA_VERSION, MemoryReading, Precision, RunMeta
+from probe.records import SCHEMA_VERSION, DeviceMemory, MemoryReading, Precision, RunMeta
 
 Purpose = Literal["size", "throughput", "confirm"]
 Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "host_oom", "crashed", "error"]
 Cap = Literal["max", "data", "kernel_limit"]
-StoppedBy = Literal["finished", "nothing_fits", "interrupted", "error"]
+StoppedBy = Literal["finished", "nothing_fits", "predicted", "interrupted", "error"]
 TracedAs = Literal["fake cpu"]
 
 
@@ -25,10 +25,16 @@ class Attempt:
     """Timed training steps."""
     step_seconds: float | None = None
     """Median over the timed steps."""
+    step_seconds_low: float | None = None
+    """Lower quartile over the timed steps."""
+    step_seconds_high: float | None = None
+    """Upper quartile."""
     samples_per_second: float | None = None
     memory: MemoryReading | None = None
+    host_peak_bytes: int | None = None
+    """Largest resident set of the process that trained; None where the system does not say."""
     message: str | None = None
-    """Why it did not fit, in the words of whoever said so."""
+    """Why it did not fit, in the words of whoever said so; or what is odd about one that fits."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -41,38 +47,6 @@ class Attempt:
     @property
     def fits(self) -> bool:
         return self.outcome == "fits"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchResult:
-    """The answer of `probe batch`: `largest_fit` is the size of an attempt that really ran and fit."""
-
-    schema: int = SCHEMA_VERSION
-    kind: Literal["batch"] = "batch"
-    meta: RunMeta
-    stopped_by: StoppedBy
-    task: str
-    """What was trained, in words."""
-    optimizer: str
-    precision: Precision
-    limit_bytes: int | None
-    """What the device offered; None where it could not be told."""
-    num_samples: int | None
-    """Size of the training set; None if it has none (synthetic data)."""
-    largest_fit: int | None
-    """The largest power of two that fits; confirmed unless a confirming attempt is missing from `attempts`."""
-    recommended: int | None
-    """The smallest size whose throughput is within 5 % of the best measured; None where no curve was asked for."""
-    capped_by: Cap | None
-    """What kept the sweep from going up though `largest_fit` fits: `--max`, the data set's size, a kernel limit."""
-    attempts: tuple[Attempt, ...]
-    seconds: float
-
-    def __post_init__(self) -> None:
-        fitting = {attempt.batch_size for attempt in self.attempts if attempt.fits}
-        for name, size in (("largest_fit", self.largest_fit), ("recommended", self.recommended)):
-            if size is not None and size not in fitting:
-                raise ValueError(f"{name}={size} is not the size of an attempt that fits: {sorted(fitting)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +80,7 @@ class MemoryParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What is expected of a card that was not there: from traces without data, replayed through a model of its allocator."""
+    """What is expected of a card: from traces without data, replayed through a model of its allocator."""
 
     memory_bytes: int
     """The card's."""
@@ -118,12 +92,121 @@ class Prediction:
     """Of that, the largest sum of live tensors (`torch.cuda.max_memory_allocated`)."""
     parts: MemoryParts
     """They add up to `peak_bytes`."""
-    traced_as: TracedAs
-    unseen: tuple[str, ...]
-    """What the trace or the model of the card does not see, in words."""
 
     def __post_init__(self) -> None:
         if self.largest_fit is not None and not 0 < self.peak_bytes <= self.memory_bytes:
             raise ValueError(f"{self.peak_bytes} bytes do not fit into {self.memory_bytes}")
         if self.parts.total_bytes != self.peak_bytes:
             raise ValueError(f"parts of {self.parts.total_bytes} bytes do not add up to {self.peak_bytes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedPeak:
+    """One point of the predicted memory curve, on a device that always has room."""
+
+    batch_size: int
+    allocated_bytes: int
+    """Largest sum of live tensors."""
+    peak_bytes: int
+    """What is taken of the device, cache and context included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """How the memory was predicted, or why it could not be."""
+
+    traced_as: TracedAs | None
+    """The kind of tensors that the training step was traced with; None where it could not be traced."""
+    unseen: tuple[str, ...] = ()
+    """What the trace or the model of the device does not see, in words."""
+    failure: str | None = None
+    """Why there is no prediction."""
+    curve: tuple[PredictedPeak, ...] = ()
+    """Powers of two, growing; up to one beyond the largest size of interest."""
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.traced_as is None) != (self.failure is not None):
+            raise ValueError("a forecast has either a trace or the reason why there is none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """A change after which something fits where nothing did."""
+
+    change: str
+    """In words: `images of 128 x 128`, `bf16`, `activation checkpointing`."""
+    largest_fit: int
+    peak_bytes: int
+    """Predicted for that size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """The answer of `probe batch`: `largest_fit` is the size of an attempt that really ran and fit."""
+
+    schema: int = SCHEMA_VERSION
+    kind: Literal["batch"] = "batch"
+    meta: RunMeta
+    stopped_by: StoppedBy
+    task: str
+    """What was trained, in words."""
+    optimizer: str
+    precision: Precision
+    limit_bytes: int | None
+    """What the device offered, others' share subtracted; None where there was no device."""
+    device_memory: DeviceMemory | None = None
+    """What was there before the first attempt; None for the CPU and where there was no device."""
+    num_samples: int | None
+    """Size of the training set; None if it has none (synthetic data)."""
+    largest_fit: int | None
+    """The largest power of two that fits; confirmed unless a confirming attempt is missing from `attempts`."""
+    recommended: int | None
+    """The smallest size whose throughput is within 5 % of the best measured; None where no curve was asked for."""
+    capped_by: Cap | None
+    """What kept the sweep from going up though `largest_fit` fits: `--max`, the data set's size, a kernel limit."""
+    attempts: tuple[Attempt, ...]
+    """Empty where there was no device: then `predictions` are the answer."""
+    forecast: Forecast | None = None
+    """Where the predictions come from; None where none was asked for."""
+    predictions: tuple[Prediction, ...] = ()
+    """For the device where there was one, for common cards or the one asked for where there was not."""
+    alternatives: tuple[Alternative, ...] = ()
+    """Where not even batch size 1 fits: what would, as predicted for the same memory."""
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.stopped_by == "predicted" and self.attempts:
+            raise ValueError("where something was tried, the answer is no mere prediction")
+        fitting = {attempt.batch_size for attempt in self.attempts if attempt.fits}
+        for name, size in (("largest_fit", self.largest_fit), ("recommended", self.recommended)):
+            if size is not None and size not in fitting:
+                raise ValueError(f"{name}={size} is not the size of an attempt that fits: {sorted(fitting)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One way to train among several that are compared."""
+
+    image_size: int | None
+    """Height and width; None: not part of the comparison."""
+    precision: Precision
+    checkpointing: bool
+    """Activation checkpointing."""
+    result: BatchResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchComparison:
+    """The answers of `probe batch` for several image sizes, precisions, with and without checkpointing."""
+
+    schema: int = SCHEMA_VERSION
+    kind: Literal["batch_comparison"] = "batch_comparison"
+    meta: RunMeta
+    stopped_by: StoppedBy
+    """`interrupted` where variants are missing, `predicted` where there was no device; else `finished`."""
+    task: str
+    optimizer: str
+    variants: tuple[Variant, ...]
+    """In the order asked for, image sizes slowest."""
+    seconds: float

@@ -1,4 +1,4 @@
-"""Who makes the attempts: a child process that is thrown away when one fails, or this process."""
+"""Who makes the attempts and the prediction: a child process that is thrown away when one fails, or this process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.batch.decide import Plan
+from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.records import Attempt
 from probe.device.select import DeviceSpec
-from probe.records import Precision, RunMeta
+from probe.errors import DeviceError, ProbeError
+from probe.records import DeviceMemory, Precision, RunMeta
 from probe.workers.worker import Worker, WorkerDied
 from probe.zoo.source import TaskSource
 
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from probe.training.settings import TrainerSettings
 
 
+CONFIRM_STEPS = 10
 CONFIRM_SECONDS = 5.0
-"""Timed training that a confirming attempt does at least."""
+"""A confirming attempt trains that many steps, or that long, whichever takes longer."""
+NO_DEVICE = "no GPU: predicted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,9 @@ class Request:
     """The trainer's hyperparameters and the task's own."""
     device: DeviceSpec
     seed: int = 0
+    confirm_steps: int = CONFIRM_STEPS
     confirm_seconds: float = CONFIRM_SECONDS
+    predict: bool = True
     argv: tuple[str, ...] = ()
     recipe_hash: str | None = None
 
@@ -44,7 +50,12 @@ class Facts:
     meta: RunMeta
     device: DeviceSpec
     """Resolved: every further child gets exactly this one."""
+    device_problem: str | None = None
+    """Why there is no device, so that nothing can be tried; None where there is one."""
     limit_bytes: int | None
+    device_memory: DeviceMemory | None = None
+    costs: FixedCosts | None = None
+    """Measured on the device; None where they have to be assumed."""
     num_samples: int | None
     optimizer: str
     precision: Precision
@@ -56,6 +67,9 @@ class AttemptRunner(Protocol):
     def open(self) -> Facts:
         """Build the task and open the device. Raises what is wrong with them."""
 
+    def profile(self) -> Profile | Untraceable:
+        """The memory that training takes, as a function of the batch size."""
+
     def run(self, plan: Plan) -> Attempt:
         """Try one size. Raises a ProbeError only for what has nothing to do with memory."""
 
@@ -66,41 +80,75 @@ class Session:
     """A built task and an open device, in the process that trains."""
 
     def __init__(self, request: Request) -> None:
-        from probe.batch.attempt import with_tensors
         from probe.device.environment import collect_meta
-        from probe.device.select import open_device, resolve_device
-        from probe.training.data import is_unbounded, num_samples
+        from probe.device.select import cuda_problem, open_device, resolve_device
+        from probe.training.data import is_unbounded, num_samples, with_tensors
         from probe.training.optimizers import optimizer_title
         from probe.training.settings import TrainerSettings, task_params
 
-        spec = resolve_device(request.device, measuring_memory=True)
-        self.device: Device = open_device(spec, measuring_memory=True)
+        spec = request.device
+        problem = cuda_problem() if spec.kind == "auto" and request.predict else None
+        if problem is None:
+            spec = resolve_device(spec, measuring_memory=True)
+        self.device: Device | None = None if problem else open_device(spec, measuring_memory=True)
         self.task: Task = with_tensors(request.source.build(task_params(request.params)))
         params = {name: value for name, value in request.params.items() if name != "batch_size"}
         self.settings: TrainerSettings = TrainerSettings.for_task(self.task, params)
         self._request = request
         self.facts = Facts(
             meta=collect_meta(
-                device=self.device.name, seed=request.seed, argv=request.argv, recipe_hash=request.recipe_hash
+                device=self.device.name if self.device else NO_DEVICE,
+                seed=request.seed,
+                argv=request.argv,
+                recipe_hash=request.recipe_hash,
             ),
             device=spec,
-            limit_bytes=self.device.limit_bytes,
+            device_problem=problem,
+            limit_bytes=self.device.limit_bytes if self.device else None,
+            device_memory=self.device.memory if self.device else None,
+            costs=None if self.device is None else _measured_costs(self.device),
             num_samples=None if is_unbounded(self.task.train) else num_samples(self.task.train),
             optimizer=optimizer_title(self.settings.optimizer),
             precision=self.settings.precision,
         )
 
+    def profile(self) -> Profile | Untraceable:
+        from probe.batch.predict import profile_of
+
+        is_simulated = self.device is not None and self.device.torch_device.type == "cpu"
+        try:
+            return profile_of(
+                self.task, self.settings, target="simulated" if is_simulated else "cuda", seed=self._request.seed
+            )
+        except ProbeError as error:  # the first attempt will meet it too, and say more
+            return Untraceable(reason=error.message)
+
     def run(self, plan: Plan) -> Attempt:
         from probe.batch.attempt import run_attempt
 
+        if self.device is None:
+            raise DeviceError(f"There is no GPU to measure: {self.facts.device_problem}")
         return run_attempt(
             self.task,
             self.settings,
             device=self.device,
             plan=plan,
             seed=self._request.seed,
+            confirm_steps=self._request.confirm_steps,
             confirm_seconds=self._request.confirm_seconds,
         )
+
+
+def _measured_costs(device: Device) -> FixedCosts | None:
+    """What is known of a GPU's fixed costs; None for other devices."""
+    if device.memory is None:
+        return None
+    costs = FixedCosts.assumed(device.memory.total_bytes)
+    return replace(
+        costs,
+        context_bytes=device.memory.context_bytes,
+        cublas_bytes=costs.cublas_bytes if device.workspace_bytes is None else device.workspace_bytes,
+    )
 
 
 class ChildRunner:
@@ -118,6 +166,17 @@ class ChildRunner:
         self._request = replace(self._request, device=facts.device)
         self._is_fresh = True
         return facts
+
+    def profile(self) -> Profile | Untraceable:
+        if self._worker is None:
+            self.open()
+        assert self._worker is not None  # `open` made it
+        try:
+            found: Profile | Untraceable = self._worker.call(_profile_in_session)
+        except WorkerDied as death:
+            self.close()
+            return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
+        return found
 
     def run(self, plan: Plan) -> Attempt:
         if self._worker is not None and plan.purpose == "confirm" and not self._is_fresh:
@@ -150,20 +209,27 @@ class InProcessRunner:
         self._session: Session | None = None
 
     def open(self) -> Facts:
-        self._session = Session(self._request)
-        return self._session.facts
+        return self._opened().facts
+
+    def profile(self) -> Profile | Untraceable:
+        return self._opened().profile()
 
     def run(self, plan: Plan) -> Attempt:
         from probe.training.random_state import random_state_kept
 
-        if self._session is None:
-            self.open()
-        assert self._session is not None  # `open` made it
-        with random_state_kept(self._session.device.torch_device):
-            return self._session.run(plan)
+        session = self._opened()
+        if session.device is None:
+            return session.run(plan)
+        with random_state_kept(session.device.torch_device):
+            return session.run(plan)
 
     def close(self) -> None:
         self._session = None
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            self._session = Session(self._request)
+        return self._session
 
 
 _session: Session | None = None
@@ -176,10 +242,18 @@ def _open_session(request: Request) -> Facts:
     return _session.facts
 
 
+def _profile_in_session() -> Profile | Untraceable:
+    return _opened_session().profile()
+
+
 def _run_in_session(plan: Plan) -> Attempt:
+    return _opened_session().run(plan)
+
+
+def _opened_session() -> Session:
     if _session is None:
         raise RuntimeError("no session was opened in this process")
-    return _session.run(plan)
+    return _session
 
 
 def _lost(plan: Plan, death: WorkerDied) -> Attempt:

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_
 
 _ATEN = torch.ops.aten
 _CPU = torch.device("cpu")
+_PRESERVE = torch.preserve_format
 NO_SHORTCUT = object()
 
 
@@ -191,6 +192,22 @@ def _empty(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorM
     return _contiguous(fake_mode, args[0], kwargs.get("dtype") or torch.get_default_dtype())
 
 
+def _filled_like(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
+    """Of a dense tensor's shape, strides and type: what optimizers make their state with."""
+    like, given = args[0], {name: value for name, value in kwargs.items() if value is not None}
+    if len(args) > 1 or given.pop("pin_memory", False) or given.pop("memory_format", _PRESERVE) is not _PRESERVE:
+        return NO_SHORTCUT
+    is_same = given.pop("dtype", like.dtype) is like.dtype and given.pop("device", _CPU) == _CPU
+    if (
+        given.pop("layout", torch.strided) is not torch.strided
+        or given
+        or not is_same
+        or not _is_plain_contiguous(like)
+    ):
+        return NO_SHORTCUT
+    return _like(like, fake_mode)
+
+
 def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
     """Over (N, C, ...) with running statistics: the result, and mean and inverse deviation (C,), empty in evaluation."""
     inputs, weight, is_training = args[0], args[1], args[5]
@@ -254,6 +271,11 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], FakeTensorMode], An
     _ATEN.convolution.default: _convolution,
     _ATEN.convolution_backward.default: _convolution_backward,
     _ATEN.empty.memory_format: _empty,
+    _ATEN.ones.default: _empty,
+    _ATEN.zeros.default: _empty,
+    _ATEN.empty_like.default: _filled_like,
+    _ATEN.ones_like.default: _filled_like,
+    _ATEN.zeros_like.default: _filled_like,
     _ATEN.addmm.default: _matrix_product,
     _ATEN.bmm.default: _matrix_product,
     _ATEN.mm.default: _matrix_product,

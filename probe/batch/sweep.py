@@ -4,56 +4,147 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from probe.batch.decide import Limits, capped_by, fatal_error, largest_fit, next_attempt, recommended
-from probe.batch.records import Attempt, BatchResult, StoppedBy
+from probe.batch.decide import (
+    DEFAULT_START,
+    Limits,
+    Plan,
+    capped_by,
+    fatal_error,
+    largest_fit,
+    next_attempt,
+    recommended,
+    start_at,
+)
+from probe.batch.forecast import CARDS_BYTES, forecast
+from probe.batch.profile import Untraceable
+from probe.batch.records import Attempt, BatchResult, Forecast, Prediction, StoppedBy
 from probe.batch.runner import AttemptRunner, Facts
-from probe.errors import ProbeError, UserCodeError
+from probe.device.select import NO_GPU_HINT
+from probe.errors import DeviceError, ProbeError, UserCodeError
 
 Observer = Callable[[Attempt], None]
+Announce = Callable[[Forecast | Plan], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepOptions:
+    """What the caller decides about a sweep. Raises UsageError for sizes below 1."""
+
+    start: int | None = None
+    """None: what is predicted, or 512."""
+    max: int | None = None
+    card_bytes: int | None = None
+    """The one card to predict for where there is no device; None: common ones."""
+    predict: bool = True
+    size_only: bool = False
+    confirms: bool = True
+
+    def __post_init__(self) -> None:
+        self.limits(DEFAULT_START if self.start is None else self.start, num_samples=None)
+
+    def limits(self, start: int, num_samples: int | None) -> Limits:
+        return Limits(
+            start=start, max=self.max, num_samples=num_samples, size_only=self.size_only, confirms=self.confirms
+        )
 
 
 def run_sweep(
     runner: AttemptRunner,
     *,
     task: str,
-    start: int,
-    max: int | None,
-    size_only: bool = False,
+    options: SweepOptions,
     observer: Observer | None = None,
+    announce: Announce | None = None,
 ) -> tuple[BatchResult, ProbeError | None]:
-    """Find the largest batch that fits and the smallest that is fast enough.
+    """Find the largest batch that fits and the smallest that is fast enough; where there is no device, predict.
 
     `task` says in words what is trained. Ctrl-C ends the sweep with what it has. So does an error of the task's own code,
-    which is returned beside the result for the caller to raise once the result is safe. `runner` is closed in any case.
+    which is returned beside the result for the caller to raise once the result is safe. `announce` hears what is predicted,
+    and of every attempt before it is made. `runner` is closed in any case.
 
-    Raises UsageError for limits below 1, and what `runner.open` raises: nothing is measured then.
+    Raises what `runner.open` raises, and DeviceError where there is neither a device nor a prediction.
     """
-    Limits(start=start, max=max)  # refuses nonsense before anything is built
     started = time.perf_counter()
     attempts: list[Attempt] = []
+    expected: Forecast | None = None
+    predictions: tuple[Prediction, ...] = ()
+    interrupted, error = False, None
+    limits = options.limits(DEFAULT_START, None)
     try:
         facts = runner.open()
-        limits = Limits(start=start, max=max, num_samples=facts.num_samples, size_only=size_only)
-        interrupted, error = _attempt_all(runner, limits, attempts, observer)
+        if options.predict:
+            expected, predictions = _predict(runner, facts, options)
+            if announce is not None:
+                announce(expected)
+        here = predictions[0] if predictions else None
+        limits = options.limits(start_at(options.start, here), facts.num_samples)
+        if facts.device_problem is None:
+            interrupted, error = _attempt_all(runner, limits, attempts, observer, announce)
     finally:
         runner.close()
-    stopped_by: StoppedBy = "nothing_fits" if largest_fit(attempts) is None else "finished"
+    result = BatchResult(
+        meta=facts.meta,
+        stopped_by=_stopped_by(facts, attempts, interrupted=interrupted),
+        task=task,
+        optimizer=facts.optimizer,
+        precision=facts.precision,
+        limit_bytes=facts.limit_bytes,
+        device_memory=facts.device_memory,
+        num_samples=facts.num_samples,
+        largest_fit=largest_fit(attempts),
+        recommended=None if limits.size_only else recommended(attempts),
+        capped_by=capped_by(attempts, limits),
+        attempts=tuple(attempts),
+        forecast=expected,
+        predictions=predictions,
+        seconds=time.perf_counter() - started,
+    )
+    return result, error if result.stopped_by == "error" else None
+
+
+def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tuple[Forecast, tuple[Prediction, ...]]:
+    """For the device, or for cards where there is none. Raises DeviceError where that leaves nothing to say."""
+    started = time.perf_counter()
+    found = runner.profile()
+    cards: tuple[int, ...]
+    if facts.device_problem is None:
+        cards = () if facts.limit_bytes is None else (facts.limit_bytes,)
+    elif isinstance(found, Untraceable):
+        raise DeviceError(
+            f"There is no GPU to measure: {facts.device_problem} Nor can its memory be predicted: {found.reason}",
+            hint=NO_GPU_HINT,
+        )
+    else:
+        cards = CARDS_BYTES if options.card_bytes is None else (options.card_bytes,)
+    expected, predictions = forecast(found, cards, costs=facts.costs)
+    return replace(expected, seconds=time.perf_counter() - started), predictions
+
+
+def _stopped_by(facts: Facts, attempts: list[Attempt], *, interrupted: bool) -> StoppedBy:
     if interrupted:
-        stopped_by = "interrupted"
-    elif fatal_error(attempts):
-        stopped_by = "error"
-    result = _result(facts, limits, attempts, task, stopped_by, time.perf_counter() - started)
-    return result, error if stopped_by == "error" else None
+        return "interrupted"
+    if facts.device_problem is not None:
+        return "predicted"
+    if fatal_error(attempts):
+        return "error"
+    return "nothing_fits" if largest_fit(attempts) is None else "finished"
 
 
 def _attempt_all(
-    runner: AttemptRunner, limits: Limits, attempts: list[Attempt], observer: Observer | None
+    runner: AttemptRunner,
+    limits: Limits,
+    attempts: list[Attempt],
+    observer: Observer | None,
+    announce: Announce | None,
 ) -> tuple[bool, ProbeError | None]:
     """Fill `attempts`; whether the user interrupted, and the last error of the task's own code."""
     error: ProbeError | None = None
     try:
         while (plan := next_attempt(attempts, limits)) is not None:
+            if announce is not None:
+                announce(plan)
             try:
                 attempt = runner.run(plan)
             except ProbeError as raised:
@@ -71,22 +162,3 @@ def _attempt_all(
 
 def _message(error: ProbeError) -> str:
     return f"{error.message}\n{error.traceback}" if isinstance(error, UserCodeError) else str(error)
-
-
-def _result(
-    facts: Facts, limits: Limits, attempts: list[Attempt], task: str, stopped_by: StoppedBy, seconds: float
-) -> BatchResult:
-    return BatchResult(
-        meta=facts.meta,
-        stopped_by=stopped_by,
-        task=task,
-        optimizer=facts.optimizer,
-        precision=facts.precision,
-        limit_bytes=facts.limit_bytes,
-        num_samples=facts.num_samples,
-        largest_fit=largest_fit(attempts),
-        recommended=None if limits.size_only else recommended(attempts),
-        capped_by=capped_by(attempts, limits),
-        attempts=tuple(attempts),
-        seconds=seconds,
-    )

@@ -10,7 +10,7 @@ import copy
 import gc
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +50,7 @@ def trace_run(
     as_cuda: bool,
     seed: int,
 ) -> Traced:
-    """Train `num_steps` steps on fakes of `batch`, then evaluate once if there was more than one step.
+    """Train `num_steps` steps on fakes of `batch`, then evaluate once. No steps: one that ends before the optimizer's turn.
 
     Args:
         batch: real tensors on the CPU, of which nothing but shapes and types is used.
@@ -84,26 +84,37 @@ def _trace(
         for group in run.optimizer.param_groups:
             if group.get("foreach", 0) is None and not group.get("fused"):
                 group["foreach"] = True
-    run.optimizer.register_step_pre_hook(lambda *_: recorder.enter_phase("scratch"))
+    run.optimizer.register_step_pre_hook(lambda *_: _before_optimizer(recorder, num_steps))
     run.optimizer.register_step_post_hook(lambda *_: recorder.enter_phase("activations"))
     with fake_mode, recorder:
         recorder.enter_phase("data")
         on_device = map_tensors(lambda tensor: tensor.to(torch.device("cpu"), copy=True), fakes)
         recorder.enter_phase("activations")
         run.model.train()
-        for number in range(num_steps):
-            recorder.num_optimizer_steps = number + 1
-            run.train_step(on_device)
-            recorder.label("gradients", (weight.grad for weight in run.model.parameters()))
-            recorder.label("optimizer_state", tensors_of(list(run.optimizer.state.values())))
+        with suppress(_BeforeOptimizerError):
+            for number in range(max(num_steps, 1)):
+                recorder.num_optimizer_steps = number + 1
+                run.train_step(on_device)
+                recorder.label("gradients", (weight.grad for weight in run.model.parameters()))
+                recorder.label("optimizer_state", tensors_of(list(run.optimizer.state.values())))
         num_training = recorder.num_allocations
-        eval_failure = _evaluate(run, on_device, recorder) if num_steps > 1 else None
+        eval_failure = _evaluate(run, on_device, recorder) if num_steps > 0 else None
     return Traced(
         trace=recorder.trace(micro_batch, num_training),
         uses_convolutions=recorder.uses_convolutions,
         uses_matrix_products=recorder.uses_matrix_products,
         eval_failure=eval_failure,
     )
+
+
+class _BeforeOptimizerError(Exception):
+    """The part of a step that depends on the batch size is over."""
+
+
+def _before_optimizer(recorder: Recorder, num_steps: int) -> None:
+    if num_steps == 0:
+        raise _BeforeOptimizerError
+    recorder.enter_phase("scratch")
 
 
 def _build(

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from probe.batch.decide import timed_by_size
-from probe.report.batch_facts import is_confirmed, smallest_failure
+from probe.cli.batch_rows import batch_rows, comparison_rows
+from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.report.common import metric_text
 from probe.report.search_facts import status_counts
-from probe.units import format_bytes, format_count, format_lr, format_seconds, format_share, format_value
+from probe.units import format_count, format_lr, format_seconds, format_share, format_value
 
 if TYPE_CHECKING:
-    from probe.batch.records import Attempt, BatchResult
     from probe.lr.records import LrProgress, LrResult
+    from probe.report.store import Result
     from probe.search.records import ParamValue, SearchResult, TrialResult
 
-Rows = list[tuple[str, str]]
-"""(label, text); an empty label goes on with the line above."""
+__all__ = ["Rows", "answer_rows", "describe_step", "describe_trial", "labelled", "layout_rows", "params_text"]
 
-LABEL_WIDTH = len("Evidence")
-_CAPS = {
-    "max": "--max ended the sweep there",
-    "data": "the training set has no more samples",
-    "kernel_limit": "the next size passes a limit of a GPU kernel, not of memory",
-}
 _ENDS = {
     "trials": "the budget of trials was used up",
     "epochs": "the budget of epochs was used up",
@@ -42,61 +33,19 @@ _CURVE_ENDS = {
 }
 
 
-def answer_rows(result: BatchResult | LrResult | SearchResult) -> Rows:
+def answer_rows(result: Result) -> Rows:
     """What the command prints at its end, without the place of the report."""
     if result.kind == "batch":
         return batch_rows(result)
+    if result.kind == "batch_comparison":
+        return comparison_rows(result)
     if result.kind == "lr":
         return lr_rows(result)
     return search_rows(result)
 
 
-def layout_rows(rows: Rows, *, width: int | None = None) -> list[str]:
-    """The rows as lines, their texts in one column, wrapped at `width`: the terminal's, but at most 100."""
-    width = width or min(100, shutil.get_terminal_size().columns)
-    indent = max(LABEL_WIDTH, *(len(label) for label, _ in rows)) + 2
-    lines: list[str] = []
-    for label, text in rows:
-        parts = textwrap.wrap(text, max(20, width - indent), break_long_words=False, break_on_hyphens=False) or [""]
-        lines += [f"{label if number == 0 else '':<{indent}}{part}" for number, part in enumerate(parts)]
-    return lines
-
-
-def batch_rows(result: BatchResult) -> Rows:
-    rows = [("Answer", _batch_answer(result)), ("Task", _setup(result.task, result.optimizer, result.precision))]
-    rows += [("Device", result.meta.device)]
-    rows += labelled("Evidence", [describe_attempt(attempt) for attempt in _deciding_attempts(result)])
-    if result.capped_by is not None and result.largest_fit is not None:
-        rows.append(("", f"Larger batches were not tried: {_CAPS[result.capped_by]}."))
-    rows.append(("Cost", f"{plural(len(result.attempts), 'attempt')}, {format_seconds(result.seconds)}"))
-    return rows
-
-
-def describe_attempt(attempt: Attempt) -> str:
-    """One attempt in one line: `batch 256 fits: 1,234 samples/s, 912 MiB`."""
-    purpose = "" if attempt.purpose == "size" else f" ({attempt.purpose})"
-    head = f"batch {attempt.batch_size}{purpose}"
-    peak = f"{format_bytes(attempt.memory.peak_reserved_bytes)}" if attempt.memory else None
-    if attempt.fits:
-        rate = format_count(attempt.samples_per_second or 0.0)
-        return f"{head} fits: {rate} samples/s" + (f", peak {peak}" if peak else "")
-    return f"{head} {OUTCOMES[attempt.outcome]}"
-
-
-OUTCOMES = {
-    "fits": "fits",
-    "oom": "runs out of memory",
-    "oom_in_eval": "runs out of memory in evaluation",
-    "thrashes": "fits only by emptying the allocator's cache again and again",
-    "kernel_limit": "passes a limit of a GPU kernel, not of memory",
-    "host_oom": "runs out of the host's memory",
-    "crashed": "kills its process",
-    "error": "ends in an error",
-}
-
-
 def lr_rows(result: LrResult) -> Rows:
-    rows = [("Answer", _lr_answer(result))]
+    rows: Rows = [("Answer", _lr_answer(result))]
     rows += [("Task", f"{_setup(result.task, result.optimizer, result.precision)}, batch {result.batch_size}")]
     rows += [("Device", result.meta.device)]
     rows += labelled("Evidence", [_describe_curve(result, index) for index in range(len(result.curves))])
@@ -106,6 +55,7 @@ def lr_rows(result: LrResult) -> Rows:
 
 
 def search_rows(result: SearchResult) -> Rows:
+    rows: Rows
     if result.best is None:
         rows = [("Answer", "no trial was completed")]
     else:
@@ -141,25 +91,6 @@ def describe_step(progress: LrProgress) -> str:
     return (
         f"step {progress.step} of {progress.num_steps}: lr {format_lr(progress.lr)}, loss {format_value(progress.loss)}"
     )
-
-
-def _batch_answer(result: BatchResult) -> str:
-    if result.largest_fit is None:
-        return "nothing fits, not even a batch of 1" if result.stopped_by == "nothing_fits" else "none yet: no size fit"
-    answer = f"the largest batch that fits is {result.largest_fit}{' (confirmed)' if is_confirmed(result) else ''}"
-    if result.recommended == result.largest_fit:
-        return f"{answer}; no smaller one is as fast"
-    if result.recommended is not None:
-        return f"{answer}; {result.recommended} is as fast, within 5 %"
-    return answer
-
-
-def _deciding_attempts(result: BatchResult) -> list[Attempt]:
-    """What the answer rests on: the recommended size, the largest that fits, the one that does not."""
-    timed = timed_by_size(result.attempts)
-    sizes = {size for size in (result.recommended, result.largest_fit) if size is not None}
-    failure = smallest_failure(result)
-    return [timed[size] for size in sorted(sizes)] + ([failure] if failure is not None else [])
 
 
 def _setup(task: str, optimizer: str, precision: str) -> str:
@@ -229,11 +160,3 @@ def _in_columns(items: Sequence[str], *, width: int = 64) -> list[str]:
         else:
             lines.append(item)
     return lines
-
-
-def labelled(label: str, lines: Sequence[str]) -> Rows:
-    return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"

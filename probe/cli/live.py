@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
@@ -18,8 +19,10 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from probe.batch.records import Attempt
-from probe.cli.answers import OUTCOMES, describe_step, describe_trial, params_text
+from probe.batch.decide import Plan
+from probe.batch.records import Attempt, Forecast
+from probe.cli.answers import describe_step, describe_trial, params_text
+from probe.cli.batch_rows import OUTCOMES, describe_forecast
 from probe.cli.plain import STAGES
 from probe.lr.records import LrProgress
 from probe.search.records import SearchProgress, TrialResult
@@ -69,41 +72,83 @@ def open_live(kind: str, constants: Collection[str] = ()) -> Iterator[Callable[[
 
 
 class BatchView:
-    """The attempts as a growing table."""
+    """The attempts as a growing table, one for each way to train, above what is going on."""
 
     keep = True
 
     def __init__(self) -> None:
         self.running = True
-        self._attempts: list[Attempt] = []
+        self._parts: list[_Part] = []
+        self._doing = "predicting"
         self._since = time.monotonic()
         self._spinner = Spinner("dots")
 
     def see(self, record: Any) -> None:
-        if isinstance(record, Attempt):
-            self._attempts.append(record)
-            self._since = time.monotonic()
+        if isinstance(record, str):
+            self._parts.append(_Part(record))
+            self._go_on("predicting")
+        elif isinstance(record, Forecast):
+            self._part.forecast = describe_forecast(record)
+            self._go_on("first attempt")
+        elif isinstance(record, Plan):
+            purpose = "" if record.purpose == "size" else f" ({record.purpose})"
+            self._go_on(f"trying batch {record.batch_size}{purpose}")
+        elif isinstance(record, Attempt):
+            self._part.attempts.append(record)
+            self._go_on("next attempt")
 
     def draw(self) -> RenderableType:
-        elapsed = f"{time.monotonic() - self._since:.0f} s"
-        self._spinner.update(text=f"{'next attempt' if self._attempts else 'first attempt'}, {elapsed}")
-        if not self._attempts:
-            return self._spinner if self.running else Text()
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for name in ("batch", "purpose", "outcome", "samples/s", "peak memory"):
-            right = name in ("batch", "samples/s", "peak memory")
-            table.add_column(
-                Text(name, style="dim"),
-                justify="right" if right else "left",
-                no_wrap=right,
-                min_width=10 if not right else 5,
-            )
-        for attempt in self._attempts:
-            rate = format_count(attempt.samples_per_second) if attempt.samples_per_second is not None else ""
-            memory = format_bytes(attempt.memory.peak_reserved_bytes) if attempt.memory and attempt.fits else ""
-            outcome = Text(OUTCOMES[attempt.outcome], style="green" if attempt.fits else "yellow")
-            table.add_row(str(attempt.batch_size), attempt.purpose, outcome, rate, memory)
-        return Group(table, self._spinner) if self.running else table
+        parts = [line for part in self._parts for line in part.draw()]
+        if not self.running:
+            return Group(*parts)
+        self._spinner.update(text=f"{self._doing}, {time.monotonic() - self._since:.0f} s")
+        return Group(*parts, self._spinner)
+
+    @property
+    def _part(self) -> _Part:
+        if not self._parts:
+            self._parts.append(_Part(None))
+        return self._parts[-1]
+
+    def _go_on(self, doing: str) -> None:
+        self._doing, self._since = doing, time.monotonic()
+
+
+@dataclass
+class _Part:
+    """What was seen of one way to train."""
+
+    title: str | None
+    forecast: str | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def draw(self) -> list[RenderableType]:
+        lines: list[RenderableType] = []
+        if self.title is not None:
+            lines.append(_line(self.title, "bold"))
+        if self.forecast is not None:
+            lines.append(_line(self.forecast, "dim"))
+        if self.attempts:
+            lines.append(_attempts_table(self.attempts))
+        return lines
+
+
+def _attempts_table(attempts: Sequence[Attempt]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("batch", "purpose", "outcome", "samples/s", "peak memory"):
+        right = name in ("batch", "samples/s", "peak memory")
+        table.add_column(
+            Text(name, style="dim"),
+            justify="right" if right else "left",
+            no_wrap=right,
+            min_width=10 if not right else 5,
+        )
+    for attempt in attempts:
+        rate = format_count(attempt.samples_per_second) if attempt.samples_per_second is not None else ""
+        memory = format_bytes(attempt.memory.peak_reserved_bytes) if attempt.memory and attempt.fits else ""
+        outcome = Text(OUTCOMES[attempt.outcome], style="green" if attempt.fits else "yellow")
+        table.add_row(str(attempt.batch_size), attempt.purpose, outcome, rate, memory)
+    return table
 
 
 class LrView:

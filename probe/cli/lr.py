@@ -12,11 +12,13 @@ from probe.cli.layout import ProbeCommand
 from probe.cli.options import (
     command_line,
     device_option,
+    image_size_option,
+    optimizer_option,
     positive_number,
+    precision_option,
     run_options,
     seed_option,
     source_options,
-    trainer_options,
     whole_number,
 )
 
@@ -36,11 +38,13 @@ if TYPE_CHECKING:
     ),
 )
 @source_options
+@image_size_option
 @click.option("--batch", callback=whole_number(), metavar="N", help="Batch size.  [default: the task's own]")
 @click.option("--from", "lowest", callback=positive_number, metavar="X", help="Lowest learning rate.  [default: 1e-5]")
 @click.option("--to", "highest", callback=positive_number, metavar="X", help="Highest learning rate.  [default: 10]")
 @click.option("--steps", callback=whole_number(), metavar="N", help="Training steps.  [default: 300]")
-@trainer_options
+@optimizer_option
+@precision_option
 @device_option
 @seed_option(0)
 @run_options

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
 Command = TypeVar("Command", bound=Callable[..., object])
+Value = TypeVar("Value", int, str)
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 """Spelled out here because probe.records would be imported for every --help; a test holds the two together."""
@@ -28,6 +29,33 @@ def whole_number(least: int = 1) -> Callable[[click.Context, click.Parameter, st
         return number
 
     return check
+
+
+def whole_numbers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """A callback for one whole number or several, separated by commas: `512,256,128`. Empty where the option is not given."""
+    if value is None:
+        return ()
+    check = whole_number()
+    numbers = [check(context, option, part.strip()) for part in value.split(",")]
+    return _each_once([number for number in numbers if number is not None])
+
+
+def precisions(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """A callback for one precision or several, separated by commas. Empty where the option is not given."""
+    if value is None:
+        return ()
+    names = [part.strip() for part in value.split(",")]
+    for name in names:
+        if name not in PRECISIONS:
+            raise click.BadParameter(f"'{name}' is not one of {', '.join(PRECISIONS)}.")
+    return _each_once(names)
+
+
+def _each_once(values: Sequence[Value]) -> tuple[Value, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise click.BadParameter(f"'{value}' is named twice.")
+    return tuple(values)
 
 
 def positive_number(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -51,17 +79,22 @@ def source_options(command: Command) -> Command:
         click.option("--task", "target", metavar="M:F", help="Function F of module M that returns a probe.Task."),
         click.option("--model", metavar="NAME", help="A named model: mlp, cnn, or one of torchvision's."),
         click.option("--data", metavar="NAME", help="Data for --model: digits, mnist, ...  [default: synthetic]"),
-        click.option("--img", callback=whole_number(), metavar="N", help="Image height and width for --model."),
     )
 
 
-def trainer_options(command: Command) -> Command:
-    """How it is trained, where that differs from the recipe or the task."""
-    return _apply(
-        command,
-        click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, ...  [default: the task's own]"),
-        click.option("--precision", metavar="P", type=click.Choice(PRECISIONS), help=f"{', '.join(PRECISIONS)}."),
-    )
+image_size_option = click.option(
+    "--img", callback=whole_number(), metavar="N", help="Image height and width for --model."
+)
+image_sizes_option = click.option(
+    "--img", callback=whole_numbers, metavar="N,..", help="Image height and width for --model; several are compared."
+)
+optimizer_option = click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, ...  [default: the task's own]")
+precision_option = click.option(
+    "--precision", metavar="P", type=click.Choice(PRECISIONS), help=f"{', '.join(PRECISIONS)}."
+)
+precisions_option = click.option(
+    "--precision", callback=precisions, metavar="P,..", help=f"{', '.join(PRECISIONS)}; several are compared."
+)
 
 
 def run_options(command: Command) -> Command:

@@ -1,4 +1,5 @@
-"""Progress as plain lines, for pipes, logs and CI: one for each finished attempt, stage and trial, one every 50 steps."""
+"""Progress as plain lines, for pipes, logs and CI: one for each prediction, finished attempt, stage and trial, and one every
+50 steps."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from typing import Any
 
 import click
 
-from probe.batch.records import Attempt
-from probe.cli.answers import describe_attempt, describe_step, describe_trial
+from probe.batch.records import Attempt, Forecast
+from probe.cli.answers import describe_step, describe_trial
+from probe.cli.batch_rows import describe_attempt, describe_forecast
 from probe.lr.records import LrProgress
 from probe.search.records import SearchProgress, TrialResult
 from probe.training.records import EpochReport
@@ -43,6 +45,10 @@ class PlainLines:
     def _line(self, record: Any) -> str | None:
         if isinstance(record, Attempt):
             return describe_attempt(record)
+        if isinstance(record, Forecast):
+            return describe_forecast(record)
+        if isinstance(record, str):  # what comes next, of several
+            return record
         if isinstance(record, LrProgress) and record.step % STEPS_PER_LINE == 0:
             return describe_step(record)
         if isinstance(record, TrialResult):

@@ -18,6 +18,8 @@ class CpuDevice:
 
     name = "CPU"
     torch_device = torch.device("cpu")
+    memory = None
+    workspace_bytes = None
     limit_bytes = None
 
     @contextmanager

@@ -11,7 +11,7 @@ import torch
 
 from probe.device import nvml
 from probe.errors import DeviceError
-from probe.records import MemoryReading
+from probe.records import DeviceMemory, MemoryReading
 from probe.units import format_bytes
 
 _ASSUMED_CONTEXT_BYTES = 512 * 2**20
@@ -27,10 +27,10 @@ class CudaDevice:
 
     def __init__(self, index: int, *, limit_bytes: int | None = None) -> None:
         self.torch_device = torch.device("cuda", index)
-        self._emulated_bytes = limit_bytes
         had_context = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # not annotated by torch
         self._properties = torch.cuda.get_device_properties(index)
         before = nvml.used_bytes(self._properties)
+        others = nvml.memory_users(self._properties)
         try:
             torch.empty(1, device=self.torch_device)
             torch.cuda.synchronize(self.torch_device)
@@ -40,20 +40,31 @@ class CudaDevice:
                 hint="Another program may hold all of its memory; nvidia-smi shows which.",
             ) from None
         after = nvml.used_bytes(self._properties)
+        measured = None if had_context or before is None or after is None else after - before
+        self.memory = DeviceMemory(
+            total_bytes=int(self._properties.total_memory),
+            others_bytes=0 if had_context or before is None else before,
+            others=others,
+            context_bytes=measured or _ASSUMED_CONTEXT_BYTES,
+            context_is_measured=bool(measured),
+            emulated_bytes=limit_bytes,
+            is_integrated=bool(getattr(self._properties, "is_integrated", False)),
+        )
         if limit_bytes is not None:
-            measured = None if had_context or before is None or after is None else after - before
-            self._emulate(limit_bytes, measured or _ASSUMED_CONTEXT_BYTES)
+            self._emulate(limit_bytes)
+        self.workspace_bytes = self._workspace_bytes()
         self._num_retries_before = 0
         self.reset_peaks()
 
     @property
     def name(self) -> str:
         real = f"{self._properties.name} ({self.torch_device})"
-        return real if self._emulated_bytes is None else f"{real} standing in for {format_bytes(self._emulated_bytes)}"
+        emulated = self.memory.emulated_bytes
+        return real if emulated is None else f"{real} standing in for {format_bytes(emulated)}"
 
     @property
     def limit_bytes(self) -> int:
-        return self._emulated_bytes or int(self._properties.total_memory)
+        return self.memory.offered_bytes
 
     @contextmanager
     def track(self) -> Iterator[None]:
@@ -92,12 +103,21 @@ class CudaDevice:
     def _num_retries(self) -> int:
         return int(torch.cuda.memory_stats(self.torch_device).get("num_alloc_retries", 0))
 
-    def _emulate(self, limit_bytes: int, context_bytes: int) -> None:
-        total = int(self._properties.total_memory)
-        if not context_bytes < limit_bytes <= total:
+    def _emulate(self, limit_bytes: int) -> None:
+        total, context = self.memory.total_bytes, self.memory.context_bytes
+        if not context < limit_bytes <= total:
             raise DeviceError(
                 f"{self._properties.name} cannot stand in for a card of {format_bytes(limit_bytes)}: it has "
-                f"{format_bytes(total)}, of which the CUDA context alone takes {format_bytes(context_bytes)}.",
+                f"{format_bytes(total)}, of which the CUDA context alone takes {format_bytes(context)}.",
                 hint="Give --memory a size between the two.",
             )
-        torch.cuda.set_per_process_memory_fraction((limit_bytes - context_bytes) / total, self.torch_device)
+        torch.cuda.set_per_process_memory_fraction((limit_bytes - context) / total, self.torch_device)
+
+    def _workspace_bytes(self) -> int:
+        """What cuBLAS takes of the allocator with the first matrix product and keeps (at::cuda::getChosenWorkspaceSize)."""
+        before = torch.cuda.memory_allocated(self.torch_device)
+        matrix = torch.ones(16, 16, device=self.torch_device)
+        product = matrix @ matrix
+        torch.cuda.synchronize(self.torch_device)
+        del matrix, product
+        return torch.cuda.memory_allocated(self.torch_device) - before

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from probe.device.host_memory import free_memory_bytes, total_memory_bytes
-from probe.device.nvml import NvmlUnavailableError, driver_version, find_handle, nvml_problem, nvml_session
+from probe.device.nvml import driver_version, memory_users, nvml_problem, used_bytes
 from probe.device.select import cuda_problem
-from probe.records import RunMeta
+from probe.records import MemoryUser, RunMeta
 from probe.units import format_bytes
 from probe.version import VERSION
 
@@ -29,7 +27,7 @@ class GpuReport:
     free_bytes: int | None
     """None where NVML cannot say: asking CUDA itself would take memory."""
     users: tuple[str, ...]
-    """Who holds its memory, as far as NVML tells: `process 1234 (2.50 GiB)`."""
+    """Who holds its memory, as far as NVML tells: `python 1234 (2.50 GiB)`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,20 +112,20 @@ def _gpu(index: int) -> GpuReport:
     import torch
 
     properties = torch.cuda.get_device_properties(index)
-    free: int | None = None
-    users: tuple[str, ...] = ()
-    with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
-        handle = find_handle(nvml, properties)
-        free = int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
-        users = tuple(_user(process) for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+    used = used_bytes(properties)
+    total = int(properties.total_memory)
     return GpuReport(
-        index=index, name=properties.name, total_bytes=int(properties.total_memory), free_bytes=free, users=users
+        index=index,
+        name=properties.name,
+        total_bytes=total,
+        free_bytes=None if used is None else max(0, total - used),
+        users=tuple(_described(user) for user in memory_users(properties)),
     )
 
 
-def _user(process: Any) -> str:
-    held = f" ({format_bytes(process.usedGpuMemory)})" if process.usedGpuMemory else ""
-    return f"process {process.pid}{held}"
+def _described(user: MemoryUser) -> str:
+    held = f" ({format_bytes(user.used_bytes)})" if user.used_bytes else ""
+    return f"{user.name or 'process'} {user.pid}{held}"
 
 
 def _busy_share(gpu: GpuReport) -> float:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from probe.records import MemoryUser
 
 
 class NvmlUnavailableError(Exception):
@@ -48,6 +52,31 @@ def used_bytes(properties: Any) -> int | None:
     """What is used on the whole device, by anybody, context included; None where NVML cannot say."""
     with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
         return int(nvml.nvmlDeviceGetMemoryInfo(find_handle(nvml, properties)).used)
+    return None
+
+
+def memory_users(properties: Any) -> tuple[MemoryUser, ...]:
+    """Other processes with memory on the device, as far as NVML tells; inside a container it often tells none."""
+    with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
+        handle = find_handle(nvml, properties)
+        found: dict[int, Any] = {}
+        for listing in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
+            with contextlib.suppress(nvml.NVMLError):
+                found |= {process.pid: process for process in listing(handle)}
+        return tuple(
+            MemoryUser(pid=pid, name=_process_name(nvml, pid), used_bytes=process.usedGpuMemory)
+            for pid, process in sorted(found.items())
+            if pid != os.getpid()
+        )
+    return ()
+
+
+def _process_name(nvml: Any, pid: int) -> str | None:
+    """The program's own name, without its folder."""
+    with contextlib.suppress(nvml.NVMLError, UnicodeDecodeError):
+        name = nvml.nvmlSystemGetProcessName(pid)
+        text = name.decode() if isinstance(name, bytes) else str(name)
+        return re.split(r"[\\/]", text.strip())[-1] or None
     return None
 
 

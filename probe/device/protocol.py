@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from probe.records import MemoryReading
+from probe.records import DeviceMemory, MemoryReading
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,16 @@ class Device(Protocol):
 
     @property
     def limit_bytes(self) -> int | None:
-        """The device's size, real, emulated or simulated; None where nothing is enforced or known."""
+        """What it offers: its size, real, emulated or simulated, less what others hold; None where nothing is enforced or
+        known."""
+
+    @property
+    def memory(self) -> DeviceMemory | None:
+        """What was there when it was opened; None for the CPU."""
+
+    @property
+    def workspace_bytes(self) -> int | None:
+        """What the library of matrix products keeps of the allocator's memory for itself; None where that is nothing."""
 
     def track(self) -> AbstractContextManager[None]:
         """Inside, allocations count and the limit is in force: past it torch.OutOfMemoryError is raised.

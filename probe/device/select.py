@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _FORMS = (
     "Devices: auto, cpu, cuda, cuda:N, simulated:SIZE (real training on the CPU under a limit, like simulated:1GiB)."
 )
+NO_GPU_HINT = (
+    "With --device simulated:SIZE (like simulated:8GiB) probe trains on the CPU under that limit instead; "
+    "--device cpu measures the CPU itself."
+)
 _UNSUPPORTED = ("mps", "xpu", "hpu", "npu", "xla", "tpu", "vulkan")
 
 
@@ -82,11 +86,7 @@ def resolve_device(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
     problem = cuda_problem() if spec.kind in ("auto", "cuda") else None
     if spec.kind == "auto" and problem is not None:
         if measuring_memory:
-            raise DeviceError(
-                f"There is no GPU to measure: {problem}",
-                hint="With --device simulated:SIZE (like simulated:8GiB) probe trains on the CPU under that limit instead; "
-                "--device cpu measures the CPU itself.",
-            )
+            raise DeviceError(f"There is no GPU to measure: {problem}", hint=NO_GPU_HINT)
         kind: Literal["cpu", "simulated"] = "cpu" if spec.limit_bytes is None else "simulated"
         return resolve_device(replace(spec, kind=kind), measuring_memory=False)
     if spec.kind in ("auto", "cuda"):

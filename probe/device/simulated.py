@@ -28,6 +28,8 @@ class SimulatedDevice:
     """
 
     torch_device = torch.device("cpu")
+    memory = None
+    workspace_bytes = None
 
     def __init__(self, limit_bytes: int) -> None:
         self._ledger = _Ledger(limit_bytes)
@@ -162,7 +164,8 @@ def _tensors(results: Sequence[Any]) -> Iterator[torch.Tensor]:
 
 
 def _out_of_memory(func: Callable[..., Any], num_bytes: int, in_use_bytes: int, limit_bytes: int) -> str:
+    """Begins as CUDA's own message, by which the handlers of other programs know it: they compare texts."""
     return (
-        f"Simulated out of memory. Tried to allocate {format_bytes(num_bytes)} for {func}. "
+        f"CUDA out of memory. Simulated: tried to allocate {format_bytes(num_bytes)} for {func}. "
         f"{format_bytes(in_use_bytes)} in use of a limit of {format_bytes(limit_bytes)}."
     )

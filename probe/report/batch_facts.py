@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from probe.batch.decide import timed_by_size
 from probe.batch.records import Attempt, BatchResult
+from probe.units import format_count, format_share
 
 MEMORY_OUTCOMES = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
 
@@ -35,3 +37,90 @@ def smallest_failure(result: BatchResult) -> Attempt | None:
     floor = result.largest_fit or 0
     failed = [attempt for attempt in result.attempts if not attempt.fits and attempt.batch_size > floor]
     return min(failed, key=lambda attempt: attempt.batch_size, default=None)
+
+
+def step_spread(attempt: Attempt) -> float | None:
+    """Half the interquartile range of the step times, as a share of their median; None where they were not kept."""
+    low, high = attempt.step_seconds_low, attempt.step_seconds_high
+    if low is None or high is None or not attempt.step_seconds:
+        return None
+    return (high - low) / 2 / attempt.step_seconds
+
+
+def rate_text(attempt: Attempt) -> str:
+    """Throughput with its spread: `1,234 samples/s ± 0.8 %`."""
+    spread = step_spread(attempt)
+    rate = f"{format_count(attempt.samples_per_second or 0.0)} samples/s"
+    return rate if spread is None else f"{rate} ± {format_share(spread, decimals=1)}"
+
+
+def taken_bytes(result: BatchResult, reserved_bytes: int) -> int:
+    """What a process takes of the device that holds so much in its allocator: the CUDA context comes on top."""
+    return reserved_bytes + (result.device_memory.context_bytes if result.device_memory is not None else 0)
+
+
+def headroom_bytes(result: BatchResult) -> int | None:
+    """What is left of the limit at `largest_fit`; None where either is not known."""
+    peak = peak_at(result, result.largest_fit)
+    return None if peak is None or not result.limit_bytes else result.limit_bytes - taken_bytes(result, peak)
+
+
+def nothing_should_fit(result: BatchResult) -> bool:
+    """Whether there are predictions, and not even batch size 1 fits any of them."""
+    return bool(result.predictions) and all(prediction.largest_fit is None for prediction in result.predictions)
+
+
+def collapsed_sizes(attempts: Sequence[Attempt]) -> tuple[int, ...]:
+    """Sizes that fit but run at less than half of the best throughput of any smaller size, growing.
+
+    A driver that moves memory to the host instead of refusing it (Windows, WSL, integrated GPUs) gives no other sign.
+    """
+    collapsed = []
+    best = 0.0
+    for size, attempt in timed_by_size(attempts).items():
+        rate = attempt.samples_per_second or 0.0
+        if rate < best / 2:
+            collapsed.append(size)
+        best = max(best, rate)
+    return tuple(collapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionCheck:
+    """What was predicted of one batch size beside what was measured there, in bytes."""
+
+    batch_size: int
+    predicted_bytes: int
+    """Taken of the device, the context included."""
+    measured_bytes: int
+    predicted_allocated_bytes: int
+    measured_allocated_bytes: int
+
+    @property
+    def error(self) -> float:
+        """Of what is taken, as a share of what was measured: above 0 where too much was predicted."""
+        return _share_off(self.predicted_bytes, self.measured_bytes)
+
+    @property
+    def allocated_error(self) -> float:
+        return _share_off(self.predicted_allocated_bytes, self.measured_allocated_bytes)
+
+
+def check_prediction(result: BatchResult) -> PredictionCheck | None:
+    """At `largest_fit`; None where it was not both predicted and measured."""
+    curve = result.forecast.curve if result.forecast is not None else ()
+    point = next((point for point in curve if point.batch_size == result.largest_fit), None)
+    readings = [a.memory for a in result.attempts if a.fits and a.batch_size == result.largest_fit and a.memory]
+    if point is None or not readings:
+        return None
+    return PredictionCheck(
+        batch_size=point.batch_size,
+        predicted_bytes=point.peak_bytes,
+        measured_bytes=taken_bytes(result, max(reading.peak_reserved_bytes for reading in readings)),
+        predicted_allocated_bytes=point.allocated_bytes,
+        measured_allocated_bytes=max(reading.peak_allocated_bytes for reading in readings),
+    )
+
+
+def _share_off(predicted: int, measured: int) -> float:
+    return (predicted - measured) / measured if measured else 0.0

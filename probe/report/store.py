@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from probe.batch.records import BatchResult
+from probe.batch.records import BatchComparison, BatchResult
 from probe.codec import from_plain, to_plain
 from probe.errors import OutputError, UsageError
 from probe.lr.records import LrResult
@@ -14,10 +14,15 @@ from probe.records import SCHEMA_VERSION
 from probe.report.files import write_text
 from probe.search.records import SearchResult
 
-Result = BatchResult | LrResult | SearchResult
+Result = BatchResult | BatchComparison | LrResult | SearchResult
 RESULT_FILE = "result.json"
 
-_KINDS: dict[str, type[Result]] = {"batch": BatchResult, "lr": LrResult, "search": SearchResult}
+_KINDS: dict[str, type[Result]] = {
+    "batch": BatchResult,
+    "batch_comparison": BatchComparison,
+    "lr": LrResult,
+    "search": SearchResult,
+}
 _LINE_WIDTH = 120
 
 

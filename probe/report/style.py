@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from probe.report.files import write_bytes
+from probe.units import format_card
 
 # Okabe & Ito's palette, which people with any colour vision can tell apart, ordered so that neighbors also differ in grey.
 BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
@@ -50,6 +51,7 @@ _STYLE: dict[str, Any] = {
     "text.parse_math": False,  # a dollar sign in the name of a metric is a dollar sign
 }
 _DOTS_PER_INCH = 130
+_MAX_BYTE_TICKS = 9
 
 
 @contextmanager
@@ -88,6 +90,16 @@ def ticks_at(axes: Axes, values: list[float], label: Callable[[float], str]) -> 
     axes.xaxis.set_major_locator(FixedLocator(values))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+
+
+def byte_ticks(axes: Axes, lowest: float, highest: float) -> None:
+    """A y axis in bytes, logarithmic, with ticks at powers of two, a whole number of them apart."""
+    first, last = int(lowest).bit_length() - 1, int(highest).bit_length()
+    apart = -(-(last - first + 1) // _MAX_BYTE_TICKS)
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_locator(FixedLocator([float(2**power) for power in range(first, last + 1, apart)]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_card(round(value))))
 
 
 def color_of(index: int) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from probe.batch.records import BatchResult
+from probe.batch.records import BatchComparison, BatchResult
 from probe.errors import OutputError
 from probe.lr.records import LrResult
 from probe.report.batch_page import MEMORY_PLOT, THROUGHPUT_PLOT, batch_page
+from probe.report.comparison_page import COMPARISON_PLOT, comparison_page
 from probe.report.files import write_text
 from probe.report.lr_page import LR_PLOT, lr_page
 from probe.report.search_page import (
@@ -69,6 +70,8 @@ def _draw(result: Result, folder: Path) -> Path:
 def _page(result: Result, plots: list[str]) -> str:
     if isinstance(result, BatchResult):
         return batch_page(result, plots)
+    if isinstance(result, BatchComparison):
+        return comparison_page(result, plots)
     if isinstance(result, LrResult):
         return lr_page(result, plots)
     return search_page(result, plots)
@@ -78,6 +81,10 @@ def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
     """File name -> what draws it; that returns False, and leaves no file, where there is nothing to draw."""
     if isinstance(result, BatchResult):
         return _batch_drawings(result)
+    if isinstance(result, BatchComparison):
+        from probe.report.comparison_plots import draw_comparison
+
+        return {COMPARISON_PLOT: partial(draw_comparison, result)}
     if isinstance(result, LrResult):
         from probe.report.lr_plots import draw_lr
 
@@ -87,7 +94,10 @@ def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
 
 def _batch_drawings(result: BatchResult, prefix: str = "") -> dict[str, Callable[[Path], bool]]:
     from probe.report.batch_plots import draw_memory, draw_throughput
+    from probe.report.prediction_plots import draw_predicted_memory
 
+    if result.stopped_by == "predicted":
+        return {f"{prefix}{MEMORY_PLOT}": partial(draw_predicted_memory, result)}
     return {
         f"{prefix}{THROUGHPUT_PLOT}": partial(draw_throughput, result),
         f"{prefix}{MEMORY_PLOT}": partial(draw_memory, result),

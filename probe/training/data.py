@@ -52,6 +52,17 @@ def as_tensors(data: Any, task: Task) -> TensorData | None:
     return TensorData(tensors, torch.arange(len(data)))
 
 
+def with_tensors(task: Task) -> Task:
+    """`task` with a map-style data set read into tensors once, where that is possible, instead of for every attempt."""
+    if isinstance(task.train, (tuple, TensorDataset, Subset)):
+        return task  # tensors already, or cheap to look through
+    data = as_tensors(task.train, task)
+    if data is None or not isinstance(data.tensors, (tuple, list)):
+        return task
+    whole = TensorDataset(*data.tensors)
+    return replace(task, train=Subset(whole, data.indices.tolist()))
+
+
 def hold_out(task: Task, *, share: float, seed: int, in_time_order: bool = False) -> Task:
     """`task` with a validation part: its own, or `share` of its training samples, stratified where targets are classes."""
     if task.val is not None:

@@ -18,6 +18,7 @@ from probe.training.batches import Batches, make_batches
 from probe.training.evaluate import Evaluation, evaluate
 from probe.training.optimizers import make_optimizer
 from probe.training.random_state import random_state, seed_everything, set_random_state
+from probe.training.recompute import recompute_activations
 from probe.training.records import EpochReport
 from probe.training.schedules import lr_factor
 from probe.training.settings import TrainerSettings
@@ -31,19 +32,26 @@ MIN_EVAL_BATCH_SIZE = 512
 
 
 class TrainingRun:
-    """Trains `task` as `settings` say. Everything random starts from `seed`; the process's generators are seeded."""
+    """Trains `task` as `settings` say. Everything random starts from `seed`; the process's generators are seeded.
 
-    def __init__(self, task: Task, settings: TrainerSettings, *, device: Device, seed: int) -> None:
+    `stops_at_nan`: on the CPU, a loss that is not finite leaves the weights as they are.
+    """
+
+    def __init__(
+        self, task: Task, settings: TrainerSettings, *, device: Device, seed: int, stops_at_nan: bool = True
+    ) -> None:
         self.task = task
         self.settings = settings
         self._device = device
         self._seed = seed
         seed_everything(derive_seed(seed, "weights"))
         self.model = _build_model(task).to(device.torch_device)
+        if settings.checkpointing:
+            recompute_activations(self.model)
         self.optimizer = make_optimizer(self.model.parameters(), settings)
         self._lr_ratios = [group["lr"] / settings.lr for group in self.optimizer.param_groups]
         kind = device.torch_device.type
-        self._step = TrainStep(task, self.model, self.optimizer, settings, kind)
+        self._step = TrainStep(task, self.model, self.optimizer, settings, kind, stops_at_nan=stops_at_nan)
         self._forward = ForwardPass(task, precision=settings.precision, device_type=kind)
         self._train = self._batches_of(task.train, batch_size=settings.batch_size, shuffle=True)
         self._val: Batches | None = None

@@ -36,6 +36,8 @@ class TrainerSettings:
     accumulation: int = 1
     """Micro-batches a batch is split into; the gradient is that of the whole batch."""
     precision: Precision = "fp32"
+    checkpointing: bool = False
+    """Activation checkpointing: blocks compute their activations again in the backward pass instead of keeping them."""
     clip_norm: float | None = None
     schedule: Schedule = "constant"
     epochs: int = 1
@@ -50,6 +52,8 @@ class TrainerSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        if not isinstance(self.checkpointing, bool):
+            raise UsageError(f"checkpointing must be true or false, not {self.checkpointing!r}.")
         if self.momentum is not None and self.momentum >= 1:
             raise UsageError(f"momentum must be below 1, not {self.momentum}.")
         if self.accumulation > self.batch_size:

@@ -53,7 +53,7 @@ class TrainStep:
     """One optimizer step over one batch, split into `accumulation` micro-batches where the settings ask for it.
 
     Nothing here waits for a GPU. On the CPU, where looking is free, a loss that is not finite stops the step before the
-    optimizer moves; on a GPU the caller reads the sum of many losses now and then.
+    optimizer moves, unless `stops_at_nan` is False; on a GPU the caller reads the sum of many losses now and then.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class TrainStep:
         optimizer: torch.optim.Optimizer,
         settings: TrainerSettings,
         device_type: str,
+        *,
+        stops_at_nan: bool = True,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._settings = settings
         self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
-        self._looks = device_type == "cpu"
+        self._looks = stops_at_nan and device_type == "cpu"
         self._penalized = bool(settings.l1 or settings.l2)
         self._checked = False
         self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from probe.batch.decide import Limits, Plan, floor_power_of_two, next_attempt
+from probe.batch.fit import Kind, Trace, fit
+from probe.batch.profile import Profile, Untraceable
 from probe.batch.records import Attempt, Outcome
 from probe.batch.runner import Facts
 from probe.device.select import DeviceSpec
@@ -88,6 +90,9 @@ class ScriptedRunner:
     num_samples: int | None = None
     raises: dict[int, BaseException] = field(default_factory=dict)
     """Attempt number (from 0) -> what it raises."""
+    found: Profile | Untraceable = field(default_factory=lambda: Untraceable(reason="scripted"))
+    """What predicting gives."""
+    device_problem: str | None = None
     plans: list[Plan] = field(default_factory=list)
     closed: bool = False
 
@@ -95,11 +100,15 @@ class ScriptedRunner:
         return Facts(
             meta=META,
             device=DeviceSpec(kind="cpu", resolved=True),
-            limit_bytes=self.device.limit_bytes,
+            device_problem=self.device_problem,
+            limit_bytes=self.device.limit_bytes if self.device_problem is None else None,
             num_samples=self.num_samples,
             optimizer="adamw",
             precision="fp32",
         )
+
+    def profile(self) -> Profile | Untraceable:
+        return self.found
 
     def run(self, plan: Plan) -> Attempt:
         number = len(self.plans)
@@ -116,3 +125,26 @@ def task_error(message: str) -> ProbeError:
     from probe.errors import UserCodeError
 
     return UserCodeError(message, traceback="Traceback: theirs")
+
+
+def line_profile(*, fixed_bytes: int, bytes_per_sample: int) -> Profile:
+    """The memory of a ScriptedDevice, as if it had been traced."""
+    kinds: tuple[Kind, ...] = ("weights", "activations")
+
+    def trace(micro_batch: int) -> Trace:
+        sizes = (fixed_bytes, bytes_per_sample * micro_batch)
+        return Trace(micro_batch=micro_batch, sizes=sizes, kinds=kinds, order=(1, 2, -2), num_training=2)
+
+    return Profile(
+        target="simulated",
+        fit=fit(trace(4), trace(8), trace(16)),
+        accumulation=1,
+        traced_accumulation=1,
+        dataset_bytes=0,
+        max_dataset_share=0.5,
+        uses_convolutions=False,
+        uses_matrix_products=True,
+        traced_as="fake cpu",
+        unseen=("nothing",),
+        seconds=0.1,
+    )

@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from probe.batch.attempt import _QUICK, run_attempt, with_tensors
+from probe.batch.attempt import _QUICK, run_attempt
 from probe.batch.decide import Limits, Plan, largest_fit, next_attempt
-from probe.batch.find import find_batch_size, probe_batch_size
+from probe.batch.find import find_batch_size, fits, probe_batch_size, try_batch_size
 from probe.batch.records import Attempt
 from probe.device.simulated import SimulatedDevice
-from probe.errors import TaskError, UserCodeError
+from probe.errors import TaskError, UsageError, UserCodeError
 from probe.task import Task
+from probe.training.data import with_tensors
 from probe.training.settings import TrainerSettings
 
 
@@ -50,6 +51,7 @@ def attempt(task: Task, size: int, limit_bytes: int, **settings: Any) -> Attempt
         device=SimulatedDevice(limit_bytes),
         plan=Plan(size, "size"),
         seed=0,
+        confirm_steps=10,
         confirm_seconds=0.01,
     )
 
@@ -82,7 +84,7 @@ def test_one_byte_decides() -> None:
     failed = attempt(task, 16, peak.peak_allocated_bytes - 1)
     assert failed.outcome == "oom"
     assert failed.message is not None
-    assert failed.message.startswith("in training: Simulated out of memory. Tried to allocate")
+    assert failed.message.startswith("in training: CUDA out of memory. Simulated: tried to allocate")
 
 
 def test_optimizer_state_counts() -> None:
@@ -99,7 +101,8 @@ def test_running_out_leaves_nothing_behind() -> None:
     task = mlp_task(32, 256, 256, 10)
     settings = TrainerSettings()
     for size in (64, 64, 64):
-        failed = run_attempt(task, settings, device=device, plan=Plan(size, "size"), seed=0, confirm_seconds=0.01)
+        plan = Plan(size, "size")
+        failed = run_attempt(task, settings, device=device, plan=plan, seed=0, confirm_steps=10, confirm_seconds=0.01)
         assert failed.outcome == "oom"
         device.reset_peaks()
         assert device.read_memory().peak_allocated_bytes == 0
@@ -162,6 +165,7 @@ def test_a_bug_leaves_nothing_on_the_device() -> None:
             device=device,
             plan=Plan(1, "size"),
             seed=0,
+            confirm_steps=10,
             confirm_seconds=0.01,
         )
     except UserCodeError as error:
@@ -200,6 +204,88 @@ def test_map_style_data_is_read_once() -> None:
     assert data.reads == reads
 
 
+def test_the_steps_of_a_confirming_run() -> None:
+    def confirmed(steps: int) -> Attempt:
+        return run_attempt(
+            mlp_task(4, 2),
+            TrainerSettings(),
+            device=SimulatedDevice(10**8),
+            plan=Plan(4, "confirm"),
+            seed=0,
+            confirm_steps=steps,
+            confirm_seconds=1e-9,
+        )
+
+    assert [confirmed(steps).num_steps for steps in (1, 4, 10, 1200)] == [1, 1, 5, 1195]
+
+
+def test_a_loss_that_is_not_finite_is_measured_with_the_optimizers_state() -> None:
+    def no_loss(model: Any, batch: Any) -> Any:
+        outputs = model(batch[0])
+        return outputs.mean() * float("nan"), outputs
+
+    task = mlp_task(64, 256, 10)
+    sound, broken = attempt(task, 8, 10**8), attempt(replace(task, forward=no_loss), 8, 10**8)
+    assert broken.fits
+    assert broken.message is not None
+    assert "the loss is nan" in broken.message
+    assert sound.message is None
+    assert sound.memory is not None
+    assert broken.memory is not None
+    assert broken.memory.peak_allocated_bytes == pytest.approx(sound.memory.peak_allocated_bytes, rel=0.01)
+
+
+class FailsAt(nn.Module):
+    """Runs out of memory where a batch has exactly so many samples."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if len(inputs) == self.size:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return torch.as_tensor(self.layer(inputs))
+
+
+def test_the_last_partial_batch_is_trained_on() -> None:
+    data = (torch.zeros(21, 4), torch.zeros(21, dtype=torch.int64))
+    failed = attempt(Task(model=lambda: FailsAt(5), train=data), 8, 10**8)
+    assert failed.outcome == "oom"
+    assert failed.message is not None
+    assert failed.message.startswith("in training on the data set's last, partial batch: ")
+    assert attempt(Task(model=lambda: FailsAt(5), train=data), 4, 10**8).fits  # one sample is left, and left out
+
+
+def test_what_is_recorded_of_the_host_and_of_the_spread() -> None:
+    found = attempt(mlp_task(8, 4), 8, 10**8)
+    assert found.host_peak_bytes is None or found.host_peak_bytes > 2**20
+    assert found.step_seconds_low is not None
+    assert found.step_seconds is not None
+    assert found.step_seconds_high is not None
+    assert 0 < found.step_seconds_low <= found.step_seconds <= found.step_seconds_high
+
+
+@pytest.mark.parametrize("size", [1, 3, 63, 64])
+def test_one_size_can_be_asked_for(size: int) -> None:
+    task = mlp_task(8, 4, 2)
+    assert fits(task, size, device="simulated:1MiB", in_process=True)
+    assert not fits(task, size, device="simulated:100", in_process=True)
+    assert try_batch_size(task, size, device="simulated:100", in_process=True).outcome == "oom"
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.0, "4"])
+def test_one_size_must_be_a_size(size: Any) -> None:
+    with pytest.raises(UsageError, match="A batch size is a whole number of at least 1"):
+        try_batch_size(mlp_task(4, 2), size, device="simulated:1MiB")
+
+
+def test_one_size_must_not_exceed_the_data() -> None:
+    with pytest.raises(UsageError, match="A batch of 65 is more than the 64 training samples"):
+        fits(mlp_task(4, 2), 65, device="simulated:1MiB", in_process=True)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models, optimizers and limits; every attempt is real training, hardly timed."""
@@ -226,10 +312,7 @@ def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: py
         in_process=True,
         confirm_seconds=0.001,
     )
-    if result.stopped_by == "error":  # started at 1, where batch normalization refuses
-        assert (limits.start, expected is None or expected > 1) == (1, True)
-    else:
-        assert result.largest_fit == expected
+    assert result.largest_fit == expected
 
 
 def test_the_sweep_in_this_process_leaves_its_random_state_alone() -> None:

@@ -204,6 +204,22 @@ def test_batch_normalization_at_one_sample_leaves_the_other_sizes() -> None:
     assert (largest_fit(attempts), fatal_error(attempts)) == (4, False)
 
 
+@pytest.mark.parametrize(
+    ("device", "limits", "answer", "fatal"),
+    [
+        (ScriptedDevice(limit_bytes=100, failures={1: "error"}), Limits(start=1), 64, False),
+        (ScriptedDevice(limit_bytes=1, failures={1: "error"}), Limits(start=1), None, False),
+        (ScriptedDevice(failures={1: "error", 2: "error"}), Limits(start=1), None, True),
+        (ScriptedDevice(failures={1: "error"}), Limits(start=1, max=1), None, True),
+    ],
+)
+def test_a_sweep_that_starts_where_one_sample_is_refused_goes_on_to_two(
+    device: ScriptedDevice, limits: Limits, answer: int | None, fatal: bool
+) -> None:
+    attempts = device.sweep(limits)
+    assert (largest_fit(attempts), fatal_error(attempts)) == (answer, fatal)
+
+
 def test_short_measurements_are_compared_with_short_ones() -> None:
     slow_confirmation = attempts_of((32, "fits", 90.0), (64, "fits", 100.0))
     confirmed = Attempt(

@@ -99,7 +99,7 @@ def test_nonsense_is_refused() -> None:
 
 def made_profile(coefficients: Coefficients, *, dataset_bytes: int = 0) -> Profile:
     return Profile(
-        fit=fit(*(traced(coefficients, size) for size in (4, 8, 16))), accumulation=1, traced_accumulation=1,
+        target="cuda", fit=fit(*(traced(coefficients, size) for size in (4, 8, 16))), accumulation=1, traced_accumulation=1,
         dataset_bytes=dataset_bytes, max_dataset_share=0.25, uses_convolutions=True, uses_matrix_products=False,
         traced_as="fake cpu", unseen=(), seconds=0.0,
     )  # fmt: skip

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from probe.batch.predict import Untraceable, predict, predictions
-from probe.batch.profile import FixedCosts, Profile
+from probe.batch.forecast import forecast
+from probe.batch.predict import predict
+from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.records import Prediction
 from probe.codec import from_plain, to_plain
 from probe.device.simulated import SimulatedDevice
@@ -315,7 +316,7 @@ def test_the_parts_are_those_of_the_model() -> None:
 def test_predictions_are_what_replays_say() -> None:
     profile = pickle.loads(pickle.dumps(profiled(NamedSource(model="resnet18", image_size=64), target="cuda")))
     cards = (GIB // 2, GIB, 8 * GIB, 80 * GIB)
-    found = predictions(profile, cards)
+    expected, found = forecast(profile, cards)
     assert [one.memory_bytes for one in found] == list(cards)
     assert found[0].largest_fit is None
     assert found[0].peak_bytes > GIB // 2
@@ -326,16 +327,17 @@ def test_predictions_are_what_replays_say() -> None:
         assert profile.replay(2 * one.largest_fit, one.memory_bytes).outcome != "fits"
         assert one.allocated_bytes >= profile.live_peak_bytes(one.largest_fit)
         assert from_plain(Prediction, to_plain(one)) == one
+    assert [point.batch_size for point in expected.curve][-1] == 2 * (found[3].largest_fit or 0)
     assert found[1].largest_fit < found[2].largest_fit < found[3].largest_fit  # type: ignore[operator]  # checked above
 
 
 def test_measured_costs_replace_the_assumed_ones() -> None:
     profile = profiled(vectors(mlp()), target="cuda")
     costs = FixedCosts(context_bytes=3 * GIB, cublas_bytes=1, cudnn_bytes=0)
-    (found,) = predictions(profile, (4 * GIB,), costs=costs)
+    _, (found,) = forecast(profile, (4 * GIB,), costs=costs)
     assert found.parts.context_bytes == 3 * GIB
     assert found.largest_fit is not None
-    assert predictions(profile, (3 * GIB,), costs=costs)[0].largest_fit is None
+    assert forecast(profile, (3 * GIB,), costs=costs)[1][0].largest_fit is None
 
 
 def test_tracing_leaves_this_process_as_it_was() -> None:

@@ -6,16 +6,20 @@ import json
 from typing import Any
 
 import pytest
-from scripted_device import ScriptedDevice, ScriptedRunner, task_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted_device import ScriptedDevice, ScriptedRunner, line_profile, task_error
 
+from probe.batch.decide import Limits
 from probe.batch.records import Attempt, BatchResult
-from probe.batch.sweep import run_sweep
+from probe.batch.sweep import SweepOptions, run_sweep
 from probe.codec import from_plain, to_plain
-from probe.errors import ProbeError, UsageError
+from probe.errors import DeviceError, ProbeError, UsageError
 
 
 def sweep(runner: ScriptedRunner, **options: Any) -> tuple[BatchResult, ProbeError | None]:
-    return run_sweep(runner, task="a task", **({"start": 512, "max": None} | options))
+    observers = {name: options.pop(name) for name in ("observer", "announce") if name in options}
+    return run_sweep(runner, task="a task", options=SweepOptions(**options), **observers)
 
 
 def test_a_finished_sweep_tells_everything_and_can_be_stored() -> None:
@@ -82,3 +86,82 @@ def test_limits_are_refused_before_anything_is_built() -> None:
     with pytest.raises(UsageError, match="max must be a batch size"):
         sweep(runner, max=0)
     assert not runner.plans
+
+
+def predicted(device: ScriptedDevice, **options: Any) -> ScriptedRunner:
+    profile = line_profile(fixed_bytes=device.fixed_bytes, bytes_per_sample=device.bytes_per_sample)
+    return ScriptedRunner(device, found=profile, **options)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    fixed_bytes=st.integers(1, 2000),
+    bytes_per_sample=st.integers(1, 500),
+    limit_bytes=st.integers(1, 10**7),
+    num_samples=st.none() | st.integers(1, 10**5),
+)
+def test_where_the_prediction_is_right_the_size_takes_two_attempts(
+    fixed_bytes: int, bytes_per_sample: int, limit_bytes: int, num_samples: int | None
+) -> None:
+    device = ScriptedDevice(fixed_bytes=fixed_bytes, bytes_per_sample=bytes_per_sample, limit_bytes=limit_bytes)
+    result, _ = sweep(predicted(device, num_samples=num_samples))
+    assert result.largest_fit == device.exhaustive(Limits(num_samples=num_samples))
+    assert sum(attempt.purpose == "size" for attempt in result.attempts) <= 2
+    (prediction,) = result.predictions
+    assert prediction.memory_bytes == limit_bytes
+    assert result.largest_fit == prediction.largest_fit or result.capped_by is not None
+    if prediction.largest_fit is not None:
+        assert prediction.peak_bytes == fixed_bytes + bytes_per_sample * prediction.largest_fit
+
+
+def test_a_wrong_prediction_costs_attempts_and_not_the_answer() -> None:
+    device = ScriptedDevice(bytes_per_sample=1, limit_bytes=100)
+    runner = ScriptedRunner(device, found=line_profile(fixed_bytes=0, bytes_per_sample=10))
+    result, _ = sweep(runner)
+    assert (result.predictions[0].largest_fit, result.largest_fit) == (8, 64)
+
+
+def test_the_forecast_and_every_plan_are_announced() -> None:
+    said: list[Any] = []
+    result, _ = sweep(predicted(ScriptedDevice(limit_bytes=100)), announce=said.append)
+    assert said[0].traced_as == "fake cpu"
+    assert [plan.batch_size for plan in said[1:]] == [attempt.batch_size for attempt in result.attempts]
+    assert [point.batch_size for point in result.forecast.curve] == [1, 2, 4, 8, 16, 32, 64, 128]  # type: ignore[union-attr]
+
+
+def test_what_the_user_says_goes_before_what_is_predicted() -> None:
+    result, _ = sweep(predicted(ScriptedDevice(limit_bytes=100)), start=4)
+    assert result.attempts[0].batch_size == 4
+
+
+def test_without_a_device_the_prediction_is_the_answer() -> None:
+    runner = predicted(ScriptedDevice(fixed_bytes=2**30, bytes_per_sample=2**30), device_problem="it is not there.")
+    result, error = sweep(runner)
+    assert (result.stopped_by, result.attempts, result.largest_fit, error) == ("predicted", (), None, None)
+    assert [prediction.largest_fit for prediction in result.predictions] == [4, 8, 8, 16, 32, 32, 64, 128]
+    assert from_plain(BatchResult, json.loads(json.dumps(to_plain(result)))) == result
+
+
+def test_one_card_may_be_asked_for() -> None:
+    runner = predicted(ScriptedDevice(fixed_bytes=2**30, bytes_per_sample=2**30), device_problem="it is not there.")
+    result, _ = sweep(runner, card_bytes=6 * 2**30)
+    assert [(p.memory_bytes, p.largest_fit) for p in result.predictions] == [(6 * 2**30, 4)]
+
+
+def test_neither_a_device_nor_a_prediction_is_an_error_that_says_both() -> None:
+    with pytest.raises(DeviceError, match=r"no GPU to measure: it is not there\. Nor .* predicted: scripted"):
+        sweep(ScriptedRunner(ScriptedDevice(), device_problem="it is not there."))
+
+
+def test_no_prediction_is_no_reason_to_stop() -> None:
+    result, _ = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=100)))
+    assert result.largest_fit == 64
+    assert (result.forecast.failure, result.predictions) == ("scripted", ())  # type: ignore[union-attr]
+    unasked, _ = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=100)), predict=False)
+    assert unasked.forecast is None
+
+
+def test_the_confirming_run_can_be_left_out() -> None:
+    result, _ = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=100)), confirms=False)
+    assert "confirm" not in {attempt.purpose for attempt in result.attempts}
+    assert result.largest_fit == 64

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from probe.batch.records import Attempt, BatchResult, Outcome, Purpose
-from probe.cli.answers import answer_rows, layout_rows
+from probe.batch.records import (
+    Alternative,
+    Attempt,
+    BatchComparison,
+    BatchResult,
+    Forecast,
+    MemoryParts,
+    Outcome,
+    PredictedPeak,
+    Prediction,
+    Purpose,
+    Variant,
+)
+from probe.cli.answers import Rows, answer_rows, layout_rows
 from probe.lr.records import LrCurve, LrPoint, LrResult, LrSuggestion
-from probe.records import MemoryReading, RunMeta
+from probe.records import DeviceMemory, MemoryReading, MemoryUser, RunMeta
 from probe.search.records import BestTrial, BudgetLimits, FinalFit, Score, SearchResult, Spent, TrialResult
 
 META = RunMeta(
@@ -115,6 +127,55 @@ SEARCH = SearchResult(
 )
 
 
+MIB, GIB = 2**20, 2**30
+
+
+def prediction(card_bytes: int, largest: int | None) -> Prediction:
+    """40 MiB a sample; batch size 1 would take 6 GiB where nothing fits."""
+    activations = 6 * GIB if largest is None else largest * 40 * MIB
+    parts = MemoryParts(
+        weights_bytes=32 * MIB,
+        gradients_bytes=32 * MIB,
+        optimizer_state_bytes=64 * MIB,
+        data_bytes=0,
+        activations_bytes=activations,
+        workspace_bytes=0,
+        cache_bytes=20 * MIB,
+        context_bytes=512 * MIB,
+    )
+    peak = parts.total_bytes
+    return Prediction(
+        memory_bytes=card_bytes,
+        largest_fit=largest,
+        peak_bytes=peak,
+        allocated_bytes=peak - 532 * MIB,
+        parts=parts,
+    )
+
+
+PREDICTED = replace(
+    BATCH,
+    stopped_by="predicted",
+    limit_bytes=None,
+    largest_fit=None,
+    recommended=None,
+    attempts=(),
+    forecast=Forecast(traced_as="fake cpu", unseen=("scratch memory inside operators",), seconds=2.0),
+    predictions=(prediction(4 * GIB, None), prediction(8 * GIB, 128), prediction(141 * GIB, 2048)),
+)
+COMPARISON = BatchComparison(
+    meta=META,
+    stopped_by="finished",
+    task="cnn on images",
+    optimizer="adamw",
+    variants=tuple(
+        Variant(image_size=size, precision="fp32", checkpointing=False, result=result)
+        for size, result in ((256, replace(BATCH, recommended=256)), (128, BATCH))
+    ),
+    seconds=24.6,
+)
+
+
 def test_batch() -> None:
     assert layout_rows(answer_rows(BATCH), width=100) == [
         "Answer    the largest batch that fits is 256 (confirmed); 128 is as fast, within 5 %",
@@ -123,6 +184,7 @@ def test_batch() -> None:
         "Evidence  batch 128 (throughput) fits: 1,000 samples/s, peak 128 MiB",
         "          batch 256 fits: 1,000 samples/s, peak 256 MiB",
         "          batch 512 runs out of memory",
+        "Headroom  256 MiB (50 %) of 512 MiB left at batch 256",
         "Cost      4 attempts, 12.3 s",
     ]
 
@@ -138,6 +200,113 @@ def test_batch_at_a_cap_says_what_stopped_it() -> None:
     rows = answer_rows(replace(BATCH, recommended=256, capped_by="data"))
     assert rows[0][1] == "the largest batch that fits is 256 (confirmed); no smaller one is as fast"
     assert ("", "Larger batches were not tried: the training set has no more samples.") in rows
+
+
+def test_a_predicted_batch_is_a_table_of_cards() -> None:
+    assert layout_rows(answer_rows(PREDICTED), width=100) == [
+        "Answer    no GPU here, so this is predicted and not run: a batch of 128 should fit on a card of",
+        "          8 GiB, one of 2,048 on a card of 141 GiB",
+        "             card  batch     takes   weights  gradients  optimizer  activations  workspace     rest",
+        "            4 GiB      -  6.64 GiB  32.0 MiB   32.0 MiB   64.0 MiB     6.00 GiB          0  532 MiB",
+        "            8 GiB    128  5.64 GiB  32.0 MiB   32.0 MiB   64.0 MiB     5.00 GiB          0  532 MiB",
+        "          141 GiB  2,048  80.6 GiB  32.0 MiB   32.0 MiB   64.0 MiB     80.0 GiB          0  532 MiB",
+        "          Where no batch size is named, not even 1 fits: the row shows what it would take, 6.64 GiB.",
+        "Task      cnn on digits, adamw, fp32",
+        "Device    CPU",
+        "Evidence  training steps traced without data (fake cpu)",
+        "          not seen: scratch memory inside operators",
+        "Next      run the same command on the GPU itself: it measures",
+        "Cost      12.3 s",
+    ]
+
+
+def test_one_card_is_answered_in_one_sentence() -> None:
+    rows = answer_rows(replace(PREDICTED, predictions=PREDICTED.predictions[1:2]))
+    assert rows[0] == ("Answer", "the largest batch that should fit in 8 GiB is 128 (predicted, not run)")
+    none = answer_rows(replace(PREDICTED, predictions=PREDICTED.predictions[:1]))
+    assert any(label == "Instead" for label, _ in none)
+    assert none[0][1] == (
+        "nothing should fit in 4 GiB, not even a batch of 1, which would take 6.64 GiB (predicted, not run)"
+    )
+
+
+def test_a_narrow_terminal_gets_fewer_columns() -> None:
+    for width in (60, 80):
+        for result in (PREDICTED, COMPARISON):
+            assert max(map(len, layout_rows(answer_rows(result), width=width))) <= width
+    assert any("activations" in line for line in layout_rows(answer_rows(PREDICTED), width=80))
+
+
+def test_a_prediction_is_evidence_beside_the_measurement() -> None:
+    curve = tuple(PredictedPeak(batch_size=s, allocated_bytes=s * MIB, peak_bytes=s * MIB) for s in (128, 256))
+    right = prediction(16 * GIB, 256)
+    forecast = Forecast(traced_as="fake cpu", curve=curve, seconds=1.0)
+    rows = answer_rows(replace(BATCH, forecast=forecast, predictions=(right,)))
+    assert ("", "predicted batch 256 with 256 MiB, 256 MiB measured (+0.0 %)") in rows
+    failed = Forecast(traced_as=None, failure="the step looks at a value.", seconds=1.0)
+    assert ("", "no prediction: the step looks at a value.") in answer_rows(replace(BATCH, forecast=failed))
+
+
+def test_what_is_odd_about_the_device_is_a_warning() -> None:
+    memory = DeviceMemory(
+        total_bytes=141 * GIB,
+        others_bytes=3 * GIB,
+        others=(MemoryUser(pid=7, name="python", used_bytes=2 * GIB),),
+        context_bytes=128 * MIB,
+        context_is_measured=True,
+        emulated_bytes=512 * MIB,
+        is_integrated=False,
+    )
+    rows = answer_rows(replace(BATCH, device_memory=memory))
+    assert ("Headroom", "128 MiB (25 %) of 512 MiB left at batch 256") in rows
+    warning = "Others use the device: python (pid 7, 2.00 GiB). The 3.00 GiB taken are subtracted."
+    assert ("Warning", warning) in rows
+    assert any(text.startswith("An emulation of a card of 512 MiB: ") for label, text in _texts(rows) if label == "")
+
+
+def test_where_nothing_fits_the_plan_comes_with_the_answer() -> None:
+    change = Alternative(change="bf16", largest_fit=4, peak_bytes=400 * MIB)
+    none = replace(
+        BATCH,
+        stopped_by="nothing_fits",
+        largest_fit=None,
+        recommended=None,
+        attempts=(attempt(1, "oom"),),
+        alternatives=(change,),
+    )
+    lines = layout_rows(answer_rows(none), width=100)
+    assert lines[1:3] == [
+        "Instead   change  batch that should fit    takes",
+        "          bf16                        4  400 MiB",
+    ]
+    assert "a batch of 32 with accumulation = 8" in " ".join(" ".join(lines[3:5]).split())
+
+
+def test_a_comparison_is_a_table() -> None:
+    assert layout_rows(answer_rows(COMPARISON), width=80) == [
+        "Answer    the largest batch that fits is 256 in every case",
+        "          in common: precision fp32, without checkpointing",
+        "          image size  largest  recommended  images/s  megapixels/s  peak memory",
+        "          256 x 256       256          256     1,000          65.5      256 MiB",
+        "          128 x 128       256          128     1,000          16.4      256 MiB",
+        "Task      cnn on images, adamw",
+        "Device    CPU",
+        "Cost      2 ways to train, 24.6 s",
+    ]
+
+
+def test_a_predicted_comparison_has_a_column_for_each_card() -> None:
+    variants = tuple(replace(variant, result=PREDICTED) for variant in COMPARISON.variants)
+    lines = layout_rows(answer_rows(replace(COMPARISON, stopped_by="predicted", variants=variants)), width=80)
+    assert lines[2:5] == [
+        "          image size  4 GiB  8 GiB  141 GiB",
+        "          256 x 256       -    128    2,048",
+        "          128 x 128       -    128    2,048",
+    ]
+
+
+def _texts(rows: Rows) -> list[tuple[str, str]]:
+    return [(label, text) for label, text in rows if isinstance(text, str)]
 
 
 def test_lr() -> None:
@@ -178,7 +347,14 @@ def test_search_without_a_winner() -> None:
     rows = answer_rows(none)
     assert rows[0] == ("Answer", "no trial was completed")
     assert ("Evidence", "no trial was started") in rows
-    assert rows[-1][1].endswith("; interrupted")
+    assert str(rows[-1][1]).endswith("; interrupted")
+
+
+def test_a_number_and_its_unit_stay_together() -> None:
+    assert layout_rows([("Answer", "it takes just about 8 GiB")], width=33) == [
+        "Answer    it takes just about",
+        "          8 GiB",
+    ]
 
 
 def test_long_words_are_not_broken() -> None:

@@ -93,13 +93,25 @@ def test_bad_input(
     assert not list(tmp_path.glob("reports/*"))
 
 
-def test_without_a_gpu_auto_names_the_simulated_device(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_a_cuda_device_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    assert run(["batch", "--task", "clitask:task"]) == 4
-    assert "--device simulated:SIZE" in capsys.readouterr().err
+    assert run(["batch", "--task", "clitask:task", "--device", "cuda"]) == 4
+    assert "There is no CUDA device here" in capsys.readouterr().err
+
+
+def test_neither_a_gpu_nor_a_prediction_names_both_and_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert run(["batch", "--task", "clitask:looks_at_values"]) == 4
+    err = capsys.readouterr().err
+    assert "There is no GPU to measure" in err
+    assert "Nor can its memory be predicted: what is done depends on the value of a tensor: clitask.py" in err
+    assert "--device simulated:SIZE" in err
 
 
 @pytest.mark.parametrize("target", ["clitask:bug", "clitask:bug_in_forward"])

@@ -19,7 +19,20 @@ SOURCE = ["recipe", "--task", "--model", "--data", "--img"]
 TRAINER = ["--optimizer", "--precision"]
 RUN = ["--out", "--data-dir", "--json", "--quiet", "--debug"]
 OPTIONS = {
-    "batch": [*SOURCE, "--start", "--max", *TRAINER, "--device", "--memory", "--seed", *RUN],
+    "batch": [
+        *[
+            *SOURCE,
+            "--start",
+            "--max",
+            *TRAINER,
+            "--checkpointing",
+            "--device",
+            "--memory",
+            "--confirm-steps",
+            "--seed",
+        ],
+        *RUN,
+    ],
     "lr": [*SOURCE, "--batch", "--from", "--to", "--steps", *TRAINER, "--device", "--seed", *RUN],
     "search": ["recipe", "--set", "--trials", "--epochs", "--time", "--workers", "--device", "--seed", *RUN],
     "report": ["run", "--quiet", "--debug"],

@@ -8,7 +8,8 @@ import itertools
 import pytest
 from rich.console import Console
 
-from probe.batch.records import Attempt
+from probe.batch.decide import Plan
+from probe.batch.records import Attempt, Forecast, PredictedPeak
 from probe.cli.live import BatchView, LrView, SearchView, View, sparkline
 from probe.cli.plain import PlainLines
 from probe.cli.progress import wants_live
@@ -25,6 +26,10 @@ FITS = Attempt(
     step_seconds=0.2,
     samples_per_second=1280.0,
     memory=MemoryReading(peak_allocated_bytes=900 * 2**20, peak_reserved_bytes=912 * 2**20),
+)
+FORECAST = Forecast(
+    traced_as="fake cpu",
+    curve=tuple(PredictedPeak(batch_size=s, allocated_bytes=s * 2**21, peak_bytes=s * 2**22) for s in (64, 128, 256)),
 )
 TOO_LARGE = Attempt(batch_size=512, purpose="size", outcome="oom", message="out of memory")
 TRIAL = TrialResult(
@@ -66,7 +71,7 @@ def picture(view: View, width: int = 80) -> list[str]:
 
 def test_attempts_become_rows_above_a_spinner() -> None:
     view = BatchView()
-    assert "first attempt, 0 s" in picture(view)[0]
+    assert "predicting, 0 s" in picture(view)[0]
     view.see(TOO_LARGE)
     view.see(FITS)
     lines = picture(view)
@@ -76,6 +81,36 @@ def test_attempts_become_rows_above_a_spinner() -> None:
     assert "next attempt" in lines[3]
     view.running = False
     assert picture(view) == lines[:3]
+
+
+def test_a_prediction_and_the_attempt_to_come_are_told() -> None:
+    view = BatchView()
+    view.see(FORECAST)
+    assert picture(view)[0] == "predicted: batch 128 takes 512 MiB, batch 256 takes 1.00 GiB"
+    assert "first attempt, 0 s" in picture(view)[1]
+    view.see(Plan(256, "size"))
+    assert "trying batch 256, 0 s" in picture(view)[-1]
+    view.see(FITS)
+    view.see(Plan(256, "confirm"))
+    lines = picture(view)
+    assert lines[2].split()[0] == "256"
+    assert "trying batch 256 (confirm), 0 s" in lines[3]
+
+
+def test_each_way_to_train_has_its_own_table() -> None:
+    view = BatchView()
+    for title, attempt in (("512 x 512, fp32", TOO_LARGE), ("256 x 256, fp32", FITS)):
+        view.see(title)
+        assert "predicting, 0 s" in picture(view)[-1]
+        view.see(attempt)
+    view.running = False
+    assert [line.split()[0] for line in picture(view)] == ["512", "batch", "512", "256", "batch", "256"]
+
+
+def test_a_batch_view_that_saw_nothing_leaves_nothing() -> None:
+    view = BatchView()
+    view.running = False
+    assert "".join(picture(view)) == ""
 
 
 def test_a_range_test_is_a_bar_with_its_loss() -> None:
@@ -131,10 +166,15 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show = PlainLines()
     epoch = EpochReport(epoch=2, train_loss=0.25, val_loss=None, metrics={}, seconds=1.0)
     steps = [LrProgress(step=step, num_steps=300, lr=1e-3, loss=2.0) for step in (10, 50, 60)]
-    for record in [TOO_LARGE, FITS, *steps, PROGRESS, PROGRESS, PROGRESS, TRIAL, epoch]:
+    failed = Forecast(traced_as=None, failure="the step looks at a value.")
+    predicted = [FORECAST, failed, Forecast(traced_as="fake cpu"), Plan(512, "size")]
+    for record in ["512 x 512, fp32", *predicted, TOO_LARGE, FITS, *steps, PROGRESS, PROGRESS, PROGRESS, TRIAL, epoch]:
         show(record)
     lines = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == [
+        "512 x 512, fp32",
+        "predicted: batch 128 takes 512 MiB, batch 256 takes 1.00 GiB",
+        "no prediction: the step looks at a value.",
         "batch 512 runs out of memory",
         "batch 256 fits: 1,280 samples/s, peak 912 MiB",
         "step 50 of 300: lr 0.001, loss 2",

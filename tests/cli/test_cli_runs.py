@@ -66,6 +66,52 @@ def test_quiet_says_nothing_but_the_answer(capsys: pytest.CaptureFixture[str]) -
     assert err == ""
 
 
+def without_a_gpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def test_batch_without_a_gpu_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not without_a_gpu():
+        pytest.skip("there is a GPU")
+    assert run(["batch", "--model", "mlp", "--data", "digits", "--quiet", "--memory", "2GiB"]) == 0
+    out, _ = capsys.readouterr()
+    result = read_result(tmp_path)
+    assert (result["stopped_by"], result["attempts"], result["largest_fit"]) == ("predicted", [], None)
+    (prediction,) = result["predictions"]
+    assert prediction["memory_bytes"] == 2 * 2**30
+    assert str(prediction["largest_fit"]) in out.replace(",", "")
+    assert "predicted" in out
+
+
+def test_batch_compares_sizes_and_precisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--img", "16,8", "--precision", "fp32,bf16", "--checkpointing", "--device", "simulated:4MiB", "--max", "8"]
+    assert run(["batch", "--model", "cnn", *args, "--confirm-steps", "0", "--quiet"]) == 0
+    result = read_result(tmp_path)
+    assert (result["kind"], result["stopped_by"], result["task"]) == (
+        "batch_comparison",
+        "finished",
+        "cnn on synthetic",
+    )
+    compared = [(v["image_size"], v["precision"], v["checkpointing"]) for v in result["variants"]]
+    assert compared == [
+        (size, precision, on) for size in (16, 8) for precision in ("fp32", "bf16") for on in (False, True)
+    ]
+    assert all(variant["result"]["largest_fit"] for variant in result["variants"])
+    assert "bf16" in capsys.readouterr().out
+
+
+def test_batch_that_fits_nothing_lists_what_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "--model", "resnet18", "--img", "64", "--device", "simulated:150MiB", "--quiet"]) == 5
+    out, err = capsys.readouterr()
+    result = read_result(tmp_path)
+    assert result["stopped_by"] == "nothing_fits"
+    assert result["alternatives"][0]["change"].startswith("optimizer sgd")
+    assert "optimizer sgd" in out
+    assert "What would fit, as predicted, is listed above" in err
+
+
 def test_bare_lr_takes_the_probe_toml_of_this_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lr_table = "[lr]\nfrom = 0.001\nto = 1.0\nsteps = 40\nbatch = 8\n"
     (tmp_path / "probe.toml").write_text(RECIPE + lr_table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import datetime
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ import torch
 from probe.codec import to_plain
 from probe.device import environment, nvml
 from probe.device.environment import collect_meta, describe_environment
+from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
+from probe.records import DeviceMemory, MemoryUser
 
 
 class FakeNvml(SimpleNamespace):
@@ -46,6 +49,20 @@ class FakeNvml(SimpleNamespace):
         self._maybe_fail("nvmlDeviceGetMemoryInfo")
         return SimpleNamespace(used={"first": 100, "second": 7}[handle])
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802  # NVML's name
+        self._maybe_fail("nvmlDeviceGetComputeRunningProcesses")
+        own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=5)
+        return [own, SimpleNamespace(pid=2, usedGpuMemory=2**30), SimpleNamespace(pid=1, usedGpuMemory=None)]
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802  # NVML's name
+        return [SimpleNamespace(pid=2, usedGpuMemory=2**30), SimpleNamespace(pid=3, usedGpuMemory=7)]
+
+    def nvmlSystemGetProcessName(self, pid: int) -> str | bytes:  # noqa: N802  # NVML's name
+        if pid == 1:
+            raise self.NVMLError("not yours to know")
+        names: dict[int, str | bytes] = {2: "/usr/bin/python3", 3: rb"C:\Games\game.exe"}
+        return names[pid]
+
 
 SECOND_GPU = SimpleNamespace(uuid="bbbb", pci_domain_id=0, pci_bus_id=0x65, pci_device_id=0)
 
@@ -70,6 +87,53 @@ def test_a_failing_query_means_unknown_and_nvml_is_shut_down(monkeypatch: pytest
     fake = install(monkeypatch, FakeNvml(fails_at="nvmlDeviceGetMemoryInfo"))
     assert nvml.used_bytes(SECOND_GPU) is None
     assert fake.num_shutdowns == 1
+
+
+def test_other_processes_are_named_and_this_one_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeNvml())
+    assert nvml.memory_users(SECOND_GPU) == (
+        MemoryUser(pid=1, name=None, used_bytes=None),
+        MemoryUser(pid=2, name="python3", used_bytes=2**30),
+        MemoryUser(pid=3, name="game.exe", used_bytes=7),
+    )
+
+
+def test_what_nvml_does_not_list_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeNvml(fails_at="nvmlDeviceGetComputeRunningProcesses"))
+    assert [user.pid for user in nvml.memory_users(SECOND_GPU)] == [2, 3]
+    install(monkeypatch, FakeNvml(fails_at="nvmlInit"))
+    assert nvml.memory_users(SECOND_GPU) == ()
+
+
+@pytest.mark.parametrize(
+    ("others", "emulated", "offered"),
+    [(0, None, 1000), (300, None, 700), (0, 400, 400), (300, 400, 400), (800, 400, 200)],
+)
+def test_what_others_hold_is_subtracted(others: int, emulated: int | None, offered: int) -> None:
+    memory = DeviceMemory(
+        total_bytes=1000,
+        others_bytes=others,
+        others=(),
+        context_bytes=10,
+        context_is_measured=True,
+        emulated_bytes=emulated,
+        is_integrated=False,
+    )
+    assert memory.offered_bytes == offered
+
+
+def test_the_peak_of_resident_memory_is_that_since_the_reset() -> None:
+    reset_peak_resident()
+    before = peak_resident_bytes()
+    if before is None:
+        pytest.skip("this system does not say how much a process holds")
+    held = torch.ones(64 * 2**20)  # 256 MiB
+    during = peak_resident_bytes() or 0
+    del held
+    reset_peak_resident()
+    after = peak_resident_bytes() or 0
+    assert during - before > 200 * 2**20
+    assert sys.platform != "linux" or during - after > 200 * 2**20
 
 
 def test_without_a_driver_nvml_says_so_and_needs_no_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:

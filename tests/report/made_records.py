@@ -8,9 +8,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from probe.batch.records import Attempt, BatchResult, Outcome, Purpose
+from probe.batch.records import (
+    Alternative,
+    Attempt,
+    BatchComparison,
+    BatchResult,
+    Forecast,
+    MemoryParts,
+    Outcome,
+    PredictedPeak,
+    Prediction,
+    Purpose,
+    Variant,
+)
 from probe.lr.records import LrCurve, LrPoint, LrResult, LrSuggestion
-from probe.records import MemoryReading, RunMeta
+from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
 from probe.search.records import (
     BestTrial,
     BudgetLimits,
@@ -64,8 +76,11 @@ def attempt(batch_size: int, purpose: Purpose = "size", *, limit: int = 8 * GIB)
         outcome="fits",
         num_steps=20,
         step_seconds=batch_size / rate,
+        step_seconds_low=0.99 * batch_size / rate,
+        step_seconds_high=1.02 * batch_size / rate,
         samples_per_second=rate,
         memory=reading,
+        host_peak_bytes=2 * GIB + batch_size * 2**20,
     )
 
 
@@ -94,10 +109,148 @@ def batch_result(**changes: Any) -> BatchResult:
     return BatchResult(**values | changes)
 
 
-def nothing_fits_result() -> BatchResult:
+def nothing_fits_result(**changes: Any) -> BatchResult:
     tried = tuple(replace(attempt(2**power, limit=1), batch_size=2**power) for power in (4, 3, 2, 1, 0))
-    return batch_result(
-        attempts=tried, largest_fit=None, recommended=None, stopped_by="nothing_fits", limit_bytes=128 * 2**20
+    values: dict[str, Any] = {
+        "attempts": tried,
+        "largest_fit": None,
+        "recommended": None,
+        "stopped_by": "nothing_fits",
+        "limit_bytes": 128 * 2**20,
+    }
+    return batch_result(**values | changes)
+
+
+ALTERNATIVES = (
+    Alternative(change="bf16", largest_fit=2, peak_bytes=119 * 2**20),
+    Alternative(change="images of 128 x 128", largest_fit=4, peak_bytes=124 * 2**20),
+)
+DEVICE_MEMORY = DeviceMemory(
+    total_bytes=141 * GIB,
+    others_bytes=3 * GIB,
+    others=(
+        MemoryUser(pid=4711, name="python", used_bytes=2 * GIB),
+        MemoryUser(pid=815, name="some|viewer", used_bytes=None),
+    ),
+    context_bytes=512 * 2**20,
+    context_is_measured=True,
+    emulated_bytes=8 * GIB,
+    is_integrated=False,
+)
+UNSEEN = (
+    "operators run as on the CPU: attention and dropout may keep more than CUDA's fused operators do",
+    "scratch memory inside operators; of cuDNN's there is an allowance",
+)
+
+
+def predicted_peak(batch_size: int, sample_bytes: int = 61 * 2**20) -> PredictedPeak:
+    allocated = 140 * 2**20 + batch_size * sample_bytes
+    reserved = math.ceil(allocated * 1.07 / 2**21) * 2**21
+    return PredictedPeak(batch_size=batch_size, allocated_bytes=allocated, peak_bytes=reserved + 512 * 2**20)
+
+
+def prediction(card_bytes: int, sample_bytes: int = 61 * 2**20) -> Prediction:
+    """The largest power of two whose predicted peak is not above the card's memory, and parts that add up."""
+    fitting = [2**power for power in range(14) if predicted_peak(2**power, sample_bytes).peak_bytes <= card_bytes]
+    largest = max(fitting, default=None)
+    point = predicted_peak(largest or 1, sample_bytes)
+    parts = MemoryParts(
+        weights_bytes=32 * 2**20,
+        gradients_bytes=32 * 2**20,
+        optimizer_state_bytes=64 * 2**20,
+        data_bytes=(largest or 1) * 2**18,
+        activations_bytes=point.allocated_bytes - 128 * 2**20 - (largest or 1) * 2**18,
+        workspace_bytes=0,
+        cache_bytes=point.peak_bytes - 512 * 2**20 - point.allocated_bytes,
+        context_bytes=512 * 2**20,
+    )
+    return Prediction(
+        memory_bytes=card_bytes,
+        largest_fit=largest,
+        peak_bytes=point.peak_bytes,
+        allocated_bytes=point.allocated_bytes,
+        parts=parts,
+    )
+
+
+def forecast(largest: int = 128, sample_bytes: int = 61 * 2**20) -> Forecast:
+    curve = tuple(predicted_peak(2**power, sample_bytes) for power in range((2 * largest).bit_length()))
+    return Forecast(traced_as="fake cpu", unseen=UNSEEN, curve=curve, seconds=3.21)
+
+
+def checked_result(**changes: Any) -> BatchResult:
+    """Measured after a prediction, on a large card that stands in for one of 8 GiB."""
+    values: dict[str, Any] = {
+        "device_memory": DEVICE_MEMORY,
+        "forecast": forecast(),
+        "predictions": (prediction(8 * GIB),),
+    }
+    return batch_result(**values | changes)
+
+
+def predicted_result(
+    *cards: int, sample_bytes: int = 61 * 2**20, precision: Precision = "fp32", **changes: Any
+) -> BatchResult:
+    """What there is to say without a GPU."""
+    sizes = [gib * GIB for gib in cards or (8, 12, 16, 24, 40, 48, 80, 141)]
+    predictions = tuple(prediction(size, sample_bytes) for size in sizes)
+    values: dict[str, Any] = {
+        "meta": replace(META, device="no GPU: predicted", cuda_version=None, driver_version=None),
+        "stopped_by": "predicted",
+        "precision": precision,
+        "limit_bytes": None,
+        "largest_fit": None,
+        "recommended": None,
+        "attempts": (),
+        "forecast": forecast(max(p.largest_fit or 1 for p in predictions), sample_bytes),
+        "predictions": predictions,
+        "seconds": 4.56,
+    }
+    return batch_result(**values | changes)
+
+
+def comparison(*, predicted: bool = False, **changes: Any) -> BatchComparison:
+    """Three image sizes, two precisions."""
+    variants = []
+    precision: Precision
+    for image_size in (512, 256, 128):
+        for precision in ("fp32", "bf16"):
+            share = (image_size / 256) ** 2 * (0.6 if precision == "bf16" else 1.0)
+            if predicted:
+                result = predicted_result(sample_bytes=round(60 * 2**20 * share), precision=precision)
+            else:
+                tried = tuple(_at_share(attempt(2**power), share) for power in range(9))
+                fitting = [a.batch_size for a in tried if a.memory is not None and a.fits]
+                result = batch_result(
+                    precision=precision, attempts=tried, largest_fit=max(fitting), recommended=max(fitting) // 2
+                )
+            variants.append(Variant(image_size=image_size, precision=precision, checkpointing=False, result=result))
+    values: dict[str, Any] = {
+        "meta": replace(META, argv=("probe", "batch", "--model", "densenet", "--img", "512,256,128")),
+        "stopped_by": "predicted" if predicted else "finished",
+        "task": "densenet121 on synthetic images",
+        "optimizer": "adamw",
+        "variants": tuple(variants),
+        "seconds": 321.0,
+    }
+    return BatchComparison(**values | changes)
+
+
+def _at_share(made: Attempt, share: float) -> Attempt:
+    """As if a sample took `share` of the work and of the memory."""
+    if 60 * 2**20 * share * made.batch_size > 7 * GIB:
+        return Attempt(batch_size=made.batch_size, purpose="size", outcome="oom", message="out of memory")
+    rate = 420 / share * made.batch_size / (made.batch_size + 14 / share)
+    peak = round(150 * 2**20 + 60 * 2**20 * share * made.batch_size)
+    return replace(
+        made,
+        outcome="fits",
+        message=None,
+        step_seconds=made.batch_size / rate,
+        step_seconds_low=None,
+        step_seconds_high=None,
+        samples_per_second=rate,
+        memory=MemoryReading(peak_allocated_bytes=peak, peak_reserved_bytes=peak),
     )
 
 

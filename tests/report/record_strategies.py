@@ -7,9 +7,20 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 from made_records import META
 
-from probe.batch.records import Attempt, BatchResult, Outcome
+from probe.batch.records import (
+    Alternative,
+    Attempt,
+    BatchComparison,
+    BatchResult,
+    Forecast,
+    MemoryParts,
+    Outcome,
+    PredictedPeak,
+    Prediction,
+    Variant,
+)
 from probe.lr.records import CurveEnd, LrCurve, LrPoint, LrResult, LrSuggestion
-from probe.records import MemoryReading
+from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.search.records import (
     BestTrial,
     BudgetLimits,
@@ -27,6 +38,7 @@ from probe.training.records import EpochReport
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 positive = st.floats(min_value=1e-9, max_value=1e9)
 texts = st.text(max_size=8)
+amounts = st.integers(0, 2**40)
 values: st.SearchStrategy[ParamValue] = st.booleans() | st.integers(-100, 100) | finite | texts
 params = st.dictionaries(texts, values, max_size=3)
 
@@ -52,19 +64,71 @@ def attempts(draw: st.DrawFn) -> Attempt:
         outcome=outcome,
         num_steps=draw(st.integers(0, 20)),
         step_seconds=draw(positive) if fits else None,
+        step_seconds_low=draw(st.none() | positive) if fits else None,
+        step_seconds_high=draw(st.none() | positive) if fits else None,
         samples_per_second=draw(positive) if fits else None,
         memory=draw(st.none() | readings()),
+        host_peak_bytes=draw(st.none() | amounts),
         message=draw(st.none() | texts),
     )
 
 
 @st.composite
-def batch_results(draw: st.DrawFn) -> BatchResult:
-    tried = tuple(draw(st.lists(attempts(), max_size=5)))
+def device_memories(draw: st.DrawFn) -> DeviceMemory:
+    users = st.builds(MemoryUser, pid=st.integers(1, 99999), name=st.none() | texts, used_bytes=st.none() | amounts)
+    return DeviceMemory(
+        total_bytes=draw(amounts),
+        others_bytes=draw(amounts),
+        others=tuple(draw(st.lists(users, max_size=2))),
+        context_bytes=draw(amounts),
+        context_is_measured=draw(st.booleans()),
+        emulated_bytes=draw(st.none() | amounts),
+        is_integrated=draw(st.booleans()),
+    )
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> Prediction:
+    part = st.integers(0, 2**34)
+    parts = MemoryParts(**{name: draw(part) for name in MemoryParts.__slots__})
+    peak = parts.total_bytes
+    fits = peak > 0 and draw(st.booleans())
+    return Prediction(
+        memory_bytes=peak + draw(st.integers(0, 2**36)) if fits else draw(st.integers(1, 2**40)),
+        largest_fit=2 ** draw(st.integers(0, 20)) if fits else None,
+        peak_bytes=peak,
+        allocated_bytes=draw(st.integers(0, peak)),
+        parts=parts,
+    )
+
+
+@st.composite
+def forecasts(draw: st.DrawFn) -> Forecast:
+    if draw(st.booleans()):
+        return Forecast(traced_as=None, failure=draw(texts), seconds=draw(positive))
+    sizes = [2**power for power in range(draw(st.integers(0, 12)))]
+    return Forecast(
+        traced_as="fake cpu",
+        unseen=tuple(draw(st.lists(texts, max_size=2))),
+        curve=tuple(
+            PredictedPeak(batch_size=size, allocated_bytes=draw(amounts), peak_bytes=draw(amounts)) for size in sizes
+        ),
+        seconds=draw(positive),
+    )
+
+
+alternatives = st.builds(Alternative, change=texts, largest_fit=st.integers(1, 4096), peak_bytes=amounts)
+
+
+@st.composite
+def batch_results(draw: st.DrawFn, *, predicted: bool | None = None) -> BatchResult:
+    is_predicted = draw(st.booleans()) if predicted is None else predicted
+    tried = () if is_predicted else tuple(draw(st.lists(attempts(), max_size=5)))
     sizes = st.sampled_from([None, *(attempt.batch_size for attempt in tried if attempt.fits)])
+    endings = ["predicted"] if is_predicted else ["finished", "nothing_fits", "interrupted", "error"]
     return BatchResult(
         meta=META,
-        stopped_by=draw(st.sampled_from(["finished", "nothing_fits", "interrupted", "error"])),
+        stopped_by=draw(st.sampled_from(endings)),
         task=draw(texts),
         optimizer=draw(texts),
         precision=draw(st.sampled_from(["fp32", "bf16"])),
@@ -74,6 +138,32 @@ def batch_results(draw: st.DrawFn) -> BatchResult:
         recommended=draw(sizes),
         capped_by=draw(st.sampled_from([None, "max", "data", "kernel_limit"])),
         attempts=tried,
+        device_memory=draw(st.none() | device_memories()),
+        forecast=draw(st.none() | forecasts()),
+        predictions=tuple(draw(st.lists(predictions(), max_size=3))),
+        alternatives=tuple(draw(st.lists(alternatives, max_size=2))),
+        seconds=draw(positive),
+    )
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> BatchComparison:
+    predicted = draw(st.booleans() | st.none())
+    variants = [
+        Variant(
+            image_size=draw(st.none() | st.integers(1, 1024)),
+            precision=draw(st.sampled_from(["fp32", "bf16"])),
+            checkpointing=draw(st.booleans()),
+            result=draw(batch_results(predicted=predicted)),
+        )
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    return BatchComparison(
+        meta=META,
+        stopped_by=draw(st.sampled_from(["finished", "predicted", "interrupted", "error"])),
+        task=draw(texts),
+        optimizer=draw(texts),
+        variants=tuple(variants),
         seconds=draw(positive),
     )
 

@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from made_records import batch_result, lr_result, nothing_fits_result, search_result
-from record_strategies import batch_results, lr_results, search_results
+from made_records import (
+    ALTERNATIVES,
+    batch_result,
+    checked_result,
+    comparison,
+    lr_result,
+    nothing_fits_result,
+    predicted_result,
+    search_result,
+)
+from record_strategies import batch_results, comparisons, lr_results, search_results
 
 from probe.codec import to_plain
 from probe.errors import OutputError, ProbeError, UsageError
@@ -16,7 +25,17 @@ from probe.report.store import Result, load_result, result_text, save_result
 
 
 @pytest.mark.parametrize(
-    "result", [batch_result(), nothing_fits_result(), lr_result(), search_result()], ids=lambda r: r.kind
+    "result",
+    [
+        batch_result(),
+        checked_result(),
+        predicted_result(),
+        nothing_fits_result(alternatives=ALTERNATIVES),
+        comparison(),
+        lr_result(),
+        search_result(),
+    ],
+    ids=lambda r: f"{r.kind} {r.stopped_by}",
 )
 def test_a_saved_result_reads_back_equal(result: Result, tmp_path: Path) -> None:
     save_result(result, tmp_path / "result.json")
@@ -25,7 +44,7 @@ def test_a_saved_result_reads_back_equal(result: Result, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]  # no temporary file is left
 
 
-@given(batch_results() | lr_results() | search_results())
+@given(batch_results() | comparisons() | lr_results() | search_results())
 @settings(deadline=None, max_examples=60)
 def test_any_valid_result_reads_back_equal(result: Result) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +79,7 @@ def changed(**changes: Any) -> str:
         (b"\xff\xfe\x00", "not valid JSON"),
         (result_text(search_result())[:5000], "not valid JSON"),
         ("[]", "not a result of probe: it has no kind"),
-        ("{}", "no kind, known are batch, lr, search"),
+        ("{}", "no kind, known are batch, batch_comparison, lr, search"),
         (changed(kind="sweep"), "kind 'sweep'"),
         (changed(kind=["batch"]), "kind"),
         (changed(schema=2), "has schema 2; this version of probe reads schemas up to 1"),
@@ -86,7 +105,7 @@ def test_a_newer_result_names_the_command_that_updates_probe(tmp_path: Path) -> 
 
 
 def test_unknown_keys_of_a_newer_probe_are_ignored(tmp_path: Path) -> None:
-    assert load_result(written(tmp_path, changed(predictions=[1, 2]))) == batch_result()
+    assert load_result(written(tmp_path, changed(not_known_yet=[1, 2]))) == batch_result()
 
 
 def test_missing_paths(tmp_path: Path) -> None:

@@ -15,15 +15,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from made_records import (
     attempt,
     batch_result,
+    comparison,
     lr_curve,
     lr_result,
     nothing_fits_result,
     plain_search_result,
+    predicted_result,
     reports,
     search_result,
     trial,
 )
-from record_strategies import batch_results, lr_results, search_results
+from record_strategies import batch_results, comparisons, lr_results, search_results
 
 from probe.errors import OutputError
 from probe.lr.records import LrCurve
@@ -145,11 +147,12 @@ def test_trials_csv_has_the_promised_columns_in_the_order_of_the_space(tmp_path:
     ("result", "note"),
     [
         (batch_result(stopped_by="interrupted"), "the sweep was interrupted"),
+        (comparison(stopped_by="interrupted"), "the comparison was interrupted"),
         (lr_result(stopped_by="interrupted"), "the range test was interrupted"),
         (plain_search_result(stopped_by="interrupted"), "the search was interrupted"),
         (plain_search_result(stopped_by="failures"), "too many trials failed"),
     ],
-    ids=["batch", "lr", "search", "failures"],
+    ids=["batch", "comparison", "lr", "search", "failures"],
 )
 def test_a_partial_result_says_so_before_anything_else(result: Result, note: str, tmp_path: Path) -> None:
     block = written(result, tmp_path).split("\n\n")[1]
@@ -175,22 +178,40 @@ def failed_searches() -> list[SearchResult]:
     [
         batch_result(attempts=(), largest_fit=None, recommended=None, stopped_by="interrupted", limit_bytes=None),
         batch_result(attempts=(attempt(8),), largest_fit=8, recommended=8, limit_bytes=None),
+        predicted_result(8),
+        predicted_result(predictions=(), forecast=None),
+        comparison(variants=()),
+        comparison(variants=comparison().variants[:1], stopped_by="interrupted"),
         lr_result(suggestion=None, curves=()),
         lr_result(suggestion=None, curves=(LrCurve(seed=0, points=lr_curve().points[:1], ended_by="non_finite"),)),
         *failed_searches(),
     ],
-    ids=["no attempt", "one", "no curve", "one point", "no trial", "one trial", "no val", "no reports", "all failed"],
+    ids=[
+        "no attempt",
+        "one",
+        "one card",
+        "no card",
+        "no way",
+        "one way",
+        "no curve",
+        "one point",
+        "no trial",
+        "one trial",
+        "no val",
+        "no reports",
+        "all failed",
+    ],
 )
 def test_edge_cases_give_a_whole_report(result: Result, tmp_path: Path) -> None:
     check_page(written(result, tmp_path), tmp_path)
     assert load_result(tmp_path) == result
 
 
-@given(batch_results() | lr_results() | search_results())
+@given(batch_results() | comparisons() | lr_results() | search_results())
 # not shrunk: every example draws eight plots
 @settings(
     deadline=None,
-    max_examples=8,
+    max_examples=10,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )

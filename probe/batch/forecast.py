@@ -1,0 +1,94 @@
+"""From a profile of the memory to what is expected of a device: the largest batch, what it takes, what fills it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from probe.batch.profile import FixedCosts, Profile, Replay, Untraceable
+from probe.batch.records import Forecast, PredictedPeak, Prediction
+
+CARDS_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
+"""Memory of common cards."""
+MAX_BATCH_SIZE = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class _Replays:
+    """Each batch size is replayed once for all cards that differ in nothing but their size."""
+
+    profile: Profile
+    known: dict[tuple[int, int, FixedCosts], Replay] = field(default_factory=dict)
+
+    def at(self, batch_size: int, resident_bytes: int, costs: FixedCosts) -> Replay:
+        key = (batch_size, resident_bytes, costs)
+        if key not in self.known:
+            self.known[key] = self.profile.replay(batch_size, costs=costs, resident_bytes=resident_bytes)
+        return self.known[key]
+
+
+def forecast(
+    found: Profile | Untraceable, cards_bytes: Iterable[int] = CARDS_BYTES, *, costs: FixedCosts | None = None
+) -> tuple[Forecast, tuple[Prediction, ...]]:
+    """For each card the largest power of two that fits without emptying the allocator's cache, and what it takes.
+
+    `costs` replaces what is assumed of the context and the libraries' workspaces. No predictions where nothing was traced.
+    """
+    if isinstance(found, Untraceable):
+        return Forecast(traced_as=None, failure=found.reason), ()
+    if found.target == "simulated":
+        costs = FixedCosts.none()
+    cards = tuple(cards_bytes)
+    replays = _Replays(found)
+    predictions = tuple(_prediction(found, card, costs or FixedCosts.assumed(card), replays) for card in cards)
+    return Forecast(
+        traced_as=found.traced_as,
+        unseen=found.unseen,
+        curve=_curve(found, cards, predictions, costs, replays),
+        seconds=found.seconds,
+    ), predictions
+
+
+def _prediction(profile: Profile, card_bytes: int, costs: FixedCosts, replays: _Replays) -> Prediction:
+    resident_bytes = profile.resident_bytes(card_bytes)
+    fixed_bytes = costs.context_bytes + profile.workspace_bytes(costs) + resident_bytes
+    largest: int | None = None
+    size = 1
+    while size <= MAX_BATCH_SIZE and profile.live_peak_bytes(size) + fixed_bytes <= card_bytes:
+        if replays.at(size, resident_bytes, costs).peak_bytes <= card_bytes:
+            largest = size
+        size *= 2
+    replay = replays.at(largest or 1, resident_bytes, costs)
+    return Prediction(
+        memory_bytes=card_bytes,
+        largest_fit=largest,
+        peak_bytes=replay.peak_bytes,
+        allocated_bytes=replay.peak_allocated_bytes,
+        parts=profile.memory_parts(largest or 1, replay, costs=costs, resident_bytes=resident_bytes),
+    )
+
+
+def _curve(
+    profile: Profile,
+    cards: tuple[int, ...],
+    predictions: tuple[Prediction, ...],
+    costs: FixedCosts | None,
+    replays: _Replays,
+) -> tuple[PredictedPeak, ...]:
+    """Up to one size beyond what fits on the largest card, as on the smallest one."""
+    if not cards:
+        return ()
+    largest = max(prediction.largest_fit or 1 for prediction in predictions)
+    smallest_card = min(cards)
+    shared = costs or FixedCosts.assumed(smallest_card)
+    points = []
+    for exponent in range((2 * largest).bit_length()):
+        replay = replays.at(1 << exponent, profile.resident_bytes(smallest_card), shared)
+        points.append(
+            PredictedPeak(
+                batch_size=1 << exponent,
+                allocated_bytes=replay.peak_allocated_bytes,
+                peak_bytes=replay.peak_bytes,
+            )
+        )
+    return tuple(points)

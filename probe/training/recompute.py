@@ -1,0 +1,151 @@
+"""Activation checkpointing of any model: blocks forget what they computed and compute it again in the backward pass.
+
+Memory for a third more work: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from probe.errors import TaskError
+from probe.training.trees import tensors_of
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_MIN_CHAIN = 4
+"""Fewer layers in a row are not worth cutting."""
+
+
+def recompute_activations(model: nn.Module) -> nn.Module:
+    """Let `model` keep only what enters its blocks; outputs and gradients are the same.
+
+    A model that knows how (Hugging Face's `gradient_checkpointing_enable`) is asked to do it its own way. Only the `forward`
+    of instances changes: names in the state_dict, and evaluation, do not. Batch normalization counts every batch once.
+
+    Raises TaskError where the model has no such blocks, and in training where a block changes its inputs in place.
+    """
+    enable = getattr(model, "gradient_checkpointing_enable", None)
+    if callable(enable):
+        enable()
+        return model
+    blocks, chains = blocks_to_recompute(model)
+    if not blocks and not chains:
+        raise TaskError(
+            f"{type(model).__name__} has no blocks whose activations could be computed again: no member of an nn.Sequential, "
+            "nn.ModuleList or nn.ModuleDict is made of several layers.",
+            hint="Call torch.utils.checkpoint.checkpoint in the model itself, or leave checkpointing out.",
+        )
+    for block in blocks:
+        block.forward = partial(_recomputed, block, block.forward)
+    for chain in chains:
+        chain.forward = partial(_run_chain, chain)  # type: ignore[method-assign]  # of this one instance
+    return model
+
+
+def blocks_to_recompute(model: nn.Module) -> tuple[list[nn.Module], list[nn.Sequential]]:
+    """The repeated blocks of a model, and its long chains of single layers; none of them inside another.
+
+    A block is a member of a Sequential, ModuleList or ModuleDict that is made of several layers and no plain container of
+    blocks itself. A chain is a Sequential of layers that are no blocks. Where there are neither, the model's own parts are
+    its blocks if there are several.
+    """
+    blocks: list[nn.Module] = []
+    chains: list[nn.Sequential] = []
+
+    def visit(module: nn.Module, *, is_member: bool) -> None:
+        if is_member and _is_block(module) and not _holds_blocks(module):
+            blocks.append(module)
+        elif _is_chain(module):
+            assert isinstance(module, nn.Sequential)
+            chains.append(module)
+        else:
+            for child in module.children():
+                visit(child, is_member=isinstance(module, _CONTAINERS))
+
+    visit(model, is_member=False)
+    if not blocks and not chains:
+        parts = [child for child in model.children() if _is_block(child)]
+        blocks = parts if len(parts) > 1 else []
+    return blocks, chains
+
+
+def _is_block(module: nn.Module) -> bool:
+    """Made of several layers, with weights."""
+    num_layers = sum(1 for part in module.modules() if next(part.children(), None) is None)
+    return num_layers > 1 and _has_weights(module)
+
+
+def _holds_blocks(module: nn.Module) -> bool:
+    return type(module) in _CONTAINERS and any(map(_is_block, module.children()))
+
+
+def _is_chain(module: nn.Module) -> bool:
+    is_plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    layers = list(module.children())
+    return is_plain and len(layers) >= _MIN_CHAIN and not any(map(_is_block, layers)) and _has_weights(module)
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _recomputed(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`forward` of a block, without what it keeps for the backward pass: that is computed again when it is needed."""
+    if not (block.training and torch.is_grad_enabled()):
+        return forward(*args, **kwargs)
+    inputs = list(tensors_of([list(args), kwargs]))
+    versions = [tensor._version for tensor in inputs]
+    outputs = checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_counted_once, block), **kwargs)
+    if [tensor._version for tensor in inputs] != versions:
+        raise TaskError(
+            f"A block of type {type(block).__name__} changes its inputs in place, so that it cannot be computed again.",
+            hint="Make its first operation one that does not (inplace=False), or leave checkpointing out.",
+        )
+    return outputs
+
+
+def _run_chain(chain: nn.Sequential, inputs: Any) -> Any:
+    """A chain in about sqrt(n) pieces, of which all but the last are computed again."""
+    if not (chain.training and torch.is_grad_enabled()):
+        return nn.Sequential.forward(chain, inputs)  # type: ignore[no-untyped-call]  # not annotated by torch
+    pieces = _pieces(list(chain))
+    for piece in pieces[:-1]:
+        inputs = _recomputed(piece, piece, inputs)
+    return pieces[-1](inputs)
+
+
+def _pieces(layers: Sequence[nn.Module]) -> list[nn.Sequential]:
+    """Cut where the next layer leaves its inputs alone: they are kept to compute from again."""
+    length = math.isqrt(len(layers) - 1) + 1
+    pieces: list[list[nn.Module]] = [[]]
+    for layer in layers:
+        if len(pieces[-1]) >= length and not getattr(layer, "inplace", False):
+            pieces.append([])
+        pieces[-1].append(layer)
+    return [nn.Sequential(*piece) for piece in pieces]
+
+
+def _counted_once(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of the first pass and of the one that computes again."""
+    return nullcontext(), _frozen_statistics(block)
+
+
+@contextmanager
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Batch normalization that leaves its running statistics and its count of batches alone."""
+    norms = [part for part in block.modules() if isinstance(part, nn.modules.batchnorm._NormBase)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -1,0 +1,237 @@
+"""What the report of a batch probe says of predictions, the device, alternatives and comparisons."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_records import (
+    ALTERNATIVES,
+    DEVICE_MEMORY,
+    GIB,
+    attempt,
+    batch_result,
+    checked_result,
+    comparison,
+    forecast,
+    nothing_fits_result,
+    predicted_result,
+    prediction,
+)
+from record_strategies import attempts, comparisons
+
+from probe.batch.records import Attempt, Forecast
+from probe.report.batch_facts import check_prediction, collapsed_sizes, headroom_bytes, step_spread
+from probe.report.batch_page import attempts_table, batch_page
+from probe.report.batch_words import check_text, device_warnings, needs_text, predicted_answer
+from probe.report.comparison_facts import comparison_table
+from probe.report.comparison_page import comparison_page
+from probe.report.write import write_report
+
+quick = settings(deadline=None, max_examples=25)
+
+
+def timed(batch_size: int, rate: float) -> Attempt:
+    return Attempt(
+        batch_size=batch_size,
+        purpose="size",
+        outcome="fits",
+        step_seconds=batch_size / rate,
+        samples_per_second=rate,
+    )
+
+
+def test_a_collapse_of_throughput_names_the_sizes_above_it() -> None:
+    assert collapsed_sizes([timed(1, 10), timed(2, 20), timed(4, 19), timed(8, 9.9), timed(16, 3)]) == (8, 16)
+    assert collapsed_sizes([timed(1, 10), timed(2, 5), timed(4, 40)]) == ()
+    assert collapsed_sizes([]) == ()
+    texts = device_warnings(batch_result(attempts=(timed(64, 100), timed(128, 10))))
+    assert texts == ["Throughput at batch 128 is below half of a smaller batch's: memory may be spilling to the host."]
+
+
+@given(st.lists(attempts(), max_size=8))
+@quick
+def test_collapsed_sizes_fit_and_never_hold_the_fastest(tried: list[Attempt]) -> None:
+    collapsed = collapsed_sizes(tried)
+    assert list(collapsed) == sorted(set(collapsed))
+    assert set(collapsed) <= {one.batch_size for one in tried if one.fits}
+
+
+def test_the_spread_is_half_the_interquartile_range() -> None:
+    made = replace(attempt(8), step_seconds=0.1, step_seconds_low=0.09, step_seconds_high=0.12)
+    assert step_spread(made) == pytest.approx(0.15)
+    assert step_spread(timed(1, 1.0)) is None
+
+
+def test_a_spread_wider_than_the_rule_is_told() -> None:
+    doubt = "more than the 5 % of the rule"
+    assert "345 samples/s ± 1.5 % (100 % of the best)" in batch_page(batch_result(), [])
+    assert doubt not in batch_page(batch_result(), [])
+    wide = tuple(
+        replace(one, step_seconds_high=1.5 * one.step_seconds) if one.step_seconds else one
+        for one in batch_result().attempts
+    )
+    assert doubt in batch_page(batch_result(attempts=wide), [])
+
+
+def test_headroom_leaves_room_for_the_context() -> None:
+    plain, on_gpu = headroom_bytes(batch_result()), headroom_bytes(checked_result())
+    assert plain is not None
+    assert on_gpu == plain - DEVICE_MEMORY.context_bytes
+    assert headroom_bytes(nothing_fits_result()) is None
+
+
+def test_prediction_and_measurement_stand_side_by_side() -> None:
+    result = checked_result()
+    check = check_prediction(result)
+    assert check is not None
+    assert check.batch_size == 64
+    assert abs(check.error) < 0.01
+    assert check_text(result) == "predicted batch 64 with 4.73 GiB, 4.71 GiB measured (+0.4 %)"
+    text = batch_page(result, [])
+    assert "| taken of the device | 4.73 GiB | 4.71 GiB | +0.4 % |" in text
+    assert "Predicted to fit: a batch of 64, with a peak of 4.73 GiB; 64 was found." in text
+    assert "(`fake cpu`)" in text
+    assert "- operators run as on the CPU" in text
+
+
+def test_a_wrong_prediction_is_told() -> None:
+    over = checked_result(predictions=(prediction(24 * GIB),))
+    assert (check_text(over) or "").startswith("predicted batch 256; for batch 64 4.73 GiB predicted, ")
+    nothing = checked_result(predictions=(prediction(GIB // 4),))
+    assert (check_text(nothing) or "").startswith("predicted that nothing fits; for batch 64")
+    assert "Predicted to fit: nothing, as batch size 1 would take" in batch_page(nothing, [])
+
+
+def test_why_there_is_no_prediction_is_one_sentence() -> None:
+    failed = Forecast(traced_as=None, failure="the step reads a value out of a tensor.")
+    result = batch_result(forecast=failed)
+    assert "There is no prediction: the step reads a value out of a tensor.\n" in batch_page(result, [])
+    assert check_text(result) is None
+    assert "What was predicted" not in batch_page(batch_result(), [])
+
+
+def test_without_a_gpu_the_report_is_a_table_of_cards(tmp_path: Path) -> None:
+    result = predicted_result()
+    text = write_report(result, tmp_path).read_text(encoding="utf-8")
+    assert text.split("\n\n")[1] == (
+        "**No GPU here, so this is predicted and not run: a batch of 64 should fit on a card of 8 GiB, "
+        "one of 2,048 on a card of 141 GiB.**"
+    )
+    assert "A prediction is no measurement" in text
+    assert (
+        "| 24 GiB | 256 | 17.0 GiB | 32.0 MiB | 32.0 MiB | 64.0 MiB | 15.2 GiB | 64.0 MiB | 1.08 GiB | 512 MiB |"
+        in text
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "result.json", "memory.png"}
+
+
+def test_one_card_and_none_that_fits() -> None:
+    assert predicted_answer(predicted_result(8)) == (
+        "the largest batch that should fit in 8 GiB is 64 (predicted, not run)"
+    )
+    none = predicted_result(1, sample_bytes=GIB)
+    assert predicted_answer(none).startswith("nothing should fit in 1 GiB, not even a batch of 1, which would take 1.7")
+    assert "What to try next" in batch_page(none, [])
+    mixed = predicted_result(1, 8, sample_bytes=GIB)
+    assert predicted_answer(mixed).endswith("a batch of 4 should fit on a card of 8 GiB")
+    assert needs_text(mixed) is not None
+    assert "| 1 GiB | - | 1.7" in batch_page(mixed, [])
+    assert needs_text(predicted_result()) is None
+
+
+def test_the_training_set_bounds_what_is_of_use() -> None:
+    assert "The training set has 1,500 samples" in batch_page(predicted_result(num_samples=1500), [])
+    assert "The training set has" not in batch_page(predicted_result(8, num_samples=1500), [])
+
+
+def test_the_device_as_it_is() -> None:
+    text = batch_page(checked_result(), [])
+    assert r"python (pid 4711, 2.00 GiB), some\|viewer (pid 815). The 3.00 GiB taken are subtracted." in text
+    assert "An emulation of a card of 8 GiB: the limit binds PyTorch's allocator only" in text
+    assert "the measured context of 512 MiB is subtracted" in text
+    odd = replace(DEVICE_MEMORY, others=(), others_bytes=9 * GIB, emulated_bytes=None, is_integrated=True)
+    told = device_warnings(batch_result(device_memory=odd))
+    assert (
+        told[0] == "9.00 GiB of the device were taken before this run began, nobody says by whom; they are subtracted."
+    )
+    assert told[1].startswith("The device's memory is the host's")
+    assert len(told) == 2
+    quiet = replace(odd, others_bytes=GIB, is_integrated=False)
+    assert device_warnings(batch_result(device_memory=quiet)) == []
+    assert "Taken before this run began: 1.00 GiB" in batch_page(batch_result(device_memory=quiet), [])
+
+
+def test_the_host_has_a_column_only_where_it_was_read() -> None:
+    assert "host peak" in attempts_table([attempt(8), timed(16, 1.0)])
+    assert "host peak" not in attempts_table([timed(16, 1.0)])
+
+
+def test_where_nothing_fits_there_is_a_plan() -> None:
+    text = batch_page(nothing_fits_result(alternatives=ALTERNATIVES), [])
+    assert "| images of 128 x 128 | 4 | 124 MiB |" in text
+    assert "a batch of 32 with accumulation = 8 in the recipe needs about the memory of 4" in text
+    assert "What to try next" in batch_page(nothing_fits_result(), [])
+
+
+def test_a_comparison_has_a_row_for_each_variant_and_no_column_that_never_differs(tmp_path: Path) -> None:
+    text = write_report(comparison(), tmp_path).read_text(encoding="utf-8")
+    assert text.split("\n\n")[1] == (
+        "**The largest batch that fits is from 16 (512 x 512, fp32) to 256 (128 x 128, fp32).**"
+    )
+    assert "In common: without checkpointing." in text
+    assert "| image size | precision | largest | recommended | images/s | megapixels/s | peak memory |" in text
+    assert "| 256 x 256 | bf16 | 128 | 64 | 513 | 33.6 | 4.65 GiB |" in text
+    assert text.count("<details>") == text.count("</details>") == 6
+    assert (tmp_path / "comparison.png").exists()
+
+
+def test_a_predicted_comparison_has_a_column_for_each_card(tmp_path: Path) -> None:
+    text = write_report(comparison(predicted=True), tmp_path).read_text(encoding="utf-8")
+    assert "| image size | precision | 8 GiB | 12 GiB | 16 GiB |" in text
+    assert "| 512 x 512 | fp32 | 16 | 32 | 32 | 64 |" in text
+    assert "A prediction is no measurement" in text
+    assert (tmp_path / "comparison.png").exists()
+
+
+def test_data_without_image_sizes_is_counted_in_samples() -> None:
+    variants = tuple(replace(variant, image_size=None) for variant in comparison().variants[:2])
+    made = comparison_table(comparison(variants=variants))
+    assert made.header == ("precision", "largest", "recommended", "samples/s", "peak memory")
+    assert "image" not in re.sub(
+        "images", "", comparison_page(comparison(variants=variants), []).split("## What was")[0]
+    )
+
+
+def test_a_cap_is_marked() -> None:
+    assert "larger ones were not tried" not in comparison_page(comparison(), [])
+    first, second, *_ = comparison().variants
+    capped = comparison(variants=(replace(first, result=replace(first.result, capped_by="max")), second))
+    text = comparison_page(capped, [])
+    assert "| fp32 | 16+ | 8 |" in text
+    assert "\n\n+: larger ones were not tried.\n\n" in text
+
+
+def test_variants_that_do_not_fit_are_named() -> None:
+    first, second, *_ = comparison().variants
+    result = comparison(variants=(replace(first, result=nothing_fits_result(alternatives=ALTERNATIVES)), second))
+    text = comparison_page(result, [])
+    assert "**The largest batch that fits is 32; none for fp32.**" in text
+    assert "| fp32 | - | - | - | - | - |" in text
+    assert "| bf16 | 2 | 119 MiB |" in text
+
+
+@given(comparisons())
+@quick
+def test_a_comparison_table_has_a_row_for_each_variant(result: object) -> None:
+    made = comparison_table(result)  # type: ignore[arg-type]  # hypothesis gives what the strategy makes
+    assert all(len(row) == len(made.header) for row in made.rows)
+
+
+def test_a_forecast_draws_beside_points_that_it_does_not_reach(tmp_path: Path) -> None:
+    write_report(checked_result(forecast=forecast(2)), tmp_path)
+    assert (tmp_path / "memory.png").exists()
