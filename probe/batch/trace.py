@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.utils.data import Subset, TensorDataset
 
 from probe.batch.fit import Trace
 from probe.batch.recorder import Recorder, UntraceableError
@@ -78,8 +77,7 @@ def _trace(
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder(fake_mode)
     fakes = map_tensors(fake_mode.from_tensor, batch)
-    with_data = not as_cuda and _is_of_tensors(task)
-    run = _build(task, settings, fake_mode, recorder, seed, with_data=with_data)
+    run = _build(task, settings, fake_mode, recorder, seed)
     if as_cuda:
         for group in run.optimizer.param_groups:
             if group.get("foreach", 0) is None and not group.get("fused"):
@@ -118,13 +116,10 @@ def _before_optimizer(recorder: Recorder, num_steps: int) -> None:
 
 
 def _build(
-    task: Task, settings: TrainerSettings, fake_mode: FakeTensorMode, recorder: Recorder, seed: int, *, with_data: bool
+    task: Task, settings: TrainerSettings, fake_mode: FakeTensorMode, recorder: Recorder, seed: int
 ) -> TrainingRun:
-    """A run whose weights are fakes. A model that cannot be made of fakes is made for real and copied as fakes.
-
-    On the CPU, the order of the data set's samples counts: a tensor that a GPU never sees. `with_data` keeps it.
-    """
-    dataless = replace(task, train=task.train if with_data else _NoData(), val=None, test=None)
+    """A run whose weights are fakes. A model that cannot be made of fakes is made for real and copied as fakes."""
+    dataless = replace(task, train=_NoData(), val=None, test=None)
 
     def built_of_fakes() -> Any:
         return _unmoved(task.model())
@@ -167,14 +162,6 @@ def _evaluate(run: TrainingRun, batch: Any, recorder: Recorder) -> str | None:
         return None
     recorder.go_back(before)
     return failure
-
-
-def _is_of_tensors(task: Task) -> bool:
-    """Whether batches come out of tensors that are there already."""
-    data = task.train
-    while isinstance(data, Subset):
-        data = data.dataset
-    return task.collate is None and isinstance(data, (tuple, TensorDataset))
 
 
 class _NoData:

@@ -57,10 +57,11 @@ class TensorBatches:
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Any]:
         order = _order(self.num_samples, self._seed, number) if self._shuffle else None
-        indices = (self._indices if order is None else self._indices[order]).to(self._home)
+        chosen = self._indices if order is None else self._indices[order.numpy()]
+        indices = torch.from_numpy(chosen).to(self._home)
         for start in range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size):
-            chosen = indices[start : start + self._batch_size]
-            batch = map_tensors(partial(torch.index_select, dim=0, index=chosen), self._tensors)
+            rows = indices[start : start + self._batch_size]
+            batch = map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors)
             yield batch if self._home == self._device else _to_device(batch, self._device)
 
 

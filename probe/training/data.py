@@ -27,8 +27,8 @@ class TensorData:
     """Samples as a tree of tensors of equal length and the indices of those that belong to this part."""
 
     tensors: Any
-    indices: Tensor
-    """int64, shape (samples,)"""
+    indices: np.ndarray[Any, np.dtype[np.int64]]
+    """Shape (samples,). An array, no tensor: it stays on the host, where no account of a device's memory counts it."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -38,18 +38,18 @@ def as_tensors(data: Any, task: Task) -> TensorData | None:
     """`data` as tensors, or None where only a DataLoader does it justice: transforms per sample, a collate function,
     samples of different shape, or more than MAX_TENSOR_BYTES."""
     if isinstance(data, tuple):
-        return TensorData(data, torch.arange(len(data[0])))
+        return TensorData(data, np.arange(len(data[0])))
     if task.collate is not None:
         return None
     if isinstance(data, TensorDataset):
-        return TensorData(tuple(data.tensors), torch.arange(len(data)))
+        return TensorData(tuple(data.tensors), np.arange(len(data)))
     if isinstance(data, Subset):
         inner = as_tensors(data.dataset, task)
-        return inner and TensorData(inner.tensors, inner.indices[torch.as_tensor(data.indices, dtype=torch.int64)])
+        return inner and TensorData(inner.tensors, inner.indices[np.asarray(data.indices, dtype=np.int64)])
     if is_unbounded(data) or _has_transforms(data) or not _is_uniform(data):
         return None
     tensors = default_collate([_sample(data, index) for index in range(len(data))])
-    return TensorData(tensors, torch.arange(len(data)))
+    return TensorData(tensors, np.arange(len(data)))
 
 
 def with_tensors(task: Task) -> Task:
@@ -107,7 +107,7 @@ def largest_batch(task: Task, size: int) -> Any:
     if size > available and not is_unbounded(task.train):
         raise DataError(f"A batch of {size} was asked for, but the training set has {available} samples.")
     if data is not None:
-        chosen = data.indices[:size]
+        chosen = torch.from_numpy(data.indices[:size])
         return map_tensors(lambda tensor: tensor.index_select(0, chosen), data.tensors)
     source = task.train
     if task.collate is None or is_unbounded(source):

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
 from probe.errors import TaskError
-from probe.training.trees import tensors_of
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _MIN_CHAIN = 4
@@ -52,14 +52,18 @@ def recompute_activations(model: nn.Module) -> nn.Module:
 def blocks_to_recompute(model: nn.Module) -> tuple[list[nn.Module], list[nn.Sequential]]:
     """The repeated blocks of a model, and its long chains of single layers; none of them inside another.
 
-    A block is a member of a Sequential, ModuleList or ModuleDict that is made of several layers and no plain container of
-    blocks itself. A chain is a Sequential of layers that are no blocks. Where there are neither, the model's own parts are
+    A block is a member of a Sequential, ModuleList or ModuleDict that is made of several layers and no container of blocks
+    itself. A chain is a Sequential of layers that are no blocks. Where there are neither, the model's own parts are
     its blocks if there are several.
     """
     blocks: list[nn.Module] = []
     chains: list[nn.Sequential] = []
+    seen: set[int] = set()
 
     def visit(module: nn.Module, *, is_member: bool) -> None:
+        if id(module) in seen:  # one module in several places
+            return
+        seen.add(id(module))
         if is_member and _is_block(module) and not _holds_blocks(module):
             blocks.append(module)
         elif _is_chain(module):
@@ -83,7 +87,7 @@ def _is_block(module: nn.Module) -> bool:
 
 
 def _holds_blocks(module: nn.Module) -> bool:
-    return type(module) in _CONTAINERS and any(map(_is_block, module.children()))
+    return isinstance(module, _CONTAINERS) and any(map(_is_block, module.children()))
 
 
 def _is_chain(module: nn.Module) -> bool:
@@ -100,9 +104,18 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwa
     """`forward` of a block, without what it keeps for the backward pass: that is computed again when it is needed."""
     if not (block.training and torch.is_grad_enabled()):
         return forward(*args, **kwargs)
-    inputs = list(tensors_of([list(args), kwargs]))
+    leaves, structure = tree_flatten((args, kwargs))
+    first_call = [(args, kwargs)]
+
+    def run(*leaves: Any) -> Any:
+        # Lists and dicts that came in may be changed by whoever owns them: the second pass gets them as they were.
+        args, kwargs = first_call.pop() if first_call else tree_unflatten(leaves, structure)
+        return forward(*args, **kwargs)
+
+    inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     versions = [tensor._version for tensor in inputs]
-    outputs = checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_counted_once, block), **kwargs)
+    # Every tensor on its own: autograd then refuses to go back where one was changed in the meantime.
+    outputs = checkpoint(run, *leaves, use_reentrant=False, context_fn=partial(_counted_once, block))
     if [tensor._version for tensor in inputs] != versions:
         raise TaskError(
             f"A block of type {type(block).__name__} changes its inputs in place, so that it cannot be computed again.",

@@ -88,7 +88,7 @@ def test_a_single_last_sample_is_left_out_of_training_only() -> None:
 def members(data: object) -> set[tuple[float, ...]]:
     tensors = as_tensors(data, made_task())
     assert tensors is not None
-    rows: Tensor = tensors.tensors[0].index_select(0, tensors.indices)
+    rows: Tensor = tensors.tensors[0].index_select(0, torch.from_numpy(tensors.indices))
     return {tuple(row.tolist()) for row in rows}
 
 
