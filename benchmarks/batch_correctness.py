@@ -219,13 +219,13 @@ def ask_probe(case: Case, *, predict: bool) -> Answer:
 
 
 def ask_accelerate(case: Case) -> Answer:
-    from accelerate.utils import find_executable_batch_size  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from accelerate.utils import find_executable_batch_size
 
     answer = Answer(size=None, attempts=0)
     data = TensorDataset(*case.data())
     device = SimulatedDevice(case.limit_bytes)
 
-    @find_executable_batch_size(starting_batch_size=min(case.start, case.max or case.start))  # type: ignore[untyped-decorator]  # theirs
+    @find_executable_batch_size(starting_batch_size=min(case.start, case.max or case.start))  # type: ignore[untyped-decorator,unused-ignore]  # theirs
     def train(batch_size: int) -> int:
         answer.attempts += 1
         torch.manual_seed(case.number)

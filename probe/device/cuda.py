@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 
 from probe.device import nvml
+from probe.device.failures import classify_failure
 from probe.errors import DeviceError
 from probe.records import DeviceMemory, MemoryReading
 from probe.units import format_bytes
@@ -40,13 +41,14 @@ class CudaDevice:
                 hint="Another program may hold all of its memory; nvidia-smi shows which.",
             ) from None
         after = nvml.used_bytes(self._properties)
-        measured = None if had_context or before is None or after is None else after - before
+        reserved = torch.cuda.memory_reserved(self.torch_device)
+        measured = None if had_context else measured_context_bytes(before, after, reserved)
         self.memory = DeviceMemory(
             total_bytes=int(self._properties.total_memory),
             others_bytes=0 if had_context or before is None else before,
             others=others,
-            context_bytes=measured or _ASSUMED_CONTEXT_BYTES,
-            context_is_measured=bool(measured),
+            context_bytes=_ASSUMED_CONTEXT_BYTES if measured is None else measured,
+            context_is_measured=measured is not None,
             emulated_bytes=limit_bytes,
             is_integrated=bool(getattr(self._properties, "is_integrated", False)),
         )
@@ -113,11 +115,29 @@ class CudaDevice:
             )
         torch.cuda.set_per_process_memory_fraction((limit_bytes - context) / total, self.torch_device)
 
-    def _workspace_bytes(self) -> int:
-        """What cuBLAS takes of the allocator with the first matrix product and keeps (at::cuda::getChosenWorkspaceSize)."""
+    def _workspace_bytes(self) -> int | None:
+        """What cuBLAS takes of the allocator with the first matrix product and keeps (at::cuda::getChosenWorkspaceSize).
+
+        None where there is no room even for that: then the first attempt says so, in its record.
+        """
         before = torch.cuda.memory_allocated(self.torch_device)
-        matrix = torch.ones(16, 16, device=self.torch_device)
-        product = matrix @ matrix
-        torch.cuda.synchronize(self.torch_device)
+        try:
+            matrix = torch.ones(16, 16, device=self.torch_device)
+            product = matrix @ matrix
+            torch.cuda.synchronize(self.torch_device)
+        except RuntimeError as error:
+            if classify_failure(error) != "oom":
+                raise
+            return None
         del matrix, product
         return torch.cuda.memory_allocated(self.torch_device) - before
+
+
+def measured_context_bytes(before: int | None, after: int | None, reserved_bytes: int) -> int | None:
+    """Of a CUDA context, from what was used on the device before and after it was made; None where that does not tell.
+
+    `reserved_bytes` of it belong to the allocator. Nothing is told where another process gave back more meanwhile, or where
+    the context was there before.
+    """
+    grown = 0 if before is None or after is None else after - before - reserved_bytes
+    return grown if grown > 0 else None

@@ -7,9 +7,15 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from probe.records import MemoryUser
+
+
+_LARGEST_RATIO = 1.5
+"""Of NVML's total to CUDA's for the same device. The driver's share is a few percent; of a GPU in slices, the largest slice
+that is not all of it has half of the memory."""
 
 
 class NvmlUnavailableError(Exception):
@@ -40,7 +46,15 @@ def find_handle(nvml: Any, properties: Any) -> Any:
     """NVML's handle of the device that PyTorch's `properties` describe.
 
     NVML counts all GPUs of the machine, PyTorch those that CUDA_VISIBLE_DEVICES leaves, in its order; hence by identity.
+    Raises NvmlUnavailableError where that leads to the GPU around a MIG slice: its numbers are those of all slices.
     """
+    handle = _find_handle(nvml, properties)
+    if nvml.nvmlDeviceGetMemoryInfo(handle).total > _LARGEST_RATIO * properties.total_memory:
+        raise NvmlUnavailableError("NVML finds the whole GPU only, not this slice of it")
+    return handle
+
+
+def _find_handle(nvml: Any, properties: Any) -> Any:
     for prefix in ("GPU-", "MIG-"):
         with contextlib.suppress(nvml.NVMLError, AttributeError):
             return nvml.nvmlDeviceGetHandleByUUID(f"{prefix}{properties.uuid}".encode())
@@ -49,9 +63,13 @@ def find_handle(nvml: Any, properties: Any) -> Any:
 
 
 def used_bytes(properties: Any) -> int | None:
-    """What is used on the whole device, by anybody, context included; None where NVML cannot say."""
+    """What anybody uses of the memory that CUDA offers, contexts included; None where NVML cannot say.
+
+    From what is free, as NVML's own `used` holds what the driver keeps for itself, which CUDA's total leaves out already.
+    """
     with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
-        return int(nvml.nvmlDeviceGetMemoryInfo(find_handle(nvml, properties)).used)
+        free = nvml.nvmlDeviceGetMemoryInfo(find_handle(nvml, properties)).free
+        return max(0, int(properties.total_memory) - int(free))
     return None
 
 
@@ -73,11 +91,14 @@ def memory_users(properties: Any) -> tuple[MemoryUser, ...]:
 
 def _process_name(nvml: Any, pid: int) -> str | None:
     """The program's own name, without its folder."""
+    text = ""
     with contextlib.suppress(nvml.NVMLError, UnicodeDecodeError):
         name = nvml.nvmlSystemGetProcessName(pid)
         text = name.decode() if isinstance(name, bytes) else str(name)
-        return re.split(r"[\\/]", text.strip())[-1] or None
-    return None
+    if not text.strip():
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = Path(f"/proc/{pid}/comm").read_text()
+    return re.split(r"[\\/]", text.strip())[-1] or None
 
 
 def driver_version() -> str | None:

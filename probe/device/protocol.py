@@ -33,7 +33,8 @@ class Device(Protocol):
 
     @property
     def workspace_bytes(self) -> int | None:
-        """What the library of matrix products keeps of the allocator's memory for itself; None where that is nothing."""
+        """What the library of matrix products keeps of the allocator's memory for itself; None where that is nothing,
+        or more than there is."""
 
     def track(self) -> AbstractContextManager[None]:
         """Inside, allocations count and the limit is in force: past it torch.OutOfMemoryError is raised.

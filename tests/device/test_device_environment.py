@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,19 +15,25 @@ import torch
 
 from probe.codec import to_plain
 from probe.device import environment, nvml
+from probe.device.cuda import measured_context_bytes
 from probe.device.environment import collect_meta, describe_environment
 from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
 from probe.records import DeviceMemory, MemoryUser
 
 
+NO_PROCESS = 2**22 + 1
+"""Above the largest process id of Linux."""
+
+
 class FakeNvml(SimpleNamespace):
-    """NVML with two GPUs in its own order, and a count of how often it was shut down."""
+    """NVML with two GPUs in its own order, a slice of the first, and a count of how often it was shut down."""
 
     class NVMLError(Exception):
         pass
 
     def __init__(self, *, fails_at: str | None = None) -> None:
-        super().__init__(num_shutdowns=0, fails_at=fails_at)
+        uuids = {b"GPU-aaaa": "first", b"GPU-bbbb": "second", b"MIG-cccc": "slice"}
+        super().__init__(num_shutdowns=0, fails_at=fails_at, uuids=uuids)
 
     def _maybe_fail(self, name: str) -> None:
         if name == self.fails_at:
@@ -40,31 +47,36 @@ class FakeNvml(SimpleNamespace):
 
     def nvmlDeviceGetHandleByUUID(self, uuid: bytes) -> str:  # noqa: N802  # NVML's name
         self._maybe_fail("nvmlDeviceGetHandleByUUID")
-        return {b"GPU-aaaa": "first", b"GPU-bbbb": "second"}[uuid]
+        if uuid not in self.uuids:
+            raise self.NVMLError("Not Found")
+        return self.uuids[uuid]
 
     def nvmlDeviceGetHandleByPciBusId(self, address: bytes) -> str:  # noqa: N802  # NVML's name
-        return {b"00000000:65:00.0": "second"}[address]
+        return {b"00000000:65:00.0": "second", b"00000000:17:00.0": "first"}[address]
 
     def nvmlDeviceGetMemoryInfo(self, handle: str) -> Any:  # noqa: N802  # NVML's name
         self._maybe_fail("nvmlDeviceGetMemoryInfo")
-        return SimpleNamespace(used={"first": 100, "second": 7}[handle])
+        total, free = {"first": (1000, 900), "second": (1000, 973), "slice": (500, 490)}[handle]
+        return SimpleNamespace(total=total, free=free, used=total - free)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802  # NVML's name
         self._maybe_fail("nvmlDeviceGetComputeRunningProcesses")
         own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=5)
-        return [own, SimpleNamespace(pid=2, usedGpuMemory=2**30), SimpleNamespace(pid=1, usedGpuMemory=None)]
+        return [own, SimpleNamespace(pid=2, usedGpuMemory=2**30), SimpleNamespace(pid=NO_PROCESS, usedGpuMemory=None)]
 
     def nvmlDeviceGetGraphicsRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802  # NVML's name
         return [SimpleNamespace(pid=2, usedGpuMemory=2**30), SimpleNamespace(pid=3, usedGpuMemory=7)]
 
     def nvmlSystemGetProcessName(self, pid: int) -> str | bytes:  # noqa: N802  # NVML's name
-        if pid == 1:
-            raise self.NVMLError("not yours to know")
         names: dict[int, str | bytes] = {2: "/usr/bin/python3", 3: rb"C:\Games\game.exe"}
+        if pid not in names:
+            raise self.NVMLError("not yours to know")
         return names[pid]
 
 
-SECOND_GPU = SimpleNamespace(uuid="bbbb", pci_domain_id=0, pci_bus_id=0x65, pci_device_id=0)
+SECOND_GPU = SimpleNamespace(uuid="bbbb", total_memory=980, pci_domain_id=0, pci_bus_id=0x65, pci_device_id=0)
+"""Its driver keeps 20 of 1000 bytes for itself: NVML counts them as used, CUDA does not offer them."""
+SLICE = SimpleNamespace(uuid="cccc", total_memory=495, pci_domain_id=0, pci_bus_id=0x17, pci_device_id=0)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, fake: FakeNvml) -> FakeNvml:
@@ -92,10 +104,40 @@ def test_a_failing_query_means_unknown_and_nvml_is_shut_down(monkeypatch: pytest
 def test_other_processes_are_named_and_this_one_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, FakeNvml())
     assert nvml.memory_users(SECOND_GPU) == (
-        MemoryUser(pid=1, name=None, used_bytes=None),
         MemoryUser(pid=2, name="python3", used_bytes=2**30),
         MemoryUser(pid=3, name="game.exe", used_bytes=7),
+        MemoryUser(pid=NO_PROCESS, name=None, used_bytes=None),
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_where_nvml_knows_no_name_the_system_does() -> None:
+    name = nvml._process_name(FakeNvml(), os.getpid())
+    assert name == Path("/proc/self/comm").read_text().strip()
+
+
+def test_a_slice_of_a_gpu_is_found_by_its_own_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeNvml())
+    assert nvml.used_bytes(SLICE) == 5
+
+
+@pytest.mark.parametrize("uuid", ["aaaa", "unknown"])
+def test_the_whole_gpus_numbers_are_not_taken_for_a_slices(monkeypatch: pytest.MonkeyPatch, uuid: str) -> None:
+    fake = install(monkeypatch, FakeNvml())
+    asked = SimpleNamespace(**vars(SLICE) | {"uuid": uuid})
+    assert nvml.used_bytes(asked) is None
+    assert nvml.memory_users(asked) == ()
+    assert fake.num_shutdowns == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reserved", "expected"),
+    [(100, 160, 10, 50), (100, 110, 10, None), (100, 60, 10, None), (None, 60, 10, None), (100, None, 10, None)],
+)
+def test_a_context_is_what_came_with_it(
+    before: int | None, after: int | None, reserved: int, expected: int | None
+) -> None:
+    assert measured_context_bytes(before, after, reserved) == expected
 
 
 def test_what_nvml_does_not_list_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +188,9 @@ def test_without_a_driver_nvml_says_so_and_needs_no_shutdown(monkeypatch: pytest
 def test_without_the_package_nvml_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # how Python marks an absent module
     assert nvml.nvml_problem() == "the package nvidia-ml-py is not installed"
+    assert nvml.used_bytes(SECOND_GPU) is None
+    assert nvml.memory_users(SECOND_GPU) == ()
+    assert nvml.driver_version() is None
 
 
 def test_metadata_is_complete_and_can_be_stored() -> None:
