@@ -12,7 +12,6 @@ from typing import Any
 
 from probe.records import MemoryUser
 
-
 _LARGEST_RATIO = 1.5
 """Of NVML's total to CUDA's for the same device. The driver's share is a few percent; of a GPU in slices, the largest slice
 that is not all of it has half of the memory."""

@@ -92,7 +92,7 @@ class Worker:
         self._busy = False
         self._died: Died | None = None
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "probe.workers"],
+            [sys.executable, "-P", "-m", "probe.workers"],  # -P: a folder named probe where we are is not us
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -23,7 +23,7 @@ class TestSimulatedDevice(DeviceConformance):
         with pytest.raises(torch.OutOfMemoryError) as caught, device.track():
             self.allocate(device, self.too_many_bytes)
         (text,) = caught.value.args
-        assert text.startswith("CUDA out of memory. Simulated: tried to allocate 80 MiB for aten.ones.default. ")
+        assert text.startswith("CUDA out of memory. Simulated: tried to allocate 80.0 MiB for aten.ones.default. ")
 
 
 @pytest.mark.skipif(cuda_problem() is not None, reason=f"needs a CUDA device: {cuda_problem()}")

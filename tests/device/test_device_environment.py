@@ -20,7 +20,6 @@ from probe.device.environment import collect_meta, describe_environment
 from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
 from probe.records import DeviceMemory, MemoryUser
 
-
 NO_PROCESS = 2**22 + 1
 """Above the largest process id of Linux."""
 
@@ -49,7 +48,7 @@ class FakeNvml(SimpleNamespace):
         self._maybe_fail("nvmlDeviceGetHandleByUUID")
         if uuid not in self.uuids:
             raise self.NVMLError("Not Found")
-        return self.uuids[uuid]
+        return str(self.uuids[uuid])
 
     def nvmlDeviceGetHandleByPciBusId(self, address: bytes) -> str:  # noqa: N802  # NVML's name
         return {b"00000000:65:00.0": "second", b"00000000:17:00.0": "first"}[address]

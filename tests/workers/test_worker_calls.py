@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +206,11 @@ def test_closing_ends_a_busy_child_at_once() -> None:
         started = time.monotonic()
     assert time.monotonic() - started < 10
     assert [type(event) for _, event in wait_any([worker], 1)] == [Died]
+
+
+def test_a_folder_of_our_name_where_we_are_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "__init__.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    with Worker() as worker:
+        assert worker.call(echo, 3) == 3
