@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from probe.batch.find import probe_batch_size
-from probe.batch.records import BatchComparison, BatchResult, StoppedBy, Variant
+from probe.batch.records import BatchComparison, BatchResult, StoppedBy, Variant, variant_title
 from probe.errors import ProbeError, UsageError
 from probe.records import Precision
 from probe.task import Task
@@ -72,7 +72,7 @@ def compare_batch_sizes(
     error: ProbeError | None = None
     for image_size, precision, checkpointing in axes.combinations():
         if begin is not None:
-            begin(variant_title(image_size, precision, checkpointing))
+            begin(variant_title(image_size, precision, checkpointing=checkpointing))
         sized = source
         if image_size is not None and isinstance(source, NamedSource):
             sized = replace(source, image_size=image_size)
@@ -89,12 +89,6 @@ def compare_batch_sizes(
             break
     unsized = replace(source, image_size=None) if axes.image_sizes and isinstance(source, NamedSource) else source
     return _comparison(unsized.title, variants, time.perf_counter() - started, error), error
-
-
-def variant_title(image_size: int | None, precision: str, checkpointing: bool) -> str:
-    """`256 x 256, bf16, checkpointing`."""
-    size = [f"{image_size} x {image_size}"] if image_size is not None else []
-    return ", ".join([*size, precision, *(["checkpointing"] if checkpointing else [])])
 
 
 def _comparison(task: str, variants: Sequence[Variant], seconds: float, error: ProbeError | None) -> BatchComparison:

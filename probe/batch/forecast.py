@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 from probe.batch.profile import FixedCosts, Profile, Replay, Untraceable
 from probe.batch.records import Forecast, PredictedPeak, Prediction
+from probe.units import format_share
 
 CARDS_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
 """Memory of common cards."""
+USABLE_SHARE = 0.97
+"""Of a card's nominal size. CUDA reports 7.79 GiB of an RTX 3070's 8, 11.8 of an RTX 3060's 12, 23.7 of an RTX 3090's 24, 79.2
+of an A100's 80; where error correction takes a part of the memory, as on a T4 or an L40S, it is 92 %."""
 MAX_BATCH_SIZE = 2**30
 
 
@@ -28,11 +32,16 @@ class _Replays:
 
 
 def forecast(
-    found: Profile | Untraceable, cards_bytes: Iterable[int] = CARDS_BYTES, *, costs: FixedCosts | None = None
+    found: Profile | Untraceable,
+    cards_bytes: Iterable[int] = CARDS_BYTES,
+    *,
+    usable_share: float = 1.0,
+    costs: FixedCosts | None = None,
 ) -> tuple[Forecast, tuple[Prediction, ...]]:
     """For each card the largest power of two that fits without emptying the allocator's cache, and what it takes.
 
-    `costs` replaces what is assumed of the context and the libraries' workspaces. No predictions where nothing was traced.
+    `usable_share` of a card's size is there to be used: below 1 where sizes are nominal. `costs` replaces what is assumed of
+    the context and the libraries' workspaces. No predictions where nothing was traced.
     """
     if isinstance(found, Untraceable):
         return Forecast(traced_as=None, failure=found.reason), ()
@@ -40,22 +49,27 @@ def forecast(
         costs = FixedCosts.none()
     cards = tuple(cards_bytes)
     replays = _Replays(found)
-    predictions = tuple(_prediction(found, card, costs or FixedCosts.assumed(card), replays) for card in cards)
+    predictions = tuple(
+        _prediction(found, card, int(usable_share * card), costs or FixedCosts.assumed(card), replays) for card in cards
+    )
+    nominal = f"of a card's nominal size {format_share(usable_share, decimals=0)} are taken as usable; with ECC it may be less"
     return Forecast(
         traced_as=found.traced_as,
-        unseen=found.unseen,
+        unseen=(*found.unseen, nominal) if usable_share < 1 else found.unseen,
         curve=_curve(found, cards, predictions, costs, replays),
         seconds=found.seconds,
     ), predictions
 
 
-def _prediction(profile: Profile, card_bytes: int, costs: FixedCosts, replays: _Replays) -> Prediction:
+def _prediction(
+    profile: Profile, card_bytes: int, usable_bytes: int, costs: FixedCosts, replays: _Replays
+) -> Prediction:
     resident_bytes = profile.resident_bytes(card_bytes)
     fixed_bytes = costs.context_bytes + profile.workspace_bytes(costs) + resident_bytes
     largest: int | None = None
     size = 1
-    while size <= MAX_BATCH_SIZE and profile.live_peak_bytes(size) + fixed_bytes <= card_bytes:
-        if replays.at(size, resident_bytes, costs).peak_bytes <= card_bytes:
+    while size <= MAX_BATCH_SIZE and profile.live_peak_bytes(size) + fixed_bytes <= usable_bytes:
+        if replays.at(size, resident_bytes, costs).peak_bytes <= usable_bytes:
             largest = size
         size *= 2
     replay = replays.at(largest or 1, resident_bytes, costs)

@@ -24,7 +24,7 @@ _UNSEEN: dict[Target, tuple[str, ...]] = {
     "cuda": (
         "operators run as on the CPU: attention and dropout may keep more than CUDA's fused operators do",
         "scratch memory inside operators; of cuDNN's there is an allowance",
-        "the context and the workspaces are assumed, not measured, and a card offers a little less than its nominal size",
+        "the context and the workspaces where they are assumed, not measured",
     ),
     "simulated": ("scratch memory inside operators",),
 }

@@ -195,6 +195,16 @@ class Variant:
     """Activation checkpointing."""
     result: BatchResult
 
+    @property
+    def title(self) -> str:
+        return variant_title(self.image_size, self.precision, checkpointing=self.checkpointing)
+
+
+def variant_title(image_size: int | None, precision: Precision, *, checkpointing: bool) -> str:
+    """`256 x 256, bf16, with checkpointing`."""
+    size = [] if image_size is None else [f"{image_size} x {image_size}"]
+    return ", ".join([*size, precision, *(["with checkpointing"] if checkpointing else [])])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchComparison:

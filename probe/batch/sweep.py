@@ -17,7 +17,7 @@ from probe.batch.decide import (
     recommended,
     start_at,
 )
-from probe.batch.forecast import CARDS_BYTES, forecast
+from probe.batch.forecast import CARDS_BYTES, USABLE_SHARE, forecast
 from probe.batch.profile import Untraceable
 from probe.batch.records import Attempt, BatchResult, Forecast, Prediction, StoppedBy
 from probe.batch.runner import AttemptRunner, Facts
@@ -118,7 +118,9 @@ def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tupl
         )
     else:
         cards = CARDS_BYTES if options.card_bytes is None else (options.card_bytes,)
-    expected, predictions = forecast(found, cards, costs=facts.costs)
+    is_nominal = facts.device_problem is not None and options.card_bytes is None
+    usable_share = USABLE_SHARE if is_nominal else 1.0
+    expected, predictions = forecast(found, cards, usable_share=usable_share, costs=facts.costs)
     return replace(expected, seconds=time.perf_counter() - started), predictions
 
 

@@ -12,9 +12,9 @@ from probe.report.batch_words import (
     accumulation_text,
     check_text,
     data_bound_text,
-    device_warnings,
     needs_text,
     predicted_answer,
+    result_warnings,
 )
 from probe.report.comparison_facts import cap_text, comparison_table, is_predicted
 from probe.report.comparison_page import comparison_answer
@@ -58,7 +58,7 @@ def batch_rows(result: BatchResult) -> Rows:
         share = format_share(headroom / result.limit_bytes, decimals=0)
         of = f"{format_card(result.limit_bytes)} left at batch {format_count(result.largest_fit or 0)}"
         rows.append(("Headroom", f"{format_bytes(headroom)} ({share}) of {of}"))
-    rows += labelled("Warning", device_warnings(result))
+    rows += labelled("Warning", result_warnings(result))
     rows.append(("Cost", f"{plural(len(result.attempts), 'attempt')}, {format_seconds(result.seconds)}"))
     return rows
 
@@ -80,7 +80,7 @@ def comparison_rows(result: BatchComparison) -> Rows:
         if note is not None:
             rows.append(("", note))
     rows += [("Task", f"{result.task}, {result.optimizer}"), ("Device", result.meta.device)]
-    rows += labelled("Warning", list(dict.fromkeys(w for v in result.variants for w in device_warnings(v.result))))
+    rows += labelled("Warning", list(dict.fromkeys(w for v in result.variants for w in result_warnings(v.result))))
     if is_predicted(result):
         rows += [("Next", MEASURE_NEXT)]
     ways = f"{format_count(len(result.variants))} way{'' if len(result.variants) == 1 else 's'} to train"

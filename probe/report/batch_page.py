@@ -15,7 +15,7 @@ from probe.report.batch_facts import (
     smallest_failure,
     step_spread,
 )
-from probe.report.batch_words import accumulation_text, device_warnings
+from probe.report.batch_words import accumulation_text, result_warnings
 from probe.report.common import asked_block, environment_block, partial_note
 from probe.report.markdown import bullets, escape, image, page, shorten, table
 from probe.report.prediction_page import (
@@ -182,7 +182,7 @@ def what_next(result: BatchResult) -> str:
 def _device_block(result: BatchResult) -> list[str]:
     """What else there is to know of the device's memory, as bullets."""
     memory = result.device_memory
-    items = [escape(text) for text in device_warnings(result)]
+    items = [escape(text) for text in result_warnings(result)]
     if memory is not None:
         how = "measured" if memory.context_is_measured else "assumed, as nothing could measure it"
         items.insert(0, f"CUDA context of this process: {format_bytes(memory.context_bytes)} ({how}).")
@@ -213,7 +213,8 @@ def _sweep(result: BatchResult) -> str:
     """How the sweep went and what ended it."""
     how = (
         "Powers of two only: the sweep halves where a size does not fit and doubles where it does. Every attempt runs whole "
-        "training steps (forward, loss, backward, optimizer) and an evaluation step in a process of its own."
+        "training steps (forward, loss, backward, optimizer), an evaluation step and the data set's last, partial batch, in a "
+        "process of its own."
     )
     failure = smallest_failure(result)
     if result.largest_fit is None:

@@ -79,11 +79,16 @@ def signed_share(share: float) -> str:
     return text if share < 0 else f"+{text}"
 
 
-def device_warnings(result: BatchResult) -> list[str]:
-    """What sets this device apart from an empty one whose memory is all its own."""
+def result_warnings(result: BatchResult) -> list[str]:
+    """What sets this device apart from an empty one whose memory is all its own, and what was odd about sizes that fit."""
     memory = result.device_memory
     told = [] if memory is None else [_others_text(memory), _emulation_text(memory), _integrated_text(memory)]
-    return [text for text in (*told, _collapse_text(result)) if text is not None]
+    odd = dict.fromkeys(attempt.message for attempt in result.attempts if attempt.fits)
+    return [text for text in (*told, _collapse_text(result), *map(_sentence, odd)) if text is not None]
+
+
+def _sentence(message: str | None) -> str | None:
+    return message and f"{message[0].upper()}{message[1:]}."
 
 
 def _others_text(memory: DeviceMemory) -> str | None:

@@ -23,18 +23,17 @@ class ComparisonTable:
     common: str
 
 
-def variant_name(variant: Variant) -> str:
-    """`256 x 256, bf16, with checkpointing`."""
-    size = [] if variant.image_size is None else [f"{variant.image_size} x {variant.image_size}"]
-    return ", ".join([*size, variant.precision, *(["with checkpointing"] if variant.checkpointing else [])])
-
-
 def short_names(result: BatchComparison) -> list[str]:
     """Names of the variants without what they have in common; the full one where there is only one variant."""
-    columns = [values for _, values in _settings(result) if len(set(values)) > 1]
-    if not columns:
-        return [variant_name(variant) for variant in result.variants]
-    return [", ".join(parts) for parts in zip(*columns, strict=True)]
+    variants = result.variants
+    parts = [
+        (f"{v.image_size} x {v.image_size}", v.precision, "with checkpointing" if v.checkpointing else "without")
+        for v in variants
+    ]
+    differing = [column for column in range(3) if len({part[column] for part in parts}) > 1]
+    if not differing:
+        return [variant.title for variant in variants]
+    return [", ".join(part[column] for column in differing) for part in parts]
 
 
 def is_predicted(result: BatchComparison) -> bool:

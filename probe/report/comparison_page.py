@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from probe.batch.records import BatchComparison, Variant
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, what_next
-from probe.report.batch_words import NO_MEASUREMENT, check_text, device_warnings
+from probe.report.batch_words import NO_MEASUREMENT, check_text, result_warnings
 from probe.report.common import asked_block, environment_block, partial_note
 from probe.report.comparison_facts import (
     cap_text,
@@ -15,7 +15,6 @@ from probe.report.comparison_facts import (
     is_predicted,
     sample_noun,
     short_names,
-    variant_name,
 )
 from probe.report.markdown import bullets, escape, image, page, table
 from probe.report.prediction_page import forecast_block, predictions_table
@@ -117,7 +116,7 @@ def _asked(result: BatchComparison) -> list[tuple[str, str]]:
 
 
 def _device_block(result: BatchComparison) -> list[str]:
-    told = [text for variant in result.variants for text in device_warnings(variant.result)]
+    told = [text for variant in result.variants for text in result_warnings(variant.result)]
     unique = list(dict.fromkeys(told))
     return ["## The device", bullets([escape(text) for text in unique])] if unique else []
 
@@ -125,7 +124,7 @@ def _device_block(result: BatchComparison) -> list[str]:
 def _variant_blocks(variant: Variant) -> list[str | None]:
     """Its answer, then what it rests on, folded away."""
     result = variant.result
-    heading = f"### {escape(variant_name(variant))}"
+    heading = f"### {escape(variant.title)}"
     if result.stopped_by == "predicted":
         return [heading, _folded("the cards", predictions_table(result.predictions))]
     check = check_text(result)

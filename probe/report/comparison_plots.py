@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from probe.batch.records import BatchComparison, Variant
 from probe.report.comparison_facts import is_predicted, rate_at_recommended, sample_noun, short_names
 from probe.report.markdown import shorten
-from probe.report.style import BLUE, GREY, LINES, MARKERS, ORANGE, color_of, new_figure, save_figure, ticks_at
+from probe.report.style import BLUE, COLORS, GREY, LINES, MARKERS, ORANGE, color_of, new_figure, save_figure, ticks_at
 from probe.units import format_card, format_count
 
 _MAX_VARIANTS = 24
@@ -109,8 +109,8 @@ def _draw_cards(result: BatchComparison, path: Path) -> bool:
             [card for card, _ in points],
             [size for _, size in points],
             color=color_of(index),
-            linestyle=LINES[index % len(LINES)],
-            marker=MARKERS[index % len(MARKERS)],
+            linestyle=LINES[(index + index // len(COLORS)) % len(LINES)],
+            marker=MARKERS[(index + index // len(COLORS)) % len(MARKERS)],
             label=shorten(name, _MAX_NAME),
         )
     if not sizes:

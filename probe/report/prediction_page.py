@@ -59,8 +59,8 @@ def forecast_block(forecast: Forecast) -> str:
         return f"There is no prediction: {escape((forecast.failure or 'no reason is known').rstrip('.'))}."
     how = (
         f"{_TRACES[forecast.traced_as]}, in {format_seconds(forecast.seconds)}; every allocation was fitted to the "
-        "batch size and replayed through a model of the device's allocator. What is taken is all of it: what tensors hold at "
-        "their peak, what the allocator keeps beyond that, and the CUDA context where there is one."
+        "batch size and, for a GPU, replayed through a model of its caching allocator. What is taken is all of it: what "
+        "tensors hold at their peak, what the allocator keeps beyond that, and the CUDA context where there is one."
     )
     if not forecast.unseen:
         return how

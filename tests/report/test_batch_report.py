@@ -27,7 +27,7 @@ from record_strategies import attempts, comparisons
 from probe.batch.records import Attempt, Forecast
 from probe.report.batch_facts import check_prediction, collapsed_sizes, headroom_bytes, step_spread
 from probe.report.batch_page import attempts_table, batch_page
-from probe.report.batch_words import check_text, device_warnings, needs_text, predicted_answer
+from probe.report.batch_words import check_text, needs_text, predicted_answer, result_warnings
 from probe.report.comparison_facts import comparison_table
 from probe.report.comparison_page import comparison_page
 from probe.report.write import write_report
@@ -49,7 +49,7 @@ def test_a_collapse_of_throughput_names_the_sizes_above_it() -> None:
     assert collapsed_sizes([timed(1, 10), timed(2, 20), timed(4, 19), timed(8, 9.9), timed(16, 3)]) == (8, 16)
     assert collapsed_sizes([timed(1, 10), timed(2, 5), timed(4, 40)]) == ()
     assert collapsed_sizes([]) == ()
-    texts = device_warnings(batch_result(attempts=(timed(64, 100), timed(128, 10))))
+    texts = result_warnings(batch_result(attempts=(timed(64, 100), timed(128, 10))))
     assert texts == ["Throughput at batch 128 is below half of a smaller batch's: memory may be spilling to the host."]
 
 
@@ -155,14 +155,14 @@ def test_the_device_as_it_is() -> None:
     assert "An emulation of a card of 8 GiB: the limit binds PyTorch's allocator only" in text
     assert "the measured context of 512 MiB is subtracted" in text
     odd = replace(DEVICE_MEMORY, others=(), others_bytes=9 * GIB, emulated_bytes=None, is_integrated=True)
-    told = device_warnings(batch_result(device_memory=odd))
+    told = result_warnings(batch_result(device_memory=odd))
     assert (
         told[0] == "9.00 GiB of the device were taken before this run began, nobody says by whom; they are subtracted."
     )
     assert told[1].startswith("The device's memory is the host's")
     assert len(told) == 2
     quiet = replace(odd, others_bytes=GIB, is_integrated=False)
-    assert device_warnings(batch_result(device_memory=quiet)) == []
+    assert result_warnings(batch_result(device_memory=quiet)) == []
     assert "Taken before this run began: 1.00 GiB" in batch_page(batch_result(device_memory=quiet), [])
 
 
@@ -235,3 +235,12 @@ def test_a_comparison_table_has_a_row_for_each_variant(result: object) -> None:
 def test_a_forecast_draws_beside_points_that_it_does_not_reach(tmp_path: Path) -> None:
     write_report(checked_result(forecast=forecast(2)), tmp_path)
     assert (tmp_path / "memory.png").exists()
+
+
+def test_what_is_odd_about_a_size_that_fits_is_a_warning() -> None:
+    result = batch_result()
+    message = "the loss is nan: memory and speed are measured all the same"
+    attempts = tuple(replace(one, message=message) if one.fits else one for one in result.attempts)
+    warnings = result_warnings(replace(result, attempts=attempts))
+    assert warnings[-1] == "The loss is nan: memory and speed are measured all the same."
+    assert warnings.count(warnings[-1]) == 1
