@@ -28,7 +28,13 @@ _HOMES = {
 }
 
 
+_PACKAGES = ("batch",)
+"""Subpackages with public names of their own, like `probe.batch.fits`."""
+
+
 def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return importlib.import_module(f"probe.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'probe' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"^```python\n(.+?)^```$", README, flags=re.MULTILINE | re.D
 
 
 def test_there_is_something_to_check() -> None:
-    assert len(COMMANDS) >= 7
+    assert len(COMMANDS) >= 8
     assert len(BLOCKS) == 2
 
 
@@ -40,8 +40,9 @@ def test_your_own_model_runs_as_shown(tmp_path: Path) -> None:
     (tmp_path / "calls.py").write_text(calls)
     done = subprocess.run([sys.executable, "calls.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    size, suggestion = done.stdout.splitlines()
+    size, suggestion, fits = done.stdout.splitlines()
     assert int(size) in {2**power for power in range(11)}
+    assert fits == "True"
     assert suggestion.startswith("LrSuggestion(lr=")
 
 
