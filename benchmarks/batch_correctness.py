@@ -3,19 +3,32 @@
     python benchmarks/batch_correctness.py [--cases 320] [--seed 0] [--markdown FILE]
 
 Every case trains for real on the CPU under a simulated byte limit (SimulatedDevice). The truth is found by trying every power
-of two up to `max` and the size of the data set: the largest that fits. Four finders answer the same question:
+of two up to `max` and the size of the data set: the largest that fits. Five finders answer the same question:
 
-probe, predicted   starts where its prediction says
-probe, unpredicted starts at the case's own first size, which may be any number
-Lightning          Tuner.scale_batch_size(mode="power") with the case's `init_val` and `max_val`
-accelerate         find_executable_batch_size with `starting_batch_size`: by design it only comes down from its start, so that
-                   "smaller than possible" is no fault of it; its function trains three steps on batches of the data set,
-                   and a larger answer than the largest power of two is right where it ran and fits
+probe, predicted    starts where its prediction says
+probe, unpredicted  starts at the case's own first size, which may be any number
+Lightning           Tuner.scale_batch_size(mode="power"), from the case's first size, not above `max`, and `max_val`
+Lightning, from 2   the same from its default `init_val`, so that no start of ours leads it astray
+accelerate          find_executable_batch_size from the case's first size, not above `max`. By design it only comes down from
+                    there, by a tenth at a time, and hears of no data set: smaller answers than possible are no fault of
+                    it, and larger ones than the data set are its caller's as much as its own
 
-What is counted: right (the largest power of two that fits), smaller than possible, never ran (no batch of the returned size was
-trained on to the end), does not fit (trying the returned size fails), beyond the bounds (larger than the data set or `max`),
-crashed (the finder raised although a size fits). Wrong is what never ran, does not fit or is beyond the bounds.
-For probe, anything but the right answer is wrong. Attempts: how many batch sizes were tried to find the size.
+A peer is measured against its own training loop: its truth is the largest power of two that its own loop, without the finder,
+trains on for three steps (Lightning's holds somewhat more than ours). Batches come from the host without being counted and are
+copied to the device once, as ours are; a single sample left over at the end of the data is left out, as ours is. Limits are
+exact to the byte: where Lightning crashes over 8 bytes of its own bookkeeping, on a full device, a real card might have had them.
+
+What is counted, one answer in several columns where several are true of it:
+  right      the truth, or, from a start that is no power of two, more than it that ran and fits; that nothing fits, said in
+             any words, where nothing does
+  smaller    ran, fits, is within the bounds, and is less than the truth
+  never ran  no batch of the returned size was trained on during the search
+  no fit     the finder's own loop runs out of memory at the returned size
+  > data     larger than the data set
+  > max      larger than `max`
+  crashed    the finder raised although a size fits
+Wrong: never ran, no fit, > data, > max or crashed; for probe, whatever is not right.
+Attempts: how many times training was started in order to find the size; for probe, attempts with purpose "size".
 """
 
 from __future__ import annotations
@@ -23,21 +36,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import importlib
+import importlib.metadata
+import importlib.util
 import logging
+import math
 import random
 import statistics
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 import probe.batch.attempt
 from probe.batch.decide import Plan
@@ -48,6 +65,9 @@ from probe.task import Task
 from probe.training.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings
 
+NUM_STEPS = 3
+"""Of a peer at one size: Lightning's default. A second one is needed to meet the optimizer's state, a third to be sure."""
+Data = tuple[Tensor, Tensor]
 OPTIMIZERS: tuple[dict[str, Any], ...] = (
     {"optimizer": "sgd"},
     {"optimizer": "sgd", "momentum": 0.9},
@@ -101,7 +121,7 @@ class Case:
     width: int
     depth: int
     normalized: bool
-    optimizer: dict[str, Any]
+    optimizer: dict[str, Any] = field(hash=False)
     num_samples: int
     start: int
     max: int | None
@@ -111,6 +131,10 @@ class Case:
     def bound(self) -> int:
         return min(self.num_samples, self.max or self.num_samples)
 
+    @property
+    def first_size(self) -> int:
+        return self.start if self.max is None else min(self.start, self.max)
+
     def build(self) -> nn.Module:
         if self.model == "mlp":
             return mlp(self.width, self.depth, self.normalized)
@@ -118,7 +142,7 @@ class Case:
             return cnn(self.width, self.depth, self.normalized)
         return Tokens(self.model, self.width)
 
-    def data(self) -> tuple[Tensor, Tensor]:
+    def data(self) -> Data:
         generator = torch.Generator().manual_seed(self.number)
         targets = torch.randint(10, (self.num_samples,), generator=generator)
         if self.model == "mlp":
@@ -134,13 +158,39 @@ class Case:
         return TrainerSettings(batch_size=size, **self.optimizer)
 
 
+class HostBatches(Dataset[Data]):
+    """Batches in the data's order that are views of it: like a loader's in host memory, they take none of the device's."""
+
+    def __init__(self, data: Data, batch_size: int) -> None:
+        inputs, targets = data
+        num_used = len(targets) - (batch_size > 1 and len(targets) % batch_size == 1)
+        self.inputs, self.targets = inputs[:num_used], targets[:num_used]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitems__(self, indices: list[int]) -> Data:
+        chosen = slice(indices[0], indices[-1] + 1)
+        return self.inputs[chosen], self.targets[chosen]
+
+
+def loader(data: Data, batch_size: int) -> DataLoader[Any]:
+    return DataLoader(HostBatches(data, batch_size), batch_size=batch_size, collate_fn=lambda batch: batch)
+
+
 @dataclass
 class Answer:
     size: int | None
     attempts: int
     ran: set[int] = field(default_factory=set)
-    """Sizes of batches that were trained on to the end."""
+    """Sizes of batches that were trained on to the end of a step at least; for probe, of a whole attempt."""
+    num_others: int = 0
+    """Attempts for other purposes than to find the size: probe's throughput curve and confirmation."""
     crashed: str | None = None
+
+
+Trial = Callable[[Case, int], bool]
+"""Whether a finder's own training loop can do a size."""
 
 
 def make_cases(count: int, seed: int) -> Iterator[Case]:
@@ -162,7 +212,7 @@ def make_cases(count: int, seed: int) -> Iterator[Case]:
         if number % 3 == 0:
             limit = int(2 ** draw.uniform(10, 24))
         else:
-            size = draw.choice([1 << exponent for exponent in range(case.bound.bit_length())])
+            size = draw.choice(powers(case))
             limit = int(peak_at(case, size) * draw.choice([0.9, 1.0, 1.0, 1.1, 1.5]))
         yield replace(case, limit_bytes=max(limit, 1))
 
@@ -188,14 +238,18 @@ def peak_at(case: Case, size: int) -> int:
     return 4096 if found is None or found.memory is None else int(found.memory.peak_allocated_bytes)
 
 
+@lru_cache(maxsize=64)
 def fits_at(case: Case, size: int) -> bool:
     found = attempt_at(case, size)
     return found is not None and bool(found.fits)
 
 
+def powers(case: Case) -> list[int]:
+    return [1 << exponent for exponent in range(case.bound.bit_length())]
+
+
 def truth_of(case: Case) -> int | None:
-    sizes = [1 << exponent for exponent in range(case.bound.bit_length())]
-    return max((size for size in sizes if fits_at(case, size)), default=None)
+    return max((size for size in powers(case) if fits_at(case, size)), default=None)
 
 
 def ask_probe(case: Case, *, predict: bool) -> Answer:
@@ -215,56 +269,64 @@ def ask_probe(case: Case, *, predict: bool) -> Answer:
         size=result.largest_fit,
         attempts=sum(attempt.purpose == "size" for attempt in result.attempts),
         ran={attempt.batch_size for attempt in result.attempts if attempt.fits},
+        num_others=sum(attempt.purpose != "size" for attempt in result.attempts),
     )
+
+
+def train_plainly(case: Case, data: Data, batch_size: int, ran: set[int]) -> None:
+    """Three steps of the usual loop, as accelerate's documentation has it decorated."""
+    torch.manual_seed(case.number)
+    model = case.build()
+    optimizer = make_optimizer(model.parameters(), case.settings(batch_size))
+    num_steps = 0
+    while num_steps < NUM_STEPS:
+        for on_host in loader(data, batch_size):
+            inputs, targets = (tensor.clone() for tensor in on_host)
+            optimizer.zero_grad()
+            torch.autograd.backward(nn.functional.cross_entropy(model(inputs), targets))
+            optimizer.step()
+            ran.add(len(targets))
+            num_steps += 1
+            if num_steps == NUM_STEPS:
+                break
 
 
 def ask_accelerate(case: Case) -> Answer:
     from accelerate.utils import find_executable_batch_size
 
     answer = Answer(size=None, attempts=0)
-    data = TensorDataset(*case.data())
-    device = SimulatedDevice(case.limit_bytes)
+    data = case.data()
 
-    @find_executable_batch_size(starting_batch_size=min(case.start, case.max or case.start))  # type: ignore[untyped-decorator,unused-ignore]  # theirs
+    @find_executable_batch_size(starting_batch_size=case.first_size)  # type: ignore[untyped-decorator,unused-ignore]  # theirs
     def train(batch_size: int) -> int:
         answer.attempts += 1
-        torch.manual_seed(case.number)
-        model = case.build()
-        optimizer = make_optimizer(model.parameters(), case.settings(batch_size))
-        seen = 0
-        while seen < 3:
-            for inputs, targets in DataLoader(data, batch_size=batch_size):
-                optimizer.zero_grad()
-                torch.autograd.backward(nn.functional.cross_entropy(model(inputs.clone()), targets.clone()))
-                optimizer.step()
-                answer.ran.add(len(targets))
-                seen += 1
-                if seen == 3:
-                    break
+        train_plainly(case, data, batch_size, answer.ran)
         return batch_size
 
-    with device.track():
+    with SimulatedDevice(case.limit_bytes).track():
         answer.size = crash_is_an_answer(train, answer)
     return answer
 
 
-def ask_lightning(case: Case) -> Answer:
+def lightning_parts(
+    case: Case, data: Data, batch_size: int, answer: Answer, folder: str, **trainer: Any
+) -> tuple[Any, Any]:
+    """A module and a trainer that trains on it until it is told to stop."""
     import lightning.pytorch as pl
-    from lightning.pytorch.tuner.tuning import Tuner
-
-    answer = Answer(size=None, attempts=0)
-    data = TensorDataset(*case.data())
 
     class Module(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(case.number)
             self.model = case.build()
-            self.batch_size = min(case.start, case.max or case.start)
+            self.batch_size = batch_size
 
-        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+        def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+            return tuple(tensor.clone() for tensor in batch)
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
             inputs, targets = batch
-            return nn.functional.cross_entropy(self.model(inputs.clone()), targets.clone())
+            return nn.functional.cross_entropy(self.model(inputs), targets)
 
         def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
             answer.ran.add(len(batch[1]))
@@ -276,27 +338,79 @@ def ask_lightning(case: Case) -> Answer:
             return make_optimizer(self.model.parameters(), case.settings(1))
 
         def train_dataloader(self) -> DataLoader[Any]:
-            return DataLoader(data, batch_size=self.batch_size)
+            return loader(data, self.batch_size)
+
+    return Module(), pl.Trainer(
+        accelerator="cpu",
+        max_epochs=-1,  # an epoch may have fewer steps than a trial
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **trainer,
+    )
+
+
+def ask_lightning(case: Case, start: int | None = None) -> Answer:
+    """`start`: None is the case's own."""
+    from lightning.pytorch.tuner.tuning import Tuner
+
+    answer = Answer(size=None, attempts=0)
+    data = case.data()
+    first_size = start or case.first_size
 
     def tune(folder: str) -> int | None:
-        module = Module()
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=folder,
-        )
+        module, trainer = lightning_parts(case, data, first_size, answer, folder)
         most = 8192 if case.max is None else case.max  # 8192 is the default
         return Tuner(trainer).scale_batch_size(
-            module, mode="power", init_val=module.batch_size, steps_per_trial=3, max_val=most
+            module, mode="power", init_val=first_size, steps_per_trial=NUM_STEPS, max_val=most
         )
 
     with tempfile.TemporaryDirectory() as folder, SimulatedDevice(case.limit_bytes).track():
         answer.size = crash_is_an_answer(lambda: tune(folder), answer)
     return answer
+
+
+@lru_cache(maxsize=64)
+def runs_plainly(case: Case, size: int) -> bool:
+    data = case.data()
+    return runs(case, lambda: train_plainly(case, data, size, set()))
+
+
+@lru_cache(maxsize=64)
+def runs_in_lightning(case: Case, size: int) -> bool:
+    data = case.data()
+
+    def train() -> None:
+        nothing = Answer(size=None, attempts=0)
+        module, trainer = lightning_parts(case, data, size, nothing, folder, max_steps=NUM_STEPS)
+        trainer.fit(module)
+
+    with tempfile.TemporaryDirectory() as folder:
+        return runs(case, train)
+
+
+def runs(case: Case, train: Callable[[], None]) -> bool:
+    """Whether a peer's own loop, without its finder, trains under the case's limit. Other errors are raised."""
+    try:
+        with SimulatedDevice(case.limit_bytes).track():
+            train()
+    except (torch.OutOfMemoryError, ValueError) as error:
+        if isinstance(error, ValueError) and "more than 1 value per channel" not in str(error):
+            raise
+        return False  # no memory, or batch normalization that refuses a single sample
+    return True
+
+
+def truth_of_peer(case: Case, truth: int | None, trial: Trial) -> int | None:
+    """The largest power of two that the peer's own loop trains on, looked for from ours on."""
+    size = truth or 1
+    while 2 * size <= case.bound and trial(case, 2 * size):
+        size *= 2
+    while size >= 1 and not trial(case, size):
+        size //= 2
+    return size or None
 
 
 def crash_is_an_answer(ask: Callable[[], Any], answer: Answer) -> int | None:
@@ -311,60 +425,121 @@ def crash_is_an_answer(ask: Callable[[], Any], answer: Answer) -> int | None:
 @dataclass
 class Score:
     name: str
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     attempts: list[int] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
+    powers_too_small: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def add(self, case: Case, truth: int | None, answer: Answer, *, is_ours: bool) -> None:
-        verdict = judge(case, truth, answer)
-        self.counts[verdict] = self.counts.get(verdict, 0) + 1
+    def add(self, case: Case, truth: int | None, answer: Answer, trial: Trial) -> None:
+        verdicts = judge(case, truth, answer, trial)
+        self.counts.update(verdicts)
         self.attempts.append(answer.attempts)
-        is_wrong = verdict != "right" if is_ours else verdict not in ("right", "smaller")
-        if is_wrong:
+        self.others.append(answer.num_others)
+        if verdicts == {"smaller"} and truth is not None and answer.size is not None:
+            self.powers_too_small.append(math.log2(truth / answer.size))
+        if verdicts - ({"right"} if self.is_ours else {"right", "smaller"}):
             said = answer.crashed or answer.size
             self.wrong.append(
                 f"case {case.number} ({case.model}, {case.num_samples} samples, start {case.start}, max {case.max}, "
-                f"{case.limit_bytes:,} B): the truth is {truth}, said {said}: {verdict}"
+                f"{case.limit_bytes:,} B): the truth is {truth}, said {said}: {', '.join(sorted(verdicts))}"
             )
 
+    def remarks(self) -> list[str]:
+        lines = []
+        if self.is_ours:
+            others = f"{statistics.median(self.others):g} in the median, {max(self.others)} at most"
+            lines.append(f"- {self.name}: attempts for the throughput curve and the confirmation: {others}.")
+        if self.powers_too_small:
+            middle, most = statistics.median(self.powers_too_small), max(self.powers_too_small)
+            lines.append(
+                f"- {self.name}, where smaller: by {middle:.1f} powers of two in the median, {most:.1f} at most."
+            )
+        return lines
 
-def judge(case: Case, truth: int | None, answer: Answer) -> str:
-    if answer.crashed is not None:
-        return "right" if truth is None else "crashed"
-    if answer.size == truth:
-        return "right" if truth is None or truth in answer.ran else "never ran"
-    if answer.size is None:
-        return "crashed"
-    if answer.size > case.bound:
-        return "beyond the bounds"
-    if answer.size not in answer.ran:
-        return "never ran"
-    if not fits_at(case, answer.size):
-        return "does not fit"
-    return "smaller" if truth is None or answer.size < truth else "right"  # larger, and no power of two
-
-
-VERDICTS = ("right", "smaller", "never ran", "does not fit", "beyond the bounds", "crashed")
+    @property
+    def is_ours(self) -> bool:
+        return self.name.startswith("probe")
 
 
-def table(scores: list[Score], num_cases: int, seed: int) -> str:
+def judge(case: Case, truth: int | None, answer: Answer, trial: Trial) -> set[str]:
+    size = answer.size
+    if size is None:
+        return {"right" if truth is None else "crashed"}
+    faults = {
+        "never ran": size not in answer.ran,
+        "no fit": not trial(case, size),
+        "> data": size > case.num_samples,
+        "> max": case.max is not None and size > case.max,
+    }
+    found = {name for name, is_true in faults.items() if is_true}
+    if found:
+        return found
+    return {"smaller" if truth is not None and size < truth else "right"}
+
+
+VERDICTS = ("right", "smaller", "never ran", "no fit", "> data", "> max", "crashed")
+
+
+def table(scores: list[Score], facts: Facts, num_cases: int, seed: int) -> str:
     lines = [
-        f"{num_cases} cases, seed {seed}; torch {torch.__version__}, one thread, simulated limits.",
+        f"{num_cases} cases, seed {seed}; torch {torch.__version__}, {versions()}one thread, simulated limits.",
         "",
-        f"| finder | {' | '.join(VERDICTS)} | wrong | median attempts | most |",
-        "|---" + "|--:" * (len(VERDICTS) + 3) + "|",
+        f"| finder | cases | {' | '.join(VERDICTS)} | wrong | median attempts | most |",
+        "|---" + "|--:" * (len(VERDICTS) + 4) + "|",
     ]
     for score in scores:
-        counts = " | ".join(str(score.counts.get(verdict, 0)) for verdict in VERDICTS)
+        counts = " | ".join(str(score.counts[verdict]) for verdict in VERDICTS)
         lines.append(
-            f"| {score.name} | {counts} | {len(score.wrong)} | {statistics.median(score.attempts):g} "
+            f"| {score.name} | {num_cases} | {counts} | {len(score.wrong)} | {statistics.median(score.attempts):g} "
             f"| {max(score.attempts)} |"
         )
+    lines += ["", NOTE, "", *facts.lines(num_cases), *(line for score in scores for line in score.remarks())]
     for score in scores:
         if score.wrong:
             lines += ["", f"The first wrong answers of {score.name}:", ""]
             lines += [f"- {line}" for line in score.wrong[:5]]
     return "\n".join(lines) + "\n"
+
+
+NOTE = """One answer counts in several columns where several are true of it: *never ran*, no batch of that size was trained on
+during the search; *no fit*, the finder's own training loop runs out of memory there; *> data*, larger than the data set;
+*> max*, larger than asked for. Those and crashes are wrong; smaller answers than possible are wrong for probe only. A peer's
+right answer is the largest power of two that its own training loop can do. accelerate only comes down from its start, by a
+tenth at a time, and is told neither to look for the largest nor how large the data set is: that is its design, and its
+smaller answers and those above the data are as much its caller's. Most crashes of the peers are batch normalization's, which
+refuses a single sample where the search starts at 1. Lightning is asked twice, since its first size decides much: from the
+case's own, which may be `max` itself, and from its default."""
+
+
+@dataclass
+class Facts:
+    """About the cases, whoever is asked."""
+
+    num_nothing_fits: int = 0
+    num_gaps: int = 0
+    other_truths: Counter[str] = field(default_factory=Counter)
+
+    def add(self, case: Case, truth: int | None) -> None:
+        self.num_nothing_fits += truth is None
+        self.num_gaps += any(size < (truth or 0) and not fits_at(case, size) for size in powers(case))
+
+    def lines(self, num_cases: int) -> list[str]:
+        return [
+            f"- Nothing fits in {self.num_nothing_fits} cases; in {self.num_gaps} a size fails below one that fits.",
+            *(
+                f"- The largest power of two for {name}'s own loop is another than for probe's in {count} of {num_cases}."
+                for name, count in self.other_truths.items()
+            ),
+        ]
+
+
+def versions() -> str:
+    return "".join(
+        f"{name} {importlib.metadata.version(name)}, "
+        for name in ("lightning", "accelerate")
+        if importlib.util.find_spec(name) is not None
+    )
 
 
 @contextlib.contextmanager
@@ -380,6 +555,36 @@ def quick_and_quiet() -> Iterator[None]:
     probe.batch.attempt._QUICK = quick
 
 
+@dataclass(frozen=True)
+class Finder:
+    name: str
+    ask: Callable[[Case], Answer]
+    trial: Trial
+    package: str = "probe"
+
+
+FINDERS = (
+    Finder("probe, predicted", lambda case: ask_probe(case, predict=True), fits_at),
+    Finder("probe, unpredicted", lambda case: ask_probe(case, predict=False), fits_at),
+    Finder("Lightning", ask_lightning, runs_in_lightning, "lightning"),
+    Finder("Lightning, from 2", lambda case: ask_lightning(case, 2), runs_in_lightning, "lightning"),
+    Finder("accelerate", ask_accelerate, runs_plainly, "accelerate"),
+)
+
+
+def present_finders() -> list[Finder]:
+    """Imports their packages, too."""
+    present = []
+    for finder in FINDERS:
+        try:
+            importlib.import_module(finder.package)
+        except ImportError:
+            print(f"{finder.package} is not installed: {finder.name} is left out", file=sys.stderr)
+        else:
+            present.append(finder)
+    return present
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", type=int, default=320)
@@ -387,26 +592,20 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    finders: dict[str, Callable[[Case], Answer]] = {
-        "probe, predicted": lambda case: ask_probe(case, predict=True),
-        "probe, unpredicted": lambda case: ask_probe(case, predict=False),
-    }
-    peers: dict[str, tuple[str, Callable[[Case], Answer]]]
-    peers = {"lightning": ("Lightning", ask_lightning), "accelerate": ("accelerate", ask_accelerate)}
-    for package, (name, ask) in peers.items():
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            print(f"{package} is not installed: left out", file=sys.stderr)
-        else:
-            finders[name] = ask
+    finders = present_finders()
     gc.freeze()  # every attempt ends with a full collection, which would visit all of these packages
-    scores = {name: Score(name) for name in finders}
+    scores = {finder.name: Score(finder.name) for finder in finders}
+    facts = Facts()
     with quick_and_quiet():
         for case in make_cases(options.cases, options.seed):
             truth = truth_of(case)
-            for name, ask in finders.items():
-                scores[name].add(case, truth, ask(case), is_ours=name.startswith("probe"))
+            facts.add(case, truth)
+            truths = {"probe": truth}
+            for finder in finders:
+                if finder.package not in truths:
+                    truths[finder.package] = truth_of_peer(case, truth, finder.trial)
+                    facts.other_truths[finder.package] += truths[finder.package] != truth
+                scores[finder.name].add(case, truths[finder.package], finder.ask(case), finder.trial)
                 gc.collect()
             if case.number % 20 == 19:
                 print(
@@ -414,7 +613,7 @@ def main() -> None:
                     flush=True,
                 )
     gc.unfreeze()
-    text = table(list(scores.values()), options.cases, options.seed)
+    text = table(list(scores.values()), facts, options.cases, options.seed)
     print(text)
     if options.markdown is not None:
         command = "`python benchmarks/batch_correctness.py`"

@@ -40,7 +40,7 @@ def test_your_own_model_runs_as_shown(tmp_path: Path) -> None:
     (tmp_path / "calls.py").write_text(calls)
     done = subprocess.run([sys.executable, "calls.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    size, suggestion, fits = done.stdout.splitlines()
+    size, fits, suggestion = done.stdout.splitlines()
     assert int(size) in {2**power for power in range(11)}
     assert fits == "True"
     assert suggestion.startswith("LrSuggestion(lr=")

@@ -36,11 +36,13 @@ def forecast(
     cards_bytes: Iterable[int] = CARDS_BYTES,
     *,
     usable_share: float = 1.0,
+    bound: int | None = None,
     costs: FixedCosts | None = None,
 ) -> tuple[Forecast, tuple[Prediction, ...]]:
     """For each card the largest power of two that fits without emptying the allocator's cache, and what it takes.
 
-    `usable_share` of a card's size is there to be used: below 1 where sizes are nominal. `costs` replaces what is assumed of
+    `usable_share` of a card's size is there to be used: below 1 where sizes are nominal. No batch is larger than `bound`,
+    like the number of training samples. `costs` replaces what is assumed of
     the context and the libraries' workspaces. No predictions where nothing was traced.
     """
     if isinstance(found, Untraceable):
@@ -50,7 +52,15 @@ def forecast(
     cards = tuple(cards_bytes)
     replays = _Replays(found)
     predictions = tuple(
-        _prediction(found, card, int(usable_share * card), costs or FixedCosts.assumed(card), replays) for card in cards
+        _prediction(
+            found,
+            card,
+            usable_bytes=int(usable_share * card),
+            most=MAX_BATCH_SIZE if bound is None else min(bound, MAX_BATCH_SIZE),
+            costs=costs or FixedCosts.assumed(card),
+            replays=replays,
+        )
+        for card in cards
     )
     nominal = f"of a card's nominal size {format_share(usable_share, decimals=0)} are taken as usable; with ECC it may be less"
     return Forecast(
@@ -62,13 +72,13 @@ def forecast(
 
 
 def _prediction(
-    profile: Profile, card_bytes: int, usable_bytes: int, costs: FixedCosts, replays: _Replays
+    profile: Profile, card_bytes: int, *, usable_bytes: int, most: int, costs: FixedCosts, replays: _Replays
 ) -> Prediction:
     resident_bytes = profile.resident_bytes(card_bytes)
     fixed_bytes = costs.context_bytes + profile.workspace_bytes(costs) + resident_bytes
     largest: int | None = None
     size = 1
-    while size <= MAX_BATCH_SIZE and profile.live_peak_bytes(size) + fixed_bytes <= usable_bytes:
+    while size <= most and profile.live_peak_bytes(size) + fixed_bytes <= usable_bytes:
         if replays.at(size, resident_bytes, costs).peak_bytes <= usable_bytes:
             largest = size
         size *= 2

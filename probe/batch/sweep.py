@@ -120,7 +120,8 @@ def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tupl
         cards = CARDS_BYTES if options.card_bytes is None else (options.card_bytes,)
     is_nominal = facts.device_problem is not None and options.card_bytes is None
     usable_share = USABLE_SHARE if is_nominal else 1.0
-    expected, predictions = forecast(found, cards, usable_share=usable_share, costs=facts.costs)
+    bound = options.limits(DEFAULT_START, facts.num_samples).bound
+    expected, predictions = forecast(found, cards, usable_share=usable_share, bound=bound, costs=facts.costs)
     return replace(expected, seconds=time.perf_counter() - started), predictions
 
 

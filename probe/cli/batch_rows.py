@@ -112,9 +112,7 @@ def _predicted_rows(result: BatchResult) -> Rows:
     rows: Rows = [("Answer", predicted_answer(result))]
     if result.predictions:
         rows.append(("", _cards_table(result.predictions)))
-    rows += [
-        ("", text) for text in (needs_text(result), data_bound_text(result)) if text and len(result.predictions) > 1
-    ]
+    rows += [("", text) for text in (needs_text(result), data_bound_text(result)) if text]
     if nothing_should_fit(result) and not result.alternatives:
         rows.append(("Instead", "a smaller input (--img), a smaller model, --precision bf16, or more memory"))
     rows += _alternative_rows(result.alternatives)

@@ -29,7 +29,9 @@ def predicted_answer(result: BatchResult) -> str:
         return f"the largest batch that should fit in {format_card(last.memory_bytes)} is {_size(last)} (predicted, not run)"
     first, *_, final = [fitting[0], *fitting]
     sizes = f"a batch of {_size(first)} should fit on a card of {format_card(first.memory_bytes)}"
-    if final is not first:
+    if final.largest_fit == first.largest_fit:
+        sizes += " or larger"
+    else:
         sizes += f", one of {_size(final)} on a card of {format_card(final.memory_bytes)}"
     return f"no GPU here, so this is predicted and not run: {sizes}"
 
@@ -52,11 +54,11 @@ def _range(predictions: list[Prediction]) -> str:
 
 
 def data_bound_text(result: BatchResult) -> str | None:
-    """Where more should fit than there are training samples."""
+    """Where the number of training samples, not memory, bounds what is predicted."""
     largest = max((prediction.largest_fit or 0 for prediction in result.predictions), default=0)
-    if result.num_samples is None or largest <= result.num_samples:
+    if result.num_samples is None or 2 * largest <= result.num_samples:
         return None
-    return f"The training set has {format_count(result.num_samples)} samples: no larger batch is of use."
+    return f"The training set has {format_count(result.num_samples)} samples: no larger batch was considered."
 
 
 def check_text(result: BatchResult) -> str | None:
