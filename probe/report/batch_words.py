@@ -30,7 +30,7 @@ def predicted_answer(result: BatchResult) -> str:
     first, *_, final = [fitting[0], *fitting]
     sizes = f"a batch of {_size(first)} should fit on a card of {format_card(first.memory_bytes)}"
     if final.largest_fit == first.largest_fit:
-        sizes += " or larger"
+        sizes += "" if final is first else " or larger"
     else:
         sizes += f", one of {_size(final)} on a card of {format_card(final.memory_bytes)}"
     return f"no GPU here, so this is predicted and not run: {sizes}"
