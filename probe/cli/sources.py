@@ -121,11 +121,15 @@ def _target_subject(target: str) -> Subject:
 
 
 def _named_subject(asked: Asked) -> Subject:
-    from probe.zoo.models import resolve_model
+    from probe.zoo.names import full_name
     from probe.zoo.source import NamedSource
 
     data = asked.data or "synthetic"
-    name = resolve_model(asked.model or "")
+    name = full_name(asked.model or "")  # whether it is known, the worker says, which has PyTorch
+    if not name.isidentifier():  # it would be part of a folder's name
+        from probe.zoo.models import resolve_model
+
+        resolve_model(name)
     source = NamedSource(model=name, data=data, data_dir=asked.data_dir, image_size=asked.img)
     return Subject(name=name if data == "synthetic" else f"{name}-{data}", source=source, params={})
 

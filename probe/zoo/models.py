@@ -13,29 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from probe.errors import TaskError, unknown_name
+from probe.zoo.names import ALIASES, full_name
 from probe.zoo.networks import Cnn, Mlp
 
-ALIASES = {
-    "convnext": "convnext_tiny",
-    "densenet": "densenet121",
-    "efficientnet": "efficientnet_b0",
-    "efficientnet_v2": "efficientnet_v2_s",
-    "inception": "inception_v3",
-    "maxvit": "maxvit_t",
-    "mnasnet": "mnasnet1_0",
-    "mobilenet": "mobilenet_v3_large",
-    "mobilenet_v3": "mobilenet_v3_large",
-    "regnet": "regnet_y_400mf",
-    "resnet": "resnet50",
-    "resnext": "resnext50_32x4d",
-    "shufflenet": "shufflenet_v2_x1_0",
-    "squeezenet": "squeezenet1_1",
-    "swin": "swin_t",
-    "swin_v2": "swin_v2_t",
-    "vgg": "vgg16",
-    "vit": "vit_b_16",
-    "wide_resnet": "wide_resnet50_2",
-}
 _BUILT_IN = {"mlp": Mlp, "cnn": Cnn}
 _GIVEN = {"self", "num_inputs", "input_shape", "num_classes"}
 """Keywords of the built-in networks that come from the data."""
@@ -73,7 +53,7 @@ def model_names() -> tuple[str, ...]:
 
 def resolve_model(name: str) -> str:
     """The full name of a model: `densenet` -> `densenet121`. Raises TaskError for a name that is not known."""
-    full = ALIASES.get(name.lower(), name.lower())
+    full = full_name(name)
     if full not in _BUILT_IN and full not in _torchvision_names():
         message, hint = unknown_name("model", name, model_names())
         raise TaskError(message, hint=hint)

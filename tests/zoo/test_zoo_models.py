@@ -7,7 +7,6 @@ from torch import nn
 
 from probe.errors import TaskError
 from probe.zoo.models import (
-    ALIASES,
     GrayToColor,
     build_model,
     check_hyperparameters,
@@ -16,6 +15,7 @@ from probe.zoo.models import (
     model_names,
     resolve_model,
 )
+from probe.zoo.names import ALIASES
 
 # The smallest of each of torchvision's families. RegNet is missing: it computes its widths with tensors when it is built.
 FAMILIES = [
