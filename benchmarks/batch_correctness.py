@@ -16,8 +16,8 @@ accelerate          find_executable_batch_size from the case's first size, not a
 A peer is measured against its own training loop: its truth is the largest power of two that its own loop, without the finder,
 trains on for three steps (Lightning's holds somewhat more than ours). Batches come from the host without being counted and are
 copied to the device once, as ours are; a single sample left over at the end of the data is left out, as ours is. Limits are
-exact to the byte: where Lightning crashes over 8 bytes of its own bookkeeping on a full device, a real card might have had them.
-them.
+exact to the byte: where Lightning crashes over 8 bytes of its own bookkeeping on a full device, a real card might have
+had them.
 
 What is counted, one answer in several columns where several are true of it:
   right      the truth, or, from a start that is no power of two, more than it that ran and fits; that nothing fits, said in
