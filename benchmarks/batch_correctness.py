@@ -364,9 +364,10 @@ def ask_lightning(case: Case, start: int | None = None) -> Answer:
     def tune(folder: str) -> int | None:
         module, trainer = lightning_parts(case, data, first_size, answer, folder)
         most = 8192 if case.max is None else case.max  # 8192 is the default
-        return Tuner(trainer).scale_batch_size(
+        found: int | None = Tuner(trainer).scale_batch_size(
             module, mode="power", init_val=first_size, steps_per_trial=NUM_STEPS, max_val=most
         )
+        return found
 
     with tempfile.TemporaryDirectory() as folder, SimulatedDevice(case.limit_bytes).track():
         answer.size = crash_is_an_answer(lambda: tune(folder), answer)

@@ -70,6 +70,7 @@ def compare_batch_sizes(
     started = time.perf_counter()
     variants: list[Variant] = []
     error: ProbeError | None = None
+    interrupted = False
     for image_size, precision, checkpointing in axes.combinations():
         if begin is not None:
             begin(variant_title(image_size, precision, checkpointing=checkpointing))
@@ -79,25 +80,29 @@ def compare_batch_sizes(
         settings = {**(params or {}), "precision": precision, "checkpointing": checkpointing}
         try:
             result, error = probe_batch_size(sized, params=settings, **options)
-        except ProbeError as raised:
+        except (ProbeError, KeyboardInterrupt) as raised:
             if not variants:
                 raise
-            error = raised
+            interrupted = isinstance(raised, KeyboardInterrupt)
+            error = raised if isinstance(raised, ProbeError) else None
             break
         variants.append(Variant(image_size=image_size, precision=precision, checkpointing=checkpointing, result=result))
-        if error is not None or result.stopped_by == "interrupted":
+        interrupted = result.stopped_by == "interrupted"
+        if error is not None or interrupted:
             break
     unsized = replace(source, image_size=None) if axes.image_sizes and isinstance(source, NamedSource) else source
-    return _comparison(unsized.title, variants, time.perf_counter() - started, error), error
+    return _comparison(unsized.title, variants, time.perf_counter() - started, error, interrupted=interrupted), error
 
 
-def _comparison(task: str, variants: Sequence[Variant], seconds: float, error: ProbeError | None) -> BatchComparison:
+def _comparison(
+    task: str, variants: Sequence[Variant], seconds: float, error: ProbeError | None, *, interrupted: bool
+) -> BatchComparison:
     first: BatchResult = variants[0].result
     endings = {variant.result.stopped_by for variant in variants}
     stopped_by: StoppedBy = "finished"
     if error is not None:
         stopped_by = "error"
-    elif "interrupted" in endings:
+    elif interrupted:
         stopped_by = "interrupted"
     elif endings <= {"predicted", "nothing_fits"} and len(endings) == 1:
         stopped_by = first.stopped_by

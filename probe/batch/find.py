@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -126,7 +127,8 @@ def probe_batch_size(
         announce=announce,
     )
     if not size_only:
-        result = replace(result, alternatives=find_alternatives(request, result, in_process=in_process))
+        with suppress(KeyboardInterrupt):  # what was measured is not lost with what would only be predicted
+            result = replace(result, alternatives=find_alternatives(request, result, in_process=in_process))
     return result, error
 
 

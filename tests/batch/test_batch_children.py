@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from probe.batch import compare
 from probe.batch.decide import Plan
 from probe.batch.find import find_batch_size, probe_batch_size
 from probe.batch.records import Attempt
@@ -77,3 +78,19 @@ def test_a_task_that_cannot_be_sent_is_refused_with_a_way_out() -> None:
     lock = __import__("threading").Lock()
     with pytest.raises(TaskError, match="cannot be sent to a worker process"):
         find_batch_size(task(lambda: (lock, nn.Linear(4, 2))[1]), device="simulated:10MiB")
+
+
+def test_ctrl_c_keeps_the_variants_that_were_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = compare.probe_batch_size, iter([False, True])
+
+    def second_is_interrupted(*args: Any, **options: Any) -> Any:
+        if next(calls):
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(compare, "probe_batch_size", second_is_interrupted)
+    axes = compare.Axes(precisions=("fp32", "bf16"))
+    options: dict[str, Any] = {"device": "simulated:1MiB", "max": 2, "in_process": True, "confirm_steps": 0}
+    found, error = compare.compare_batch_sizes(task(lambda: nn.Linear(4, 2)), axes, **options)
+    assert error is None
+    assert (found.stopped_by, [variant.precision for variant in found.variants]) == ("interrupted", ["fp32"])
