@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from probe.batch import compare
+from probe.batch.compare import Axes, compare_batch_sizes
 from probe.batch.decide import Plan
 from probe.batch.find import find_batch_size, probe_batch_size
 from probe.batch.records import Attempt
@@ -81,16 +81,16 @@ def test_a_task_that_cannot_be_sent_is_refused_with_a_way_out() -> None:
 
 
 def test_ctrl_c_keeps_the_variants_that_were_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = compare.probe_batch_size, iter([False, True])
+    calls = iter([False, True])
 
     def second_is_interrupted(*args: Any, **options: Any) -> Any:
         if next(calls):
             raise KeyboardInterrupt
-        return real(*args, **options)
+        return probe_batch_size(*args, **options)
 
-    monkeypatch.setattr(compare, "probe_batch_size", second_is_interrupted)
-    axes = compare.Axes(precisions=("fp32", "bf16"))
+    monkeypatch.setattr("probe.batch.compare.probe_batch_size", second_is_interrupted)
+    axes = Axes(precisions=("fp32", "bf16"))
     options: dict[str, Any] = {"device": "simulated:1MiB", "max": 2, "in_process": True, "confirm_steps": 0}
-    found, error = compare.compare_batch_sizes(task(lambda: nn.Linear(4, 2)), axes, **options)
+    found, error = compare_batch_sizes(task(lambda: nn.Linear(4, 2)), axes, **options)
     assert error is None
     assert (found.stopped_by, [variant.precision for variant in found.variants]) == ("interrupted", ["fp32"])
