@@ -40,10 +40,6 @@ class Axes:
                 for checkpointing in self.checkpointing:
                     yield image_size, precision, checkpointing
 
-    @property
-    def num_combinations(self) -> int:
-        return len(list(self.combinations()))
-
 
 def compare_batch_sizes(
     task: Task | TaskSource,
