@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from probe.cli.batch_rows import batch_rows, comparison_rows
 from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
+from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.report.common import metric_text
 from probe.report.search_facts import status_counts
-from probe.units import format_count, format_lr, format_seconds, format_share, format_value
+from probe.units import format_count, format_seconds, format_share, format_value
 
 if TYPE_CHECKING:
-    from probe.lr.records import LrProgress, LrResult
     from probe.report.store import Result
     from probe.search.records import ParamValue, SearchResult, TrialResult
 
-__all__ = ["Rows", "answer_rows", "describe_step", "describe_trial", "labelled", "layout_rows", "params_text"]
+__all__ = ["Rows", "answer_rows", "describe_trial", "labelled", "layout_rows", "params_text"]
 
 _ENDS = {
     "trials": "the budget of trials was used up",
@@ -24,11 +24,6 @@ _ENDS = {
     "time": "the budget of time was used up",
     "space": "every configuration was tried",
     "failures": "too many trials failed",
-    "interrupted": "interrupted",
-}
-_CURVE_ENDS = {
-    "diverged": "the loss diverged",
-    "non_finite": "the loss was no longer finite",
     "interrupted": "interrupted",
 }
 
@@ -41,17 +36,9 @@ def answer_rows(result: Result) -> Rows:
         return comparison_rows(result)
     if result.kind == "lr":
         return lr_rows(result)
+    if result.kind == "lr_comparison":
+        return lr_comparison_rows(result)
     return search_rows(result)
-
-
-def lr_rows(result: LrResult) -> Rows:
-    rows: Rows = [("Answer", _lr_answer(result))]
-    rows += [("Task", f"{_setup(result.task, result.optimizer, result.precision)}, batch {result.batch_size}")]
-    rows += [("Device", result.meta.device)]
-    rows += labelled("Evidence", [_describe_curve(result, index) for index in range(len(result.curves))])
-    rows += labelled("Warning", result.warnings)
-    rows.append(("Cost", f"{plural(result.num_steps, 'training step')}, {format_seconds(result.seconds)}"))
-    return rows
 
 
 def search_rows(result: SearchResult) -> Rows:
@@ -83,40 +70,6 @@ def describe_trial(trial: TrialResult, constants: Collection[str] = ()) -> str:
     value = format_value(trial.value) if trial.value is not None else trial.status
     return (
         f"trial {trial.number} after {plural(trial.epochs, 'epoch')}: {value} ({params_text(trial.params, constants)})"
-    )
-
-
-def describe_step(progress: LrProgress) -> str:
-    """One line about where a range test is."""
-    return (
-        f"step {progress.step} of {progress.num_steps}: lr {format_lr(progress.lr)}, loss {format_value(progress.loss)}"
-    )
-
-
-def _setup(task: str, optimizer: str, precision: str) -> str:
-    return f"{task}, {optimizer}, {precision}"
-
-
-def _lr_answer(result: LrResult) -> str:
-    if result.suggestion is None:
-        return "no suggestion"
-    found = result.suggestion
-    return (
-        f"learning rate {format_lr(found.lr)}, where the loss has made 90 % of its drop "
-        f"(80 % at {format_lr(found.low)}, its minimum at {format_lr(found.high)})"
-    )
-
-
-def _describe_curve(result: LrResult, index: int) -> str:
-    curve = result.curves[index]
-    if not curve.points:
-        return "no step was finished"
-    first, last = curve.points[0], curve.points[-1]
-    lowest = min(curve.points, key=lambda point: point.smoothed_loss)
-    end = f"; {_CURVE_ENDS[curve.ended_by]} at {format_lr(last.lr)}" if curve.ended_by in _CURVE_ENDS else ""
-    return (
-        f"{plural(len(curve.points), 'step')} from {format_lr(first.lr)} to {format_lr(last.lr)}: smoothed loss from "
-        f"{first.smoothed_loss:.3g} down to {lowest.smoothed_loss:.3g} at {format_lr(lowest.lr)}{end}"
     )
 
 

@@ -14,11 +14,32 @@ class ProbeCommand(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_values(args, self.params))
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if not self.examples:
             return
         with formatter.section("Examples"):
             formatter.write_dl(list(self.examples), col_max=60)
+
+
+def _with_values(args: list[str], params: list[click.Parameter]) -> list[str]:
+    """`args`, in which every choice that may stand without a value has one: `--confirm recipe.toml` is no choice called
+    recipe.toml, as click would read it."""
+    optional = {
+        name: param
+        for param in params
+        if isinstance(param, click.Option) and not param.is_flag and isinstance(param.flag_value, str)
+        for name in param.opts
+    }
+    written = list(args)
+    for place, argument in enumerate(args):
+        param = optional.get(argument)
+        following = args[place + 1] if place + 1 < len(args) else None
+        if param is not None and isinstance(param.type, click.Choice) and following not in param.type.choices:
+            written[place] = f"{argument}={param.flag_value}"
+    return written
 
 
 class ProbeGroup(click.Group):

@@ -21,10 +21,12 @@ from rich.text import Text
 
 from probe.batch.decide import Plan
 from probe.batch.records import Attempt, Forecast
-from probe.cli.answers import describe_step, describe_trial, params_text
+from probe.cli.answers import describe_trial, params_text
 from probe.cli.batch_rows import OUTCOMES, describe_forecast
+from probe.cli.lr_rows import describe_plan, describe_run, describe_step
 from probe.cli.plain import STAGES
-from probe.lr.records import LrProgress
+from probe.lr.plan import LrPlan
+from probe.lr.records import ConfirmRun, LrProgress
 from probe.search.records import SearchProgress, TrialResult
 from probe.training.records import EpochReport
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value
@@ -152,33 +154,43 @@ def _attempts_table(attempts: Sequence[Attempt]) -> Table:
 
 
 class LrView:
-    """A bar, the learning rate, the loss and its course."""
+    """What will be spent, the runs that are finished, and of what is going on a bar, the loss and its course."""
 
     keep = False
 
     def __init__(self) -> None:
         self.running = True
+        self._lines: list[str] = []
         self._last: LrProgress | None = None
         self._losses: list[float] = []
         self._spinner = Spinner("dots", text="loading")
 
     def see(self, record: Any) -> None:
-        if isinstance(record, LrProgress):
+        if isinstance(record, str):  # what comes next, of several
+            self._lines, self._last = [record], None
+        elif isinstance(record, LrPlan):
+            self._lines.append(describe_plan(record))
+        elif isinstance(record, ConfirmRun):
+            self._lines.append(describe_run(record))
+        elif isinstance(record, LrProgress):
+            if self._last is None or record.part != self._last.part:
+                self._losses = []
             self._last = record
             self._losses.append(record.loss)
 
     def draw(self) -> RenderableType:
         last = self._last
+        told = [_line(line, "dim") for line in self._lines]
         if last is None:
-            return self._spinner
+            return Group(*told, self._spinner)
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_row(
             ProgressBar(total=last.num_steps, completed=last.step, width=BAR_WIDTH),
-            f"{last.step} of {last.num_steps} steps",
+            f"{last.part}: {last.step} of {last.num_steps} steps",
             f"lr {format_lr(last.lr)}",
             f"loss {format_value(last.loss)}",
         )
-        return Group(row, Text(sparkline(self._losses, SPARK_WIDTH), style="cyan"))
+        return Group(*told, row, Text(sparkline(self._losses, SPARK_WIDTH), style="cyan"))
 
 
 class SearchView:

@@ -40,6 +40,11 @@ def whole_numbers(context: click.Context, option: click.Parameter, value: str | 
     return _each_once([number for number in numbers if number is not None])
 
 
+def optimizers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """A callback for one optimizer or several, separated by commas. Empty where the option is not given."""
+    return () if value is None else _each_once([part.strip() for part in value.split(",")])
+
+
 def precisions(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
     """A callback for one precision or several, separated by commas. Empty where the option is not given."""
     if value is None:
@@ -89,6 +94,10 @@ image_sizes_option = click.option(
     "--img", callback=whole_numbers, metavar="N,..", help="Image height and width for --model; several are compared."
 )
 optimizer_option = click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, ...  [default: the task's own]")
+optimizers_option = click.option(
+    "--optimizer", callback=optimizers, metavar="NAME,..", help="sgd, adam, adamw, ...; several are compared."
+)
+schedule_option = click.option("--schedule", metavar="NAME", help="constant, cosine, one-cycle or linear.")
 precision_option = click.option(
     "--precision", metavar="P", type=click.Choice(PRECISIONS), help=f"{', '.join(PRECISIONS)}."
 )

@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from probe.batch.records import Attempt, Forecast
-from probe.cli.answers import describe_step, describe_trial
+from probe.cli.answers import describe_trial
 from probe.cli.batch_rows import describe_attempt, describe_forecast
-from probe.lr.records import LrProgress
+from probe.cli.lr_rows import describe_plan, describe_run, describe_step
+from probe.lr.plan import LrPlan
+from probe.lr.records import ConfirmRun, LrProgress
 from probe.search.records import SearchProgress, TrialResult
 from probe.training.records import EpochReport
 from probe.units import format_seconds, format_value
@@ -49,7 +51,11 @@ class PlainLines:
             return describe_forecast(record)
         if isinstance(record, str):  # what comes next, of several
             return record
-        if isinstance(record, LrProgress) and record.step % STEPS_PER_LINE == 0:
+        if isinstance(record, LrPlan):
+            return describe_plan(record)
+        if isinstance(record, ConfirmRun):
+            return describe_run(record)
+        if isinstance(record, LrProgress) and record.step % STEPS_PER_LINE == 0 and record.is_range_test:
             return describe_step(record)
         if isinstance(record, TrialResult):
             return describe_trial(record, self._constants)

@@ -1,23 +1,26 @@
-"""`probe.find_lr`: a learning rate for a task, by a range test."""
+"""`probe.find_lr`: a learning rate for a task, by range tests and, if asked for, by runs that confirm it."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from probe.device.environment import collect_meta
-from probe.device.protocol import Device
 from probe.device.select import open_device, parse_device, resolve_device
 from probe.errors import UsageError
-from probe.lr.range_test import run_range_test
-from probe.lr.records import LrCurve, LrResult
-from probe.lr.suggest import MIN_STEPS, suggest
+from probe.lr.classical import classical_picks
+from probe.lr.confirm import suggest_confirmed, with_expectations
+from probe.lr.curve import mean_curve
+from probe.lr.horizon import Horizon, find_horizon
+from probe.lr.measure import Subject, measure_confirmation, measure_curves
+from probe.lr.plan import Confirm, LrPlan, plan_probe
+from probe.lr.records import ClassicalPicks, Confirmation, LrCurve, LrResult, LrSuggestion
+from probe.lr.suggest import suggest
 from probe.task import Task
+from probe.training.data import is_unbounded, num_samples
 from probe.training.optimizers import optimizer_title
 from probe.training.random_state import random_state_kept
-from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings, task_params
 from probe.zoo.source import TaskSource, as_source
 
@@ -26,7 +29,10 @@ def find_lr(
     task: Task | TaskSource,
     *,
     params: Mapping[str, Any] | None = None,
-    steps: int = 300,
+    horizon: int | None = None,
+    steps: int | None = None,
+    repeats: int = 1,
+    confirm: Confirm = False,
     lowest_lr: float = 1e-5,
     highest_lr: float = 10.0,
     device: str = "auto",
@@ -35,76 +41,103 @@ def find_lr(
     argv: Sequence[str] = (),
     recipe_hash: str | None = None,
 ) -> LrResult:
-    """Suggest a learning rate by one range test of at most `steps` training steps.
+    """Suggest a learning rate: the peak one, where `params` name a schedule.
 
     Args:
-        params: hyperparameters: the trainer's (batch_size, optimizer, precision, ...) and the task's own.
+        params: hyperparameters: the trainer's (batch_size, optimizer, precision, schedule, ...) and the task's own.
+        horizon: planned training steps. None: those of the `epochs` in `params`, else probe.lr.plan.ASSUMED_HORIZON_STEPS.
+        steps: training steps of a range test. None: 300; 200 with `confirm`, 100 with "full".
+        repeats: range tests, each with its own seed; their curves are averaged.
+        confirm: True: runs of 100 steps at five learning rates around what the range test says, read on the validation
+            part; "full": runs of a quarter of the horizon. Without a validation part, a fifth of the training data is held out.
         lowest_lr, highest_lr: ends of the exponential ramp.
-        observer: called with an LrProgress every few steps, and with the LrCurve at the end.
+        observer: called with the LrPlan first, with an LrProgress every few steps, with every LrCurve and ConfirmRun.
 
-    Raises UsageError for settings out of range, TaskError for a task that cannot be trained, DeviceError.
-    The caller's random generators are left as they were.
+    Raises UsageError for settings out of range, TaskError for a task that cannot be trained, DeviceError. The caller's random
+    generators are left as they were. Ctrl-C ends the probe with what it has measured.
     """
-    check_ramp(lowest_lr, highest_lr, steps)
     started = time.perf_counter()
+    asked: dict[str, Any] = {"lowest_lr": lowest_lr, "highest_lr": highest_lr, "steps": steps, "repeats": repeats}
+    plan_probe(**asked, confirm=confirm, horizon=1 if horizon is None else horizon)  # before any data is loaded
     chosen = params or {}
     source = as_source(task)
-    spec = resolve_device(parse_device(device), measuring_memory=False)
-    opened = open_device(spec, measuring_memory=False)
+    opened = open_device(resolve_device(parse_device(device), measuring_memory=False), measuring_memory=False)
     meta = collect_meta(device=opened.name, seed=seed, argv=argv, recipe_hash=recipe_hash)
     built = source.build(task_params(chosen))
     settings = TrainerSettings.for_task(built, chosen)
-    curve = _measure(built, settings, opened, (lowest_lr, highest_lr, steps), seed, observer)
-    suggestion, warnings = suggest(curve, num_steps=steps)
+    _check_batch(built, settings)
+    span = find_horizon(built, settings, steps=horizon, has_epochs="epochs" in chosen)
+    plan = plan_probe(**asked, confirm=confirm, horizon=span.num_steps)
+    subject = Subject(task=built, settings=settings, device=opened, seed=seed, observer=observer)
+    if observer is not None:
+        observer(plan)
+    with random_state_kept(opened.torch_device), opened.track():
+        curves = measure_curves(subject, plan)
+        centre, _ = suggest(curves, num_steps=plan.ramp_steps)
+        confirmation = None
+        if centre is not None and plan.num_runs and curves[-1].ended_by != "interrupted":
+            confirmation = measure_confirmation(subject, plan, centre.lr)
+    if confirmation is not None:
+        confirmation = with_expectations(confirmation, horizon_distance=span.distance)
+    suggestion, warnings, is_confirmed = _read(curves, confirmation, plan, span)
     return LrResult(
         meta=meta,
-        stopped_by="interrupted" if curve.ended_by == "interrupted" else "finished",
+        stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan) else "finished",
         task=source.title,
         optimizer=optimizer_title(settings.optimizer),
         precision=settings.precision,
         batch_size=settings.batch_size,
+        schedule=settings.schedule,
+        horizon=span.num_steps,
+        horizon_is_assumed=span.is_assumed,
+        passes=span.passes,
+        depth=plan.depth if is_confirmed else "range_test",
         lowest_lr=lowest_lr,
         highest_lr=highest_lr,
-        num_steps=len(curve.points),
+        ramp_steps=plan.ramp_steps,
+        num_steps=sum(curve.num_steps for curve in curves)
+        + (sum(run.num_steps for run in confirmation.runs) if confirmation is not None else 0),
         suggestion=suggestion,
+        classical=_classical(curves, plan),
         warnings=tuple(warnings),
-        curves=(curve,),
+        curves=curves,
+        confirmation=confirmation,
         seconds=time.perf_counter() - started,
     )
 
 
-def check_ramp(lowest_lr: float, highest_lr: float, steps: int) -> None:
-    """Raise UsageError unless the ramp climbs and has steps enough."""
-    if not (math.isfinite(lowest_lr) and math.isfinite(highest_lr) and 0 < lowest_lr < highest_lr):
-        raise UsageError(
-            f"A range test must climb from a positive learning rate to a higher one, not from {lowest_lr:g} to {highest_lr:g}.",
-            hint="The usual ramp is --from 1e-5 --to 10.",
+def _read(
+    curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan, span: Horizon
+) -> tuple[LrSuggestion | None, list[str], bool]:
+    """The suggestion, warnings, and whether it rests on the confirming runs rather than on the curves alone."""
+    suggestion, warnings = suggest(curves, num_steps=plan.ramp_steps, passes=span.passes, lowest_lr=plan.lowest_lr)
+    if confirmation is None:
+        return suggestion, warnings, False
+    if len(confirmation.runs) < plan.num_runs:
+        return (
+            suggestion,
+            [*warnings, "The confirming runs were interrupted: the suggestion is the range test's."],
+            False,
         )
-    if steps < MIN_STEPS:
-        raise UsageError(
-            f"A range test needs at least {MIN_STEPS} steps to be smoothed, not {steps}.", hint="300 steps are usual."
-        )
+    confirmed, more = suggest_confirmed(
+        confirmation, horizon_distance=span.distance, lowest=plan.lowest_lr, highest=plan.highest_lr
+    )
+    return confirmed or suggestion, [*warnings, *more], confirmed is not None
 
 
-def _measure(
-    task: Task,
-    settings: TrainerSettings,
-    device: Device,
-    ramp: tuple[float, float, int],
-    seed: int,
-    observer: Callable[[Any], None] | None,
-) -> LrCurve:
-    lowest_lr, highest_lr, steps = ramp
-    with random_state_kept(device.torch_device), device.track():
-        run = TrainingRun(task, settings, device=device, seed=seed)
-        if run.num_train_samples < settings.batch_size:
-            raise UsageError(
-                f"The training set has {run.num_train_samples} samples, fewer than one batch of {settings.batch_size}.",
-                hint=f"Choose a batch size of at most {run.num_train_samples}.",
-            )
-        curve = run_range_test(
-            run, lowest_lr=lowest_lr, highest_lr=highest_lr, num_steps=steps, seed=seed, observer=observer
+def _was_interrupted(curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan) -> bool:
+    return curves[-1].ended_by == "interrupted" or (confirmation is not None and len(confirmation.runs) < plan.num_runs)
+
+
+def _classical(curves: Sequence[LrCurve], plan: LrPlan) -> ClassicalPicks | None:
+    measured = [curve for curve in curves if curve.points]
+    return classical_picks(mean_curve(measured, plan.ramp_steps)) if measured else None
+
+
+def _check_batch(task: Task, settings: TrainerSettings) -> None:
+    available = num_samples(task.train)
+    if available < settings.batch_size and not is_unbounded(task.train):
+        raise UsageError(
+            f"The training set has {available} samples, fewer than one batch of {settings.batch_size}.",
+            hint=f"Choose a batch size of at most {available}.",
         )
-    if observer is not None:
-        observer(curve)
-    return curve

@@ -9,18 +9,19 @@ from typing import Any
 from probe.batch.records import BatchComparison, BatchResult
 from probe.codec import from_plain, to_plain
 from probe.errors import OutputError, UsageError
-from probe.lr.records import LrResult
+from probe.lr.records import LrComparison, LrResult
 from probe.records import SCHEMA_VERSION
 from probe.report.files import write_text
 from probe.search.records import SearchResult
 
-Result = BatchResult | BatchComparison | LrResult | SearchResult
+Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult
 RESULT_FILE = "result.json"
 
 _KINDS: dict[str, type[Result]] = {
     "batch": BatchResult,
     "batch_comparison": BatchComparison,
     "lr": LrResult,
+    "lr_comparison": LrComparison,
     "search": SearchResult,
 }
 _LINE_WIDTH = 120

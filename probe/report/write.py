@@ -11,10 +11,11 @@ from pathlib import Path
 
 from probe.batch.records import BatchComparison, BatchResult
 from probe.errors import OutputError
-from probe.lr.records import LrResult
+from probe.lr.records import LrComparison, LrResult
 from probe.report.batch_page import MEMORY_PLOT, THROUGHPUT_PLOT, batch_page
 from probe.report.comparison_page import COMPARISON_PLOT, comparison_page
 from probe.report.files import write_text
+from probe.report.lr_comparison_page import COMPARED_LRS_PLOT, lr_comparison_page
 from probe.report.lr_page import LR_PLOT, lr_page
 from probe.report.search_page import (
     ALL_CURVES_PLOT,
@@ -74,6 +75,8 @@ def _page(result: Result, plots: list[str]) -> str:
         return comparison_page(result, plots)
     if isinstance(result, LrResult):
         return lr_page(result, plots)
+    if isinstance(result, LrComparison):
+        return lr_comparison_page(result, plots)
     return search_page(result, plots)
 
 
@@ -89,6 +92,10 @@ def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
         from probe.report.lr_plots import draw_lr
 
         return {LR_PLOT: partial(draw_lr, result)}
+    if isinstance(result, LrComparison):
+        from probe.report.lr_plots import draw_lr_comparison
+
+        return {COMPARED_LRS_PLOT: partial(draw_lr_comparison, result)}
     return _search_drawings(result)
 
 

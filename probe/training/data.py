@@ -88,6 +88,17 @@ def merge_validation(task: Task) -> Task:
     return replace(task, train=ConcatDataset([_as_dataset(train), _as_dataset(val)]), val=None)
 
 
+def take_samples(data: Any, count: int, *, seed: int) -> Any:
+    """`count` samples of `data`, drawn without replacement and in their own order; all of it where it has no more."""
+    available = num_samples(data)
+    if available <= count:
+        return data
+    chosen = np.sort(np.random.default_rng(seed).choice(available, size=count, replace=False))
+    if isinstance(data, tuple):
+        return tuple(tensor[torch.from_numpy(chosen)] for tensor in data)
+    return Subset(data, chosen.tolist())
+
+
 def num_samples(data: Any) -> int:
     return len(data[0]) if isinstance(data, tuple) else len(data)
 

@@ -36,6 +36,11 @@ def lr_factor(schedule: Schedule, step: int, num_steps: int) -> float:
     return _cosine(1.0, ONE_CYCLE_END, (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
 
 
+def mean_lr_factor(schedule: Schedule, num_steps: int) -> float:
+    """The mean of `lr_factor` over a run of `num_steps`; in (0, 1]."""
+    return sum(lr_factor(schedule, step, num_steps) for step in range(num_steps)) / num_steps
+
+
 def _cosine(start: float, end: float, progress: float) -> float:
     """From `start` to `end` along half a cosine (Loshchilov & Hutter 2017)."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -98,14 +99,21 @@ class TrainStep:
         size = batch_length(batch)
         if any(tensor.dim() == 0 or len(tensor) != size for tensor in tensors_of(batch)):
             raise TaskError("accumulation needs batches whose tensors all have the samples as their first dimension.")
-        micro = -(-size // self._settings.accumulation)
         total: Tensor | None = None
-        for start in range(0, size, micro):
-            part = map_tensors(partial(_rows, start=start, stop=start + micro), batch)
-            loss = self._backward(part, min(micro, size - start) / size)
+        for start, stop in pairwise(self._micro_edges(size)):
+            part = map_tensors(partial(_rows, start=start, stop=stop), batch)
+            loss = self._backward(part, (stop - start) / size)
             total = loss if total is None else total + loss
         assert total is not None  # a batch has at least one sample
         return total
+
+    def _micro_edges(self, size: int) -> list[int]:
+        """Where a batch of `size` is cut: as evenly as can be, none of the parts larger than those of a whole batch."""
+        parts = min(self._settings.accumulation, size)
+        if size < self._settings.batch_size and self._settings.batch_size > self._settings.accumulation:
+            # An epoch's last batch; batch normalization would refuse parts of a single sample.
+            parts = min(parts, max(1, size // 2))
+        return [size * number // parts for number in range(parts + 1)]
 
     def _update(self) -> None:
         settings, scaler = self._settings, self.scaler

@@ -2,57 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from made_lr_tasks import all_state, made_task, run_of, same
 from torch import nn
 
 import probe
 from probe.device.cpu import CpuDevice
 from probe.errors import ProbeError
+from probe.lr.plan import LrPlan
 from probe.lr.range_test import run_range_test
 from probe.lr.records import LrCurve, LrProgress
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-
-
-def made_task(**changes: Any) -> probe.Task:
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(256, 8, generator=generator)
-    targets = (inputs[:, :3] @ torch.randn(3, 3, generator=generator)).argmax(dim=1)
-    fields: dict[str, Any] = {
-        "model": lambda: nn.Sequential(
-            nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 3)
-        ),
-        "train": (inputs, targets),
-        "batch_size": 32,
-        "optimizer": "adam",
-    }
-    return probe.Task(**(fields | changes))
-
-
-def run_of(task: probe.Task) -> TrainingRun:
-    return TrainingRun(task, TrainerSettings.for_task(task, {}), device=CpuDevice(), seed=0)
-
-
-def all_state(run: TrainingRun) -> list[Any]:
-    state = run.state()
-    tensors = [tensor.clone() for tensor in state["model"].values()]
-    slots = [value for slots in state["optimizer"]["state"].values() for value in slots.values()]
-    lrs = [group["lr"] for group in state["optimizer"]["param_groups"]]
-    drawn = np.random.get_state()  # noqa: NPY002 - users draw from it
-    return [tensors, slots, lrs, torch.get_rng_state(), random.getstate(), drawn]
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(np.all(a == b))
 
 
 @pytest.mark.parametrize("warm_steps", [0, 3])
@@ -103,7 +67,8 @@ def test_a_suggestion_trains_well() -> None:
     assert result.suggestion is not None
     assert 1e-3 < result.suggestion.lr < 1
     assert isinstance(records[-1], LrCurve)
-    assert [record.step for record in records[:-1]] == list(range(10, 10 * len(records), 10))
+    assert isinstance(records[0], LrPlan)
+    assert [record.step for record in records[1:-1]] == list(range(10, 10 * (len(records) - 1), 10))
 
     def loss_after(lr: float) -> float:
         task = made_task()
