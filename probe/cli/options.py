@@ -42,7 +42,12 @@ def whole_numbers(context: click.Context, option: click.Parameter, value: str | 
 
 def optimizers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
     """A callback for one optimizer or several, separated by commas. Empty where the option is not given."""
-    return () if value is None else _each_once([part.strip() for part in value.split(",")])
+    if value is None:
+        return ()
+    names = [part.strip() for part in value.split(",")]
+    if "" in names:
+        raise click.BadParameter(f"'{value}' has an empty name. Write it like sgd,adam.")
+    return _each_once(names)
 
 
 def precisions(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def find_lr(
     suggestion, warnings, is_confirmed = _read(curves, confirmation, plan, span)
     return LrResult(
         meta=meta,
-        stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan) else "finished",
+        stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan, suggestion) else "finished",
         task=source.title,
         optimizer=optimizer_title(settings.optimizer),
         precision=settings.precision,
@@ -111,9 +111,9 @@ def _read(
 ) -> tuple[LrSuggestion | None, list[str], bool]:
     """The suggestion, warnings, and whether it rests on the confirming runs rather than on the curves alone."""
     suggestion, warnings = suggest(curves, num_steps=plan.ramp_steps, passes=span.passes, lowest_lr=plan.lowest_lr)
-    if confirmation is None:
+    if suggestion is None or not plan.num_runs or curves[-1].ended_by == "interrupted":
         return suggestion, warnings, False
-    if len(confirmation.runs) < plan.num_runs:
+    if confirmation is None or len(confirmation.runs) < plan.num_runs:
         return (
             suggestion,
             [*warnings, "The confirming runs were interrupted: the suggestion is the range test's."],
@@ -125,8 +125,11 @@ def _read(
     return confirmed or suggestion, [*warnings, *more], confirmed is not None
 
 
-def _was_interrupted(curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan) -> bool:
-    return curves[-1].ended_by == "interrupted" or (confirmation is not None and len(confirmation.runs) < plan.num_runs)
+def _was_interrupted(
+    curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan, suggestion: LrSuggestion | None
+) -> bool:
+    num_runs = 0 if confirmation is None else len(confirmation.runs)
+    return curves[-1].ended_by == "interrupted" or (suggestion is not None and num_runs < plan.num_runs)
 
 
 def _classical(curves: Sequence[LrCurve], plan: LrPlan) -> ClassicalPicks | None:

@@ -77,7 +77,7 @@ def measure_confirmation(subject: Subject, plan: LrPlan, lr: float) -> Confirmat
     try:
         initial = run.evaluate(task.val).loss
         if not math.isfinite(initial):
-            raise DataError("The loss on the validation data is not finite before any training: check that data for NaN.")
+            raise DataError("The loss on the validation data is not finite before any training: check it for NaN.")
         for wanted in lrs_around(lr, lowest=plan.lowest_lr, highest=plan.highest_lr):
             made = run_at(run, wanted, plan.run_steps, observer=subject.observer)
             finished.append(made)

@@ -100,7 +100,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrSuggestion:
-    """A learning rate, and the band in which the method expects to lose at most 5 % of the attainable decrease."""
+    """A learning rate, and the band that should lose at most 5 % of the attainable decrease of the loss."""
 
     lr: float
     low: float

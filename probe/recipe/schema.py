@@ -147,6 +147,13 @@ class LrOptions(Section):
     batch: int | None = Field(default=None, ge=1)
     optimizer: str | None = Field(default=None, min_length=1)
 
+    @field_validator("confirm", mode="before")
+    @classmethod
+    def _check_confirm(cls, confirm: Any) -> Any:
+        if not isinstance(confirm, bool) and confirm != "full":
+            raise ValueError(f'must be true, false or "full", not {show(confirm)}')
+        return confirm
+
     @model_validator(mode="after")
     def _check(self) -> LrOptions:
         if self.lowest is not None and self.highest is not None and self.lowest >= self.highest:

@@ -26,7 +26,8 @@ from probe.units import format_count, format_lr, format_seconds, format_share, f
 LR_PLOT = "loss_against_lr.png"
 NUM_TABLE_POINTS = 9
 _RUNS_DECIDED = (
-    f" The suggestion is the lowest learning rate that loses at most {format_share(TOLERANCE)} of the attainable decrease."
+    " The suggestion is the lowest learning rate that loses at most "
+    f"{format_share(TOLERANCE)} of the attainable decrease."
 )
 
 
@@ -76,7 +77,7 @@ def meaning(result: LrResult) -> str:
     told = [f"It is found from {method_text(result)}.", band_text(result) + "."]
     if horizon is not None:
         told.insert(0, f"It is {escape(horizon)}.")
-    if result.depth == "range_test":
+    if result.depth == "range_test" and result.confirmation is None:
         told.append(
             "The range test sees training losses only and is short: `--confirm` checks the answer on unseen data at about "
             "twice the cost."

@@ -58,7 +58,7 @@ def draw_lr_comparison(result: LrComparison, path: Path) -> bool:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda row, _: shorten(names[round(row)], 24)))
     axes.set_ylim(len(found) - 0.4, -0.7)
-    _lr_axis(axes)
+    lr_axis(axes)
     low = min(one.low for _, one in found if one is not None)
     high = max(one.high for _, one in found if one is not None)
     axes.set_xlim(low / 2, high * 2)
@@ -89,7 +89,7 @@ def _draw_range_test(axes: Axes, result: LrResult, curves: Sequence[LrCurve], ti
     axes.plot(mean.lrs, mean.losses, color=BLUE, linewidth=2.4, marker=marker, label=label, zorder=3)
     _mark_suggestion(axes, result)
     _mark_classical(axes, result, mean.lrs, mean.losses)
-    _lr_axis(axes)
+    lr_axis(axes)
     axes.set_xlim(*_lr_limits(result, curves))
     axes.set_ylim(*loss_limits(curves))
     axes.set_ylabel("training loss")
@@ -113,7 +113,7 @@ def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None
     for number, lr in enumerate(failed):
         axes.axvline(lr, color=PURPLE, linestyle="-.", label=None if number else "blew up")
     _mark_suggestion(axes, result)
-    _lr_axis(axes)
+    lr_axis(axes)
     losses = [
         loss for _, loss in (*measured, *expected) if loss is not None and loss <= 2 * abs(confirmation.initial_loss)
     ]
@@ -166,7 +166,8 @@ def _on_common_steps(curves: Sequence[LrCurve], num_steps: int) -> np.ndarray:
     return rows
 
 
-def _lr_axis(axes: Axes) -> None:
+def lr_axis(axes: Axes) -> None:
+    """A logarithmic x axis with learning rates written as everywhere."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(base=10, numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: format_lr(lr)))

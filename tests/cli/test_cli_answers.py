@@ -18,7 +18,20 @@ from probe.batch.records import (
     Variant,
 )
 from probe.cli.answers import Rows, answer_rows, layout_rows
-from probe.lr.records import LrCurve, LrPoint, LrResult, LrSuggestion
+from probe.cli.lr_rows import describe_curve, describe_plan
+from probe.lr.plan import plan_probe
+from probe.lr.records import (
+    ClassicalPicks,
+    Confirmation,
+    ConfirmRun,
+    LossAt,
+    LrComparison,
+    LrCurve,
+    LrPoint,
+    LrResult,
+    LrSuggestion,
+)
+from probe.lr.suggest import FREE_PASSES
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, RunMeta
 from probe.search.records import BestTrial, BudgetLimits, FinalFit, Score, SearchResult, Spent, TrialResult
 
@@ -73,10 +86,13 @@ LR = LrResult(
     optimizer="adamw",
     precision="fp32",
     batch_size=64,
+    horizon=1200,
+    passes=5.0,
     lowest_lr=1e-5,
     highest_lr=10.0,
     num_steps=2,
     suggestion=LrSuggestion(lr=0.0123, low=0.004, high=0.02),
+    classical=ClassicalPicks(steepest=0.003, minimum_tenth=0.01, valley=None),
     warnings=(),
     curves=(
         LrCurve(
@@ -311,20 +327,96 @@ def _texts(rows: Rows) -> list[tuple[str, str]]:
 
 def test_lr() -> None:
     assert layout_rows(answer_rows(LR), width=100) == [
-        "Answer    learning rate 0.0123, where the loss has made 90 % of its drop (80 % at 0.004, its minimum",
-        "          at 0.02)",
+        "Answer    learning rate 0.0123, good from 0.004 to 0.02",
+        "          for a training of 1,200 steps, 5 passes over the data",
         "Task      cnn on digits, adamw, fp32, batch 64",
         "Device    CPU",
-        "Evidence  2 steps from 1e-05 to 0.1: smoothed loss from 2.3 down to 0.312 at 0.1; the loss diverged",
+        "Evidence  the range test: where the loss has made 90 % of its drop",
+        "          2 steps from 1e-05 to 0.1: smoothed loss from 2.3 down to 0.312 at 0.1; the loss blew up",
         "          at 0.1",
+        "          other rules on this curve: steepest 0.003, minimum / 10 0.01, valley -",
+        "Note      at another batch size it should grow or shrink with its square root (Malladi et al. 2022);",
+        "          --batch 32,128,512 measures it",
         "Cost      2 training steps, 4.56 s",
     ]
 
 
+def test_lr_that_runs_confirm() -> None:
+    runs = (
+        ConfirmRun(
+            lr=0.01, num_steps=100, evaluations=(LossAt(step=100, loss=0.75),), finished=True, expected_loss=0.25
+        ),
+        ConfirmRun(lr=0.1, num_steps=25, evaluations=(), finished=False),
+    )
+    confirmation = Confirmation(measured_on="held_out", num_samples=287, initial_loss=2.3, planned_steps=100, runs=runs)
+    result = replace(LR, depth="short", confirmation=confirmation, schedule="cosine", num_steps=127)
+    lines = layout_rows(answer_rows(result), width=100)
+    assert lines[:6] == [
+        "Answer    peak learning rate 0.0123, good from 0.004 to 0.02",
+        "          for a training of 1,200 steps, 5 passes over the data at the peak learning rate",
+        "Task      cnn on digits, adamw, fp32, batch 64, cosine schedule",
+        "Device    CPU",
+        "Evidence  2 runs of 100 steps, read on 287 samples held out of the training data: the lowest",
+        "          learning rate that should end as well as the best",
+    ]
+    assert lines[9:12] == [
+        "          learning rate  loss after 100  expected at the end",
+        "                   0.01            0.75                 0.25",
+        "                    0.1         blew up                    -",
+    ]
+    assert lines[-1] == "Cost      127 training steps, 4.56 s"
+
+
+def test_lr_for_a_long_training_tells_what_it_was_divided_by() -> None:
+    rows = answer_rows(replace(LR, passes=4 * FREE_PASSES, horizon_is_assumed=True))
+    assert rows[1] == (
+        "",
+        f"for a training of 1,200 steps (assumed; say it with --horizon), {4 * FREE_PASSES:g} passes over the data: "
+        "so many overfit at the range test's 0.0492, which is divided by 4",
+    )
+
+
+def test_learning_rates_of_several_optimizers_are_a_table() -> None:
+    none = replace(LR, optimizer="sgd", suggestion=None, warnings=("The loss never fell.",), num_steps=1200)
+    compared = LrComparison(
+        meta=META, stopped_by="finished", task="cnn on digits", axis="optimizer", results=(LR, none), seconds=9.0
+    )
+    assert layout_rows(answer_rows(compared), width=80) == [
+        "Answer    learning rates for 1 of 2 optimizers",
+        "          optimizer  suggested  good from .. to  steps",
+        "          adamw         0.0123    0.004 to 0.02      2",
+        "          sgd                -                -  1,200",
+        "Task      cnn on digits",
+        "Device    CPU",
+        "Warning   sgd: The loss never fell.",
+        "Cost      1,202 training steps, 9.00 s",
+    ]
+    sizes = replace(compared, axis="batch_size", results=(LR,), stopped_by="interrupted")
+    assert layout_rows(answer_rows(sizes), width=80)[:3] == [
+        "Answer    learning rates for 1 of 1 batch size",
+        "          batch size  suggested  good from .. to  steps",
+        "          64             0.0123    0.004 to 0.02      2",
+    ]
+
+
+def test_a_plan_tells_what_it_may_cost() -> None:
+    usual = {"lowest_lr": 1e-5, "highest_lr": 10.0}
+    short = plan_probe(**usual, steps=None, repeats=1, confirm=False, horizon=500)
+    assert describe_plan(short) == "up to 300 training steps: a range test of 300"
+    full = plan_probe(**usual, steps=60, repeats=3, confirm="full", horizon=4000)
+    assert describe_plan(full) == ("up to 5,180 training steps: 3 range tests of 60 each, then 5 runs of 1,000")
+
+
+def test_a_range_test_without_a_step_is_described() -> None:
+    assert describe_curve(LrCurve(seed=0, points=(), ended_by="non_finite")) == "no step was finished"
+
+
 def test_lr_without_a_suggestion_warns() -> None:
     rows = answer_rows(replace(LR, suggestion=None, warnings=("The loss never fell.",)))
-    assert rows[0] == ("Answer", "no suggestion")
+    assert rows[0] == ("Answer", "no learning rate between 1e-05 and 10 can be suggested")
     assert ("Warning", "The loss never fell.") in rows
+    assert not any(label == "Note" for label, _ in rows)
+    assert all("90 %" not in text for _, text in _texts(rows))
 
 
 def test_search() -> None:

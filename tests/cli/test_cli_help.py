@@ -33,7 +33,11 @@ OPTIONS = {
         ],
         *RUN,
     ],
-    "lr": [*SOURCE, "--batch", "--from", "--to", "--steps", *TRAINER, "--device", "--seed", *RUN],
+    "lr": [
+        *[*SOURCE, "--batch", "--from", "--to", "--steps", "--horizon", "--repeats", "--confirm", "--per"],
+        *["--optimizer", "--schedule", "--precision", "--device", "--seed"],
+        *RUN,
+    ],
     "search": ["recipe", "--set", "--trials", "--epochs", "--time", "--workers", "--device", "--seed", *RUN],
     "report": ["run", "--quiet", "--debug"],
     "devices": ["--debug"],
@@ -91,6 +95,23 @@ def test_every_command_is_explained_with_an_example(name: str, capsys: pytest.Ca
     assert f"\n  probe {name}" in text.partition("Examples:")[2]
     for option in cli.commands[name].params:
         assert not isinstance(option, click.Option) or option.help
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("lr", ["--batch N,..", "--horizon N", "--repeats N", "--confirm [full]", "--per optimizer"]),
+        ("lr", ["--optimizer NAME,..", "--schedule NAME", "--precision P "]),
+        ("batch", ["--optimizer NAME ", "--precision P,.."]),
+    ],
+    ids=["lr", "lr's trainer", "batch"],
+)
+def test_help_shows_what_an_option_takes_and_which_take_several(
+    name: str, shown: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert [option for option in shown if f"  {option}" not in text] == []
 
 
 def test_group_shows_each_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,8 @@ from probe.batch.records import Attempt, Forecast, PredictedPeak
 from probe.cli.live import BatchView, LrView, SearchView, View, sparkline
 from probe.cli.plain import PlainLines
 from probe.cli.progress import wants_live
-from probe.lr.records import LrProgress
+from probe.lr.plan import LrPlan, plan_probe
+from probe.lr.records import ConfirmRun, LossAt, LrProgress
 from probe.records import MemoryReading
 from probe.search.records import BestTrial, BudgetLimits, RunningTrial, SearchProgress, Spent, TrialResult
 from probe.training.records import EpochReport
@@ -31,6 +32,11 @@ FORECAST = Forecast(
     traced_as="fake cpu",
     curve=tuple(PredictedPeak(batch_size=s, allocated_bytes=s * 2**21, peak_bytes=s * 2**22) for s in (64, 128, 256)),
 )
+LR_PLAN: LrPlan = plan_probe(lowest_lr=1e-5, highest_lr=10.0, steps=None, repeats=1, confirm=True, horizon=1000)
+LR_RUN = ConfirmRun(
+    lr=0.01, num_steps=100, evaluations=(LossAt(step=25, loss=2.0), LossAt(step=100, loss=0.75)), finished=True
+)
+BLOWN_UP = ConfirmRun(lr=0.1, num_steps=25, evaluations=(), finished=False)
 TOO_LARGE = Attempt(batch_size=512, purpose="size", outcome="oom", message="out of memory")
 TRIAL = TrialResult(
     number=7,
@@ -119,8 +125,44 @@ def test_a_range_test_is_a_bar_with_its_loss() -> None:
     for step in range(10, 160, 10):
         view.see(LrProgress(step=step, num_steps=300, lr=1e-5 * step, loss=3.0 - step / 100))
     bar, spark = picture(view)
-    assert bar.split("━ ")[-1].split() == ["150", "of", "300", "steps", "lr", "0.0015", "loss", "1.5"]
+    assert " ".join(bar.split()).endswith(" range test: 150 of 300 steps lr 0.0015 loss 1.5")
     assert (spark[0], spark[-1], len(spark)) == ("█", "▁", 15)
+
+
+def test_a_learning_rate_probe_shows_its_plan_and_the_runs_that_are_finished() -> None:
+    view = LrView()
+    view.see(LR_PLAN)
+    lines = picture(view)
+    assert lines[0] == "up to 700 training steps: a range test of 200, then 5 runs of 100"
+    assert "loading" in lines[1]
+    view.see(LrProgress(step=10, num_steps=200, lr=1e-4, loss=2.0))
+    view.see(LR_RUN)
+    view.see(BLOWN_UP)
+    for step in (25, 50):
+        part = "run at 1"
+        view.see(LrProgress(step=step, num_steps=100, lr=1.0, loss=3.0 - step / 50, part=part, is_range_test=False))
+    lines = picture(view)
+    assert lines[1:3] == [
+        "run at 0.01: loss on unseen data 0.75 after 100 steps",
+        "run at 0.1: blew up after 25 steps",
+    ]
+    assert " ".join(lines[3].split()).endswith(" run at 1: 50 of 100 steps lr 1 loss 2")
+    assert lines[4] == "█▁"  # the course of this run alone
+    assert len(lines) == 5
+
+
+def test_what_is_compared_comes_one_after_the_other() -> None:
+    view = LrView()
+    for name in ("optimizer sgd", "optimizer adam"):
+        view.see(name)
+        assert picture(view)[0] == name
+        assert "loading" in picture(view)[-1]
+        view.see(LR_PLAN)
+        view.see(LrProgress(step=10, num_steps=200, lr=1e-4, loss=2.0))
+    lines = picture(view)
+    assert lines[:2] == ["optimizer adam", "up to 700 training steps: a range test of 200, then 5 runs of 100"]
+    assert "sgd" not in " ".join(lines)
+    assert all(len(line) <= 80 for line in picture(view, 80))
 
 
 def test_a_search_shows_budget_running_best_and_news() -> None:
@@ -166,9 +208,11 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show = PlainLines()
     epoch = EpochReport(epoch=2, train_loss=0.25, val_loss=None, metrics={}, seconds=1.0)
     steps = [LrProgress(step=step, num_steps=300, lr=1e-3, loss=2.0) for step in (10, 50, 60)]
+    read = LrProgress(step=50, num_steps=100, lr=0.01, loss=1.0, part="run at 0.01", is_range_test=False)
     failed = Forecast(traced_as=None, failure="the step looks at a value.")
     predicted = [FORECAST, failed, Forecast(traced_as="fake cpu"), Plan(512, "size")]
-    for record in ["512 x 512, fp32", *predicted, TOO_LARGE, FITS, *steps, PROGRESS, PROGRESS, PROGRESS, TRIAL, epoch]:
+    lr = ["optimizer sgd", LR_PLAN, *steps, read, LR_RUN, BLOWN_UP]
+    for record in ["512 x 512, fp32", *predicted, TOO_LARGE, FITS, *lr, PROGRESS, PROGRESS, PROGRESS, TRIAL, epoch]:
         show(record)
     lines = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == [
@@ -177,7 +221,11 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "no prediction: the step looks at a value.",
         "batch 512 runs out of memory",
         "batch 256 fits: 1,280 samples/s, peak 912 MiB",
-        "step 50 of 300: lr 0.001, loss 2",
+        "optimizer sgd",
+        "up to 700 training steps: a range test of 200, then 5 runs of 100",
+        "range test: step 50 of 300, lr 0.001, loss 2",
+        "run at 0.01: loss on unseen data 0.75 after 100 steps",
+        "run at 0.1: blew up after 25 steps",
         "searching",
         "best so far: trial 7, 0.9792",
         "trial 7 after 3 epochs: 0.9543 (lr 0.01235, name [bold]not markup[/bold])",

@@ -34,7 +34,7 @@ def test_lr_prints_the_answer_and_leaves_a_report(tmp_path: Path, capsys: pytest
     assert result["meta"]["argv"] == ["probe", *LR, "--seed", "3"]
     assert result["meta"]["seed"] == 3
     assert (result["optimizer"], result["batch_size"]) == ("sgd", 16)
-    assert re.search(r"^\[[\d.]+ m?s\] step 50 of 60: lr ", err, flags=re.MULTILINE)
+    assert re.search(r"^\[[\d.]+ m?s\] range test: step 50 of 60, lr ", err, flags=re.MULTILINE)
 
 
 def test_options_reach_the_range_test(tmp_path: Path) -> None:

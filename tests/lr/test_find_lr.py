@@ -75,7 +75,8 @@ def test_the_horizon_lowers_the_suggestion_by_the_passes_over_the_data() -> None
     long = probe.find_lr(made_task(), steps=100, horizon=8 * 100)  # an epoch has eight steps
     assert short.suggestion is not None
     assert long.suggestion is not None
-    assert (short.passes, long.passes) == (pytest.approx(1.25), pytest.approx(100))
+    assert short.passes == pytest.approx(1.25)
+    assert long.passes == pytest.approx(100)
     assert long.suggestion.lr == pytest.approx(short.suggestion.lr * FREE_PASSES / 100)
 
 
@@ -83,7 +84,8 @@ def test_epochs_are_a_horizon_and_a_schedule_shortens_it() -> None:
     plain = probe.find_lr(made_task(), steps=60, params={"epochs": 5})
     cosine = probe.find_lr(made_task(), steps=60, params={"epochs": 5, "schedule": "cosine"})
     assumed = probe.find_lr(made_task(), steps=60)
-    assert (plain.horizon, plain.horizon_is_assumed, plain.passes) == (40, False, pytest.approx(5))
+    assert (plain.horizon, plain.horizon_is_assumed) == (40, False)
+    assert plain.passes == pytest.approx(5)
     assert (cosine.horizon, cosine.schedule) == (40, "cosine")
     assert cosine.passes == pytest.approx(2.5, rel=0.05)
     assert assumed.horizon_is_assumed
@@ -124,7 +126,8 @@ def test_groups_keep_their_ratios_and_a_forward_of_ones_own_is_used() -> None:
             super().step()
 
     def optimizer(params: list[torch.Tensor], lr: float) -> torch.optim.Optimizer:
-        return Watched([{"params": params[:2]}, {"params": params[2:], "lr": lr / 10}], lr=lr)
+        groups: list[dict[str, Any]] = [{"params": params[:2]}, {"params": params[2:], "lr": lr / 10}]
+        return Watched(groups, lr=lr)
 
     def forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         outputs = model(batch[0])

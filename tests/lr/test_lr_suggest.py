@@ -47,9 +47,18 @@ def test_more_passes_than_free_ones_lower_it_in_proportion(passes: float) -> Non
 
 
 def test_nothing_below_the_tested_range_is_suggested() -> None:
-    found, _ = suggest([curve_of(falling(2e-4))], num_steps=NUM_STEPS, passes=1e6, lowest_lr=LRS[0])
+    found, warnings = suggest([curve_of(falling(2e-4))], num_steps=NUM_STEPS, passes=1e6, lowest_lr=LRS[0])
     assert found is not None
     assert (found.low, found.lr, found.high) == (LRS[0], LRS[0], LRS[0])
+    assert "upper bound" in warnings[0]
+
+
+def test_a_ramp_that_starts_too_high_gives_none() -> None:
+    # The drop is made within the first steps; what follows is worse.
+    losses = [2.0 if step < 4 else 0.5 + 0.002 * step for step in range(NUM_STEPS)]
+    found, warnings = suggest([curve_of(losses)], num_steps=NUM_STEPS)
+    assert found is None
+    assert "start lower with --from" in warnings[0]
 
 
 def test_several_curves_are_averaged() -> None:

@@ -34,6 +34,15 @@ POW2_RANGES = st.tuples(st.integers(0, 8), st.integers(9, 20)).map(
 )
 CHOICES = st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(lambda values: {"choices": values})
 ENTRIES = SCALARS | WHOLE_RANGES | FLOAT_RANGES | LOG_RANGES | POW2_RANGES | CHOICES
+LR_OPTIONS = st.fixed_dictionaries(
+    {"from": st.floats(1e-9, 1e-3), "to": st.floats(1, 100)},
+    optional={
+        "horizon": st.integers(1, 10**9),
+        "repeats": st.integers(1, 100),
+        "confirm": st.booleans() | st.just("full"),
+        "per": st.just("optimizer"),
+    },
+)
 
 
 @st.composite
@@ -68,7 +77,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
         "space": space,
         "search": {"sampler": draw(st.sampled_from(["auto", "random", "tpe"])), "seed": draw(st.integers(0, 2**31))},
         "budget": {"trials": draw(st.integers(1, 10**6)), "epochs": draw(st.floats(0.1, 1e6)), "time": "1h30m"},
-        "lr": {"from": draw(st.floats(1e-9, 1e-3)), "to": draw(st.floats(1, 100))},
+        "lr": draw(LR_OPTIONS),
         "start": [] if has_conditions else start,
     }
 

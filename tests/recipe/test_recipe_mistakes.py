@@ -100,6 +100,11 @@ MISTAKES = {
     "batch.precision=fp8": 'batch.precision: must be one of fp32, tf32, bf16, fp16, not "fp8".',
     "lr={from=1, to=0.1}": "lr: from must be below to, not 1.0 to 0.1.",
     "lr.steps=1": "lr.steps: must be at least 2, not 1.",
+    "lr.horizon=0": "lr.horizon: must be at least 1, not 0.",
+    "lr.repeats=0": "lr.repeats: must be at least 1, not 0.",
+    "lr.confirm=maybe": 'lr.confirm: must be true, false or "full", not "maybe".',
+    "lr.confirm=1": 'lr.confirm: must be true, false or "full", not 1.',
+    "lr.per=model": 'lr.per: must be optimizer, not "model".',
     # Starting configurations.
     "start=[{lr=-1}]": "start[1].lr: must be a number above 0, not -1.",
     "start=[{}, {width=9}]": "start[2].width: must be a power of two from 8 to 32, not 9.",

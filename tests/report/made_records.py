@@ -21,7 +21,20 @@ from probe.batch.records import (
     Purpose,
     Variant,
 )
-from probe.lr.records import LrCurve, LrPoint, LrResult, LrSuggestion
+from probe.lr.classical import classical_picks
+from probe.lr.confirm import steps_to_evaluate, suggest_confirmed, with_expectations
+from probe.lr.curve import mean_curve
+from probe.lr.records import (
+    Axis,
+    Confirmation,
+    ConfirmRun,
+    LossAt,
+    LrComparison,
+    LrCurve,
+    LrPoint,
+    LrResult,
+    LrSuggestion,
+)
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
 from probe.search.records import (
     BestTrial,
@@ -270,8 +283,14 @@ def lr_curve(seed: int = 0, *, num_steps: int = 300, peak: float = 0.08, noise: 
     return LrCurve(seed=seed, points=tuple(points), ended_by="finished")
 
 
+LR_HORIZON = 3750
+"""Steps: 5 passes over 48,000 samples."""
+
+
 def lr_result(**changes: Any) -> LrResult:
+    """A range test of 300 steps; other rules' picks are those of its curves."""
     curves: Sequence[LrCurve] = changes.get("curves", (lr_curve(),))
+    measured = [curve for curve in curves if curve.points]
     values: dict[str, Any] = {
         "meta": replace(META, argv=("probe", "lr", "recipes/mnist.toml"), device="cpu", recipe_hash="5ad1c0ffee"),
         "stopped_by": "finished",
@@ -279,15 +298,87 @@ def lr_result(**changes: Any) -> LrResult:
         "optimizer": "sgd",
         "precision": "fp32",
         "batch_size": 64,
+        "schedule": "constant",
+        "horizon": LR_HORIZON,
+        "passes": 5.0,
         "lowest_lr": 1e-5,
         "highest_lr": 10.0,
-        "num_steps": sum(len(curve.points) for curve in curves),
+        "ramp_steps": 300,
+        "num_steps": sum(curve.num_steps for curve in curves),
         "suggestion": LrSuggestion(lr=0.0316, low=0.0141, high=0.0891),
+        "classical": classical_picks(mean_curve(measured, 300)) if measured else None,
         "warnings": (),
         "curves": tuple(curves),
         "seconds": 4.56,
     }
     return LrResult(**values | changes)
+
+
+def confirm_run(lr: float, num_steps: int = 100, *, blows_up_after: int | None = None) -> ConfirmRun:
+    """A run whose loss on unseen data falls from 2.3 towards 0.2 with its distance, learning rate times steps."""
+    losses = [
+        LossAt(step=step, loss=0.2 + 2.1 / (1 + lr * step / 0.3))
+        for step in steps_to_evaluate(num_steps)
+        if blows_up_after is None or step < blows_up_after
+    ]
+    return ConfirmRun(
+        lr=lr,
+        num_steps=num_steps if blows_up_after is None else blows_up_after,
+        evaluations=tuple(losses),
+        finished=blows_up_after is None,
+    )
+
+
+def confirmation(**changes: Any) -> Confirmation:
+    """Five runs half a decade apart; the highest blows up after half of its steps."""
+    runs = [*(confirm_run(lr) for lr in (1e-3, 3.16e-3, 0.01, 0.0316)), confirm_run(0.1, blows_up_after=50)]
+    values: dict[str, Any] = {
+        "measured_on": "validation",
+        "num_samples": 1600,
+        "initial_loss": 2.3,
+        "planned_steps": 100,
+        "runs": tuple(runs),
+    }
+    return with_expectations(Confirmation(**values | changes), horizon_distance=LR_HORIZON)
+
+
+def confirmed_lr_result(**changes: Any) -> LrResult:
+    """Range test and runs; suggestion and warnings as the runs have them."""
+    made = confirmation()
+    curves = (lr_curve(num_steps=200),)
+    suggestion, warnings = suggest_confirmed(made, horizon_distance=LR_HORIZON, lowest=1e-5, highest=10.0)
+    values: dict[str, Any] = {
+        "depth": "short",
+        "ramp_steps": 200,
+        "num_steps": curves[0].num_steps + sum(run.num_steps for run in made.runs),
+        "suggestion": suggestion,
+        "warnings": tuple(warnings),
+        "curves": curves,
+        "confirmation": made,
+    }
+    return lr_result(**values | changes)
+
+
+def lr_comparison(axis: Axis = "optimizer", **changes: Any) -> LrComparison:
+    """Three optimizers, the last of them without a suggestion; or two batch sizes."""
+    found = LrSuggestion(lr=1.6e-3, low=7e-4, high=4e-3)
+    results = {
+        "optimizer": (
+            lr_result(),
+            lr_result(optimizer="adam", curves=(lr_curve(3, peak=0.004),), suggestion=found),
+            lr_result(optimizer="adamw", suggestion=None, warnings=("The loss | never falls.",)),
+        ),
+        "batch_size": (lr_result(batch_size=16, suggestion=found), confirmed_lr_result()),
+    }
+    values: dict[str, Any] = {
+        "meta": replace(META, argv=("probe", "lr", "recipes/mnist.toml", "--per", "optimizer"), device="cpu"),
+        "stopped_by": "finished",
+        "task": "cnn on mnist",
+        "axis": axis,
+        "results": results[axis],
+        "seconds": 13.7,
+    }
+    return LrComparison(**values | changes)
 
 
 SPACE = (

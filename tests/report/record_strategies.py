@@ -19,7 +19,18 @@ from probe.batch.records import (
     Prediction,
     Variant,
 )
-from probe.lr.records import CurveEnd, LrCurve, LrPoint, LrResult, LrSuggestion
+from probe.lr.records import (
+    ClassicalPicks,
+    Confirmation,
+    ConfirmRun,
+    CurveEnd,
+    LossAt,
+    LrComparison,
+    LrCurve,
+    LrPoint,
+    LrResult,
+    LrSuggestion,
+)
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.search.records import (
     BestTrial,
@@ -175,12 +186,41 @@ def lr_curves(draw: st.DrawFn) -> LrCurve:
         LrPoint(step=step, lr=lr, loss=draw(finite), smoothed_loss=draw(finite)) for step, lr in enumerate(lrs)
     )
     ended_by: CurveEnd = draw(st.sampled_from(["finished", "diverged", "non_finite", "interrupted"]))
-    return LrCurve(seed=draw(st.integers(0, 5)), points=points, ended_by=ended_by)
+    extra = draw(st.integers(0, 3))
+    return LrCurve(seed=draw(st.integers(0, 5)), points=points, ended_by=ended_by, num_extra_steps=extra)
+
+
+lrs = st.floats(min_value=1e-5, max_value=10.0)
+picks = st.builds(ClassicalPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
+
+
+@st.composite
+def confirm_runs(draw: st.DrawFn, lr: float) -> ConfirmRun:
+    steps = sorted(draw(st.sets(st.integers(1, 500), max_size=4)))
+    return ConfirmRun(
+        lr=lr,
+        num_steps=draw(st.integers(1, 500)),
+        evaluations=tuple(LossAt(step=step, loss=draw(finite)) for step in steps),
+        finished=draw(st.booleans()),
+        expected_loss=draw(st.none() | finite),
+    )
+
+
+@st.composite
+def confirmations(draw: st.DrawFn) -> Confirmation:
+    tried = sorted(draw(st.sets(lrs, min_size=1, max_size=4)))
+    return Confirmation(
+        measured_on=draw(st.sampled_from(["validation", "held_out"])),
+        num_samples=draw(st.integers(1, 10**6)),
+        initial_loss=draw(finite),
+        planned_steps=draw(st.integers(1, 10**6)),
+        runs=tuple(draw(confirm_runs(lr)) for lr in tried),
+    )
 
 
 @st.composite
 def lr_results(draw: st.DrawFn) -> LrResult:
-    low, lr, high = sorted(draw(st.floats(min_value=1e-5, max_value=10.0)) for _ in range(3))
+    low, lr, high = sorted(draw(lrs) for _ in range(3))
     return LrResult(
         meta=META,
         stopped_by=draw(st.sampled_from(["finished", "interrupted"])),
@@ -188,12 +228,32 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         optimizer=draw(texts),
         precision="fp32",
         batch_size=draw(st.integers(1, 4096)),
+        schedule=draw(st.sampled_from(["constant", "cosine"])),
+        horizon=draw(st.none() | st.integers(1, 10**7)),
+        horizon_is_assumed=draw(st.booleans()),
+        passes=draw(st.just(0.0) | st.floats(1e-6, 1e4)),
+        depth=draw(st.sampled_from(["range_test", "short", "full"])),
         lowest_lr=1e-5,
         highest_lr=10.0,
+        ramp_steps=draw(st.integers(0, 500)),
         num_steps=draw(st.integers(0, 1000)),
         suggestion=draw(st.sampled_from([None, LrSuggestion(lr=lr, low=low, high=high)])),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
+        classical=draw(st.none() | picks),
         curves=tuple(draw(st.lists(lr_curves(), max_size=3))),
+        confirmation=draw(st.none() | confirmations()),
+        seconds=draw(positive),
+    )
+
+
+@st.composite
+def lr_comparisons(draw: st.DrawFn) -> LrComparison:
+    return LrComparison(
+        meta=META,
+        stopped_by=draw(st.sampled_from(["finished", "interrupted", "error"])),
+        task=draw(texts),
+        axis=draw(st.sampled_from(["optimizer", "batch_size"])),
+        results=tuple(draw(st.lists(lr_results(), min_size=1, max_size=3))),
         seconds=draw(positive),
     )
 

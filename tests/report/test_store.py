@@ -12,15 +12,18 @@ from made_records import (
     batch_result,
     checked_result,
     comparison,
+    confirmed_lr_result,
+    lr_comparison,
     lr_result,
     nothing_fits_result,
     predicted_result,
     search_result,
 )
-from record_strategies import batch_results, comparisons, lr_results, search_results
+from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results
 
 from probe.codec import to_plain
 from probe.errors import OutputError, ProbeError, UsageError
+from probe.lr.records import LrResult
 from probe.report.store import Result, load_result, result_text, save_result
 
 
@@ -33,6 +36,8 @@ from probe.report.store import Result, load_result, result_text, save_result
         nothing_fits_result(alternatives=ALTERNATIVES),
         comparison(),
         lr_result(),
+        confirmed_lr_result(stopped_by="interrupted"),
+        lr_comparison(),
         search_result(),
     ],
     ids=lambda r: f"{r.kind} {r.stopped_by}",
@@ -44,7 +49,7 @@ def test_a_saved_result_reads_back_equal(result: Result, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]  # no temporary file is left
 
 
-@given(batch_results() | comparisons() | lr_results() | search_results())
+@given(batch_results() | comparisons() | lr_results() | lr_comparisons() | search_results())
 @settings(deadline=None, max_examples=60)
 def test_any_valid_result_reads_back_equal(result: Result) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -70,6 +75,10 @@ def changed(**changes: Any) -> str:
     return json.dumps(to_plain(batch_result()) | changes)
 
 
+def changed_lr(**changes: Any) -> str:
+    return json.dumps(to_plain(confirmed_lr_result()) | changes)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -79,7 +88,7 @@ def changed(**changes: Any) -> str:
         (b"\xff\xfe\x00", "not valid JSON"),
         (result_text(search_result())[:5000], "not valid JSON"),
         ("[]", "not a result of probe: it has no kind"),
-        ("{}", "no kind, known are batch, batch_comparison, lr, search"),
+        ("{}", "no kind, known are batch, batch_comparison, lr, lr_comparison, search"),
         (changed(kind="sweep"), "kind 'sweep'"),
         (changed(kind=["batch"]), "kind"),
         (changed(schema=2), "has schema 2; this version of probe reads schemas up to 1"),
@@ -87,6 +96,9 @@ def changed(**changes: Any) -> str:
         (changed(attempts=7), r"BatchResult\.attempts: a list was expected, not 7"),
         (changed(largest_fit=48), "largest_fit=48 is not the size of an attempt"),
         (changed(seconds=float("nan")), r"BatchResult\.seconds: a finite number"),
+        (changed_lr(depth="deep"), r"LrResult\.depth: "),
+        (changed_lr(confirmation={"runs": []}), r"LrResult\.confirmation\b"),
+        (changed_lr(highest_lr=1e-4), "lies outside the tested 1e-05 to 0.0001"),
     ],
 )
 def test_what_is_no_result_is_refused_with_its_name_and_the_reason(
@@ -106,6 +118,26 @@ def test_a_newer_result_names_the_command_that_updates_probe(tmp_path: Path) -> 
 
 def test_unknown_keys_of_a_newer_probe_are_ignored(tmp_path: Path) -> None:
     assert load_result(written(tmp_path, changed(not_known_yet=[1, 2]))) == batch_result()
+
+
+NEWER_LR_KEYS = (
+    "schedule",
+    "horizon",
+    "horizon_is_assumed",
+    "passes",
+    "depth",
+    "ramp_steps",
+    "classical",
+    "confirmation",
+)
+
+
+def test_a_learning_rate_of_an_older_probe_is_read_without_what_it_did_not_know(tmp_path: Path) -> None:
+    older = {name: value for name, value in to_plain(lr_result()).items() if name not in NEWER_LR_KEYS}
+    read = load_result(written(tmp_path, json.dumps(older)))
+    assert isinstance(read, LrResult)
+    assert (read.schedule, read.horizon, read.depth, read.classical) == ("constant", None, "range_test", None)
+    assert read.suggestion == lr_result().suggestion
 
 
 def test_missing_paths(tmp_path: Path) -> None:

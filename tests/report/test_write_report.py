@@ -16,6 +16,8 @@ from made_records import (
     attempt,
     batch_result,
     comparison,
+    confirmed_lr_result,
+    lr_comparison,
     lr_curve,
     lr_result,
     nothing_fits_result,
@@ -25,7 +27,7 @@ from made_records import (
     search_result,
     trial,
 )
-from record_strategies import batch_results, comparisons, lr_results, search_results
+from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results
 
 from probe.errors import OutputError
 from probe.lr.records import LrCurve
@@ -87,17 +89,17 @@ def test_lr_report(tmp_path: Path) -> None:
     result = lr_result(curves=(lr_curve(0), lr_curve(1)), warnings=("a | b",))
     text = written(result, tmp_path)
     check_page(text, tmp_path)
-    assert text.split("\n\n")[1] == (
-        "**Suggested learning rate for sgd at batch size 64: 0.0316 (band 0.0141 to 0.0891).**"
-    )
+    assert text.split("\n\n")[1] == ("**For sgd at batch size 64: learning rate 0.0316, good from 0.0141 to 0.0891.**")
     assert r"- a \| b" in text
     assert "seed 0: " in text
-    assert "ended when the loss had blown up at" in text
+    assert "steps, the loss blew up at " in text
 
 
 def test_an_lr_without_suggestion_says_why_and_what_to_try(tmp_path: Path) -> None:
     text = written(lr_result(suggestion=None, warnings=("The loss never falls.",)), tmp_path)
-    assert text.split("\n\n")[1] == "**No learning rate between 1e-05 and 10 can be suggested for sgd.**"
+    assert (
+        text.split("\n\n")[1] == "**For sgd at batch size 64: no learning rate between 1e-05 and 10 can be suggested.**"
+    )
     assert "- The loss never falls." in text
     assert "`--from`" in text
 
@@ -148,11 +150,14 @@ def test_trials_csv_has_the_promised_columns_in_the_order_of_the_space(tmp_path:
     [
         (batch_result(stopped_by="interrupted"), "the sweep was interrupted"),
         (comparison(stopped_by="interrupted"), "the comparison was interrupted"),
-        (lr_result(stopped_by="interrupted"), "the range test was interrupted"),
+        (lr_result(stopped_by="interrupted"), "the probe was interrupted"),
+        (confirmed_lr_result(stopped_by="interrupted"), "the probe was interrupted"),
+        (lr_comparison(stopped_by="interrupted"), "the comparison was interrupted"),
+        (lr_comparison(stopped_by="error"), "the comparison was ended by an error"),
         (plain_search_result(stopped_by="interrupted"), "the search was interrupted"),
         (plain_search_result(stopped_by="failures"), "too many trials failed"),
     ],
-    ids=["batch", "comparison", "lr", "search", "failures"],
+    ids=["batch", "comparison", "lr", "confirmed lr", "lr comparison", "lr error", "search", "failures"],
 )
 def test_a_partial_result_says_so_before_anything_else(result: Result, note: str, tmp_path: Path) -> None:
     block = written(result, tmp_path).split("\n\n")[1]
@@ -184,6 +189,8 @@ def failed_searches() -> list[SearchResult]:
         comparison(variants=comparison().variants[:1], stopped_by="interrupted"),
         lr_result(suggestion=None, curves=()),
         lr_result(suggestion=None, curves=(LrCurve(seed=0, points=lr_curve().points[:1], ended_by="non_finite"),)),
+        lr_comparison(results=lr_comparison().results[-1:]),
+        lr_comparison("batch_size"),
         *failed_searches(),
     ],
     ids=[
@@ -195,6 +202,8 @@ def failed_searches() -> list[SearchResult]:
         "one way",
         "no curve",
         "one point",
+        "no lr of several",
+        "batch sizes",
         "no trial",
         "one trial",
         "no val",
@@ -207,7 +216,7 @@ def test_edge_cases_give_a_whole_report(result: Result, tmp_path: Path) -> None:
     assert load_result(tmp_path) == result
 
 
-@given(batch_results() | comparisons() | lr_results() | search_results())
+@given(batch_results() | comparisons() | lr_results() | lr_comparisons() | search_results())
 # not shrunk: every example draws eight plots
 @settings(
     deadline=None,
