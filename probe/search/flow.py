@@ -154,6 +154,7 @@ class Search:
             device=self.setup.device,
             seed=self.setup.seed,
             num_train=facts.num_train,
+            planned_epochs=self.setup.rungs[-1],
             limits=self.setup.limits,
             spent_epochs=self.found.probe_epochs,
             wanted_steps=options.steps or LR_STEPS,

@@ -46,6 +46,8 @@ class LrPlan:
     device: DeviceSpec
     seed: int
     num_train: int
+    planned_epochs: int
+    """Of the longest trials: how long the training is that the learning rates are for."""
     limits: BudgetLimits
     spent_epochs: float
     wanted_steps: int = LR_STEPS
@@ -94,6 +96,7 @@ def _probe_lr(
         plan.source,
         params,
         steps=steps,
+        horizon=max(1, round(plan.planned_epochs * plan.num_train / int(params["batch_size"]))),
         lowest_lr=plan.lowest_lr,
         highest_lr=plan.highest_lr,
         device=plan.device,
@@ -110,6 +113,7 @@ def test_range(
     params: Mapping[str, ParamValue],
     *,
     steps: int,
+    horizon: int,
     lowest_lr: float,
     highest_lr: float,
     device: DeviceSpec,
@@ -125,6 +129,7 @@ def test_range(
             source,
             params=params,
             steps=steps,
+            horizon=horizon,
             lowest_lr=lowest_lr,
             highest_lr=highest_lr,
             device=str(device),
