@@ -150,7 +150,7 @@ class BatchPlan:
     params: Mapping[str, ParamValue]
     device: DeviceSpec
     largest: int
-    """The largest batch that the recipe or the data allows; the sweep starts there unless `start` says otherwise."""
+    """The largest batch that the recipe or the data allows."""
     start: int | None
     seed: int
 
@@ -159,13 +159,16 @@ def probe_batch(plan: BatchPlan, *, observer: Observer | None = None) -> tuple[B
     """The sizes that fit. An error of the task's own code comes beside what was measured before it."""
     from probe.batch.find import probe_batch_size
 
+    # On a GPU every attempt that fails costs a process: there a prediction says where to start.
+    start = plan.start or (None if plan.device.kind == "cuda" else plan.largest)
     return probe_batch_size(
         plan.source,
         params=plan.params,
         # A CPU that was resolved for training has no limit; resolved for measuring, it gets one.
         device=replace(plan.device, resolved=plan.device.kind != "cpu"),
-        start=plan.start or plan.largest,
+        start=start,
         max=plan.largest,
+        predict=start is None,
         size_only=True,
         seed=plan.seed,
         observer=observer,
