@@ -34,7 +34,7 @@ PAIR_SHARE = 0.9
 """A loss is the mean of two, the first after this part of the steps."""
 TREND_SHARE = 0.75
 """Beyond every distance that a run has seen, this much of the last trend is taken to go on: trends flatten."""
-TOLERANCE = 0.0075
+TOLERANCE = 0.005
 """The suggestion is the lowest learning rate expected to lose no more than this share of the attainable decrease."""
 BAND_TOLERANCE = 0.02
 """The same for the good band. Expectations err: on tasks whose truth is known, what was expected to lose 2 % lost at most 5 %
