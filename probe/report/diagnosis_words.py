@@ -62,11 +62,9 @@ def _reason(kind: DiagnosisKind, found: CurveEvidence) -> str:
 
 def _overfitting(found: CurveEvidence) -> str:
     if (found.rise or 0.0) >= NOTICEABLE:
-        train = " while the training loss went on falling" if (found.train_change_since_best or 0.0) < 0 else ""
-        return (
-            f"the validation loss ended {_percent(found.rise or 0.0)} above its lowest, around epoch {found.best_epoch},"
-            f"{train}"
-        ).rstrip(",")
+        train = ", while the training loss went on falling" if (found.train_change_since_best or 0.0) < 0 else ""
+        lowest = f"above its lowest, around epoch {found.best_epoch}"
+        return f"the validation loss ended {_percent(found.rise or 0.0)} {lowest}{train}"
     return (
         f"the validation loss came to rest at {format_value(found.val_loss or 0.0)}, far above the training loss of "
         f"{format_value(found.train_loss)}"
@@ -84,7 +82,7 @@ def _way(found: CurveEvidence) -> str:
 
 
 def _start_name(found: CurveEvidence) -> str:
-    if (found.metric_learned or 0.0) > (found.learned or 0.0):
+    if found.metric_learned is not None and (found.learned is None or found.metric_learned > found.learned):
         return "half of the answers wrong"
     return "an untrained model's loss" if found.start_is_untrained else "the first epoch's loss"
 
@@ -113,10 +111,10 @@ def _numbers(found: CurveEvidence) -> str:
 
 def _sentence(text: str) -> str:
     """Prose is escaped, what stands in backquotes is code."""
-    return "".join(part if part.startswith("`") else escape_inline(part) for part in _CODE.split(text))
+    return "".join(part if part.startswith("`") else _escaped(part) for part in _CODE.split(text))
 
 
-def escape_inline(text: str) -> str:
+def _escaped(text: str) -> str:
     """As `escape`, with the spaces at both ends kept."""
     core = text.strip()
     if not core:
