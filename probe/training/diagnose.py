@@ -50,6 +50,8 @@ CHANCE_ERROR = 0.5
 metric is never given too much credit."""
 MOST = 1e6
 """No share is told as larger: beyond, a loss has only been close to zero."""
+LARGEST = 1e100
+"""Losses are cut here: sums over larger ones could overflow, and nobody needs the difference."""
 CLEAR = 1.5
 """A number that passes its limit by this factor makes a diagnosis sure."""
 
@@ -125,12 +127,14 @@ class _Limits:
 def _measure(
     reports: Sequence[EpochReport], metric: str | None, mode: str, untrained_loss: float | None
 ) -> tuple[CurveEvidence, _Limits]:
-    train = _curve([report.train_loss for report in reports])
-    val_losses = [report.val_loss for report in reports if report.val_loss is not None]
+    train = _curve([_cut(report.train_loss) for report in reports])
+    val_losses = [_cut(report.val_loss) for report in reports if report.val_loss is not None]
     val = _curve(val_losses) if len(val_losses) == len(reports) else None
     judged = val or train
     is_untrained = untrained_loss is not None and untrained_loss > 0
-    start = untrained_loss if untrained_loss is not None and is_untrained else max(train.values[0], judged.values[0])
+    start = (
+        _cut(untrained_loss) if untrained_loss is not None and is_untrained else max(train.values[0], judged.values[0])
+    )
     best = judged.best_strip
     # a loss that may be negative has no level to be a share of: the fall takes its place
     has_level = start > 0 and min(*train.values, *judged.values) >= 0
@@ -254,6 +258,10 @@ def _trend(curve: _Curve, num_epochs: int) -> tuple[float, float]:
     return slope * (num_epochs - 1), curve.noise / math.sqrt(spread) * (num_epochs - 1)
 
 
+def _cut(loss: float) -> float:
+    return min(LARGEST, max(-LARGEST, loss))
+
+
 def _share(change: float, level: float) -> float:
     """A quotient that a record can hold."""
     return min(MOST, max(-MOST, change / level))
@@ -261,7 +269,7 @@ def _share(change: float, level: float) -> float:
 
 def _metric_facts(reports: Sequence[EpochReport], metric: str | None, mode: str) -> tuple[float | None, bool | None]:
     """How far a metric that is a share has come from half wrong to all right, and whether it has got worse since its best."""
-    values = [report.metrics[metric] for report in reports if metric is not None and metric in report.metrics]
+    values = [_cut(report.metrics[metric]) for report in reports if metric is not None and metric in report.metrics]
     if len(values) < len(reports):
         return None, None
     # as a loss, so that low is good
