@@ -7,6 +7,7 @@ import re
 from probe.report.markdown import bullets, escape, table
 from probe.training.diagnose import NOTICEABLE, UNSTABLE
 from probe.training.records import CurveEvidence, Diagnosis, DiagnosisKind, Sureness
+from probe.training.remedies import is_held_back
 from probe.units import format_count, format_share, format_value
 
 _NAMES: dict[DiagnosisKind, str] = {
@@ -55,9 +56,11 @@ def _reason(kind: DiagnosisKind, found: CurveEvidence) -> str:
         of_what = "" if found.learned is not None else " of all that it has fallen"
         fell = -found.recent_change
         return f"the {curve} still fell by {_percent(fell / (1 + fell) if not of_what else fell)}{of_what} {recent}"
+    flat = "is flat" if abs(found.recent_change) < NOTICEABLE else "has no trend beyond its noise"
     if found.val_loss is None:
-        return f"the training loss is flat {recent}; without a validation loss no overfitting can be seen"
-    return f"the validation loss is flat {recent}, close to the training loss, {_way(found)}"
+        return f"the training loss {flat} {recent}; without a validation loss no overfitting can be seen"
+    place = "below" if is_held_back(found) else "close to"
+    return f"the validation loss {flat} {recent}, {place} the training loss, {_way(found)}"
 
 
 def _overfitting(found: CurveEvidence) -> str:

@@ -15,7 +15,7 @@ _REMEDIES: dict[DiagnosisKind, tuple[str, ...]] = {
     ),
     "underfitting": (
         "More capacity: a wider or deeper model (Goodfellow et al. 2016, 11.3).",
-        "Another learning rate: `probe lr` finds one; too small a one looks the same.",
+        "Another learning rate: `probe lr` finds one; too large or too small a one looks the same.",
         "Less regularisation: weight decay, dropout, augmentation (Smith 2018).",
         "Look at the data and its labels: if a large model cannot fit them either, they may not hold the answer.",
     ),
@@ -43,8 +43,23 @@ _OVERCONFIDENT = (
 )
 
 
+_TOO_REGULAR = (
+    "Less regularisation (weight decay, dropout, augmentation): the training loss lies above the validation loss, so that "
+    "it holds the model back more than new data does."
+)
+HELD_BACK = 0.05
+"""Of the start loss: a training loss so far above the validation loss is more than the lag of a mean over an epoch."""
+
+
+def is_held_back(evidence: CurveEvidence) -> bool:
+    """Whether regularisation costs more on the training data than it can gain on new ones."""
+    return evidence.gap is not None and evidence.gap <= -HELD_BACK
+
+
 def remedies_of(kind: DiagnosisKind, evidence: CurveEvidence | None) -> tuple[str, ...]:
     """Short sentences of plain text; backquotes mark what can be written into a recipe."""
     if kind == "overfitting" and evidence is not None and evidence.metric_has_fallen is False:
         return (*_REMEDIES[kind], _OVERCONFIDENT)
+    if kind == "plateau" and evidence is not None and is_held_back(evidence):
+        return (_TOO_REGULAR, *_REMEDIES[kind])
     return _REMEDIES[kind]

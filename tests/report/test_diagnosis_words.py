@@ -40,6 +40,11 @@ JUMPS = [2.0, 0.5, 1.9, 0.4, 2.0, 0.5, 1.9, 0.4]
             "after 76 % of the way from an untrained model's loss to none",
         ),
         (
+            of([*FALL, *[0.7] * 9], [*FALL, *[0.5, 0.5, 0.6] * 3]),
+            "clearly on a plateau: the validation loss has no trend beyond its noise over the last 5 epochs, "
+            "below the training loss, after 77 % of the way from an untrained model's loss to none",
+        ),
+        (
             of([*FALL, *[0.01] * 9], [*FALL, *[0.05] * 9]),
             "clearly healthy: the validation loss is flat over the last 5 epochs, close to the training loss, "
             "after 98 % of the way from an untrained model's loss to none",
@@ -90,7 +95,7 @@ def test_any_diagnosis_is_told_in_whole_blocks(diagnosis: Diagnosis) -> None:
     assert all(blocks)
     assert "\n" not in diagnosis_line(diagnosis)
     assert all(
-        len(re.findall(r"(?<!\\)\|", row)) == 3 for block in blocks for row in block.splitlines() if row[0] == "|"
+        len(re.findall(r"(?<!\\)\|", row)) == 3 for block in blocks for row in block.split("\n") if row.startswith("|")
     )
 
 
