@@ -9,6 +9,7 @@ from probe.cli.batch_rows import batch_rows, comparison_rows
 from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.report.common import metric_text
+from probe.report.diagnosis_words import diagnosis_line
 from probe.report.search_facts import status_counts
 from probe.units import format_count, format_seconds, format_share, format_value
 
@@ -91,6 +92,8 @@ def _search_evidence(result: SearchResult) -> list[str]:
     if result.importance:
         ranked = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
         lines.append("matters most: " + ", ".join(f"{name} {format_share(share)}" for name, share in ranked))
+    if result.diagnosis is not None:
+        lines.append(f"the winner: {diagnosis_line(result.diagnosis)}")
     return lines
 
 

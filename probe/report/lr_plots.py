@@ -118,7 +118,8 @@ def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None
         loss for _, loss in (*measured, *expected) if loss is not None and loss <= 2 * abs(confirmation.initial_loss)
     ]
     low, high = min(losses, default=0.0), max([*losses, confirmation.initial_loss])
-    axes.set_ylim(low - 0.08 * (high - low or 1.0), high + 0.12 * (high - low or 1.0))
+    extent = high - low or abs(high) or 1.0  # a margin of 1 would vanish beside one huge loss
+    axes.set_ylim(low - 0.08 * extent, high + 0.12 * extent)
     axes.set_ylabel("loss on unseen data")
     axes.legend(loc="best")
     axes.set_title("Runs at constant learning rates")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, batch_plots
 from probe.report.common import asked_block, environment_block, metric_text, partial_note
+from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
 from probe.report.lr_page import answer as lr_answer
 from probe.report.lr_page import lr_caption, warnings_block
@@ -49,6 +50,8 @@ def search_page(result: SearchResult, plots: Sequence[str]) -> str:
             asked_block(result.meta, _asked(result)),
             "## The winner" if result.best is not None else None,
             _plot(plots, WINNER_PLOT, "Learning curves of the winning trial: loss and metrics after each epoch."),
+            *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
+            "### The final fit" if result.final is not None and result.diagnosis is not None else None,
             _final_text(result),
             "## How it was found",
             _course(result),

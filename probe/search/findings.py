@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from probe.batch.records import BatchResult
 from probe.device.select import DeviceSpec
@@ -17,11 +18,13 @@ from probe.search.final import FinalOutcome
 from probe.search.jobs import Split
 from probe.search.ladder import make_rungs
 from probe.search.objective import Objective
-from probe.search.records import BudgetLimits, SearchResult, Spent, StoppedBy, TrialResult
+from probe.search.records import BestTrial, BudgetLimits, SearchResult, Spent, StoppedBy, TrialResult
 from probe.search.space import Space
 from probe.search.state import SearchState
 from probe.search.views import best_trial, first_rung_scores, spent, trial_result
 from probe.seeds import derive_seed
+from probe.training.diagnose import diagnose
+from probe.training.records import Diagnosis
 from probe.zoo.source import TaskSource
 
 
@@ -99,6 +102,7 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
     recipe, objective, final = setup.recipe, setup.objective, findings.final
     trials = trial_results(findings)
     scored = [] if findings.state is None else first_rung_scores(findings.state)
+    best = best_trial(objective, trials)
     return SearchResult(
         meta=findings.meta,
         stopped_by=stopped_by,
@@ -118,9 +122,28 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         batch_probe=findings.batch_probe,
         lr_probes=findings.lr_probes,
         trials=trials,
-        best=best_trial(objective, trials),
+        best=best,
         importance=importance(findings.space.dimensions, scored, mode=objective.mode),
         final=None if final is None else final.fit,
         test=None if final is None else final.test,
+        diagnosis=_diagnosis(objective, best, trials, findings.lr_probes),
         warnings=tuple(findings.warnings),
     )
+
+
+def untrained_loss(probes: Mapping[str, LrResult]) -> float | None:
+    """The loss that range tests begin with, at learning rates too low to learn anything; None without any.
+
+    The first few batches of every test, of the constants' model: near enough, for what is asked is how much of it is left.
+    """
+    losses = [point.loss for probe in probes.values() for curve in probe.curves for point in curve.points[:5]]
+    return median(losses) if losses else None
+
+
+def _diagnosis(
+    objective: Objective, best: BestTrial | None, trials: Sequence[TrialResult], probes: Mapping[str, LrResult]
+) -> Diagnosis | None:
+    won = next((trial for trial in trials if best is not None and trial.number == best.number), None)
+    if won is None:
+        return None
+    return diagnose(won.reports, metric=objective.metric, mode=objective.mode, untrained_loss=untrained_loss(probes))

@@ -10,7 +10,7 @@ from typing import Literal
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
-from probe.training.records import EpochReport
+from probe.training.records import Diagnosis, EpochReport
 
 ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "oom", "diverged", "timeout", "crashed", "failed"]
@@ -173,6 +173,8 @@ class SearchResult:
     """Share of the objective's variation that each hyperparameter explains; empty with too few trials."""
     final: FinalFit | None
     test: Score | None
+    diagnosis: Diagnosis | None = None
+    """What the winning trial's curves say; None without a winner."""
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

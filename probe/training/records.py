@@ -1,9 +1,15 @@
-"""What one training run reports."""
+"""What one training run reports, and what its curves say of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+DiagnosisKind = Literal[
+    "too_few_epochs", "unstable", "underfitting", "overfitting", "still_improving", "plateau", "healthy"
+]
+Sureness = Literal["high", "moderate", "low"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +23,58 @@ class EpochReport:
     metrics: Mapping[str, float]
     """On the validation set."""
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveEvidence:
+    """The numbers that a diagnosis rests on. Levels are means over a few epochs, shares are without unit."""
+
+    num_epochs: int
+    recent_epochs: int
+    """Length of the last part, over which `recent_change` is taken."""
+    start_loss: float
+    """Before anything was learned, or the larger loss of the first epoch."""
+    start_is_untrained: bool
+    """`start_loss` was measured on an untrained model."""
+    train_loss: float
+    """At the end."""
+    val_loss: float | None
+    """At the end; None, as whatever else needs it, without a validation loss in every epoch."""
+    best_val_loss: float | None
+    best_epoch: int | None
+    """The epoch around which the validation loss was lowest."""
+    rise: float | None
+    """From the lowest to the last validation loss, as a share of the lowest."""
+    train_change_since_best: float | None
+    """Of the training loss since then, as a share of the lowest validation loss; negative where it fell."""
+    recent_change: float
+    """Of the validation loss (the training loss without one) over the last part, as a share of its last level."""
+    gap: float | None
+    """Validation less training loss at the end, as a share of `start_loss`."""
+    swing: float
+    """Typical size of the zigzag from epoch to epoch, as a share of the fall since the start: the larger of both curves'."""
+    learned: float | None
+    """How much of the way from `start_loss` to no loss at all the validation loss (or the training loss) has made; None
+    where losses may be negative."""
+    train_learned: float | None
+    """The same for the training loss."""
+    metric_learned: float | None
+    """The same for a metric that is a share between 0 and 1, from half wrong to all right."""
+    metric_has_fallen: bool | None
+    """The objective's metric is worse at the end than at its best by more than its noise; None where it is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What the curves of one training run say, in one word, and what helps."""
+
+    kind: DiagnosisKind
+    sureness: Sureness
+    remedies: tuple[str, ...]
+    """One sentence each, what helps most often first."""
+    evidence: CurveEvidence | None
+    """None where there were too few epochs to work any number out."""
+
+    def __post_init__(self) -> None:
+        if (self.evidence is None) != (self.kind == "too_few_epochs"):
+            raise ValueError(f"evidence belongs to every kind but too_few_epochs, this one is {self.kind}")

@@ -34,6 +34,8 @@ from probe.lr.records import (
 from probe.lr.suggest import FREE_PASSES
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, RunMeta
 from probe.search.records import BestTrial, BudgetLimits, FinalFit, Score, SearchResult, Spent, TrialResult
+from probe.training.diagnose import diagnose
+from probe.training.records import EpochReport
 
 META = RunMeta(
     probe_version="0.1.0",
@@ -431,6 +433,24 @@ def test_search() -> None:
         "          matters most: lr 80.00 %, optimizer 20.00 %",
         "Cost      2 trials, 12 epochs (2 for probes) + 8 epochs of the final fit, 1 min 11 s; the budget of",
         "          trials was used up",
+    ]
+
+
+def test_search_says_what_the_winners_curves_show() -> None:
+    losses = [(2.0 / epoch, 2.1 / epoch + 0.04 * max(0, epoch - 6)) for epoch in range(1, 28)]
+    reports = [
+        EpochReport(epoch=number, train_loss=train, val_loss=val, metrics={}, seconds=1.0)
+        for number, (train, val) in enumerate(losses, 1)
+    ]
+    told = {}
+    for num_epochs in (3, 27):
+        rows = answer_rows(replace(SEARCH, diagnosis=diagnose(reports[:num_epochs], untrained_loss=2.3)))
+        lines = layout_rows(rows, width=200)
+        told[num_epochs] = [line.strip() for line in lines if "the winner:" in line]
+    assert told[3] == ["the winner: too few epochs to judge its curves"]
+    assert told[27] == [
+        "the winner: clearly overfitting: the validation loss ended 156 % above its lowest, around epoch 7, "
+        "while the training loss went on falling"
     ]
 
 

@@ -47,7 +47,8 @@ from probe.search.records import (
     Status,
     TrialResult,
 )
-from probe.training.records import EpochReport
+from probe.training.diagnose import diagnose
+from probe.training.records import Diagnosis, EpochReport
 
 GIB = 2**30
 RUNGS = (1, 3, 9, 27)
@@ -467,6 +468,10 @@ def trial(number: int, draw: random.Random) -> TrialResult:
     )
 
 
+def diagnosis_of(won: TrialResult | None) -> Diagnosis | None:
+    return None if won is None else diagnose(won.reports, metric="accuracy", untrained_loss=2.3)
+
+
 def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
     draw = random.Random(1)
     trials = tuple(trial(number, draw) for number in range(num_trials))
@@ -508,6 +513,7 @@ def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
         "test": None
         if won is None
         else Score(metric="accuracy", value=0.9861, low=0.9837, high=0.9883, num_samples=10_000),
+        "diagnosis": diagnosis_of(won),
         "warnings": (),
     }
     return SearchResult(**values | changes)
@@ -525,6 +531,7 @@ def plain_search_result(*trials: TrialResult, **changes: Any) -> SearchResult:
         "constants": {},
         "final": None,
         "test": None,
+        "diagnosis": diagnosis_of(won),
         "best": None if won is None else BestTrial(number=won.number, params=won.params, value=won.value or 0.0),
         "spent": Spent(trials=len(trials), epochs=float(sum(t.epochs for t in trials)), probe_epochs=0.0, seconds=1.0),
     }

@@ -44,7 +44,7 @@ from probe.search.records import (
     Status,
     TrialResult,
 )
-from probe.training.records import EpochReport
+from probe.training.records import CurveEvidence, Diagnosis, DiagnosisKind, EpochReport
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 positive = st.floats(min_value=1e-9, max_value=1e9)
@@ -270,6 +270,47 @@ def epoch_reports(draw: st.DrawFn, epoch: int) -> EpochReport:
 
 
 @st.composite
+def diagnoses(draw: st.DrawFn) -> Diagnosis:
+    kinds: list[DiagnosisKind] = [
+        "too_few_epochs",
+        "unstable",
+        "underfitting",
+        "overfitting",
+        "still_improving",
+        "plateau",
+        "healthy",
+    ]
+    kind = draw(st.sampled_from(kinds))
+    maybe = st.none() | finite
+    has_validation = draw(st.booleans())
+    evidence = CurveEvidence(
+        num_epochs=draw(st.integers(6, 100)),
+        recent_epochs=draw(st.integers(3, 40)),
+        start_loss=draw(finite),
+        start_is_untrained=draw(st.booleans()),
+        train_loss=draw(finite),
+        val_loss=draw(finite) if has_validation else None,
+        best_val_loss=draw(finite) if has_validation else None,
+        best_epoch=draw(st.integers(1, 100)) if has_validation else None,
+        rise=draw(st.floats(0, 1e6)) if has_validation else None,
+        train_change_since_best=draw(finite) if has_validation else None,
+        recent_change=draw(st.floats(-0.9, 1e6)),
+        gap=draw(finite) if has_validation else None,
+        swing=draw(st.floats(0, 1e6)),
+        learned=draw(maybe),
+        train_learned=draw(maybe),
+        metric_learned=draw(maybe),
+        metric_has_fallen=draw(st.none() | st.booleans()),
+    )
+    return Diagnosis(
+        kind=kind,
+        sureness=draw(st.sampled_from(["high", "moderate", "low"])),
+        remedies=tuple(draw(st.lists(texts | st.just("Try `lr = 0.1` | or *this*."), max_size=2))),
+        evidence=None if kind == "too_few_epochs" else evidence,
+    )
+
+
+@st.composite
 def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
     status: Status = draw(st.sampled_from(["complete", "stopped", "oom", "diverged", "crashed"]))
     num_reports = draw(st.integers(0, 4))
@@ -333,5 +374,6 @@ def search_results(draw: st.DrawFn) -> SearchResult:
         importance=draw(st.dictionaries(texts, st.floats(0, 1), max_size=3)),
         final=draw(st.sampled_from([None, final])),
         test=draw(st.sampled_from([None, score])),
+        diagnosis=draw(st.none() | diagnoses()),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
     )

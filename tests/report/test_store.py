@@ -25,6 +25,7 @@ from probe.codec import to_plain
 from probe.errors import OutputError, ProbeError, UsageError
 from probe.lr.records import LrResult
 from probe.report.store import Result, load_result, result_text, save_result
+from probe.report.write import redraw_report
 
 
 @pytest.mark.parametrize(
@@ -153,3 +154,12 @@ def test_a_file_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> Non
             save_result(lr_result(), path)
         assert refusal.value.exit_code == 6
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_stored_before_there_were_diagnoses_reads_and_is_drawn(tmp_path: Path) -> None:
+    plain = to_plain(search_result())
+    assert plain.pop("diagnosis")["kind"] == "overfitting"
+    written(tmp_path, json.dumps(plain))
+    result = load_result(tmp_path)
+    assert result == search_result(diagnosis=None)
+    assert "What these curves say" not in redraw_report(tmp_path).read_text(encoding="utf-8")

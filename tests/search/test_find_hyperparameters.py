@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from probe.codec import from_plain, to_plain
 from probe.errors import NothingFitsError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
 from probe.search.find import find_hyperparameters, outcome_error, run_search
+from probe.search.findings import untrained_loss
 from probe.search.records import SearchProgress, SearchResult, TrialResult
+from probe.training.diagnose import diagnose
 from probe.training.metrics import accuracy
 from probe.training.settings import task_params
 from probe.zoo.source import recipe_source
@@ -69,6 +72,27 @@ def test_the_winner_is_fitted_again_and_scored_once(digits: tuple[SearchResult, 
     assert result.test.metric == "accuracy"
     assert 0.7 < (result.test.low or 0) < result.test.value < (result.test.high or 0) <= 1
     assert result.test.num_samples == 359 or result.test.num_samples == 360
+
+
+def test_the_winners_curves_are_diagnosed_against_an_untrained_loss(
+    digits: tuple[SearchResult, list[Any], Path],
+) -> None:
+    result = digits[0]
+    assert result.best is not None
+    won = result.trials[result.best.number]
+    start = untrained_loss(result.lr_probes)
+    assert start == pytest.approx(math.log(10), rel=0.1)
+    assert result.diagnosis == diagnose(won.reports, metric="accuracy", mode="max", untrained_loss=start)
+    assert result.diagnosis.kind == "too_few_epochs"  # the longest trial has four
+    assert untrained_loss({}) is None
+
+
+def test_a_longer_winner_gets_a_finding() -> None:
+    recipe = blobs_recipe(search={"ladder": "none", "fidelity": {"max": 8}}, budget={"trials": 1})
+    result = find_hyperparameters(recipe, device="cpu", num_workers=1)
+    assert result.diagnosis is not None
+    assert result.diagnosis.evidence is not None
+    assert result.diagnosis.evidence.num_epochs == 8
 
 
 def test_the_saved_weights_have_the_test_score(digits: tuple[SearchResult, list[Any], Path]) -> None:
