@@ -78,7 +78,7 @@ class Fidelity(Section):
 
 class SearchSection(Section):
     sampler: Literal["auto", "random", "tpe"] = "auto"
-    ladder: Literal["none", "asha"] = "asha"
+    ladder: Literal["none", "halving", "asha", "hyperband"] = "asha"
     seed: int = Field(default=0, ge=0)
     fidelity: Fidelity = Fidelity()
 

@@ -171,6 +171,7 @@ class Search:
             factor=self.recipe.search.fidelity.factor,
             limits=setup.limits,
             seed=setup.seed,
+            ladder=self.recipe.search.ladder,
             starts=self.recipe.start,
             probe_epochs=self.found.probe_epochs,
             probe_seconds=self._seconds(),

@@ -28,7 +28,9 @@ MISTAKES = {
     # What this version does not do.
     "search.sampler=grid": 'search.sampler: must be one of auto, random, tpe, not "grid".',
     "search.sampler=tp": 'search.sampler: must be one of auto, random, tpe, not "tp"; did you mean tpe?',
-    "search.ladder=hyperband": 'search.ladder: must be one of none, asha, not "hyperband".',
+    "search.ladder=hyper": 'search.ladder: must be one of none, halving, asha, hyperband, not "hyper".',
+    "search.ladder=hyperbnd": 'search.ladder: must be one of none, halving, asha, hyperband, not "hyperbnd"; '
+    "did you mean hyperband?",
     "task.validation.kind=kfold": 'task.validation.kind: must be holdout, not "kfold".',
     "search.fidelity.unit=data": 'search.fidelity.unit: must be epochs, not "data".',
     # The task.
