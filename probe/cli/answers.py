@@ -91,6 +91,8 @@ def _search_evidence(result: SearchResult) -> list[str]:
     if result.importance:
         ranked = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
         lines.append("matters most: " + ", ".join(f"{name} {format_share(share)}" for name, share in ranked))
+    if result.sampler_reason is not None:
+        lines.append(f"sampler: {result.sampler_reason}")
     return lines
 
 
