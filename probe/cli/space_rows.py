@@ -97,7 +97,10 @@ def _ladder(recipe: Recipe, rungs: tuple[int, ...]) -> list[str]:
         return [f"{name}: every trial is trained for {plural(rungs[0], 'epoch')}"]
     *before, last = map(str, rungs[:-1])
     steps = f"{', '.join(before)} and {last}" if before else last
-    lines = [f"{name}: trials are ranked after {steps} epochs, the best 1 in {factor} goes on, at most to {rungs[-1]}"]
+    epochs = "epoch" if rungs[:-1] == (1,) else "epochs"
+    lines = [
+        f"{name}: trials are ranked after {steps} {epochs}, the best 1 in {factor} goes on, at most to {rungs[-1]}"
+    ]
     if name == "halving":
         size = factor ** (len(rungs) - 1)
         lines.append(f"in cohorts of {plural(size, 'trial')}, each rung decided when all are there")

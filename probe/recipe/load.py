@@ -14,7 +14,7 @@ from probe.errors import RecipeError, near_misses
 from probe.recipe.conditions import check_start
 from probe.recipe.explain import explain
 from probe.recipe.schema import Recipe
-from probe.recipe.values import ParamValue
+from probe.recipe.values import ParamValue, check_param_value
 
 _OUTSIDE_QUOTES = re.compile(r""",(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
 """A comma that is no part of a text in quotes."""
@@ -135,9 +135,15 @@ def _parse_try(recipe: Recipe, text: str) -> dict[str, ParamValue]:
             raise RecipeError(f"--try {text}: {name} is set twice.")
         configuration[name] = _parse_value(f"--try {text}", value)
     try:
+        for name, given in configuration.items():
+            try:
+                check_param_value(given)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         check_start(recipe.space, configuration, 1)
     except ValueError as error:
-        raise RecipeError(f"--try {text}: {str(error).removeprefix('start[1].')}.") from None
+        said = str(error).removeprefix("start[1].")
+        raise RecipeError(f"--try {text}: {said}{'' if said.endswith('?') else '.'}") from None
     return configuration
 
 
