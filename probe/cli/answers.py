@@ -94,6 +94,8 @@ def _search_evidence(result: SearchResult) -> list[str]:
         lines.append("matters most: " + ", ".join(f"{name} {format_share(share)}" for name, share in ranked))
     if result.diagnosis is not None:
         lines.append(f"the winner: {diagnosis_line(result.diagnosis)}")
+    if result.sampler_reason is not None:
+        lines.append(f"sampler: {result.sampler_reason}")
     return lines
 
 

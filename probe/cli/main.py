@@ -16,6 +16,7 @@ from probe.cli.lr import lr
 from probe.cli.output import INTERRUPTED
 from probe.cli.report import report
 from probe.cli.search import search
+from probe.cli.space import space
 from probe.errors import ProbeError, UserCodeError
 from probe.version import VERSION
 
@@ -26,7 +27,7 @@ def cli() -> None:
     """How large a batch, which learning rate, which hyperparameters: measured answers for PyTorch training runs."""
 
 
-for _command in (batch, lr, search, report, devices):
+for _command in (batch, lr, space, search, report, devices):
     cli.add_command(_command)
 
 

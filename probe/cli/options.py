@@ -143,6 +143,12 @@ def seed_option(default: int | None) -> Callable[[Command], Command]:
     )
 
 
+changes_option = click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
+)
+tries_option = click.option(
+    "--try", "tries", multiple=True, metavar="K=V,..", help="A configuration to try first; can be repeated."
+)
 device_option = click.option("--device", metavar="D", help="auto, cuda[:N], cpu or simulated:SIZE.  [default: auto]")
 json_option = click.option(
     "--json", "json_target", metavar="FILE|-", help="Write the result as JSON too; with -, stdout is nothing but JSON."

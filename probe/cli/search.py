@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from probe.cli.layout import ProbeCommand
-from probe.cli.options import command_line, device_option, run_options, seed_option, whole_number
+from probe.cli.options import (
+    changes_option,
+    command_line,
+    device_option,
+    run_options,
+    seed_option,
+    tries_option,
+    whole_number,
+)
 
 
 @click.command(
@@ -18,12 +26,12 @@ from probe.cli.options import command_line, device_option, run_options, seed_opt
         ("probe search recipes/digits.toml", "as the recipe says"),
         ("probe search recipes/mnist.toml --trials 5 --time 2m", "with a smaller budget"),
         ("probe search recipes/mnist.toml --set search.seed=1", "with a key of the recipe changed"),
+        ("probe search recipes/mnist.toml --try lr=0.01,width=16", "with a configuration of your own first"),
     ),
 )
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
-)
+@changes_option
+@tries_option
 @click.option("--trials", metavar="N", help="Short for --set budget.trials=N.")
 @click.option("--epochs", metavar="N", help="Short for --set budget.epochs=N.")
 @click.option("--time", metavar="T", help="Short for --set budget.time=T, like 90s, 2m or 1h30m.")
@@ -39,6 +47,7 @@ from probe.cli.options import command_line, device_option, run_options, seed_opt
 def search(
     recipe: Path | None,
     changes: tuple[str, ...],
+    tries: tuple[str, ...],
     trials: str | None,
     epochs: str | None,
     time: str | None,
@@ -64,7 +73,7 @@ def search(
         from probe.search.find import run_search
 
         path = search_recipe_path(recipe)
-        found = load_recipe(path, overrides=all_changes(changes, shortcuts))
+        found = load_recipe(path, overrides=all_changes(changes, shortcuts), tries=tries)
         spec = parse_device(device or "auto")
     with open_output(found.name, out=out, json_target=json_target, quiet=quiet) as output:
         goal = f"{found.task.objective.mode} {found.task.objective.metric}"

@@ -79,6 +79,38 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, val
         raise ValueError(f"{name}.when: {other} must be a list of choices to be a condition")
 
 
+def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:
+    """The sampler can search such a space.
+
+    What Optuna 5 does not refuse itself: `cma-es` draws choices at random, `cma-es`, `gp` and `qmc` draw whatever does not
+    exist in every configuration at random, and `cma-es` needs two numbers to be more than a random walk.
+    """
+    conditional = [name for name, entry in searched.items() if getattr(entry, "when", None)]
+    if sampler in ("cma-es", "gp", "qmc") and conditional:
+        raise ValueError(
+            f"search.sampler: {sampler} needs a space in which everything always exists, and {_listed(conditional)} "
+            f"{'does' if len(conditional) == 1 else 'do'} not (when); drop the condition, or take another sampler, "
+            "like tpe or evolutionary"
+        )
+    choices = [name for name, entry in searched.items() if isinstance(entry, Choices)]
+    if sampler != "cma-es":
+        return
+    if choices:
+        raise ValueError(
+            f"search.sampler: cma-es searches numbers only, and {_listed(choices)} "
+            f"{'is' if len(choices) == 1 else 'are'} searched by choices; fix {'it' if len(choices) == 1 else 'them'}, "
+            "or take another sampler, like tpe or gp"
+        )
+    if len(searched) < 2:
+        raise ValueError(
+            f"search.sampler: cma-es needs at least two numbers to search, not {len(searched)}; take another, like gp or qmc"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def check_start(space: Mapping[str, SpaceEntry], configuration: Mapping[str, ParamValue], number: int) -> None:
     """Every value of a starting configuration must be one that the search could have drawn."""
     for name, value in configuration.items():

@@ -11,17 +11,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from probe.errors import RecipeError, near_misses
+from probe.recipe.conditions import check_start
 from probe.recipe.explain import explain
 from probe.recipe.schema import Recipe
+from probe.recipe.values import ParamValue, check_param_value
 
+_OUTSIDE_QUOTES = re.compile(r""",(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
+"""A comma that is no part of a text in quotes."""
 MAX_MISTAKES = 5
 """How many mistakes of one recipe are told at once."""
 
 
-def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, *, overrides: Sequence[str] = (), tries: Sequence[str] = ()) -> Recipe:
     """The recipe in the TOML file `path`, with `overrides` like `search.seed=1` written over it before it is checked.
 
-    What stands right of an override's `=` is a TOML value; a bare word is text.
+    What stands right of an override's `=` is a TOML value; a bare word is text. `tries` like `lr=0.01,width=64` are
+    configurations that go before its [[start]] entries.
 
     Raises:
         RecipeError: the file cannot be read, is not TOML, or breaks the schema; every mistake is named, up to five.
@@ -33,7 +38,9 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     where = str(path)
     if overrides:
         where += f" with {', '.join(overrides)}"
-    return parse_recipe(content, where=where)
+    recipe = parse_recipe(content, where=where)
+    given = tuple(_parse_try(recipe, text) for text in tries)
+    return recipe.model_copy(update={"start": (*given, *recipe.start)}) if given else recipe
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
@@ -113,6 +120,31 @@ def _apply(content: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise RecipeError(f"'{override}': {'.'.join(parts[:depth])} is not a table, so it has no keys.")
     table[parts[-1]] = _parse_value(override, text.strip())
+
+
+def _parse_try(recipe: Recipe, text: str) -> dict[str, ParamValue]:
+    configuration: dict[str, ParamValue] = {}
+    for pair in _OUTSIDE_QUOTES.split(text):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not name or not value:
+            raise RecipeError(
+                f"--try {text}: '{pair.strip()}' does not set a hyperparameter.",
+                hint="Write it like --try lr=0.01,width=64.",
+            )
+        if name in configuration:
+            raise RecipeError(f"--try {text}: {name} is set twice.")
+        configuration[name] = _parse_value(f"--try {text}", value)
+    try:
+        for name, given in configuration.items():
+            try:
+                check_param_value(given)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        check_start(recipe.space, configuration, 1)
+    except ValueError as error:
+        said = str(error).removeprefix("start[1].")
+        raise RecipeError(f"--try {text}: {said}{'' if said.endswith('?') else '.'}") from None
+    return configuration
 
 
 def _parse_value(override: str, text: str) -> Any:

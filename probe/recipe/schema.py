@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from probe.errors import UsageError
-from probe.recipe.conditions import check_entry_names, check_start, resolve_conditions
+from probe.recipe.conditions import check_entry_names, check_sampler, check_start, resolve_conditions
 from probe.recipe.space import Choices, Constant, Section, SpaceEntry
 from probe.recipe.values import ParamValue, Scalar, show
 from probe.records import Precision
@@ -77,8 +77,8 @@ class Fidelity(Section):
 
 
 class SearchSection(Section):
-    sampler: Literal["auto", "random", "tpe"] = "auto"
-    ladder: Literal["none", "asha"] = "asha"
+    sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
+    ladder: Literal["none", "halving", "asha", "hyperband"] = "asha"
     seed: int = Field(default=0, ge=0)
     fidelity: Fidelity = Fidelity()
 
@@ -182,6 +182,11 @@ class Recipe(Section):
         """Conditions on constants are settled here, so that every `when` of a recipe names a list of choices above it."""
         check_entry_names(space)
         return resolve_conditions(space)
+
+    @model_validator(mode="after")
+    def _check_sampler(self) -> Recipe:
+        check_sampler(self.search.sampler, self.searched)
+        return self
 
     @model_validator(mode="after")
     def _check_start(self) -> Recipe:

@@ -43,6 +43,8 @@ class Range(Section):
     """Draw evenly in the logarithm."""
     pow2: bool = False
     """Powers of two only."""
+    steps: int | None = Field(default=None, ge=2)
+    """How many values a grid takes of it."""
     when: When | None = Field(default=None, min_length=1)
 
     @property
@@ -111,6 +113,8 @@ class ProbedLr(Section):
     """One range test for each optimizer of the space, instead of one for all."""
     below: float = Field(default=1.5, ge=0, le=8)
     above: float = Field(default=0.5, ge=0, le=8)
+    steps: int | None = Field(default=None, ge=2)
+    """How many values a grid takes of it."""
 
     @model_validator(mode="after")
     def _check(self) -> ProbedLr:

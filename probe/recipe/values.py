@@ -28,7 +28,8 @@ def _check_number(value: object) -> object:
     return value
 
 
-def _check_param_value(value: object) -> object:
+def check_param_value(value: object) -> object:
+    """The value itself. Raises ValueError for one that no hyperparameter can have: a list, a date, infinity."""
     if not isinstance(value, (bool, int, float, str)):
         raise ValueError(f"must be text, a number, true or false, not {show(value)}")
     return value if isinstance(value, (bool, str)) else _check_number(value)
@@ -37,7 +38,7 @@ def _check_param_value(value: object) -> object:
 Number = Annotated[int | float, BeforeValidator(_check_number)]
 """Keeps apart 1 and 1.0: whole numbers make a whole-numbered hyperparameter."""
 
-Scalar = Annotated[bool | int | float | str, BeforeValidator(_check_param_value)]
+Scalar = Annotated[bool | int | float | str, BeforeValidator(check_param_value)]
 
 
 def same_value(one: ParamValue, other: ParamValue) -> bool:

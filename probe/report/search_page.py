@@ -128,7 +128,7 @@ def _asked(result: SearchResult) -> list[tuple[str, str]]:
         ("recipe", escape(result.name)),
         ("task", escape(result.task)),
         ("objective", escape(f"{objective_name(result)}, {result.mode}")),
-        ("sampler", escape(result.sampler)),
+        ("sampler", escape(result.sampler_reason or result.sampler)),
         ("ladder", escape(result.ladder) + (f", ranked after epoch {rungs}" if rungs else "")),
         ("workers", str(result.num_workers)),
     ]

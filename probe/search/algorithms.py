@@ -12,44 +12,35 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import optuna
 
 from probe.errors import RecipeError, unknown_name
+from probe.search.grid import grid, on_grid
 from probe.search.ladder import Mode
 from probe.search.records import Dimension, ParamValue
+from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Axis, Positions, Space, axis_of, draw
 from probe.seeds import derive_seed
 
-SAMPLER_NAMES = ("auto", "random", "tpe")
+SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
+KEEPING_NOTES = ("cma-es", "evolutionary", "qmc")
+"""Samplers that write their own state (a generation, a covariance, a place in a sequence) into Optuna's study when asked."""
+WITHOUT_CONSTRAINTS = ("gp", "cma-es", "evolutionary")
+"""Samplers that learn from completed trials only."""
+POPULATION = 10
+"""Of the evolutionary sampler. Optuna's 50 would be one generation, drawn at random, of a usual search."""
 MIN_TRIALS_FOR_IMPORTANCE = 8
-Verdict = Literal["scored", "infeasible", "lost"]
-"""infeasible: out of memory or diverged, which the sampler should learn to avoid. lost: says nothing about the
-configuration."""
-
-
-class Sampler(Protocol):
-    """Decides positions in a space. Trials are asked for in the order of their numbers."""
-
-    @property
-    def name(self) -> str: ...
-
-    def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
-        """Positions for trial `number`: the sampler's choice, or those given."""
-
-    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        """The end of the first rung of a trial; or of a later one, where a trial that was scored turns out infeasible."""
-
-    def discard(self, number: int) -> None:
-        """Forget the last ask, a configuration that was tried before; the number will be asked for again."""
 
 
 def make_sampler(name: str, space: Space, *, mode: Mode, seed: int) -> Sampler:
-    """`auto` is TPE. Raises RecipeError for a name that is not there."""
+    """`auto` is TPE; `probe.search.choice` knows better. Raises RecipeError for a name that is not there and for a grid that
+    is too large."""
     if name not in SAMPLER_NAMES:
         message, hint = unknown_name("sampler", name, SAMPLER_NAMES)
         raise RecipeError(message, hint=hint)
+    if name == "grid":
+        return GridSampler(space, seed=seed)
     return OptunaSampler("tpe" if name == "auto" else name, space, mode=mode, seed=seed)
 
 
@@ -62,7 +53,14 @@ class _Entry:
 
 
 class OptunaSampler:
-    """One of Optuna's samplers over an in-memory study, which is rebuilt from `_entries` where history changes."""
+    """One of Optuna's samplers over an in-memory study, which is rebuilt from `_entries` where history changes.
+
+    Samplers that keep notes in the study need the same trials in it, under the same of Optuna's numbers, whether a
+    configuration was their own proposal, a start point, or comes back from a file: so each of our trials has two of
+    Optuna's, first what the sampler proposes, then what was taken instead or, where it was taken as it is, nothing.
+    """
+
+    exhausted = False
 
     def __init__(self, name: str, space: Space, *, mode: Mode, seed: int) -> None:
         self.name = name
@@ -71,7 +69,8 @@ class OptunaSampler:
         self._seed = seed
         self._entries: list[_Entry] = []
         self._by_number: dict[int, tuple[_Entry, optuna.Trial]] = {}
-        self._study = _create_study(self._mode)
+        self._worst: float | None = None
+        self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
         entry = _Entry(number, {})
@@ -87,31 +86,112 @@ class OptunaSampler:
         if told_before:
             self._rebuild()
         else:
-            _close(self._study, trial, entry)
+            self._close(trial, entry)
 
     def discard(self, number: int) -> None:
         entry, trial = self._by_number.pop(number)
-        entry.verdict = "lost"
-        _close(self._study, trial, entry)
+        self._entries.remove(entry)
+        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def _open(self, entry: _Entry, at: Positions | None) -> optuna.Trial:
-        if at is None:
-            self._study.sampler = _seeded(self.name, derive_seed(self._seed, entry.number, "sampler"))
+        sampler = _seeded(self.name, self._seed, entry.number)
+        if self.name not in KEEPING_NOTES:
+            # Where all positions are given, nothing is drawn.
+            trial = self._ask(sampler if at is None else optuna.samplers.RandomSampler(seed=0), at)
         else:
-            self._study.sampler = optuna.samplers.RandomSampler(seed=0)  # draws nothing: all positions are given
-            self._study.enqueue_trial(dict(at))
-        trial = self._study.ask()
-        draw(self._space, lambda axis: _suggest(trial, axis))
+            while self._num_asked < 2 * entry.number:
+                self._study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
+                self._num_asked += 1
+            if self._num_asked > 2 * entry.number:  # its proposal was discarded
+                trial = self._ask(sampler, at)
+            else:
+                trial = self._ask(sampler, None)
+                if at is not None and dict(trial.params) != dict(at):
+                    self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    trial = self._ask(sampler, at)
         self._by_number[entry.number] = (entry, trial)
         return trial
 
-    def _rebuild(self) -> None:
+    def _ask(self, sampler: optuna.samplers.BaseSampler, at: Positions | None) -> optuna.Trial:
+        self._study.sampler = sampler
+        if at is not None:
+            self._study.enqueue_trial(dict(at))
+        trial = self._study.ask()
+        draw(self._space, lambda axis: _suggest(trial, axis))
+        self._num_asked += 1
+        return trial
+
+    def _close(self, trial: optuna.Trial, entry: _Entry) -> None:
+        if entry.verdict == "scored" and entry.value is not None:
+            self._worst = entry.value if self._worst is None else self._worse(entry.value, self._worst)
+            self._study.tell(trial, entry.value)
+        elif entry.verdict == "infeasible" and self.name not in WITHOUT_CONSTRAINTS:
+            # Told as failed it would be invisible, and TPE walks into the same wall again and again.
+            trial.set_constraint("infeasible", 1.0)
+            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        elif entry.verdict == "infeasible" and self._worst is not None:
+            # These see completed trials only: one that is as bad as the worst so far keeps them away without bending a fit.
+            self._study.tell(trial, self._worst)
+        else:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def _worse(self, one: float, other: float) -> float:
+        return min(one, other) if self._mode == "max" else max(one, other)
+
+    def _clear(self) -> None:
         self._study = _create_study(self._mode)
         self._by_number.clear()
+        self._num_asked = 0
+        self._worst = None
+
+    def _rebuild(self) -> None:
+        self._clear()
         for entry in self._entries:
             trial = self._open(entry, entry.positions)
             if entry.verdict is not None:
-                _close(self._study, trial, entry)
+                self._close(trial, entry)
+
+
+class GridSampler:
+    """Optuna's grid sampler over the numbers of the grid's configurations, so that no configuration comes twice where some
+    hyperparameters do not always exist.
+
+    It is told nothing: there is nothing to learn, and its last `tell` would raise, as it means to stop a loop of Optuna's.
+    """
+
+    name = "grid"
+
+    def __init__(self, space: Space, *, seed: int) -> None:
+        self._space = space
+        self._points = grid(space)
+        self._left = {on_grid(space, point) for point in self._points}
+        self._study = _create_study("max")
+        numbers = list(range(len(self._points)))
+        self._study.sampler = optuna.samplers.GridSampler(
+            {"point": numbers}, seed=_numpy_seed(derive_seed(seed, "grid"))
+        )
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._left
+
+    def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
+        if at is not None:
+            self._left.discard(on_grid(self._space, at))
+            return dict(at)
+        while self._left:
+            point = self._points[self._study.ask().suggest_int("point", 0, len(self._points) - 1)]
+            key = on_grid(self._space, point)
+            if key in self._left:
+                self._left.remove(key)
+                return dict(point)
+        raise RecipeError("Every configuration of the grid has been tried.")
+
+    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        pass
+
+    def discard(self, number: int) -> None:
+        pass
 
 
 def importance(
@@ -152,13 +232,31 @@ def importance(
     return {axes[name][1]: share / total for name, share in ranked}
 
 
-def _seeded(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    seed %= 2**32  # what NumPy's generators take
+def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler for one ask. Only `qmc` has one seed for all: its draws are the places of one sequence."""
+    seed = _numpy_seed(derive_seed(search_seed, number, "sampler"))
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    if name == "cma-es":
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if name == "evolutionary":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
+    if name == "qmc":
+        # Scrambled: a plain Sobol sequence begins in the lowest corner of the space.
+        shared = _numpy_seed(derive_seed(search_seed, "sampler"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.QMCSampler(scramble=True, seed=shared, warn_independent_sampling=False)
     # Multivariate over what all trials share, independent for conditional hyperparameters; running trials count as
     # bad ones, so that parallel workers spread out.
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+
+
+def _numpy_seed(seed: int) -> int:
+    """What NumPy's generators take."""
+    return seed % 2**32
 
 
 def _suggest(trial: optuna.Trial, axis: Axis) -> ParamValue:
@@ -175,17 +273,6 @@ def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
     if axis.kind == "int":
         return optuna.distributions.IntDistribution(int(axis.low), int(axis.high), log=axis.log)
     return optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
-
-
-def _close(study: optuna.Study, trial: optuna.Trial, entry: _Entry) -> None:
-    if entry.verdict == "scored":
-        study.tell(trial, entry.value)
-    elif entry.verdict == "infeasible":
-        # Told as failed it would be invisible, and TPE walks into the same wall again and again.
-        trial.set_constraint("infeasible", 1.0)
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    else:
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
 def _create_study(mode: Mode) -> optuna.Study:

@@ -8,8 +8,9 @@ from probe.errors import RecipeError, unknown_name
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, SpaceEntry
 from probe.records import Precision
-from probe.search.dimensions import optimizers_of
+from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.facts import TaskFacts
+from probe.search.grid import check_grid_size
 from probe.search.objective import Objective, check_metric
 from probe.training.settings import TRAINER_NAMES, Schedule
 from probe.zoo.source import TaskSource
@@ -37,6 +38,12 @@ def check_values(recipe: Recipe) -> None:
             if value not in names:
                 message, hint = unknown_name(name, str(value), names)
                 raise RecipeError(f"space.{name}: {message}", hint=hint)
+
+
+def check_grid(recipe: Recipe) -> None:
+    """A grid that the recipe asks for can be built, as far as that is known before the probes. Raises RecipeError."""
+    if recipe.search.sampler == "grid":
+        check_grid_size(expected_space(recipe))
 
 
 def check_against_task(recipe: Recipe, facts: TaskFacts) -> None:

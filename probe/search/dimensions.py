@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
@@ -11,6 +12,7 @@ from probe.search.records import Dimension, ParamValue
 from probe.search.space import Space, is_active, round_significant, value_at
 
 USUAL_SMALL_BATCH = 32
+USUAL_LARGEST_BATCH = 256
 LEAST_BATCH = 8
 USUAL_LRS = {"sgd": 0.1, "nesterov": 0.03}
 """Where no range test could say: a rule of thumb for each optimizer."""
@@ -35,7 +37,7 @@ def build_space(
                 dimensions.append(batch_dimension(name, min(largest_batch, entry.max or largest_batch)))
         elif isinstance(entry, ProbedLr):
             if lr_ranges is not None:
-                dimensions.append(lr_dimension(name, lr_ranges))
+                dimensions.append(replace(lr_dimension(name, lr_ranges), steps=entry.steps))
         elif isinstance(entry, Choices):
             dimensions.append(Dimension(name=name, kind="choices", choices=entry.choices, when=entry.when))
         elif isinstance(entry, Range):
@@ -47,9 +49,22 @@ def build_space(
                     high=float(entry.high),
                     log=entry.log,
                     when=entry.when,
+                    steps=entry.steps,
                 )
             )
     return Space(dimensions=_optimizer_before_lr(dimensions), constants=recipe.constants)
+
+
+def expected_space(recipe: Recipe) -> Space:
+    """The space as far as it is known before its probes are made: with what usually comes out of them."""
+    batch, lr = recipe.space.get("batch_size"), recipe.space.get("lr")
+    ceiling = ranges = None
+    if isinstance(batch, ProbedBatch):
+        ceiling = min(batch.max or USUAL_LARGEST_BATCH, recipe.batch.max or USUAL_LARGEST_BATCH)
+    if isinstance(lr, ProbedLr):
+        keys = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
+        ranges = {key: lr_range(lr, usual_lr(key), lowest=0.0, highest=math.inf) for key in keys or ("",)}
+    return build_space(recipe, largest_batch=ceiling, lr_ranges=ranges)
 
 
 def batch_dimension(name: str, ceiling: int) -> Dimension:

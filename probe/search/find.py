@@ -18,7 +18,7 @@ from probe.errors import NothingFitsError, ProbeError, UserCodeError
 from probe.recipe.dump import recipe_hash
 from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
-from probe.search.checks import check_names, check_values
+from probe.search.checks import check_grid, check_names, check_values
 from probe.search.executors import LocalExecutor, default_slots, threads_per_slot
 from probe.search.findings import make_setup
 from probe.search.flow import Search
@@ -91,6 +91,7 @@ def run_search(
     source = recipe_source(found, data_dir=Path(data_dir))
     check_names(found, source)
     check_values(found)
+    check_grid(found)
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
     spec = resolve_device(spec, measuring_memory=False)
     num_slots = num_workers or default_slots(spec.kind)

@@ -53,6 +53,7 @@ class Findings:
     meta: RunMeta
     space: Space
     sampler: str
+    sampler_reason: str | None = None
     batch_probe: BatchResult | None = None
     lr_probes: Mapping[str, LrResult] = field(default_factory=dict)
     probe_epochs: float = 0.0
@@ -112,6 +113,7 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         metric=objective.metric,
         mode=objective.mode,
         sampler=findings.sampler,
+        sampler_reason=findings.sampler_reason,
         ladder=recipe.search.ladder,
         rungs=setup.rungs,
         space=findings.space.dimensions,

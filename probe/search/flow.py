@@ -13,6 +13,7 @@ from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.records import RunMeta
 from probe.search.algorithms import make_sampler
 from probe.search.checks import check_against_task, warnings_for
+from probe.search.choice import choose_sampler, grid_warning
 from probe.search.dimensions import build_space, central_params, largest_params, optimizers_of
 from probe.search.executors import LocalExecutor, num_cores
 from probe.search.facts import TaskFacts, describe_task, device_name
@@ -171,12 +172,25 @@ class Search:
             factor=self.recipe.search.fidelity.factor,
             limits=setup.limits,
             seed=setup.seed,
+            ladder=self.recipe.search.ladder,
             starts=self.recipe.start,
             probe_epochs=self.found.probe_epochs,
             probe_seconds=self._seconds(),
         )
-        sampler = make_sampler(self.recipe.search.sampler, self.found.space, mode=setup.objective.mode, seed=setup.seed)
-        self.found.sampler = sampler.name
+        choice = choose_sampler(
+            self.recipe.search.sampler,
+            self.found.space,
+            limits=setup.limits,
+            rungs=setup.rungs,
+            spent_epochs=self.found.probe_epochs,
+        )
+        sampler = make_sampler(choice.name, self.found.space, mode=setup.objective.mode, seed=setup.seed)
+        self.found.sampler, self.found.sampler_reason = choice.name, choice.reason
+        if choice.name == "grid":
+            warning = grid_warning(
+                self.found.space, limits=setup.limits, rungs=setup.rungs, spent_epochs=self.found.probe_epochs
+            )
+            self.found.warnings += [] if warning is None else [warning]
         self.found.state = new_state(plan)
         self._show("search")
         study = Study(

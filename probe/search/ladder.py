@@ -44,13 +44,17 @@ class _Rung:
 
 
 class Ladder:
-    """The rungs and everybody's standing on them. Only `record`, `lose` and `promote` change anything."""
+    """The rungs and everybody's standing on them. Only `enter`, `record`, `lose`, `drop` and `promote` change anything.
 
-    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode) -> None:
+    Below rung `judged_from` nobody is held back: whoever reaches a rung there may climb.
+    """
+
+    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode, judged_from: int = 0) -> None:
         if not rungs or list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
             raise ValueError(f"rungs must be growing positive numbers of epochs, not {list(rungs)}")
         self.rungs = tuple(rungs)
         self.factor = factor
+        self.judged_from = judged_from
         self._sign = -1.0 if mode == "max" else 1.0
         self._rungs = [_Rung() for _ in rungs]
 
@@ -68,6 +72,9 @@ class Ladder:
     def num_promoted(self, rung: int) -> int:
         return self._rungs[rung].num_promoted
 
+    def enter(self, number: int) -> None:
+        """Trial `number` starts on its way to the first rung."""
+
     def record(self, number: int, rung: int, score: float) -> None:
         """Trial `number` reached the end of `rung` with this score (finite, larger is better where the mode is max)."""
         if not math.isfinite(score):
@@ -75,9 +82,12 @@ class Ladder:
         for standings in (self._rungs[rung].ranked, self._rungs[rung].waiting):
             insort(standings, (self._sign * score, number))
 
-    def lose(self, rung: int) -> None:
-        """A trial ran out of memory or diverged on the way to `rung`."""
+    def lose(self, number: int, rung: int) -> None:
+        """Trial `number` ran out of memory or diverged on the way to `rung`."""
         self._rungs[rung].num_lost += 1
+
+    def drop(self, number: int, rung: int) -> None:
+        """Trial `number` ended on the way to `rung` for a reason that says nothing about it: it is not ranked."""
 
     def promote(self, promotion: Promotion) -> None:
         left = self._rungs[promotion.rung - 1]
@@ -98,6 +108,8 @@ class Ladder:
 
     def _may_climb(self, rung: int, best_waiting: Standing, rule: Rule) -> bool:
         left = self._rungs[rung]
+        if rung < self.judged_from:
+            return True
         if rule == "published":
             return bisect_left(left.ranked, best_waiting) < self.num_ranked(rung) // self.factor
         num_climbing = left.num_promoted - self._rungs[rung + 1].num_lost

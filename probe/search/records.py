@@ -138,6 +138,8 @@ class Dimension:
     """Other hyperparameters' values under which this one exists."""
     per: Mapping[str, tuple[float, ...]] | None = None
     """For a range that depends on the optimizer: optimizer -> (low, high); `low` and `high` then span all of them."""
+    steps: int | None = None
+    """How many values a grid takes of it; None: the grid's own rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,8 @@ class SearchResult:
     metric: str
     mode: Literal["max", "min"]
     sampler: str
+    sampler_reason: str | None = None
+    """Why that one, where the recipe left it open."""
     ladder: str
     rungs: tuple[int, ...]
     """Epochs at which the ladder ranks trials, the last one being the full length."""

@@ -127,8 +127,11 @@ class SearchState:
     def _start(self, trial: Trial, rung: int) -> None:
         if trial.status is not None or trial.climbing_to is not None or rung != trial.rung + 1:
             raise ValueError(f"trial {trial.number} cannot start rung {rung}")
-        if rung > 0 and not trial.retry:
-            self.ladder.promote(Promotion(number=trial.number, rung=rung))
+        if not trial.retry:
+            if rung > 0:
+                self.ladder.promote(Promotion(number=trial.number, rung=rung))
+            else:
+                self.ladder.enter(trial.number)
         trial.retry = False
         self.to_retry.pop(trial.number, None)
         trial.climbing_to = rung
@@ -151,9 +154,10 @@ class SearchState:
         if event.outcome == "finished":
             self._finish(trial, rung)
         elif event.outcome in ("oom", "diverged"):
-            self.ladder.lose(rung)
+            self.ladder.lose(trial.number, rung)
             trial.status = "oom" if event.outcome == "oom" else "diverged"
         elif event.outcome == "failed":
+            self.ladder.drop(trial.number, rung)
             trial.status = "failed"
         elif event.outcome == "crashed":
             del trial.reports[self._epochs_before(rung) :]
@@ -162,6 +166,7 @@ class SearchState:
             if trial.retry:
                 self.to_retry[trial.number] = trial
             else:
+                self.ladder.drop(trial.number, rung)
                 trial.status = "crashed"
         if event.outcome in ("diverged", "crashed"):  # the epoch it was in is spent too
             trial.epochs += 1
@@ -185,7 +190,7 @@ class SearchState:
         score = reduced_value(self.objective, trial.reports)
         if score is None:
             trial.status = "diverged"
-            self.ladder.lose(rung)
+            self.ladder.lose(trial.number, rung)
         else:
             self.ladder.record(trial.number, rung, score)
             if self.best is None or self.objective.better(score, self.best.value):

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from probe.errors import RecipeError
-from probe.search.algorithms import Sampler
+from probe.search.brackets import LadderName, make_ladder
 from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
 from probe.search.executors import Executor
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob
-from probe.search.ladder import Ladder
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits
+from probe.search.sampler import Sampler
 from probe.search.space import (
     Params,
     Space,
@@ -45,6 +45,7 @@ class StudyPlan:
     factor: int
     limits: BudgetLimits
     seed: int
+    ladder: LadderName = "asha"
     starts: tuple[Params, ...] = ()
     """Configurations to try first."""
     probe_epochs: float = 0.0
@@ -53,7 +54,7 @@ class StudyPlan:
 
 
 def new_state(plan: StudyPlan) -> SearchState:
-    ladder = Ladder(plan.rungs, factor=plan.factor, mode=plan.objective.mode)
+    ladder = make_ladder(plan.ladder, plan.rungs, factor=plan.factor, mode=plan.objective.mode)
     return SearchState(ladder=ladder, objective=plan.objective)
 
 
@@ -137,7 +138,8 @@ class Study:
         for trial in self.state.to_retry.values():
             if self.state.ladder.epochs_between(trial.rung + 1) <= epochs_left(self.plan.limits, usage):
                 return trial, trial.rung + 1
-        can_ask = self._size is None or len(self._tried) < self._size
+        is_given = len(self.state.trials) < len(self.plan.starts)
+        can_ask = (self._size is None or len(self._tried) < self._size) and (is_given or not self._sampler.exhausted)
         step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
         if step is None:
             return None

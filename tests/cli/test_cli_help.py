@@ -38,7 +38,8 @@ OPTIONS = {
         *["--optimizer", "--schedule", "--precision", "--device", "--seed"],
         *RUN,
     ],
-    "search": ["recipe", "--set", "--trials", "--epochs", "--time", "--workers", "--device", "--seed", *RUN],
+    "space": ["recipe", "--set", "--try", "--debug"],
+    "search": ["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--device", "--seed", *RUN],
     "report": ["run", "--quiet", "--debug"],
     "devices": ["--debug"],
 }

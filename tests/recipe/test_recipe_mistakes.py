@@ -26,9 +26,13 @@ MISTAKES = {
     "task.data=2": "task.data: must be text in quotes, not 2.",
     "schema=one": 'schema: must be 1, not "one".',
     # What this version does not do.
-    "search.sampler=grid": 'search.sampler: must be one of auto, random, tpe, not "grid".',
-    "search.sampler=tp": 'search.sampler: must be one of auto, random, tpe, not "tp"; did you mean tpe?',
-    "search.ladder=hyperband": 'search.ladder: must be one of none, asha, not "hyperband".',
+    "search.sampler=annealing": "search.sampler: must be one of auto, tpe, random, grid, gp, cma-es, evolutionary, qmc, "
+    'not "annealing".',
+    "search.sampler=cmaes": "search.sampler: must be one of auto, tpe, random, grid, gp, cma-es, evolutionary, qmc, "
+    'not "cmaes"; did you mean cma-es?',
+    "search.ladder=sha": 'search.ladder: must be one of none, halving, asha, hyperband, not "sha"; did you mean asha?',
+    "search.ladder=hyperbnd": 'search.ladder: must be one of none, halving, asha, hyperband, not "hyperbnd"; '
+    "did you mean hyperband?",
     "task.validation.kind=kfold": 'task.validation.kind: must be holdout, not "kfold".',
     "search.fidelity.unit=data": 'search.fidelity.unit: must be epochs, not "data".',
     # The task.
@@ -51,6 +55,9 @@ MISTAKES = {
     "space.width.log=true": "space.width: takes pow2 or log, not both: powers of two are evenly spaced in the "
     "logarithm already.",
     "space.width.pow2=yes": 'space.width.pow2: must be true or false, not "yes".',
+    "space.layers.steps=1": "space.layers.steps: must be at least 2, not 1.",
+    "space.lr.steps=2.5": "space.lr.steps: must be a whole number, not 2.5.",
+    "space.optimizer.steps=2": "space.optimizer.steps: there is no such key in space.optimizer; known: choices, when.",
     # Choices, constants and probes.
     "space.optimizer.choices=[]": "space.optimizer: choices must not be empty.",
     "space.optimizer.choices=sgd": 'space.optimizer.choices: must be a list, not "sgd".',
@@ -87,6 +94,8 @@ MISTAKES = {
     "space.width.when={layers=1}": "space.width.when: layers must be a list of choices to be a condition.",
     "space.momentum.when={}": "space.momentum.when: must not be empty, not {}.",
     # Search and budget.
+    "search.sampler=gp": "search.sampler: gp needs a space in which everything always exists, and momentum does not "
+    "(when); drop the condition, or take another sampler, like tpe or evolutionary.",
     "search.fidelity.min=99": "search.fidelity: min must be at most max, not 99 to 27.",
     "search.fidelity.factor=1": "search.fidelity.factor: must be at least 2, not 1.",
     "budget={}": "budget: needs at least one of trials, epochs, time.",

@@ -7,16 +7,18 @@ import pytest
 from test_search_space import SPACE
 
 from probe.errors import RecipeError
-from probe.search.algorithms import MIN_TRIALS_FOR_IMPORTANCE, Sampler, importance, make_sampler
-from probe.search.records import ParamValue
-from probe.search.space import params_at
+from probe.search.algorithms import MIN_TRIALS_FOR_IMPORTANCE, SAMPLER_NAMES, importance, make_sampler
+from probe.search.grid import grid, grid_size, on_grid
+from probe.search.records import Dimension, ParamValue
+from probe.search.sampler import Sampler
+from probe.search.space import Space, params_at
 
 Positions = dict[str, ParamValue]
 
 
 def goodness(positions: Positions) -> float:
     """Best with adam and a learning rate at 0.7 of its range; nothing else matters."""
-    return (0.3 if positions["optimizer"] == "adam" else 0.0) - abs(float(positions["lr@position"]) - 0.7)
+    return (0.3 if positions.get("optimizer", "adam") == "adam" else 0.0) - abs(float(positions["lr@position"]) - 0.7)
 
 
 def tell(sampler: Sampler, number: int, positions: Positions) -> None:
@@ -30,19 +32,141 @@ def tell(sampler: Sampler, number: int, positions: Positions) -> None:
             sampler.tell(number, "infeasible")  # on a later rung
 
 
-@pytest.mark.parametrize("name", ["random", "tpe"])
+NUMBERS = Space(
+    dimensions=(
+        Dimension(name="lr@position", kind="float", low=0.0, high=1.0),
+        Dimension(name="width", kind="pow2", low=8, high=64),
+        Dimension(name="weight_decay", kind="float", low=1e-6, high=1e-2, log=True),
+    ),
+    constants={"optimizer": "adam"},
+)
+"""What every sampler can search."""
+SAMPLERS = [name for name in SAMPLER_NAMES if name not in ("auto", "grid")]
+CONDITIONAL = ["random", "tpe", "evolutionary"]
+
+
+def space_for(name: str) -> Space:
+    return SPACE if name in CONDITIONAL else NUMBERS
+
+
+def length(name: str, usual: int) -> int:
+    """Of a test: a Gaussian process takes a third of a second for each trial after its first ten."""
+    return 13 if name == "gp" else usual
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_rebuilt_by_replay_goes_on_as_the_one_that_was_never_stopped(name: str) -> None:
-    whole, resumed = (make_sampler(name, SPACE, mode="max", seed=3) for _ in range(2))
+    whole, resumed = (make_sampler(name, space_for(name), mode="max", seed=3) for _ in range(2))
     asked = []
-    for number in range(30):
+    for number in range(length(name, 30)):
         asked.append(whole.ask(number))
         tell(whole, number, asked[-1])
-    for number in range(20):
+    for number in range(length(name, 30) * 2 // 3):
         resumed.ask(number, at=asked[number])
         tell(resumed, number, asked[number])
-    for number in range(20, 30):
+    for number in range(length(name, 30) * 2 // 3, length(name, 30)):
         assert resumed.ask(number) == asked[number]
         tell(resumed, number, asked[number])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_resumed_sampler_need_not_know_what_was_discarded_or_given(name: str) -> None:
+    """Start points, and configurations taken in place of ones that were tried before, come back as positions alone."""
+    whole, resumed = (make_sampler(name, space_for(name), mode="max", seed=8) for _ in range(2))
+    others = [make_sampler("random", space_for(name), mode="max", seed=99).ask(number) for number in range(30)]
+    asked = []
+    end = length(name, 29)
+    for number in range(end):
+        positions = whole.ask(number, at=others[number] if number < 2 else None)
+        if number % 5 == 4:
+            whole.discard(number)
+            positions = whole.ask(number, at=others[number])
+        assert (positions == others[number]) == (number < 2 or number % 5 == 4)
+        asked.append(positions)
+        tell(whole, number, positions)
+    for number in range(end // 5 * 5):
+        assert resumed.ask(number, at=asked[number]) == asked[number]
+        tell(resumed, number, asked[number])
+    for number in range(end // 5 * 5, end):
+        assert resumed.ask(number) == asked[number]
+        tell(resumed, number, asked[number])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_seed_makes_the_same_decisions_whatever_runs_beside_it(name: str) -> None:
+    """Two trials at a time, which end in their order or not: what matters is what was told before each ask."""
+
+    def decisions(seed: int) -> list[Positions]:
+        sampler = make_sampler(name, space_for(name), mode="max", seed=seed)
+        asked: list[Positions] = []
+        for number in range(0, length(name, 24) + 1, 2):
+            asked += [sampler.ask(number), sampler.ask(number + 1)]
+            for told in (number + 1, number) if number % 4 else (number, number + 1):
+                tell(sampler, told, asked[told])
+        return asked
+
+    assert decisions(5) == decisions(5)
+    assert decisions(5) != decisions(6)
+
+
+@pytest.mark.parametrize(("name", "num_trials"), [("gp", 20), ("cma-es", 45), ("evolutionary", 60)])
+def test_samplers_that_see_completed_trials_only_learn_what_is_good_and_what_is_a_wall(
+    name: str, num_trials: int
+) -> None:
+    """Everything gets better towards 0.7, and from there on runs out of memory."""
+    means = {}
+    for this in ("random", name):
+        sampler = make_sampler(this, NUMBERS, mode="max", seed=0)
+        found = []
+        for number in range(num_trials):
+            found.append(float(sampler.ask(number)["lr@position"]))
+            if found[-1] > 0.7:
+                sampler.tell(number, "infeasible")
+            else:
+                sampler.tell(number, "scored", found[-1])
+        late = found[num_trials // 2 :]
+        means[this] = sum(value for value in late if value <= 0.7) / len(late)
+    assert means[name] > means["random"] + 0.05
+
+
+def test_qmc_covers_a_space_more_evenly_than_chance() -> None:
+    cells: dict[str, set[int]] = {}
+    for name in ("random", "qmc"):
+        sampler = make_sampler(name, NUMBERS, mode="max", seed=2)
+        cells[name] = set()
+        for number in range(33):  # the first one is drawn at random
+            position = float(sampler.ask(number)["lr@position"])
+            cells[name].add(int(32 * position))
+            sampler.tell(number, "scored", position)
+    assert len(cells["qmc"]) == 32
+    assert len(cells["random"]) < 26
+
+
+def test_a_grid_is_tried_once_each_in_a_seeded_order_and_then_ends() -> None:
+    first, second, other = (make_sampler("grid", SPACE, mode="max", seed=seed) for seed in (0, 0, 1))
+    size = grid_size(SPACE)
+    asked = [first.ask(number) for number in range(size)]
+    assert {on_grid(SPACE, positions) for positions in asked} == {on_grid(SPACE, point) for point in grid(SPACE)}
+    assert first.exhausted
+    with pytest.raises(RecipeError, match="has been tried"):
+        first.ask(size)
+    assert [second.ask(number) for number in range(30)] == asked[:30]
+    assert other.ask(0) != asked[0]
+
+
+def test_a_grid_skips_what_was_given_and_goes_on_after_a_replay() -> None:
+    whole, resumed = (make_sampler("grid", SPACE, mode="max", seed=0) for _ in range(2))
+    start = grid(SPACE)[5]
+    off_grid = make_sampler("random", SPACE, mode="max", seed=1).ask(0)
+    asked = [whole.ask(0, at=start), whole.ask(1, at=off_grid)]
+    while not whole.exhausted:
+        asked.append(whole.ask(len(asked)))
+        whole.tell(len(asked) - 1, "infeasible")
+    assert asked.count(start) == 1
+    assert len(asked) == grid_size(SPACE) + 1
+    for number in range(40):
+        resumed.ask(number, at=asked[number])
+    assert [resumed.ask(number) for number in range(40, 60)] == asked[40:60]
 
 
 def test_seeds_differ_and_draws_do_not_repeat() -> None:

@@ -105,8 +105,8 @@ def test_trials_that_died_count_as_ranked_last() -> None:
     ladder = Ladder((1, 3), factor=3, mode="max")
     ladder.record(0, 0, 0.5)
     assert ladder.next_promotion() is None
-    ladder.lose(0)
-    ladder.lose(0)
+    ladder.lose(1, 0)
+    ladder.lose(2, 0)
     assert ladder.next_promotion() == Promotion(number=0, rung=1)
 
 
@@ -120,7 +120,7 @@ def test_when_closing_every_rung_sends_somebody_on() -> None:
     ladder.promote(promotion)
     assert ladder.next_promotion(rule="closing") is None
     assert ladder.next_promotion(rule="open") == Promotion(number=0, rung=1)
-    ladder.lose(1)  # the one that climbed died: the next best takes its place
+    ladder.lose(1, 1)  # the one that climbed died: the next best takes its place
     assert ladder.next_promotion(rule="closing") == Promotion(number=0, rung=1)
 
 

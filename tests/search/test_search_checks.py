@@ -6,7 +6,7 @@ import pytest
 from made_recipes import blobs_recipe
 
 from probe.errors import RecipeError
-from probe.search.checks import check_against_task, check_names, check_values, warnings_for
+from probe.search.checks import check_against_task, check_grid, check_names, check_values, warnings_for
 from probe.search.facts import TaskFacts
 from probe.zoo.source import TargetSource
 
@@ -43,6 +43,14 @@ def test_momentum_of_the_optimizer_that_takes_it_is_fine() -> None:
     momentum = {"low": 0.5, "high": 0.9, "when": {"optimizer": "sgd"}}
     check_against_task(blobs_recipe({"optimizer": {"choices": ["sgd", "adam"]}, "momentum": momentum}), FACTS)
     check_against_task(blobs_recipe({"momentum": 0.9}), FACTS)  # the task's own optimizer is sgd
+
+
+def test_a_grid_that_is_too_large_is_refused_before_anything_is_spent() -> None:
+    space = {f"x{number}": {"low": 0.0, "high": 1.0, "steps": 10} for number in range(9)}
+    check_grid(blobs_recipe(space))
+    recipe = blobs_recipe(space, search={"sampler": "grid"})
+    with pytest.raises(RecipeError, match=r"The grid has 1,000,000,000 configurations, and at most 10,000 are tried"):
+        check_grid(recipe)
 
 
 def test_a_metric_that_the_task_does_not_measure_is_refused() -> None:

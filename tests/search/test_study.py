@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job, no_fault
 
 from probe.search.algorithms import make_sampler
+from probe.search.brackets import LadderName
 from probe.search.jobs import Outcome, RungJob
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialResult
@@ -19,6 +20,9 @@ from probe.search.study import Study, StudyPlan, new_state
 from probe.search.views import best_trial, trial_result
 
 QUALITY = Space(dimensions=(Dimension(name="quality", kind="float", low=0.0, high=1.0),), constants={"lr": 0.1})
+TWO_NUMBERS = Space(
+    dimensions=(*QUALITY.dimensions, Dimension(name="width", kind="float", low=0.0, high=1.0)), constants={}
+)
 ACCURACY = Objective(metric="accuracy", mode="max")
 
 
@@ -126,12 +130,41 @@ def test_no_budget_is_ever_exceeded(
     assert not ran.state.running
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_one_slot_and_one_seed_make_the_same_search_twice(sampler: str) -> None:
-    first, second = (Ran(limits=BudgetLimits(epochs=50), sampler=sampler, seed=4) for _ in range(2))
+@pytest.mark.parametrize(
+    ("sampler", "ladder"),
+    [
+        ("random", "asha"),
+        ("tpe", "asha"),
+        ("tpe", "hyperband"),
+        ("gp", "halving"),
+        ("cma-es", "halving"),
+        ("evolutionary", "hyperband"),
+        ("qmc", "none"),
+        ("grid", "asha"),
+    ],
+)
+def test_one_slot_and_one_seed_make_the_same_search_twice(sampler: str, ladder: LadderName) -> None:
+    plan: dict[str, Any] = {"sampler": sampler, "ladder": ladder, "space": TWO_NUMBERS}
+    plan["rungs"] = (9,) if ladder == "none" else (1, 3, 9)
+    first, second = (Ran(limits=BudgetLimits(epochs=30), seed=4, **plan) for _ in range(2))
     assert first.results == second.results
-    other = Ran(limits=BudgetLimits(epochs=50), sampler=sampler, seed=5)
+    other = Ran(limits=BudgetLimits(epochs=30), seed=5, **plan)
     assert other.results[0].params != first.results[0].params
+
+
+def test_a_grid_is_searched_once_and_the_start_points_first() -> None:
+    ran = Ran(
+        limits=BudgetLimits(trials=100),
+        executor=ScriptedExecutor(num_slots=3, fault=fail_on(t4="oom", t6="crashed")),
+        space=TWO_NUMBERS,
+        sampler="grid",
+        starts=({"quality": 0.5, "width": 0.0}, {"quality": 0.123}),
+    )
+    assert ran.end == "space"
+    tried = [(result.params["quality"], result.params["width"]) for result in ran.results]
+    assert tried[0] == (0.5, 0.0)
+    assert tried[1][0] == 0.123
+    assert sorted(tried[:1] + tried[2:]) == [(i / 4, j / 4) for i in range(5) for j in range(5)]
 
 
 def test_the_events_alone_give_the_state_again() -> None:

@@ -1,0 +1,129 @@
+"""What `probe space` prints. A recipe in, text out; no PyTorch."""
+
+from __future__ import annotations
+
+from probe.cli.layout_rows import Rows, labelled, plural
+from probe.cli.tables import TextTable
+from probe.recipe.schema import Recipe
+from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
+from probe.search.brackets import brackets_of
+from probe.search.budget import PROBE_SHARE
+from probe.search.choice import choose_sampler, grid_cost, grid_warning
+from probe.search.dimensions import expected_space
+from probe.search.grid import MAX_GRID, grid_positions
+from probe.search.ladder import make_rungs
+from probe.search.records import BudgetLimits, Dimension
+from probe.search.space import Space, num_configurations
+from probe.units import format_count, format_seconds, format_value
+
+
+def space_rows(recipe: Recipe) -> Rows:
+    """Raises RecipeError for a grid that the recipe asks for and that is too large."""
+    space, rungs = expected_space(recipe), recipe_rungs(recipe)
+    budget = recipe.budget
+    limits = BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds)
+    choice = choose_sampler(recipe.search.sampler, space, limits=limits, rungs=rungs)
+    rows: Rows = [("Recipe", f"{recipe.name}: {recipe.task.objective.mode} {recipe.task.objective.metric}")]
+    if space.dimensions:
+        rows.append(("Space", _table(recipe, space)))
+    fixed = ", ".join(f"{name} {format_value(value)}" for name, value in recipe.constants.items())
+    rows += [("Fixed", fixed)] if fixed else []
+    rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
+    rows.append(("Sampler", choice.reason or choice.name))
+    rows += labelled("Ladder", _ladder(recipe, rungs))
+    rows.append(("Budget", _budget(limits, probed=_is_probed(recipe))))
+    starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
+    rows += labelled("First", [text or "a configuration that is all drawn" for text in starts])
+    warning = grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None
+    return rows + (labelled("Warning", [warning]) if warning else [])
+
+
+def recipe_rungs(recipe: Recipe) -> tuple[int, ...]:
+    fidelity = recipe.search.fidelity
+    if recipe.search.ladder == "none":
+        return (fidelity.max,)
+    return make_rungs(fidelity.min, fidelity.max, fidelity.factor)
+
+
+def _table(recipe: Recipe, space: Space) -> TextTable:
+    rows = [
+        (dimension.name, _values(recipe.space[dimension.name], dimension), format_count(len(grid_positions(dimension))))
+        for dimension in space.dimensions
+    ]
+    return TextTable(header=("hyperparameter", "values", "in a grid"), rows=tuple(rows), num_left=2)
+
+
+def _values(entry: SpaceEntry, dimension: Dimension) -> str:
+    when = " and ".join(f"{name} {format_value(value)}" for name, value in (dimension.when or {}).items())
+    return _range(entry) + (f"; only with {when}" if when else "")
+
+
+def _range(entry: SpaceEntry) -> str:
+    if isinstance(entry, Choices):
+        return ", ".join(format_value(value) for value in entry.choices)
+    if isinstance(entry, ProbedBatch):
+        return "powers of two that fit" + ("" if entry.max is None else f", up to {entry.max}")
+    if isinstance(entry, ProbedLr):
+        return "from a range test" + (" of each optimizer" if entry.per == "optimizer" else "")
+    if isinstance(entry, Range):
+        kind = {"pow2": ", powers of two", "int": ", whole", "float": ""}[entry.kind]
+        return f"{format_value(entry.low)} to {format_value(entry.high)}{kind}{', log' if entry.log else ''}"
+    return format_value(entry.value)
+
+
+def _size(space: Space) -> str:
+    counted = num_configurations(space)
+    if counted is not None:
+        return plural(counted, "configuration")
+    names = [dimension.name for dimension in space.dimensions if dimension.kind == "float"]
+    if names:
+        return f"unlimited: {', '.join(names)} can be any number in {'its' if len(names) == 1 else 'their'} range"
+    return f"more than {format_count(MAX_GRID)} configurations"
+
+
+def _grid(space: Space, limits: BudgetLimits, rungs: tuple[int, ...]) -> str:
+    cost = grid_cost(space, limits=limits, full_epochs=rungs[-1])
+    text = f"{plural(cost.size, 'configuration')}, {plural(cost.epochs, 'epoch')} to train each to the end"
+    if limits.epochs is not None and cost.epochs > limits.epochs:
+        return f"{text}: {format_count(cost.epochs / limits.epochs)} times the budget"
+    if limits.trials is not None and cost.size > limits.trials:
+        return f"{text}; the budget is {plural(limits.trials, 'trial')}"
+    return f"{text}: within the budget" if cost.fits else text
+
+
+def _ladder(recipe: Recipe, rungs: tuple[int, ...]) -> list[str]:
+    name, factor = recipe.search.ladder, recipe.search.fidelity.factor
+    if len(rungs) == 1:
+        return [f"{name}: every trial is trained for {plural(rungs[0], 'epoch')}"]
+    *before, last = map(str, rungs[:-1])
+    steps = f"{', '.join(before)} and {last}" if before else last
+    epochs = "epoch" if rungs[:-1] == (1,) else "epochs"
+    lines = [
+        f"{name}: trials are ranked after {steps} {epochs}, the best 1 in {factor} goes on, at most to {rungs[-1]}"
+    ]
+    if name == "halving":
+        size = factor ** (len(rungs) - 1)
+        lines.append(f"in cohorts of {plural(size, 'trial')}, each rung decided when all are there")
+    if name == "hyperband":
+        for bracket in brackets_of(len(rungs) - 1, factor):
+            rung = rungs[bracket.judged_from]
+            judged = "trained to the end" if bracket.judged_from == len(rungs) - 1 else f"first ranked after {rung}"
+            lines.append(f"{plural(bracket.num_trials, 'trial')} of each round {judged}")
+    return lines
+
+
+def _budget(limits: BudgetLimits, *, probed: bool) -> str:
+    parts = [
+        plural(limits.trials, "trial") if limits.trials is not None else "",
+        f"{format_count(limits.epochs)} epochs" if limits.epochs is not None else "",
+        format_seconds(limits.time_seconds) if limits.time_seconds is not None else "",
+    ]
+    given = [part for part in parts if part]
+    text = ", ".join(given) + (", whichever is reached first" if len(given) > 1 else "")
+    if probed and limits.epochs is not None:
+        text += f"; at most {format_count(PROBE_SHARE * limits.epochs)} of the epochs for the probes"
+    return text
+
+
+def _is_probed(recipe: Recipe) -> bool:
+    return any(isinstance(entry, (ProbedBatch, ProbedLr)) for entry in recipe.space.values())

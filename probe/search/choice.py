@@ -1,0 +1,108 @@
+"""Which sampler `auto` is, and why; and whether a grid fits. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from probe.search.grid import MAX_GRID, check_grid_size, grid_size, is_listed
+from probe.search.records import BudgetLimits
+from probe.search.space import Space
+from probe.units import format_count
+
+MAX_GP_TRIALS = 100
+"""A Gaussian process takes seconds to fit to several hundred trials, and time between trials is budget."""
+MAX_GP_DIMENSIONS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerChoice:
+    name: str
+    reason: str | None
+    """A sentence, where the choice was left to us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridCost:
+    """What training every configuration of a grid to the end would take."""
+
+    size: int
+    epochs: int
+    fits: bool
+    """In the budget's trials and epochs, of which there is at least one; how long an epoch takes is not known yet."""
+
+
+def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: int, spent_epochs: float = 0.0) -> GridCost:
+    """`full_epochs`: of one trial that is trained to the end. `spent_epochs`: by the probes."""
+    size = grid_size(space)
+    epochs = size * full_epochs
+    limited = limits.trials is not None or limits.epochs is not None
+    fits = (
+        limited
+        and (limits.trials is None or size <= limits.trials)
+        and (limits.epochs is None or epochs + spent_epochs <= limits.epochs)
+    )
+    return GridCost(size=size, epochs=epochs, fits=fits)
+
+
+def choose_sampler(
+    name: str,
+    space: Space,
+    *,
+    limits: BudgetLimits,
+    rungs: tuple[int, ...],
+    spent_epochs: float = 0.0,
+) -> SamplerChoice:
+    """The sampler that `name` stands for.
+
+    `auto` is the grid where the recipe names every value and all of them fit the budget; else a Gaussian process where the
+    whole space always exists and the trials are few; else TPE. Raises RecipeError for a grid that is too large.
+    """
+    if name == "grid":
+        check_grid_size(space)
+    if name != "auto":
+        return SamplerChoice(name=name, reason=None)
+    cost = grid_cost(space, limits=limits, full_epochs=rungs[-1], spent_epochs=spent_epochs)
+    if is_listed(space) and cost.size <= MAX_GRID and cost.fits:
+        count = f"all {format_count(cost.size)} configurations" if cost.size > 1 else "the only configuration"
+        return SamplerChoice(name="grid", reason=f"grid, since {count} of the space can be tried within the budget")
+    most = most_trials(limits, rungs, spent_epochs=spent_epochs)
+    conditional = [dimension.name for dimension in space.dimensions if dimension.when]
+    if conditional:
+        return SamplerChoice(name="tpe", reason=f"tpe, since {conditional[0]} exists in some configurations only")
+    if most > MAX_GP_TRIALS:
+        count = "any number of" if math.isinf(most) else f"up to {format_count(most)}"
+        return SamplerChoice(
+            name="tpe",
+            reason=f"tpe, since the budget allows {count} trials, and a Gaussian process is slow beyond {MAX_GP_TRIALS}",
+        )
+    if len(space.dimensions) > MAX_GP_DIMENSIONS:
+        return SamplerChoice(
+            name="tpe",
+            reason=f"tpe, since a Gaussian process learns little from few trials in {len(space.dimensions)} dimensions",
+        )
+    return SamplerChoice(
+        name="gp",
+        reason=f"gp, a Gaussian process, since the budget allows at most {format_count(most)} trials "
+        "and everything in the space always exists",
+    )
+
+
+def grid_warning(
+    space: Space, *, limits: BudgetLimits, rungs: tuple[int, ...], spent_epochs: float = 0.0
+) -> str | None:
+    """Where the budget ends before every configuration of a grid has been started."""
+    size, most = grid_size(space), most_trials(limits, rungs, spent_epochs=spent_epochs)
+    if size <= most:
+        return None
+    return (
+        f"The grid has {format_count(size)} configurations, and the budget allows at most {format_count(most)} trials: "
+        "a random part of the grid is tried."
+    )
+
+
+def most_trials(limits: BudgetLimits, rungs: tuple[int, ...], *, spent_epochs: float = 0.0) -> float:
+    """How many trials the budget could start at most: each trains at least to the end of the first rung. Infinite where
+    only time is limited."""
+    by_epochs = math.inf if limits.epochs is None else max(0, math.floor((limits.epochs - spent_epochs) / rungs[0]))
+    return min(by_epochs, math.inf if limits.trials is None else limits.trials)
