@@ -121,17 +121,22 @@ def suggest_confirmed(
     ln_high = _last_within(expected[best:], expected[best][1] + BAND_TOLERANCE * span)
     lr, low, high = (min(max(math.exp(value), lowest), highest) for value in (ln_lr, ln_low, ln_high))
     tried_higher = tracks[-1].ln_lr < math.log(confirmation.runs[-1].lr)
-    warnings = _edge_warnings(expected, best, tried_higher=tried_higher)
+    one_lower_is_as_good = best > 0 and ln_lr <= expected[best - 1][0]
+    warnings = _edge_warnings(expected, best, tried_higher=tried_higher, one_lower_is_as_good=one_lower_is_as_good)
     return LrSuggestion(lr=lr, low=min(low, lr), high=max(high, lr)), warnings
 
 
-def _edge_warnings(expected: Sequence[tuple[float, float]], best: int, *, tried_higher: bool) -> list[str]:
+def _edge_warnings(
+    expected: Sequence[tuple[float, float]], best: int, *, tried_higher: bool, one_lower_is_as_good: bool
+) -> list[str]:
     """Where the best lies at an end of what was tried, it may lie beyond; not where higher ones were tried and blew up."""
     if best == len(expected) - 1 and not tried_higher:
-        return [
-            f"The highest learning rate tried ({format_lr(math.exp(expected[best][0]))}) is the best: higher ones may be "
-            "better still."
-        ]
+        highest = format_lr(math.exp(expected[best][0]))
+        if one_lower_is_as_good:
+            return [
+                f"No run found the upper end of the good learning rates: the highest one tried ({highest}) is still good."
+            ]
+        return [f"The highest learning rate tried ({highest}) is the best: higher ones may be better still."]
     if best == 0:
         return [
             f"The lowest learning rate that could be judged ({format_lr(math.exp(expected[0][0]))}) is the best: lower ones "

@@ -96,6 +96,14 @@ def test_the_band_holds_what_loses_little() -> None:
     assert "higher ones may be better" in warnings[0]
 
 
+def test_where_lower_ones_do_as_well_the_upper_end_alone_is_in_doubt() -> None:
+    lrs = lrs_around(1.0, lowest=1e-5, highest=10)
+    found, warnings = suggest_confirmed(runs_of(learning, lrs), horizon_distance=10_000, lowest=1e-5, highest=10)
+    assert found is not None
+    assert found.lr < lrs[-2]
+    assert "No run found the upper end" in warnings[0]
+
+
 def test_runs_that_learn_nothing_confirm_nothing() -> None:
     found, warnings = suggest_confirmed(
         runs_of(lambda lr, steps: INITIAL + lr, [0.01, 0.1]), horizon_distance=100, lowest=1e-5, highest=10

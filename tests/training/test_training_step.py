@@ -52,6 +52,29 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(parts: int) -> None:
         torch.testing.assert_close(a, b)
 
 
+class BatchSizes(nn.Module):
+    """Notes how many samples each forward pass has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+        self.seen: list[int] = []
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(inputs))
+        outputs: torch.Tensor = self.net(inputs)
+        return outputs
+
+
+def test_an_epochs_last_batch_is_accumulated_in_parts_that_batch_normalization_can_take() -> None:
+    data = made_data(27)
+    task = made_task(model=BatchSizes, train=data)
+    run = TrainingRun(task, TrainerSettings(batch_size=24, accumulation=8), device=CpuDevice(), seed=1)
+    assert run.train_epoch() is not None
+    assert isinstance(run.model, BatchSizes)
+    assert run.model.seen == [3] * 8 + [3]
+
+
 def test_coupled_penalties_are_the_derivative_of_the_penalized_loss() -> None:
     run, by_hand = run_of(l1=0.03, l2=0.2), run_of()
     batch = next(iter(run.batches()))
