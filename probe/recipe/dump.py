@@ -13,12 +13,16 @@ from probe.recipe.schema import Recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """TOML that loads back as an equal recipe, defaults written out, the space in its order.
+    """TOML that loads back as an equal recipe, defaults written out, the space in its order."""
+    return dump_plain(recipe.to_plain())
+
+
+def dump_plain(plain: Mapping[str, Any]) -> str:
+    """What a recipe's file holds, as TOML.
 
     Tables inside a section are written inline: a table of its own would have to follow all plain values, and the order of
     [space] would be lost.
     """
-    plain = recipe.to_plain()
     lines = [_pair(key, value) for key, value in plain.items() if not isinstance(value, (dict, list))]
     for name, section in plain.items():
         if isinstance(section, dict):
