@@ -42,7 +42,7 @@ def fixed_plain(plain: Mapping[str, Any], params: Mapping[str, ParamValue], *, e
         "search": {
             "ladder": "none",
             "seed": seed,
-            "fidelity": {"unit": "epochs", "min": epochs, "max": epochs},
+            "fidelity": {"min": epochs, "max": epochs},
         },
         "budget": {"trials": 1},
     }

@@ -43,7 +43,10 @@ def left_out_warning(file: str, names: Sequence[str]) -> str | None:
     """A sentence about what `save_weights` returned; None where that is nothing."""
     if not names:
         return None
-    return f"{file} holds tensors only; of the model's state it leaves out: {', '.join(names)}."
+    return (
+        f"{file} holds tensors only; of the model's state it leaves out: {', '.join(names)}. "
+        "Load it with load_model(..., strict=False)."
+    )
 
 
 def copied_weights(model: nn.Module) -> dict[str, Any]:
