@@ -17,12 +17,9 @@ from probe.cli.options import changes_option, command_line, device_option, run_o
     cls=ProbeCommand,
     short_help="Train a search's winner, and keep its weights.",
     examples=(
-        ("probe train reports/digits-20260101T120000Z/best.toml", "with curves on the validation part"),
-        ("probe train best.toml --all-data", "on train + validation, like a search's final fit"),
-        (
-            "probe train recipes/digits.toml --set space.lr=0.01 ...",
-            "any recipe, if every hyperparameter has one value",
-        ),
+        ("probe train best.toml", "a search's winner, with curves on the validation part"),
+        ("probe train best.toml --all-data", "on train + validation, like a final fit"),
+        ("probe train best.toml --seed 1 --epochs 30", "another seed, and longer"),
     ),
 )
 @click.argument("recipe", type=click.Path(path_type=Path))

@@ -10,7 +10,7 @@ from probe.recipe.dump import comment, dump_plain
 from probe.recipe.fixed import fixed_plain
 from probe.report.common import metric_text
 from probe.report.markdown import command
-from probe.report.search_facts import objective_name, winner
+from probe.report.search_facts import winner
 from probe.report.search_tables import end_text
 from probe.search.objective import Objective, best_epoch
 from probe.search.records import Dimension, SearchResult
@@ -53,7 +53,7 @@ def _origin(result: SearchResult) -> list[str]:
     best, typed = result.best, command(result.meta.argv)
     if best is None:
         return []
-    value = f"{objective_name(result)} {metric_text(result.metric, best.value)}"
+    value = f"{result.metric} {metric_text(result.metric, best.value)}"
     lines = [
         "The winner of a search, as a recipe that trains it:",
         "",

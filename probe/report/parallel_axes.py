@@ -17,7 +17,8 @@ from probe.units import format_count, format_lr, format_value
 
 MAX_AXES = 12
 """Of hyperparameters: the most important ones, where there are more."""
-MAX_LINES = 200
+MAX_LINES = 50
+"""More would be a thicket: of many trials as many as this are drawn, evenly over their ranks."""
 MAX_TICKS = 6
 ABSENT = -0.14
 """Where a line passes an axis whose hyperparameter the trial does not have."""
@@ -53,6 +54,8 @@ class ParallelLayout:
     """The hyperparameters in the space's order, then the objective, better values always on top."""
     lines: tuple[ParallelLine, ...]
     """The best trial first."""
+    num_trials: int
+    """With a value, drawn or not."""
 
 
 def parallel_layout(result: SearchResult) -> ParallelLayout | None:
@@ -77,16 +80,18 @@ def parallel_layout(result: SearchResult) -> ParallelLayout | None:
         )
         for rank, trial in enumerate(trials)
     ]
-    return ParallelLayout(axes=tuple(axes), lines=tuple(lines))
+    num_trials = sum(trial.value is not None for trial in result.trials)
+    return ParallelLayout(axes=tuple(axes), lines=tuple(lines), num_trials=num_trials)
 
 
 def _drawn_trials(result: SearchResult) -> list[TrialResult]:
-    """Those with a value, best first, the winner at the very top."""
+    """Those with a value, best first, the winner at the very top; of many an even selection."""
     won = winner(result)
     sign = -1.0 if result.mode == "max" else 1.0
     valued = [trial for trial in result.trials if trial.value is not None]
     valued.sort(key=lambda trial: (trial is not won, sign * (trial.value or 0.0), trial.number))
-    return valued[:MAX_LINES]
+    most = min(MAX_LINES, len(valued))
+    return [valued[rank * (len(valued) - 1) // max(1, most - 1)] for rank in range(most)]
 
 
 def _drawn_dimensions(result: SearchResult) -> list[Dimension]:
@@ -119,8 +124,8 @@ def _choices(
 ) -> tuple[Callable[[ParamValue], float], list[tuple[float, str]]]:
     """Evenly spaced, the first at the top, as they stand in the recipe."""
     labels = list(dict.fromkeys([*map(format_value, dimension.choices), *map(format_value, values)]))
-    steps = max(1, len(labels) - 1)
-    heights = {label: 1 - index / steps for index, label in enumerate(labels)} if len(labels) > 1 else {labels[0]: 0.5}
+    last = len(labels) - 1
+    heights = {label: 1 - index / last if last else 0.5 for index, label in enumerate(labels)}
     return lambda value: heights[format_value(value)], [(height, label) for label, height in heights.items()]
 
 

@@ -72,7 +72,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             _plot(
                 plots,
                 PARALLEL_PLOT,
-                f"Parallel coordinates: one line a trial, through its hyperparameters to its {objective_name(result)}, better "
+                f"Parallel coordinates: one line a trial with a value, through its hyperparameters to its {objective_name(result)}, better "
                 "values on top; thick with dots: the winner.",
             ),
             *_probe_blocks(result, plots),

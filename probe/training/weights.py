@@ -45,7 +45,7 @@ def left_out_warning(file: str, names: Sequence[str]) -> str | None:
         return None
     return (
         f"{file} holds tensors only; of the model's state it leaves out: {', '.join(names)}. "
-        "Load it with load_model(..., strict=False)."
+        f'Load it with model.load_state_dict(safetensors.torch.load_file("{file}"), strict=False).'
     )
 
 
