@@ -69,12 +69,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
                 f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
             ),
             _plot(plots, IMPORTANCE_PLOT, "Share of the objective's variation that each hyperparameter explains."),
-            _plot(
-                plots,
-                PARALLEL_PLOT,
-                f"Parallel coordinates: one line a trial with a value, through its hyperparameters to its {objective_name(result)}, better "
-                "values on top; thick with dots: the winner.",
-            ),
+            _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
             *_probe_blocks(result, plots),
             "### Space",
             space_table(result),
@@ -182,6 +177,13 @@ def _counts(result: SearchResult) -> str:
 
 def _plot(plots: Sequence[str], file: str, caption: str) -> str | None:
     return image(file, caption) if file in plots else None
+
+
+def _parallel_caption(result: SearchResult) -> str:
+    return (
+        "Parallel coordinates: a line is a trial on its way through its hyperparameters to its "
+        f"{objective_name(result)}, better values on top; thick with dots: the winner."
+    )
 
 
 def _probe_blocks(result: SearchResult, plots: Sequence[str]) -> list[str]:

@@ -71,7 +71,8 @@ def new_figure(num_columns: int = 1, *, width: float = 7.0, height: float = 3.8)
 def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
     """Write a PNG whose bytes depend on the figure only: no date, no version. Raises OutputError.
 
-    A palette of 128 colors (fewer for a thicket of lines) is a third of the size of full color and looks the same in a line plot.
+    A palette of 128 colors is a third of the size of full color and looks the same in a line plot; `num_colors` may be fewer
+    for a thicket of lines.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
