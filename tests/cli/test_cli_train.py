@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -83,7 +84,7 @@ def test_the_live_view_shows_the_last_epochs_and_what_is_left() -> None:
     from rich.console import Console
 
     view = TrainView()
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(view.draw())
     view.see(TrainPlan(epochs=30, num_train=96, num_val=24, num_test=None, metric="accuracy"))
     for epoch in range(1, 21):
