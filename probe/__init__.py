@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from probe.batch.find import find_batch_size
     from probe.lr.find import find_lr
     from probe.search.find import find_hyperparameters
+    from probe.search.train import train
     from probe.task import Task
 
 __version__ = VERSION
 
-__all__ = ["Task", "__version__", "find_batch_size", "find_hyperparameters", "find_lr"]
+__all__ = ["Task", "__version__", "find_batch_size", "find_hyperparameters", "find_lr", "train"]
 
 _HOMES = {
     "Task": "probe.task",
     "find_batch_size": "probe.batch.find",
     "find_lr": "probe.lr.find",
     "find_hyperparameters": "probe.search.find",
+    "train": "probe.search.train",
 }
 
 

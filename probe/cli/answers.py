@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from probe.cli.batch_rows import batch_rows, comparison_rows
 from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.cli.lr_rows import lr_comparison_rows, lr_rows
+from probe.cli.train_rows import train_rows
 from probe.report.common import metric_text
 from probe.report.diagnosis_words import diagnosis_line
 from probe.report.search_facts import status_counts
@@ -39,6 +40,8 @@ def answer_rows(result: Result) -> Rows:
         return lr_rows(result)
     if result.kind == "lr_comparison":
         return lr_comparison_rows(result)
+    if result.kind == "train":
+        return train_rows(result)
     return search_rows(result)
 
 

@@ -57,7 +57,14 @@ def open_waiting(reason: str) -> Status:
 @contextmanager
 def open_live(kind: str, constants: Collection[str] = ()) -> Iterator[Callable[[Any], None]]:
     """Draw the view for `kind` on stderr until the context ends; gives the observer that feeds it."""
-    views: dict[str, Callable[[], View]] = {"batch": BatchView, "lr": LrView, "search": partial(SearchView, constants)}
+    from probe.cli.live_train import TrainView
+
+    views: dict[str, Callable[[], View]] = {
+        "batch": BatchView,
+        "lr": LrView,
+        "search": partial(SearchView, constants),
+        "train": TrainView,
+    }
     view = views[kind]()
     console = Console(stderr=True, highlight=False)
 

@@ -17,6 +17,7 @@ from probe.cli.output import INTERRUPTED
 from probe.cli.report import report
 from probe.cli.search import search
 from probe.cli.space import space
+from probe.cli.train import train
 from probe.errors import ProbeError, UserCodeError
 from probe.version import VERSION
 
@@ -27,7 +28,7 @@ def cli() -> None:
     """How large a batch, which learning rate, which hyperparameters: measured answers for PyTorch training runs."""
 
 
-for _command in (batch, lr, space, search, report, devices):
+for _command in (batch, lr, space, search, train, report, devices):
     cli.add_command(_command)
 
 

@@ -13,9 +13,11 @@ from probe.batch.records import Attempt, Forecast
 from probe.cli.answers import describe_trial
 from probe.cli.batch_rows import describe_attempt, describe_forecast
 from probe.cli.lr_rows import describe_plan, describe_run, describe_step
+from probe.cli.train_rows import describe_epoch, describe_training
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
 from probe.search.records import SearchProgress, TrialResult
+from probe.search.train_records import TrainPlan
 from probe.training.records import EpochReport
 from probe.units import format_seconds, format_value
 
@@ -38,6 +40,7 @@ class PlainLines:
         self._started = time.monotonic()
         self._stage = ""
         self._best: int | None = None
+        self._plan: TrainPlan | None = None
 
     def __call__(self, record: Any) -> None:
         line = self._line(record)
@@ -59,6 +62,11 @@ class PlainLines:
             return describe_step(record)
         if isinstance(record, TrialResult):
             return describe_trial(record, self._constants)
+        if isinstance(record, TrainPlan):
+            self._plan = record
+            return describe_training(record)
+        if isinstance(record, EpochReport) and self._plan is not None:
+            return describe_epoch(record, self._plan)
         if isinstance(record, EpochReport):
             return f"epoch {record.epoch}: training loss {format_value(record.train_loss)}"
         if isinstance(record, SearchProgress):

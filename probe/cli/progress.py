@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 Observer = Callable[[Any], None]
 """Called with what a probe reports on its way: attempts, steps, rungs, trials."""
 
-Kind = Literal["batch", "lr", "search"]
+Kind = Literal["batch", "lr", "search", "train"]
 
 
 def open_progress(kind: Kind, *, quiet: bool, constants: Collection[str] = ()) -> AbstractContextManager[Observer]:

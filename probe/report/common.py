@@ -49,3 +49,8 @@ def partial_note(reason: str | None) -> str | None:
 
 def data_pointer(what: str, file: str = "result.json") -> str:
     return f"{what}: {code(file)}."
+
+
+def loading_text(file: str) -> str:
+    """How to get a weights file into a model, as code: tied weights are stored once, which `load_model` knows about."""
+    return code(f'safetensors.torch.load_model(model, "{file}")')

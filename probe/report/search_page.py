@@ -6,21 +6,23 @@ from collections.abc import Sequence
 
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, batch_plots
-from probe.report.common import asked_block, environment_block, metric_text, partial_note
+from probe.report.common import asked_block, environment_block, loading_text, metric_text, partial_note
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
 from probe.report.lr_page import answer as lr_answer
 from probe.report.lr_page import lr_caption, warnings_block
-from probe.report.markdown import command, escape, fenced, image, page
+from probe.report.markdown import code, command, escape, fenced, image, page
 from probe.report.search_facts import near_ties, objective_name, status_counts
 from probe.report.search_tables import best_table, rungs_table, space_table, spent_table, trials_table
 from probe.search.records import SearchResult
 from probe.units import format_count
 
+BEST_FILE = "best.toml"
 HISTORY_PLOT = "history.png"
 WINNER_PLOT = "learning_curves.png"
 ALL_CURVES_PLOT = "all_learning_curves.png"
 IMPORTANCE_PLOT = "importance.png"
+PARALLEL_PLOT = "parallel_coordinates.png"
 BATCH_PREFIX = "batch_"
 
 _STOPPED_BY = {
@@ -37,8 +39,8 @@ _PARTIAL = {
 }
 
 
-def search_page(result: SearchResult, plots: Sequence[str]) -> str:
-    """Markdown; `plots` are the files that could be drawn."""
+def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str | None = None) -> str:
+    """Markdown; `plots` are the files that could be drawn, `best_recipe` the text of best.toml."""
     return page(
         [
             f"# Search: {escape(result.name)}",
@@ -53,6 +55,7 @@ def search_page(result: SearchResult, plots: Sequence[str]) -> str:
             *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
             "### The final fit" if result.final is not None and result.diagnosis is not None else None,
             _final_text(result),
+            *_reuse(best_recipe),
             "## How it was found",
             _course(result),
             _plot(
@@ -66,6 +69,7 @@ def search_page(result: SearchResult, plots: Sequence[str]) -> str:
                 f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
             ),
             _plot(plots, IMPORTANCE_PLOT, "Share of the objective's variation that each hyperparameter explains."),
+            _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
             *_probe_blocks(result, plots),
             "### Space",
             space_table(result),
@@ -147,7 +151,17 @@ def _final_text(result: SearchResult) -> str | None:
 def _weights_text(file: str | None) -> str:
     if file is None:
         return ""
-    return f" Its weights are in [{file}]({file}): `model.load_state_dict(safetensors.torch.load_file(...))`."
+    return f" Its weights are in [{file}]({file}): {loading_text(file)}."
+
+
+def _reuse(best_recipe: str | None) -> list[str]:
+    if best_recipe is None:
+        return []
+    told = (
+        f"The winner as a recipe is [{BEST_FILE}]({BEST_FILE}): {code(f'probe train {BEST_FILE}')} trains it again, on the "
+        f"training part with curves on the validation part, or with {code('--all-data')} on both like the final fit."
+    )
+    return ["### Use it", told, fenced(best_recipe, "toml")]
 
 
 def _course(result: SearchResult) -> str:
@@ -163,6 +177,13 @@ def _counts(result: SearchResult) -> str:
 
 def _plot(plots: Sequence[str], file: str, caption: str) -> str | None:
     return image(file, caption) if file in plots else None
+
+
+def _parallel_caption(result: SearchResult) -> str:
+    return (
+        "Parallel coordinates: a line is a trial on its way through its hyperparameters to its "
+        f"{objective_name(result)}, better values on top; thick with dots: the winner."
+    )
 
 
 def _probe_blocks(result: SearchResult, plots: Sequence[str]) -> list[str]:

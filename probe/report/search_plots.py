@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from probe.report.curve_plots import draw_curves
 from probe.report.search_facts import history, objective_curve, objective_name, winner
+from probe.report.search_scales import num_hidden, value_limits
 from probe.report.style import (
     BLACK,
     BLUE,
     GREY,
     LIGHT,
-    LINES,
-    MARKERS,
     ORANGE,
-    color_of,
     new_figure,
     save_figure,
     ticks_at,
 )
 from probe.search.records import SearchResult
-from probe.training.records import EpochReport
 from probe.units import format_share
 
-MAX_METRICS = 3
 MAX_IMPORTANCE_BARS = 15
 
 
@@ -78,6 +72,7 @@ def draw_history(result: SearchResult, path: Path) -> bool:
     values = [trial.value for trial in told.trials if trial.value is not None]
     if values:
         axes.set_ylim(*value_limits(values, result.mode))
+        _note_hidden(axes, num_hidden(values, result.mode), result.mode)
     else:
         axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -93,35 +88,10 @@ def draw_history(result: SearchResult, path: Path) -> bool:
 def draw_winner(result: SearchResult, path: Path) -> bool:
     """Losses and metrics of the winning trial and of the final fit. Returns False where there is no winner with reports."""
     won = winner(result)
-    if won is None or not won.reports:
+    if won is None:
         return False
     final = result.final.reports if result.final is not None else ()
-    names = shown_metrics(won.reports, result.metric)
-    figure, [loss, *others] = new_figure(2 if names else 1, width=7.6 if names else 5.2, height=3.6)
-    _draw_line(loss, won.reports, [r.train_loss for r in won.reports], 0, "training")
-    _draw_line(loss, won.reports, [r.val_loss for r in won.reports], 1, "validation")
-    if final:
-        _draw_line(loss, final, [r.train_loss for r in final], 2, "training, final fit")
-    _finish_panel(loss, "loss")
-    for axes in others:
-        for index, name in enumerate(names):
-            _draw_line(axes, won.reports, [r.metrics.get(name) for r in won.reports], 1 + index, name)
-        _finish_panel(axes, "on validation data")
-    loss.set_title(f"Trial {won.number}, the winner")
-    save_figure(figure, path)
-    return True
-
-
-def shown_metrics(reports: Sequence[EpochReport], objective: str) -> list[str]:
-    """The metrics drawn in one panel, the objective first: several only where all lie between 0 and 1, as shares do."""
-    values: dict[str, list[float]] = {}
-    for report in reports:
-        for name, value in report.metrics.items():
-            values.setdefault(name, []).append(value)
-    names = sorted(values, key=lambda name: name != objective)
-    if all(0 <= value <= 1 for name in names for value in values[name]):
-        return names[:MAX_METRICS]
-    return names[:1]
+    return draw_curves(won.reports, path, title=f"Trial {won.number}, the winner", metric=result.metric, final=final)
 
 
 def draw_all_curves(result: SearchResult, path: Path) -> bool:
@@ -148,13 +118,15 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
     axes.plot([], [], color=GREY, marker="v", markerfacecolor="white", markersize=5, linestyle="none", label="stopped")
     if last >= 8 and len(rungs) > 1:
         axes.set_xscale("log")
-        ticks_at(axes, rungs if rungs[-1] == last else [*rungs, float(last)], lambda value: f"{value:.0f}")
+        ticks_at(axes, sorted({1.0, *rungs, float(last)}), lambda value: f"{value:.0f}")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     ends = [curve[-1][1] for _, curve in curves]
     low, high = value_limits(ends, result.mode)
     bold = [value for trial, curve in curves if trial.number == best for _, value in curve]
-    axes.set_ylim(min([low, *bold]), max([high, *bold]))
+    low, high = min([low, *bold]), max([high, *bold])
+    axes.set_ylim(low, high)
+    _note_hidden(axes, sum(not low <= end <= high for end in ends), result.mode)
     axes.set_xlabel("epoch")
     axes.set_ylabel(objective_name(result))
     axes.legend(loc="lower right" if result.mode == "max" else "upper right")
@@ -183,35 +155,10 @@ def draw_importance(result: SearchResult, path: Path) -> bool:
     return True
 
 
-def value_limits(values: Sequence[float], mode: str) -> tuple[float, float]:
-    """Limits for objective values: every value, unless a few hopeless ones would press the rest flat.
-
-    The bad end is cut at three times the distance from the best to the median value. Always low < high.
-    """
-    ordered = sorted(values, reverse=mode == "max")
-    best, median, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
-    spread = 3 * abs(median - best)
-    end = worst if spread == 0 or abs(worst - best) <= spread else best + math.copysign(spread, worst - best)
-    low, high = min(best, end), max(best, end)
-    # a margin below the smallest normal number would round to nothing
-    margin = max(0.06 * ((high - low) or abs(high) or 1.0), sys.float_info.min)
-    return low - margin, high + margin
-
-
-def _draw_line(
-    axes: Axes, reports: Sequence[EpochReport], values: Sequence[float | None], index: int, label: str
-) -> None:
-    points = [(report.epoch, value) for report, value in zip(reports, values, strict=True) if value is not None]
-    if points:
-        size = 4.5 if len(points) <= 30 else 0.0
-        [line] = axes.plot(*zip(*points, strict=True), color=color_of(index), linestyle=LINES[index], label=label)
-        line.set_marker(MARKERS[index])
-        line.set_markersize(size)
-
-
-def _finish_panel(axes: Axes, name: str) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(name)
-    if axes.lines:
-        axes.legend(loc="best")
+def _note_hidden(axes: Axes, count: int, mode: str) -> None:
+    """Say what the limits cut off, at the end at which it is."""
+    if count:
+        trials = "trial ends" if count == 1 else "trials end"
+        where, y, side = ("below", 0.02, "bottom") if mode == "max" else ("above", 0.98, "top")
+        text = f"{count} {trials} {where} what is shown"
+        axes.text(0.01, y, text, transform=axes.transAxes, va=side, fontsize=8, style="italic", color=GREY)

@@ -44,12 +44,12 @@ def range_text(dimension: Dimension) -> str:
         return ", ".join(_value_cell(choice) for choice in dimension.choices)
     if dimension.per:
         return "; ".join(
-            f"{escape(name)}: {' to '.join(_end_text(dimension, end) for end in ends)}"
+            f"{escape(name)}: {' to '.join(end_text(dimension, end) for end in ends)}"
             for name, ends in dimension.per.items()
         )
     if dimension.low is None or dimension.high is None:
         return "not known"
-    return f"{_end_text(dimension, dimension.low)} to {_end_text(dimension, dimension.high)}"
+    return f"{end_text(dimension, dimension.low)} to {end_text(dimension, dimension.high)}"
 
 
 def trials_table(result: SearchResult) -> str:
@@ -68,24 +68,23 @@ def trials_table(result: SearchResult) -> str:
 
 
 def rungs_table(result: SearchResult) -> str | None:
-    """Where the trials' epochs went."""
+    """Where the budget's epochs went: the probes, then the trials rung by rung."""
     spending = spending_by_rung(result)
     if not spending or not result.trials:
         return None
-    total = sum(rung.epochs for rung in spending)
-    rows = [
-        [
-            f"{rung.first_epoch} to {rung.last_epoch}" if rung.first_epoch < rung.last_epoch else str(rung.last_epoch),
-            format_count(rung.num_trials),
-            format_count(rung.epochs),
-            format_share(rung.epochs / total, decimals=0) if total else "",
-        ]
-        for rung in spending
-    ]
-    lost = lost_epochs(result.trials)
+    probes, lost = result.spent.probe_epochs, lost_epochs(result.trials)
+    total = probes + lost + sum(rung.epochs for rung in spending)
+    rows = [["probes", "", "", format_count(probes), _share(probes, total)]] if probes else []
+    for number, rung in enumerate(spending, start=1):
+        span = (
+            f"{rung.first_epoch} to {rung.last_epoch}" if rung.first_epoch < rung.last_epoch else str(rung.last_epoch)
+        )
+        reached = format_count(rung.num_trials)
+        rows.append([str(number), span, reached, format_count(rung.epochs), _share(rung.epochs, total)])
     if lost:
-        rows.append(["without a report (diverged, crashed)", "", format_count(lost), ""])
-    return table(["epochs of a trial", "trials that got through", "epochs spent", "share"], rows, right=(1, 2, 3))
+        rows.append(["without a report (diverged, crashed)", "", "", format_count(lost), _share(lost, total)])
+    header = ["rung", "epochs of a trial", "trials that reached its end", "epochs spent", "share"]
+    return table(header, rows, right=(1, 2, 3, 4))
 
 
 def spent_table(result: SearchResult) -> str:
@@ -118,12 +117,16 @@ def _value_cell(value: ParamValue) -> str:
     return escape(format_value(value))
 
 
-def _end_text(dimension: Dimension, end: float) -> str:
+def end_text(dimension: Dimension, end: float) -> str:
     return format_count(round(end)) if dimension.kind in ("int", "pow2") else format_lr(end)
 
 
 def _when_text(dimension: Dimension) -> str:
     return ", ".join(f"{code_cell(name)} = {_value_cell(value)}" for name, value in (dimension.when or {}).items())
+
+
+def _share(part: float, whole: float) -> str:
+    return format_share(part / whole, decimals=0) if whole else ""
 
 
 def _limit(limit: float | None) -> str:

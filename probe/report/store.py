@@ -13,8 +13,9 @@ from probe.lr.records import LrComparison, LrResult
 from probe.records import SCHEMA_VERSION
 from probe.report.files import write_text
 from probe.search.records import SearchResult
+from probe.search.train_records import TrainResult
 
-Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult
+Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult | TrainResult
 RESULT_FILE = "result.json"
 
 _KINDS: dict[str, type[Result]] = {
@@ -23,6 +24,7 @@ _KINDS: dict[str, type[Result]] = {
     "lr": LrResult,
     "lr_comparison": LrComparison,
     "search": SearchResult,
+    "train": TrainResult,
 }
 _LINE_WIDTH = 120
 

@@ -68,10 +68,11 @@ def new_figure(num_columns: int = 1, *, width: float = 7.0, height: float = 3.8)
     return figure, list(axes[0])
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
     """Write a PNG whose bytes depend on the figure only: no date, no version. Raises OutputError.
 
-    A palette of 128 colors is a third of the size of full color and looks the same in a line plot.
+    A palette of 128 colors is a third of the size of full color and looks the same in a line plot; `num_colors` may be fewer
+    for a thicket of lines.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -79,7 +80,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
     picture = Image.open(buffer).convert("RGB")
-    picture = picture.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    picture = picture.quantize(num_colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     write_bytes(path, buffer.getvalue())

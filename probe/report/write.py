@@ -20,14 +20,18 @@ from probe.report.lr_page import LR_PLOT, lr_page
 from probe.report.search_page import (
     ALL_CURVES_PLOT,
     BATCH_PREFIX,
+    BEST_FILE,
     HISTORY_PLOT,
     IMPORTANCE_PLOT,
+    PARALLEL_PLOT,
     WINNER_PLOT,
     lr_plot_files,
     search_page,
 )
 from probe.report.store import RESULT_FILE, Result, load_result, save_result
+from probe.report.train_page import CURVES_PLOT, HISTORY_FILE, train_page
 from probe.search.records import SearchResult
+from probe.search.train_records import TrainResult
 
 REPORT_FILE = "report.md"
 
@@ -58,14 +62,27 @@ def redraw_report(path: Path) -> Path:
 def _draw(result: Result, folder: Path) -> Path:
     from probe.report.style import plot_style
 
-    if isinstance(result, SearchResult):
-        from probe.report.trials_csv import TRIALS_FILE, write_trials
-
-        write_trials(result, folder / TRIALS_FILE)
+    _write_tables(result, folder)
     with plot_style():
         plots = [file for file, draw in _drawings(result).items() if draw(folder / file)]
     write_text(folder / REPORT_FILE, _page(result, plots))
     return folder / REPORT_FILE
+
+
+def _write_tables(result: Result, folder: Path) -> None:
+    """What is for programs rather than for readers: trials.csv and best.toml, history.csv."""
+    if isinstance(result, SearchResult):
+        from probe.report.best_recipe import best_recipe
+        from probe.report.trials_csv import TRIALS_FILE, write_trials
+
+        write_trials(result, folder / TRIALS_FILE)
+        text = best_recipe(result)
+        if text is not None:
+            write_text(folder / BEST_FILE, text)
+    if isinstance(result, TrainResult):
+        from probe.report.history_csv import write_history
+
+        write_history(result.reports, folder / HISTORY_FILE)
 
 
 def _page(result: Result, plots: list[str]) -> str:
@@ -77,7 +94,11 @@ def _page(result: Result, plots: list[str]) -> str:
         return lr_page(result, plots)
     if isinstance(result, LrComparison):
         return lr_comparison_page(result, plots)
-    return search_page(result, plots)
+    if isinstance(result, TrainResult):
+        return train_page(result, plots)
+    from probe.report.best_recipe import best_body
+
+    return search_page(result, plots, best_recipe=best_body(result))
 
 
 def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
@@ -96,6 +117,11 @@ def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
         from probe.report.lr_plots import draw_lr_comparison
 
         return {COMPARED_LRS_PLOT: partial(draw_lr_comparison, result)}
+    if isinstance(result, TrainResult):
+        from probe.report.curve_plots import draw_curves
+
+        title = f"{result.name}: {result.task}"
+        return {CURVES_PLOT: partial(draw_curves, result.reports, title=title, metric=result.metric)}
     return _search_drawings(result)
 
 
@@ -112,13 +138,14 @@ def _batch_drawings(result: BatchResult, prefix: str = "") -> dict[str, Callable
 
 
 def _search_drawings(result: SearchResult) -> dict[str, Callable[[Path], bool]]:
-    from probe.report import lr_plots, search_plots
+    from probe.report import lr_plots, parallel_plot, search_plots
 
     drawings: dict[str, Callable[[Path], bool]] = {
         HISTORY_PLOT: partial(search_plots.draw_history, result),
         WINNER_PLOT: partial(search_plots.draw_winner, result),
         ALL_CURVES_PLOT: partial(search_plots.draw_all_curves, result),
         IMPORTANCE_PLOT: partial(search_plots.draw_importance, result),
+        PARALLEL_PLOT: partial(parallel_plot.draw_parallel, result),
     }
     if result.batch_probe is not None:
         drawings |= _batch_drawings(result.batch_probe, BATCH_PREFIX)

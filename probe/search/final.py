@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
-import safetensors.torch
 import torch
 
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
 from probe.device.select import DeviceSpec, open_device
+from probe.errors import OutputError
 from probe.search.jobs import Split
 from probe.search.objective import LOSS
 from probe.search.records import FinalFit, ParamValue, Score
@@ -23,6 +23,7 @@ from probe.training.data import merge_validation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings, task_params
+from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
 from probe.zoo.source import TaskSource
 
@@ -94,10 +95,10 @@ def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str 
     if path is None:
         return None, None
     try:
-        safetensors.torch.save_model(run.model, str(path))
-    except (OSError, safetensors.SafetensorError) as error:
-        return None, f"The winner's weights could not be written to {path.name}: {error}"
-    return path.name, None
+        left_out = save_weights(run.model, path)
+    except OutputError as error:
+        return None, error.message
+    return path.name, left_out_warning(path.name, left_out)
 
 
 def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:

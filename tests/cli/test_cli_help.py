@@ -40,6 +40,7 @@ OPTIONS = {
     ],
     "space": ["recipe", "--set", "--try", "--debug"],
     "search": ["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--device", "--seed", *RUN],
+    "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--seed", *RUN],
     "report": ["run", "--quiet", "--debug"],
     "devices": ["--debug"],
 }

@@ -19,6 +19,10 @@ RUNS = {
         ["search", "blobs.toml", "--trials", "100000", "--workers", "1", "--set", "search.fidelity.max=100"],
         "trial 0 after",
     ),
+    "train": (
+        ["train", "blobs.toml", "--set", "space.lr=0.1", "--set", "space.width=4", "--epochs", "1000000"],
+        "epoch 3 of",
+    ),
     "batch": (["batch", "--model", "cnn", "--img", "32", "--device", "simulated:2GiB", "--start", "2"], "batch 2 fits"),
 }
 
@@ -44,7 +48,8 @@ def test_interrupted_run_leaves_a_partial_report(kind: str, tmp_path: Path) -> N
     assert out.startswith("Answer")
     [folder] = (tmp_path / "reports").iterdir()
     assert "Partial result" in (folder / "report.md").read_text()
-    assert kind == "lr" or children
+    assert (folder / "weights.safetensors").exists() == (kind == "train")
+    assert kind in ("lr", "train") or children
     _wait_until_gone(children)
 
 

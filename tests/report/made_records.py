@@ -47,6 +47,7 @@ from probe.search.records import (
     Status,
     TrialResult,
 )
+from probe.search.train_records import TrainResult
 from probe.training.diagnose import diagnose
 from probe.training.records import Diagnosis, EpochReport
 
@@ -536,3 +537,37 @@ def plain_search_result(*trials: TrialResult, **changes: Any) -> SearchResult:
         "spent": Spent(trials=len(trials), epochs=float(sum(t.epochs for t in trials)), probe_epochs=0.0, seconds=1.0),
     }
     return search_result(**empty | changes)
+
+
+def train_result(*, num_epochs: int = 21, planned: int | None = None, **changes: Any) -> TrainResult:
+    """What `probe train best.toml` leaves."""
+    told = reports(num_epochs, 0.985, random.Random(3))
+    accuracies = [report.metrics["accuracy"] for report in told]
+    finished = planned is None
+    values: dict[str, Any] = {
+        "meta": replace(META, argv=("probe", "train", "best.toml")),
+        "stopped_by": "finished" if finished else "interrupted",
+        "name": "mnist",
+        "recipe": RECIPE,
+        "task": "cnn on mnist",
+        "metric": "accuracy",
+        "mode": "max",
+        "params": {"lr": 0.01, "optimizer": "sgd", "width": 16},
+        "epochs": planned or num_epochs,
+        "all_data": False,
+        "num_train": 48_000,
+        "num_val": 12_000,
+        "num_test": 10_000,
+        "reports": told,
+        "best_epoch": accuracies.index(max(accuracies)) + 1 if told else None,
+        "best_value": max(accuracies) if told else None,
+        "last_value": accuracies[-1] if told else None,
+        "test": Score(metric="accuracy", value=0.9861, low=0.9837, high=0.9883, num_samples=10_000)
+        if finished
+        else None,
+        "weights_file": "weights.safetensors" if told else None,
+        "diagnosis": diagnose(told, metric="accuracy", untrained_loss=2.3) if told else None,
+        "memory": MemoryReading(peak_allocated_bytes=2**28, peak_reserved_bytes=2**29),
+        "seconds": 83.4,
+    }
+    return TrainResult(**values | changes)

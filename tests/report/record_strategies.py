@@ -44,6 +44,7 @@ from probe.search.records import (
     Status,
     TrialResult,
 )
+from probe.search.train_records import TrainEnd, TrainResult
 from probe.training.records import CurveEvidence, Diagnosis, DiagnosisKind, EpochReport
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -375,5 +376,39 @@ def search_results(draw: st.DrawFn) -> SearchResult:
         final=draw(st.sampled_from([None, final])),
         test=draw(st.sampled_from([None, score])),
         diagnosis=draw(st.none() | diagnoses()),
+        warnings=tuple(draw(st.lists(texts, max_size=2))),
+    )
+
+
+@st.composite
+def train_results(draw: st.DrawFn) -> TrainResult:
+    num_epochs = draw(st.integers(0, 15))
+    ends: list[TrainEnd] = ["interrupted", "diverged", "oom", *(["finished"] if num_epochs else [])]  # type: ignore[list-item]
+    stopped_by = draw(st.sampled_from(ends))
+    best = draw(st.sampled_from([None, *range(1, num_epochs + 1)]))
+    score = Score(metric="accuracy", value=draw(finite), low=None, high=None, num_samples=10)
+    return TrainResult(
+        meta=META,
+        stopped_by=stopped_by,
+        name=draw(texts),
+        recipe=draw(texts),
+        task=draw(texts),
+        metric=draw(st.sampled_from(["accuracy", "loss", "f1 | $x$"])),
+        mode=draw(st.sampled_from(["max", "min"])),
+        params=draw(params),
+        epochs=num_epochs if stopped_by == "finished" else num_epochs + 1,
+        all_data=draw(st.booleans()),
+        num_train=draw(amounts),
+        num_val=draw(st.none() | amounts),
+        num_test=draw(st.none() | amounts),
+        reports=tuple(draw(epoch_reports(epoch)) for epoch in range(1, num_epochs + 1)),
+        best_epoch=best,
+        best_value=None if best is None else draw(finite),
+        last_value=draw(st.none() | finite) if num_epochs else None,
+        test=draw(st.sampled_from([None, score])) if stopped_by == "finished" else None,
+        weights_file=draw(st.sampled_from([None, "weights.safetensors"])),
+        diagnosis=draw(st.none() | diagnoses()),
+        memory=draw(st.none() | readings()),
+        seconds=draw(positive),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
     )

@@ -13,7 +13,7 @@ from probe.report.batch_facts import best_throughput, is_confirmed, peak_at, sma
 from probe.report.lr_page import chosen_points
 from probe.report.lr_plots import loss_limits
 from probe.report.search_facts import history, lost_epochs, near_ties, param_names, ranked, spending_by_rung
-from probe.report.search_plots import value_limits
+from probe.report.search_scales import value_limits
 from probe.search.records import SearchResult
 
 quick = settings(deadline=None, max_examples=25)

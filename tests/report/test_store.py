@@ -18,8 +18,9 @@ from made_records import (
     nothing_fits_result,
     predicted_result,
     search_result,
+    train_result,
 )
-from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results
+from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results, train_results
 
 from probe.codec import to_plain
 from probe.errors import OutputError, ProbeError, UsageError
@@ -40,6 +41,7 @@ from probe.report.write import redraw_report
         confirmed_lr_result(stopped_by="interrupted"),
         lr_comparison(),
         search_result(),
+        train_result(),
     ],
     ids=lambda r: f"{r.kind} {r.stopped_by}",
 )
@@ -50,7 +52,7 @@ def test_a_saved_result_reads_back_equal(result: Result, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]  # no temporary file is left
 
 
-@given(batch_results() | comparisons() | lr_results() | lr_comparisons() | search_results())
+@given(batch_results() | comparisons() | lr_results() | lr_comparisons() | search_results() | train_results())
 @settings(deadline=None, max_examples=60)
 def test_any_valid_result_reads_back_equal(result: Result) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -25,12 +26,14 @@ from made_records import (
     predicted_result,
     reports,
     search_result,
+    train_result,
     trial,
 )
-from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results
+from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results, train_results
 
 from probe.errors import OutputError
 from probe.lr.records import LrCurve
+from probe.report.best_recipe import best_recipe
 from probe.report.search_page import search_page
 from probe.report.store import Result, load_result
 from probe.report.trials_csv import write_trials
@@ -120,7 +123,44 @@ def test_search_report(tmp_path: Path) -> None:
     assert "/home/me" not in text
     plots = {path.name for path in tmp_path.glob("*.png")}
     assert plots == set(re.findall(r"\((\w+\.png)\)", text))
-    assert {"lr_sgd.png", "lr_adam.png", "batch_memory.png", "history.png"} < plots
+    assert {"lr_sgd.png", "lr_adam.png", "batch_memory.png", "history.png", "parallel_coordinates.png"} < plots
+
+
+def test_the_winner_is_there_as_a_recipe(tmp_path: Path) -> None:
+    result = search_result()
+    text = written(result, tmp_path)
+    best = tomllib.loads((tmp_path / "best.toml").read_text())
+    assert result.best is not None
+    assert best["space"] == dict(result.best.params)
+    assert best["search"]["fidelity"] == {"min": 21, "max": 21}  # as the final fit
+    assert best["task"] == {"model": "cnn", "data": "mnist"}
+    assert "probe train best.toml" in text
+    head = (tmp_path / "best.toml").read_text().split("\n\n")[0]
+    assert f"trial {result.best.number}, the best of 40" in head
+    assert "accuracy 98.61 %, 95 % interval 98.37 % to 98.83 %" in head
+
+
+def test_without_a_final_fit_the_winners_recipe_trains_to_its_best_epoch() -> None:
+    one = trial(4, Random(2))
+    accuracies = [report.metrics["accuracy"] for report in one.reports]
+    text = best_recipe(plain_search_result(one)) or ""
+    assert tomllib.loads(text)["search"]["fidelity"]["max"] == accuracies.index(max(accuracies)) + 1
+    assert best_recipe(plain_search_result()) is None
+
+
+def test_train_report(tmp_path: Path) -> None:
+    result = train_result()
+    text = written(result, tmp_path)
+    check_page(text, tmp_path)
+    first = text.split("\n\n")[1]
+    assert first.startswith("**Test accuracy 98.61 % (10,000 samples, 95 % interval 98.37 % to 98.83 %); validation")
+    assert 'safetensors.torch.load_model(model, "weights.safetensors")' in text
+    assert "48,000 training, 12,000 validation, 10,000 test samples" in text
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "history.csv").read_text())))
+    assert list(rows[0]) == ["epoch", "seconds", "train_loss", "val_loss", "val_accuracy", "val_macro_f1"]
+    assert [float(row["val_accuracy"]) for row in rows] == [r.metrics["accuracy"] for r in result.reports]
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"report.md", "result.json", "history.csv", "learning_curves.png"}
 
 
 def test_a_long_search_shows_its_best_trials_and_points_to_the_rest(tmp_path: Path) -> None:
@@ -156,8 +196,9 @@ def test_trials_csv_has_the_promised_columns_in_the_order_of_the_space(tmp_path:
         (lr_comparison(stopped_by="error"), "the comparison was ended by an error"),
         (plain_search_result(stopped_by="interrupted"), "the search was interrupted"),
         (plain_search_result(stopped_by="failures"), "too many trials failed"),
+        (train_result(planned=30), "the training was interrupted"),
     ],
-    ids=["batch", "comparison", "lr", "confirmed lr", "lr comparison", "lr error", "search", "failures"],
+    ids=["batch", "comparison", "lr", "confirmed lr", "lr comparison", "lr error", "search", "failures", "training"],
 )
 def test_a_partial_result_says_so_before_anything_else(result: Result, note: str, tmp_path: Path) -> None:
     block = written(result, tmp_path).split("\n\n")[1]
@@ -191,6 +232,8 @@ def failed_searches() -> list[SearchResult]:
         lr_result(suggestion=None, curves=(LrCurve(seed=0, points=lr_curve().points[:1], ended_by="non_finite"),)),
         lr_comparison(results=lr_comparison().results[-1:]),
         lr_comparison("batch_size"),
+        train_result(num_epochs=0, planned=3),
+        train_result(num_epochs=1),
         *failed_searches(),
     ],
     ids=[
@@ -204,6 +247,8 @@ def failed_searches() -> list[SearchResult]:
         "one point",
         "no lr of several",
         "batch sizes",
+        "no epoch",
+        "one epoch",
         "no trial",
         "one trial",
         "no val",
@@ -216,7 +261,7 @@ def test_edge_cases_give_a_whole_report(result: Result, tmp_path: Path) -> None:
     assert load_result(tmp_path) == result
 
 
-@given(batch_results() | comparisons() | lr_results() | lr_comparisons() | search_results())
+@given(batch_results() | comparisons() | lr_results() | lr_comparisons() | search_results() | train_results())
 # not shrunk: every example draws eight plots
 @settings(
     deadline=None,

@@ -1,0 +1,279 @@
+"""`probe.train`: one configuration, trained once, with its curves, its weights and its score on the test part."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from probe.device.environment import collect_meta
+from probe.device.failures import classify_failure
+from probe.device.select import DeviceSpec, open_device, parse_device
+from probe.errors import NothingFitsError, OutputError, ProbeError, UsageError
+from probe.recipe.dump import dump_recipe, recipe_hash
+from probe.recipe.fixed import fixed_params, with_seed
+from probe.recipe.load import load_recipe
+from probe.recipe.schema import Recipe
+from probe.search.checks import check_names, check_values
+from probe.search.jobs import Split
+from probe.search.objective import LOSS, Objective, best_epoch, check_metric, epoch_value
+from probe.search.records import ParamValue, Score
+from probe.search.train_records import TrainEnd, TrainPlan, TrainResult
+from probe.seeds import derive_seed
+from probe.training.diagnose import diagnose
+from probe.training.records import EpochReport
+from probe.zoo.source import TaskSource, recipe_source
+
+if TYPE_CHECKING:
+    from probe.device.protocol import Device
+    from probe.task import Task
+    from probe.training.run import TrainingRun
+
+Observer = Callable[[Any], None]
+Made = TypeVar("Made")
+
+
+def train(
+    recipe: Recipe | Path | str,
+    *,
+    epochs: int | None = None,
+    all_data: bool = False,
+    seed: int | None = None,
+    device: str | DeviceSpec = "auto",
+    data_dir: Path | str = "data",
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    observer: Observer | None = None,
+    argv: Sequence[str] = (),
+) -> TrainResult:
+    """Train the one configuration of `recipe`, like the best.toml that a search leaves, and score it once on the test part.
+
+    Args:
+        recipe: a recipe whose [space] holds constants only, or the path of its TOML file; `overrides` like
+            `space.lr=0.01` are for the latter.
+        epochs: how many; the recipe's search.fidelity.max by default.
+        all_data: train on the validation part, too; there is no validation curve then.
+        seed: in place of search.seed, for the weights, the order of the data and what is held out.
+        folder: where `weights.safetensors` goes, for `safetensors.torch.load_model`; None: the weights are not kept.
+        observer: called with a TrainPlan, then with an EpochReport after each epoch.
+
+    Ctrl-C ends the training with the weights and the curves of its last whole epoch: `stopped_by` is then "interrupted"; in
+    the first epoch there is nothing to keep, and KeyboardInterrupt passes. "diverged" and "oom" (out of memory) keep what
+    there was in the same way.
+
+    Raises:
+        RecipeError, TaskError, DeviceError, UsageError: before anything is trained. What the task's own code raises passes.
+    """
+    found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides=overrides)
+    found = found if seed is None else with_seed(found, seed)
+    if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
+        raise UsageError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
+    params = fixed_params(found)
+    source = recipe_source(found, data_dir=Path(data_dir))
+    check_names(found, source)
+    check_values(found)
+    training = _Training(
+        recipe=found,
+        params=params,
+        source=source,
+        epochs=epochs or found.search.fidelity.max,
+        all_data=all_data,
+        folder=folder,
+        observer=observer or (lambda record: None),
+    )
+    spec = device if isinstance(device, DeviceSpec) else parse_device(device)
+    return training.run(open_device(spec, measuring_memory=False), argv)
+
+
+def outcome_error(result: TrainResult) -> ProbeError | None:
+    """What the user has to be told about a training that came to no end of its own; None for one that did, or was
+    interrupted."""
+    after = f"after {len(result.reports)} of {result.epochs} epochs" if result.reports else "in its first epoch"
+    if result.stopped_by == "oom":
+        return NothingFitsError(
+            f"Training {result.task} ran out of memory {after}.",
+            hint="Take a smaller batch (--set space.batch_size=N); `probe batch` finds the largest that fits.",
+        )
+    if result.stopped_by == "diverged":
+        return NothingFitsError(
+            f"Training {result.task} diverged {after}: the loss is no longer a finite number.",
+            hint="Lower the learning rate (--set space.lr=X); `probe lr` finds one. "
+            "Another seed than the search's can be enough to tip a high one over.",
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """Replaced as one after each epoch, so that Ctrl-C finds curves and weights in step."""
+
+    reports: tuple[EpochReport, ...] = ()
+    weights: dict[str, Any] | None = None
+    """After the last of the reports, on the CPU."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Training:
+    """One training from the task's data to its record."""
+
+    recipe: Recipe
+    params: dict[str, ParamValue]
+    source: TaskSource
+    epochs: int
+    all_data: bool
+    folder: Path | None
+    observer: Observer
+    kept: _Kept = field(default_factory=_Kept)
+    untrained_loss: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def objective(self) -> Objective:
+        wanted = self.recipe.task.objective
+        return Objective(metric=wanted.metric, mode=wanted.mode, reduce=wanted.reduce)
+
+    def run(self, device: Device, argv: Sequence[str]) -> TrainResult:
+        started = time.perf_counter()
+        seed = self.recipe.search.seed
+        meta = collect_meta(device=device.name, seed=seed, argv=argv, recipe_hash=recipe_hash(self.recipe))
+        task = self._task()
+        sizes = _sizes(task)
+        self.observer(TrainPlan(epochs=self.epochs, metric=self.objective.metric, **sizes))
+        device.reset_peaks()
+        stopped_by: TrainEnd = "oom"
+        weights_file: str | None = None
+        test: Score | None = None
+        fits, run = _guarded(device, lambda: self._start(task, device))
+        if fits and run is not None:
+            try:
+                stopped_by = self._train(run, device)
+                weights_file = self._save(run)
+                test = self._score(run, device) if stopped_by == "finished" else None
+            except KeyboardInterrupt:
+                if not self.kept.reports:
+                    raise
+                stopped_by = "interrupted"
+                weights_file = weights_file or self._save(run)
+        return self._result(
+            meta=meta,
+            stopped_by=stopped_by,
+            weights_file=weights_file,
+            test=test,
+            memory=device.read_memory(),
+            seconds=time.perf_counter() - started,
+            **sizes,
+        )
+
+    def _task(self) -> Task:
+        """The task, with the validation part that a search of the same seed holds out. Raises RecipeError, TaskError."""
+        from probe.search.trial import split_task
+        from probe.training.data import merge_validation
+        from probe.training.settings import task_params
+
+        task = self.source.build(task_params(self.params))
+        check_metric(self.objective, tuple(task.metrics))
+        share, seed = self.recipe.task.validation.share, derive_seed(self.recipe.search.seed, "validation")
+        task = split_task(task, Split(share=share, seed=seed))
+        return merge_validation(task) if self.all_data else task
+
+    def _start(self, task: Task, device: Device) -> TrainingRun:
+        """The model before its first step, and its loss on the validation part: what the curves are held against."""
+        from probe.training.run import TrainingRun
+        from probe.training.settings import TrainerSettings
+
+        settings = TrainerSettings.for_task(task, {**self.params, "epochs": self.epochs})
+        run = TrainingRun(task, settings, device=device, seed=derive_seed(self.recipe.search.seed, "train"))
+        if task.val is not None:
+            loss = run.evaluate(task.val).loss
+            self.untrained_loss = loss if math.isfinite(loss) else None
+        return run
+
+    def _train(self, run: TrainingRun, device: Device) -> TrainEnd:
+        from probe.training.weights import copied_weights
+
+        while run.epoch < self.epochs:
+            fits, report = _guarded(device, run.run_epoch)
+            if report is None:
+                return "diverged" if fits else "oom"
+            self.kept = _Kept(reports=(*self.kept.reports, report), weights=copied_weights(run.model))
+            self.observer(report)
+        return "finished"
+
+    def _save(self, run: TrainingRun) -> str | None:
+        """The file's name; None where there is nothing to save or it cannot be written, which is then a warning."""
+        from probe.training.weights import WEIGHTS_FILE, left_out_warning, save_weights
+
+        if self.folder is None or self.kept.weights is None:
+            return None
+        run.model.load_state_dict(self.kept.weights)  # an epoch that was cut short has moved them on
+        try:
+            left_out = save_weights(run.model, self.folder / WEIGHTS_FILE)
+        except OutputError as error:
+            self.warnings.append(error.message)
+            return None
+        warning = left_out_warning(WEIGHTS_FILE, left_out)
+        self.warnings += [] if warning is None else [warning]
+        return WEIGHTS_FILE
+
+    def _score(self, run: TrainingRun, device: Device) -> Score | None:
+        from probe.search.final import make_score
+
+        metric = self.objective.metric
+        if run.task.test is None:
+            return None
+        _, scores = _guarded(device, lambda: run.evaluate(run.task.test))
+        if scores is None:
+            self.warnings.append("Scoring the test part ran out of memory.")
+            return None
+        value = scores.loss if metric == LOSS else scores.metrics[metric]
+        if not math.isfinite(value):
+            self.warnings.append(f"The {metric} on the test part is {value}.")
+            return None
+        return make_score(metric, value, scores.num_samples)
+
+    def _result(self, **measured: Any) -> TrainResult:
+        objective, reports = self.objective, self.kept.reports
+        best = best_epoch(replace(objective, reduce="best"), reports)
+        values = {report.epoch: epoch_value(objective, report) for report in reports}
+        return TrainResult(
+            name=self.recipe.name,
+            recipe=dump_recipe(self.recipe),
+            task=self.source.title,
+            metric=objective.metric,
+            mode=objective.mode,
+            params=self.params,
+            epochs=self.epochs,
+            all_data=self.all_data,
+            reports=reports,
+            best_epoch=best,
+            best_value=None if best is None else values[best],
+            last_value=values[reports[-1].epoch] if reports else None,
+            diagnosis=diagnose(
+                reports, metric=objective.metric, mode=objective.mode, untrained_loss=self.untrained_loss
+            )
+            if reports
+            else None,
+            warnings=tuple(self.warnings),
+            **measured,
+        )
+
+
+def _sizes(task: Task) -> dict[str, Any]:
+    from probe.training.data import num_samples
+
+    parts = {"num_train": task.train, "num_val": task.val, "num_test": task.test}
+    return {name: None if part is None else num_samples(part) for name, part in parts.items()}
+
+
+def _guarded(device: Device, call: Callable[[], Made]) -> tuple[bool, Made | None]:
+    """What `call` returns, and whether memory was enough for it."""
+    try:
+        with device.track():
+            return True, call()
+    except Exception as error:
+        if classify_failure(error) is None:
+            raise
+    return False, None
