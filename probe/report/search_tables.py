@@ -5,6 +5,7 @@ from __future__ import annotations
 from probe.report.common import ParamValue, metric_text
 from probe.report.markdown import code, code_cell, escape, shorten, table
 from probe.report.search_facts import lost_epochs, objective_name, param_names, ranked, spending_by_rung
+from probe.search.course import rung_name
 from probe.search.records import Dimension, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_seconds, format_share, format_value
 
@@ -75,7 +76,9 @@ def rungs_table(result: SearchResult) -> str | None:
     total = sum(rung.epochs for rung in spending)
     rows = [
         [
-            f"{rung.first_epoch} to {rung.last_epoch}" if rung.first_epoch < rung.last_epoch else str(rung.last_epoch),
+            f"{rung.first_epoch} to {rung.last_epoch}"
+            if rung.first_epoch < rung.last_epoch
+            else rung_name(result.rung_unit, rung.last_epoch),
             format_count(rung.num_trials),
             format_count(rung.epochs),
             format_share(rung.epochs / total, decimals=0) if total else "",
@@ -84,8 +87,9 @@ def rungs_table(result: SearchResult) -> str | None:
     ]
     lost = lost_epochs(result.trials)
     if lost:
-        rows.append(["without a report (diverged, crashed)", "", format_count(lost), ""])
-    return table(["epochs of a trial", "trials that got through", "epochs spent", "share"], rows, right=(1, 2, 3))
+        rows.append(["without a report (diverged, crashed, run again)", "", format_count(lost), ""])
+    what = "epochs of a trial" if result.rung_unit == "epochs" else "of the training data"
+    return table([what, "trials that got through", "epochs spent", "share"], rows, right=(1, 2, 3))
 
 
 def spent_table(result: SearchResult) -> str:
