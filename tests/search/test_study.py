@@ -63,7 +63,7 @@ class Ran:
         self.events: list[Event] = []
         self.seen: list[Any] = []
         self.discarded: list[tuple[int, int]] = []
-        asked = make_sampler(sampler, space, mode="max", seed=seed)
+        asked: Any = make_sampler(sampler, space, mode="max", seed=seed)
         if listen is not None:
             asked = Overheard(asked, listen)
         study = Study(
