@@ -129,6 +129,7 @@ def _asked(result: SearchResult) -> list[tuple[str, str]]:
         ("recipe", escape(result.name)),
         ("task", escape(result.task)),
         ("objective", escape(f"{objective_name(result)}, {result.mode}")),
+        *([("validation", f"means over {result.num_folds} folds")] if result.num_folds > 1 else []),
         ("sampler", escape(result.sampler_reason or result.sampler)),
         ("ladder", escape(result.ladder + ranked)),
         ("workers", str(result.num_workers)),

@@ -130,6 +130,7 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         rungs=setup.rungs,
         rung_unit=setup.course.unit,
         rung_costs=setup.course.costs,
+        num_folds=setup.course.num_folds,
         space=findings.space.dimensions,
         constants=recipe.constants,
         limits=setup.limits,

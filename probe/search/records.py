@@ -194,6 +194,8 @@ class SearchResult:
     """What `rungs` count."""
     rung_costs: tuple[int | float, ...] = ()
     """Epochs of the budget that each rung costs; empty where an epoch is an epoch."""
+    num_folds: int = 1
+    """Of k-fold validation: all reports are means over them."""
 
     def __post_init__(self) -> None:
         if self.best is None:

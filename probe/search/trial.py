@@ -133,7 +133,7 @@ def _train_folds(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[End
         column: list[EpochReport] = []
         ending = _train_run(rung, run, state.get(f"fold {fold}", {}), after_epoch=column.append)
         if ending[0] != "finished":
-            return (ending[0], f"Fold {fold + 1} of {split.num_folds}: {ending[1] or ending[0]}"), dict
+            return (ending[0], ending[1] or f"It {ending[0]} in fold {fold + 1} of {split.num_folds}."), dict
         columns.append(column)
         if rung.job.checkpoint_out is not None:
             states[f"fold {fold}"] = map_tensors(lambda tensor: tensor.cpu(), run.state())

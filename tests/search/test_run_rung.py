@@ -126,7 +126,7 @@ def test_folds_are_trained_alike_in_one_go_and_from_a_checkpoint(tmp_path: Path)
 def test_a_fold_that_diverges_ends_the_trial_with_what_it_cost() -> None:
     report, sent = ran(job("diverges", split=FIVE_FOLDS))
     assert (report.outcome, report.num_passes, sent) == ("diverged", 1, [])
-    assert report.message == "Fold 1 of 5: diverged"
+    assert report.message == "It diverged in fold 1 of 5."
 
 
 def test_patience_over_folds_is_looked_at_when_all_of_them_are_there() -> None:
