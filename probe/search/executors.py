@@ -139,6 +139,17 @@ class LocalExecutor:
                 self._drop(slot)
             raise
 
+    @property
+    def num_idle(self) -> int:
+        """Workers that were started and wait. Each of them holds a context of the GPU that it has used."""
+        return sum(slot.worker is not None and slot.job is None for slot in self._slots)
+
+    def close_idle(self) -> None:
+        """End the workers that wait, but for one."""
+        idle = [slot for slot in self._slots if slot.worker is not None and slot.job is None]
+        for slot in idle[1:]:
+            self._drop(slot)
+
     def cancel(self) -> None:
         for slot in self._slots:
             if slot.job is not None:

@@ -47,7 +47,8 @@ def find_hyperparameters(
     Args:
         recipe: a recipe, or the path of its TOML file; `overrides` like `budget.trials=5` are for the latter.
         observer: called with SearchProgress, Attempt, BatchResult, LrResult and TrialResult records as they come.
-        num_workers: trials side by side; one on a GPU, else one for each core, at most four.
+        num_workers: trials side by side; one on a GPU, else one for each core, at most four. More on a GPU run as far as the
+            memory that each is predicted to take allows it.
         folder: where checkpoints are kept while the search runs; a temporary folder by default.
 
     Ctrl-C ends the search with what it has: `stopped_by` is then "interrupted".

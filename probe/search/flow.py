@@ -32,6 +32,7 @@ from probe.search.probing import (
     probe_lrs,
 )
 from probe.search.records import BestTrial, ParamValue, SearchProgress, SearchResult, Stage, StoppedBy
+from probe.search.room import make_room
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import Study, StudyPlan, new_state
@@ -81,7 +82,7 @@ class Search:
             try:
                 largest_batch = self._probe_batch(facts)
                 self._probe_lr(facts, largest_batch)
-                stopped_by = self._study()
+                stopped_by = self._study(facts)
                 if stopped_by not in ("interrupted", "failures"):
                     self._finish()
             except ProbeError as raised:
@@ -163,7 +164,7 @@ class Search:
             highest_lr=options.highest or HIGHEST_LR,
         )
 
-    def _study(self) -> StoppedBy:
+    def _study(self, facts: TaskFacts) -> StoppedBy:
         setup = self.setup
         plan = StudyPlan(
             space=self.found.space,
@@ -205,6 +206,7 @@ class Search:
             executor=self._executor,
             make_job=self._make_job,
             discard=self._discard_checkpoint,
+            has_room=make_room(setup, facts, self._executor),
             observer=self._observer,
         )
         stopped_by = study.run()
@@ -267,6 +269,7 @@ class Search:
             weights_path=self._weights,
             num_threads=num_cores(),
         )
+        self._executor.close_idle()
         try:
             outcome: FinalOutcome = self._executor.call(run_final, job, on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,7 +67,8 @@ def new_state(plan: StudyPlan) -> SearchState:
 class Study:
     """Runs one search on one executor. All it knows is in `state`; `sink` sees every event before it takes effect.
 
-    `discard(trial, epochs)` is told of every checkpoint that nobody will go on from.
+    `discard(trial, epochs)` is told of every checkpoint that nobody will go on from. `has_room(trial, running)` says whether
+    a trial may start beside those that run; it must allow one alone.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Study:
         executor: Executor,
         make_job: MakeJob,
         discard: Callable[[Trial, int], None] | None = None,
+        has_room: Callable[[Trial, Sequence[Trial]], bool] | None = None,
         sink: Callable[[Event], None] | None = None,
         observer: Callable[[Any], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -89,6 +91,9 @@ class Study:
         self._executor = executor
         self._make_job = make_job
         self._discard = discard
+        self._has_room = has_room
+        self._held: tuple[Trial, int] | None = None
+        """Decided on, and waiting until there is room for it."""
         self._sink = sink
         self._observer = observer
         self._clock = clock
@@ -131,10 +136,14 @@ class Study:
 
     def _fill_slots(self) -> None:
         while len(self.state.running) < self._executor.num_slots:
-            found = self._next_job()
+            found = self._held or self._next_job()
             if found is None:
                 return
             trial, rung = found
+            if self._has_room is not None and not self._has_room(trial, list(self.state.running.values())):
+                self._held = found
+                return
+            self._held = None
             course = self.state.course
             self._emit(Started(number=trial.number, rung=rung))
             self._executor.submit(self._make_job(trial, course.epochs_before(rung), course.epochs_after(rung)))

@@ -55,6 +55,7 @@ class Ran:
         sampler: str = "random",
         seed: int = 0,
         listen: Callable[..., None] | None = None,
+        has_room: Callable[..., bool] | None = None,
         **plan: Any,
     ) -> None:
         self.plan = StudyPlan(space=space, objective=ACCURACY, rungs=rungs, factor=3, limits=limits, seed=seed, **plan)
@@ -73,6 +74,7 @@ class Ran:
             executor=self.executor,
             make_job=make_job,
             discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
+            has_room=has_room,
             sink=self.events.append,
             observer=self.seen.append,
             clock=self.executor.clock,
@@ -85,7 +87,7 @@ class Ran:
         return [trial_result(self.state, trial) for trial in self.state.trials]
 
     @property
-    def num_epochs(self) -> int:
+    def num_epochs(self) -> float:
         return sum(result.epochs for result in self.results)
 
 
