@@ -90,7 +90,7 @@ def spending_by_rung(result: SearchResult) -> list[RungSpending]:
     """Where the trials' epochs went, rung by rung. Where the rungs are shares of the data, both ends are that share in
     thousandths."""
     spending = []
-    floors = (0, *result.rungs[:-1])
+    floors = (0, *result.rungs)[: len(result.rungs)]
     costs = result.rung_costs or [rung - floor for floor, rung in zip(floors, result.rungs, strict=True)]
     left = {trial.number: trial.epochs - trial.lost_epochs for trial in result.trials}
     for floor, rung, cost in zip(floors, result.rungs, costs, strict=True):

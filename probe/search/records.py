@@ -198,6 +198,8 @@ class SearchResult:
     """Of k-fold validation: all reports are means over them."""
 
     def __post_init__(self) -> None:
+        if self.rung_costs and len(self.rung_costs) != len(self.rungs):
+            raise ValueError(f"{len(self.rungs)} rungs cannot have {len(self.rung_costs)} costs")
         if self.best is None:
             return
         found = [trial for trial in self.trials if trial.number == self.best.number]
