@@ -52,7 +52,12 @@ def make_room(setup: Setup, facts: TaskFacts, executor: LocalExecutor) -> Room |
     def predict(trial: Trial) -> int | None:
         split = {} if trial.accumulation is None else {"accumulation": trial.accumulation}
         params = {**trial.params, **split}
-        return predicted_peak(setup.source, params, int(params.get("batch_size", facts.batch_size)), limit_bytes)
+        batch_size = int(params.get("batch_size", facts.batch_size))
+        try:  # there is a free slot wherever somebody asks, and its worker has PyTorch loaded
+            peak: int | None = executor.call(predicted_peak, setup.source, params, batch_size, limit_bytes)
+        except ProbeError:  # the trial itself will say it better
+            return None
+        return peak
 
     return Room(limit_bytes, predict, count_idle=lambda: executor.num_idle)
 
@@ -61,13 +66,10 @@ def predicted_peak(
     source: TaskSource, params: Mapping[str, ParamValue], batch_size: int, limit_bytes: int
 ) -> int | None:
     """Bytes of the card that training with `params` takes at most, the process's context included; None where the training
-    step cannot be traced. Seconds, in a child process of its own: tracing has crashed PyTorch before."""
+    step cannot be traced. In a worker: tracing has crashed PyTorch before. Raises what the task's own code raises."""
     from probe.batch.predict import predict
 
-    try:
-        found = predict(source, params=dict(params))
-    except ProbeError:  # the trial itself will say it better
-        return None
+    found = predict(source, params=dict(params), in_process=True)
     if isinstance(found, Untraceable):
         return None
     return found.replay(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes

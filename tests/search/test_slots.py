@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from made_recipes import blobs_recipe
 from scripted_executor import ScriptedExecutor
 from test_study import Ran
 
 from probe.batch.profile import FixedCosts
-from probe.search.records import BudgetLimits
-from probe.search.room import Room, predicted_peak
+from probe.device.select import DeviceSpec
+from probe.errors import UserCodeError
+from probe.search.facts import TaskFacts, device_limit
+from probe.search.findings import make_setup
+from probe.search.records import BudgetLimits, ParamValue
+from probe.search.room import Room, make_room, predicted_peak
 from probe.search.slots import MARGIN, has_room
 from probe.search.state import Trial
 from probe.zoo.source import TargetSource
@@ -71,4 +80,41 @@ def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
     assert small is not None
     assert large is not None
     assert FixedCosts().context_bytes < small < large
-    assert predicted_peak(source, {"fault": "raises"}, 16, 8 * GIB) is None
+
+
+class Foreseeing:
+    """Of an executor's slots those that a room asks: `call` in this process, no GPU behind it."""
+
+    num_slots = 2
+    num_idle = 1
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        if function is device_limit:
+            return 8 * GIB
+        try:
+            return function(*args)
+        except ZeroDivisionError as error:
+            raise UserCodeError(str(error), traceback="theirs") from None
+
+
+def test_a_room_is_made_for_a_gpu_that_several_share() -> None:
+    source = TargetSource(target="searched_task:blobs")
+    facts = TaskFacts(num_train=128, num_val=32, num_test=40, metrics=("accuracy",), optimizer="sgd", batch_size=16)
+    setup = make_setup(blobs_recipe(), source, device=DeviceSpec(kind="cuda", index=0, resolved=True), num_workers=2)
+    executor: Any = Foreseeing()
+    room = make_room(setup, facts, executor)
+    assert room is not None
+    configurations: list[dict[str, ParamValue]] = [
+        {"width": 8},
+        {"width": 64, "batch_size": 2**25},
+        {"fault": "raises"},
+    ]
+    small, large, faulty = (
+        Trial(number=number, positions={}, params=params, seed=0) for number, params in enumerate(configurations)
+    )
+    assert room(small, [])
+    assert room(small, [replace(small, number=3)])
+    assert not room(large, [small])
+    assert room(large, [])
+    assert not room(faulty, [small])
+    assert make_room(replace(setup, device=DeviceSpec(kind="cpu")), facts, executor) is None
