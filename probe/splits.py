@@ -54,12 +54,8 @@ def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.n
     """Written out here: importing scikit-learn for its splitter costs every worker process half as much as importing torch."""
     import numpy as np
 
+    _check_members(classes)
     names, members, counts = np.unique(classes, return_inverse=True, return_counts=True)
-    if counts.min() < 2:
-        raise DataError(
-            f"Class {names[counts.argmin()]} has a single sample, which cannot be both trained on and held out.",
-            hint="Add samples of that class, leave it out, give a validation set, or set stratify=False in the Task.",
-        )
     smaller = min(num_held_out, len(classes) - num_held_out)
     if smaller < len(names):
         raise DataError(
@@ -67,9 +63,7 @@ def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.n
             hint="Choose another validation share, give a validation set, or set stratify=False in the Task.",
         )
     quotas = _quotas(counts, num_held_out)
-    shuffled = np.random.default_rng(seed).permutation(len(classes)).astype(np.int64)
-    by_class = shuffled[np.argsort(members[shuffled], kind="stable")]
-    place_in_class = np.arange(len(classes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    by_class, place_in_class = _by_class(members, counts, seed)
     held_out = place_in_class < np.repeat(quotas, counts)
     return np.sort(by_class[~held_out]), np.sort(by_class[held_out])
 
@@ -88,3 +82,58 @@ def _quotas(counts: np.ndarray, num_held_out: int) -> np.ndarray:
     while quotas.sum() > num_held_out:
         quotas[np.where(quotas > 1, exact - quotas, np.inf).argmin()] -= 1
     return quotas
+
+
+def fold_numbers(
+    num_samples: int, *, num_folds: int, seed: int, labels: Sequence[int] | np.ndarray | None
+) -> np.ndarray:
+    """For each sample the fold, 0 .. num_folds - 1, whose validation part it belongs to.
+
+    Folds differ by at most one sample, and with `labels` by at most one sample of each class. Equal arguments, equal folds.
+
+    Raises DataError for fewer samples than folds, and for a class with a single member, which one fold could not train on.
+    """
+    import numpy as np
+
+    if num_samples < num_folds:
+        raise DataError(f"{num_samples} samples cannot be divided into {num_folds} folds.")
+    classes = np.zeros(num_samples, dtype=np.int64) if labels is None else np.asarray(labels)
+    if labels is not None:
+        _check_members(classes)
+    _, members, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    by_class, _ = _by_class(members, counts, seed)
+    folds = np.empty(num_samples, dtype=np.int64)
+    folds[by_class] = np.arange(num_samples) % num_folds  # dealt out class after class
+    return folds
+
+
+def share_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[int] | np.ndarray | None) -> np.ndarray:
+    """`count` of the samples, sorted, with the classes' proportions where `labels` are given, and one of each class as soon as
+    `count` allows it. A larger count holds all samples of a smaller one: trials on growing shares see the same samples."""
+    import numpy as np
+
+    classes = np.zeros(num_samples, dtype=np.int64) if labels is None else np.asarray(labels)
+    _, members, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    by_class, place_in_class = _by_class(members, counts, seed)
+    how_far = place_in_class / np.repeat(counts, counts)
+    return np.sort(by_class[np.argsort(how_far, kind="stable")[:count]])
+
+
+def _by_class(members: np.ndarray, counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """All samples, shuffled, class after class; and the place of each of them in its class, from 0."""
+    import numpy as np
+
+    shuffled = np.random.default_rng(seed).permutation(len(members)).astype(np.int64)
+    by_class = shuffled[np.argsort(members[shuffled], kind="stable")]
+    return by_class, np.arange(len(members)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _check_members(classes: np.ndarray) -> None:
+    import numpy as np
+
+    names, counts = np.unique(classes, return_counts=True)
+    if counts.min() < 2:
+        raise DataError(
+            f"Class {names[counts.argmin()]} has a single sample, which cannot be both trained on and held out.",
+            hint="Add samples of that class, leave it out, give a validation set, or set stratify=False in the Task.",
+        )

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probe.errors import DataError
-from probe.splits import hold_out_indices
+from probe.splits import fold_numbers, hold_out_indices, share_indices
 
 SHARES = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -102,3 +102,45 @@ def test_a_share_outside_zero_to_one_is_the_callers_mistake(share: float) -> Non
 def test_labels_of_another_length_are_the_callers_mistake() -> None:
     with pytest.raises(ValueError, match="one label for each of 10 samples"):
         hold_out_indices(10, share=0.5, seed=0, labels=[0, 1])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    sizes=st.lists(st.integers(2, 30), min_size=1, max_size=6), num_folds=st.integers(2, 10), seed=SEEDS, shuffle=SEEDS
+)
+def test_folds_are_even_in_size_and_in_every_class(sizes: list[int], num_folds: int, seed: int, shuffle: int) -> None:
+    labels = np.random.default_rng(shuffle).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    assume(len(labels) >= num_folds)
+    folds = fold_numbers(len(labels), num_folds=num_folds, seed=seed, labels=labels)
+    np.testing.assert_array_equal(folds, fold_numbers(len(labels), num_folds=num_folds, seed=seed, labels=labels))
+    for chosen in (slice(None), *(labels == name for name in range(len(sizes)))):
+        counts = np.bincount(folds[chosen], minlength=num_folds)
+        assert len(counts) == num_folds
+        assert counts.max() - counts.min() <= 1
+    for fold in range(num_folds):
+        assert set(labels[folds != fold]) == set(labels)
+
+
+def test_folds_without_labels_and_folds_that_cannot_be() -> None:
+    assert sorted(np.bincount(fold_numbers(11, num_folds=3, seed=0, labels=None))) == [3, 4, 4]
+    with pytest.raises(DataError, match="3 samples cannot be divided into 4 folds"):
+        fold_numbers(3, num_folds=4, seed=0, labels=None)
+    with pytest.raises(DataError, match="Class 7 has a single sample"):
+        fold_numbers(5, num_folds=2, seed=0, labels=[1, 1, 1, 1, 7])
+
+
+@settings(deadline=None, max_examples=100)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), seed=SEEDS, counts=st.tuples(SHARES, SHARES))
+def test_shares_are_stratified_and_hold_every_smaller_share(
+    sizes: list[int], seed: int, counts: tuple[float, float]
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    smaller, larger = sorted(max(1, round(share * len(labels))) for share in counts)
+    few, many = (share_indices(len(labels), count=count, seed=seed, labels=labels) for count in (smaller, larger))
+    assert len(few) == smaller == len(set(few))
+    assert list(few) == sorted(few)
+    assert set(few) <= set(many)
+    if smaller >= len(sizes):
+        assert set(labels[few]) == set(labels)
+    for name, size in enumerate(sizes):
+        assert abs((labels[few] == name).sum() - smaller * size / len(labels)) <= 1 + len(sizes)

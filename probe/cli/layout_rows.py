@@ -41,6 +41,6 @@ def labelled(label: str, lines: Sequence[str]) -> Rows:
     return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
 
 
-def plural(count: int, noun: str) -> str:
+def plural(count: float, noun: str) -> str:
     """`1 attempt`, `2 attempts`."""
     return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"

@@ -148,7 +148,7 @@ def lr(
 
 def _recipe_epochs(subject: Subject) -> int | None:
     """How long the recipe trains at most."""
-    return None if subject.recipe is None else subject.recipe.search.fidelity.max
+    return None if subject.recipe is None else subject.recipe.search.fidelity.full_epochs
 
 
 def _compared(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from probe.cli.layout_rows import Rows, labelled, plural
 from probe.cli.tables import TextTable
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
+from probe.search.asked import make_course
 from probe.search.brackets import brackets_of
 from probe.search.budget import PROBE_SHARE
 from probe.search.choice import choose_sampler, grid_cost, grid_warning
+from probe.search.course import Course, rung_name
 from probe.search.dimensions import expected_space
 from probe.search.grid import MAX_GRID, grid_positions
-from probe.search.ladder import make_rungs
 from probe.search.records import BudgetLimits, Dimension
 from probe.search.space import Space, num_configurations
 from probe.units import format_count, format_seconds, format_value
@@ -19,7 +22,8 @@ from probe.units import format_count, format_seconds, format_value
 
 def space_rows(recipe: Recipe) -> Rows:
     """Raises RecipeError for a grid that the recipe asks for and that is too large."""
-    space, rungs = expected_space(recipe), recipe_rungs(recipe)
+    space, course = expected_space(recipe), make_course(recipe)
+    rungs = course.total_costs
     budget = recipe.budget
     limits = BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds)
     choice = choose_sampler(recipe.search.sampler, space, limits=limits, rungs=rungs)
@@ -30,19 +34,12 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += [("Fixed", fixed)] if fixed else []
     rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
     rows.append(("Sampler", choice.reason or choice.name))
-    rows += labelled("Ladder", _ladder(recipe, rungs))
+    rows += labelled("Ladder", _ladder(recipe, course))
     rows.append(("Budget", _budget(limits, probed=_is_probed(recipe))))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
     rows += labelled("First", [text or "a configuration that is all drawn" for text in starts])
     warning = grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None
     return rows + (labelled("Warning", [warning]) if warning else [])
-
-
-def recipe_rungs(recipe: Recipe) -> tuple[int, ...]:
-    fidelity = recipe.search.fidelity
-    if recipe.search.ladder == "none":
-        return (fidelity.max,)
-    return make_rungs(fidelity.min, fidelity.max, fidelity.factor)
 
 
 def _table(recipe: Recipe, space: Space) -> TextTable:
@@ -81,7 +78,7 @@ def _size(space: Space) -> str:
     return f"more than {format_count(MAX_GRID)} configurations"
 
 
-def _grid(space: Space, limits: BudgetLimits, rungs: tuple[int, ...]) -> str:
+def _grid(space: Space, limits: BudgetLimits, rungs: Sequence[float]) -> str:
     cost = grid_cost(space, limits=limits, full_epochs=rungs[-1])
     text = f"{plural(cost.size, 'configuration')}, {plural(cost.epochs, 'epoch')} to train each to the end"
     if limits.epochs is not None and cost.epochs > limits.epochs:
@@ -91,23 +88,36 @@ def _grid(space: Space, limits: BudgetLimits, rungs: tuple[int, ...]) -> str:
     return f"{text}: within the budget" if cost.fits else text
 
 
-def _ladder(recipe: Recipe, rungs: tuple[int, ...]) -> list[str]:
+def _ladder(recipe: Recipe, course: Course) -> list[str]:
     name, factor = recipe.search.ladder, recipe.search.fidelity.factor
-    if len(rungs) == 1:
-        return [f"{name}: every trial is trained for {plural(rungs[0], 'epoch')}"]
-    *before, last = map(str, rungs[:-1])
+    by_data = course.unit == "data"
+    names = [rung_name(course.unit, rung) for rung in course.rungs]
+    lines = _ladder_lines(name, factor, names, course)
+    if by_data:
+        each = ", ".join(format_count(cost) for cost in course.costs)
+        lines.append(f"each rung is a training anew, for {plural(course.data_epochs, 'epoch')}: it costs {each} epochs")
+    if course.num_folds > 1:
+        lines.append(f"in {course.num_folds} folds: an epoch of a trial costs {course.num_folds} of the budget")
+    return lines
+
+
+def _ladder_lines(name: str, factor: int, names: list[str], course: Course) -> list[str]:
+    by_data = course.unit == "data"
+    if len(names) == 1:
+        on = f"on {names[0]} of the training data, " if by_data and names != ["100 %"] else ""
+        return [f"{name}: every trial is trained {on}for {plural(course.full_epochs, 'epoch')}"]
+    *before, last = names[:-1]
     steps = f"{', '.join(before)} and {last}" if before else last
-    epochs = "epoch" if rungs[:-1] == (1,) else "epochs"
-    lines = [
-        f"{name}: trials are ranked after {steps} {epochs}, the best 1 in {factor} goes on, at most to {rungs[-1]}"
-    ]
+    when = f"on {steps} of the training data" if by_data else f"after {steps} epoch{'s' if steps != '1' else ''}"
+    lines = [f"{name}: trials are ranked {when}, the best 1 in {factor} goes on, at most to {names[-1]}"]
     if name == "halving":
-        size = factor ** (len(rungs) - 1)
+        size = factor ** (len(names) - 1)
         lines.append(f"in cohorts of {plural(size, 'trial')}, each rung decided when all are there")
     if name == "hyperband":
-        for bracket in brackets_of(len(rungs) - 1, factor):
-            rung = rungs[bracket.judged_from]
-            judged = "trained to the end" if bracket.judged_from == len(rungs) - 1 else f"first ranked after {rung}"
+        for bracket in brackets_of(len(names) - 1, factor):
+            rung = names[bracket.judged_from]
+            first = f"first ranked {'on' if by_data else 'after'} {rung}"
+            judged = "trained to the end" if bracket.judged_from == len(names) - 1 else first
             lines.append(f"{plural(bracket.num_trials, 'trial')} of each round {judged}")
     return lines
 

@@ -22,7 +22,10 @@ def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
         if not name.isidentifier():
             raise ValueError(f"{name}: a hyperparameter's name is letters, digits and underscores")
         if name == "epochs":
-            raise ValueError("epochs: how long a trial is trained is not searched; set search.fidelity.max")
+            raise ValueError(
+                "epochs: how long a trial is trained is not searched; set search.fidelity.max, or search.fidelity.epochs "
+                "where the unit is data"
+            )
         for kind, home in ((ProbedBatch, "batch_size"), (ProbedLr, "lr")):
             if isinstance(entry, kind) and name != home:
                 raise ValueError(f'{name}: probe = "{entry.probe}" is for {home} only')

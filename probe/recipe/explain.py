@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import near_misses
-from probe.recipe import schema
+from probe.recipe import schema, sections
 from probe.recipe.space import ENTRIES, Section
 from probe.recipe.values import show
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 _SECTIONS: dict[tuple[str, ...], type[Section]] = {
     (): schema.Recipe,
     ("task",): schema.TaskSection,
-    ("task", "validation"): schema.Validation,
+    ("task", "validation"): sections.Validation,
     ("task", "objective"): schema.Objective,
     ("search",): schema.SearchSection,
-    ("search", "fidelity"): schema.Fidelity,
+    ("search", "fidelity"): sections.Fidelity,
+    ("search", "constraints"): sections.Constraints,
     ("budget",): schema.BudgetSection,
     ("batch",): schema.BatchOptions,
     ("lr",): schema.LrOptions,

@@ -6,25 +6,18 @@ the key in front of them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from probe.errors import UsageError
 from probe.recipe.conditions import check_entry_names, check_sampler, check_start, resolve_conditions
+from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Section, SpaceEntry
 from probe.recipe.values import ParamValue, Scalar, show
 from probe.records import Precision
-from probe.units import parse_bytes, parse_seconds
+from probe.units import parse_seconds
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-class Validation(Section):
-    """How a validation part is held out of the training data; not used where the task has one of its own."""
-
-    kind: Literal["holdout"] = "holdout"
-    share: float = Field(default=0.2, gt=0, lt=1)
 
 
 class Objective(Section):
@@ -48,6 +41,16 @@ class TaskSection(Section):
     validation: Validation = Validation()
     objective: Objective
 
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _check_objective(cls, objective: Any) -> Any:
+        if isinstance(objective, (list, tuple)):
+            raise ValueError(
+                f"must be one table, not a list of {len(objective)}: ladders and samplers rank trials by one number; search "
+                "once for each objective, or give the task a metric that weighs them"
+            )
+        return objective
+
     @model_validator(mode="after")
     def _check(self) -> TaskSection:
         if self.target is not None:
@@ -60,31 +63,23 @@ class TaskSection(Section):
         return self
 
 
-class Fidelity(Section):
-    """How far a trial is trained: the ladder ranks trials after min, min * factor, ... epochs, and at max."""
-
-    unit: Literal["epochs"] = "epochs"
-    min: int = Field(default=1, ge=1)
-    max: int = Field(default=27, ge=1)
-    factor: int = Field(default=3, ge=2)
-    """One trial in `factor` goes on from each rung to the next."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Fidelity:
-        if self.min > self.max:
-            raise ValueError(f"min must be at most max, not {self.min} to {self.max}")
-        return self
-
-
 class SearchSection(Section):
     sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
     ladder: Literal["none", "halving", "asha", "hyperband"] = "asha"
     seed: int = Field(default=0, ge=0)
     fidelity: Fidelity = Fidelity()
+    on_oom: Literal["accumulate", "infeasible"] = "accumulate"
+    """A trial that runs out of memory is run again with its batch split into halves, their gradients summed, down to single
+    samples; or it is given up at once."""
+    trial_time: Duration | None = None
+    """The longest that one trial may train, over all of its rungs."""
+    patience: int | None = Field(default=None, ge=1)
+    """A trial ends when that many epochs brought nothing better."""
+    constraints: Constraints = Constraints()
 
-
-def _plain_seconds(value: object) -> object:
-    return f"{value}s" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    @property
+    def trial_seconds(self) -> float | None:
+        return None if self.trial_time is None else parse_seconds(self.trial_time)
 
 
 class BudgetSection(Section):
@@ -93,19 +88,12 @@ class BudgetSection(Section):
     trials: int | None = Field(default=None, ge=1)
     epochs: float | None = Field(default=None, gt=0)
     """Training epochs of all trials and probes together; the final fit is not counted."""
-    time: Annotated[str, BeforeValidator(_plain_seconds)] | None = None
+    time: Duration | None = None
     """`90s`, `2m`, `1h30m`."""
 
     @property
     def time_seconds(self) -> float | None:
         return None if self.time is None else parse_seconds(self.time)
-
-    @field_validator("time")
-    @classmethod
-    def _check_time(cls, time: str | None) -> str | None:
-        if time is not None:
-            _readable(parse_seconds, time, "a duration above zero like 90s, 2m or 1h30m")
-        return time
 
     @model_validator(mode="after")
     def _check(self) -> BudgetSection:
@@ -121,16 +109,9 @@ class BatchOptions(Section):
     max: int | None = Field(default=None, ge=1)
     img: int | None = Field(default=None, ge=1)
     device: str | None = Field(default=None, min_length=1)
-    memory: str | None = None
+    memory: MemorySize | None = None
     precision: Precision | None = None
     optimizer: str | None = Field(default=None, min_length=1)
-
-    @field_validator("memory")
-    @classmethod
-    def _check_memory(cls, memory: str | None) -> str | None:
-        if memory is not None:
-            _readable(parse_bytes, memory, "an amount of memory like 512MiB or 8GiB")
-        return memory
 
 
 class LrOptions(Section):
@@ -220,11 +201,6 @@ class Recipe(Section):
         for name, entry in plain["space"].items():
             if isinstance(entry, dict):  # `log = false, pow2 = false` beside every range says nothing
                 plain["space"][name] = {key: value for key, value in entry.items() if value is not False}
+        if not plain["search"]["constraints"]:
+            del plain["search"]["constraints"]
         return {key: value for key, value in plain.items() if value not in ({}, []) or key == "space"}
-
-
-def _readable(parse: Any, text: str, rule: str) -> None:
-    try:
-        parse(text)
-    except UsageError:
-        raise ValueError(f"must be {rule}, not {show(text)}") from None

@@ -36,7 +36,12 @@ def best_body(result: SearchResult) -> str | None:
     comments = {f"space.{found.name}": f"searched: {_searched(found, optimizer)}" for found in result.space}
     comments["search.fidelity"] = "epochs: the winner's best number, over which a schedule is stretched"
     comments["search.seed"] = "holds out the same validation part as the search did"
-    return dump_plain(fixed_plain(plain, best.params, epochs=_num_epochs(result, plain)), comments=comments)
+    won = winner(result)
+    params = dict(best.params)
+    if won is not None and won.accumulation is not None:
+        params["accumulation"] = won.accumulation
+        comments["space.accumulation"] = "a whole batch did not fit in memory"
+    return dump_plain(fixed_plain(plain, params, epochs=_num_epochs(result, plain)), comments=comments)
 
 
 def _num_epochs(result: SearchResult, plain: Mapping[str, Any]) -> int:

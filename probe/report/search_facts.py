@@ -82,25 +82,34 @@ class RungSpending:
     last_epoch: int
     num_trials: int
     """That reached `last_epoch`."""
-    epochs: int
-    """Reported between the two, all trials together."""
+    epochs: float
+    """Of the budget, spent between the two with a report, all trials together."""
 
 
 def spending_by_rung(result: SearchResult) -> list[RungSpending]:
-    """Where the trials' epochs went, rung by rung."""
+    """Where the trials' epochs went, rung by rung. Where the rungs are shares of the data, both ends are that share in
+    thousandths."""
     spending = []
-    floor = 0
-    for rung in result.rungs:
-        reported = [sum(floor < report.epoch <= rung for report in trial.reports) for trial in result.trials]
-        reached = sum(any(report.epoch >= rung for report in trial.reports) for trial in result.trials)
-        spending.append(RungSpending(first_epoch=floor + 1, last_epoch=rung, num_trials=reached, epochs=sum(reported)))
-        floor = rung
+    floors = (0, *result.rungs)[: len(result.rungs)]
+    costs = result.rung_costs or [rung - floor for floor, rung in zip(floors, result.rungs, strict=True)]
+    left = {trial.number: trial.epochs - trial.lost_epochs for trial in result.trials}
+    for floor, rung, cost in zip(floors, result.rungs, costs, strict=True):
+        paid = {number: min(epochs, cost) for number, epochs in left.items()}
+        left = {number: epochs - paid[number] for number, epochs in left.items()}
+        spending.append(
+            RungSpending(
+                first_epoch=floor + 1 if result.rung_unit == "epochs" else rung,
+                last_epoch=rung,
+                num_trials=sum(rung in trial.rungs for trial in result.trials),
+                epochs=sum(paid.values()),
+            )
+        )
     return spending
 
 
-def lost_epochs(trials: Sequence[TrialResult]) -> int:
+def lost_epochs(trials: Sequence[TrialResult]) -> float:
     """Epochs spent without a report: the one in which a trial diverged, or those a dead worker took with it."""
-    return sum(max(0, trial.epochs - len(trial.reports)) for trial in trials)
+    return sum(trial.lost_epochs for trial in trials)
 
 
 def near_ties(result: SearchResult) -> int | None:

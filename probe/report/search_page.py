@@ -14,6 +14,7 @@ from probe.report.lr_page import lr_caption, warnings_block
 from probe.report.markdown import code, command, escape, fenced, image, page
 from probe.report.search_facts import near_ties, objective_name, status_counts
 from probe.report.search_tables import best_table, rungs_table, space_table, spent_table, trials_table
+from probe.search.course import rung_names
 from probe.search.records import SearchResult
 from probe.units import format_count
 
@@ -127,13 +128,14 @@ def _trust(result: SearchResult) -> str | None:
 
 
 def _asked(result: SearchResult) -> list[tuple[str, str]]:
-    rungs = ", ".join(str(rung) for rung in result.rungs)
+    ranked = f", ranked {rung_names(result.rung_unit, result.rungs)}" if result.rungs else ""
     return [
         ("recipe", escape(result.name)),
         ("task", escape(result.task)),
         ("objective", escape(f"{objective_name(result)}, {result.mode}")),
+        *([("validation", f"means over {result.num_folds} folds")] if result.num_folds > 1 else []),
         ("sampler", escape(result.sampler_reason or result.sampler)),
-        ("ladder", escape(result.ladder) + (f", ranked after epoch {rungs}" if rungs else "")),
+        ("ladder", escape(result.ladder + ranked)),
         ("workers", str(result.num_workers)),
     ]
 

@@ -35,9 +35,14 @@ def draw_history(result: SearchResult, path: Path) -> bool:
     shown = [
         ("complete", "o", BLUE, BLUE, "complete"),
         ("stopped", "v", "none", GREY, "stopped early"),
+        ("timeout", ">", "none", GREY, "out of time"),
     ]
     for status, marker, face, edge, label in shown:
-        points = [(x, t.value) for x, t in zip(told.ends, told.trials, strict=True) if t.status == status]
+        points = [
+            (x, t.value)
+            for x, t in zip(told.ends, told.trials, strict=True)
+            if t.status == status and t.value is not None
+        ]
         if points:
             xs, ys = zip(*points, strict=True)
             axes.plot(
@@ -111,7 +116,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
         if trial.number == best:
             axes.plot(*zip(*curve, strict=True), color=ORANGE, linewidth=2.6, marker="o", label="the winner", zorder=4)
     last = max(epoch for _, curve in curves for epoch, _ in curve)
-    rungs = [float(rung) for rung in result.rungs if rung <= last]
+    rungs = [float(rung) for rung in result.rungs if result.rung_unit == "epochs" and rung <= last]
     for index, rung in enumerate(rungs):
         axes.axvline(rung, color=GREY, linestyle=":", linewidth=1.1, label="rungs" if index == 0 else None, zorder=1)
     axes.plot([], [], color=LIGHT, linewidth=1.0, label="other trials")

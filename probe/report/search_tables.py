@@ -5,6 +5,7 @@ from __future__ import annotations
 from probe.report.common import ParamValue, metric_text
 from probe.report.markdown import code, code_cell, escape, shorten, table
 from probe.report.search_facts import lost_epochs, objective_name, param_names, ranked, spending_by_rung
+from probe.search.course import rung_name
 from probe.search.records import Dimension, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_seconds, format_share, format_value
 
@@ -77,13 +78,18 @@ def rungs_table(result: SearchResult) -> str | None:
     rows = [["probes", "", "", format_count(probes), _share(probes, total)]] if probes else []
     for number, rung in enumerate(spending, start=1):
         span = (
-            f"{rung.first_epoch} to {rung.last_epoch}" if rung.first_epoch < rung.last_epoch else str(rung.last_epoch)
+            f"{rung.first_epoch} to {rung.last_epoch}"
+            if rung.first_epoch < rung.last_epoch
+            else rung_name(result.rung_unit, rung.last_epoch)
         )
         reached = format_count(rung.num_trials)
         rows.append([str(number), span, reached, format_count(rung.epochs), _share(rung.epochs, total)])
     if lost:
-        rows.append(["without a report (diverged, crashed)", "", "", format_count(lost), _share(lost, total)])
-    header = ["rung", "epochs of a trial", "trials that reached its end", "epochs spent", "share"]
+        rows.append(
+            ["without a report (diverged, crashed, run again)", "", "", format_count(lost), _share(lost, total)]
+        )
+    what = "epochs of a trial" if result.rung_unit == "epochs" else "of the training data"
+    header = ["rung", what, "trials that got through", "epochs spent", "share"]
     return table(header, rows, right=(1, 2, 3, 4))
 
 

@@ -14,12 +14,15 @@ TRIALS_FILE = "trials.csv"
 
 
 def trials_frame(result: SearchResult) -> pd.DataFrame:
-    """Columns number, status, value, epochs, seconds, then `param_<name>` in the space's order; None where there is no value.
+    """Columns number, status, value, epochs, seconds, then `param_<name>` in the space's order, then accumulation (the parts
+    that a batch was split into because whole it did not fit) and message (its last line: of a traceback, the error). None
+    where there is no value.
 
     Of dtype object: a column of whole numbers stays one though some trials do not have that hyperparameter.
     """
     names = param_names(result)
     columns = ["number", "status", "value", "epochs", "seconds", *[f"param_{name}" for name in names]]
+    columns += ["accumulation", "message"]
     rows = [
         [
             trial.number,
@@ -28,6 +31,8 @@ def trials_frame(result: SearchResult) -> pd.DataFrame:
             trial.epochs,
             trial.seconds,
             *[trial.params.get(name) for name in names],
+            trial.accumulation,
+            trial.message.strip().splitlines()[-1] if trial.message and trial.message.strip() else None,
         ]
         for trial in result.trials
     ]

@@ -17,21 +17,23 @@ LadderName = Literal["none", "halving", "asha", "hyperband"]
 LADDER_NAMES: tuple[LadderName, ...] = get_args(LadderName)
 
 
-def make_ladder(name: LadderName, rungs: Sequence[int], *, factor: int, mode: Mode) -> Ladder:
-    """The ladder of a recipe. For `none`, `rungs` is one rung, and every ladder is alike."""
+def make_ladder(
+    name: LadderName, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None
+) -> Ladder:
+    """The ladder of a recipe. For `none`, `rungs` is one rung, and every ladder is alike. `costs`: as Ladder has them."""
     if name == "halving":
-        return Halving(rungs, factor=factor, mode=mode)
+        return Halving(rungs, factor=factor, mode=mode, costs=costs)
     if name == "hyperband":
-        return Hyperband(rungs, factor=factor, mode=mode)
-    return Ladder(rungs, factor=factor, mode=mode)
+        return Hyperband(rungs, factor=factor, mode=mode, costs=costs)
+    return Ladder(rungs, factor=factor, mode=mode, costs=costs)
 
 
 class _Parts(Ladder):
     """Ladders over the same rungs side by side, each with its own trials. Of the trials that may climb, the one that climbs
     highest goes first; of those, the one of the earliest ladder."""
 
-    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode) -> None:
-        super().__init__(rungs, factor=factor, mode=mode)
+    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None) -> None:
+        super().__init__(rungs, factor=factor, mode=mode, costs=costs)
         self._mode: Mode = mode
         self._parts: dict[int, Ladder] = {}
 
@@ -53,6 +55,9 @@ class _Parts(Ladder):
 
     def record(self, number: int, rung: int, score: float) -> None:
         self._ladder_of(number).record(number, rung, score)
+
+    def settle(self, number: int, rung: int) -> None:
+        self._ladder_of(number).settle(number, rung)
 
     def lose(self, number: int, rung: int) -> None:
         self._ladder_of(number).lose(number, rung)
@@ -90,7 +95,7 @@ class Halving(_Parts):
         return number // self.cohort_size
 
     def make_part(self, part: int) -> Ladder:
-        return _Cohort(self.rungs, factor=self.factor, mode=self._mode, size=self.cohort_size)
+        return _Cohort(self.rungs, factor=self.factor, mode=self._mode, size=self.cohort_size, costs=self.costs)
 
     @property
     def cohort_size(self) -> int:
@@ -107,8 +112,10 @@ class _Flow:
 
 
 class _Cohort(Ladder):
-    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode, size: int) -> None:
-        super().__init__(rungs, factor=factor, mode=mode)
+    def __init__(
+        self, rungs: Sequence[int], *, factor: int, mode: Mode, size: int, costs: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(rungs, factor=factor, mode=mode, costs=costs)
         self._size = size
         self._flows = [_Flow() for _ in rungs]
 
@@ -158,15 +165,15 @@ class Hyperband(_Parts):
     through the rungs below as well, unjudged: so all trials have a first-rung score that the sampler can compare.
     """
 
-    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode) -> None:
-        super().__init__(rungs, factor=factor, mode=mode)
+    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None) -> None:
+        super().__init__(rungs, factor=factor, mode=mode, costs=costs)
         self._dealt = deal(brackets_of(self.top, factor))
 
     def part_of(self, number: int) -> int:
         return self._dealt[number % len(self._dealt)]
 
     def make_part(self, part: int) -> Ladder:
-        return Ladder(self.rungs, factor=self.factor, mode=self._mode, judged_from=part)
+        return Ladder(self.rungs, factor=self.factor, mode=self._mode, judged_from=part, costs=self.costs)
 
 
 def brackets_of(top: int, factor: int) -> tuple[Bracket, ...]:

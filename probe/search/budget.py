@@ -34,7 +34,7 @@ class NewTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Measured seconds an epoch: `typical` over all trials so far, None before the first epoch."""
+    """Measured seconds an epoch of the budget: `typical` over all trials so far, None before the first epoch."""
 
     typical_seconds: float | None = None
 
@@ -65,9 +65,9 @@ def next_step(
     if promotion is not None:
         return promotion
     asks_left = can_ask and (limits.trials is None or usage.trials < limits.trials)
-    fits = ladder.rungs[0] <= affordable
+    fits = ladder.epochs_between(0) <= affordable
     reserve = 0.0 if len(ladder.rungs) == 1 else min(ladder.epochs_between(ladder.top), _whole_epochs(limits, pace) / 3)
-    if asks_left and fits and affordable - ladder.rungs[0] >= reserve:
+    if asks_left and fits and affordable - ladder.epochs_between(0) >= reserve:
         return NewTrial()
     promotion = ladder.next_promotion(max_epochs=affordable, rule="closing")
     if promotion is None and asks_left:
@@ -80,12 +80,12 @@ def next_step(
 def reached_limit(ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None) -> Limit | None:
     """Which limit ends a search that has nothing left to do and nothing running; None: none of them does."""
     if limits.time_seconds is not None and (
-        usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < ladder.rungs[0]
+        usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < ladder.epochs_between(0)
     ):
         return "time"
     if limits.trials is not None and usage.trials >= limits.trials:
         return "trials"
-    if epochs_left(limits, usage) < ladder.rungs[0]:
+    if epochs_left(limits, usage) < ladder.epochs_between(0):
         return "epochs"
     return None
 

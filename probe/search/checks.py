@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
+from probe.device.select import DeviceSpec
 from probe.errors import RecipeError, unknown_name
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, SpaceEntry
 from probe.records import Precision
+from probe.search.course import Course
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.facts import TaskFacts
 from probe.search.grid import check_grid_size
@@ -78,7 +80,16 @@ def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
     return entry.choices if isinstance(entry, Choices) else ()
 
 
-def warnings_for(recipe: Recipe, facts: TaskFacts, rungs: tuple[int, ...]) -> list[str]:
+def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
+    """Whatever is constrained can be measured on the device, which has been resolved. Raises RecipeError."""
+    if recipe.search.constraints.memory is not None and device.kind == "cpu":
+        raise RecipeError(
+            "search.constraints.memory: on the plain CPU nobody counts the memory of a trial.",
+            hint="Search on a GPU or under a simulated limit (--device simulated:8GiB), or leave the constraint out.",
+        )
+
+
+def warnings_for(recipe: Recipe, facts: TaskFacts, course: Course) -> list[str]:
     """What the user should know though it is no mistake."""
     found = []
     if facts.num_test is None:
@@ -86,8 +97,9 @@ def warnings_for(recipe: Recipe, facts: TaskFacts, rungs: tuple[int, ...]) -> li
             "The task has no test part, so the winner is not scored on data that played no role in finding it."
         )
     limit = recipe.budget.epochs
-    if limit is not None and limit < rungs[-1]:
+    full_cost = course.total_costs[-1]
+    if limit is not None and limit < full_cost:
         found.append(
-            f"The budget of {limit:g} epochs is less than one trial's full length of {rungs[-1]}: no trial can be complete."
+            f"The budget of {limit:g} epochs is less than one trial's full length of {full_cost:g}: no trial can be complete."
         )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probe.search.grid import MAX_GRID, check_grid_size, grid_size, is_listed
@@ -27,12 +28,12 @@ class GridCost:
     """What training every configuration of a grid to the end would take."""
 
     size: int
-    epochs: int
+    epochs: float
     fits: bool
     """In the budget's trials and epochs, of which there is at least one; how long an epoch takes is not known yet."""
 
 
-def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: int, spent_epochs: float = 0.0) -> GridCost:
+def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: float, spent_epochs: float = 0.0) -> GridCost:
     """`full_epochs`: of one trial that is trained to the end. `spent_epochs`: by the probes."""
     size = grid_size(space)
     epochs = size * full_epochs
@@ -50,10 +51,10 @@ def choose_sampler(
     space: Space,
     *,
     limits: BudgetLimits,
-    rungs: tuple[int, ...],
+    rungs: Sequence[float],
     spent_epochs: float = 0.0,
 ) -> SamplerChoice:
-    """The sampler that `name` stands for.
+    """The sampler that `name` stands for. `rungs`: what a trial has cost in epochs at the end of each.
 
     `auto` is the grid where the recipe names every value and all of them fit the budget; else a Gaussian process where the
     whole space always exists and the trials are few; else TPE. Raises RecipeError for a grid that is too large.
@@ -89,7 +90,7 @@ def choose_sampler(
 
 
 def grid_warning(
-    space: Space, *, limits: BudgetLimits, rungs: tuple[int, ...], spent_epochs: float = 0.0
+    space: Space, *, limits: BudgetLimits, rungs: Sequence[float], spent_epochs: float = 0.0
 ) -> str | None:
     """Where the budget ends before every configuration of a grid has been started."""
     size, most = grid_size(space), most_trials(limits, rungs, spent_epochs=spent_epochs)
@@ -101,7 +102,7 @@ def grid_warning(
     )
 
 
-def most_trials(limits: BudgetLimits, rungs: tuple[int, ...], *, spent_epochs: float = 0.0) -> float:
+def most_trials(limits: BudgetLimits, rungs: Sequence[float], *, spent_epochs: float = 0.0) -> float:
     """How many trials the budget could start at most: each trains at least to the end of the first rung. Infinite where
     only time is limited."""
     by_epochs = math.inf if limits.epochs is None else max(0, math.floor((limits.epochs - spent_epochs) / rungs[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from probe.errors import UserCodeError
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.units import format_seconds
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
 
 MAX_DEFAULT_SLOTS = 4
@@ -41,6 +43,8 @@ class _Slot:
     worker: Worker | None = None
     job: RungJob | None = None
     started: float = 0.0
+    """When its job was handed over, then when the worker began with it."""
+    has_begun: bool = False
 
 
 class LocalExecutor:
@@ -77,6 +81,7 @@ class LocalExecutor:
             self._worker_of(slot).submit(run_rung, job)
         slot.job = job
         slot.started = time.monotonic()
+        slot.has_begun = False
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
         busy = {id(slot.worker): slot for slot in self._slots if slot.worker is not None and slot.job is not None}
@@ -84,10 +89,12 @@ class LocalExecutor:
         if not workers:
             return []
         found: list[JobEvent] = []
-        for worker, event in wait_any(workers, timeout_seconds):
+        for worker, event in wait_any(workers, min(timeout_seconds, self._seconds_to_timeout())):
             slot = busy[id(worker)]
             if slot.job is None:  # died after its job had ended
                 self._drop(slot)
+            elif isinstance(event, Message) and isinstance(event.value, JobBegun):
+                slot.started, slot.has_begun = time.monotonic(), True
             elif isinstance(event, Message):
                 found.append(JobEpoch(number=slot.job.number, report=event.value))
             else:
@@ -95,7 +102,24 @@ class LocalExecutor:
                 slot.job = None
                 if isinstance(event, Died):
                     self._drop(slot)
-        return found
+        return found + self._timed_out()
+
+    def _seconds_to_timeout(self) -> float:
+        """Until the first running job's time is up; infinite where none has a limit."""
+        ends = [slot.started + limit for slot in self._slots if (limit := _limit_of(slot)) is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else math.inf
+
+    def _timed_out(self) -> list[JobEvent]:
+        """Ends the jobs whose time is up, with their workers: nothing else stops a step that hangs."""
+        ended: list[JobEvent] = []
+        for slot in self._slots:
+            limit, seconds = _limit_of(slot), time.monotonic() - slot.started
+            if slot.job is not None and limit is not None and seconds >= limit:
+                message = f"Its time of {format_seconds(slot.job.trial_seconds or limit)} was up."
+                report = RungReport(outcome="timeout", seconds=seconds, message=message)
+                ended.append(JobEnd(number=slot.job.number, report=report))
+                self._drop(slot)
+        return ended
 
     def call(
         self,
@@ -114,6 +138,17 @@ class LocalExecutor:
             if isinstance(error, WorkerDied) or (slot.worker is not None and slot.worker.busy):
                 self._drop(slot)
             raise
+
+    @property
+    def num_idle(self) -> int:
+        """Workers that were started and wait. Each of them holds a context of the GPU that it has used."""
+        return sum(slot.worker is not None and slot.job is None for slot in self._slots)
+
+    def close_idle(self) -> None:
+        """End the workers that wait, but for one."""
+        idle = [slot for slot in self._slots if slot.worker is not None and slot.job is None]
+        for slot in idle[1:]:
+            self._drop(slot)
 
     def cancel(self) -> None:
         for slot in self._slots:
@@ -139,6 +174,11 @@ class LocalExecutor:
         worker, slot.worker, slot.job = slot.worker, None, None
         if worker is not None:
             worker.close()
+
+
+def _limit_of(slot: _Slot) -> float | None:
+    """A worker that still imports PyTorch uses none of the trial's time."""
+    return slot.job.max_seconds if slot.job is not None and slot.has_begun else None
 
 
 def default_slots(device_kind: str) -> int:

@@ -45,6 +45,13 @@ def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: S
     )
 
 
+def device_limit(spec: DeviceSpec) -> int | None:
+    """Bytes that the device offers; None where nobody knows. In a worker, as `device_name`."""
+    from probe.device.select import open_device
+
+    return open_device(spec, measuring_memory=False).limit_bytes
+
+
 def device_name(spec: DeviceSpec) -> str:
     """The opened device's name. In a worker: on a GPU it makes a context."""
     from probe.device.select import open_device

@@ -18,7 +18,7 @@ from probe.errors import NothingFitsError, ProbeError, UserCodeError
 from probe.recipe.dump import recipe_hash
 from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
-from probe.search.checks import check_grid, check_names, check_values
+from probe.search.checks import check_constraints, check_grid, check_names, check_values
 from probe.search.executors import LocalExecutor, default_slots, threads_per_slot
 from probe.search.findings import make_setup
 from probe.search.flow import Search
@@ -47,7 +47,8 @@ def find_hyperparameters(
     Args:
         recipe: a recipe, or the path of its TOML file; `overrides` like `budget.trials=5` are for the latter.
         observer: called with SearchProgress, Attempt, BatchResult, LrResult and TrialResult records as they come.
-        num_workers: trials side by side; one on a GPU, else one for each core, at most four.
+        num_workers: trials side by side; one on a GPU, else one for each core, at most four. More on a GPU run as far as the
+            memory that each is predicted to take allows it.
         folder: where checkpoints are kept while the search runs; a temporary folder by default.
 
     Ctrl-C ends the search with what it has: `stopped_by` is then "interrupted".
@@ -94,6 +95,7 @@ def run_search(
     check_grid(found)
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
     spec = resolve_device(spec, measuring_memory=False)
+    check_constraints(found, spec)
     num_slots = num_workers or default_slots(spec.kind)
     setup = make_setup(found, source, device=spec, num_workers=num_slots)
     num_threads = threads_per_slot(num_slots)

@@ -11,13 +11,16 @@ from probe.device.select import DeviceSpec
 from probe.lr.records import LrResult
 from probe.recipe.dump import dump_recipe
 from probe.recipe.schema import Recipe
+from probe.recipe.sections import DEFAULT_SHARE
 from probe.records import RunMeta
 from probe.search.algorithms import importance
+from probe.search.asked import make_constraints, make_course
 from probe.search.budget import Usage
+from probe.search.course import Course
 from probe.search.final import FinalOutcome
 from probe.search.jobs import Split
-from probe.search.ladder import make_rungs
 from probe.search.objective import Objective
+from probe.search.outcomes import UNCONSTRAINED, Constraints
 from probe.search.records import BestTrial, BudgetLimits, SearchResult, Spent, StoppedBy, TrialResult
 from probe.search.space import Space
 from probe.search.state import SearchState
@@ -37,9 +40,14 @@ class Setup:
     device: DeviceSpec
     objective: Objective
     limits: BudgetLimits
-    rungs: tuple[int, ...]
+    course: Course
     split: Split
     num_workers: int
+    constraints: Constraints = UNCONSTRAINED
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        return self.course.rungs
 
     @property
     def seed(self) -> int:
@@ -65,17 +73,21 @@ class Findings:
 
 
 def make_setup(recipe: Recipe, source: TaskSource, *, device: DeviceSpec, num_workers: int) -> Setup:
-    objective, budget, fidelity = recipe.task.objective, recipe.budget, recipe.search.fidelity
-    whole = recipe.search.ladder == "none"
+    objective, budget, validation = recipe.task.objective, recipe.budget, recipe.task.validation
     return Setup(
         recipe=recipe,
         source=source,
         device=device,
         objective=Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce),
         limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
-        rungs=(fidelity.max,) if whole else make_rungs(fidelity.min, fidelity.max, fidelity.factor),
-        split=Split(share=recipe.task.validation.share, seed=derive_seed(recipe.search.seed, "validation")),
+        course=make_course(recipe),
+        split=Split(
+            share=validation.share or DEFAULT_SHARE,
+            seed=derive_seed(recipe.search.seed, "validation"),
+            num_folds=validation.num_folds,
+        ),
         num_workers=num_workers,
+        constraints=make_constraints(recipe),
     )
 
 
@@ -116,6 +128,9 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         sampler_reason=findings.sampler_reason,
         ladder=recipe.search.ladder,
         rungs=setup.rungs,
+        rung_unit=setup.course.unit,
+        rung_costs=setup.course.costs,
+        num_folds=setup.course.num_folds,
         space=findings.space.dimensions,
         constants=recipe.constants,
         limits=setup.limits,

@@ -32,6 +32,7 @@ from probe.search.probing import (
     probe_lrs,
 )
 from probe.search.records import BestTrial, ParamValue, SearchProgress, SearchResult, Stage, StoppedBy
+from probe.search.room import make_room
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import Study, StudyPlan, new_state
@@ -81,7 +82,7 @@ class Search:
             try:
                 largest_batch = self._probe_batch(facts)
                 self._probe_lr(facts, largest_batch)
-                stopped_by = self._study()
+                stopped_by = self._study(facts)
                 if stopped_by not in ("interrupted", "failures"):
                     self._finish()
             except ProbeError as raised:
@@ -95,7 +96,7 @@ class Search:
         params = central_params(build_space(self.recipe))
         facts: TaskFacts = self._executor.call(describe_task, self.setup.source, params, self.setup.split)
         check_against_task(self.recipe, facts)
-        self.found.warnings += warnings_for(self.recipe, facts, self.setup.rungs)
+        self.found.warnings += warnings_for(self.recipe, facts, self.setup.course)
         return facts
 
     def _probe_batch(self, facts: TaskFacts) -> int | None:
@@ -155,7 +156,7 @@ class Search:
             device=self.setup.device,
             seed=self.setup.seed,
             num_train=facts.num_train,
-            planned_epochs=self.setup.rungs[-1],
+            planned_epochs=self.setup.course.full_epochs,
             limits=self.setup.limits,
             spent_epochs=self.found.probe_epochs,
             wanted_steps=options.steps or LR_STEPS,
@@ -163,16 +164,18 @@ class Search:
             highest_lr=options.highest or HIGHEST_LR,
         )
 
-    def _study(self) -> StoppedBy:
+    def _study(self, facts: TaskFacts) -> StoppedBy:
         setup = self.setup
         plan = StudyPlan(
             space=self.found.space,
             objective=setup.objective,
             rungs=setup.rungs,
+            course=setup.course,
             factor=self.recipe.search.fidelity.factor,
             limits=setup.limits,
             seed=setup.seed,
             ladder=self.recipe.search.ladder,
+            on_oom=self.recipe.search.on_oom,
             starts=self.recipe.start,
             probe_epochs=self.found.probe_epochs,
             probe_seconds=self._seconds(),
@@ -181,14 +184,17 @@ class Search:
             self.recipe.search.sampler,
             self.found.space,
             limits=setup.limits,
-            rungs=setup.rungs,
+            rungs=setup.course.total_costs,
             spent_epochs=self.found.probe_epochs,
         )
         sampler = make_sampler(choice.name, self.found.space, mode=setup.objective.mode, seed=setup.seed)
         self.found.sampler, self.found.sampler_reason = choice.name, choice.reason
         if choice.name == "grid":
             warning = grid_warning(
-                self.found.space, limits=setup.limits, rungs=setup.rungs, spent_epochs=self.found.probe_epochs
+                self.found.space,
+                limits=setup.limits,
+                rungs=setup.course.total_costs,
+                spent_epochs=self.found.probe_epochs,
             )
             self.found.warnings += [] if warning is None else [warning]
         self.found.state = new_state(plan)
@@ -200,6 +206,7 @@ class Search:
             executor=self._executor,
             make_job=self._make_job,
             discard=self._discard_checkpoint,
+            has_room=make_room(setup, facts, self._executor),
             observer=self._observer,
         )
         stopped_by = study.run()
@@ -207,7 +214,8 @@ class Search:
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        last = self.setup.rungs[-1]
+        course, search = self.setup.course, self.recipe.search
+        path, rung = self._checkpoint_path, trial.rung + 1
         return RungJob(
             number=trial.number,
             source=self.setup.source,
@@ -215,21 +223,35 @@ class Search:
             seed=trial.seed,
             split=self.setup.split,
             device=self.setup.device,
-            planned_epochs=last,
+            planned_epochs=course.full_epochs,
             epochs_from=epochs_from,
             epochs_to=epochs_to,
-            checkpoint_in=checkpoint_path(self._checkpoints, trial.number, epochs_from) if epochs_from else None,
-            checkpoint_out=None if epochs_to == last else checkpoint_path(self._checkpoints, trial.number, epochs_to),
+            checkpoint_in=path(trial, epochs_from) if epochs_from else None,
+            checkpoint_out=path(trial, epochs_to) if course.goes_on and rung < len(course.rungs) - 1 else None,
+            accumulation=trial.accumulation,
+            data_thousandths=course.data_thousandths(rung),
+            objective=self.setup.objective,
+            patience=search.patience,
+            earlier=tuple(trial.reports) if search.patience is not None else (),
+            constraints=self.setup.constraints,
+            max_seconds=None if search.trial_seconds is None else max(0.0, search.trial_seconds - trial.seconds),
+            trial_seconds=search.trial_seconds,
         )
 
+    def _checkpoint_path(self, trial: Trial, epochs: int) -> Path:
+        return checkpoint_path(self._checkpoints, trial.number, epochs)
+
     def _discard_checkpoint(self, trial: Trial, epochs: int) -> None:
-        checkpoint_path(self._checkpoints, trial.number, epochs).unlink(missing_ok=True)
+        self._checkpoint_path(trial, epochs).unlink(missing_ok=True)
 
     def _finish(self) -> None:
         best = best_trial(self.setup.objective, trial_results(self.found))
         if best is None or self.found.state is None:
             return
-        reports = self.found.state.trials[best.number].reports
+        trial = self.found.state.trials[best.number]
+        if trial.accumulation is not None:  # whole, its batches do not fit
+            best = replace(best, params={**best.params, "accumulation": trial.accumulation})
+        reports = trial.reports
         self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
         if self.found.final.warning is not None:
             self.found.warnings.append(self.found.final.warning)
@@ -247,6 +269,7 @@ class Search:
             weights_path=self._weights,
             num_threads=num_cores(),
         )
+        self._executor.close_idle()
         try:
             outcome: FinalOutcome = self._executor.call(run_final, job, on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it

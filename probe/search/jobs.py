@@ -9,12 +9,19 @@ from typing import Literal
 
 from probe.device.select import DeviceSpec
 from probe.records import MemoryReading
+from probe.search.course import WHOLE
+from probe.search.objective import Objective
+from probe.search.outcomes import UNCONSTRAINED, Constraints
 from probe.search.records import ParamValue
 from probe.training.records import EpochReport
 from probe.zoo.source import TaskSource
 
-Outcome = Literal["finished", "oom", "diverged", "failed", "crashed", "cancelled"]
-"""failed: the user's code raised. crashed: the worker died. cancelled: the search ended before the rung did."""
+Outcome = Literal[
+    "finished", "early_stopped", "oom", "diverged", "infeasible", "timeout", "failed", "crashed", "cancelled"
+]
+"""early_stopped: nothing improved for as long as the recipe's patience. infeasible: it broke one of the recipe's constraints.
+timeout: the trial's time was up, and its worker was ended. failed: the user's code raised. crashed: the worker died.
+cancelled: the search ended before the rung did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +30,8 @@ class Split:
 
     share: float
     seed: int
+    num_folds: int = 1
+    """More than one: k-fold, in which `share` means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,20 @@ class RungJob:
     checkpoint_in: Path | None
     checkpoint_out: Path | None
     """None where nobody will go on from it."""
+    accumulation: int | None = None
+    """Parts that a batch is split into because whole it did not fit; None: as `params` say."""
+    data_thousandths: int = WHOLE
+    """How much of the training part is trained on."""
+    objective: Objective | None = None
+    """What `patience` looks at."""
+    patience: int | None = None
+    earlier: tuple[EpochReport, ...] = ()
+    """Reports up to `epochs_from`, for `patience`."""
+    constraints: Constraints = UNCONSTRAINED
+    max_seconds: float | None = None
+    """What is left of the trial's time; the executor ends the job then."""
+    trial_seconds: float | None = None
+    """The whole of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +76,15 @@ class RungReport:
     seconds: float
     memory: MemoryReading | None = None
     message: str | None = None
+    next_accumulation: int | None = None
+    """With outcome `oom`: into how many parts the batch can be split to try again; None: no further."""
+    num_passes: int | None = None
+    """Passes over the training part that were begun, over all folds; None where the worker did not live to say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobBegun:
+    """From a worker: it is there, and the time of the trial runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal
 
 Mode = Literal["max", "min"]
@@ -40,21 +41,34 @@ class _Rung:
     """Those of them that did not climb."""
     num_lost: int = 0
     """Trials that died on it. They count as ranked last: a rung where two of three diverge still promotes one of three."""
+    num_settled: int = 0
+    """Trials that came to their end on it. They count, but hold no place among those that climb."""
     num_promoted: int = 0
 
 
 class Ladder:
-    """The rungs and everybody's standing on them. Only `enter`, `record`, `lose`, `drop` and `promote` change anything.
+    """The rungs and everybody's standing on them. Only `enter`, `record`, `settle`, `lose`, `drop` and `promote` change
+    anything.
 
-    Below rung `judged_from` nobody is held back: whoever reaches a rung there may climb.
+    Below rung `judged_from` nobody is held back: whoever reaches a rung there may climb. `costs`: epochs that the job of
+    climbing to each rung costs, where that is not the difference of the rungs.
     """
 
-    def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode, judged_from: int = 0) -> None:
+    def __init__(
+        self,
+        rungs: Sequence[int],
+        *,
+        factor: int,
+        mode: Mode,
+        judged_from: int = 0,
+        costs: Sequence[float] | None = None,
+    ) -> None:
         if not rungs or list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
-            raise ValueError(f"rungs must be growing positive numbers of epochs, not {list(rungs)}")
+            raise ValueError(f"rungs must be growing positive numbers, not {list(rungs)}")
         self.rungs = tuple(rungs)
         self.factor = factor
         self.judged_from = judged_from
+        self.costs = tuple(costs) if costs is not None else tuple(b - a for a, b in pairwise((0, *rungs)))
         self._sign = -1.0 if mode == "max" else 1.0
         self._rungs = [_Rung() for _ in rungs]
 
@@ -62,12 +76,13 @@ class Ladder:
     def top(self) -> int:
         return len(self.rungs) - 1
 
-    def epochs_between(self, rung: int) -> int:
+    def epochs_between(self, rung: int) -> float:
         """Epochs that the job of climbing to `rung` costs."""
-        return self.rungs[rung] - (self.rungs[rung - 1] if rung else 0)
+        return self.costs[rung]
 
     def num_ranked(self, rung: int) -> int:
-        return len(self._rungs[rung].ranked) + self._rungs[rung].num_lost
+        found = self._rungs[rung]
+        return len(found.ranked) + found.num_lost + found.num_settled
 
     def num_promoted(self, rung: int) -> int:
         return self._rungs[rung].num_promoted
@@ -82,8 +97,12 @@ class Ladder:
         for standings in (self._rungs[rung].ranked, self._rungs[rung].waiting):
             insort(standings, (self._sign * score, number))
 
+    def settle(self, number: int, rung: int) -> None:
+        """Trial `number` stopped improving on the way to `rung`: it is complete and will not climb."""
+        self._rungs[rung].num_settled += 1
+
     def lose(self, number: int, rung: int) -> None:
-        """Trial `number` ran out of memory or diverged on the way to `rung`."""
+        """Trial `number` ended on the way to `rung` for a reason of its own: out of memory, diverged, too slow, too large."""
         self._rungs[rung].num_lost += 1
 
     def drop(self, number: int, rung: int) -> None:

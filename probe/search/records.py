@@ -13,8 +13,12 @@ from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.training.records import Diagnosis, EpochReport
 
 ParamValue = bool | int | float | str
-Status = Literal["complete", "stopped", "oom", "diverged", "timeout", "crashed", "failed"]
-"""complete: trained as far as the ladder goes. stopped: never promoted further. The rest: why it has no value."""
+Status = Literal["complete", "stopped", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
+"""complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never
+promoted further. timeout: cut off by a time limit; its value is that of the epochs before, if there are any. infeasible: it
+broke one of the recipe's constraints. The rest, too: why it has no value."""
+VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
+"""Statuses that can come with a value; the first two always do."""
 Stage = Literal["load", "batch", "lr", "search", "final"]
 StoppedBy = Literal["trials", "epochs", "time", "space", "failures", "interrupted"]
 
@@ -28,18 +32,24 @@ class TrialResult:
     seed: int
     status: Status
     value: float | None
-    """The objective over the reports, reduced as the recipe says; None unless complete or stopped."""
-    epochs: int
-    """Epochs spent on it, lost ones included."""
+    """The objective over the reports, reduced as the recipe says; None where the status allows none."""
+    epochs: int | float
+    """Epochs of the budget spent on it, lost ones included."""
     reports: tuple[EpochReport, ...]
+    """Of the largest share of the data it was trained on, where shares make the rungs; means over the folds in k-fold
+    validation."""
     rungs: tuple[int, ...]
-    """The epochs at which it was ranked."""
+    """The rungs whose end it reached: epochs, or thousandths of the training data."""
     seconds: float
     memory: MemoryReading | None = None
     message: str | None = None
+    accumulation: int | None = None
+    """Parts that its batches were split into because whole they did not fit; None: as `params` say."""
+    lost_epochs: int | float = 0
+    """Those of `epochs` that left no report: the one it diverged in, those that a dead worker took with it."""
 
     def __post_init__(self) -> None:
-        if (self.value is not None) != (self.status in ("complete", "stopped")):
+        if (self.value is not None and self.status not in VALUED) or (self.value is None and self.status in VALUED[:2]):
             raise ValueError(
                 f"trial {self.number}: a value belongs to complete and stopped trials, this one is {self.status}"
             )
@@ -162,7 +172,7 @@ class SearchResult:
     """Why that one, where the recipe left it open."""
     ladder: str
     rungs: tuple[int, ...]
-    """Epochs at which the ladder ranks trials, the last one being the full length."""
+    """Epochs at which the ladder ranks trials, the last one being the full length; or thousandths of the training data."""
     space: tuple[Dimension, ...]
     constants: Mapping[str, ParamValue]
     limits: BudgetLimits
@@ -180,8 +190,16 @@ class SearchResult:
     diagnosis: Diagnosis | None = None
     """What the winning trial's curves say; None without a winner."""
     warnings: tuple[str, ...] = ()
+    rung_unit: Literal["epochs", "data"] = "epochs"
+    """What `rungs` count."""
+    rung_costs: tuple[int | float, ...] = ()
+    """Epochs of the budget that each rung costs; empty where an epoch is an epoch."""
+    num_folds: int = 1
+    """Of k-fold validation: all reports are means over them."""
 
     def __post_init__(self) -> None:
+        if self.rung_costs and len(self.rung_costs) != len(self.rungs):
+            raise ValueError(f"{len(self.rungs)} rungs cannot have {len(self.rung_costs)} costs")
         if self.best is None:
             return
         found = [trial for trial in self.trials if trial.number == self.best.number]

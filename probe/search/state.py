@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from probe.records import MemoryReading
+from probe.search.course import WHOLE, Course, in_epochs
 from probe.search.jobs import Outcome
 from probe.search.ladder import Ladder, Promotion
 from probe.search.objective import Objective, reduced_value
@@ -18,7 +20,8 @@ from probe.search.records import BestTrial, ParamValue, Status
 from probe.training.records import EpochReport
 
 MAX_RETRIES = 3
-"""Of a rung whose worker died."""
+"""Of a trial whose workers die."""
+Dead = Literal["oom", "diverged", "infeasible", "timeout", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,10 @@ class Ended:
     seconds: float
     memory: MemoryReading | None = None
     message: str | None = None
+    accumulation: int | None = None
+    """With outcome `oom`: the parts that its batch is split into when it is run again; None: it is not."""
+    num_passes: int | None = None
+    """Passes over the training data that its worker began; None where nobody knows."""
 
 
 Event = Asked | Started | Reported | Ended
@@ -66,17 +73,27 @@ class Trial:
     params: Mapping[str, ParamValue]
     seed: int
     reports: list[EpochReport] = field(default_factory=list)
+    before: list[EpochReport] = field(default_factory=list)
+    """Reports of the rung below, where a rung does not go on from it; they count until the next rung is finished."""
+    scores: list[float] = field(default_factory=list)
+    """What it was ranked by at the end of each rung."""
     rung: int = -1
     """The last rung it finished."""
     climbing_to: int | None = None
     """The rung it is running to."""
+    promised: int = 0
+    """Thousandths of an epoch that its job may still cost."""
     retry: bool = False
-    """Its last job crashed and waits to be run again."""
+    """Its last job crashed, or ran out of memory, and waits to be run again."""
     num_crashes: int = 0
+    accumulation: int | None = None
+    """Parts that its batch is split into because whole it did not fit."""
     status: Status | None = None
-    """How it died; None while it lives."""
-    epochs: int = 0
-    """Spent, lost ones included."""
+    """How it ended; None while it lives."""
+    spent: int = 0
+    """Thousandths of an epoch, lost ones included."""
+    lost: int = 0
+    """Those of them that left no report."""
     seconds: float = 0.0
     memory: MemoryReading | None = None
     message: str | None = None
@@ -85,29 +102,37 @@ class Trial:
 class SearchState:
     """All trials and the ladder, by events."""
 
-    def __init__(self, *, ladder: Ladder, objective: Objective) -> None:
+    def __init__(self, *, ladder: Ladder, objective: Objective, course: Course | None = None) -> None:
         self.ladder = ladder
+        self.course = course or Course(rungs=ladder.rungs)
         self.objective = objective
         self.trials: list[Trial] = []
         self.running: dict[int, Trial] = {}
-        self.spent_epochs = 0
-        self.promised_epochs = 0
         self.epoch_seconds = 0.0
         """Sum over all reported epochs."""
-        self.num_reported = 0
         self.num_failed_in_a_row = 0
         self.to_retry: dict[int, Trial] = {}
         self.best: BestTrial | None = None
         """Over the rungs that were finished; for showing, as a trial that was ahead may die later."""
+        self._spent = self._reported = self._promised = 0
+        """Thousandths of an epoch."""
+
+    @property
+    def spent_epochs(self) -> int | float:
+        return in_epochs(self._spent)
+
+    @property
+    def promised_epochs(self) -> int | float:
+        return in_epochs(self._promised)
 
     @property
     def typical_epoch_seconds(self) -> float | None:
-        """Mean seconds of an epoch over all trials so far."""
-        return self.epoch_seconds / self.num_reported if self.num_reported else None
+        """Mean seconds of an epoch of the budget over all trials so far."""
+        return self.epoch_seconds * WHOLE / self._reported if self._reported else None
 
     def score(self, trial: Trial, rung: int) -> float | None:
-        """What a trial was ranked by at the end of `rung`."""
-        return reduced_value(self.objective, trial.reports[: self.ladder.rungs[rung]])
+        """What a trial was ranked by at the end of `rung`; None where it did not reach that."""
+        return trial.scores[rung] if rung < len(trial.scores) else None
 
     def apply(self, event: Event) -> None:
         if isinstance(event, Asked):
@@ -132,72 +157,115 @@ class SearchState:
                 self.ladder.promote(Promotion(number=trial.number, rung=rung))
             else:
                 self.ladder.enter(trial.number)
+        if not self.course.goes_on and trial.reports:
+            trial.before, trial.reports = trial.reports, []
         trial.retry = False
         self.to_retry.pop(trial.number, None)
         trial.climbing_to = rung
         self.running[trial.number] = trial
-        self.promised_epochs += self.ladder.epochs_between(rung)
+        trial.promised = self.course.job_cost(rung)
+        self._promised += trial.promised
 
     def _report(self, trial: Trial, report: EpochReport) -> None:
+        if trial.climbing_to is None:
+            raise ValueError(f"trial {trial.number} is not running")
         trial.reports.append(report)
-        trial.epochs += 1
-        self.spent_epochs += 1
-        self.promised_epochs -= 1
+        cost = self.course.epoch_cost(trial.climbing_to)
+        self._spend(trial, cost)
+        self._reported += cost
         self.epoch_seconds += report.seconds
-        self.num_reported += 1
 
     def _end(self, trial: Trial, event: Ended) -> None:
-        rung = self._leave(trial)
+        rung = trial.climbing_to
+        if rung is None:
+            raise ValueError(f"trial {trial.number} is not running")
+        self._pay_for_lost_passes(trial, rung, event)
+        self._leave(trial)
         trial.seconds += event.seconds
         trial.memory = _larger(trial.memory, event.memory)
         trial.message = event.message
         if event.outcome == "finished":
-            self._finish(trial, rung)
-        elif event.outcome in ("oom", "diverged"):
-            self.ladder.lose(trial.number, rung)
-            trial.status = "oom" if event.outcome == "oom" else "diverged"
-        elif event.outcome == "failed":
-            self.ladder.drop(trial.number, rung)
-            trial.status = "failed"
+            self._finish(trial, rung, settled=False)
+        elif event.outcome == "early_stopped":
+            self._finish(trial, rung, settled=True)
         elif event.outcome == "crashed":
-            del trial.reports[self._epochs_before(rung) :]
             trial.num_crashes += 1
-            trial.retry = trial.num_crashes <= MAX_RETRIES
-            if trial.retry:
-                self.to_retry[trial.number] = trial
-            else:
+            self._run_again(trial, rung, trial.num_crashes <= MAX_RETRIES)
+            if not trial.retry:
                 self.ladder.drop(trial.number, rung)
                 trial.status = "crashed"
-        if event.outcome in ("diverged", "crashed"):  # the epoch it was in is spent too
-            trial.epochs += 1
-            self.spent_epochs += 1
+        elif event.outcome == "oom" and event.accumulation is not None:
+            trial.accumulation = event.accumulation
+            self._run_again(trial, rung, True)
+        elif event.outcome != "cancelled":
+            self._die(trial, rung, event.outcome)
+        if trial.before and trial.rung < rung:  # what it reported on more data is no whole training
+            trial.lost += len(trial.reports) * self.course.epoch_cost(rung)
+            trial.reports, trial.before = trial.before, []
         if event.outcome not in ("crashed", "cancelled"):
             self.num_failed_in_a_row = self.num_failed_in_a_row + 1 if event.outcome == "failed" else 0
 
-    def _leave(self, trial: Trial) -> int:
-        rung = trial.climbing_to
-        if rung is None:
-            raise ValueError(f"trial {trial.number} is not running")
-        self.promised_epochs -= self.ladder.rungs[rung] - len(trial.reports)
+    def _die(self, trial: Trial, rung: int, status: Dead) -> None:
+        trial.status = status
+        if status == "failed":
+            self.ladder.drop(trial.number, rung)
+        else:
+            self.ladder.lose(trial.number, rung)
+
+    def _run_again(self, trial: Trial, rung: int, can: bool) -> None:
+        """Back to the begin of the rung; what it reported since is lost."""
+        kept = self.course.epochs_before(rung)
+        trial.lost += (len(trial.reports) - kept) * self.course.epoch_cost(rung)
+        del trial.reports[kept:]
+        trial.retry = can
+        if can:
+            self.to_retry[trial.number] = trial
+
+    def _spend(self, trial: Trial, cost: int) -> None:
+        """Never more than was promised: budgets hold whatever a worker says."""
+        cost = min(cost, trial.promised)
+        trial.spent += cost
+        trial.promised -= cost
+        self._spent += cost
+        self._promised -= cost
+
+    def _pay_for_lost_passes(self, trial: Trial, rung: int, event: Ended) -> None:
+        """Passes without a report. Where nobody knows how many, the epoch that it died in; with folds, which report only at
+        the end, all that was promised."""
+        course = self.course
+        before = trial.spent
+        if event.num_passes is not None:
+            reported = (len(trial.reports) - course.epochs_before(rung)) * course.num_folds
+            self._spend(trial, max(0, event.num_passes - reported) * course.data_thousandths(rung))
+        elif event.outcome in ("diverged", "crashed", "timeout"):
+            self._spend(trial, trial.promised if course.num_folds > 1 else course.epoch_cost(rung))
+        trial.lost += trial.spent - before
+
+    def _leave(self, trial: Trial) -> None:
+        self._promised -= trial.promised
+        trial.promised = 0
         trial.climbing_to = None
         del self.running[trial.number]
-        return rung
 
-    def _finish(self, trial: Trial, rung: int) -> None:
-        if len(trial.reports) != self.ladder.rungs[rung]:
+    def _finish(self, trial: Trial, rung: int, *, settled: bool) -> None:
+        wanted = self.course.epochs_after(rung)
+        if len(trial.reports) > wanted or (len(trial.reports) < wanted and not settled):
             raise ValueError(f"trial {trial.number} finished rung {rung} after {len(trial.reports)} epochs")
         trial.rung = rung
+        trial.before = []
         score = reduced_value(self.objective, trial.reports)
         if score is None:
             trial.status = "diverged"
             self.ladder.lose(trial.number, rung)
+            return
+        trial.scores.append(score)
+        if settled:
+            trial.status = "complete"
+            self.ladder.settle(trial.number, rung)
         else:
             self.ladder.record(trial.number, rung, score)
-            if self.best is None or self.objective.better(score, self.best.value):
-                self.best = BestTrial(number=trial.number, params=trial.params, value=score)
-
-    def _epochs_before(self, rung: int) -> int:
-        return self.ladder.rungs[rung - 1] if rung else 0
+        if self.best is None or self.objective.better(score, self.best.value):
+            self.best = BestTrial(number=trial.number, params=trial.params, value=score)
 
 
 def _larger(before: MemoryReading | None, after: MemoryReading | None) -> MemoryReading | None:

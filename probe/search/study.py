@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from probe.errors import RecipeError
 from probe.search.brackets import LadderName, make_ladder
 from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
+from probe.search.course import Course
 from probe.search.executors import Executor
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob
 from probe.search.objective import Objective
+from probe.search.outcomes import OomPolicy
 from probe.search.records import BudgetLimits
 from probe.search.sampler import Sampler
 from probe.search.space import (
@@ -42,10 +44,13 @@ class StudyPlan:
     space: Space
     objective: Objective
     rungs: tuple[int, ...]
+    course: Course | None = None
+    """What the rungs mean; None: epochs."""
     factor: int
     limits: BudgetLimits
     seed: int
     ladder: LadderName = "asha"
+    on_oom: OomPolicy = "accumulate"
     starts: tuple[Params, ...] = ()
     """Configurations to try first."""
     probe_epochs: float = 0.0
@@ -54,14 +59,16 @@ class StudyPlan:
 
 
 def new_state(plan: StudyPlan) -> SearchState:
-    ladder = make_ladder(plan.ladder, plan.rungs, factor=plan.factor, mode=plan.objective.mode)
-    return SearchState(ladder=ladder, objective=plan.objective)
+    course = plan.course or Course(rungs=plan.rungs)
+    ladder = make_ladder(plan.ladder, course.rungs, factor=plan.factor, mode=plan.objective.mode, costs=course.costs)
+    return SearchState(ladder=ladder, objective=plan.objective, course=course)
 
 
 class Study:
     """Runs one search on one executor. All it knows is in `state`; `sink` sees every event before it takes effect.
 
-    `discard(trial, epochs)` is told of every checkpoint that nobody will go on from.
+    `discard(trial, epochs)` is told of every checkpoint that nobody will go on from. `has_room(trial, running)` says whether
+    a trial may start beside those that run; it must allow one alone.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Study:
         executor: Executor,
         make_job: MakeJob,
         discard: Callable[[Trial, int], None] | None = None,
+        has_room: Callable[[Trial, Sequence[Trial]], bool] | None = None,
         sink: Callable[[Event], None] | None = None,
         observer: Callable[[Any], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -83,6 +91,9 @@ class Study:
         self._executor = executor
         self._make_job = make_job
         self._discard = discard
+        self._has_room = has_room
+        self._held: tuple[Trial, int] | None = None
+        """Decided on, and waiting until there is room for it."""
         self._sink = sink
         self._observer = observer
         self._clock = clock
@@ -125,13 +136,17 @@ class Study:
 
     def _fill_slots(self) -> None:
         while len(self.state.running) < self._executor.num_slots:
-            found = self._next_job()
+            found = self._held or self._next_job()
             if found is None:
                 return
             trial, rung = found
-            rungs = self.state.ladder.rungs
+            if self._has_room is not None and not self._has_room(trial, list(self.state.running.values())):
+                self._held = found
+                return
+            self._held = None
+            course = self.state.course
             self._emit(Started(number=trial.number, rung=rung))
-            self._executor.submit(self._make_job(trial, rungs[rung - 1] if rung else 0, rungs[rung]))
+            self._executor.submit(self._make_job(trial, course.epochs_before(rung), course.epochs_after(rung)))
 
     def _next_job(self) -> tuple[Trial, int] | None:
         usage = self._usage()
@@ -180,6 +195,8 @@ class Study:
                 seconds=report.seconds,
                 memory=report.memory,
                 message=report.message,
+                accumulation=report.next_accumulation if self.plan.on_oom == "accumulate" else None,
+                num_passes=report.num_passes,
             )
         )
         trial = self.state.trials[event.number]
@@ -189,17 +206,21 @@ class Study:
             self._observer(trial_result(self.state, trial))
 
     def _tell_sampler(self, trial: Trial, event: JobEnd) -> None:
-        """The first rung's score; later news only where a configuration that looked good turned out infeasible."""
-        if trial.status in ("oom", "diverged"):
+        """The first rung's score; later news only where a configuration that looked good turned out infeasible.
+
+        One that is too slow for the recipe's trial_time is infeasible as well, as slowness belongs to the configuration and
+        the sampler would keep on proposing its like; but where the first rung was done in time, its score stands.
+        """
+        if trial.status in ("oom", "diverged", "infeasible") or (trial.status == "timeout" and trial.rung < 0):
             self._sampler.tell(trial.number, "infeasible")
-        elif event.report.outcome == "finished" and trial.rung == 0:
+        elif event.report.outcome in ("finished", "early_stopped") and trial.rung == 0:
             self._sampler.tell(trial.number, "scored", self.state.score(trial, 0))
-        elif trial.status is not None and trial.rung < 0:
+        elif trial.status in ("failed", "crashed") and trial.rung < 0:
             self._sampler.tell(trial.number, "lost")
 
     def _discard_checkpoints(self, trial: Trial) -> None:
         """The one that a finished rung started from; of a dead trial also the one that it would have gone on from."""
-        if self._discard is None or trial.retry:
+        if self._discard is None or trial.retry or not self.state.course.goes_on:
             return
         rungs = self.state.ladder.rungs
         for rung in range(trial.rung - 1, trial.rung + (trial.status is not None)):

@@ -54,7 +54,7 @@ def train(
     Args:
         recipe: a recipe whose [space] holds constants only, or the path of its TOML file; `overrides` like
             `space.lr=0.01` are for the latter.
-        epochs: how many; the recipe's search.fidelity.max by default.
+        epochs: how many; by default those of the recipe's longest trial.
         all_data: train on the validation part, too; there is no validation curve then.
         seed: in place of search.seed, for the weights, the order of the data and what is held out.
         folder: where `weights.safetensors` goes, for `safetensors.torch.load_model`; None: the weights are not kept.
@@ -79,7 +79,7 @@ def train(
         recipe=found,
         params=params,
         source=source,
-        epochs=epochs or found.search.fidelity.max,
+        epochs=epochs or found.search.fidelity.full_epochs,
         all_data=all_data,
         folder=folder,
         observer=observer or (lambda record: None),
@@ -175,7 +175,8 @@ class _Training:
 
         task = self.source.build(task_params(self.params))
         check_metric(self.objective, tuple(task.metrics))
-        share, seed = self.recipe.task.validation.share, derive_seed(self.recipe.search.seed, "validation")
+        validation, seed = self.recipe.task.validation, derive_seed(self.recipe.search.seed, "validation")
+        share = validation.share or 1 / validation.num_folds  # of folds, as much is held out as one of them
         task = split_task(task, Split(share=share, seed=seed))
         return merge_validation(task) if self.all_data else task
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from probe.search.budget import Usage
+from probe.search.course import in_epochs
 from probe.search.objective import Objective, reduced_value
-from probe.search.records import BestTrial, BudgetLimits, ParamValue, RunningTrial, SearchProgress, Spent, TrialResult
+from probe.search.records import (
+    VALUED,
+    BestTrial,
+    BudgetLimits,
+    ParamValue,
+    RunningTrial,
+    SearchProgress,
+    Spent,
+    TrialResult,
+)
 from probe.search.state import SearchState, Trial
 
 
@@ -16,24 +26,31 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     message = trial.message
     status = trial.status
     if status is None and trial.retry and trial.rung < 0:
-        status = "crashed"
+        status = "crashed" if trial.accumulation is None else "oom"
     if status is None and value is None:
         status = "timeout"
         message = message or "The search ended before its first epoch did."
     if status is None:
         status = "complete" if trial.rung == state.ladder.top else "stopped"
+    if message is None and trial.accumulation is not None:
+        message = f"Out of memory with the whole batch: split into {trial.accumulation} parts."
+    num_reached = trial.rung + 1
+    if trial.rung >= 0 and len(trial.reports) < state.course.epochs_after(trial.rung):
+        num_reached -= 1  # it stopped improving on the way to the rung's end
     return TrialResult(
         number=trial.number,
         params=trial.params,
         seed=trial.seed,
         status=status,
-        value=value if status in ("complete", "stopped") else None,
-        epochs=trial.epochs,
+        value=value if status in VALUED else None,
+        epochs=in_epochs(trial.spent),
         reports=tuple(trial.reports),
-        rungs=state.ladder.rungs[: trial.rung + 1],
+        rungs=state.ladder.rungs[:num_reached],
         seconds=trial.seconds,
         memory=trial.memory,
         message=message,
+        accumulation=trial.accumulation,
+        lost_epochs=in_epochs(trial.lost),
     )
 
 
@@ -68,7 +85,7 @@ def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_ep
             number=trial.number,
             params=trial.params,
             epoch=len(trial.reports),
-            epochs_to=state.ladder.rungs[trial.climbing_to or 0],
+            epochs_to=state.course.epochs_after(trial.climbing_to or 0),
         )
         for trial in state.running.values()
     ]

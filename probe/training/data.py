@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 
 from probe.errors import DataError
-from probe.splits import hold_out_indices
+from probe.splits import fold_numbers, hold_out_indices, share_indices
 from probe.task import Task
 from probe.training.trees import map_tensors, num_bytes, tensors_of
 
@@ -73,6 +73,35 @@ def hold_out(task: Task, *, share: float, seed: int, in_time_order: bool = False
     )
     base = _as_dataset(task.train)
     return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
+
+
+def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
+    """`task` with one of `num_folds` parts of its training samples as validation part, stratified where targets are classes.
+
+    Raises DataError where the task has a validation part of its own.
+    """
+    if task.val is not None:
+        raise DataError(
+            "The task has a validation part of its own, which k-fold validation would leave unused.",
+            hint='Leave val out of the Task, its samples added to train, or write validation = { kind = "holdout" }.',
+        )
+    labels = _class_labels(task.train) if task.stratify else None
+    folds = fold_numbers(num_samples(task.train), num_folds=num_folds, seed=seed, labels=labels)
+    base = _as_dataset(task.train)
+    rest, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+    return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
+
+
+def take_share(task: Task, thousandths: int, *, seed: int) -> Task:
+    """`task` with that many thousandths of its training samples, rounded up, stratified where targets are classes; a larger
+    share holds all samples of a smaller one."""
+    available = num_samples(task.train)
+    count = -(-available * thousandths // 1000)
+    if count >= available:
+        return task
+    labels = _class_labels(task.train) if task.stratify else None
+    chosen = share_indices(available, count=count, seed=seed, labels=labels)
+    return replace(task, train=Subset(_as_dataset(task.train), chosen.tolist()))
 
 
 def merge_validation(task: Task) -> Task:

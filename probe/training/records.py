@@ -23,6 +23,11 @@ class EpochReport:
     metrics: Mapping[str, float]
     """On the validation set."""
     seconds: float
+    step_seconds: float | None = None
+    """Mean time of a training step, the first one left out; None where nobody asked."""
+    metric_spread: Mapping[str, float] | None = None
+    """In k-fold validation, where all numbers are means over the folds: the standard deviation between them of each metric and
+    of `loss`, the validation loss. None otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

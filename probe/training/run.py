@@ -57,11 +57,18 @@ class TrainingRun:
         self._val: Batches | None = None
         self.epoch = 0
         """Epochs done."""
+        self.step_seconds: float | None = None
+        """Mean time of a training step of the last epoch, its first one left out: warming up is not training."""
         seed_everything(derive_seed(seed, "training"))
 
     @property
     def num_train_samples(self) -> int:
         return self._train.num_samples
+
+    @property
+    def num_params(self) -> int:
+        """Trainable ones."""
+        return sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
 
     @property
     def num_steps_per_epoch(self) -> int:
@@ -91,6 +98,7 @@ class TrainingRun:
         planned_steps = settings.epochs * steps
         looks_every = 1 if self._device.torch_device.type == "cpu" else STEPS_BETWEEN_LOOKS
         total = torch.zeros((), device=self._device.torch_device)
+        began = time.perf_counter()
         self.model.train()
         with matmul_precision(settings.precision):
             for number, batch in enumerate(self._train.epoch(self.epoch)):
@@ -99,8 +107,11 @@ class TrainingRun:
                 total += self._step(batch)
                 if number % looks_every == 0 and not math.isfinite(total.item()):
                     return None
+                if number == 0 and steps > 1:  # the loss was read, so that even a GPU is done with this step
+                    began = time.perf_counter()
         self.epoch += 1
         mean_loss = total.item() / steps
+        self.step_seconds = (time.perf_counter() - began) / max(1, steps - 1)
         return mean_loss if math.isfinite(mean_loss) else None
 
     def run_epoch(self) -> EpochReport | None:
@@ -118,6 +129,7 @@ class TrainingRun:
             val_loss=scores.loss if scores else None,
             metrics=scores.metrics if scores else {},
             seconds=time.perf_counter() - started,
+            step_seconds=self.step_seconds,
         )
 
     def evaluate(self, data: Any) -> Evaluation:

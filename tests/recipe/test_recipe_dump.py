@@ -116,3 +116,29 @@ def test_the_text_reads_like_a_recipe() -> None:
     assert "[space]\nwidth = { low = 1, high = 8 }\ndepth = 2\n" in text
     assert text.startswith('schema = 1\nname = "small"\n')
     assert text.endswith("[[start]]\nwidth = 3\n")
+
+
+def test_folds_shares_and_limits_load_back_as_they_were() -> None:
+    content = {
+        "schema": 1,
+        "name": "example",
+        "task": {
+            "target": "a:b",
+            "objective": {"metric": "loss", "mode": "min"},
+            "validation": {"kind": "kfold"},
+        },
+        "space": {},
+        "search": {
+            "fidelity": {"unit": "data", "min": 0.25},
+            "trial_time": 90,
+            "patience": 3,
+            "constraints": {"params": 1e6, "step_ms": 5, "memory": "4GiB"},
+        },
+        "budget": {"trials": 1},
+    }
+    recipe = parse_recipe(content, where="made")
+    assert (recipe.task.validation.num_folds, recipe.task.validation.share) == (5, None)
+    fidelity, search = recipe.search.fidelity, recipe.search
+    assert (fidelity.lowest, fidelity.highest, fidelity.full_epochs) == (250, 1000, 10)
+    assert (search.trial_seconds, search.on_oom, search.constraints.memory_bytes) == (90, "accumulate", 4 * 2**30)
+    assert parse_recipe(tomllib.loads(dump_recipe(recipe)), where="dumped") == recipe

@@ -11,7 +11,8 @@ MISTAKES = {
     # Names and types.
     "nam=1": "nam: there is no such key in a recipe; did you mean name?",
     "search.sede=1": "search.sede: there is no such key in [search]; did you mean seed?",
-    "search.zzz=1": "search.zzz: there is no such key in [search]; known: sampler, ladder, seed, fidelity.",
+    "search.zzz=1": "search.zzz: there is no such key in [search]; known: sampler, ladder, seed, fidelity, "
+    "on_oom, trial_time, patience, constraints.",
     "space.lr.belo=2": "space.lr.belo: there is no such key in space.lr; did you mean below?",
     "lr.form=1": "lr.form: there is no such key in [lr]; did you mean from?",
     "name=a b": "name: must be letters, digits, dots, dashes and underscores, the first a letter or a digit, "
@@ -33,13 +34,21 @@ MISTAKES = {
     "search.ladder=sha": 'search.ladder: must be one of none, halving, asha, hyperband, not "sha"; did you mean asha?',
     "search.ladder=hyperbnd": 'search.ladder: must be one of none, halving, asha, hyperband, not "hyperbnd"; '
     "did you mean hyperband?",
-    "task.validation.kind=kfold": 'task.validation.kind: must be holdout, not "kfold".',
-    "search.fidelity.unit=data": 'search.fidelity.unit: must be epochs, not "data".',
+    "task.validation.kind=k-fold": 'task.validation.kind: must be one of holdout, kfold, not "k-fold"; did you mean kfold?',
+    "search.fidelity.unit=steps": 'search.fidelity.unit: must be one of epochs, data, not "steps".',
+    'task.objective=[{metric="a", mode="max"}, {metric="loss", mode="min"}]': "task.objective: must be one table, not a "
+    "list of 2: ladders and samplers rank trials by one number; search once for each objective, or give the task a metric "
+    "that weighs them.",
     # The task.
     "task.target=mytask": 'task.target: must be module:callable, not "mytask".',
     "task.target=a:b": "task: target stands alone; it cannot be combined with model and data.",
     'task={model="cnn", objective={metric="a", mode="max"}}': "task: data is missing.",
     "task.validation.share=1.0": "task.validation.share: must be below 1, not 1.0.",
+    "task.validation.k=3": 'task.validation.k: belongs to kind = "kfold", not "holdout".',
+    'task.validation={kind="kfold", share=0.2}': 'task.validation.share: belongs to kind = "holdout", not "kfold".',
+    'task.validation={kind="kfold", k=1}': "task.validation.k: must be at least 2, not 1.",
+    'task.validation={kind="kfold", folds=3}': "task.validation.folds: there is no such key in task.validation; "
+    "known: kind, share, k.",
     'task.objective={metric="a"}': 'task.objective.mode is missing: write "max" or "min"; it is never guessed.',
     "task.objective.mode=maximum": 'task.objective.mode: must be one of max, min, not "maximum"; did you mean max?',
     # Ranges.
@@ -83,7 +92,8 @@ MISTAKES = {
     "space.weight_decay=-0.1": "space.weight_decay: must be a number of at least 0, not -0.1.",
     "space.decoupled=1": "space.decoupled: must be true or false, not 1.",
     "space.optimizer=3": "space.optimizer: must be the name of an optimizer, not 3.",
-    "space.epochs=3": "space.epochs: how long a trial is trained is not searched; set search.fidelity.max.",
+    "space.epochs=3": "space.epochs: how long a trial is trained is not searched; set search.fidelity.max, or "
+    "search.fidelity.epochs where the unit is data.",
     "space.a-b=3": "space.a-b: a hyperparameter's name is letters, digits and underscores.",
     # Conditions.
     'space.momentum.when={optimizer="adamm"}': 'space.momentum.when.optimizer: must be one of "sgd", "adam", '
@@ -97,6 +107,20 @@ MISTAKES = {
     "search.sampler=gp": "search.sampler: gp needs a space in which everything always exists, and momentum does not "
     "(when); drop the condition, or take another sampler, like tpe or evolutionary.",
     "search.fidelity.min=99": "search.fidelity: min must be at most max, not 99 to 27.",
+    "search.fidelity.max=2.5": "search.fidelity.max: must be a whole number, not 2.5.",
+    "search.fidelity.min=0": "search.fidelity.min: must be at least 1, not 0.",
+    "search.fidelity.epochs=5": 'search.fidelity.epochs: belongs to unit = "data"; with unit = "epochs" write max.',
+    'search.fidelity={unit="data", max=27}': "search.fidelity.max: must be a share of the training data from 0.001 to 1, "
+    "not 27.",
+    'search.fidelity={unit="data", min=0.5, max=0.2}': "search.fidelity: min must be at most max, not 0.5 to 0.2.",
+    "search.on_oom=halve": 'search.on_oom: must be one of accumulate, infeasible, not "halve".',
+    "search.trial_time=0": 'search.trial_time: must be a duration above zero like 90s, 2m or 1h30m, not "0s".',
+    "search.patience=0": "search.patience: must be at least 1, not 0.",
+    "search.constraints.params=0": "search.constraints.params: must be a number above 0, not 0.",
+    "search.constraints.step_ms=fast": 'search.constraints.step_ms: must be a finite number, not "fast".',
+    "search.constraints.memory=4 cats": "search.constraints.memory: must be an amount of memory like 512MiB or 8GiB, "
+    'not "4 cats".',
+    "search.constraints.parms=1": "search.constraints.parms: there is no such key in search.constraints; did you mean params?",
     "search.fidelity.factor=1": "search.fidelity.factor: must be at least 2, not 1.",
     "budget={}": "budget: needs at least one of trials, epochs, time.",
     "budget.trials=0": "budget.trials: must be at least 1, not 0.",

@@ -462,6 +462,7 @@ def trial(number: int, draw: random.Random) -> TrialResult:
         status=status,
         value=value,
         epochs=epochs,
+        lost_epochs=epochs - len(told),
         reports=told,
         rungs=tuple(rung for rung in RUNGS if rung <= len(told)),
         seconds=3.2 * epochs,

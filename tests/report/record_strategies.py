@@ -313,15 +313,21 @@ def diagnoses(draw: st.DrawFn) -> Diagnosis:
 
 @st.composite
 def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
-    status: Status = draw(st.sampled_from(["complete", "stopped", "oom", "diverged", "crashed"]))
+    status: Status = draw(
+        st.sampled_from(["complete", "stopped", "oom", "diverged", "infeasible", "timeout", "crashed"])
+    )
+    valued = status in ("complete", "stopped") or (status == "timeout" and draw(st.booleans()))
+    num_lost = draw(st.integers(0, 1))
     num_reports = draw(st.integers(0, 4))
     return TrialResult(
         number=number,
         params=draw(params),
         seed=draw(st.integers(0, 2**63)),
         status=status,
-        value=draw(finite) if status in ("complete", "stopped") else None,
-        epochs=num_reports + draw(st.integers(0, 1)),
+        value=draw(finite) if valued else None,
+        epochs=num_reports + num_lost,
+        lost_epochs=num_lost,
+        accumulation=draw(st.none() | st.integers(2, 64)),
         reports=tuple(draw(epoch_reports(epoch)) for epoch in range(1, num_reports + 1)),
         rungs=(),
         seconds=draw(positive),

@@ -13,7 +13,9 @@ from probe.report.batch_facts import best_throughput, is_confirmed, peak_at, sma
 from probe.report.lr_page import chosen_points
 from probe.report.lr_plots import loss_limits
 from probe.report.search_facts import history, lost_epochs, near_ties, param_names, ranked, spending_by_rung
+from probe.report.search_page import search_page
 from probe.report.search_scales import value_limits
+from probe.report.search_tables import rungs_table
 from probe.search.records import SearchResult
 
 quick = settings(deadline=None, max_examples=25)
@@ -72,6 +74,25 @@ def test_every_epoch_is_counted_in_one_rung_or_as_lost() -> None:
     assert [rung.last_epoch for rung in spending] == [1, 3, 9, 27]
     assert sum(rung.epochs for rung in spending) + lost_epochs(result.trials) == sum(t.epochs for t in result.trials)
     assert [rung.num_trials for rung in spending] == sorted((rung.num_trials for rung in spending), reverse=True)
+
+
+def test_rungs_over_shares_of_the_data_are_counted_by_what_they_cost() -> None:
+    draw = Random(0)
+    low = replace(trial(1, draw), rungs=(100,), epochs=0.5, lost_epochs=0)
+    top = replace(trial(4, draw), rungs=(100, 1000), epochs=7.5, lost_epochs=2)
+    result = search_result(
+        trials=(low, top), best=None, rungs=(100, 1000), rung_unit="data", rung_costs=(0.5, 5), num_folds=3
+    )
+    spending = spending_by_rung(result)
+    assert [(rung.last_epoch, rung.num_trials, rung.epochs) for rung in spending] == [(100, 2, 1.0), (1000, 1, 5.0)]
+    told = rungs_table(result)
+    assert told is not None
+    assert "| of the training data |" in told
+    assert "| 10 % | 2 | 1 | 17 % |" in told
+    assert "| without a report (diverged, crashed, run again) |  | 2 |  |" in told
+    text = search_page(result, [])
+    assert "ranked on 10 %, 100 % of the training data" in text
+    assert "means over 3 folds" in text
 
 
 def test_near_ties_need_an_interval() -> None:

@@ -177,7 +177,16 @@ def test_trials_csv_has_the_promised_columns_in_the_order_of_the_space(tmp_path:
     write_trials(result, tmp_path / "trials.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "trials.csv").read_text())))
     names = ["batch_size", "optimizer", "lr", "momentum", "weight_decay", "width"]
-    assert list(rows[0]) == ["number", "status", "value", "epochs", "seconds", *(f"param_{name}" for name in names)]
+    assert list(rows[0]) == [
+        "number",
+        "status",
+        "value",
+        "epochs",
+        "seconds",
+        *(f"param_{name}" for name in names),
+        "accumulation",
+        "message",
+    ]
     for row, made in zip(rows, result.trials, strict=True):
         assert row["status"] == made.status
         assert row["value"] == ("" if made.value is None else repr(made.value))

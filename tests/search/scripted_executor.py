@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from probe.device.select import DeviceSpec
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport, Split
+from probe.search.outcomes import next_accumulation
 from probe.search.records import ParamValue
 from probe.search.state import Trial
 from probe.training.records import EpochReport
@@ -36,9 +37,13 @@ def no_fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
 @dataclass
 class ScriptedExecutor:
     num_slots: int = 1
+    max_parts: int = 1
+    """A batch that ran out of memory can be split so far."""
     accuracy: Callable[[Params, int], float] = steady_accuracy
     epoch_seconds: Callable[[RungJob], float] = lambda job: 1.0
     fault: Callable[[RungJob, int, int], Outcome | None] = no_fault
+    stops_after: Callable[[RungJob, int], bool] = lambda job, epoch: False
+    """The epoch after which a job's patience is over."""
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     interrupt_at: float | None = None
     jobs: list[RungJob] = field(default_factory=list)
@@ -60,7 +65,7 @@ class ScriptedExecutor:
             outcome = self.fault(job, epoch, num_submitted)
             if outcome is not None:
                 message = "Traceback: ZeroDivisionError" if outcome == "failed" else outcome
-                self._add(now, JobEnd(number=job.number, report=self._report(outcome, now, message)))
+                self._add(now, JobEnd(number=job.number, report=self._report(outcome, now, message, job)))
                 return
             now += self.epoch_seconds(job)
             value = self.accuracy(dict(job.params), epoch)
@@ -68,6 +73,9 @@ class ScriptedExecutor:
                 epoch=epoch, train_loss=1 - value, val_loss=1 - value, metrics={"accuracy": value}, seconds=1.0
             )
             self._add(now, JobEpoch(number=job.number, report=report))
+            if self.stops_after(job, epoch):
+                self._add(now, JobEnd(number=job.number, report=self._report("early_stopped", now, "nothing better")))
+                return
         self._add(now, JobEnd(number=job.number, report=self._report("finished", now, None)))
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
@@ -94,8 +102,9 @@ class ScriptedExecutor:
         self._timeline.append((at, len(self.jobs), event))
         self._timeline.sort(key=lambda item: item[:2])
 
-    def _report(self, outcome: Outcome, ended: float, message: str | None) -> RungReport:
-        return RungReport(outcome=outcome, seconds=ended - self.clock.now, message=message)
+    def _report(self, outcome: Outcome, ended: float, message: str | None, job: RungJob | None = None) -> RungReport:
+        parts = None if job is None or outcome != "oom" else next_accumulation(self.max_parts, job.accumulation or 1)
+        return RungReport(outcome=outcome, seconds=ended - self.clock.now, message=message, next_accumulation=parts)
 
 
 def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
@@ -112,4 +121,5 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         epochs_to=epochs_to,
         checkpoint_in=None,
         checkpoint_out=None,
+        accumulation=trial.accumulation,
     )

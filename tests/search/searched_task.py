@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import torch
 from torch import nn
 
 import probe
 
-FAULTS = ("none", "raises", "dies", "diverges", "out_of_memory")
+FAULTS = ("none", "raises", "dies", "diverges", "out_of_memory", "fits_4", "fits_1_but_fails", "hangs")
 
 
 class _Faulty(nn.Module):
@@ -26,6 +27,13 @@ class _Faulty(nn.Module):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "out_of_memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB")
+        if self.fault == "hangs":
+            time.sleep(600)
+        largest = {"fits_4": 4, "fits_1_but_fails": 1}.get(self.fault)
+        if largest is not None and self.training and len(x) > largest:
+            raise torch.OutOfMemoryError(f"CUDA out of memory. {largest} samples would fit")
+        if self.fault == "fits_1_but_fails" and self.training:
+            raise ValueError("Expected more than 1 value per channel when training")
         out: torch.Tensor = self.layers(x)
         return out * float("nan") if self.fault == "diverges" else out
 

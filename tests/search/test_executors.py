@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ class TestLocalExecutor(ExecutorConformance):
         assert isinstance(end, JobEnd)
         assert "a bug of the user's own" in (end.report.message or "")
         assert "searched_task.py" in (end.report.message or "")
+
+    def test_a_job_whose_time_is_up_is_ended_and_its_slot_is_free(self, executor: LocalExecutor, folder: Path) -> None:
+        executor.submit(replace(make_job(folder, 0, fault="hangs"), max_seconds=0.2, trial_seconds=120.0))
+        executor.submit(replace(make_job(folder, 1), max_seconds=600.0))
+        ends = {event.number: event.report for event in drain(executor, num_ends=2) if isinstance(event, JobEnd)}
+        assert (ends[0].outcome, ends[1].outcome) == ("timeout", "finished")
+        assert ends[0].message == "Its time of 2 min 00 s was up."
+        executor.submit(make_job(folder, 2))
+        assert drain(executor, num_ends=1)[-1].number == 2
 
     def test_calls_run_in_a_worker_and_raise_what_they_raise(self, executor: LocalExecutor) -> None:
         import operator

@@ -5,8 +5,17 @@ from typing import Any
 import pytest
 from made_recipes import blobs_recipe
 
+from probe.device.select import DeviceSpec
 from probe.errors import RecipeError
-from probe.search.checks import check_against_task, check_grid, check_names, check_values, warnings_for
+from probe.search.checks import (
+    check_against_task,
+    check_constraints,
+    check_grid,
+    check_names,
+    check_values,
+    warnings_for,
+)
+from probe.search.course import Course
 from probe.search.facts import TaskFacts
 from probe.zoo.source import TargetSource
 
@@ -60,9 +69,18 @@ def test_a_metric_that_the_task_does_not_measure_is_refused() -> None:
 
 
 def test_what_cannot_be_done_is_said_beforehand() -> None:
-    assert warnings_for(blobs_recipe(), FACTS, (1, 3)) == []
+    course = Course(rungs=(1, 3))
+    assert warnings_for(blobs_recipe(), FACTS, course) == []
     untested = TaskFacts(num_train=8, num_val=2, num_test=None, metrics=(), optimizer=None, batch_size=4)
-    found = warnings_for(blobs_recipe(budget={"epochs": 2}), untested, (1, 3))
+    found = warnings_for(blobs_recipe(budget={"epochs": 2}), untested, course)
     assert len(found) == 2
     assert "no test part" in found[0]
     assert "less than one trial's full length of 3" in found[1]
+
+
+def test_memory_cannot_be_constrained_where_nobody_counts_it() -> None:
+    recipe = blobs_recipe(search={"constraints": {"memory": "1GiB", "params": 1e6}})
+    with pytest.raises(RecipeError, match=r"search.constraints.memory: on the plain CPU(.|\n)*simulated:8GiB"):
+        check_constraints(recipe, DeviceSpec(kind="cpu"))
+    check_constraints(recipe, DeviceSpec(kind="simulated", limit_bytes=2**30))
+    check_constraints(blobs_recipe(search={"constraints": {"params": 10}}), DeviceSpec(kind="cpu"))

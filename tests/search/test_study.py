@@ -14,6 +14,7 @@ from probe.search.brackets import LadderName
 from probe.search.jobs import Outcome, RungJob
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialResult
+from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Space, configuration_key
 from probe.search.state import Event, SearchState
 from probe.search.study import Study, StudyPlan, new_state
@@ -24,6 +25,21 @@ TWO_NUMBERS = Space(
     dimensions=(*QUALITY.dimensions, Dimension(name="width", kind="float", low=0.0, high=1.0)), constants={}
 )
 ACCURACY = Objective(metric="accuracy", mode="max")
+
+
+class Overheard:
+    """A sampler, and somebody who hears what it is told."""
+
+    def __init__(self, sampler: Sampler, listen: Callable[..., None]) -> None:
+        self._sampler = sampler
+        self._listen = listen
+
+    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        self._listen(number, verdict, value)
+        self._sampler.tell(number, verdict, value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sampler, name)
 
 
 class Ran:
@@ -38,6 +54,8 @@ class Ran:
         rungs: tuple[int, ...] = (1, 3, 9),
         sampler: str = "random",
         seed: int = 0,
+        listen: Callable[..., None] | None = None,
+        has_room: Callable[..., bool] | None = None,
         **plan: Any,
     ) -> None:
         self.plan = StudyPlan(space=space, objective=ACCURACY, rungs=rungs, factor=3, limits=limits, seed=seed, **plan)
@@ -46,13 +64,17 @@ class Ran:
         self.events: list[Event] = []
         self.seen: list[Any] = []
         self.discarded: list[tuple[int, int]] = []
+        asked: Any = make_sampler(sampler, space, mode="max", seed=seed)
+        if listen is not None:
+            asked = Overheard(asked, listen)
         study = Study(
             self.plan,
             self.state,
-            sampler=make_sampler(sampler, space, mode="max", seed=seed),
+            sampler=asked,
             executor=self.executor,
             make_job=make_job,
             discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
+            has_room=has_room,
             sink=self.events.append,
             observer=self.seen.append,
             clock=self.executor.clock,
@@ -65,7 +87,7 @@ class Ran:
         return [trial_result(self.state, trial) for trial in self.state.trials]
 
     @property
-    def num_epochs(self) -> int:
+    def num_epochs(self) -> float:
         return sum(result.epochs for result in self.results)
 
 

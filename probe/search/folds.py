@@ -1,0 +1,34 @@
+"""What the folds of a k-fold validation say together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean, stdev
+
+from probe.search.objective import LOSS
+from probe.training.records import EpochReport
+
+
+def mean_report(reports: Sequence[EpochReport]) -> EpochReport:
+    """One epoch over all folds: means of losses and metrics, their standard deviation kept; seconds are summed."""
+    first = reports[0]
+    if any(report.epoch != first.epoch for report in reports):
+        raise ValueError(f"reports of one epoch were expected, not of {[report.epoch for report in reports]}")
+    metrics = {name: [report.metrics[name] for report in reports] for name in first.metrics}
+    losses = _measured(reports, lambda report: report.val_loss)
+    steps = _measured(reports, lambda report: report.step_seconds)
+    spreads = {**({} if losses is None else {LOSS: losses}), **metrics}
+    return EpochReport(
+        epoch=first.epoch,
+        train_loss=fmean(report.train_loss for report in reports),
+        val_loss=None if losses is None else fmean(losses),
+        metrics={name: fmean(values) for name, values in metrics.items()},
+        seconds=sum(report.seconds for report in reports),
+        step_seconds=None if steps is None else fmean(steps),
+        metric_spread={name: stdev(values) if len(values) > 1 else 0.0 for name, values in spreads.items()},
+    )
+
+
+def _measured(reports: Sequence[EpochReport], read: Callable[[EpochReport], float | None]) -> list[float] | None:
+    values = [value for value in map(read, reports) if value is not None]
+    return values if len(values) == len(reports) else None
