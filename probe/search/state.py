@@ -1,4 +1,4 @@
-"""Everything that a search knows, and the only four ways in which it changes.
+"""Everything that a search knows, and the only five ways in which it changes.
 
 An event is handed to the sink before it is applied; applying the same events to a fresh state gives the same state, so a
 file of events is a search.
@@ -14,7 +14,7 @@ from probe.records import MemoryReading
 from probe.search.jobs import Outcome
 from probe.search.ladder import Ladder, Promotion
 from probe.search.objective import Objective, reduced_value
-from probe.search.records import BestTrial, ParamValue, Status
+from probe.search.records import BestTrial, ParamValue, Status, StoppedBy
 from probe.training.records import EpochReport
 
 MAX_RETRIES = 3
@@ -56,7 +56,18 @@ class Ended:
     message: str | None = None
 
 
-Event = Asked | Started | Reported | Ended
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """The search goes on after it was killed or stopped: rungs that were not over go back to their start and run first.
+
+    Their epochs are lost, but not spent: what is decided next is what would have been decided without the stop.
+    """
+
+    after: StoppedBy | None = None
+    """How it had ended; None: it was killed."""
+
+
+Event = Asked | Started | Reported | Ended | Resumed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,6 +108,10 @@ class SearchState:
         self.num_reported = 0
         self.num_failed_in_a_row = 0
         self.to_retry: dict[int, Trial] = {}
+        self.cancelled: dict[int, Trial] = {}
+        """Those whose rung was not over when the search ended."""
+        self.lost_epochs = 0
+        """Trained and lost when the search was killed or stopped; no part of `spent_epochs`."""
         self.best: BestTrial | None = None
         """Over the rungs that were finished; for showing, as a trial that was ahead may die later."""
 
@@ -116,6 +131,8 @@ class SearchState:
             self._start(self.trials[event.number], event.rung)
         elif isinstance(event, Reported):
             self._report(self.trials[event.number], event.report)
+        elif isinstance(event, Resumed):
+            self._resume(event)
         else:
             self._end(self.trials[event.number], event)
 
@@ -168,11 +185,30 @@ class SearchState:
             else:
                 self.ladder.drop(trial.number, rung)
                 trial.status = "crashed"
+        elif event.outcome == "cancelled":
+            self.cancelled[trial.number] = trial
         if event.outcome in ("diverged", "crashed"):  # the epoch it was in is spent too
             trial.epochs += 1
             self.spent_epochs += 1
         if event.outcome not in ("crashed", "cancelled"):
             self.num_failed_in_a_row = self.num_failed_in_a_row + 1 if event.outcome == "failed" else 0
+
+    def _resume(self, event: Resumed) -> None:
+        if event.after == "failures":  # the user has seen the traceback and tries again
+            self.num_failed_in_a_row = 0
+        stopped = [*self.cancelled.values(), *self.running.values()]
+        for trial in stopped:
+            if trial.climbing_to is not None:
+                self._leave(trial)
+            kept = self._epochs_before(trial.rung + 1)
+            num_lost = len(trial.reports) - kept
+            del trial.reports[kept:]
+            trial.epochs -= num_lost
+            self.spent_epochs -= num_lost
+            self.lost_epochs += num_lost
+            trial.retry = True
+            self.to_retry[trial.number] = trial
+        self.cancelled.clear()
 
     def _leave(self, trial: Trial) -> int:
         rung = trial.climbing_to

@@ -15,7 +15,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     value = reduced_value(state.objective, trial.reports)
     message = trial.message
     status = trial.status
-    if status is None and trial.retry and trial.rung < 0:
+    if status is None and trial.retry and trial.num_crashes and trial.rung < 0:
         status = "crashed"
     if status is None and value is None:
         status = "timeout"
