@@ -151,10 +151,10 @@ class SearchDatabase:
             row = self._connection.execute("SELECT record FROM stages WHERE name = ?", (name,)).fetchone()
         return None if row is None else self._read(kind, row[0], f"stage {name}")
 
-    def stage_names(self) -> dict[str, float]:
-        """Finished stages in their order -> when they were over."""
+    def stage_names(self) -> list[str]:
+        """Finished stages, in their order."""
         with self._guarded():
-            return dict(self._connection.execute("SELECT name, seconds FROM stages ORDER BY seconds, rowid"))
+            return [name for (name,) in self._connection.execute("SELECT name FROM stages ORDER BY rowid")]
 
     def facts(self) -> dict[str, str]:
         """The rows of `search`."""
@@ -183,9 +183,9 @@ class SearchDatabase:
         return float(row[0] or 0.0)
 
     def _read(self, kind: type[Record] | None, text: str, what: str) -> Record:
+        if kind is None:
+            raise self._damaged(f"{what} is of a kind that this version of probe does not know")
         try:
-            if kind is None:
-                raise ValueError("it is of a kind that this version of probe does not know")
             return from_plain(kind, json.loads(text))
         except (ValueError, TypeError) as error:
             raise self._damaged(f"{what}: {error}") from error
@@ -193,7 +193,9 @@ class SearchDatabase:
     def _check(self, *, whole: bool) -> None:
         with self._guarded():
             [version] = self._connection.execute("PRAGMA user_version").fetchone()
-            [num_tables] = self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone()
+            [num_tables] = self._connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'events'"
+            ).fetchone()
         if version > FILE_SCHEMA:
             raise OutputError(
                 f"{self.path} has schema {version}; this version of probe reads schema {FILE_SCHEMA}.",

@@ -13,6 +13,8 @@ from probe.recipe.values import show
 from probe.records import RunMeta
 from probe.search.facts import TaskFacts
 from probe.search.jobs import checkpoint_path
+from probe.search.records import BudgetLimits
+from probe.search.stages import StudyEnded
 from probe.search.state import SearchState
 
 _ABSENT = object()
@@ -83,6 +85,14 @@ def version_warning(before: RunMeta, now: RunMeta, *, deterministic: bool) -> st
         f"The search went on with other versions ({', '.join(changed)}): "
         "its decisions may differ from those of one that was never stopped."
     )
+
+
+def goes_on(ended: StudyEnded | None, limits: BudgetLimits, *, seconds: float) -> bool:
+    """Whether a search that has run for `seconds` may train more trials. `ended`: how its trials were over; None: it was
+    killed. Where it may not, its unfinished rungs keep what they reported."""
+    if limits.time_seconds is not None and seconds >= limits.time_seconds:
+        return False
+    return ended is None or ended.stopped_by in ("interrupted", "failures") or ended.limits != limits
 
 
 def needed_checkpoints(state: SearchState, folder: Path) -> set[Path]:

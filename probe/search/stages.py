@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from probe.records import RunMeta
@@ -48,6 +48,6 @@ class StudyEnded:
     limits: BudgetLimits
 
 
-def lr_stages(names: Mapping[str, object]) -> dict[str, str]:
+def lr_stages(names: Iterable[str]) -> dict[str, str]:
     """Optimizer -> the name of its stage, of those among `names`, in their order."""
     return {name.removeprefix(LR_PREFIX): name for name in names if name.startswith(LR_PREFIX)}

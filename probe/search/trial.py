@@ -9,6 +9,7 @@ from typing import Any
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
+from probe.errors import OutputError
 from probe.search.jobs import Outcome, RungJob, RungReport, Split
 from probe.task import Task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
@@ -40,7 +41,7 @@ def split_task(task: Task, split: Split) -> Task:
 def _guarded(job: RungJob, device: Device, send: Callable[[Any], None]) -> tuple[Outcome, str | None]:
     try:
         with device.track():
-            return _train(job, device, send), None
+            return _train(job, device, send)
     except Exception as error:
         if classify_failure(error) is None:
             raise
@@ -49,17 +50,32 @@ def _guarded(job: RungJob, device: Device, send: Callable[[Any], None]) -> tuple
     return "oom", message
 
 
-def _train(job: RungJob, device: Device, send: Callable[[Any], None]) -> Outcome:
+def _train(job: RungJob, device: Device, send: Callable[[Any], None]) -> tuple[Outcome, str | None]:
     task = split_task(job.source.build(task_params(job.params)), job.split)
     settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.planned_epochs})
     run = TrainingRun(task, settings, device=device, seed=job.seed)
-    if job.checkpoint_in is not None:
-        run.restore(load_checkpoint(job.checkpoint_in))
+    message = _restore(run, job)
     while run.epoch < job.epochs_to:
         report = run.run_epoch()
         if report is None:
-            return "diverged"
-        send(report)
+            return "diverged", message
+        if run.epoch > job.epochs_from:  # earlier ones, trained again, were reported then
+            send(report)
     if job.checkpoint_out is not None:
         save_checkpoint(job.checkpoint_out, run.state())
-    return "finished"
+    return "finished", message
+
+
+def _restore(run: TrainingRun, job: RungJob) -> str | None:
+    """Go on from the job's checkpoint. Where that is gone or broken the run stays at its start, and the message says so:
+    the same seed trains the same epochs again, which loses time but no trial."""
+    if job.checkpoint_in is None:
+        return None
+    try:
+        state = load_checkpoint(job.checkpoint_in)
+    except OutputError as error:
+        return f"{error.message} Epochs 1 to {job.epochs_from} were trained again."
+    if state.get("epoch") != job.epochs_from:
+        return f"The checkpoint {job.checkpoint_in} is another's. Epochs 1 to {job.epochs_from} were trained again."
+    run.restore(state)
+    return None

@@ -39,8 +39,12 @@ OPTIONS = {
         *RUN,
     ],
     "space": ["recipe", "--set", "--try", "--debug"],
-    "search": ["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--device", "--seed", *RUN],
+    "search": [
+        *["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--resume", "--deterministic"],
+        *["--device", "--seed", *RUN],
+    ],
     "report": ["run", "--quiet", "--debug"],
+    "export": ["run", "--optuna", "--debug"],
     "devices": ["--debug"],
 }
 HEAVY = [
