@@ -245,12 +245,16 @@ def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Conn
         connection = sqlite3.connect(uri, uri=True, isolation_level=None)
         if not to_write:
             try:
+                connection.execute("PRAGMA query_only = ON")
+                # SQLite's own way to read what is there of a file that was cut off: it refuses all of it otherwise.
+                connection.execute("PRAGMA writable_schema = ON")
                 connection.execute("PRAGMA schema_version")
             except sqlite3.OperationalError:  # the log's index cannot be made here: a read-only medium, a full disk
                 if path.with_name(f"{path.name}-wal").exists():
                     raise
                 connection.close()
                 connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+                connection.execute("PRAGMA writable_schema = ON")
     except sqlite3.Error as error:
         raise OutputError(f"{path} cannot be opened: {error}.", hint="May you read and write its folder?") from error
     return connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 import optuna
 
@@ -34,7 +35,7 @@ def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> 
     Raises UsageError for a URL that is none, OutputError where it cannot be written or has a study of this name.
     """
     trials = _frozen_trials(result)
-    direction = "maximize" if result.mode == "max" else "minimize"
+    direction: Literal["maximize", "minimize"] = "maximize" if result.mode == "max" else "minimize"
     try:
         with quiet():
             study = optuna.create_study(storage=storage, study_name=study_name, direction=direction)
