@@ -6,12 +6,10 @@ python stored_searches.py FOLDER    # begins the search there or goes on with it
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from probe.errors import OutputError
 from probe.search.algorithms import make_sampler
@@ -95,9 +93,9 @@ def work_on(
     sampler: str = "tpe",
     epoch_seconds: float = 0.0,
     checkpoint_bytes: int = 64_000,
-    observer: Callable[[Any], None] | None = None,
+    acknowledged: Callable[[], None] = lambda: None,
 ) -> Study:
-    """Begin the search in `folder`, or go on with it, until it is over."""
+    """Begin the search in `folder`, or go on with it, until it is over. `acknowledged` is called after every event."""
     from scripted_executor import make_job as make_plain_job
 
     path = folder / DATABASE_FILE
@@ -120,6 +118,10 @@ def work_on(
                 else None,
             )
 
+        def sink(event: Event) -> None:
+            database.append(event, 0.0)
+            acknowledged()
+
         with database:
             (folder / "checkpoints").mkdir(exist_ok=True)
             study = Study(
@@ -131,8 +133,7 @@ def work_on(
                 discard=lambda trial, epochs: checkpoint_path(folder / "checkpoints", trial.number, epochs).unlink(
                     missing_ok=True
                 ),
-                sink=lambda event: database.append(event, 0.0),
-                observer=observer,
+                sink=sink,
             )
             study.replay(database.events())
             if study.state.trials:
@@ -178,7 +179,3 @@ def num_repeated_rungs(events: list[Event]) -> list[int]:
 def _report(job: RungJob, epoch: int) -> EpochReport:
     value = float(job.params["quality"]) * (1 - 0.5**epoch)
     return EpochReport(epoch=epoch, train_loss=1 - value, val_loss=1 - value, metrics={"accuracy": value}, seconds=0.0)
-
-
-if __name__ == "__main__":
-    work_on(Path(sys.argv[1]), epoch_seconds=0.01)
