@@ -108,6 +108,7 @@ class SearchState:
         self.num_reported = 0
         self.num_failed_in_a_row = 0
         self.to_retry: dict[int, Trial] = {}
+        """Those whose next rung runs before anything else is decided."""
         self.cancelled: dict[int, Trial] = {}
         """Those whose rung was not over when the search ended."""
         self.lost_epochs = 0
@@ -209,6 +210,9 @@ class SearchState:
             trial.retry = True
             self.to_retry[trial.number] = trial
         self.cancelled.clear()
+        for trial in self.trials:  # the search ended between the decision and the start
+            if trial.rung < 0 and trial.status is None and not trial.retry:
+                self.to_retry[trial.number] = trial
 
     def _leave(self, trial: Trial) -> int:
         rung = trial.climbing_to

@@ -1,4 +1,7 @@
-"""Storms of kills over searches: drivers with scripted jobs, forked, so that a kill costs milliseconds; and real ones."""
+"""Storms of kills over searches: drivers with scripted jobs, forked, so that a kill costs milliseconds; and real ones.
+
+python storms.py FOLDER [--resume]    # what a real storm kills: a deterministic search in FOLDER/run, with real training
+"""
 
 from __future__ import annotations
 
@@ -14,29 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from made_recipes import digits_recipe
 from stored_searches import decisions, num_repeated_rungs, stored_events, work_on
 
 from probe.search.database import DATABASE_FILE
+from probe.search.find import run_search
+from probe.search.records import SearchResult
 from probe.search.state import Event
 from probe.training.checkpoint import load_checkpoint
 
-RECIPE = """
-schema = 1
-name = "storm"
-[task]
-model = "mlp"
-data = "digits"
-objective = { metric = "accuracy", mode = "max" }
-[space]
-batch_size = 16
-lr = { low = 1e-4, high = 1.0, log = true }
-width = { low = 8, high = 64, pow2 = true }
-[search]
-sampler = "tpe"
-fidelity = { min = 1, max = 9, factor = 3 }
-[budget]
-trials = TRIALS
-"""
 MOST_SECONDS = 180.0
 """For one process of a real search, on a busy machine."""
 
@@ -90,18 +79,30 @@ def scripted_storm(folder: Path, *, num_kills: int, seed: int, epoch_seconds: fl
     return storm
 
 
-def real_storm(folder: Path, *, num_trials: int, victims: str, seed: int) -> Storm:
-    """`probe search --deterministic` with real training; `victims` are killed one after the other, "d" the driver, "w" its
+def real_search(folder: Path, *, resume: bool = False) -> SearchResult:
+    """A deterministic search with real training, in `folder`/run."""
+    recipe = digits_recipe(
+        space={"batch_size": 16, "lr": {"low": 1e-4, "high": 1.0, "log": True}, "width": {"low": 8, "high": 64}},
+        search={"sampler": "tpe", "fidelity": {"min": 1, "max": 9, "factor": 3}},
+        budget={"trials": 8},
+        start=[],
+    )
+    result, error = run_search(recipe, device="cpu", folder=folder / "run", resume=resume, deterministic=True)
+    if error is not None:
+        raise error
+    return result
+
+
+def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:
+    """`real_search` in a process of its own; `victims` are killed one after the other, "d" the driver, "w" its
     worker, each after some more rows; then it is left to finish in `folder`/run."""
-    recipe = folder / "storm.toml"
-    recipe.write_text(RECIPE.replace("TRIALS", str(num_trials)), encoding="utf-8")
     storm = Storm()
     generator = random.Random(seed)
     left = list(victims)
     is_over = False
     while not is_over:
         num_before = len(storm.events)
-        with _start_search(folder, recipe, resume=num_before > 0) as driver:
+        with _start_search(folder, resume=num_before > 0) as driver:
             started = time.monotonic()
             seen = num_before
             while left:
@@ -160,14 +161,14 @@ def _forked(folder: Path, delay: float | None, epoch_seconds: float) -> tuple[in
     return count, was_killed
 
 
-def _start_search(folder: Path, recipe: Path, *, resume: bool) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "probe", "search", str(recipe), "--device", "cpu", "--deterministic", "--quiet"]
+def _start_search(folder: Path, *, resume: bool) -> subprocess.Popen[str]:
+    here = Path(__file__)
     return subprocess.Popen(
-        [*command, "--out", str(folder / "run"), *(["--resume"] if resume else [])],
+        [sys.executable, str(here), str(folder), *(["--resume"] if resume else [])],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(here.parents[2])},
     )
 
 
@@ -214,3 +215,7 @@ def _has_tables(path: Path) -> bool:
 
 def _pieces(text: str, length: int) -> Iterator[str]:
     return (text[start : start + length] for start in range(0, len(text), length))
+
+
+if __name__ == "__main__":
+    real_search(Path(sys.argv[1]), resume="--resume" in sys.argv)

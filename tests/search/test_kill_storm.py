@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from storms import real_storm, same_decisions, scripted_storm
-from stored_searches import num_repeated_rungs, stored_events, work_on
+from stored_searches import stored_events, work_on
+from storms import real_search, real_storm, same_decisions, scripted_storm
+
+from probe.search.records import TrialResult
+from probe.search.stored import stored_result
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and looks at /proc")
 
@@ -29,20 +32,20 @@ def test_a_storm_over_real_training(tmp_path: Path) -> None:
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
-    whole = real_storm(folders[0], num_trials=8, victims="", seed=0)
-    storm = real_storm(folders[1], num_trials=8, victims="dwd", seed=1)
-    assert (storm.num_driver_kills, storm.num_worker_kills) == (2, 1)
+    whole = real_search(folders[0])
+    storm = real_storm(folders[1], victims="wd", seed=1)
+    assert (storm.num_driver_kills, storm.num_worker_kills) == (1, 1)
     assert storm.num_lost == 0
-    assert max(num_repeated_rungs(storm.events)) <= 1
-    assert same_decisions(storm.events, whole.events)
-    values = [_values(folder / "run" / "trials.csv") for folder in folders]
-    assert values[0] == values[1]
-    assert not (folders[1] / "run" / "checkpoints").exists()
-    assert not (folders[1] / "run" / "search.lock").exists()
+    assert storm.most_repeated <= 1
+    assert same_decisions(storm.events, stored_events(folders[0] / "run"))
+    killed = stored_result(folders[1] / "run")
+    assert [_values(trial) for trial in killed.trials] == [_values(trial) for trial in whole.trials]
+    assert (killed.stopped_by, killed.num_resumes, whole.num_resumes) == ("trials", 1, 0)
+    assert killed.test == whole.test
+    assert sorted(file.name for file in (folders[1] / "run").iterdir()) == ["search.sqlite", "winner.safetensors"]
 
 
-def _values(path: Path) -> list[list[str]]:
-    """Every trial's number, status, value and hyperparameters; a killed worker's epoch is spent, so epochs differ."""
-    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
-    kept = [index for index, name in enumerate(rows[0]) if name not in ("seconds", "epochs")]
-    return [[row[index] for index in kept] for row in rows]
+def _values(trial: TrialResult) -> tuple[object, ...]:
+    """All but times; a killed worker's epoch is spent, so that epochs may differ."""
+    curve = [(report.epoch, report.train_loss, report.val_loss, report.metrics) for report in trial.reports]
+    return trial.number, trial.params, trial.seed, trial.status, trial.value, trial.rungs, curve
