@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
 from stored_searches import stored_events, work_on
 from storms import Storm, real_search, real_storm, same_decisions, scripted_storm
 
-VICTIMS = "dwddwdwd"
+VICTIMS = "dwddw"
 IMPORT_TURNS = 3
 
 
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     storms, num_different = scripted(options.kills)
+    print(row("scripted", storms, num_different), flush=True)
     storm, is_different = real()
     imports = import_seconds()
     restart = statistics.median(storm.restart_seconds)
