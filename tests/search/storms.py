@@ -104,17 +104,17 @@ def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:
         num_before = len(storm.events)
         with _start_search(folder, resume=num_before > 0) as driver:
             started = time.monotonic()
-            seen = num_before
+            seen, has_begun = num_before, False
             while left:
-                seen = _wait_for_rows(folder, driver, num_before + 1)
-                if num_before:
+                seen = _wait_for_rows(folder, driver, max(seen, num_before + 1))
+                if num_before and not has_begun:
                     storm.restart_seconds.append(time.monotonic() - started)
+                has_begun = True
                 target = left.pop(0)
                 seen = _wait_for_rows(folder, driver, seen + generator.randint(2, 12))
                 time.sleep(generator.uniform(0.0, 0.05))
                 if target == "w":
                     storm.num_worker_kills += _kill_workers(driver.pid)
-                    num_before = seen
                     continue
                 driver.kill()
                 storm.num_driver_kills += 1
