@@ -93,7 +93,7 @@ def work_on(
     sampler: str = "tpe",
     epoch_seconds: float = 0.0,
     checkpoint_bytes: int = 64_000,
-    acknowledged: Callable[[], None] = lambda: None,
+    acknowledged: Callable[[], object] = lambda: None,
 ) -> Study:
     """Begin the search in `folder`, or go on with it, until it is over. `acknowledged` is called after every event."""
     from scripted_executor import make_job as make_plain_job

@@ -144,7 +144,7 @@ def _forked(folder: Path, delay: float | None, epoch_seconds: float) -> tuple[in
         status = 1
         try:
             os.close(news)
-            work_on(folder, epoch_seconds=epoch_seconds, acknowledged=lambda: os.write(tells, b".") and None)
+            work_on(folder, epoch_seconds=epoch_seconds, acknowledged=lambda: os.write(tells, b"."))
             status = 0
         finally:
             os._exit(status)
