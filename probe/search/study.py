@@ -116,7 +116,13 @@ class Study:
             end = "interrupted"
         self._executor.cancel()
         for trial in list(self.state.running.values()):
-            self._emit(Ended(number=trial.number, outcome="cancelled", seconds=0.0))
+            ended = Ended(number=trial.number, outcome="cancelled", seconds=0.0)
+            if end == "interrupted":
+                # Ctrl-C may have come between an event's storing and its taking effect: what follows from the state here
+                # could contradict the file, which is left as after a kill.
+                self.state.apply(ended)
+            else:
+                self._emit(ended)
         return end
 
     @property
