@@ -9,6 +9,7 @@ Real: a deterministic search over the digits, whose driver and worker are killed
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -81,8 +82,9 @@ def main() -> None:
         row("real", [storm], is_different),
         "",
         f"A real search that goes on writes its first row {restart:.1f} s after its process started (median of "
-        f"{len(storm.restart_seconds)}, {max(storm.restart_seconds):.1f} s at most). `import torch` takes {imports:.1f} s "
-        f"here, and the driver and its worker import it one after the other: {restart - 2 * imports:.1f} s beyond that.",
+        f"{len(storm.restart_seconds)}, {max(storm.restart_seconds):.1f} s at most). `import torch` alone took {imports:.1f} s "
+        f"then, and the driver and its worker import it one after the other (load of the machine: {os.getloadavg()[1]:.0f} "
+        f"on {os.cpu_count()} cores).",
     ]
     text = "\n".join(lines) + "\n"
     print(text)

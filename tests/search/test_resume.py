@@ -47,31 +47,37 @@ class DriverGoneError(Exception):
     """The driver is gone."""
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=20)
 @given(
-    stops=st.lists(st.integers(1, 40), max_size=5), interrupts=st.booleans(), sampler=st.sampled_from(["random", "tpe"])
+    stops=st.lists(st.integers(1, 40), max_size=5),
+    interrupts=st.booleans(),
+    is_stored=st.booleans(),
+    sampler=st.sampled_from(["random", "tpe"]),
 )
 def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
-    stops: list[int], interrupts: bool, sampler: str
+    stops: list[int], interrupts: bool, is_stored: bool, sampler: str
 ) -> None:
-    assert _decided(stops, sampler, KeyboardInterrupt if interrupts else DriverGoneError) == _decided(
-        [], sampler, DriverGoneError
-    )
+    stop = KeyboardInterrupt if interrupts else DriverGoneError
+    assert _decided(stops, sampler, stop, is_stored) == _decided([], sampler, stop, is_stored)
 
 
-def _decided(stops: list[int], sampler: str, stop: type[BaseException]) -> tuple[list[object], list[TrialResult]]:
-    """Decisions and trials of a search whose process ends after each so many events."""
+def _decided(
+    stops: list[int], sampler: str, stop: type[BaseException], is_stored: bool
+) -> tuple[list[object], list[TrialResult]]:
+    """Decisions and trials of a search whose process ends after each so many events, before or after storing the next."""
     stored: list[Event] = []
     for number in [*stops, None]:
         left = number
 
         def sink(event: Event) -> None:
             nonlocal left
+            if left == 0:
+                left = None
+                if is_stored:
+                    stored.append(event)
+                raise stop
             if left is not None:
                 left -= 1
-                if left < 0:
-                    left = None
-                    raise stop
             stored.append(event)
 
         study = Study(
