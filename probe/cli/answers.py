@@ -106,8 +106,9 @@ def _search_cost(result: SearchResult) -> str:
     spent = result.spent
     probes = f" ({format_count(spent.probe_epochs)} for probes)" if spent.probe_epochs else ""
     final = f" + {plural(spent.final_epochs, 'epoch')} of the final fit" if spent.final_epochs else ""
+    lost = f", {plural(spent.lost_epochs, 'epoch')} lost when it was stopped" if spent.lost_epochs else ""
     return (
-        f"{plural(spent.trials, 'trial')}, {format_count(spent.epochs)} epochs{probes}{final}, "
+        f"{plural(spent.trials, 'trial')}, {format_count(spent.epochs)} epochs{probes}{final}{lost}, "
         f"{format_seconds(spent.seconds)}; {_ENDS[result.stopped_by]}"
     )
 

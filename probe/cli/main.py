@@ -11,6 +11,7 @@ import click
 
 from probe.cli.batch import batch
 from probe.cli.devices import devices
+from probe.cli.export import export
 from probe.cli.layout import ProbeGroup
 from probe.cli.lr import lr
 from probe.cli.output import INTERRUPTED
@@ -28,7 +29,7 @@ def cli() -> None:
     """How large a batch, which learning rate, which hyperparameters: measured answers for PyTorch training runs."""
 
 
-for _command in (batch, lr, space, search, train, report, devices):
+for _command in (batch, lr, space, search, train, report, export, devices):
     cli.add_command(_command)
 
 

@@ -58,17 +58,21 @@ class Output:
 
 
 @contextmanager
-def open_output(name: str, *, out: Path | None, json_target: str | None, quiet: bool) -> Iterator[Output]:
-    """The place for a run called `name`. A folder that nothing was written to is removed again.
+def open_output(
+    name: str, *, out: Path | None, json_target: str | None, quiet: bool, resume: bool = False
+) -> Iterator[Output]:
+    """The place for a run called `name`, with `resume` one that is there. A folder that nothing was written to is removed
+    again.
 
     Raises OutputError where the folder or the JSON file exists or cannot be made.
     """
     from datetime import UTC, datetime
 
+    from probe.cli.runs import run_to_resume
     from probe.report.folders import default_folder, prepare_folder
 
     check_json_target(json_target)
-    folder = prepare_folder(out or default_folder(name, datetime.now(UTC)))
+    folder = run_to_resume(name, out) if resume else prepare_folder(out or default_folder(name, datetime.now(UTC)))
     try:
         yield Output(folder=folder, json_target=json_target, quiet=quiet)
     finally:

@@ -19,15 +19,17 @@ from probe.cli.options import debug_option, quiet_option
 @quiet_option
 @debug_option
 def report(run: Path, quiet: bool) -> None:
-    """Draw the report of RUN again: a run's folder, or the result.json in it, which stays as it is.
+    """Draw the report of RUN again: a run's folder, or the result.json in it, which stays as it is. Of a search that was
+    killed, what its search.sqlite holds is drawn.
 
     Nothing is measured or trained.
     """
     from probe.cli.answers import answer_rows, layout_rows
-    from probe.report.store import load_result
-    from probe.report.write import redraw_report
+    from probe.cli.runs import load_run
+    from probe.report.write import draw_report
 
-    path = redraw_report(run)
-    rows = [("Report", str(path))] if quiet else [*answer_rows(load_result(run)), ("Report", str(path))]
+    result = load_run(run)
+    path = draw_report(result, run if run.is_dir() else run.parent)
+    rows = [("Report", str(path))] if quiet else [*answer_rows(result), ("Report", str(path))]
     for line in layout_rows(rows):
         click.echo(line)

@@ -17,6 +17,7 @@ from probe.cli.options import (
     tries_option,
     whole_number,
 )
+from probe.errors import OutputError
 
 
 @click.command(
@@ -27,6 +28,7 @@ from probe.cli.options import (
         ("probe search recipes/mnist.toml --trials 5 --time 2m", "with a smaller budget"),
         ("probe search recipes/mnist.toml --set search.seed=1", "with a key of the recipe changed"),
         ("probe search recipes/mnist.toml --try lr=0.01,width=16", "with a configuration of your own first"),
+        ("probe search recipes/mnist.toml --resume", "go on with the newest search of it, however it was stopped"),
     ),
 )
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
@@ -41,6 +43,8 @@ from probe.cli.options import (
     metavar="N",
     help="Trials side by side.  [default: 1 on a GPU, else 1 a core, up to 4]",
 )
+@click.option("--resume", is_flag=True, help="Go on with a search that was stopped or killed: --out's, or the newest.")
+@click.option("--deterministic", is_flag=True, help="One worker, nothing by the clock: every run decides alike.")
 @device_option
 @seed_option(None)
 @run_options
@@ -52,6 +56,8 @@ def search(
     epochs: str | None,
     time: str | None,
     workers: int | None,
+    resume: bool,
+    deterministic: bool,
     device: str | None,
     seed: int | None,
     out: Path | None,
@@ -75,10 +81,11 @@ def search(
         path = search_recipe_path(recipe)
         found = load_recipe(path, overrides=all_changes(changes, shortcuts), tries=tries)
         spec = parse_device(device or "auto")
-    with open_output(found.name, out=out, json_target=json_target, quiet=quiet) as output:
+    with open_output(found.name, out=out, json_target=json_target, quiet=quiet, resume=resume) as output:
         goal = f"{found.task.objective.mode} {found.task.objective.metric}"
         ladder = "" if found.search.ladder == "none" else f" and {found.search.ladder}"
-        output.note(f"Searching {path}: {goal}, by {found.search.sampler}{ladder}.")
+        where = f" Going on in {output.folder}." if resume else ""
+        output.note(f"Searching {path}: {goal}, by {found.search.sampler}{ladder}.{where}")
         with open_progress("search", quiet=quiet, constants=found.constants) as observer:
             result, error = run_search(
                 found,
@@ -87,9 +94,15 @@ def search(
                 num_workers=workers,
                 data_dir=data_dir,
                 folder=output.folder,
+                resume=resume,
+                deterministic=deterministic,
                 argv=command_line(),
             )
-        output.finish(result)
+        try:
+            output.finish(result)
+        except OutputError:
+            if error is None:  # else the first one says it: a full disk fails twice
+                raise
     if error is not None:
         raise error
     return INTERRUPTED if result.stopped_by == "interrupted" else 0

@@ -25,6 +25,17 @@ def default_folder(name: str, now: datetime, *, parent: Path = REPORTS) -> Path:
     return folder
 
 
+def newest_folder(name: str, *, parent: Path = REPORTS) -> Path | None:
+    """The run called `name` that was started last, by the times in the folders' names."""
+    pattern = re.compile(rf"{re.escape(file_name(name))}-(\d{{8}}T\d{{6}}Z)(?:-(\d+))?")
+    found = []
+    for folder in parent.iterdir() if parent.is_dir() else ():
+        match = pattern.fullmatch(folder.name)
+        if match is not None and folder.is_dir():
+            found.append((match[1], int(match[2] or 1), folder))
+    return max(found)[2] if found else None
+
+
 def prepare_folder(path: Path) -> Path:
     """Create the run's folder, so that a bad path costs nothing: call it before anything is measured.
 

@@ -47,7 +47,7 @@ def write_report(result: Result, folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be created: {error.strerror or error}.") from error
     save_result(result, folder / RESULT_FILE)
-    return _draw(result, folder)
+    return draw_report(result, folder)
 
 
 def redraw_report(path: Path) -> Path:
@@ -56,10 +56,11 @@ def redraw_report(path: Path) -> Path:
     Raises UsageError or OutputError as `load_result` does, and OutputError where the folder cannot be written.
     """
     result = load_result(path)
-    return _draw(result, path if path.is_dir() else path.parent)
+    return draw_report(result, path if path.is_dir() else path.parent)
 
 
-def _draw(result: Result, folder: Path) -> Path:
+def draw_report(result: Result, folder: Path) -> Path:
+    """The report of `result` alone: its result.json is not written. Returns the path of report.md."""
     from probe.report.style import plot_style
 
     _write_tables(result, folder)

@@ -1,4 +1,4 @@
-"""What to try next: Optuna's samplers behind a small protocol. The only module that imports Optuna.
+"""What to try next: Optuna's samplers behind a small protocol. With `export`, the only module that imports Optuna.
 
 The Optuna study lives in memory and is told a trial's score on the *first* rung, once: scores of different lengths of training
 do not compare, and waiting for the last rung would leave the sampler blind for most of the budget. Every ask starts
@@ -276,12 +276,12 @@ def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
 
 
 def _create_study(mode: Mode) -> optuna.Study:
-    with _quiet():
+    with quiet():
         return optuna.create_study(direction="maximize" if mode == "max" else "minimize")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Creating a study logs a line; the user's own level is back afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)

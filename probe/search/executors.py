@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from probe.errors import UserCodeError
+from probe.errors import OutputError, UserCodeError
 from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.units import format_seconds
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
@@ -50,10 +50,19 @@ class _Slot:
 class LocalExecutor:
     """One persistent worker process a slot; one that dies is replaced, and takes only its own rung with it."""
 
-    def __init__(self, num_slots: int, *, num_threads: int | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        num_slots: int,
+        *,
+        num_threads: int | None = None,
+        env: Mapping[str, str] | None = None,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
+        """`prepare` is run in every new worker before anything else."""
         self._slots = [_Slot() for _ in range(num_slots)]
         self._num_threads = num_threads
         self._env = env
+        self._prepare = prepare
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -95,6 +104,9 @@ class LocalExecutor:
                 self._drop(slot)
             elif isinstance(event, Message) and isinstance(event.value, JobBegun):
                 slot.started, slot.has_begun = time.monotonic(), True
+            elif isinstance(event, Raised) and isinstance(event.error, OutputError):
+                slot.job = None
+                raise event.error  # a checkpoint that cannot be written is no fault of the trial's
             elif isinstance(event, Message):
                 found.append(JobEpoch(number=slot.job.number, report=event.value))
             else:
@@ -168,6 +180,8 @@ class LocalExecutor:
     def _worker_of(self, slot: _Slot) -> Worker:
         if slot.worker is None:
             slot.worker = Worker(num_threads=self._num_threads, env=self._env)
+            if self._prepare is not None:
+                slot.worker.call(self._prepare)
         return slot.worker
 
     def _drop(self, slot: _Slot) -> None:

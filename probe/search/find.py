@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from probe.device.environment import collect_meta
 from probe.device.select import DeviceSpec, parse_device, resolve_device
 from probe.errors import NothingFitsError, ProbeError, UserCodeError
-from probe.recipe.dump import recipe_hash
 from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
 from probe.search.checks import check_constraints, check_grid, check_names, check_values
-from probe.search.executors import LocalExecutor, default_slots, threads_per_slot
+from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
+from probe.search.executors import LocalExecutor
 from probe.search.findings import make_setup
 from probe.search.flow import Search
 from probe.search.records import SearchResult
+from probe.search.session import SearchRequest, open_session
 from probe.search.study import MAX_FAILURES_IN_A_ROW
 from probe.zoo.source import recipe_source
 
@@ -40,6 +36,8 @@ def find_hyperparameters(
     data_dir: Path | str = "data",
     overrides: Sequence[str] = (),
     folder: Path | None = None,
+    resume: bool = False,
+    deterministic: bool = False,
     argv: Sequence[str] = (),
 ) -> SearchResult:
     """Probe batch size and learning rate, search the rest within the budget, train the winner again, score it on test.
@@ -49,12 +47,17 @@ def find_hyperparameters(
         observer: called with SearchProgress, Attempt, BatchResult, LrResult and TrialResult records as they come.
         num_workers: trials side by side; one on a GPU, else one for each core, at most four. More on a GPU run as far as the
             memory that each is predicted to take allows it.
-        folder: where checkpoints are kept while the search runs; a temporary folder by default.
+        folder: of the run: every decision and report is a row of the search.sqlite in it before it takes effect, checkpoints
+            lie there until the search is over. None: nothing is left but the result.
+        resume: go on with the search in `folder`, however it was stopped, from where it was.
+        deterministic: one worker, fixed threads, nothing that depends on a clock: two runs decide alike, and so does one that
+            was stopped and resumed.
 
     Ctrl-C ends the search with what it has: `stopped_by` is then "interrupted".
 
     Raises:
         RecipeError, TaskError, DeviceError, UsageError: before anything is spent.
+        OutputError: the folder's search is another process's, or cannot be read or written; what was written stays.
         UserCodeError: three trials in a row failed in the task's own code. `run_search` keeps
             what was measured.
         NothingFitsError: no trial came to a value.
@@ -67,6 +70,8 @@ def find_hyperparameters(
         data_dir=data_dir,
         overrides=overrides,
         folder=folder,
+        resume=resume,
+        deterministic=deterministic,
         argv=argv,
     )
     if error is not None:
@@ -83,6 +88,8 @@ def run_search(
     data_dir: Path | str = "data",
     overrides: Sequence[str] = (),
     folder: Path | None = None,
+    resume: bool = False,
+    deterministic: bool = False,
     argv: Sequence[str] = (),
 ) -> tuple[SearchResult, ProbeError | None]:
     """As `find_hyperparameters`, but an error that comes after the first measurement comes beside the result, to be raised
@@ -96,25 +103,32 @@ def run_search(
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
     spec = resolve_device(spec, measuring_memory=False)
     check_constraints(found, spec)
-    num_slots = num_workers or default_slots(spec.kind)
-    setup = make_setup(found, source, device=spec, num_workers=num_slots)
-    num_threads = threads_per_slot(num_slots)
-    meta = collect_meta(device=str(spec), seed=found.search.seed, argv=argv, recipe_hash=recipe_hash(found))
-    meta = replace(meta, num_threads=num_threads)  # the workers', who do all the work
-    with (
-        _checkpoint_folder(folder) as checkpoints,
-        LocalExecutor(num_slots, num_threads=num_threads) as executor,
-    ):
-        search = Search(
-            setup,
-            meta=meta,
-            executor=executor,
-            checkpoints=checkpoints,
-            weights=None if folder is None else folder / WEIGHTS_FILE,
-            observer=observer,
-            started=started,
-        )
-        result, error = search.run()
+    request = SearchRequest(
+        recipe=found,
+        device=spec,
+        data_dir=Path(data_dir),
+        num_workers=num_workers,
+        deterministic=deterministic,
+        argv=argv,
+    )
+    with open_session(folder, request, resume=resume) as session:
+        begun = session.begun
+        with LocalExecutor(
+            begun.num_workers,
+            num_threads=begun.meta.num_threads,
+            env=WORKER_ENVIRONMENT if begun.deterministic else None,
+            prepare=make_deterministic if begun.deterministic else None,
+        ) as executor:
+            search = Search(
+                make_setup(found, source, device=spec, num_workers=begun.num_workers),
+                session=session,
+                executor=executor,
+                weights=None if folder is None else folder / WEIGHTS_FILE,
+                observer=observer,
+                started=started,
+            )
+            result, error = search.run()
+        session.completed = error is None and result.stopped_by not in ("interrupted", "failures")
     return result, error or outcome_error(result)
 
 
@@ -139,18 +153,3 @@ def outcome_error(result: SearchResult) -> ProbeError | None:
             hint="Raise [budget], lower the largest batch size or learning rate, or read the trials' messages in the report.",
         )
     return None
-
-
-@contextmanager
-def _checkpoint_folder(folder: Path | None) -> Iterator[Path]:
-    """`folder`/checkpoints, or one in the system's temporary folder; gone afterwards."""
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="probe-search-", ignore_cleanup_errors=True) as name:
-            yield Path(name)
-        return
-    path = folder / "checkpoints"
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

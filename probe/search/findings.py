@@ -69,6 +69,7 @@ class Findings:
     study_seconds: float | None = None
     """From the search's begin to the end of its last trial; None before that."""
     final: FinalOutcome | None = None
+    num_resumes: int = 0
     warnings: list[str] = field(default_factory=list)
 
 
@@ -108,6 +109,7 @@ def all_spent(findings: Findings, *, seconds: float) -> Spent:
         spent(usage, probe_epochs=findings.probe_epochs),
         final_epochs=final.fit.epochs if final is not None and final.fit is not None else 0,
         final_seconds=final.seconds if final is not None else 0.0,
+        lost_epochs=0 if state is None else state.lost_epochs,
     )
 
 
@@ -136,6 +138,7 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         limits=setup.limits,
         spent=all_spent(findings, seconds=seconds),
         num_workers=setup.num_workers,
+        num_resumes=findings.num_resumes,
         batch_probe=findings.batch_probe,
         lr_probes=findings.lr_probes,
         trials=trials,

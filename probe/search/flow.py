@@ -8,34 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from probe.batch.records import BatchResult
 from probe.errors import NothingFitsError, ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
-from probe.records import RunMeta
 from probe.search.algorithms import make_sampler
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.choice import choose_sampler, grid_warning
-from probe.search.dimensions import build_space, central_params, largest_params, optimizers_of
+from probe.search.dimensions import build_space, central_params
 from probe.search.executors import LocalExecutor, num_cores
 from probe.search.facts import TaskFacts, describe_task, device_name
 from probe.search.final import FinalJob, FinalOutcome, run_final
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
-from probe.search.probing import (
-    HIGHEST_LR,
-    LOWEST_LR,
-    LR_STEPS,
-    BatchPlan,
-    LrPlan,
-    batch_epochs,
-    probe_batch,
-    probe_lrs,
-)
-from probe.search.records import BestTrial, ParamValue, SearchProgress, SearchResult, Stage, StoppedBy
+from probe.search.plans import batch_plan, lr_plan, rung_job, study_plan
+from probe.search.probing import batch_epochs, probe_batch, probe_lrs
+from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
+from probe.search.restore import restore_final, restore_probes
+from probe.search.resume import check_same_data, goes_on, remove_orphans
 from probe.search.room import make_room
+from probe.search.session import Session
 from probe.search.space import Space
+from probe.search.stages import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
 from probe.search.state import Trial
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study, new_state
 from probe.search.views import best_trial
 from probe.seeds import derive_seed
 
@@ -49,9 +45,8 @@ class Search:
         self,
         setup: Setup,
         *,
-        meta: RunMeta,
+        session: Session,
         executor: LocalExecutor,
-        checkpoints: Path,
         weights: Path | None,
         observer: Observer | None,
         started: float,
@@ -59,15 +54,21 @@ class Search:
         self.setup = setup
         self.recipe = setup.recipe
         self.found = Findings(
-            meta=meta,
+            meta=session.begun.meta,
             space=Space(dimensions=(), constants=setup.recipe.constants),
             sampler=setup.recipe.search.sampler,
+            num_resumes=session.num_resumes,
+            warnings=list(session.warnings),
         )
+        self._session = session
+        self._database = session.database
         self._executor = executor
-        self._checkpoints = checkpoints
+        self._checkpoints = session.checkpoints
         self._weights = weights
         self._observer = observer
         self._started = started
+        self._lr_warnings: tuple[str, ...] = ()
+        self._seconds_before = session.database.seconds()
 
     def run(self) -> tuple[SearchResult, ProbeError | None]:
         """All stages. Ctrl-C in any of them, and an error after the first, end the search with what it has.
@@ -80,8 +81,10 @@ class Search:
         try:
             facts = self._load()
             try:
-                largest_batch = self._probe_batch(facts)
-                self._probe_lr(facts, largest_batch)
+                if not restore_probes(self.found, self._database):
+                    largest_batch = self._probe_batch(facts)
+                    self._probe_lr(facts, largest_batch)
+                    self._keep_probed()
                 stopped_by = self._study(facts)
                 if stopped_by not in ("interrupted", "failures"):
                     self._finish()
@@ -95,7 +98,11 @@ class Search:
         self._show("load")
         params = central_params(build_space(self.recipe))
         facts: TaskFacts = self._executor.call(describe_task, self.setup.source, params, self.setup.split)
+        before = self._database.stage(LOAD, TaskFacts)
+        if before is not None:
+            check_same_data(before, facts)
         check_against_task(self.recipe, facts)
+        self._keep(LOAD, facts)
         self.found.warnings += warnings_for(self.recipe, facts, self.setup.course)
         return facts
 
@@ -105,29 +112,26 @@ class Search:
         if not isinstance(entry, ProbedBatch):
             return None
         self._show("batch")
-        options = self.recipe.batch
-        plan = BatchPlan(
-            source=self.setup.source,
-            params=largest_params(build_space(self.recipe)),
-            device=self.setup.device,
-            largest=min(bound for bound in (entry.max, options.max, facts.num_train) if bound is not None),
-            start=options.start,
-            seed=derive_seed(self.setup.seed, "batch"),
-        )
-        result, error = probe_batch(plan, observer=self._observer)
-        self.found.batch_probe = result
+        if self.found.batch_probe is None:
+            self.found.batch_probe = self._measure_batch(entry, facts)
+            self._keep(BATCH, self.found.batch_probe)
+        result = self.found.batch_probe
         self.found.probe_epochs += batch_epochs(result, facts.num_train)
-        self._observe(result)
-        if error is not None:
-            raise error
-        if result.stopped_by == "interrupted":
-            raise KeyboardInterrupt
         if result.largest_fit is None:
             raise NothingFitsError(
                 f"Not even a batch of 1 fits on {self.setup.device} with the largest model of the space.",
                 hint="Lower the upper ends of the space, or search on a device with more memory.",
             )
         return result.largest_fit
+
+    def _measure_batch(self, entry: ProbedBatch, facts: TaskFacts) -> BatchResult:
+        result, error = probe_batch(batch_plan(self.setup, entry, facts), observer=self._observer)
+        self._observe(result)
+        if error is not None or result.stopped_by == "interrupted":
+            self.found.batch_probe = result
+            self.found.probe_epochs += batch_epochs(result, facts.num_train)
+            raise error or KeyboardInterrupt
+        return result
 
     def _probe_lr(self, facts: TaskFacts, largest_batch: int | None) -> None:
         # Asked only now: on a GPU a worker that opens the device holds memory, which the batch probe would have missed.
@@ -136,113 +140,87 @@ class Search:
         ranges: Mapping[str, tuple[float, float]] | None = None
         if isinstance(entry, ProbedLr):
             self._show("lr")
-            probes = probe_lrs(self._lr_plan(entry, facts, largest_batch), self._executor, observer=self._observer)
+            probes = probe_lrs(
+                lr_plan(self.setup, entry, facts, largest_batch=largest_batch, spent_epochs=self.found.probe_epochs),
+                self._executor,
+                known=self.found.lr_probes,
+                keep=lambda key, probe: self._keep(f"{LR_PREFIX}{key}", probe),
+                observer=self._observer,
+            )
             ranges = probes.ranges
             self.found.lr_probes = probes.results
             self.found.probe_epochs += probes.epochs
+            self._lr_warnings = probes.warnings
             self.found.warnings += probes.warnings
         self.found.space = build_space(self.recipe, largest_batch=largest_batch, lr_ranges=ranges)
 
-    def _lr_plan(self, entry: ProbedLr, facts: TaskFacts, largest_batch: int | None) -> LrPlan:
-        space = build_space(self.recipe, largest_batch=largest_batch)
-        optimizers = optimizers_of(self.recipe, facts.optimizer)
-        keys = optimizers if entry.per == "optimizer" and optimizers else ("",)
-        options = self.recipe.lr
-        return LrPlan(
-            source=self.setup.source,
-            entry=entry,
-            keys=keys,
-            params={key: _probed_params(space, facts, key or next(iter(optimizers), "")) for key in keys},
-            device=self.setup.device,
-            seed=self.setup.seed,
-            num_train=facts.num_train,
-            planned_epochs=self.setup.course.full_epochs,
-            limits=self.setup.limits,
-            spent_epochs=self.found.probe_epochs,
-            wanted_steps=options.steps or LR_STEPS,
-            lowest_lr=options.lowest or LOWEST_LR,
-            highest_lr=options.highest or HIGHEST_LR,
-        )
-
-    def _study(self, facts: TaskFacts) -> StoppedBy:
-        setup = self.setup
-        plan = StudyPlan(
-            space=self.found.space,
-            objective=setup.objective,
-            rungs=setup.rungs,
-            course=setup.course,
-            factor=self.recipe.search.fidelity.factor,
-            limits=setup.limits,
-            seed=setup.seed,
-            ladder=self.recipe.search.ladder,
-            on_oom=self.recipe.search.on_oom,
-            starts=self.recipe.start,
-            probe_epochs=self.found.probe_epochs,
-            probe_seconds=self._seconds(),
-        )
+    def _keep_probed(self) -> None:
+        """Settle what the trials need to know: nothing of it changes any more, even with a larger budget."""
         choice = choose_sampler(
             self.recipe.search.sampler,
             self.found.space,
-            limits=setup.limits,
-            rungs=setup.course.total_costs,
+            limits=self.setup.limits,
+            rungs=self.setup.course.total_costs,
             spent_epochs=self.found.probe_epochs,
         )
-        sampler = make_sampler(choice.name, self.found.space, mode=setup.objective.mode, seed=setup.seed)
         self.found.sampler, self.found.sampler_reason = choice.name, choice.reason
-        if choice.name == "grid":
+        probed = Probed(
+            space=self.found.space,
+            sampler=choice.name,
+            sampler_reason=choice.reason,
+            probe_epochs=self.found.probe_epochs,
+            warnings=self._lr_warnings,
+            device_name=self.found.meta.device,
+        )
+        self._keep(PROBED, probed)
+
+    def _study(self, facts: TaskFacts) -> StoppedBy:
+        setup, found = self.setup, self.found
+        sampler = make_sampler(found.sampler, found.space, mode=setup.objective.mode, seed=setup.seed)
+        if found.sampler == "grid":
             warning = grid_warning(
-                self.found.space,
+                found.space,
                 limits=setup.limits,
                 rungs=setup.course.total_costs,
-                spent_epochs=self.found.probe_epochs,
+                spent_epochs=found.probe_epochs,
             )
-            self.found.warnings += [] if warning is None else [warning]
-        self.found.state = new_state(plan)
+            found.warnings += [] if warning is None else [warning]
+        plan = study_plan(setup, found, seconds=self._seconds())
+        found.state = new_state(plan)
         self._show("search")
         study = Study(
             plan,
-            self.found.state,
+            found.state,
             sampler=sampler,
             executor=self._executor,
             make_job=self._make_job,
             discard=self._discard_checkpoint,
             has_room=make_room(setup, facts, self._executor),
+            sink=lambda event: self._database.append(event, self._seconds()),
             observer=self._observer,
         )
+        stopped_by = self._run_study(study)
+        found.study_seconds = self._seconds()
+        return stopped_by
+
+    def _run_study(self, study: Study) -> StoppedBy:
+        """From where the file's events left it, to its end."""
+        study.replay(self._database.events())
+        ended = self._database.stage(END, StudyEnded)
+        if not goes_on(ended, self.setup.limits, seconds=self._seconds()):
+            return ended.stopped_by if ended is not None and ended.stopped_by != "interrupted" else "time"
+        if study.state.trials:
+            study.resume(None if ended is None else ended.stopped_by)
+            remove_orphans(study.state, self._checkpoints)
         stopped_by = study.run()
-        self.found.study_seconds = self._seconds()
+        self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.setup.limits))
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        course, search = self.setup.course, self.recipe.search
-        path, rung = self._checkpoint_path, trial.rung + 1
-        return RungJob(
-            number=trial.number,
-            source=self.setup.source,
-            params=trial.params,
-            seed=trial.seed,
-            split=self.setup.split,
-            device=self.setup.device,
-            planned_epochs=course.full_epochs,
-            epochs_from=epochs_from,
-            epochs_to=epochs_to,
-            checkpoint_in=path(trial, epochs_from) if epochs_from else None,
-            checkpoint_out=path(trial, epochs_to) if course.goes_on and rung < len(course.rungs) - 1 else None,
-            accumulation=trial.accumulation,
-            data_thousandths=course.data_thousandths(rung),
-            objective=self.setup.objective,
-            patience=search.patience,
-            earlier=tuple(trial.reports) if search.patience is not None else (),
-            constraints=self.setup.constraints,
-            max_seconds=None if search.trial_seconds is None else max(0.0, search.trial_seconds - trial.seconds),
-            trial_seconds=search.trial_seconds,
-        )
-
-    def _checkpoint_path(self, trial: Trial, epochs: int) -> Path:
-        return checkpoint_path(self._checkpoints, trial.number, epochs)
+        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=self._checkpoints)
 
     def _discard_checkpoint(self, trial: Trial, epochs: int) -> None:
-        self._checkpoint_path(trial, epochs).unlink(missing_ok=True)
+        checkpoint_path(self._checkpoints, trial.number, epochs).unlink(missing_ok=True)
 
     def _finish(self) -> None:
         best = best_trial(self.setup.objective, trial_results(self.found))
@@ -267,17 +245,26 @@ class Search:
             epochs=epochs,
             metric=self.setup.objective.metric,
             weights_path=self._weights,
-            num_threads=num_cores(),
+            num_threads=self.found.meta.num_threads if self._session.begun.deterministic else num_cores(),
         )
+        kept = restore_final(self._database, seed=job.seed, epochs=epochs)
+        if kept is not None:
+            return kept
         self._executor.close_idle()
         try:
             outcome: FinalOutcome = self._executor.call(run_final, job, on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it
             return FinalOutcome(fit=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
+        self._keep(FINAL, outcome)
         return outcome
 
+    def _keep(self, stage: str, record: Any) -> None:
+        """A finished stage, which no later session repeats."""
+        self._database.save(stage, record, self._seconds())
+
     def _seconds(self) -> float:
-        return time.monotonic() - self._started
+        """Spent on this search, by earlier sessions too."""
+        return self._seconds_before + time.monotonic() - self._started
 
     def _show(self, stage: Stage, message: str | None = None) -> None:
         best = None if self.found.state is None else self.found.state.best
@@ -287,9 +274,3 @@ class Search:
     def _observe(self, record: Any) -> None:
         if self._observer is not None:
             self._observer(record)
-
-
-def _probed_params(space: Space, facts: TaskFacts, optimizer: str) -> dict[str, ParamValue]:
-    """The configuration of a range test: the middle of the space, with this optimizer ("": the task's own callable)."""
-    fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
-    return {"batch_size": facts.batch_size, **central_params(space, **fixed)}

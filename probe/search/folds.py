@@ -9,6 +9,11 @@ from probe.search.objective import LOSS
 from probe.training.records import EpochReport
 
 
+def fold_name(fold: int) -> str:
+    """Of a fold's part of a checkpoint."""
+    return f"fold {fold}"
+
+
 def mean_report(reports: Sequence[EpochReport]) -> EpochReport:
     """One epoch over all folds: means of losses and metrics, their standard deviation kept; seconds are summed."""
     first = reports[0]

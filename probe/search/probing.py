@@ -55,8 +55,18 @@ class LrPlan:
     highest_lr: float = HIGHEST_LR
 
 
-def probe_lrs(plan: LrPlan, executor: LocalExecutor, *, observer: Observer | None = None) -> LrProbes:
-    """A range test for each key, in a worker, within what the probes may spend; rules of thumb where that is too little."""
+def probe_lrs(
+    plan: LrPlan,
+    executor: LocalExecutor,
+    *,
+    known: Mapping[str, LrResult] | None = None,
+    keep: Callable[[str, LrResult], None] | None = None,
+    observer: Observer | None = None,
+) -> LrProbes:
+    """A range test for each key, in a worker, within what the probes may spend; rules of thumb where that is too little.
+
+    `known` ones were made before; `keep(key, result)` is told of each new one at once.
+    """
     ranges: dict[str, tuple[float, float]] = {}
     results: dict[str, LrResult] = {}
     warnings = []
@@ -73,7 +83,11 @@ def probe_lrs(plan: LrPlan, executor: LocalExecutor, *, observer: Observer | Non
             wanted=plan.wanted_steps,
         )
         name = str(params.get("optimizer", key))
-        result = _probe_lr(plan, executor, params, steps, observer) if steps else None
+        result = (known or {}).get(key)
+        if result is None and steps:
+            result = _probe_lr(plan, executor, params, steps, observer)
+            if result is not None and keep is not None:
+                keep(key, result)
         if result is None:
             why = "ran out of memory" if steps else "would take more than a tenth of the budget's epochs"
             warnings.append(f"A range test for {name or 'the learning rate'} {why}: its range is a rule of thumb.")

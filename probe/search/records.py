@@ -74,6 +74,8 @@ class Spent:
     seconds: float
     final_epochs: int = 0
     final_seconds: float = 0.0
+    lost_epochs: int | float = 0
+    """Trained, and lost when the search was killed or stopped in the middle of a rung; no part of `epochs`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,8 @@ class SearchResult:
     limits: BudgetLimits
     spent: Spent
     num_workers: int
+    num_resumes: int = 0
+    """How often the search went on after it was killed or stopped."""
     batch_probe: BatchResult | None
     lr_probes: Mapping[str, LrResult]
     """Optimizer -> its range test; the key is "" where one test serves all."""

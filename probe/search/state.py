@@ -1,4 +1,4 @@
-"""Everything that a search knows, and the only four ways in which it changes.
+"""Everything that a search knows, and the only five ways in which it changes.
 
 An event is handed to the sink before it is applied; applying the same events to a fresh state gives the same state, so a
 file of events is a search.
@@ -13,7 +13,7 @@ from typing import Literal
 
 from probe.records import MemoryReading
 from probe.search.course import WHOLE, Course, in_epochs
-from probe.search.jobs import Outcome
+from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.ladder import Ladder, Promotion
 from probe.search.objective import Objective, reduced_value
 from probe.search.records import BestTrial, ParamValue, Status
@@ -22,48 +22,6 @@ from probe.training.records import EpochReport
 MAX_RETRIES = 3
 """Of a trial whose workers die."""
 Dead = Literal["oom", "diverged", "infeasible", "timeout", "failed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The sampler decided on a configuration. `positions` are its own coordinates, exact to the bit."""
-
-    number: int
-    positions: Mapping[str, ParamValue]
-    params: Mapping[str, ParamValue]
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """A trial goes to the end of `rung`, for the first time or once more."""
-
-    number: int
-    rung: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
-    number: int
-    report: EpochReport
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """The rung that a trial was on is over."""
-
-    number: int
-    outcome: Outcome
-    seconds: float
-    memory: MemoryReading | None = None
-    message: str | None = None
-    accumulation: int | None = None
-    """With outcome `oom`: the parts that its batch is split into when it is run again; None: it is not."""
-    num_passes: int | None = None
-    """Passes over the training data that its worker began; None where nobody knows."""
-
-
-Event = Asked | Started | Reported | Ended
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +52,9 @@ class Trial:
     """Thousandths of an epoch, lost ones included."""
     lost: int = 0
     """Those of them that left no report."""
+    spent_at_start: int = 0
+    lost_at_start: int = 0
+    """What both were when its last rung was started."""
     seconds: float = 0.0
     memory: MemoryReading | None = None
     message: str | None = None
@@ -112,14 +73,22 @@ class SearchState:
         """Sum over all reported epochs."""
         self.num_failed_in_a_row = 0
         self.to_retry: dict[int, Trial] = {}
+        """Those whose next rung runs before anything else is decided."""
+        self.cancelled: dict[int, Trial] = {}
+        """Those whose rung was not over when the search ended."""
         self.best: BestTrial | None = None
         """Over the rungs that were finished; for showing, as a trial that was ahead may die later."""
-        self._spent = self._reported = self._promised = 0
+        self._spent = self._reported = self._promised = self._lost = 0
         """Thousandths of an epoch."""
 
     @property
     def spent_epochs(self) -> int | float:
         return in_epochs(self._spent)
+
+    @property
+    def lost_epochs(self) -> int | float:
+        """Trained and lost when the search was killed or stopped; no part of `spent_epochs`."""
+        return in_epochs(self._lost)
 
     @property
     def promised_epochs(self) -> int | float:
@@ -141,6 +110,8 @@ class SearchState:
             self._start(self.trials[event.number], event.rung)
         elif isinstance(event, Reported):
             self._report(self.trials[event.number], event.report)
+        elif isinstance(event, Resumed):
+            self._resume(event)
         else:
             self._end(self.trials[event.number], event)
 
@@ -161,6 +132,7 @@ class SearchState:
             trial.before, trial.reports = trial.reports, []
         trial.retry = False
         self.to_retry.pop(trial.number, None)
+        trial.spent_at_start, trial.lost_at_start = trial.spent, trial.lost
         trial.climbing_to = rung
         self.running[trial.number] = trial
         trial.promised = self.course.job_cost(rung)
@@ -197,7 +169,9 @@ class SearchState:
         elif event.outcome == "oom" and event.accumulation is not None:
             trial.accumulation = event.accumulation
             self._run_again(trial, rung, True)
-        elif event.outcome != "cancelled":
+        elif event.outcome == "cancelled":
+            self.cancelled[trial.number] = trial
+        else:
             self._die(trial, rung, event.outcome)
         if trial.before and trial.rung < rung:  # what it reported on more data is no whole training
             trial.lost += len(trial.reports) * self.course.epoch_cost(rung)
@@ -211,6 +185,31 @@ class SearchState:
             self.ladder.drop(trial.number, rung)
         else:
             self.ladder.lose(trial.number, rung)
+
+    def _resume(self, event: Resumed) -> None:
+        if event.after == "failures":  # the user has seen the traceback and tries again
+            self.num_failed_in_a_row = 0
+        for trial in [*self.cancelled.values(), *self.running.values()]:
+            self._roll_back(trial)
+            trial.retry = True
+            self.to_retry[trial.number] = trial
+        self.cancelled.clear()
+        for trial in self.trials:  # the search ended between the decision and the start
+            if trial.rung < 0 and trial.status is None and not trial.retry:
+                self.to_retry[trial.number] = trial
+
+    def _roll_back(self, trial: Trial) -> None:
+        """To the start of the rung that was not over, as if it had never been started."""
+        if trial.climbing_to is not None:
+            self._leave(trial)
+        if trial.before:
+            trial.reports, trial.before = trial.before, []
+        elif self.course.goes_on or trial.rung < 0:
+            del trial.reports[self.course.epochs_before(trial.rung + 1) :]
+        wasted = trial.spent - trial.spent_at_start
+        self._spent -= wasted
+        self._lost += wasted
+        trial.spent, trial.lost = trial.spent_at_start, trial.lost_at_start
 
     def _run_again(self, trial: Trial, rung: int, can: bool) -> None:
         """Back to the begin of the rung; what it reported since is lost."""

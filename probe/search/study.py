@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ from probe.errors import RecipeError
 from probe.search.brackets import LadderName, make_ladder
 from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
 from probe.search.course import Course
+from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.executors import Executor
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob
+from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
 from probe.search.objective import Objective
 from probe.search.outcomes import OomPolicy
 from probe.search.records import BudgetLimits
@@ -27,7 +28,7 @@ from probe.search.space import (
     pick_untried,
     positions_of,
 )
-from probe.search.state import Asked, Ended, Event, Reported, SearchState, Started, Trial
+from probe.search.state import SearchState, Trial
 from probe.search.views import progress, trial_result
 from probe.seeds import derive_seed
 
@@ -101,6 +102,20 @@ class Study:
         self._size = num_configurations(plan.space)
         self._tried = {configuration_key(trial.params) for trial in state.trials}
 
+    def replay(self, events: Iterable[Event]) -> None:
+        """Come to where a study was that saw these events; sampler and ladder learn them in their order, nobody else does."""
+        for event in events:
+            self.state.apply(event)
+            if isinstance(event, Asked):
+                self._sampler.ask(event.number, at=event.positions)
+                self._tried.add(configuration_key(event.params))
+            elif isinstance(event, Ended):
+                self._tell_sampler(self.state.trials[event.number], event.outcome)
+
+    def resume(self, after: StudyEnd | None) -> None:
+        """After `replay`: what was not over goes back to the start of its rung. `after`: how the study had ended."""
+        self._emit(Resumed(after=after))
+
     def run(self) -> StudyEnd:
         """Search until a limit is reached, nothing is left to try, three trials in a row fail, or Ctrl-C.
 
@@ -113,7 +128,13 @@ class Study:
             end = "interrupted"
         self._executor.cancel()
         for trial in list(self.state.running.values()):
-            self._emit(Ended(number=trial.number, outcome="cancelled", seconds=0.0))
+            ended = Ended(number=trial.number, outcome="cancelled", seconds=0.0)
+            if end == "interrupted":
+                # Ctrl-C may have come between an event's storing and its taking effect: what follows from the state here
+                # could contradict the file, which is left as after a kill.
+                self.state.apply(ended)
+            else:
+                self._emit(ended)
         return end
 
     @property
@@ -200,12 +221,12 @@ class Study:
             )
         )
         trial = self.state.trials[event.number]
-        self._tell_sampler(trial, event)
+        self._tell_sampler(trial, report.outcome)
         self._discard_checkpoints(trial)
         if self._observer is not None and not trial.retry:
             self._observer(trial_result(self.state, trial))
 
-    def _tell_sampler(self, trial: Trial, event: JobEnd) -> None:
+    def _tell_sampler(self, trial: Trial, outcome: Outcome) -> None:
         """The first rung's score; later news only where a configuration that looked good turned out infeasible.
 
         One that is too slow for the recipe's trial_time is infeasible as well, as slowness belongs to the configuration and
@@ -213,7 +234,7 @@ class Study:
         """
         if trial.status in ("oom", "diverged", "infeasible") or (trial.status == "timeout" and trial.rung < 0):
             self._sampler.tell(trial.number, "infeasible")
-        elif event.report.outcome in ("finished", "early_stopped") and trial.rung == 0:
+        elif outcome in ("finished", "early_stopped") and trial.rung == 0:
             self._sampler.tell(trial.number, "scored", self.state.score(trial, 0))
         elif trial.status in ("failed", "crashed") and trial.rung < 0:
             self._sampler.tell(trial.number, "lost")

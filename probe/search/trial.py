@@ -11,8 +11,8 @@ from typing import Any
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
-from probe.errors import ProbeError, TaskError
-from probe.search.folds import mean_report
+from probe.errors import OutputError, ProbeError, TaskError
+from probe.search.folds import fold_name, mean_report
 from probe.search.jobs import JobBegun, Outcome, RungJob, RungReport, Split
 from probe.search.outcomes import next_accumulation
 from probe.search.patience import has_stopped_improving
@@ -106,11 +106,27 @@ def _may_be_the_split(job: RungJob, error: Exception) -> bool:
 def _train(rung: _Rung) -> Ending:
     job = rung.job
     task = job.source.build(task_params(job.params))
-    state = {} if job.checkpoint_in is None else load_checkpoint(job.checkpoint_in)
+    state, lost = _load_state(job)
     ending, new_state = _train_folds(rung, task, state) if job.split.num_folds > 1 else _train_once(rung, task, state)
     if ending[0] == "finished" and job.checkpoint_out is not None:
         save_checkpoint(job.checkpoint_out, new_state())
-    return ending
+    return ending[0], " ".join(filter(None, (lost, ending[1]))) or None
+
+
+def _load_state(job: RungJob) -> tuple[Mapping[str, Any], str | None]:
+    """The job's checkpoint. Where that is gone or broken nothing, and a message that says so: the same seed trains the same
+    epochs again, which loses time but no trial."""
+    if job.checkpoint_in is None:
+        return {}, None
+    again = f"Epochs 1 to {job.epochs_from} were trained again."
+    try:
+        state = load_checkpoint(job.checkpoint_in)
+    except OutputError as error:
+        return {}, f"{error.message} {again}"
+    parts = [state] if job.split.num_folds == 1 else [state.get(fold_name(fold)) for fold in range(job.split.num_folds)]
+    if any(not isinstance(part, Mapping) or part.get("epoch") != job.epochs_from for part in parts):
+        return {}, f"The checkpoint {job.checkpoint_in} is another's. {again}"
+    return state, None
 
 
 def _train_once(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[Ending, Callable[[], dict[str, Any]]]:
@@ -131,12 +147,12 @@ def _train_folds(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[End
     for fold in range(split.num_folds):
         run = _make_run(rung, split_task(task, split, fold=fold), seed=derive_seed(seed, fold, "fold"))
         column: list[EpochReport] = []
-        ending = _train_run(rung, run, state.get(f"fold {fold}", {}), after_epoch=column.append)
+        ending = _train_run(rung, run, state.get(fold_name(fold), {}), after_epoch=column.append)
         if ending[0] != "finished":
             return (ending[0], ending[1] or f"It {ending[0]} in fold {fold + 1} of {split.num_folds}."), dict
         columns.append(column)
         if rung.job.checkpoint_out is not None:
-            states[f"fold {fold}"] = map_tensors(lambda tensor: tensor.cpu(), run.state())
+            states[fold_name(fold)] = map_tensors(lambda tensor: tensor.cpu(), run.state())
     for reports in zip(*columns, strict=True):
         rung.reports.append(mean_report(reports))
         rung.send(rung.reports[-1])
@@ -170,6 +186,8 @@ def _train_run(
     steps: list[float | None] = []
     while run.epoch < job.epochs_to:
         report = run.run_epoch()
+        if run.epoch <= job.epochs_from and report is not None:  # trained again: reported and paid for before
+            continue
         rung.num_passes += 1
         if report is None:
             return "diverged", None

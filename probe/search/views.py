@@ -26,7 +26,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     message = trial.message
     status = trial.status
     if status is None and trial.retry and trial.rung < 0:
-        status = "crashed" if trial.accumulation is None else "oom"
+        status = "oom" if trial.accumulation is not None else "crashed" if trial.num_crashes else None
     if status is None and value is None:
         status = "timeout"
         message = message or "The search ended before its first epoch did."

@@ -156,12 +156,12 @@ def test_debug_shows_our_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_bug_of_ours_asks_for_a_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import probe.report.write
+    import probe.report.store
 
     def broken(path: Path) -> Path:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(probe.report.write, "redraw_report", broken)
+    monkeypatch.setattr(probe.report.store, "load_result", broken)
     assert run(["report", "x"]) == 1
     err = capsys.readouterr().err
     assert "Error: probe has a bug: ZeroDivisionError: oh" in err

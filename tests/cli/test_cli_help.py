@@ -39,9 +39,13 @@ OPTIONS = {
         *RUN,
     ],
     "space": ["recipe", "--set", "--try", "--debug"],
-    "search": ["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--device", "--seed", *RUN],
+    "search": [
+        *["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--resume", "--deterministic"],
+        *["--device", "--seed", *RUN],
+    ],
     "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--seed", *RUN],
     "report": ["run", "--quiet", "--debug"],
+    "export": ["run", "--optuna", "--debug"],
     "devices": ["--debug"],
 }
 HEAVY = [

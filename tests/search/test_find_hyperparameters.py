@@ -118,7 +118,8 @@ def test_observers_saw_every_stage(digits: tuple[SearchResult, list[Any], Path])
         LrResult,
     ]
     assert {record.number for record in seen if isinstance(record, TrialResult)} == set(range(len(result.trials)))
-    assert [file.name for file in folder.iterdir()] == ["winner.safetensors"]  # the checkpoints are gone
+    # The checkpoints are gone, and so is the lock.
+    assert sorted(file.name for file in folder.iterdir()) == ["search.sqlite", "winner.safetensors"]
 
 
 def test_a_user_bug_ends_the_search_with_their_traceback_and_keeps_what_was_measured() -> None:

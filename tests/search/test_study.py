@@ -11,12 +11,13 @@ from scripted_executor import ScriptedExecutor, make_job, no_fault
 
 from probe.search.algorithms import make_sampler
 from probe.search.brackets import LadderName
+from probe.search.events import Event
 from probe.search.jobs import Outcome, RungJob
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialResult
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Space, configuration_key
-from probe.search.state import Event, SearchState
+from probe.search.state import SearchState
 from probe.search.study import Study, StudyPlan, new_state
 from probe.search.views import best_trial, trial_result
 

@@ -1,0 +1,96 @@
+"""Searches whose drivers and workers are killed (SIGKILL) at random moments and resumed: is anything lost or decided otherwise?
+
+    python benchmarks/kill_storm.py [--kills 200] [--markdown FILE]
+
+Scripted: jobs train nothing, checkpoints are files of 64 kB, the driver is forked, so that hundreds of kills take a minute.
+Real: a deterministic search over the digits, whose driver and worker are killed in turn. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
+
+from stored_searches import stored_events, work_on
+from storms import Storm, real_search, real_storm, same_decisions, scripted_storm
+
+VICTIMS = "dwddw"
+IMPORT_TURNS = 3
+
+
+def scripted(num_kills: int) -> tuple[list[Storm], int]:
+    """Storms with at least so many kills in all, and how many of them decided otherwise."""
+    with tempfile.TemporaryDirectory() as name:
+        work_on(Path(name))
+        whole = stored_events(Path(name))
+    storms: list[Storm] = []
+    while sum(storm.num_driver_kills for storm in storms) < num_kills:
+        with tempfile.TemporaryDirectory() as name:
+            storms.append(scripted_storm(Path(name), num_kills=num_kills, seed=len(storms)))
+    return storms, sum(not same_decisions(storm.events, whole) for storm in storms)
+
+
+def real() -> tuple[Storm, int]:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        real_search(Path(one))
+        storm = real_storm(Path(other), victims=VICTIMS, seed=0)
+        return storm, int(not same_decisions(storm.events, stored_events(Path(one) / "run")))
+
+
+def import_seconds() -> float:
+    """Of torch, in a process of its own."""
+    times = []
+    for _ in range(IMPORT_TURNS):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        times.append(time.monotonic() - started)
+    return statistics.median(times)
+
+
+def row(name: str, storms: list[Storm], num_different: int) -> str:
+    drivers, workers = (sum(getattr(storm, f"num_{who}_kills") for storm in storms) for who in ("driver", "worker"))
+    return (
+        f"| {name} | {len(storms)} | {drivers} | {workers} | {sum(storm.num_acknowledged for storm in storms)} | "
+        f"{sum(storm.num_lost for storm in storms)} | {sum(storm.num_checkpoints for storm in storms)} | "
+        f"{sum(storm.num_torn for storm in storms)} | {max(storm.most_repeated for storm in storms)} | {num_different} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200, help="of scripted drivers, at least")
+    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
+    options = parser.parse_args()
+    storms, num_different = scripted(options.kills)
+    print(row("scripted", storms, num_different), flush=True)
+    storm, is_different = real()
+    imports = import_seconds()
+    restart = statistics.median(storm.restart_seconds)
+    lines = [
+        "| jobs | searches | driver kills | worker kills | rows acknowledged | rows lost | checkpoints looked at | torn "
+        "| rungs repeated by one kill, at most | searches that decided otherwise |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        row("scripted", storms, num_different),
+        row("real", [storm], is_different),
+        "",
+        f"A real search that goes on writes its first row {restart:.1f} s after its process started (median of "
+        f"{len(storm.restart_seconds)}, {max(storm.restart_seconds):.1f} s at most). `import torch` alone took {imports:.1f} s "
+        f"then, and the driver and its worker import it one after the other (load of the machine: {os.getloadavg()[1]:.0f} "
+        f"on {os.cpu_count()} cores).",
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.markdown is not None:
+        options.markdown.write_text("# Kill storm\n\n`python benchmarks/kill_storm.py`\n\n" + text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""`search.sqlite`: one committed row for every event, before it takes effect. The truth of a search; all else is made from it.
+
+Its tables and views are meant to be read by hand, also while the search runs:
+
+    search     key, value: name, recipe (TOML), recipe_hash, device, data_dir, num_workers, deterministic, probe_version
+    sessions   one row a process that worked on it: seconds spent before it, and its versions, command line and start
+    stages     one row for each finished stage before and after the trials: load, batch, lr:<optimizer>, probed, end, final
+    events     one row for each decision and report: id, seconds, kind, trial, record (the whole event as JSON)
+    asked, started, reported, ended, resumed   events of one kind, in columns
+    trials     one row for each trial: its configuration, rungs, epochs and last outcome
+
+`seconds` are those spent on the search since it began, by a clock that nobody can set; pauses between sessions are none.
+A trial that was rolled back (`resumed`) or crashed reports its epochs again: the last report of an epoch counts.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, get_args
+
+from probe.codec import from_plain, to_plain
+from probe.errors import OutputError
+from probe.records import RunMeta
+from probe.search.events import Event
+
+DATABASE_FILE = "search.sqlite"
+IN_MEMORY = Path(":memory:")
+"""For a search that nobody will resume."""
+FILE_SCHEMA = 1
+"""SQLite's `user_version` of the file. Raised when a table, or the meaning of an event, changes."""
+
+_KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in get_args(Event)}
+_TABLES = """
+CREATE TABLE search (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE sessions (id INTEGER PRIMARY KEY, seconds REAL NOT NULL, meta TEXT NOT NULL);
+CREATE TABLE stages (name TEXT PRIMARY KEY, seconds REAL NOT NULL, record TEXT NOT NULL);
+CREATE TABLE events (id INTEGER PRIMARY KEY, seconds REAL NOT NULL, kind TEXT NOT NULL, trial INTEGER, record TEXT NOT NULL);
+CREATE VIEW asked AS SELECT id, seconds, trial, json_extract(record, '$.params') AS params,
+    json_extract(record, '$.positions') AS positions, json_extract(record, '$.seed') AS seed
+    FROM events WHERE kind = 'asked';
+CREATE VIEW started AS SELECT id, seconds, trial, json_extract(record, '$.rung') AS rung FROM events WHERE kind = 'started';
+CREATE VIEW reported AS SELECT id, seconds, trial, json_extract(record, '$.report.epoch') AS epoch,
+    json_extract(record, '$.report.train_loss') AS train_loss, json_extract(record, '$.report.val_loss') AS val_loss,
+    json_extract(record, '$.report.metrics') AS metrics, json_extract(record, '$.report.seconds') AS epoch_seconds
+    FROM events WHERE kind = 'reported';
+CREATE VIEW ended AS SELECT id, seconds, trial, json_extract(record, '$.outcome') AS outcome,
+    json_extract(record, '$.seconds') AS rung_seconds, json_extract(record, '$.message') AS message
+    FROM events WHERE kind = 'ended';
+CREATE VIEW resumed AS SELECT id, seconds, json_extract(record, '$.after') AS after FROM events WHERE kind = 'resumed';
+CREATE VIEW trials AS SELECT trial, params,
+    (SELECT max(rung) FROM started WHERE started.trial = asked.trial) AS last_rung_started,
+    (SELECT count(DISTINCT epoch) FROM reported WHERE reported.trial = asked.trial) AS epochs,
+    (SELECT outcome FROM ended WHERE ended.trial = asked.trial ORDER BY id DESC LIMIT 1) AS last_outcome
+    FROM asked;
+"""
+Record = TypeVar("Record")
+
+
+class SearchDatabase:
+    """A search's file, open. Whatever a method wrote is on the disk when it returns. Every method raises OutputError where the
+    disk is full or the file is damaged."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self.stopped_at: str | None = None
+        """Why `events(lenient=True)` could not read all; None where it did."""
+
+    @classmethod
+    def create(cls, path: Path, facts: dict[str, str]) -> SearchDatabase:
+        """A new file with these rows of `search`."""
+        database = cls(path, _connect(path, create=True))
+        try:
+            with database._guarded():
+                database._connection.execute("PRAGMA journal_mode = WAL")
+                # FULL: a committed row is synced, so that it survives a power cut, not only a kill.
+                database._connection.execute("PRAGMA synchronous = FULL")
+                rows = "".join(f"INSERT INTO search VALUES ({_quoted(k)}, {_quoted(v)});\n" for k, v in facts.items())
+                database._connection.executescript(
+                    f"BEGIN IMMEDIATE;{_TABLES}{rows}PRAGMA user_version = {FILE_SCHEMA};COMMIT;"
+                )
+        except OutputError:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def open(cls, path: Path, *, to_write: bool) -> SearchDatabase:
+        """The file of a search that was begun before; `to_write` looks through all of it first.
+
+        Raises OutputError where it is missing, damaged, not ours, or of another schema.
+        """
+        if not path.is_file():
+            raise OutputError(f"There is no {path}.", hint="Only `probe search` makes one, from its first moment on.")
+        database = cls(path, _connect(path, create=False, to_write=to_write))
+        try:
+            database._check(whole=to_write)
+            if to_write:
+                with database._guarded():
+                    database._connection.execute("PRAGMA synchronous = FULL")
+        except OutputError:
+            database.close()
+            raise
+        return database
+
+    def __enter__(self) -> SearchDatabase:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):  # the last close folds the log into the file: on a full disk it stays beside it
+            self._connection.close()
+
+    def append(self, event: Event, seconds: float) -> None:
+        """One event, `seconds` after the search began."""
+        number = getattr(event, "number", None)
+        with self._guarded():
+            self._connection.execute(
+                "INSERT INTO events (seconds, kind, trial, record) VALUES (?, ?, ?, ?)",
+                (seconds, type(event).__name__.lower(), number, _text(event)),
+            )
+
+    def events(self, *, lenient: bool = False) -> Iterator[Event]:
+        """All events in order. `lenient` ends at the first one that cannot be read, and says why in `stopped_at`."""
+        try:
+            with self._guarded():
+                for number, kind, record in self._connection.execute("SELECT id, kind, record FROM events ORDER BY id"):
+                    yield self._read(_KINDS.get(kind), record, f"event {number}")
+        except OutputError as error:
+            if not lenient:
+                raise
+            self.stopped_at = error.message
+
+    def save(self, stage: str, record: Any, seconds: float) -> None:
+        """What a stage found; what was there under its name gives way."""
+        with self._guarded():
+            self._connection.execute("INSERT OR REPLACE INTO stages VALUES (?, ?, ?)", (stage, seconds, _text(record)))
+
+    def stage(self, name: str, kind: type[Record]) -> Record | None:
+        """What a stage found, None where it is not over."""
+        with self._guarded():
+            row = self._connection.execute("SELECT record FROM stages WHERE name = ?", (name,)).fetchone()
+        return None if row is None else self._read(kind, row[0], f"stage {name}")
+
+    def stage_names(self) -> list[str]:
+        """Finished stages, in their order."""
+        with self._guarded():
+            return [name for (name,) in self._connection.execute("SELECT name FROM stages ORDER BY rowid")]
+
+    def facts(self) -> dict[str, str]:
+        """The rows of `search`."""
+        with self._guarded():
+            return dict(self._connection.execute("SELECT key, value FROM search"))
+
+    def change(self, key: str, value: str) -> None:
+        """A row of `search`."""
+        with self._guarded():
+            self._connection.execute("INSERT OR REPLACE INTO search VALUES (?, ?)", (key, value))
+
+    def add_session(self, meta: RunMeta, seconds: float) -> None:
+        with self._guarded():
+            self._connection.execute("INSERT INTO sessions (seconds, meta) VALUES (?, ?)", (seconds, _text(meta)))
+
+    def sessions(self) -> list[RunMeta]:
+        with self._guarded():
+            rows = self._connection.execute("SELECT id, meta FROM sessions ORDER BY id").fetchall()
+        return [self._read(RunMeta, meta, f"session {number}") for number, meta in rows]
+
+    def seconds(self) -> float:
+        """Spent on the search up to its last row."""
+        with self._guarded():
+            last = "SELECT max(seconds) FROM (SELECT max(seconds) AS seconds FROM stages UNION ALL SELECT max(seconds) "
+            [row] = self._connection.execute(f"{last} FROM events WHERE id = (SELECT max(id) FROM events))")
+        return float(row[0] or 0.0)
+
+    def _read(self, kind: type[Record] | None, text: str, what: str) -> Record:
+        if kind is None:
+            raise self._damaged(f"{what} is of a kind that this version of probe does not know")
+        try:
+            return from_plain(kind, json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise self._damaged(f"{what}: {error}") from error
+
+    def _check(self, *, whole: bool) -> None:
+        with self._guarded():
+            [version] = self._connection.execute("PRAGMA user_version").fetchone()
+            [num_tables] = self._connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'events'"
+            ).fetchone()
+        if version > FILE_SCHEMA:
+            raise OutputError(
+                f"{self.path} has schema {version}; this version of probe reads schema {FILE_SCHEMA}.",
+                hint="Go on with the probe that wrote it, or update this one: pip install --upgrade torch-probe",
+            )
+        if version < 1 or not num_tables:
+            raise OutputError(
+                f"{self.path} holds no search: it was killed before it began, or something else wrote the file.",
+                hint="Start the search anew, without --resume.",
+            )
+        if whole:
+            with self._guarded():
+                [verdict] = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict != "ok":
+                raise self._damaged(str(verdict).strip().splitlines()[-1])
+
+    def _damaged(self, what: str) -> OutputError:
+        return OutputError(
+            f"{self.path} is damaged ({what}), so the search cannot go on from it.",
+            hint=f"`probe report {self.path.parent}` shows what can still be read; copy the file back, or start anew.",
+        )
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "malformed" in str(error):
+                raise self._damaged(str(error)) from error
+            is_full = "disk is full" in str(error)
+            reason = "the disk is full" if is_full else str(error)
+            raise OutputError(
+                f"{self.path} cannot be read or written: {reason}.",
+                hint="What was written stays. Free some space, then go on with --resume."
+                if is_full
+                else "What was written stays. Is the disk full, or read-only? Once it is not, go on with --resume.",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from error
+
+
+def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Connection:
+    try:
+        if path == IN_MEMORY or create:
+            return sqlite3.connect(str(path), isolation_level=None)
+        uri = f"{path.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        if not to_write:
+            try:
+                connection.execute("PRAGMA query_only = ON")
+                # SQLite's own way to read what is there of a file that was cut off: it refuses all of it otherwise.
+                connection.execute("PRAGMA writable_schema = ON")
+                connection.execute("PRAGMA schema_version")
+            except sqlite3.OperationalError:  # the log's index cannot be made here: a read-only medium, a full disk
+                if path.with_name(f"{path.name}-wal").exists():
+                    raise
+                connection.close()
+                connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+                connection.execute("PRAGMA writable_schema = ON")
+    except sqlite3.Error as error:
+        raise OutputError(f"{path} cannot be opened: {error}.", hint="May you read and write its folder?") from error
+    return connection
+
+
+def _text(record: Any) -> str:
+    return json.dumps(to_plain(record), separators=(",", ":"), allow_nan=False)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

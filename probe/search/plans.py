@@ -1,0 +1,106 @@
+"""From a search as it was asked for, and what it has found, to the plan of each of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from probe.recipe.space import ProbedBatch, ProbedLr
+from probe.search.dimensions import build_space, central_params, largest_params, optimizers_of
+from probe.search.facts import TaskFacts
+from probe.search.findings import Findings, Setup
+from probe.search.jobs import RungJob, checkpoint_path
+from probe.search.probing import HIGHEST_LR, LOWEST_LR, LR_STEPS, BatchPlan, LrPlan
+from probe.search.records import ParamValue
+from probe.search.space import Space
+from probe.search.state import Trial
+from probe.search.study import StudyPlan
+from probe.seeds import derive_seed
+
+
+def batch_plan(setup: Setup, entry: ProbedBatch, facts: TaskFacts) -> BatchPlan:
+    options = setup.recipe.batch
+    return BatchPlan(
+        source=setup.source,
+        params=largest_params(build_space(setup.recipe)),
+        device=setup.device,
+        largest=min(bound for bound in (entry.max, options.max, facts.num_train) if bound is not None),
+        start=options.start,
+        seed=derive_seed(setup.seed, "batch"),
+    )
+
+
+def lr_plan(
+    setup: Setup, entry: ProbedLr, facts: TaskFacts, *, largest_batch: int | None, spent_epochs: float
+) -> LrPlan:
+    space = build_space(setup.recipe, largest_batch=largest_batch)
+    optimizers = optimizers_of(setup.recipe, facts.optimizer)
+    keys = optimizers if entry.per == "optimizer" and optimizers else ("",)
+    options = setup.recipe.lr
+    return LrPlan(
+        source=setup.source,
+        entry=entry,
+        keys=keys,
+        params={key: _probed_params(space, facts, key or next(iter(optimizers), "")) for key in keys},
+        device=setup.device,
+        seed=setup.seed,
+        num_train=facts.num_train,
+        planned_epochs=setup.course.full_epochs,
+        limits=setup.limits,
+        spent_epochs=spent_epochs,
+        wanted_steps=options.steps or LR_STEPS,
+        lowest_lr=options.lowest or LOWEST_LR,
+        highest_lr=options.highest or HIGHEST_LR,
+    )
+
+
+def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
+    """`seconds`: spent so far."""
+    return StudyPlan(
+        space=found.space,
+        objective=setup.objective,
+        rungs=setup.rungs,
+        course=setup.course,
+        factor=setup.recipe.search.fidelity.factor,
+        limits=setup.limits,
+        seed=setup.seed,
+        ladder=setup.recipe.search.ladder,
+        on_oom=setup.recipe.search.on_oom,
+        starts=setup.recipe.start,
+        probe_epochs=found.probe_epochs,
+        probe_seconds=seconds,
+    )
+
+
+def rung_job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int, *, checkpoints: Path) -> RungJob:
+    """`checkpoints`: the folder where they lie."""
+    course, search = setup.course, setup.recipe.search
+    rung = trial.rung + 1
+    is_last = not course.goes_on or rung == len(course.rungs) - 1
+    return RungJob(
+        number=trial.number,
+        source=setup.source,
+        params=trial.params,
+        seed=trial.seed,
+        split=setup.split,
+        device=setup.device,
+        planned_epochs=course.full_epochs,
+        epochs_from=epochs_from,
+        epochs_to=epochs_to,
+        checkpoint_in=checkpoint_path(checkpoints, trial.number, epochs_from) if epochs_from else None,
+        checkpoint_out=None if is_last else checkpoint_path(checkpoints, trial.number, epochs_to),
+        accumulation=trial.accumulation,
+        data_thousandths=course.data_thousandths(rung),
+        objective=setup.objective,
+        patience=search.patience,
+        earlier=tuple(trial.reports) if search.patience is not None else (),
+        constraints=setup.constraints,
+        max_seconds=None if search.trial_seconds is None else max(0.0, search.trial_seconds - trial.seconds),
+        trial_seconds=search.trial_seconds,
+    )
+
+
+def _probed_params(space: Space, facts: TaskFacts, optimizer: str) -> Mapping[str, ParamValue]:
+    """The configuration of a range test: the middle of the space, with this optimizer ("": the task's own callable)."""
+    fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
+    return {"batch_size": facts.batch_size, **central_params(space, **fixed)}

@@ -1,0 +1,195 @@
+"""One process's work on a search: its lock, its file and its checkpoints, for a new search and for one that goes on."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from probe.device.environment import collect_meta
+from probe.device.select import DeviceSpec
+from probe.errors import OutputError, UsageError
+from probe.recipe.dump import dump_recipe, recipe_hash
+from probe.recipe.load import parse_recipe
+from probe.recipe.schema import Recipe
+from probe.records import RunMeta
+from probe.search.database import DATABASE_FILE, IN_MEMORY, SearchDatabase
+from probe.search.deterministic import check_deterministic
+from probe.search.executors import default_slots, threads_per_slot
+from probe.search.lock import RunLock
+from probe.search.resume import check_same_recipe, version_warning
+from probe.search.stages import Begun
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """What a process was asked to search."""
+
+    recipe: Recipe
+    device: DeviceSpec
+    data_dir: Path
+    num_workers: int | None = None
+    deterministic: bool = False
+    argv: Sequence[str] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    database: SearchDatabase
+    checkpoints: Path
+    begun: Begun
+    """The search as it was begun, with the workers of this session."""
+    num_resumes: int = 0
+    warnings: tuple[str, ...] = ()
+    completed: bool = False
+    """Set by whoever runs the search: nobody will go on from a checkpoint."""
+
+
+@contextmanager
+def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -> Iterator[Session]:
+    """Begin a search in `folder`, or go on with the one that is there. None: a temporary folder, and a file in memory.
+
+    A search that was left before it had loaded its task leaves no file; one that was not `completed` keeps its checkpoints.
+
+    Raises:
+        OutputError: the folder's run is another process's, its file is missing or damaged, or other versions go on with a
+            deterministic search.
+        RecipeError: other changes of the recipe than a raised budget.
+        UsageError: another device, or what `--deterministic` does not allow.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="probe-search-", ignore_cleanup_errors=True) as name:
+            yield _begin(IN_MEMORY, Path(name), request)
+        return
+    if resume and not (folder / DATABASE_FILE).is_file():
+        raise OutputError(
+            f"{folder} holds no {DATABASE_FILE}, so there is nothing to resume.",
+            hint="Name the folder of a search with --out, or start one without --resume.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunLock(folder):
+        path = folder / DATABASE_FILE
+        checkpoints = folder / CHECKPOINTS
+        session = _resume(path, checkpoints, request) if resume else _begin(path, checkpoints, request)
+        try:
+            checkpoints.mkdir(exist_ok=True)
+            yield session
+        finally:
+            is_empty = not session.database.stage_names()
+            session.database.close()
+            if is_empty:
+                for file in folder.glob(f"{DATABASE_FILE}*"):
+                    file.unlink(missing_ok=True)
+            if is_empty or session.completed:
+                shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def stored_begun(database: SearchDatabase) -> Begun:
+    """What the search of a file was request."""
+    facts, sessions = database.facts(), database.sessions()
+    missing = {"recipe", "device", "data_dir", "num_workers", "deterministic"} - facts.keys()
+    if missing or not sessions:
+        raise OutputError(f"{database.path} is damaged: {', '.join(sorted(missing)) or 'its session'} is missing.")
+    return Begun(
+        recipe=facts["recipe"],
+        device=facts["device"],
+        data_dir=facts["data_dir"],
+        num_workers=int(facts["num_workers"]),
+        deterministic=facts["deterministic"] == "yes",
+        meta=sessions[0],
+    )
+
+
+def stored_recipe(begun: Begun, *, where: str) -> Recipe:
+    return parse_recipe(tomllib.loads(begun.recipe), where=where)
+
+
+def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
+    if request.deterministic:
+        check_deterministic(request.recipe, num_workers=request.num_workers)
+    if path != IN_MEMORY and path.exists():
+        raise OutputError(
+            f"{path.parent} holds a search already.", hint="Go on with it by --resume, or name another folder."
+        )
+    num_workers = 1 if request.deterministic else request.num_workers or default_slots(request.device.kind)
+    meta = _meta(request, num_threads=threads_per_slot(num_workers))
+    begun = Begun(
+        recipe=dump_recipe(request.recipe),
+        device=str(request.device),
+        data_dir=str(request.data_dir),
+        num_workers=num_workers,
+        deterministic=request.deterministic,
+        meta=meta,
+    )
+    facts = {
+        "name": request.recipe.name,
+        "recipe": begun.recipe,
+        "recipe_hash": recipe_hash(request.recipe),
+        "device": begun.device,
+        "data_dir": begun.data_dir,
+        "num_workers": str(num_workers),
+        "deterministic": "yes" if begun.deterministic else "no",
+        "probe_version": meta.probe_version,
+    }
+    database = SearchDatabase.create(path, facts)
+    database.add_session(meta, 0.0)
+    return Session(database=database, checkpoints=checkpoints, begun=begun)
+
+
+def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
+    database = SearchDatabase.open(path, to_write=True)
+    try:
+        begun = stored_begun(database)
+        _check_same_terms(begun, request, path)
+        if begun.deterministic:
+            num_workers, num_threads = 1, begun.meta.num_threads
+        else:
+            num_workers = request.num_workers or default_slots(request.device.kind)
+            num_threads = threads_per_slot(num_workers)
+        now = _meta(request, num_threads=num_threads)
+        warning = version_warning(begun.meta, now, deterministic=begun.deterministic)
+        database.add_session(now, database.seconds())
+        database.change("recipe", dump_recipe(request.recipe))
+        database.change("recipe_hash", recipe_hash(request.recipe))
+    except BaseException:
+        database.close()
+        raise
+    return Session(
+        database=database,
+        checkpoints=checkpoints,
+        begun=replace(begun, num_workers=num_workers, meta=replace(begun.meta, num_threads=num_threads)),
+        num_resumes=len(database.sessions()) - 1,
+        warnings=() if warning is None else (warning,),
+    )
+
+
+def _check_same_terms(begun: Begun, request: SearchRequest, path: Path) -> None:
+    check_same_recipe(stored_recipe(begun, where=str(path)), request.recipe)
+    if begun.device != str(request.device):
+        raise UsageError(
+            f"This search was begun on {begun.device}, not on {request.device}.",
+            hint=f"Times and memory would not compare. Go on with --device {begun.device}",
+        )
+    if begun.deterministic:
+        check_deterministic(request.recipe, num_workers=request.num_workers)
+    elif request.deterministic:
+        raise UsageError(
+            "This search was begun without --deterministic and cannot become so.", hint="Leave --deterministic away."
+        )
+
+
+def _meta(request: SearchRequest, *, num_threads: int) -> RunMeta:
+    """`num_threads` are the workers', who do all the work."""
+    meta = collect_meta(
+        device=str(request.device),
+        seed=request.recipe.search.seed,
+        argv=request.argv,
+        recipe_hash=recipe_hash(request.recipe),
+    )
+    return replace(meta, num_threads=num_threads)

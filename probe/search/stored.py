@@ -1,0 +1,63 @@
+"""The result of a search that wrote none: killed, or still running. Made from its file, which stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from probe.device.select import parse_device
+from probe.errors import OutputError
+from probe.search.database import DATABASE_FILE, SearchDatabase
+from probe.search.final import FinalOutcome
+from probe.search.findings import Findings, make_result, make_setup
+from probe.search.plans import study_plan
+from probe.search.records import SearchResult
+from probe.search.restore import restore_probes
+from probe.search.session import stored_begun, stored_recipe
+from probe.search.space import Space
+from probe.search.stages import END, FINAL, StudyEnded
+from probe.search.study import new_state
+from probe.zoo.source import recipe_source
+
+
+def num_sessions(folder: Path) -> int | None:
+    """How many processes have worked on the search in `folder`; None where there is no file of one that can be read."""
+    try:
+        with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
+            return len(database.sessions())
+    except OutputError:
+        return None
+
+
+def stored_result(folder: Path) -> SearchResult:
+    """What the search in `folder` has found so far, as far as its file can be read.
+
+    Raises OutputError where not even its beginning can be.
+    """
+    with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
+        begun = stored_begun(database)
+        recipe = stored_recipe(begun, where=str(database.path))
+        setup = make_setup(
+            recipe,
+            recipe_source(recipe, data_dir=Path(begun.data_dir)),
+            device=parse_device(begun.device),
+            num_workers=begun.num_workers,
+        )
+        found = Findings(
+            meta=begun.meta,
+            space=Space(dimensions=(), constants=recipe.constants),
+            sampler=recipe.search.sampler,
+            num_resumes=len(database.sessions()) - 1,
+        )
+        if restore_probes(found, database):
+            found.state = new_state(study_plan(setup, found, seconds=0.0))
+            for event in database.events(lenient=True):
+                found.state.apply(event)
+            found.study_seconds = database.seconds()
+        ended = database.stage(END, StudyEnded)
+        found.final = database.stage(FINAL, FinalOutcome)
+        if found.final is not None and found.final.warning is not None:
+            found.warnings.append(found.final.warning)
+        if database.stopped_at is not None:
+            found.warnings.append(f"This is not all of the search: {database.stopped_at}")
+        stopped_by = "interrupted" if ended is None else ended.stopped_by
+        return make_result(setup, found, stopped_by=stopped_by, seconds=database.seconds())
