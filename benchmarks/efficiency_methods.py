@@ -29,7 +29,6 @@ from efficiency_training import (
 
 from probe.search.records import ParamValue
 
-ROOT = Path(__file__).resolve().parents[1]
 OPTIMIZERS = ["sgd", "adam", "rmsprop"]
 ACTIVATIONS = ["relu", "gelu", "tanh"]
 LR = (1e-5, 1.0)
@@ -157,12 +156,7 @@ def ray_asha(seed: int, ledger: Ledger) -> Outcome:
         warnings.simplefilter("ignore")
         if not ray.is_initialized():
             ray.init(
-                address="local",
-                num_cpus=1,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "benchmarks", ROOT)))}},
+                address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
             )
         trainable = tune.with_parameters(
             _trainable_class(), images=ledger.images, store=str(ledger.store), limit=ledger.limit

@@ -41,7 +41,7 @@ def space_rows(recipe: Recipe) -> Rows:
 def recipe_rungs(recipe: Recipe) -> tuple[int, ...]:
     fidelity = recipe.search.fidelity
     if recipe.search.ladder == "none":
-        return (fidelity.max,)
+        return (recipe.longest_epochs,)
     return make_rungs(fidelity.min, fidelity.max, fidelity.factor)
 
 
@@ -93,6 +93,10 @@ def _grid(space: Space, limits: BudgetLimits, rungs: tuple[int, ...]) -> str:
 
 def _ladder(recipe: Recipe, rungs: tuple[int, ...]) -> list[str]:
     name, factor = recipe.search.ladder, recipe.search.fidelity.factor
+    lengths = recipe.space.get("epochs")
+    if isinstance(lengths, Choices):
+        *before, last = map(str, sorted(map(int, lengths.choices)))
+        return [f"{name}: every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"]
     if len(rungs) == 1:
         return [f"{name}: every trial is trained for {plural(rungs[0], 'epoch')}"]
     *before, last = map(str, rungs[:-1])

@@ -73,7 +73,7 @@ def make_setup(recipe: Recipe, source: TaskSource, *, device: DeviceSpec, num_wo
         device=device,
         objective=Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce),
         limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
-        rungs=(fidelity.max,) if whole else make_rungs(fidelity.min, fidelity.max, fidelity.factor),
+        rungs=(recipe.longest_epochs,) if whole else make_rungs(fidelity.min, fidelity.max, fidelity.factor),
         split=Split(share=recipe.task.validation.share, seed=derive_seed(recipe.search.seed, "validation")),
         num_workers=num_workers,
     )

@@ -207,7 +207,7 @@ class Search:
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        last = self.setup.rungs[-1]
+        last = int(trial.params.get("epochs", self.setup.rungs[-1]))
         return RungJob(
             number=trial.number,
             source=self.setup.source,

@@ -109,6 +109,11 @@ class SearchState:
         """What a trial was ranked by at the end of `rung`."""
         return reduced_value(self.objective, trial.reports[: self.ladder.rungs[rung]])
 
+    def epochs_at(self, trial: Trial, rung: int) -> int:
+        """Epochs that a trial has at the end of `rung`: the ladder's, or its own where `epochs` is a hyperparameter."""
+        own = trial.params.get("epochs")
+        return self.ladder.rungs[rung] if own is None else min(self.ladder.rungs[rung], int(own))
+
     def apply(self, event: Event) -> None:
         if isinstance(event, Asked):
             self._ask(event)
@@ -136,7 +141,7 @@ class SearchState:
         self.to_retry.pop(trial.number, None)
         trial.climbing_to = rung
         self.running[trial.number] = trial
-        self.promised_epochs += self.ladder.epochs_between(rung)
+        self.promised_epochs += self.epochs_at(trial, rung) - self._epochs_before(rung)
 
     def _report(self, trial: Trial, report: EpochReport) -> None:
         trial.reports.append(report)
@@ -178,13 +183,13 @@ class SearchState:
         rung = trial.climbing_to
         if rung is None:
             raise ValueError(f"trial {trial.number} is not running")
-        self.promised_epochs -= self.ladder.rungs[rung] - len(trial.reports)
+        self.promised_epochs -= self.epochs_at(trial, rung) - len(trial.reports)
         trial.climbing_to = None
         del self.running[trial.number]
         return rung
 
     def _finish(self, trial: Trial, rung: int) -> None:
-        if len(trial.reports) != self.ladder.rungs[rung]:
+        if len(trial.reports) != self.epochs_at(trial, rung):
             raise ValueError(f"trial {trial.number} finished rung {rung} after {len(trial.reports)} epochs")
         trial.rung = rung
         score = reduced_value(self.objective, trial.reports)

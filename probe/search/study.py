@@ -131,7 +131,8 @@ class Study:
             trial, rung = found
             rungs = self.state.ladder.rungs
             self._emit(Started(number=trial.number, rung=rung))
-            self._executor.submit(self._make_job(trial, rungs[rung - 1] if rung else 0, rungs[rung]))
+            epochs_from = rungs[rung - 1] if rung else 0
+            self._executor.submit(self._make_job(trial, epochs_from, self.state.epochs_at(trial, rung)))
 
     def _next_job(self) -> tuple[Trial, int] | None:
         usage = self._usage()

@@ -30,7 +30,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         value=value if status in ("complete", "stopped") else None,
         epochs=trial.epochs,
         reports=tuple(trial.reports),
-        rungs=state.ladder.rungs[: trial.rung + 1],
+        rungs=tuple(state.epochs_at(trial, rung) for rung in range(trial.rung + 1)),
         seconds=trial.seconds,
         memory=trial.memory,
         message=message,
@@ -68,7 +68,7 @@ def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_ep
             number=trial.number,
             params=trial.params,
             epoch=len(trial.reports),
-            epochs_to=state.ladder.rungs[trial.climbing_to or 0],
+            epochs_to=state.epochs_at(trial, trial.climbing_to or 0),
         )
         for trial in state.running.values()
     ]
