@@ -18,13 +18,11 @@ from typing import Any
 
 from efficiency_training import (
     EPOCHS_A_TRIAL,
-    EPOCHS_IN_ALL,
     FACTOR,
     RUNGS_FROM,
     BudgetSpentError,
     Images,
     Ledger,
-    Params,
 )
 
 from probe.search.records import ParamValue

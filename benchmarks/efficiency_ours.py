@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from efficiency_methods import (
@@ -47,7 +46,8 @@ from probe.search.algorithms import make_sampler
 from probe.search.choice import choose_sampler
 from probe.search.dimensions import build_space, central_params, optimizers_of
 from probe.search.findings import Setup, make_setup
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, Outcome as JobOutcome, RungJob, RungReport
+from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.jobs import Outcome as JobOutcome
 from probe.search.probing import LrPlan, LrProbes, probe_lrs
 from probe.search.records import ParamValue
 from probe.search.state import Trial
@@ -84,7 +84,9 @@ def recipe_for(seed: int, lr: Mapping[str, Any], search: Mapping[str, Any]) -> R
     return parse_recipe(content, where="the benchmark")
 
 
-def probe_search(seed: int, ledger: Ledger, *, lr: Mapping[str, Any], search: Mapping[str, Any] | None = None) -> Outcome:
+def probe_search(
+    seed: int, ledger: Ledger, *, lr: Mapping[str, Any], search: Mapping[str, Any] | None = None
+) -> Outcome:
     """probe's search as the recipe says it, `auto` choosing the sampler unless `search` does."""
     recipe = recipe_for(seed, lr, search or {})
     source = DigitsSource(images=ledger.images)

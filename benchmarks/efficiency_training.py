@@ -51,9 +51,8 @@ class Images:
 
     @property
     def title(self) -> str:
-        return (
-            f"{self.data}, {self.num_train:,} images of {self.side} x {self.side} pixels to train on, {self.num_val:,} to compare"
-        )
+        size = f"{self.side} x {self.side} pixels"
+        return f"{self.data}, {self.num_train:,} images of {size} to train on, {self.num_val:,} to compare"
 
 
 def find_images(side: int | None = None) -> Images:

@@ -125,11 +125,14 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def table(courses: Mapping[tuple[str, int], Course], names: Sequence[str], seeds: Sequence[int], ours: str) -> list[str]:
+def table(
+    courses: Mapping[tuple[str, int], Course], names: Sequence[str], seeds: Sequence[int], ours: str
+) -> list[str]:
     """Markdown: one line a method; differences are paired by seed."""
     level = statistics.fmean(courses[RIVAL, seed].final for seed in seeds) if RIVAL in names else None
     lines = [
-        f"| search | best accuracy, mean | `{ours}` minus it, 95 % interval | epochs to {RIVAL}'s mean, median | trials, median |",
+        f"| search | best accuracy, mean | `{ours}` minus it, 95 % interval "
+        f"| epochs to {RIVAL}'s mean, median | trials, median |",
         "|---|---|---|---|---|",
     ]
     for name in names:
@@ -172,7 +175,9 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--methods", nargs="+", help="some of the table's names; all by default")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
-    parser.add_argument("--side", type=int, help="MNIST's images are scaled to so many pixels a side; 14 by default, 28 at most")
+    parser.add_argument(
+        "--side", type=int, help="MNIST's images are scaled to so many pixels a side; 14 by default, 28 at most"
+    )
     parser.add_argument("--cache", type=Path, default=Path("/tmp/probe-search-efficiency"), help="of trained epochs")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--png", type=Path, help="draw the curves here")
@@ -197,9 +202,10 @@ def preface(images: Images, seeds: Sequence[int]) -> list[str]:
     return [
         "# Searching with 60 epochs",
         "",
-        f"`python benchmarks/search_efficiency.py --seeds {len(seeds)}` with probe {VERSION}. {images.title[0].upper()}{images.title[1:]}.",
-        f"{EPOCHS_IN_ALL} epochs in all, range tests included, at most {EPOCHS_A_TRIAL} a trial; seeds {seeds[0]} to {seeds[-1]} of "
-        "every search, paired.",
+        f"`python benchmarks/search_efficiency.py --seeds {len(seeds)}` with probe {VERSION}.",
+        f"Data: {images.title}.",
+        f"{EPOCHS_IN_ALL} epochs in all, range tests included, at most {EPOCHS_A_TRIAL} a trial; seeds {seeds[0]} to {seeds[-1]}",
+        "of every search, paired.",
         "",
     ]
 

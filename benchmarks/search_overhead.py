@@ -3,9 +3,9 @@
     python benchmarks/search_overhead.py [--trials 10000] [--samplers random tpe qmc] [--markdown FILE]
 
 Real studies (space, ladder, budget, state) with an executor that answers at once. Times are medians over the last tenth of the
-first 100, 1,000 and 10,000 trials, so that what grows with the search shows and what else the machine does does not. A decision is everything between a free slot
-and a submitted job, of a new trial or a promotion; a report is everything that one epoch's or one rung's news sets off. The
-sampler's part (Optuna's) is measured at its door and shown apart.
+first 100, 1,000 and 10,000 trials: what grows with the search shows, and what else the machine does at the time does not. A
+decision is everything between a free slot and a submitted job, of a new trial or a promotion; a report is everything that one
+epoch's or one rung's news sets off. The sampler's part (Optuna's) is measured at its door and shown apart.
 """
 
 from __future__ import annotations
@@ -255,11 +255,10 @@ def preface(num_trials: int) -> Sequence[str]:
     return [
         "# What a search costs beside its training",
         "",
-        f"`python benchmarks/search_overhead.py` with probe {VERSION}, {num_trials:,} trials that train nothing. Medians over "
-        "the last tenth",
-        "before each mark. New trial, promotion, report and end of rung are probe's own part: the sampler's, in the two columns "
-        "after them, is",
-        "taken out. Memory: growth of the process since trial 90, a trial, its records included.",
+        f"`python benchmarks/search_overhead.py` with probe {VERSION}, {num_trials:,} trials that train nothing.",
+        "Medians over the last tenth before each mark. New trial, promotion, report and end of rung are probe's own part; the",
+        "sampler's, in the two columns after them, is taken out. Memory: growth of the process since trial 90 for each trial,",
+        "its records included.",
         "",
     ]
 

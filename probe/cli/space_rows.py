@@ -96,7 +96,9 @@ def _ladder(recipe: Recipe, rungs: tuple[int, ...]) -> list[str]:
     lengths = recipe.space.get("epochs")
     if isinstance(lengths, Choices):
         *before, last = map(str, sorted(map(int, lengths.choices)))
-        return [f"{name}: every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"]
+        return [
+            f"{name}: every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"
+        ]
     if len(rungs) == 1:
         return [f"{name}: every trial is trained for {plural(rungs[0], 'epoch')}"]
     *before, last = map(str, rungs[:-1])

@@ -21,6 +21,7 @@ from probe.search.ladder import Mode
 from probe.search.records import Dimension, ParamValue
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Axis, Positions, Space, axis_of, draw
+from probe.search.window import WINDOW, kept_in_window
 from probe.seeds import derive_seed
 
 SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
@@ -55,6 +56,8 @@ class _Entry:
 class OptunaSampler:
     """One of Optuna's samplers over an in-memory study, which is rebuilt from `_entries` where history changes.
 
+    TPE forgets beyond WINDOW trials: at a place that follows from the asks and tells before it, which a replay repeats.
+
     Samplers that keep notes in the study need the same trials in it, under the same of Optuna's numbers, whether a
     configuration was their own proposal, a start point, or comes back from a file: so each of our trials has two of
     Optuna's, first what the sampler proposes, then what was taken instead or, where it was taken as it is, nothing.
@@ -73,6 +76,8 @@ class OptunaSampler:
         self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
+        if self.name == "tpe" and len(self._entries) > WINDOW:
+            self._forget()
         entry = _Entry(number, {})
         trial = self._open(entry, at)
         entry.positions = dict(trial.params)
@@ -80,9 +85,10 @@ class OptunaSampler:
         return dict(trial.params)
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        if number not in self._by_number:  # forgotten
+            return
         entry, trial = self._by_number[number]
-        told_before = entry.verdict is not None
-        entry.verdict, entry.value = verdict, value
+        told_before, entry.verdict, entry.value = entry.verdict is not None, verdict, value
         if told_before:
             self._rebuild()
         else:
@@ -138,6 +144,11 @@ class OptunaSampler:
     def _worse(self, one: float, other: float) -> float:
         return min(one, other) if self._mode == "max" else max(one, other)
 
+    def _forget(self) -> None:
+        kept = kept_in_window([(one.number, one.value) for one in self._entries if one.verdict is not None], self._mode)
+        self._entries = [entry for entry in self._entries if entry.verdict is None or entry.number in kept]
+        self._rebuild()
+
     def _clear(self) -> None:
         self._study = _create_study(self._mode)
         self._by_number.clear()
@@ -156,7 +167,7 @@ class GridSampler:
     """Optuna's grid sampler over the numbers of the grid's configurations, so that no configuration comes twice where some
     hyperparameters do not always exist.
 
-    It is told nothing: there is nothing to learn, and its last `tell` would raise, as it means to stop a loop of Optuna's.
+    It is told nothing: its last `tell` would raise, as it means to stop a loop of Optuna's.
     """
 
     name = "grid"
@@ -255,7 +266,6 @@ def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSam
 
 
 def _numpy_seed(seed: int) -> int:
-    """What NumPy's generators take."""
     return seed % 2**32
 
 
@@ -276,13 +286,12 @@ def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
 
 
 def _create_study(mode: Mode) -> optuna.Study:
-    with _quiet():
+    with _quiet():  # it logs a line
         return optuna.create_study(direction="maximize" if mode == "max" else "minimize")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Creating a study logs a line; the user's own level is back afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)
     try:

@@ -36,6 +36,7 @@ from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import Study, StudyPlan, new_state
 from probe.search.views import best_trial
+from probe.search.window import window_warning
 from probe.seeds import derive_seed
 
 Observer = Callable[[Any], None]
@@ -203,6 +204,8 @@ class Search:
             observer=self._observer,
         )
         stopped_by = study.run()
+        forgot = window_warning(choice.name, len(self.found.state.trials))
+        self.found.warnings += [] if forgot is None else [forgot]
         self.found.study_seconds = self._seconds()
         return stopped_by
 
