@@ -204,8 +204,8 @@ def preface(images: Images, seeds: Sequence[int]) -> list[str]:
         "",
         f"`python benchmarks/search_efficiency.py --seeds {len(seeds)}` with probe {VERSION}.",
         f"Data: {images.title}.",
-        f"{EPOCHS_IN_ALL} epochs in all, range tests included, at most {EPOCHS_A_TRIAL} a trial; seeds {seeds[0]} to {seeds[-1]}",
-        "of every search, paired.",
+        f"{EPOCHS_IN_ALL} epochs in all, range tests included, at most {EPOCHS_A_TRIAL} a trial; seeds {seeds[0]} to",
+        f"{seeds[-1]} of every search, paired.",
         "",
     ]
 

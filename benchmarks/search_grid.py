@@ -129,7 +129,7 @@ def main() -> None:
     budget = {"epochs": grid["epochs"] // SHARE_OF_GRID + 1, "time": None}
     searches = [
         run(
-            recipe("mnist", whole=args.whole, budget=budget, search={"seed": seed, "sampler": "auto"}),
+            recipe("mnist", whole=args.whole, budget=budget, search={"seed": seed}),
             workers=args.workers,
         )
         for seed in range(1000, 1000 + args.seeds)
@@ -169,8 +169,8 @@ def table(grid: dict[str, Any], searches: list[SearchResult], args: argparse.Nam
         "# A search against a grid",
         "",
         f"`python benchmarks/search_grid.py{' --set' if args.whole else ''}` with probe {VERSION}, on {images}.",
-        f"Grid: recipes/mnist-grid.toml, {grid['trials']} configurations. Search: recipes/mnist.toml with a {SHARE_OF_GRID}th of the",
-        "grid's epochs, its probes included.",
+        f"Grid: recipes/mnist-grid.toml, {grid['trials']} configurations. Search: recipes/mnist.toml with 1/{SHARE_OF_GRID} of",
+        "the grid's epochs, its probes included.",
         "",
         "| | configurations | epochs | best validation accuracy | behind the grid |",
         "|---|---|---|---|---|",

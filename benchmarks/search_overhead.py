@@ -247,8 +247,8 @@ def main() -> None:
         found = rows(sampler, *run_study(sampler, args.trials))
         print("\n".join(found), flush=True)
         lines += found
-    if args.markdown:
-        args.markdown.write_text("\n".join([*preface(args.trials), *lines, ""]))
+        if args.markdown:
+            args.markdown.write_text("\n".join([*preface(args.trials), *lines, ""]))
 
 
 def preface(num_trials: int) -> Sequence[str]:

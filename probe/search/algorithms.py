@@ -21,7 +21,7 @@ from probe.search.ladder import Mode
 from probe.search.records import Dimension, ParamValue
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Axis, Positions, Space, axis_of, draw
-from probe.search.window import WINDOW, kept_in_window
+from probe.search.window import FORGETTING, WINDOW, kept_in_window
 from probe.seeds import derive_seed
 
 SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
@@ -56,7 +56,7 @@ class _Entry:
 class OptunaSampler:
     """One of Optuna's samplers over an in-memory study, which is rebuilt from `_entries` where history changes.
 
-    TPE forgets beyond WINDOW trials: at a place that follows from the asks and tells before it, which a replay repeats.
+    Some forget beyond WINDOW trials: at a place that follows from the asks and tells before it, which a replay repeats.
 
     Samplers that keep notes in the study need the same trials in it, under the same of Optuna's numbers, whether a
     configuration was their own proposal, a start point, or comes back from a file: so each of our trials has two of
@@ -76,7 +76,7 @@ class OptunaSampler:
         self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
-        if self.name == "tpe" and len(self._entries) > WINDOW:
+        if self.name in FORGETTING and len(self._entries) > WINDOW:
             self._forget()
         entry = _Entry(number, {})
         trial = self._open(entry, at)
@@ -198,11 +198,9 @@ class GridSampler:
                 return dict(point)
         raise RecipeError("Every configuration of the grid has been tried.")
 
-    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        pass
+    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None: ...
 
-    def discard(self, number: int) -> None:
-        pass
+    def discard(self, number: int) -> None: ...
 
 
 def importance(
