@@ -1,6 +1,7 @@
 """What does a search itself cost beside the training? Trials that train nothing, up to 10,000 of them.
 
-    python benchmarks/search_overhead.py [--trials 10000] [--samplers random tpe qmc] [--markdown FILE]
+    python benchmarks/search_overhead.py [--trials 10000] [--samplers random tpe qmc] [--replay random]
+                                         [--markdown FILE]
 
 Real studies (space, ladder, budget, state) with an executor that answers at once. Times are medians over the last tenth of the
 first 100, 1,000 and 10,000 trials: what grows with the search shows, and what else the machine does at the time does not. A
@@ -29,7 +30,7 @@ from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension, ParamValue
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Positions, Space
-from probe.search.state import Trial
+from probe.search.state import Asked, Ended, Event, Trial
 from probe.search.study import Study, StudyPlan, new_state
 from probe.seeds import derive_seed
 from probe.training.records import EpochReport
@@ -146,10 +147,8 @@ class Reading:
     resident_bytes: int
 
 
-def run_study(sampler: str, num_trials: int) -> tuple[Clocks, dict[int, Reading]]:
-    """One study; readings at nine tenths of every mark and at the mark."""
-    clocks = Clocks()
-    plan = StudyPlan(
+def plan_for(num_trials: int) -> StudyPlan:
+    return StudyPlan(
         space=SPACE,
         objective=Objective(metric="accuracy", mode="max"),
         rungs=RUNGS,
@@ -157,6 +156,11 @@ def run_study(sampler: str, num_trials: int) -> tuple[Clocks, dict[int, Reading]
         limits=BudgetLimits(trials=num_trials),
         seed=0,
     )
+
+
+def run_study(sampler: str, num_trials: int) -> tuple[Clocks, dict[int, Reading]]:
+    """One study; readings at nine tenths of every mark and at the mark."""
+    clocks, plan = Clocks(), plan_for(num_trials)
     wanted = {share * mark // 10 for mark in MARKS for share in (9, 10)}
     readings: dict[int, Reading] = {}
 
@@ -181,6 +185,29 @@ def run_study(sampler: str, num_trials: int) -> tuple[Clocks, dict[int, Reading]
     study.clocks = clocks
     study.run()
     return clocks, readings
+
+
+def replay_seconds(sampler: str, num_trials: int) -> float:
+    """What making a search again from its events takes, in the order in which they were: the state and the sampler, without
+    reading them from anywhere."""
+    plan, events = plan_for(num_trials), list[Event]()
+    Study(
+        plan,
+        new_state(plan),
+        sampler=make_sampler(sampler, SPACE, mode="max", seed=0),
+        executor=NoTraining(),
+        make_job=make_job,
+        sink=events.append,
+    ).run()
+    started = time.perf_counter()
+    state, again = new_state(plan), make_sampler(sampler, SPACE, mode="max", seed=0)
+    for event in events:
+        state.apply(event)
+        if isinstance(event, Asked):
+            again.ask(event.number, at=event.positions)
+        elif isinstance(event, Ended) and state.trials[event.number].rung == 0:
+            again.tell(event.number, "scored", state.score(state.trials[event.number], 0))
+    return time.perf_counter() - started
 
 
 def resident_bytes() -> int:
@@ -239,6 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=MARKS[-1])
     parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "qmc"])
+    parser.add_argument("--replay", choices=["random", "tpe"], help="also time a replay of this sampler's events")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     lines = [*HEADER]
@@ -247,6 +275,13 @@ def main() -> None:
         found = rows(sampler, *run_study(sampler, args.trials))
         print("\n".join(found), flush=True)
         lines += found
+        if args.markdown:
+            args.markdown.write_text("\n".join([*preface(args.trials), *lines, ""]))
+    if args.replay:
+        replayed = [(mark, replay_seconds(args.replay, mark)) for mark in MARKS if mark <= args.trials]
+        said = ", ".join(f"{1000 * seconds:,.0f} ms for {mark:,} trials" for mark, seconds in replayed)
+        lines += ["", f"Making the state and the sampler (`{args.replay}`) again from a search's events: {said}."]
+        print("\n".join(lines[-2:]))
         if args.markdown:
             args.markdown.write_text("\n".join([*preface(args.trials), *lines, ""]))
 
