@@ -114,7 +114,6 @@ class NoTraining:
         return events
 
     def cancel(self) -> None: ...
-
     def close(self) -> None: ...
 
 
@@ -188,8 +187,7 @@ def run_study(sampler: str, num_trials: int) -> tuple[Clocks, dict[int, Reading]
 
 
 def replay_seconds(sampler: str, num_trials: int) -> float:
-    """What making a search again from its events takes, in the order in which they were: the state and the sampler, without
-    reading them from anywhere."""
+    """What making a search's state and sampler again from its events takes, without reading these from anywhere."""
     plan, events = plan_for(num_trials), list[Event]()
     Study(
         plan,
@@ -241,7 +239,6 @@ def rows(sampler: str, clocks: Clocks, readings: dict[int, Reading]) -> list[str
         before, after = readings.get(9 * mark // 10), readings.get(mark)
         if before is None or after is None:
             continue
-
         first = readings[min(readings)]
         growth = (after.resident_bytes - first.resident_bytes) / max(1, mark - first.num_trials)
         medians = [
@@ -270,24 +267,24 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     lines = [*HEADER]
-    print("\n".join(HEADER), flush=True)
+    print("\n".join(lines), flush=True)
     for sampler in args.samplers:
         found = rows(sampler, *run_study(sampler, args.trials))
         print("\n".join(found), flush=True)
         lines += found
         if args.markdown:
-            args.markdown.write_text("\n".join([*preface(args.trials), *lines, ""]))
+            write(args.markdown, lines, args.trials)
     if args.replay:
         replayed = [(mark, replay_seconds(args.replay, mark)) for mark in MARKS if mark <= args.trials]
         said = ", ".join(f"{1000 * seconds:,.0f} ms for {mark:,} trials" for mark, seconds in replayed)
         lines += ["", f"Making the state and the sampler (`{args.replay}`) again from a search's events: {said}."]
-        print("\n".join(lines[-2:]))
+        print(lines[-1])
         if args.markdown:
-            args.markdown.write_text("\n".join([*preface(args.trials), *lines, ""]))
+            write(args.markdown, lines, args.trials)
 
 
-def preface(num_trials: int) -> Sequence[str]:
-    return [
+def write(path: Path, lines: Sequence[str], num_trials: int) -> None:
+    preface = [
         "# What a search costs beside its training",
         "",
         f"`python benchmarks/search_overhead.py` with probe {VERSION}, {num_trials:,} trials that train nothing.",
@@ -296,6 +293,7 @@ def preface(num_trials: int) -> Sequence[str]:
         "its records included.",
         "",
     ]
+    path.write_text("\n".join([*preface, *lines, ""]))
 
 
 if __name__ == "__main__":
