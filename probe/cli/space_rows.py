@@ -90,6 +90,12 @@ def _grid(space: Space, limits: BudgetLimits, rungs: Sequence[float]) -> str:
 
 def _ladder(recipe: Recipe, course: Course) -> list[str]:
     name, factor = recipe.search.ladder, recipe.search.fidelity.factor
+    lengths = recipe.space.get("epochs")
+    if isinstance(lengths, Choices):
+        *before, last = map(str, sorted(map(int, lengths.choices)))
+        return [
+            f"{name}: every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"
+        ]
     by_data = course.unit == "data"
     names = [rung_name(course.unit, rung) for rung in course.rungs]
     lines = _ladder_lines(name, factor, names, course)

@@ -21,10 +21,10 @@ def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
     for name, entry in space.items():
         if not name.isidentifier():
             raise ValueError(f"{name}: a hyperparameter's name is letters, digits and underscores")
-        if name == "epochs":
+        if name == "epochs" and (not isinstance(entry, Choices) or entry.when):
             raise ValueError(
-                "epochs: how long a trial is trained is not searched; set search.fidelity.max, or search.fidelity.epochs "
-                "where the unit is data"
+                "epochs: is searched as choices without a condition, like { choices = [5, 10, 20] }; "
+                "one length for all trials is search.fidelity.max, or search.fidelity.epochs where the unit is data"
             )
         for kind, home in ((ProbedBatch, "batch_size"), (ProbedLr, "lr")):
             if isinstance(entry, kind) and name != home:
@@ -80,6 +80,15 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, val
         raise ValueError(f"{name}.when.{other}: must be one of {allowed}, not {show(value)}")
     if not isinstance(condition, (Choices, Constant)):
         raise ValueError(f"{name}.when: {other} must be a list of choices to be a condition")
+
+
+def check_ladder(ladder: str, space: Mapping[str, SpaceEntry]) -> None:
+    """Lengths of training are searched only where no ladder decides them."""
+    if "epochs" in space and ladder != "none":
+        raise ValueError(
+            f'search.ladder: must be "none" where space.epochs says how long trials are trained, not "{ladder}", '
+            "which would decide that itself; or drop space.epochs and set search.fidelity.max"
+        )
 
 
 def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from probe.recipe.conditions import check_entry_names, check_sampler, check_start, resolve_conditions
+from probe.recipe.conditions import check_entry_names, check_ladder, check_sampler, check_start, resolve_conditions
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Section, SpaceEntry
 from probe.recipe.values import ParamValue, Scalar, show
@@ -165,7 +165,8 @@ class Recipe(Section):
         return resolve_conditions(space)
 
     @model_validator(mode="after")
-    def _check_sampler(self) -> Recipe:
+    def _check_search(self) -> Recipe:
+        check_ladder(self.search.ladder, self.space)
         check_sampler(self.search.sampler, self.searched)
         return self
 
@@ -178,6 +179,12 @@ class Recipe(Section):
     @property
     def constants(self) -> dict[str, ParamValue]:
         return {name: entry.value for name, entry in self.space.items() if isinstance(entry, Constant)}
+
+    @property
+    def longest_epochs(self) -> int:
+        """How long a trial is trained that nothing ends early: the longest, where the space has several lengths."""
+        entry = self.space.get("epochs")
+        return max(map(int, entry.choices)) if isinstance(entry, Choices) else self.search.fidelity.full_epochs
 
     @property
     def searched(self) -> dict[str, SpaceEntry]:

@@ -77,6 +77,7 @@ _RULES: dict[str, tuple[str, Callable[..., bool]]] = {
     "l2": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
     "decoupled": ("true or false", lambda value: isinstance(value, bool)),
     "batch_size": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
+    "epochs": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
     "accumulation": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
     "checkpointing": ("true or false", lambda value: isinstance(value, bool)),
     "clip_norm": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),

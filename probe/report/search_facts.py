@@ -89,7 +89,7 @@ class RungSpending:
 def spending_by_rung(result: SearchResult) -> list[RungSpending]:
     """Where the trials' epochs went, rung by rung. Where the rungs are shares of the data, both ends are that share in
     thousandths."""
-    spending = []
+    spending: list[RungSpending] = []
     floors = (0, *result.rungs)[: len(result.rungs)]
     costs = result.rung_costs or [rung - floor for floor, rung in zip(floors, result.rungs, strict=True)]
     left = {trial.number: trial.epochs - trial.lost_epochs for trial in result.trials}
@@ -100,7 +100,7 @@ def spending_by_rung(result: SearchResult) -> list[RungSpending]:
             RungSpending(
                 first_epoch=floor + 1 if result.rung_unit == "epochs" else rung,
                 last_epoch=rung,
-                num_trials=sum(rung in trial.rungs for trial in result.trials),
+                num_trials=sum(len(trial.rungs) > len(spending) for trial in result.trials),
                 epochs=sum(paid.values()),
             )
         )

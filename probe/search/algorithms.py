@@ -1,4 +1,4 @@
-"""What to try next: Optuna's samplers behind a small protocol. With `export`, the only module that imports Optuna.
+"""What to try next: Optuna's samplers behind a small protocol. With `export` and `importance`, all that imports Optuna.
 
 The Optuna study lives in memory and is told a trial's score on the *first* rung, once: scores of different lengths of training
 do not compare, and waiting for the last rung would leave the sampler blind for most of the budget. Every ask starts
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,9 +18,10 @@ import optuna
 from probe.errors import RecipeError, unknown_name
 from probe.search.grid import grid, on_grid
 from probe.search.ladder import Mode
-from probe.search.records import Dimension, ParamValue
+from probe.search.records import ParamValue
 from probe.search.sampler import Sampler, Verdict
-from probe.search.space import Axis, Positions, Space, axis_of, draw
+from probe.search.space import Axis, Positions, Space, draw
+from probe.search.window import FORGETTING, WINDOW, kept_in_window
 from probe.seeds import derive_seed
 
 SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
@@ -30,7 +31,6 @@ WITHOUT_CONSTRAINTS = ("gp", "cma-es", "evolutionary")
 """Samplers that learn from completed trials only."""
 POPULATION = 10
 """Of the evolutionary sampler. Optuna's 50 would be one generation, drawn at random, of a usual search."""
-MIN_TRIALS_FOR_IMPORTANCE = 8
 
 
 def make_sampler(name: str, space: Space, *, mode: Mode, seed: int) -> Sampler:
@@ -55,6 +55,8 @@ class _Entry:
 class OptunaSampler:
     """One of Optuna's samplers over an in-memory study, which is rebuilt from `_entries` where history changes.
 
+    Some forget beyond WINDOW trials: at a place that follows from the asks and tells before it, which a replay repeats.
+
     Samplers that keep notes in the study need the same trials in it, under the same of Optuna's numbers, whether a
     configuration was their own proposal, a start point, or comes back from a file: so each of our trials has two of
     Optuna's, first what the sampler proposes, then what was taken instead or, where it was taken as it is, nothing.
@@ -73,6 +75,8 @@ class OptunaSampler:
         self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
+        if self.name in FORGETTING and len(self._entries) > WINDOW:
+            self._forget()
         entry = _Entry(number, {})
         trial = self._open(entry, at)
         entry.positions = dict(trial.params)
@@ -80,9 +84,10 @@ class OptunaSampler:
         return dict(trial.params)
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        if number not in self._by_number:  # forgotten
+            return
         entry, trial = self._by_number[number]
-        told_before = entry.verdict is not None
-        entry.verdict, entry.value = verdict, value
+        told_before, entry.verdict, entry.value = entry.verdict is not None, verdict, value
         if told_before:
             self._rebuild()
         else:
@@ -138,8 +143,13 @@ class OptunaSampler:
     def _worse(self, one: float, other: float) -> float:
         return min(one, other) if self._mode == "max" else max(one, other)
 
+    def _forget(self) -> None:
+        kept = kept_in_window([(one.number, one.value) for one in self._entries if one.verdict is not None], self._mode)
+        self._entries = [entry for entry in self._entries if entry.verdict is None or entry.number in kept]
+        self._rebuild()
+
     def _clear(self) -> None:
-        self._study = _create_study(self._mode)
+        self._study = create_study(self._mode)
         self._by_number.clear()
         self._num_asked = 0
         self._worst = None
@@ -156,7 +166,7 @@ class GridSampler:
     """Optuna's grid sampler over the numbers of the grid's configurations, so that no configuration comes twice where some
     hyperparameters do not always exist.
 
-    It is told nothing: there is nothing to learn, and its last `tell` would raise, as it means to stop a loop of Optuna's.
+    It is told nothing: its last `tell` would raise, as it means to stop a loop of Optuna's.
     """
 
     name = "grid"
@@ -165,7 +175,7 @@ class GridSampler:
         self._space = space
         self._points = grid(space)
         self._left = {on_grid(space, point) for point in self._points}
-        self._study = _create_study("max")
+        self._study = create_study("max")
         numbers = list(range(len(self._points)))
         self._study.sampler = optuna.samplers.GridSampler(
             {"point": numbers}, seed=_numpy_seed(derive_seed(seed, "grid"))
@@ -188,48 +198,10 @@ class GridSampler:
         raise RecipeError("Every configuration of the grid has been tried.")
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        pass
+        """Nothing is learned."""
 
     def discard(self, number: int) -> None:
-        pass
-
-
-def importance(
-    dimensions: Sequence[Dimension],
-    scored: Sequence[tuple[Positions, float]],
-    *,
-    mode: Mode,
-) -> dict[str, float]:
-    """Share of each hyperparameter in what sets the best trials apart, by PED-ANOVA, largest first; they sum to 1.
-
-    PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255) compares where the top trials lie with where all lie.
-    `scored` holds positions and scores of equally long trained trials. Empty with fewer than MIN_TRIALS_FOR_IMPORTANCE of them,
-    or where they do not differ.
-    """
-    if len(scored) < MIN_TRIALS_FOR_IMPORTANCE or len({value for _, value in scored}) < 2:
-        return {}
-    axes = {axis.name: (axis, dimension.name) for dimension in dimensions for axis in (axis_of(dimension),)}
-    study = _create_study(mode)
-    for positions, value in scored:
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=dict(positions),
-                distributions={name: _distribution(axes[name][0]) for name in positions},
-                value=value,
-            )
-        )
-    # At least five trials in the top group, as the evaluator's documentation asks for.
-    top = min(0.5, max(0.1, 5 / len(scored)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.simplefilter("ignore", UserWarning)  # equal groups: the shares come out as zeros and are dropped below
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top)
-        shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
-    total = sum(shares.values())
-    if not total > 0:
-        return {}
-    ranked = sorted(shares.items(), key=lambda item: -item[1])
-    return {axes[name][1]: share / total for name, share in ranked}
+        """Nothing was noted."""
 
 
 def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSampler:
@@ -255,7 +227,6 @@ def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSam
 
 
 def _numpy_seed(seed: int) -> int:
-    """What NumPy's generators take."""
     return seed % 2**32
 
 
@@ -267,7 +238,7 @@ def _suggest(trial: optuna.Trial, axis: Axis) -> ParamValue:
     return trial.suggest_float(axis.name, axis.low, axis.high, log=axis.log)
 
 
-def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
+def distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
     if axis.kind == "choices":
         return optuna.distributions.CategoricalDistribution(axis.choices)
     if axis.kind == "int":
@@ -275,14 +246,14 @@ def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
     return optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
 
 
-def _create_study(mode: Mode) -> optuna.Study:
+def create_study(mode: Mode) -> optuna.Study:
     with quiet():
         return optuna.create_study(direction="maximize" if mode == "max" else "minimize")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Creating a study logs a line; the user's own level is back afterwards."""
+    """For calls that log a line."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)
     try:

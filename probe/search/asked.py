@@ -12,10 +12,11 @@ def make_course(recipe: Recipe) -> Course:
     """The rungs of a recipe's ladder and what they mean."""
     fidelity = recipe.search.fidelity
     whole = recipe.search.ladder == "none"
+    top = fidelity.highest if fidelity.unit == "data" else recipe.longest_epochs
     return Course(
         unit=fidelity.unit,
-        rungs=(fidelity.highest,) if whole else make_rungs(fidelity.lowest, fidelity.highest, fidelity.factor),
-        data_epochs=fidelity.full_epochs,
+        rungs=(top,) if whole else make_rungs(fidelity.lowest, fidelity.highest, fidelity.factor),
+        data_epochs=recipe.longest_epochs,
         num_folds=recipe.task.validation.num_folds,
     )
 

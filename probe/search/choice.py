@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probe.search.grid import MAX_GRID, check_grid_size, grid_size, is_listed
+from probe.search.grid import MAX_GRID, check_grid_size, grid_epochs, grid_size, is_listed
 from probe.search.records import BudgetLimits
 from probe.search.space import Space
 from probe.units import format_count
@@ -35,8 +35,7 @@ class GridCost:
 
 def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: float, spent_epochs: float = 0.0) -> GridCost:
     """`full_epochs`: of one trial that is trained to the end. `spent_epochs`: by the probes."""
-    size = grid_size(space)
-    epochs = size * full_epochs
+    size, epochs = grid_size(space), grid_epochs(space, full_epochs)
     limited = limits.trials is not None or limits.epochs is not None
     fits = (
         limited

@@ -13,11 +13,11 @@ from probe.recipe.dump import dump_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.sections import DEFAULT_SHARE
 from probe.records import RunMeta
-from probe.search.algorithms import importance
 from probe.search.asked import make_constraints, make_course
 from probe.search.budget import Usage
 from probe.search.course import Course
 from probe.search.final import FinalOutcome
+from probe.search.importance import importance
 from probe.search.jobs import Split
 from probe.search.objective import Objective
 from probe.search.outcomes import UNCONSTRAINED, Constraints

@@ -33,6 +33,7 @@ from probe.search.stages import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, Prob
 from probe.search.state import Trial
 from probe.search.study import Study, new_state
 from probe.search.views import best_trial
+from probe.search.window import window_warning
 from probe.seeds import derive_seed
 
 Observer = Callable[[Any], None]
@@ -213,6 +214,8 @@ class Search:
             study.resume(None if ended is None else ended.stopped_by)
             remove_orphans(study.state, self._checkpoints)
         stopped_by = study.run()
+        forgot = window_warning(self.found.sampler, len(study.state.trials))
+        self.found.warnings += [] if forgot is None else [forgot]
         self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.setup.limits))
         return stopped_by
 

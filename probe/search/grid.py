@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from probe.errors import RecipeError
 from probe.search.records import Dimension, ParamValue
@@ -67,6 +68,20 @@ def grid_size(space: Space) -> int:
                 following[key] = following.get(key, 0) + count * times
         counts = following
     return sum(counts.values())
+
+
+def grid_epochs(space: Space, full_epochs: float) -> float:
+    """What all the grid's configurations cost, where the longest trial costs `full_epochs`; shorter ones, where `epochs` is
+    searched, cost in proportion."""
+    lengths = next((dimension for dimension in space.dimensions if dimension.name == "epochs"), None)
+    if lengths is None:
+        return grid_size(space) * full_epochs
+    total = 0
+    for length in lengths.choices:
+        only = replace(lengths, choices=(length,))
+        with_it = tuple(only if dimension is lengths else dimension for dimension in space.dimensions)
+        total += int(length) * grid_size(replace(space, dimensions=with_it))
+    return total * full_epochs / max(map(int, lengths.choices))
 
 
 def grid(space: Space) -> list[dict[str, ParamValue]]:

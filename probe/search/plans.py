@@ -84,7 +84,7 @@ def rung_job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int, *, ch
         seed=trial.seed,
         split=setup.split,
         device=setup.device,
-        planned_epochs=course.full_epochs,
+        planned_epochs=int(trial.params.get("epochs", course.full_epochs)),
         epochs_from=epochs_from,
         epochs_to=epochs_to,
         checkpoint_in=checkpoint_path(checkpoints, trial.number, epochs_from) if epochs_from else None,

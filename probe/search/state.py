@@ -103,6 +103,11 @@ class SearchState:
         """What a trial was ranked by at the end of `rung`; None where it did not reach that."""
         return trial.scores[rung] if rung < len(trial.scores) else None
 
+    def epochs_at(self, trial: Trial, rung: int) -> int:
+        """Epochs that a trial has at the end of `rung`: the course's, or its own where `epochs` is a hyperparameter."""
+        own = trial.params.get("epochs")
+        return self.course.epochs_after(rung) if own is None else int(own)
+
     def apply(self, event: Event) -> None:
         if isinstance(event, Asked):
             self._ask(event)
@@ -135,7 +140,7 @@ class SearchState:
         trial.spent_at_start, trial.lost_at_start = trial.spent, trial.lost
         trial.climbing_to = rung
         self.running[trial.number] = trial
-        trial.promised = self.course.job_cost(rung)
+        trial.promised = (self.epochs_at(trial, rung) - self.course.epochs_before(rung)) * self.course.epoch_cost(rung)
         self._promised += trial.promised
 
     def _report(self, trial: Trial, report: EpochReport) -> None:
@@ -247,7 +252,7 @@ class SearchState:
         del self.running[trial.number]
 
     def _finish(self, trial: Trial, rung: int, *, settled: bool) -> None:
-        wanted = self.course.epochs_after(rung)
+        wanted = self.epochs_at(trial, rung)
         if len(trial.reports) > wanted or (len(trial.reports) < wanted and not settled):
             raise ValueError(f"trial {trial.number} finished rung {rung} after {len(trial.reports)} epochs")
         trial.rung = rung

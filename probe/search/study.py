@@ -167,7 +167,7 @@ class Study:
             self._held = None
             course = self.state.course
             self._emit(Started(number=trial.number, rung=rung))
-            self._executor.submit(self._make_job(trial, course.epochs_before(rung), course.epochs_after(rung)))
+            self._executor.submit(self._make_job(trial, course.epochs_before(rung), self.state.epochs_at(trial, rung)))
 
     def _next_job(self) -> tuple[Trial, int] | None:
         usage = self._usage()

@@ -79,7 +79,7 @@ def train(
         recipe=found,
         params=params,
         source=source,
-        epochs=epochs or found.search.fidelity.full_epochs,
+        epochs=epochs or found.longest_epochs,
         all_data=all_data,
         folder=folder,
         observer=observer or (lambda record: None),

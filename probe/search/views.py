@@ -45,7 +45,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         value=value if status in VALUED else None,
         epochs=in_epochs(trial.spent),
         reports=tuple(trial.reports),
-        rungs=state.ladder.rungs[:num_reached],
+        rungs=_rungs_reached(state, trial, num_reached),
         seconds=trial.seconds,
         memory=trial.memory,
         message=message,
@@ -78,6 +78,13 @@ def spent(usage: Usage, *, probe_epochs: float) -> Spent:
     return Spent(trials=usage.trials, epochs=usage.spent_epochs, probe_epochs=probe_epochs, seconds=usage.seconds)
 
 
+def _rungs_reached(state: SearchState, trial: Trial, number: int) -> tuple[int, ...]:
+    rungs = state.ladder.rungs[:number]
+    if state.course.unit == "data":
+        return rungs
+    return tuple(state.epochs_at(trial, rung) for rung in range(len(rungs)))
+
+
 def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_epochs: float) -> SearchProgress:
     """For a live view."""
     running = [
@@ -85,7 +92,7 @@ def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_ep
             number=trial.number,
             params=trial.params,
             epoch=len(trial.reports),
-            epochs_to=state.course.epochs_after(trial.climbing_to or 0),
+            epochs_to=state.epochs_at(trial, trial.climbing_to or 0),
         )
         for trial in state.running.values()
     ]

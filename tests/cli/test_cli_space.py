@@ -95,3 +95,9 @@ def test_a_bad_try_is_an_error_before_anything_is_spent(tmp_path: Path, capsys: 
     assert run(["search", "blobs.toml", "--try", "lr=2"]) == 2
     assert "--try lr=2: lr: must be a number from 0.001 to 1.0, not 2." in capsys.readouterr().err
     assert not (tmp_path / "reports").exists()
+
+
+def test_the_sources_grid_costs_the_epochs_of_its_own_configurations(capsys: pytest.CaptureFixture[str]) -> None:
+    said = lines(capsys, str(Path(__file__).parents[2] / "recipes" / "mnist-grid.toml"))
+    assert "Size 243 configurations Grid 243 configurations, 2,835 epochs to train each to the end" in said
+    assert "none: every trial is trained for its own 5, 10 or 20 epochs" in said

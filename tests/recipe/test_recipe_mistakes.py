@@ -92,8 +92,11 @@ MISTAKES = {
     "space.weight_decay=-0.1": "space.weight_decay: must be a number of at least 0, not -0.1.",
     "space.decoupled=1": "space.decoupled: must be true or false, not 1.",
     "space.optimizer=3": "space.optimizer: must be the name of an optimizer, not 3.",
-    "space.epochs=3": "space.epochs: how long a trial is trained is not searched; set search.fidelity.max, or "
-    "search.fidelity.epochs where the unit is data.",
+    "space.epochs=3": "space.epochs: is searched as choices without a condition, like { choices = [5, 10, 20] }; "
+    "one length for all trials is search.fidelity.max, or search.fidelity.epochs where the unit is data.",
+    "space.epochs={choices=[5, 0]}": "space.epochs: must be a whole number of at least 1, not 0.",
+    "space.epochs={choices=[5, 10]}": 'search.ladder: must be "none" where space.epochs says how long trials are trained, '
+    'not "asha", which would decide that itself; or drop space.epochs and set search.fidelity.max.',
     "space.a-b=3": "space.a-b: a hyperparameter's name is letters, digits and underscores.",
     # Conditions.
     'space.momentum.when={optimizer="adamm"}': 'space.momentum.when.optimizer: must be one of "sgd", "adam", '

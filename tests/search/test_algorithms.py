@@ -7,8 +7,13 @@ import pytest
 from test_search_space import SPACE
 
 from probe.errors import RecipeError
-from probe.search.algorithms import MIN_TRIALS_FOR_IMPORTANCE, SAMPLER_NAMES, importance, make_sampler
+from probe.search.algorithms import (
+    SAMPLER_NAMES,
+    OptunaSampler,
+    make_sampler,
+)
 from probe.search.grid import grid, grid_size, on_grid
+from probe.search.importance import MIN_TRIALS, importance
 from probe.search.records import Dimension, ParamValue
 from probe.search.sampler import Sampler
 from probe.search.space import Space, params_at
@@ -221,7 +226,7 @@ def test_importance_finds_what_matters() -> None:
     assert next(iter(shares)) == "lr"
     assert set(shares) <= {dimension.name for dimension in SPACE.dimensions}
     assert sum(shares.values()) == pytest.approx(1)
-    assert importance(SPACE.dimensions, scored[: MIN_TRIALS_FOR_IMPORTANCE - 1], mode="max") == {}
+    assert importance(SPACE.dimensions, scored[: MIN_TRIALS - 1], mode="max") == {}
     assert importance(SPACE.dimensions, [(positions, 1.0) for positions, _ in scored], mode="max") == {}
 
 
@@ -238,3 +243,25 @@ def test_the_users_own_optuna_logging_is_left_alone() -> None:
         assert optuna.logging.get_verbosity() == logging.DEBUG
     finally:
         optuna.logging.set_verbosity(before)
+
+
+def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probe.search.algorithms.WINDOW", 60)
+    monkeypatch.setattr("probe.search.window.KEPT_BEST", 15)
+    monkeypatch.setattr("probe.search.window.KEPT_LATEST", 15)
+    whole, resumed = (OptunaSampler("tpe", SPACE, mode="max", seed=3) for _ in range(2))
+    asked = []
+    sizes = []
+    for number in range(130):
+        asked.append(whole.ask(number))
+        tell(whole, number, asked[-1])
+        sizes.append(len(whole._study.get_trials(deepcopy=False)))
+    assert max(sizes) <= 62  # one more of ours, and one that is running
+    assert sizes.count(31) == 1 + 3  # on the way up; then 30 that were kept and the one just asked for, three times
+    for number in range(100):
+        resumed.ask(number, at=asked[number])
+        tell(resumed, number, asked[number])
+    assert [resumed.ask(100)] == [asked[100]]
+    best = max((n for n in range(100) if n % 7 != 3 and n % 11 != 5 and n % 13 != 6), key=lambda n: goodness(asked[n]))
+    assert asked[best] in [trial.params for trial in whole._study.get_trials(deepcopy=False)]
+    whole.tell(0, "infeasible")  # nothing to say of one that was forgotten

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_search_space import SPACE
 
 from probe.errors import RecipeError
-from probe.search.grid import GRID_STEPS, MAX_GRID, grid, grid_positions, grid_size, is_listed, on_grid
+from probe.search.grid import GRID_STEPS, MAX_GRID, grid, grid_epochs, grid_positions, grid_size, is_listed, on_grid
 from probe.search.records import Dimension
 from probe.search.space import Space, params_at, positions_of
 
@@ -112,3 +112,14 @@ def test_a_space_is_listed_where_its_grid_leaves_nothing_out_or_is_asked_for() -
     assert not listed(choices, Dimension(name="n", kind="int", low=1, high=6))
     assert not listed(choices, Dimension(name="x", kind="float", low=0, high=1))
     assert listed(choices, Dimension(name="x", kind="float", low=0, high=1, steps=2))
+
+
+@quick
+@given(spaces(), st.lists(st.integers(1, 30), min_size=1, max_size=3, unique=True), st.integers(0, 5))
+def test_a_grid_costs_the_sum_of_its_configurations_own_epochs(space: Space, lengths: list[int], at: int) -> None:
+    dimensions = list(space.dimensions)
+    dimensions.insert(min(at, len(dimensions)), Dimension(name="epochs", kind="choices", choices=tuple(lengths)))
+    longer = Space(dimensions=tuple(dimensions), constants=space.constants)
+    if grid_size(longer) <= 2000:
+        assert grid_epochs(longer, 99) == sum(int(point["epochs"]) for point in grid(longer))
+    assert grid_epochs(space, 7) == 7 * grid_size(space)

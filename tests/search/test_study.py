@@ -316,3 +316,28 @@ def test_a_state_refuses_what_cannot_happen() -> None:
     for event in ran.events[:2]:  # asked and started a second time
         with pytest.raises(ValueError, match="trial 0"):
             ran.state.apply(event)
+
+
+def test_lengths_of_training_are_searched_where_no_ladder_decides_them() -> None:
+    lengths = Dimension(name="epochs", kind="choices", choices=(5, 2, 9))
+    space = Space(dimensions=(*QUALITY.dimensions, lengths), constants={})
+    ran = Ran(limits=BudgetLimits(trials=12), space=space, rungs=(9,), ladder="none")
+    assert ran.end == "trials"
+    results = [trial_result(ran.state, trial) for trial in ran.state.trials]
+    assert {result.params["epochs"] for result in results} == {2, 5, 9}
+    for result in results:
+        assert result.status == "complete"
+        assert result.epochs == len(result.reports) == result.params["epochs"]
+        assert result.rungs == (result.params["epochs"],)
+    assert [job.epochs_to for job in ran.executor.jobs] == [result.epochs for result in results]
+    assert ran.state.spent_epochs == sum(result.epochs for result in results)
+    assert ran.state.promised_epochs == 0
+
+
+def test_a_budget_is_kept_whatever_the_trials_own_lengths() -> None:
+    lengths = Dimension(name="epochs", kind="choices", choices=(2, 9))
+    space = Space(dimensions=(*QUALITY.dimensions, lengths), constants={})
+    executor = ScriptedExecutor(num_slots=3)
+    ran = Ran(limits=BudgetLimits(epochs=40), space=space, rungs=(9,), ladder="none", executor=executor)
+    assert ran.end == "epochs"
+    assert 40 - 9 < ran.state.spent_epochs <= 40

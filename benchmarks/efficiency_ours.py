@@ -1,0 +1,222 @@
+"""probe's own searches in `search_efficiency.py`: its recipe, probes, sampler, ladder and study, one trial at a time.
+
+Only the executor is the benchmark's: it trains here instead of in a worker process, through the ledger, and remembers range
+tests as the ledger remembers epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from efficiency_methods import (
+    ACTIVATIONS,
+    BATCH_EXPONENTS,
+    DROPOUT,
+    LAYERS,
+    LR,
+    OPTIMIZERS,
+    WEIGHT_DECAY,
+    WIDTH_EXPONENTS,
+    Method,
+    Outcome,
+)
+from efficiency_training import (
+    EPOCHS_A_TRIAL,
+    EPOCHS_IN_ALL,
+    FACTOR,
+    MOMENTUM,
+    RUNGS_FROM,
+    DigitsSource,
+    Ledger,
+    configuration_hash,
+    remembered,
+)
+
+from probe.codec import from_plain, to_plain
+from probe.device.select import DeviceSpec
+from probe.lr.find import find_lr
+from probe.lr.records import LrResult
+from probe.recipe.load import parse_recipe
+from probe.recipe.schema import Recipe
+from probe.recipe.space import ProbedLr
+from probe.search.algorithms import make_sampler
+from probe.search.choice import choose_sampler
+from probe.search.dimensions import build_space, central_params, optimizers_of
+from probe.search.findings import Setup, make_setup
+from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.jobs import Outcome as JobOutcome
+from probe.search.probing import LrPlan, LrProbes, probe_lrs
+from probe.search.records import ParamValue
+from probe.search.state import Trial
+from probe.search.study import Study, StudyPlan, new_state
+from probe.version import VERSION
+
+PROBED_LR: dict[str, Any] = {"probe": "range_test", "per": "optimizer"}
+GIVEN_LR: dict[str, Any] = {"low": LR[0], "high": LR[1], "log": True}
+
+
+def recipe_for(seed: int, lr: Mapping[str, Any], search: Mapping[str, Any]) -> Recipe:
+    """The benchmark's space as a recipe."""
+    content = {
+        "schema": 1,
+        "name": "search-efficiency",
+        "task": {"model": "cnn", "data": "mnist", "objective": {"metric": "accuracy", "mode": "max"}},
+        "space": {
+            "optimizer": {"choices": OPTIMIZERS},
+            "lr": dict(lr),
+            "batch_size": _powers(BATCH_EXPONENTS),
+            "layers": {"low": LAYERS[0], "high": LAYERS[1]},
+            "width": _powers(WIDTH_EXPONENTS),
+            "dropout": {"low": DROPOUT[0], "high": DROPOUT[1]},
+            "weight_decay": {"low": WEIGHT_DECAY[0], "high": WEIGHT_DECAY[1], "log": True},
+            "activation": {"choices": ACTIVATIONS},
+        },
+        "search": {
+            "seed": seed,
+            "fidelity": {"min": RUNGS_FROM, "max": EPOCHS_A_TRIAL, "factor": FACTOR},
+            **search,
+        },
+        "budget": {"epochs": EPOCHS_IN_ALL},
+    }
+    return parse_recipe(content, where="the benchmark")
+
+
+def probe_search(
+    seed: int, ledger: Ledger, *, lr: Mapping[str, Any], search: Mapping[str, Any] | None = None
+) -> Outcome:
+    """probe's search as the recipe says it, `auto` choosing the sampler unless `search` does."""
+    recipe = recipe_for(seed, lr, search or {})
+    source = DigitsSource(images=ledger.images)
+    setup = make_setup(recipe, source, device=DeviceSpec(kind="cpu"), num_workers=1)
+    probes = _probe_lrs(setup, ledger)
+    space = build_space(recipe, lr_ranges=None if probes is None else probes.ranges)
+    spent = 0.0 if probes is None else probes.epochs
+    plan = StudyPlan(
+        space=space,
+        objective=setup.objective,
+        rungs=setup.rungs,
+        factor=recipe.search.fidelity.factor,
+        limits=setup.limits,
+        seed=seed,
+        ladder=recipe.search.ladder,
+        starts=recipe.start,
+        probe_epochs=spent,
+    )
+    choice = choose_sampler(recipe.search.sampler, space, limits=setup.limits, rungs=setup.rungs, spent_epochs=spent)
+    study = Study(
+        plan,
+        new_state(plan),
+        sampler=make_sampler(choice.name, space, mode="max", seed=seed),
+        executor=LedgerExecutor(ledger=ledger),
+        make_job=partial(_job, setup),
+    )
+    study.run()
+    return Outcome(accuracies=ledger.accuracies, probe_epochs=spent, num_trials=len(study.state.trials))
+
+
+@dataclass(kw_only=True)
+class LedgerExecutor:
+    """One slot that trains a whole rung as soon as it is submitted."""
+
+    ledger: Ledger
+    num_slots: int = 1
+    _events: list[JobEvent] = field(default_factory=list)
+
+    def submit(self, job: RungJob) -> None:
+        if self._events:
+            raise RuntimeError("the slot is taken")
+        outcome: JobOutcome = "finished"
+        for epoch in range(job.epochs_from + 1, job.epochs_to + 1):
+            report = self.ledger.epoch(job.params, epoch)
+            if report is None:
+                outcome = "diverged"
+                break
+            self._events.append(JobEpoch(number=job.number, report=report))
+        self._events.append(JobEnd(number=job.number, report=RungReport(outcome=outcome, seconds=0.0)))
+
+    def poll(self, timeout_seconds: float) -> list[JobEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self) -> None:
+        self._events = []
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RangeTester:
+    """Where `probe_lrs` expects a worker: makes the range test here, or remembers it."""
+
+    ledger: Ledger
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        /,
+        source: DigitsSource,
+        params: Mapping[str, ParamValue],
+        *,
+        on_message: Callable[[Any], None] | None = None,
+        device: DeviceSpec,
+        **asked: Any,
+    ) -> LrResult:
+        key = configuration_hash(source.images, {**params, **asked, "version": VERSION})
+
+        def compute() -> Any:
+            momentum = {"momentum": MOMENTUM} if params["optimizer"] == "sgd" else {}
+            result = find_lr(source, params={**params, **momentum}, device=str(device), **asked)
+            return to_plain(result)
+
+        return from_plain(LrResult, remembered(self.ledger.store.parent / "range_tests" / f"{key}.json", compute))
+
+
+def _probe_lrs(setup: Setup, ledger: Ledger) -> LrProbes | None:
+    entry = setup.recipe.space["lr"]
+    if not isinstance(entry, ProbedLr):
+        return None
+    space = build_space(setup.recipe)
+    optimizers = optimizers_of(setup.recipe, None) if entry.per == "optimizer" else ("",)
+    plan = LrPlan(
+        source=setup.source,
+        entry=entry,
+        keys=optimizers,
+        params={key: central_params(space, **({"optimizer": key} if key else {})) for key in optimizers},
+        device=setup.device,
+        seed=setup.seed,
+        num_train=ledger.images.num_train,
+        planned_epochs=setup.rungs[-1],
+        limits=setup.limits,
+        spent_epochs=0.0,
+    )
+    return probe_lrs(plan, _RangeTester(ledger=ledger))  # type: ignore[arg-type]  # only its `call` is used
+
+
+def _job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
+    return RungJob(
+        number=trial.number,
+        source=setup.source,
+        params=trial.params,
+        seed=trial.seed,
+        split=setup.split,
+        device=setup.device,
+        planned_epochs=setup.rungs[-1],
+        epochs_from=epochs_from,
+        epochs_to=epochs_to,
+        checkpoint_in=None,
+        checkpoint_out=None,
+    )
+
+
+def _powers(exponents: tuple[int, int]) -> dict[str, Any]:
+    return {"low": 2 ** exponents[0], "high": 2 ** exponents[1], "pow2": True}
+
+
+OURS: dict[str, Method] = {
+    "probe": partial(probe_search, lr=PROBED_LR),
+    "probe without range tests": partial(probe_search, lr=GIVEN_LR),
+}
