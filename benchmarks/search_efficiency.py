@@ -131,7 +131,7 @@ def table(
     """Markdown: one line a method; differences are paired by seed."""
     level = statistics.fmean(courses[RIVAL, seed].final for seed in seeds) if RIVAL in names else None
     lines = [
-        f"| search | best accuracy, mean | `{ours}` minus it, 95 % interval "
+        f"| search | best accuracy, mean | `{ours}` minus it, points, 95 % interval "
         f"| epochs to {RIVAL}'s mean, median | trials, median |",
         "|---|---|---|---|---|",
     ]
@@ -139,7 +139,7 @@ def table(
         own = [courses[name, seed] for seed in seeds]
         mean, low, high = interval([courses[ours, seed].final - courses[name, seed].final for seed in seeds])
         difference = "" if name == ours else f"{100 * mean:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-        reach = "" if level is None else format_epochs(statistics.median_low(course.epochs_to(level) for course in own))
+        reach = "" if level is None else format_epochs(statistics.median(course.epochs_to(level) for course in own))
         accuracy = 100 * statistics.fmean(course.final for course in own)
         trials = statistics.median(course.num_trials for course in own)
         lines.append(f"| {name} | {accuracy:.2f} % | {difference} | {reach} | {trials:g} |")
