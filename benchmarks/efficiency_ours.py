@@ -36,22 +36,25 @@ from efficiency_training import (
 )
 
 from probe.codec import from_plain, to_plain
+from probe.device.environment import collect_meta
 from probe.device.select import DeviceSpec
 from probe.lr.find import find_lr
 from probe.lr.records import LrResult
+from probe.recipe.dump import recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import ProbedLr
 from probe.search.algorithms import make_sampler
 from probe.search.choice import choose_sampler
 from probe.search.dimensions import build_space, central_params, optimizers_of
-from probe.search.findings import Setup, make_setup
+from probe.search.findings import Findings, Setup, make_setup
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.search.jobs import Outcome as JobOutcome
+from probe.search.plans import study_plan
 from probe.search.probing import LrPlan, LrProbes, probe_lrs
 from probe.search.records import ParamValue
 from probe.search.state import Trial
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study, new_state
 from probe.version import VERSION
 
 PROBED_LR: dict[str, Any] = {"probe": "range_test", "per": "optimizer"}
@@ -94,18 +97,15 @@ def probe_search(
     probes = _probe_lrs(setup, ledger)
     space = build_space(recipe, lr_ranges=None if probes is None else probes.ranges)
     spent = 0.0 if probes is None else probes.epochs
-    plan = StudyPlan(
+    choice = choose_sampler(recipe.search.sampler, space, limits=setup.limits, rungs=setup.rungs, spent_epochs=spent)
+    found = Findings(
+        meta=collect_meta(device="cpu", seed=seed, recipe_hash=recipe_hash(recipe)),
         space=space,
-        objective=setup.objective,
-        rungs=setup.rungs,
-        factor=recipe.search.fidelity.factor,
-        limits=setup.limits,
-        seed=seed,
-        ladder=recipe.search.ladder,
-        starts=recipe.start,
+        sampler=choice.name,
+        lr_probes={} if probes is None else probes.results,
         probe_epochs=spent,
     )
-    choice = choose_sampler(recipe.search.sampler, space, limits=setup.limits, rungs=setup.rungs, spent_epochs=spent)
+    plan = study_plan(setup, found, seconds=0.0)
     study = Study(
         plan,
         new_state(plan),

@@ -14,6 +14,8 @@ from probe.units import format_count
 MAX_GP_TRIALS = 100
 """A Gaussian process takes seconds to fit to several hundred trials, and time between trials is budget."""
 MAX_GP_DIMENSIONS = 12
+NOT_LEARNING = ("grid", "random", "qmc")
+"""Samplers that make nothing of what they are told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,20 @@ def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
     return _corner(space, 0.5, fixed)
 
 
+def suggested_starts(space: Space, suggestions: Mapping[str, float]) -> tuple[dict[str, ParamValue], ...]:
+    """For each optimizer whose learning rate was measured ("": one for all) the configuration that it was measured in, at the
+    suggestion: the best guess before the first trial, and one that no draw would hit."""
+    lr = next((dimension for dimension in space.dimensions if dimension.name == "lr"), None)
+    if lr is None:
+        return ()
+    starts = []
+    for optimizer, suggestion in suggestions.items():
+        low, high = (lr.per or {}).get(optimizer, (lr.low or 0.0, lr.high or math.inf))
+        fixed: dict[str, ParamValue] = {"lr": min(max(round_significant(suggestion), low), high)}
+        starts.append(central_params(space, **({"optimizer": optimizer} if optimizer else {}), **fixed))
+    return tuple({name: value for name, value in start.items() if name not in space.constants} for start in starts)
+
+
 def largest_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
     """The upper end of every range: what fits with the widest and deepest model fits with all of them."""
     return _corner(space, 1.0, fixed)

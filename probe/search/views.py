@@ -35,7 +35,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     if message is None and trial.accumulation is not None:
         message = f"Out of memory with the whole batch: split into {trial.accumulation} parts."
     num_reached = trial.rung + 1
-    if trial.rung >= 0 and len(trial.reports) < state.course.epochs_after(trial.rung):
+    if trial.rung >= 0 and len(trial.reports) < state.epochs_at(trial, trial.rung):
         num_reached -= 1  # it stopped improving on the way to the rung's end
     return TrialResult(
         number=trial.number,
