@@ -20,6 +20,7 @@ import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -33,6 +34,7 @@ from efficiency_training import EPOCHS_A_TRIAL, EPOCHS_IN_ALL, Images, Ledger, f
 from probe.version import VERSION
 
 FIRST_SEED = 1000
+CACHE = Path(tempfile.gettempdir()) / "probe-search-efficiency"
 RIVAL = "Optuna TPE + Hyperband"
 
 
@@ -178,7 +180,7 @@ def main() -> None:
     parser.add_argument(
         "--side", type=int, help="MNIST's images are scaled to so many pixels a side; 14 by default, 28 at most"
     )
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/probe-search-efficiency"), help="of trained epochs")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="of trained epochs")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--png", type=Path, help="draw the curves here")
     args = parser.parse_args()

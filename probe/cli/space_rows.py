@@ -11,9 +11,9 @@ from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
 from probe.search.asked import make_course
 from probe.search.brackets import brackets_of
 from probe.search.budget import PROBE_SHARE
-from probe.search.choice import choose_sampler, grid_cost, grid_warning
+from probe.search.choice import NOT_LEARNING, SamplerChoice, choose_sampler, grid_cost, grid_warning
 from probe.search.course import Course, rung_name
-from probe.search.dimensions import expected_space
+from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.grid import MAX_GRID, grid_positions
 from probe.search.records import BudgetLimits, Dimension
 from probe.search.space import Space, num_configurations
@@ -37,9 +37,20 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += labelled("Ladder", _ladder(recipe, course))
     rows.append(("Budget", _budget(limits, probed=_is_probed(recipe))))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
-    rows += labelled("First", [text or "a configuration that is all drawn" for text in starts])
+    rows += labelled(
+        "First", [text or "a configuration that is all drawn" for text in starts] + _suggested(recipe, choice)
+    )
     warning = grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None
     return rows + (labelled("Warning", [warning]) if warning else [])
+
+
+def _suggested(recipe: Recipe, choice: SamplerChoice) -> list[str]:
+    lr = recipe.space.get("lr")
+    if not isinstance(lr, ProbedLr) or choice.name in NOT_LEARNING:
+        return []
+    optimizers = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
+    each = f", with each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
+    return [f"the middle of the space at the learning rate that its range test suggests{each}"]
 
 
 def _table(recipe: Recipe, space: Space) -> TextTable:

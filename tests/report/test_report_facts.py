@@ -91,7 +91,13 @@ def test_rungs_over_shares_of_the_data_are_counted_by_what_they_cost() -> None:
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in told.splitlines()]
     total = result.spent.probe_epochs + 8
     assert ["1", "10 %", "2", "1", f"{1 / total:.0%}".replace("%", " %")] in rows
-    assert ["without a report (diverged, crashed, run again)", "", "", "2", f"{2 / total:.0%}".replace("%", " %")] in rows
+    assert [
+        "without a report (diverged, crashed, run again)",
+        "",
+        "",
+        "2",
+        f"{2 / total:.0%}".replace("%", " %"),
+    ] in rows
     text = search_page(result, [])
     assert "ranked on 10 %, 100 % of the training data" in text
     assert "means over 3 folds" in text
