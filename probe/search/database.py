@@ -65,16 +65,17 @@ class SearchDatabase:
     """A search's file, open. Whatever a method wrote is on the disk when it returns. Every method raises OutputError where the
     disk is full or the file is damaged."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, writes: bool) -> None:
         self.path = path
         self._connection = connection
+        self._writes = writes
         self.stopped_at: str | None = None
         """Why `events(lenient=True)` could not read all; None where it did."""
 
     @classmethod
     def create(cls, path: Path, facts: dict[str, str]) -> SearchDatabase:
         """A new file with these rows of `search`."""
-        database = cls(path, _connect(path, create=True))
+        database = cls(path, _connect(path, create=True), writes=True)
         try:
             with database._guarded():
                 database._connection.execute("PRAGMA journal_mode = WAL")
@@ -97,11 +98,12 @@ class SearchDatabase:
         """
         if not path.is_file():
             raise OutputError(f"There is no {path}.", hint="Only `probe search` makes one, from its first moment on.")
-        database = cls(path, _connect(path, create=False, to_write=to_write))
+        database = cls(path, _connect(path, create=False, to_write=to_write), writes=to_write)
         try:
             database._check(whole=to_write)
             if to_write:
                 with database._guarded():
+                    database._connection.execute("PRAGMA journal_mode = WAL")
                     database._connection.execute("PRAGMA synchronous = FULL")
         except OutputError:
             database.close()
@@ -117,7 +119,11 @@ class SearchDatabase:
         self.close()
 
     def close(self) -> None:
-        with suppress(sqlite3.Error):  # the last close folds the log into the file: on a full disk it stays beside it
+        """Leaves one file, which readers need not write beside; on a full disk, or under a reader, its log stays."""
+        if self._writes:
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+        with suppress(sqlite3.Error):
             self._connection.close()
 
     def append(self, event: Event, seconds: float) -> None:
