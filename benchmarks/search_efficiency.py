@@ -33,7 +33,7 @@ from efficiency_training import EPOCHS_A_TRIAL, EPOCHS_IN_ALL, Images, Ledger, f
 
 from probe.version import VERSION
 
-FIRST_SEED = 1000
+FIRST_SEED = 2000
 CACHE = Path(tempfile.gettempdir()) / "probe-search-efficiency"
 RIVAL = "Optuna TPE + Hyperband"
 

@@ -36,7 +36,7 @@ from probe.errors import OutputError
 @tries_option
 @click.option("--trials", metavar="N", help="Short for --set budget.trials=N.")
 @click.option("--epochs", metavar="N", help="Short for --set budget.epochs=N.")
-@click.option("--time", metavar="T", help="Short for --set budget.time=T, like 90s, 2m or 1h30m.")
+@click.option("--time", metavar="T", help="Short for --set budget.time=T, like 90s, 2m, 1h30m or none.")
 @click.option(
     "--workers",
     callback=whole_number(),

@@ -38,19 +38,19 @@ def space_rows(recipe: Recipe) -> Rows:
     rows.append(("Budget", _budget(limits, probed=_is_probed(recipe))))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
     rows += labelled(
-        "First", [text or "a configuration that is all drawn" for text in starts] + _suggested(recipe, choice)
+        "First", [text or "a configuration that is all drawn" for text in starts] + _central(recipe, choice)
     )
     warning = grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None
     return rows + (labelled("Warning", [warning]) if warning else [])
 
 
-def _suggested(recipe: Recipe, choice: SamplerChoice) -> list[str]:
+def _central(recipe: Recipe, choice: SamplerChoice) -> list[str]:
     lr = recipe.space.get("lr")
     if not isinstance(lr, ProbedLr) or choice.name in NOT_LEARNING:
         return []
     optimizers = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
     each = f", with each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
-    return [f"the middle of the space at the learning rate that its range test suggests{each}"]
+    return [f"the middle of the space, once learning rates are probed{each}"]
 
 
 def _table(recipe: Recipe, space: Space) -> TextTable:

@@ -89,7 +89,12 @@ class BudgetSection(Section):
     epochs: float | None = Field(default=None, gt=0)
     """Training epochs of all trials and probes together; the final fit is not counted."""
     time: Duration | None = None
-    """`90s`, `2m`, `1h30m`."""
+    """`90s`, `2m`, `1h30m`; `none` is no limit, in place of another's."""
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _read_none(cls, time: Any) -> Any:
+        return None if time == "none" else time
 
     @property
     def time_seconds(self) -> float | None:

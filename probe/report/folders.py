@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from probe.errors import OutputError
+from probe.search.records import DATABASE_FILE
 
 REPORTS = Path("reports")
 
@@ -46,7 +47,9 @@ def prepare_folder(path: Path) -> Path:
     except FileExistsError as error:
         if path.exists():
             raise OutputError(
-                f"{path} exists already.", hint="Name a new folder with --out: a run never writes over another one."
+                f"{path} exists already.",
+                hint="Name a new folder with --out: a run never writes over another one."
+                + (" To go on with the search in it, add --resume." if (path / DATABASE_FILE).is_file() else ""),
             ) from error
         raise _cannot_create(path, error) from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path

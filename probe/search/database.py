@@ -28,7 +28,6 @@ from probe.errors import OutputError
 from probe.records import RunMeta
 from probe.search.events import Event
 
-DATABASE_FILE = "search.sqlite"
 IN_MEMORY = Path(":memory:")
 """For a search that nobody will resume."""
 FILE_SCHEMA = 1

@@ -19,7 +19,7 @@ def check_deterministic(recipe: Recipe, *, num_workers: int | None) -> None:
     if recipe.budget.time is not None:
         raise RecipeError(
             f"budget.time: a deterministic search cannot end by the clock, and the recipe gives it {recipe.budget.time}.",
-            hint="Limit trials or epochs instead, or leave --deterministic away.",
+            hint="Limit trials or epochs instead (--time none drops the limit), or leave --deterministic away.",
         )
     timed = {
         "search.trial_time": recipe.search.trial_time,

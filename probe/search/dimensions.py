@@ -113,17 +113,13 @@ def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
     return _corner(space, 0.5, fixed)
 
 
-def suggested_starts(space: Space, suggestions: Mapping[str, float]) -> tuple[dict[str, ParamValue], ...]:
-    """For each optimizer whose learning rate was measured ("": one for all) the configuration that it was measured in, at the
-    suggestion: the best guess before the first trial, and one that no draw would hit."""
-    lr = next((dimension for dimension in space.dimensions if dimension.name == "lr"), None)
-    if lr is None:
-        return ()
+def central_starts(space: Space, optimizers: Sequence[str]) -> tuple[dict[str, ParamValue], ...]:
+    """The middle of the space with each of the optimizers ("": with what it has), the learning rate in the middle of that
+    optimizer's range: the best guess before any trial, and one that no draw would hit."""
     starts = []
-    for optimizer, suggestion in suggestions.items():
-        low, high = (lr.per or {}).get(optimizer, (lr.low or 0.0, lr.high or math.inf))
-        fixed: dict[str, ParamValue] = {"lr": min(max(round_significant(suggestion), low), high)}
-        starts.append(central_params(space, **({"optimizer": optimizer} if optimizer else {}), **fixed))
+    for optimizer in optimizers:
+        fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
+        starts.append(central_params(space, **fixed))
     return tuple({name: value for name, value in start.items() if name not in space.constants} for start in starts)
 
 
@@ -136,14 +132,18 @@ def _corner(space: Space, share: float, fixed: Mapping[str, ParamValue]) -> dict
     params: dict[str, ParamValue] = {**space.constants, **fixed}
     for dimension in space.dimensions:
         if dimension.name not in fixed and is_active(dimension, params):
-            params[dimension.name] = _value_between(dimension, share)
+            params[dimension.name] = _value_between(dimension, share, params)
     return params
 
 
-def _value_between(dimension: Dimension, share: float) -> ParamValue:
+def _value_between(dimension: Dimension, share: float, params: Mapping[str, ParamValue]) -> ParamValue:
+    """`params`: those before it, which its range may depend on."""
     if dimension.kind == "choices":
         return dimension.choices[0]
     low, high = dimension.low or 0.0, dimension.high or 0.0
+    if dimension.per is not None:
+        low, high = dimension.per[str(params["optimizer"])]
+        return round_significant(low * (high / low) ** share)
     if dimension.kind == "pow2":
         return value_at(dimension, math.floor(math.log2(low) + share * (math.log2(high) - math.log2(low))), {})
     if dimension.log:

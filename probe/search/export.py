@@ -1,4 +1,4 @@
-"""A search as an Optuna study, for Optuna's dashboard and plots. With `algorithms`, the only module that imports Optuna."""
+"""A search as an Optuna study, for its dashboard and plots. With `algorithms` and `importance`, all that imports Optuna."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from probe.search.records import Dimension, ParamValue, SearchResult, Status, Tr
 Distributions = dict[str, optuna.distributions.BaseDistribution]
 _STATES: Mapping[Status, optuna.trial.TrialState] = {
     "complete": optuna.trial.TrialState.COMPLETE,
+    # To Optuna a pruned trial has no value and is never the best; here a trial that never climbed further can win.
+    "stopped": optuna.trial.TrialState.COMPLETE,
     # Optuna's TPE sees failed trials as none at all, and would walk into the same wall: these say something.
-    "stopped": optuna.trial.TrialState.PRUNED,
     "oom": optuna.trial.TrialState.PRUNED,
     "diverged": optuna.trial.TrialState.PRUNED,
+    "infeasible": optuna.trial.TrialState.PRUNED,
 }
 """Every other status: failed, as it says nothing about the configuration."""
 
@@ -99,7 +101,7 @@ def _frozen(
     return optuna.trial.FrozenTrial(
         number=trial.number,
         trial_id=trial.number,
-        state=_STATES.get(trial.status, optuna.trial.TrialState.FAIL),
+        state=_state(trial),
         value=trial.value,
         params=params,
         distributions={name: distributions[name] for name in params},
@@ -109,6 +111,12 @@ def _frozen(
         datetime_start=started,
         datetime_complete=started + timedelta(seconds=trial.seconds),
     )
+
+
+def _state(trial: TrialResult) -> optuna.trial.TrialState:
+    if trial.status == "timeout" and trial.value is not None:
+        return optuna.trial.TrialState.COMPLETE
+    return _STATES.get(trial.status, optuna.trial.TrialState.FAIL)
 
 
 def _distributions(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.choice import NOT_LEARNING
-from probe.search.dimensions import build_space, central_params, largest_params, optimizers_of, suggested_starts
+from probe.search.dimensions import build_space, central_params, central_starts, largest_params, optimizers_of
 from probe.search.facts import TaskFacts
 from probe.search.findings import Findings, Setup
 from probe.search.jobs import RungJob, checkpoint_path
@@ -67,20 +67,17 @@ def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
         seed=setup.seed,
         ladder=setup.recipe.search.ladder,
         on_oom=setup.recipe.search.on_oom,
-        starts=(*setup.recipe.start, *_suggested_starts(found)),
+        starts=(*setup.recipe.start, *_central_starts(found)),
         probe_epochs=found.probe_epochs,
         probe_seconds=seconds,
     )
 
 
-def _suggested_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
-    """For samplers that learn; the others are to cover the space their own way."""
-    if found.sampler in NOT_LEARNING:
+def _central_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
+    """For samplers that learn, where learning rates were measured; the others are to cover the space their own way."""
+    if found.sampler in NOT_LEARNING or not found.lr_probes:
         return ()
-    suggestions = {
-        key: result.suggestion.lr for key, result in found.lr_probes.items() if result.suggestion is not None
-    }
-    return suggested_starts(found.space, suggestions)
+    return central_starts(found.space, tuple(found.lr_probes))
 
 
 def rung_job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int, *, checkpoints: Path) -> RungJob:

@@ -12,6 +12,8 @@ from probe.lr.records import LrResult
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.training.records import Diagnosis, EpochReport
 
+DATABASE_FILE = "search.sqlite"
+"""Of a run's folder."""
 ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
 """complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never

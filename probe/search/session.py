@@ -17,10 +17,11 @@ from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
-from probe.search.database import DATABASE_FILE, IN_MEMORY, SearchDatabase
+from probe.search.database import IN_MEMORY, SearchDatabase
 from probe.search.deterministic import check_deterministic
 from probe.search.executors import default_slots, threads_per_slot
 from probe.search.lock import RunLock
+from probe.search.records import DATABASE_FILE
 from probe.search.resume import check_same_recipe, version_warning
 from probe.search.stages import Begun
 

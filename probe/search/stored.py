@@ -6,11 +6,11 @@ from pathlib import Path
 
 from probe.device.select import parse_device
 from probe.errors import OutputError
-from probe.search.database import DATABASE_FILE, SearchDatabase
+from probe.search.database import SearchDatabase
 from probe.search.final import FinalOutcome
 from probe.search.findings import Findings, make_result, make_setup
 from probe.search.plans import study_plan
-from probe.search.records import SearchResult
+from probe.search.records import DATABASE_FILE, SearchResult
 from probe.search.restore import restore_probes
 from probe.search.session import stored_begun, stored_recipe
 from probe.search.space import Space

@@ -91,6 +91,7 @@ def test_recipes_are_frozen(path: Path) -> None:
         ("search.fidelity.max=81", 81),
         ("budget.time=1h30m", 5400.0),
         ("budget.time=90", 90.0),
+        ("budget.time=none", None),
         ("budget.epochs=.5", 0.5),
         ("lr.to=1.", 1.0),
         ("lr.horizon=5000", 5000),

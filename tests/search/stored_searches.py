@@ -13,12 +13,12 @@ from pathlib import Path
 
 from probe.errors import OutputError
 from probe.search.algorithms import make_sampler
-from probe.search.database import DATABASE_FILE, SearchDatabase
+from probe.search.database import SearchDatabase
 from probe.search.events import Asked, Ended, Event, Resumed, Started
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, checkpoint_path
 from probe.search.lock import RunLock
 from probe.search.objective import Objective
-from probe.search.records import BudgetLimits, Dimension
+from probe.search.records import DATABASE_FILE, BudgetLimits, Dimension
 from probe.search.resume import remove_orphans
 from probe.search.space import Space
 from probe.search.state import Trial

@@ -20,10 +20,9 @@ from pathlib import Path
 from made_recipes import digits_recipe
 from stored_searches import decisions, num_repeated_rungs, stored_events, work_on
 
-from probe.search.database import DATABASE_FILE
 from probe.search.events import Event
 from probe.search.find import run_search
-from probe.search.records import SearchResult
+from probe.search.records import DATABASE_FILE, SearchResult
 from probe.training.checkpoint import load_checkpoint
 
 MOST_SECONDS = 180.0

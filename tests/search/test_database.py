@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from stored_searches import decisions, num_repeated_rungs, stored_events, work_on
 
 from probe.errors import OutputError
-from probe.search.database import DATABASE_FILE, SearchDatabase
+from probe.search.database import SearchDatabase
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
+from probe.search.records import DATABASE_FILE
 from probe.training.records import EpochReport
 
 REPORT = EpochReport(epoch=1, train_loss=0.1 + 0.2, val_loss=None, metrics={"accuracy": 1 / 3}, seconds=0.5)

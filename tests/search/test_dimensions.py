@@ -10,10 +10,10 @@ from probe.search.dimensions import (
     batch_dimension,
     build_space,
     central_params,
+    central_starts,
     largest_params,
     lr_range,
     optimizers_of,
-    suggested_starts,
 )
 
 quick = settings(deadline=None, max_examples=100)
@@ -69,15 +69,14 @@ def test_probes_see_the_middle_and_the_upper_end_of_the_space() -> None:
     assert largest_params(build_space(digits_recipe()))["width"] == 64
 
 
-def test_a_search_starts_from_what_its_range_tests_suggest() -> None:
-    space = build_space(digits_recipe(), largest_batch=64, lr_ranges={"sgd": (0.01, 0.3), "adam": (1e-4, 0.01)})
-    sgd, adam = suggested_starts(space, {"sgd": 0.1234567, "adam": 0.5})
-    assert sgd["lr"] == pytest.approx(0.1234567, rel=1e-2)
-    assert sgd == central_params(space, optimizer="sgd", lr=sgd["lr"])
-    assert adam == central_params(space, optimizer="adam", lr=0.01)  # no further than the space goes
-    [alone] = suggested_starts(build_space(digits_recipe(), largest_batch=64, lr_ranges={"": (0.01, 0.3)}), {"": 0.1})
-    assert alone["lr"] == 0.1
-    assert suggested_starts(build_space(digits_recipe()), {"sgd": 0.1}) == ()
+def test_a_search_starts_in_the_middle_of_what_its_range_tests_left() -> None:
+    space = build_space(digits_recipe(), largest_batch=64, lr_ranges={"sgd": (0.01, 1.0), "adam": (1e-4, 0.01)})
+    sgd, adam = central_starts(space, ("sgd", "adam"))
+    assert sgd == {"optimizer": "sgd", "lr": 0.1, "momentum": pytest.approx(0.725), "batch_size": 16, "width": 32}
+    assert adam == {"optimizer": "adam", "lr": 0.001, "batch_size": 16, "width": 32}
+    [alone] = central_starts(build_space(blobs_recipe(), lr_ranges={"": (0.01, 1.0)}), ("",))
+    assert alone["lr"] == pytest.approx(0.1)
+    assert not {"optimizer"} & alone.keys()
 
 
 def test_optimizers_are_the_spaces_or_the_tasks_own() -> None:

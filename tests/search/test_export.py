@@ -44,7 +44,8 @@ def test_optuna_opens_what_was_exported(result: SearchResult, tmp_path: Path) ->
         assert trial.value == ours.value
         assert trial.user_attrs["status"] == ours.status
         assert trial.user_attrs["batch_size"] == 64
-        assert trial.state.name == {"complete": "COMPLETE", "stopped": "PRUNED", "oom": "PRUNED"}[ours.status]
+        assert trial.state.name == {"complete": "COMPLETE", "stopped": "COMPLETE", "oom": "PRUNED"}[ours.status]
+    assert study.best_value == max(ours.value for ours in result.trials if ours.value is not None)
     assert study.get_trials()[-1].user_attrs["message"] == "out of memory"
     first = study.get_trials()[0].distributions
     assert first["lr"] == optuna.distributions.FloatDistribution(1e-3, 0.5, log=True)  # the start point lies outside

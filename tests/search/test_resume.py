@@ -20,13 +20,12 @@ from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageE
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
 from probe.search.algorithms import make_sampler
-from probe.search.database import DATABASE_FILE
 from probe.search.deterministic import check_deterministic
 from probe.search.events import Event
 from probe.search.facts import TaskFacts
 from probe.search.find import run_search
 from probe.search.lock import LOCK_FILE, RunLock
-from probe.search.records import BudgetLimits, TrialResult
+from probe.search.records import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import check_same_data, check_same_recipe, goes_on, recipe_changes, version_warning
 from probe.search.stages import StudyEnded
 from probe.search.stored import stored_result
