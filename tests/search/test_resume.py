@@ -226,6 +226,8 @@ def test_a_second_process_is_refused_by_the_number_of_the_first_until_that_dies(
     ("recipe", "workers", "named"),
     [
         (changed(budget={"time": "5m"}), None, "budget.time"),
+        (changed(search={"trial_time": "1m"}), None, "search.trial_time"),
+        (changed(search={"constraints": {"step_ms": 5}}), None, "search.constraints.step_ms"),
         (RECIPE, 2, "--workers 2"),
     ],
 )
