@@ -14,18 +14,14 @@ from probe.errors import UsageError
 @click.command(
     cls=ProbeCommand,
     short_help="A search as an Optuna study, for its dashboard.",
-    examples=(
-        (
-            "probe export reports/digits-20260101T120000Z --optuna sqlite:///digits.db",
-            "then: optuna-dashboard sqlite:///digits.db",
-        ),
-    ),
+    examples=(("probe export reports/digits --optuna sqlite:///x.db", "a new study in x.db"),),
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--optuna", "storage", metavar="URL", help="Write a new study there, named after the run's folder.")
 @debug_option
 def export(run: Path, storage: str | None) -> None:
-    """Write the search in the folder RUN for another tool. RUN stays as it is; it may still be running."""
+    """Write the search in the folder RUN for another tool. RUN stays as it is; it may still be running. Optuna's dashboard
+    then shows it: optuna-dashboard URL"""
     from probe.cli.runs import load_run
 
     if storage is None:

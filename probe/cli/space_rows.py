@@ -11,7 +11,7 @@ from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
 from probe.search.asked import make_course
 from probe.search.brackets import brackets_of
 from probe.search.budget import PROBE_SHARE
-from probe.search.choice import NOT_LEARNING, SamplerChoice, choose_sampler, grid_cost, grid_warning
+from probe.search.choice import NOT_LEARNING, NOTHING_SEARCHED, SamplerChoice, choose_sampler, grid_cost, grid_warning
 from probe.search.course import Course, rung_name
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.grid import MAX_GRID, grid_positions
@@ -40,8 +40,9 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += labelled(
         "First", [text or "a configuration that is all drawn" for text in starts] + _central(recipe, choice)
     )
-    warning = grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None
-    return rows + (labelled("Warning", [warning]) if warning else [])
+    warnings = [] if space.dimensions else [NOTHING_SEARCHED]
+    grid = grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None
+    return rows + labelled("Warning", warnings + ([grid] if grid else []))
 
 
 def _central(recipe: Recipe, choice: SamplerChoice) -> list[str]:

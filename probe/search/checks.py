@@ -9,6 +9,7 @@ from probe.errors import RecipeError, unknown_name
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, SpaceEntry
 from probe.records import Precision
+from probe.search.choice import NOTHING_SEARCHED
 from probe.search.course import Course
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.facts import TaskFacts
@@ -91,7 +92,7 @@ def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
 
 def warnings_for(recipe: Recipe, facts: TaskFacts, course: Course) -> list[str]:
     """What the user should know though it is no mistake."""
-    found = []
+    found = [] if recipe.searched else [NOTHING_SEARCHED]
     if facts.num_test is None:
         found.append(
             "The task has no test part, so the winner is not scored on data that played no role in finding it."

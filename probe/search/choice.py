@@ -14,6 +14,10 @@ from probe.units import format_count
 MAX_GP_TRIALS = 100
 """A Gaussian process takes seconds to fit to several hundred trials, and time between trials is budget."""
 MAX_GP_DIMENSIONS = 12
+NOTHING_SEARCHED = (
+    "[space] leaves nothing to search: one configuration is trained. Give a hyperparameter a range or choices, "
+    "or train it with `probe train`."
+)
 NOT_LEARNING = ("grid", "random", "qmc")
 """Samplers that make nothing of what they are told."""
 

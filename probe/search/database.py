@@ -218,10 +218,7 @@ class SearchDatabase:
                 raise self._damaged(str(verdict).strip().splitlines()[-1])
 
     def _damaged(self, what: str) -> OutputError:
-        return OutputError(
-            f"{self.path} is damaged ({what}), so the search cannot go on from it.",
-            hint=f"`probe report {self.path.parent}` shows what can still be read; copy the file back, or start anew.",
-        )
+        return _damaged(self.path, what, to_write=self._writes)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -260,9 +257,23 @@ def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Conn
                 connection.close()
                 connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
                 connection.execute("PRAGMA writable_schema = ON")
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         raise OutputError(f"{path} cannot be opened: {error}.", hint="May you read and write its folder?") from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, str(error), to_write=to_write) from error
     return connection
+
+
+def _damaged(path: Path, what: str, *, to_write: bool) -> OutputError:
+    if not to_write:
+        return OutputError(
+            f"{path} is damaged ({what}), so what it holds cannot be shown.",
+            hint="Copy the file back from wherever it is whole; without it the search is lost.",
+        )
+    return OutputError(
+        f"{path} is damaged ({what}), so the search cannot go on from it.",
+        hint=f"`probe report {path.parent}` shows what can still be read, if anything; copy the file back, or start anew.",
+    )
 
 
 def _text(record: Any) -> str:

@@ -103,6 +103,7 @@ class Search:
         if before is not None:
             check_same_data(before, facts)
         check_against_task(self.recipe, facts)
+        self._session.accept()
         self._keep(LOAD, facts)
         self.found.warnings += warnings_for(self.recipe, facts, self.setup.course)
         return facts

@@ -50,6 +50,19 @@ class Session:
     warnings: tuple[str, ...] = ()
     completed: bool = False
     """Set by whoever runs the search: nobody will go on from a checkpoint."""
+    goes_on_as: tuple[RunMeta, Recipe] | None = None
+    """This process and its recipe, until the file says so."""
+
+    def accept(self) -> None:
+        """Note in the file that this process goes on, and with which budget. Only once the task's data are known to be the
+        same: a refused process leaves the file as it was."""
+        if self.goes_on_as is None:
+            return
+        now, recipe = self.goes_on_as
+        self.database.add_session(now, self.database.seconds())
+        self.database.change("recipe", dump_recipe(recipe))
+        self.database.change("recipe_hash", recipe_hash(recipe))
+        self.goes_on_as = None
 
 
 @contextmanager
@@ -92,7 +105,7 @@ def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -
 
 
 def stored_begun(database: SearchDatabase) -> Begun:
-    """What the search of a file was request."""
+    """What the search of a file was asked to do, when it began."""
     facts, sessions = database.facts(), database.sessions()
     missing = {"recipe", "device", "data_dir", "num_workers", "deterministic"} - facts.keys()
     if missing or not sessions:
@@ -155,9 +168,6 @@ def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
             num_threads = threads_per_slot(num_workers)
         now = _meta(request, num_threads=num_threads)
         warning = version_warning(begun.meta, now, deterministic=begun.deterministic)
-        database.add_session(now, database.seconds())
-        database.change("recipe", dump_recipe(request.recipe))
-        database.change("recipe_hash", recipe_hash(request.recipe))
     except BaseException:
         database.close()
         raise
@@ -165,8 +175,9 @@ def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         database=database,
         checkpoints=checkpoints,
         begun=replace(begun, num_workers=num_workers, meta=replace(begun.meta, num_threads=num_threads)),
-        num_resumes=len(database.sessions()) - 1,
+        num_resumes=len(database.sessions()),
         warnings=() if warning is None else (warning,),
+        goes_on_as=(now, request.recipe),
     )
 
 

@@ -101,3 +101,9 @@ def test_the_sources_grid_costs_the_epochs_of_its_own_configurations(capsys: pyt
     said = lines(capsys, str(Path(__file__).parents[2] / "recipes" / "mnist-grid.toml"))
     assert "Size 243 configurations Grid 243 configurations, 2,835 epochs to train each to the end" in said
     assert "none: every trial is trained for its own 5, 10 or 20 epochs" in said
+
+
+def test_a_space_without_anything_to_search_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    said = lines(capsys, "blobs.toml", "--set", "space.lr=0.1", "--set", "space.width=8")
+    assert "Size 1 configuration" in said
+    assert "Warning [space] leaves nothing to search" in said

@@ -95,6 +95,22 @@ def test_a_damaged_file_is_one_clear_sentence(finished: Path, tmp_path: Path, da
     assert raised.value.hint is not None
 
 
+@pytest.mark.parametrize("kept", [0, 5000])
+def test_who_reads_a_damaged_file_is_not_sent_to_the_report_that_failed(
+    finished: Path, tmp_path: Path, kept: int
+) -> None:
+    whole = (finished / DATABASE_FILE).read_bytes()
+    (tmp_path / DATABASE_FILE).write_bytes(whole[:kept] or b"SQLite is not this" * 99)
+
+    def read() -> None:
+        with SearchDatabase.open(tmp_path / DATABASE_FILE, to_write=False) as database:
+            list(database.events())
+
+    with pytest.raises(OutputError, match=r"is damaged .* cannot be shown") as raised:
+        read()
+    assert "probe report" not in (raised.value.hint or "")
+
+
 def test_of_a_cut_file_the_beginning_is_read(finished: Path, tmp_path: Path) -> None:
     whole = (finished / DATABASE_FILE).read_bytes()
     (tmp_path / DATABASE_FILE).write_bytes(whole[: len(whole) * 3 // 4])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageE
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
 from probe.search.algorithms import make_sampler
+from probe.search.database import SearchDatabase
 from probe.search.deterministic import check_deterministic
 from probe.search.events import Event
 from probe.search.facts import TaskFacts
@@ -303,6 +305,16 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     assert len(again.trials) == 9
     assert [trial.params for trial in again.trials[:7]] == [trial.params for trial in whole.trials]
     assert sorted(file.name for file in folder.iterdir()) == [DATABASE_FILE, "winner.safetensors"]
+
+    connection = sqlite3.connect(folder / DATABASE_FILE)
+    connection.execute("UPDATE stages SET record = json_set(record, '$.num_train', 7) WHERE name = 'load'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(DataError, match="7 training samples then"):
+        search(blobs_recipe(budget={"trials": 20}, search=recipe.search.model_dump()), folder=folder, resume=True)
+    with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:  # a refused process leaves no trace
+        assert "trials = 9" in database.facts()["recipe"]
+        assert len(database.sessions()) == 3
 
 
 def _values(trial: TrialResult) -> tuple[object, ...]:

@@ -76,6 +76,8 @@ def test_what_cannot_be_done_is_said_beforehand() -> None:
     assert len(found) == 2
     assert "no test part" in found[0]
     assert "less than one trial's full length of 3" in found[1]
+    [found_empty] = warnings_for(blobs_recipe({"lr": 0.1}), FACTS, course)
+    assert "leaves nothing to search" in found_empty
 
 
 def test_memory_cannot_be_constrained_where_nobody_counts_it() -> None:
