@@ -232,7 +232,7 @@ class Search:
         trial = self.found.state.trials[best.number]
         if trial.accumulation is not None:  # whole, its batches do not fit
             best = replace(best, params={**best.params, "accumulation": trial.accumulation})
-        reports = trial.reports
+        reports = trial.counted
         self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
         if self.found.final.warning is not None:
             self.found.warnings.append(self.found.final.warning)

@@ -85,7 +85,13 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     at_epoch=st.integers(1, 4),
 )
 def test_stopped_or_not_every_outcome_and_every_course_come_to_the_same(
-    stops: list[int], interrupts: bool, is_stored: bool, course: Course, ladder: Any, ends: dict[int, Any], at_epoch: int
+    stops: list[int],
+    interrupts: bool,
+    is_stored: bool,
+    course: Course,
+    ladder: Any,
+    ends: dict[int, Any],
+    at_epoch: int,
 ) -> None:
     stop = KeyboardInterrupt if interrupts else DriverGoneError
     plan = replace(PLAN, course=course, rungs=course.rungs, ladder=ladder, limits=BudgetLimits(trials=12, epochs=60.0))
@@ -179,6 +185,27 @@ def test_lost_epochs_are_counted_but_not_spent(tmp_path: Path) -> None:
     assert (again.state.spent_epochs, again.state.lost_epochs, again.state.promised_epochs) == (0, 8, 0)
     assert again.run() == "epochs"
     assert (again.state.spent_epochs, again.state.lost_epochs, len(again.state.trials)) == (36, 8, 4)
+
+
+def test_a_killed_search_shows_what_an_interrupted_one_does() -> None:
+    course = Course(unit="data", rungs=(100, 1000), data_epochs=4)
+    plan = replace(PLAN, course=course, rungs=course.rungs, limits=BudgetLimits(trials=1))
+    stored: list[Event] = []
+    study = Study(
+        plan,
+        new_state(plan),
+        sampler=make_sampler("random", plan.space, mode="max", seed=7),
+        executor=ScriptedExecutor(interrupt_at=6.5),
+        make_job=make_job,
+        sink=stored.append,
+    )
+    assert study.run() == "interrupted"
+    interrupted = trial_result(study.state, study.state.trials[0])
+    assert (interrupted.rungs, len(interrupted.reports), interrupted.lost_epochs) == ((100,), 4, 2)
+    killed = new_state(plan)
+    for event in stored:  # Ctrl-C writes no more than a kill
+        killed.apply(event)
+    assert trial_result(killed, killed.trials[0]) == interrupted
 
 
 def test_a_search_that_failed_may_go_on_once_the_bug_is_gone() -> None:
