@@ -213,6 +213,7 @@ class Search:
         if study.state.trials:
             study.resume(None if ended is None else ended.stopped_by)
             remove_orphans(study.state, self._checkpoints)
+        self._database.drop(END)
         stopped_by = study.run()
         forgot = window_warning(self.found.sampler, len(study.state.trials))
         self.found.warnings += [] if forgot is None else [forgot]

@@ -389,6 +389,33 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     assert sorted(file.name for file in folder.iterdir()) == [DATABASE_FILE, "winner.safetensors"]
 
 
+def test_a_search_that_went_on_and_was_killed_is_not_over_and_has_no_old_winner(tmp_path: Path) -> None:
+    def kill(record: Any) -> None:
+        if isinstance(record, TrialResult) and record.number == 3:
+            raise DriverGoneError
+
+    # Only the fourth trial learns anything.
+    start = [{"lr": 1e-6}, {"lr": 1e-6}, {"lr": 1e-6}, {"lr": 0.5}]
+    recipes = [
+        blobs_recipe(
+            {"lr": {"low": 1e-6, "high": 1.0, "log": True}},
+            budget={"trials": trials},
+            search={"sampler": "random", "ladder": "none", "fidelity": {"max": 3}},
+            start=start,
+        )
+        for trials in (1, 9)
+    ]
+    folder = tmp_path / "run"
+    before, _ = run_search(recipes[0], device="cpu", num_workers=1, folder=folder)
+    assert before.final is not None
+    with pytest.raises(DriverGoneError):
+        run_search(recipes[1], device="cpu", num_workers=1, folder=folder, resume=True, observer=kill)
+    stored = stored_result(folder)
+    assert stored.best is not None
+    assert (stored.stopped_by, stored.best.number) == ("interrupted", 3)
+    assert (stored.final, stored.test) == (None, None)
+
+
 def _values(trial: TrialResult) -> tuple[object, ...]:
     curve = [(report.epoch, report.train_loss, report.val_loss, report.metrics) for report in trial.reports]
     return trial.number, trial.params, trial.status, trial.value, trial.epochs, curve
