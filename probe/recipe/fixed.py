@@ -31,6 +31,7 @@ def fixed_plain(plain: Mapping[str, Any], params: Mapping[str, ParamValue], *, e
     """What a TOML file holds that trains `params` for `epochs`: the name, task and seed of `plain`, a recipe as TOML reads it.
 
     It is a whole recipe: `probe train` trains it, `probe lr` probes it, and `probe search` finds nothing left to search.
+    A searched length gives way to `epochs`: a recipe says one length in search.fidelity only.
     """
     search = plain.get("search")
     seed = search.get("seed", 0) if isinstance(search, Mapping) else 0
@@ -38,7 +39,7 @@ def fixed_plain(plain: Mapping[str, Any], params: Mapping[str, ParamValue], *, e
         "schema": plain["schema"],
         "name": plain["name"],
         "task": plain["task"],
-        "space": dict(params),
+        "space": {name: value for name, value in params.items() if name != "epochs"},
         "search": {
             "ladder": "none",
             "seed": seed,

@@ -156,6 +156,11 @@ class SearchDatabase:
             row = self._connection.execute("SELECT record FROM stages WHERE name = ?", (name,)).fetchone()
         return None if row is None else self._read(kind, row[0], f"stage {name}")
 
+    def drop(self, stage: str) -> None:
+        """Forget what a stage found: it is no longer over."""
+        with self._guarded():
+            self._connection.execute("DELETE FROM stages WHERE name = ?", (stage,))
+
     def stage_names(self) -> list[str]:
         """Finished stages, in their order."""
         with self._guarded():

@@ -214,6 +214,7 @@ class Search:
         if study.state.trials:
             study.resume(None if ended is None else ended.stopped_by)
             remove_orphans(study.state, self._checkpoints)
+        self._database.drop(END)
         stopped_by = study.run()
         forgot = window_warning(self.found.sampler, len(study.state.trials))
         self.found.warnings += [] if forgot is None else [forgot]
@@ -233,7 +234,7 @@ class Search:
         trial = self.found.state.trials[best.number]
         if trial.accumulation is not None:  # whole, its batches do not fit
             best = replace(best, params={**best.params, "accumulation": trial.accumulation})
-        reports = trial.reports
+        reports = trial.counted
         self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
         if self.found.final.warning is not None:
             self.found.warnings.append(self.found.final.warning)

@@ -59,6 +59,11 @@ class Trial:
     memory: MemoryReading | None = None
     message: str | None = None
 
+    @property
+    def counted(self) -> list[EpochReport]:
+        """Reports that its value is of."""
+        return self.before or self.reports
+
 
 class SearchState:
     """All trials and the ladder, by events."""

@@ -8,7 +8,7 @@ from probe.device.select import parse_device
 from probe.errors import OutputError
 from probe.search.database import SearchDatabase
 from probe.search.final import FinalOutcome
-from probe.search.findings import Findings, make_result, make_setup
+from probe.search.findings import Findings, Setup, make_result, make_setup, trial_results
 from probe.search.plans import study_plan
 from probe.search.records import DATABASE_FILE, SearchResult
 from probe.search.restore import restore_probes
@@ -16,6 +16,8 @@ from probe.search.session import stored_begun, stored_recipe
 from probe.search.space import Space
 from probe.search.stages import END, FINAL, StudyEnded
 from probe.search.study import new_state
+from probe.search.views import best_trial
+from probe.seeds import derive_seed
 from probe.zoo.source import recipe_source
 
 
@@ -54,10 +56,19 @@ def stored_result(folder: Path) -> SearchResult:
                 found.state.apply(event)
             found.study_seconds = database.seconds()
         ended = database.stage(END, StudyEnded)
-        found.final = database.stage(FINAL, FinalOutcome)
+        found.final = _final(setup, found, database)
         if found.final is not None and found.final.warning is not None:
             found.warnings.append(found.final.warning)
         if database.stopped_at is not None:
             found.warnings.append(f"This is not all of the search: {database.stopped_at}")
         stopped_by = "interrupted" if ended is None else ended.stopped_by
         return make_result(setup, found, stopped_by=stopped_by, seconds=database.seconds())
+
+
+def _final(setup: Setup, found: Findings, database: SearchDatabase) -> FinalOutcome | None:
+    """The final fit, where it was made of the trial that is the best now: one that went on may have found a better."""
+    best = best_trial(setup.objective, trial_results(found))
+    outcome = database.stage(FINAL, FinalOutcome)
+    if outcome is None or outcome.fit is None or best is None:
+        return outcome
+    return outcome if outcome.fit.seed == derive_seed(setup.seed, best.number, "final") else None

@@ -23,6 +23,7 @@ from probe.search.space import (
     Space,
     complete,
     configuration_key,
+    configurations,
     num_configurations,
     params_at,
     pick_untried,
@@ -99,8 +100,11 @@ class Study:
         self._observer = observer
         self._clock = clock
         self._started = clock()
-        self._size = num_configurations(plan.space)
         self._tried = {configuration_key(trial.params) for trial in state.trials}
+        self._untried: set[tuple[tuple[str, str], ...]] | None = None
+        """Of a space that can be listed; start points may lie outside of it."""
+        if num_configurations(plan.space) is not None:
+            self._untried = {configuration_key(params) for params in configurations(plan.space)} - self._tried
 
     def replay(self, events: Iterable[Event]) -> None:
         """Come to where a study was that saw these events; sampler and ladder learn them in their order, nobody else does."""
@@ -108,7 +112,7 @@ class Study:
             self.state.apply(event)
             if isinstance(event, Asked):
                 self._sampler.ask(event.number, at=event.positions)
-                self._tried.add(configuration_key(event.params))
+                self._note_tried(event.params)
             elif isinstance(event, Ended):
                 self._tell_sampler(self.state.trials[event.number], event.outcome)
 
@@ -175,7 +179,7 @@ class Study:
             if self.state.ladder.epochs_between(trial.rung + 1) <= epochs_left(self.plan.limits, usage):
                 return trial, trial.rung + 1
         is_given = len(self.state.trials) < len(self.plan.starts)
-        can_ask = (self._size is None or len(self._tried) < self._size) and (is_given or not self._sampler.exhausted)
+        can_ask = self._untried != set() and (is_given or not self._sampler.exhausted)
         step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
         if step is None:
             return None
@@ -192,17 +196,23 @@ class Study:
         else:
             positions = self._sampler.ask(number)
             params = params_at(space, positions)
-            if self._size is not None and configuration_key(params) in self._tried:
+            if self._untried is not None and configuration_key(params) in self._tried:
                 untried = pick_untried(space, self._tried, seed=seed)
                 if untried is None:
                     raise RecipeError("Every configuration of the space has been tried.")
                 self._sampler.discard(number)
                 params = untried
                 positions = self._sampler.ask(number, at=positions_of(space, params))
-        self._tried.add(configuration_key(params))
+        self._note_tried(params)
         trial_seed = derive_seed(self.plan.seed, number, "training")
         self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed))
         return self.state.trials[number]
+
+    def _note_tried(self, params: Params) -> None:
+        key = configuration_key(params)
+        self._tried.add(key)
+        if self._untried is not None:
+            self._untried.discard(key)
 
     def _handle(self, event: JobEvent) -> None:
         if isinstance(event, JobEpoch):

@@ -22,7 +22,7 @@ from probe.search.state import SearchState, Trial
 
 def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     """The record of a trial as it stands."""
-    value = reduced_value(state.objective, trial.reports)
+    value = reduced_value(state.objective, trial.counted)
     message = trial.message
     status = trial.status
     if status is None and trial.retry and trial.rung < 0:
@@ -35,8 +35,11 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     if message is None and trial.accumulation is not None:
         message = f"Out of memory with the whole batch: split into {trial.accumulation} parts."
     num_reached = trial.rung + 1
-    if trial.rung >= 0 and len(trial.reports) < state.epochs_at(trial, trial.rung):
+    if trial.rung >= 0 and len(trial.counted) < state.epochs_at(trial, trial.rung):
         num_reached -= 1  # it stopped improving on the way to the rung's end
+    uncounted = 0
+    if trial.before and trial.climbing_to is not None:  # the search was killed while it was trained on a larger share
+        uncounted = len(trial.reports) * state.course.epoch_cost(trial.climbing_to)
     return TrialResult(
         number=trial.number,
         params=trial.params,
@@ -44,13 +47,13 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         status=status,
         value=value if status in VALUED else None,
         epochs=in_epochs(trial.spent),
-        reports=tuple(trial.reports),
+        reports=tuple(trial.counted),
         rungs=_rungs_reached(state, trial, num_reached),
         seconds=trial.seconds,
         memory=trial.memory,
         message=message,
         accumulation=trial.accumulation,
-        lost_epochs=in_epochs(trial.lost),
+        lost_epochs=in_epochs(trial.lost + uncounted),
     )
 
 

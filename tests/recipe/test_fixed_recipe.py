@@ -53,6 +53,16 @@ def test_a_winners_recipe_has_its_values_its_epochs_the_task_and_the_seed() -> N
     assert fixed.search.ladder == "none"
 
 
+def test_a_winner_whose_length_was_searched_is_trained_for_its_best_number_of_epochs() -> None:
+    found = recipe({"lr": {"low": 1e-4, "high": 1.0, "log": True}})
+    plain = fixed_plain(found.to_plain(), {"lr": 0.01, "epochs": 5}, epochs=4)
+    fixed = parse_recipe(
+        tomllib.loads(dump_plain(plain, comments={"space.epochs": "searched: 2, 5"})), where="best.toml"
+    )
+    assert fixed_params(fixed) == {"lr": 0.01}
+    assert fixed.longest_epochs == 4
+
+
 def test_another_seed_changes_nothing_else() -> None:
     found = recipe({"lr": 0.1})
     changed = with_seed(found, 9)

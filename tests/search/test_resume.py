@@ -21,17 +21,19 @@ from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageE
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
 from probe.search.algorithms import make_sampler
+from probe.search.course import Course
 from probe.search.database import SearchDatabase
 from probe.search.deterministic import check_deterministic
 from probe.search.events import Event
 from probe.search.facts import TaskFacts
 from probe.search.find import run_search
+from probe.search.jobs import Outcome, RungJob
 from probe.search.lock import LOCK_FILE, RunLock
 from probe.search.records import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import check_same_data, check_same_recipe, goes_on, recipe_changes, version_warning
 from probe.search.stages import StudyEnded
 from probe.search.stored import stored_result
-from probe.search.study import Study, new_state
+from probe.search.study import Study, StudyPlan, new_state
 from probe.search.views import trial_result
 
 RECIPE = blobs_recipe(
@@ -42,6 +44,14 @@ FACTS = TaskFacts(num_train=100, num_val=20, num_test=None, metrics=("accuracy",
 
 def changed(**sections: Any) -> Recipe:
     return Recipe.model_validate(RECIPE.model_dump(by_alias=True) | sections)
+
+
+COURSES = (
+    Course(rungs=(1, 3, 9)),
+    Course(rungs=(2, 4), num_folds=3),
+    Course(unit="data", rungs=(100, 300, 1000), data_epochs=4),
+    Course(unit="data", rungs=(250, 1000), data_epochs=3, num_folds=2),
+)
 
 
 class DriverGoneError(Exception):
@@ -62,8 +72,55 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     assert _decided(stops, sampler, stop, is_stored) == _decided([], sampler, stop, is_stored)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    stops=st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    interrupts=st.booleans(),
+    is_stored=st.booleans(),
+    course=st.sampled_from(COURSES),
+    ladder=st.sampled_from(["asha", "halving", "hyperband"]),
+    ends=st.dictionaries(
+        st.integers(0, 8),
+        st.sampled_from(["oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
+        max_size=5,
+    ),
+    at_epoch=st.integers(1, 4),
+)
+def test_stopped_or_not_every_outcome_and_every_course_come_to_the_same(
+    stops: list[int],
+    interrupts: bool,
+    is_stored: bool,
+    course: Course,
+    ladder: Any,
+    ends: dict[int, Any],
+    at_epoch: int,
+) -> None:
+    stop = KeyboardInterrupt if interrupts else DriverGoneError
+    plan = replace(PLAN, course=course, rungs=course.rungs, ladder=ladder, limits=BudgetLimits(trials=12, epochs=60.0))
+
+    def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        found = ends.get(job.number)
+        return found if epoch == at_epoch and found != "stops" else None
+
+    def executor() -> ScriptedExecutor:
+        return ScriptedExecutor(
+            fault=fault,
+            max_parts=4,
+            stops_after=lambda job, epoch: epoch == at_epoch and ends.get(job.number) == "stops",
+        )
+
+    whole = _decided([], "tpe", stop, is_stored, plan=plan, executor=executor)
+    assert _decided(stops, "tpe", stop, is_stored, plan=plan, executor=executor) == whole
+
+
 def _decided(
-    stops: list[int], sampler: str, stop: type[BaseException], is_stored: bool
+    stops: list[int],
+    sampler: str,
+    stop: type[BaseException],
+    is_stored: bool,
+    *,
+    plan: StudyPlan = PLAN,
+    executor: Callable[[], ScriptedExecutor] = ScriptedExecutor,
 ) -> tuple[list[object], list[TrialResult]]:
     """Decisions and trials of a search whose process ends after each so many events, before or after storing the next."""
     stored: list[Event] = []
@@ -82,10 +139,10 @@ def _decided(
             stored.append(event)
 
         study = Study(
-            PLAN,
-            new_state(PLAN),
-            sampler=make_sampler(sampler, PLAN.space, mode="max", seed=7),
-            executor=ScriptedExecutor(),
+            plan,
+            new_state(plan),
+            sampler=make_sampler(sampler, plan.space, mode="max", seed=7),
+            executor=executor(),
             make_job=make_job,
             sink=sink,
         )
@@ -96,6 +153,12 @@ def _decided(
             study.run()
         except (DriverGoneError, KeyboardInterrupt):
             continue
+    again = new_state(plan)
+    for event in stored:
+        again.apply(event)
+    assert again.trials == study.state.trials
+    assert (again.spent_epochs, again.lost_epochs) == (study.state.spent_epochs, study.state.lost_epochs)
+    assert study.state.promised_epochs == 0
     results = [replace(trial_result(study.state, trial), seconds=0.0) for trial in study.state.trials]
     return decisions(stored), results
 
@@ -124,6 +187,27 @@ def test_lost_epochs_are_counted_but_not_spent(tmp_path: Path) -> None:
     assert (again.state.spent_epochs, again.state.lost_epochs, again.state.promised_epochs) == (0, 8, 0)
     assert again.run() == "epochs"
     assert (again.state.spent_epochs, again.state.lost_epochs, len(again.state.trials)) == (36, 8, 4)
+
+
+def test_a_killed_search_shows_what_an_interrupted_one_does() -> None:
+    course = Course(unit="data", rungs=(100, 1000), data_epochs=4)
+    plan = replace(PLAN, course=course, rungs=course.rungs, limits=BudgetLimits(trials=1))
+    stored: list[Event] = []
+    study = Study(
+        plan,
+        new_state(plan),
+        sampler=make_sampler("random", plan.space, mode="max", seed=7),
+        executor=ScriptedExecutor(interrupt_at=6.5),
+        make_job=make_job,
+        sink=stored.append,
+    )
+    assert study.run() == "interrupted"
+    interrupted = trial_result(study.state, study.state.trials[0])
+    assert (interrupted.rungs, len(interrupted.reports), interrupted.lost_epochs) == ((100,), 4, 2)
+    killed = new_state(plan)
+    for event in stored:  # Ctrl-C writes no more than a kill
+        killed.apply(event)
+    assert trial_result(killed, killed.trials[0]) == interrupted
 
 
 def test_a_search_that_failed_may_go_on_once_the_bug_is_gone() -> None:
@@ -315,6 +399,33 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:  # a refused process leaves no trace
         assert "trials = 9" in database.facts()["recipe"]
         assert len(database.sessions()) == 3
+
+
+def test_a_search_that_went_on_and_was_killed_is_not_over_and_has_no_old_winner(tmp_path: Path) -> None:
+    def kill(record: Any) -> None:
+        if isinstance(record, TrialResult) and record.number == 3:
+            raise DriverGoneError
+
+    # Only the fourth trial learns anything.
+    start = [{"lr": 1e-6}, {"lr": 1e-6}, {"lr": 1e-6}, {"lr": 0.5}]
+    recipes = [
+        blobs_recipe(
+            {"lr": {"low": 1e-6, "high": 1.0, "log": True}},
+            budget={"trials": trials},
+            search={"sampler": "random", "ladder": "none", "fidelity": {"max": 3}},
+            start=start,
+        )
+        for trials in (1, 9)
+    ]
+    folder = tmp_path / "run"
+    before, _ = run_search(recipes[0], device="cpu", num_workers=1, folder=folder)
+    assert before.final is not None
+    with pytest.raises(DriverGoneError):
+        run_search(recipes[1], device="cpu", num_workers=1, folder=folder, resume=True, observer=kill)
+    stored = stored_result(folder)
+    assert stored.best is not None
+    assert (stored.stopped_by, stored.best.number) == ("interrupted", 3)
+    assert (stored.final, stored.test) == (None, None)
 
 
 def _values(trial: TrialResult) -> tuple[object, ...]:

@@ -269,6 +269,13 @@ def test_start_points_come_first() -> None:
     assert len({float(result.params["quality"]) for result in ran.results}) == 3
 
 
+def test_a_start_outside_of_a_small_space_takes_no_configuration_from_it() -> None:
+    space = Space(dimensions=(Dimension(name="width", kind="choices", choices=(4, 8)),), constants={"lr": 0.1})
+    ran = Ran(limits=BudgetLimits(trials=9), space=space, starts=({"lr": 0.5, "width": 4},))
+    tried = {(result.params["lr"], result.params["width"]) for result in ran.results}
+    assert tried == {(0.5, 4), (0.1, 4), (0.1, 8)}
+
+
 def test_a_small_space_is_tried_completely_and_nothing_twice() -> None:
     choices = tuple(0.1 * k for k in range(1, 7))
     space = Space(dimensions=(Dimension(name="quality", kind="choices", choices=choices),), constants={})
