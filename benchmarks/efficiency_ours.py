@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from efficiency_methods import (
@@ -50,10 +51,9 @@ from probe.search.dimensions import build_space, central_params, optimizers_of
 from probe.search.findings import Findings, Setup, make_setup
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.search.jobs import Outcome as JobOutcome
-from probe.search.plans import study_plan
+from probe.search.plans import rung_job, study_plan
 from probe.search.probing import LrPlan, LrProbes, probe_lrs
 from probe.search.records import ParamValue
-from probe.search.state import Trial
 from probe.search.study import Study, new_state
 from probe.version import VERSION
 
@@ -111,7 +111,7 @@ def probe_search(
         new_state(plan),
         sampler=make_sampler(choice.name, space, mode="max", seed=seed),
         executor=LedgerExecutor(ledger=ledger),
-        make_job=partial(_job, setup),
+        make_job=partial(rung_job, setup, checkpoints=Path()),  # which nobody writes
     )
     study.run()
     return Outcome(accuracies=ledger.accuracies, probe_epochs=spent, num_trials=len(study.state.trials))
@@ -194,22 +194,6 @@ def _probe_lrs(setup: Setup, ledger: Ledger) -> LrProbes | None:
         spent_epochs=0.0,
     )
     return probe_lrs(plan, _RangeTester(ledger=ledger))  # type: ignore[arg-type]  # only its `call` is used
-
-
-def _job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-    return RungJob(
-        number=trial.number,
-        source=setup.source,
-        params=trial.params,
-        seed=trial.seed,
-        split=setup.split,
-        device=setup.device,
-        planned_epochs=setup.rungs[-1],
-        epochs_from=epochs_from,
-        epochs_to=epochs_to,
-        checkpoint_in=None,
-        checkpoint_out=None,
-    )
 
 
 def _powers(exponents: tuple[int, int]) -> dict[str, Any]:

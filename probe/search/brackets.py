@@ -6,6 +6,7 @@ Every trial's place is a function of its number, so that a search made again fro
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,7 +29,7 @@ def make_ladder(
     return Ladder(rungs, factor=factor, mode=mode, costs=costs)
 
 
-class _Parts(Ladder):
+class _Parts(Ladder, ABC):
     """Ladders over the same rungs side by side, each with its own trials. Of the trials that may climb, the one that climbs
     highest goes first; of those, the one of the earliest ladder."""
 
@@ -37,12 +38,12 @@ class _Parts(Ladder):
         self._mode: Mode = mode
         self._parts: dict[int, Ladder] = {}
 
+    @abstractmethod
     def part_of(self, number: int) -> int:
         """Which of the ladders trial `number` is on."""
-        raise NotImplementedError
 
-    def make_part(self, part: int) -> Ladder:
-        raise NotImplementedError
+    @abstractmethod
+    def make_part(self, part: int) -> Ladder: ...
 
     def num_ranked(self, rung: int) -> int:
         return sum(part.num_ranked(rung) for part in self._parts.values())

@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import torch
 
-from probe.device.failures import classify_failure
+from probe.device.guard import within_memory
 from probe.device.protocol import Device
 from probe.device.select import DeviceSpec, open_device
 from probe.errors import OutputError
@@ -19,6 +19,7 @@ from probe.search.jobs import Split
 from probe.search.objective import LOSS
 from probe.search.records import FinalFit, ParamValue, Score
 from probe.search.trial import split_task
+from probe.seeds import derive_seed
 from probe.training.data import merge_validation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
@@ -46,6 +47,11 @@ class FinalJob:
     """PyTorch's threads: the final fit runs alone, so the cores that the trials shared are all its own."""
 
 
+def final_seed(search_seed: int, number: int) -> int:
+    """Of the final fit of trial `number`: it tells which winner a stored fit is of."""
+    return derive_seed(search_seed, number, "final")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalOutcome:
     fit: FinalFit | None
@@ -64,13 +70,7 @@ def run_final(job: FinalJob) -> FinalOutcome:
     started = time.perf_counter()
     torch.set_num_threads(job.num_threads)
     device = open_device(job.device, measuring_memory=False)
-    outcome: tuple[FinalFit | None, Score | None, str | None] | None = None
-    try:
-        with device.track():
-            outcome = _fit_and_score(job, device)
-    except Exception as error:
-        if classify_failure(error) is None:
-            raise
+    _, outcome = within_memory(device, lambda: _fit_and_score(job, device))
     fit, test, warning = outcome or (None, None, "The final fit on train + validation ran out of memory.")
     return FinalOutcome(fit=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
 

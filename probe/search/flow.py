@@ -17,7 +17,7 @@ from probe.search.choice import choose_sampler, grid_warning
 from probe.search.dimensions import build_space, central_params
 from probe.search.executors import LocalExecutor, num_cores
 from probe.search.facts import TaskFacts, describe_task, device_name
-from probe.search.final import FinalJob, FinalOutcome, run_final
+from probe.search.final import FinalJob, FinalOutcome, final_seed, run_final
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
@@ -34,7 +34,6 @@ from probe.search.state import Trial
 from probe.search.study import Study, new_state
 from probe.search.views import best_trial
 from probe.search.window import window_warning
-from probe.seeds import derive_seed
 
 Observer = Callable[[Any], None]
 
@@ -244,7 +243,7 @@ class Search:
         job = FinalJob(
             source=self.setup.source,
             params=best.params,
-            seed=derive_seed(self.setup.seed, best.number, "final"),
+            seed=final_seed(self.setup.seed, best.number),
             split=self.setup.split,
             device=self.setup.device,
             epochs=epochs,

@@ -159,15 +159,21 @@ def position_of(dimension: Dimension, value: ParamValue, params: Params) -> Para
 
 def num_configurations(space: Space) -> int | None:
     """How many different configurations there are; None: too many to list, or a continuum."""
+    keys = configuration_keys(space)
+    return None if keys is None else len(keys)
+
+
+def configuration_keys(space: Space) -> set[tuple[tuple[str, str], ...]] | None:
+    """The keys of all different configurations; None: too many to list, or a continuum."""
     if any(axis.kind == "float" and axis.low < axis.high for axis in map(axis_of, space.dimensions)):
         return None
     if math.prod(_num_values(axis_of(dimension)) for dimension in space.dimensions) > MAX_LISTED:
         return None
-    return len({configuration_key(params) for params in configurations(space)})
+    return {configuration_key(params) for params in configurations(space)}
 
 
 def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
-    """All configurations of a space that `num_configurations` counts; equal ones may come more than once."""
+    """All configurations of a space that can be listed; equal ones may come more than once."""
     axes = [axis_of(dimension) for dimension in space.dimensions]
     for values in product(*map(_axis_values, axes)):
         yield params_at(space, {axis.name: value for axis, value in zip(axes, values, strict=True)})

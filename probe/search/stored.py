@@ -7,7 +7,7 @@ from pathlib import Path
 from probe.device.select import parse_device
 from probe.errors import OutputError
 from probe.search.database import SearchDatabase
-from probe.search.final import FinalOutcome
+from probe.search.final import FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, make_result, make_setup, trial_results
 from probe.search.plans import study_plan
 from probe.search.records import DATABASE_FILE, SearchResult
@@ -17,7 +17,6 @@ from probe.search.space import Space
 from probe.search.stages import END, FINAL, StudyEnded
 from probe.search.study import new_state
 from probe.search.views import best_trial
-from probe.seeds import derive_seed
 from probe.zoo.source import recipe_source
 
 
@@ -71,4 +70,4 @@ def _final(setup: Setup, found: Findings, database: SearchDatabase) -> FinalOutc
     outcome = database.stage(FINAL, FinalOutcome)
     if outcome is None or outcome.fit is None or best is None:
         return outcome
-    return outcome if outcome.fit.seed == derive_seed(setup.seed, best.number, "final") else None
+    return outcome if outcome.fit.seed == final_seed(setup.seed, best.number) else None

@@ -23,8 +23,7 @@ from probe.search.space import (
     Space,
     complete,
     configuration_key,
-    configurations,
-    num_configurations,
+    configuration_keys,
     params_at,
     pick_untried,
     positions_of,
@@ -101,10 +100,9 @@ class Study:
         self._clock = clock
         self._started = clock()
         self._tried = {configuration_key(trial.params) for trial in state.trials}
-        self._untried: set[tuple[tuple[str, str], ...]] | None = None
+        keys = configuration_keys(plan.space)
+        self._untried = None if keys is None else keys - self._tried
         """Of a space that can be listed; start points may lie outside of it."""
-        if num_configurations(plan.space) is not None:
-            self._untried = {configuration_key(params) for params in configurations(plan.space)} - self._tried
 
     def replay(self, events: Iterable[Event]) -> None:
         """Come to where a study was that saw these events; sampler and ladder learn them in their order, nobody else does."""

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from probe.device.environment import collect_meta
-from probe.device.failures import classify_failure
+from probe.device.guard import within_memory
 from probe.device.select import DeviceSpec, open_device, parse_device
 from probe.errors import NothingFitsError, OutputError, ProbeError, UsageError
 from probe.recipe.dump import dump_recipe, recipe_hash
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from probe.training.run import TrainingRun
 
 Observer = Callable[[Any], None]
-Made = TypeVar("Made")
 
 
 def train(
@@ -146,7 +145,7 @@ class _Training:
         stopped_by: TrainEnd = "oom"
         weights_file: str | None = None
         test: Score | None = None
-        fits, run = _guarded(device, lambda: self._start(task, device))
+        fits, run = within_memory(device, lambda: self._start(task, device))
         if fits and run is not None:
             try:
                 stopped_by = self._train(run, device)
@@ -196,7 +195,7 @@ class _Training:
         from probe.training.weights import copied_weights
 
         while run.epoch < self.epochs:
-            fits, report = _guarded(device, run.run_epoch)
+            fits, report = within_memory(device, run.run_epoch)
             if report is None:
                 return "diverged" if fits else "oom"
             self.kept = _Kept(reports=(*self.kept.reports, report), weights=copied_weights(run.model))
@@ -225,7 +224,7 @@ class _Training:
         metric = self.objective.metric
         if run.task.test is None:
             return None
-        _, scores = _guarded(device, lambda: run.evaluate(run.task.test))
+        _, scores = within_memory(device, lambda: run.evaluate(run.task.test))
         if scores is None:
             self.warnings.append("Scoring the test part ran out of memory.")
             return None
@@ -267,14 +266,3 @@ def _sizes(task: Task) -> dict[str, Any]:
 
     parts = {"num_train": task.train, "num_val": task.val, "num_test": task.test}
     return {name: None if part is None else num_samples(part) for name, part in parts.items()}
-
-
-def _guarded(device: Device, call: Callable[[], Made]) -> tuple[bool, Made | None]:
-    """What `call` returns, and whether memory was enough for it."""
-    try:
-        with device.track():
-            return True, call()
-    except Exception as error:
-        if classify_failure(error) is None:
-            raise
-    return False, None
