@@ -1,12 +1,12 @@
 """What does a search itself cost beside the training? Trials that train nothing, up to 10,000 of them.
 
-    python benchmarks/search_overhead.py [--trials 10000] [--samplers random tpe qmc] [--replay random]
-                                         [--markdown FILE]
+    python benchmarks/search_overhead.py [--trials 10000] [--samplers random tpe qmc] [--resume random] [--markdown FILE]
 
-Real studies (space, ladder, budget, state) with an executor that answers at once. Times are medians over the last tenth of the
-first 100, 1,000 and 10,000 trials: what grows with the search shows, and what else the machine does at the time does not. A
-decision is everything between a free slot and a submitted job, of a new trial or a promotion; a report is everything that one
-epoch's or one rung's news sets off. The sampler's part (Optuna's) is measured at its door and shown apart.
+Real studies (space, ladder, budget, state, search.sqlite) with an executor that answers at once. Times are medians over the
+last tenth of the first 100, 1,000 and 10,000 trials: what grows with the search shows, and what else the machine does at the
+time does not. A decision is everything between a free slot and a submitted job, of a new trial or a promotion; a report is
+everything that one epoch's or one rung's news sets off. The sampler's part (Optuna's) and the row of the file, which the disk
+has when it is written, are measured at their doors and shown apart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import gc
 import os
 import statistics
+import tempfile
 import time
 from array import array
 from collections import defaultdict
@@ -25,7 +26,8 @@ from typing import Any
 
 from probe.device.select import DeviceSpec
 from probe.search.algorithms import make_sampler
-from probe.search.events import Asked, Ended, Event
+from probe.search.database import SearchDatabase
+from probe.search.events import Event
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, Split
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension, ParamValue
@@ -60,8 +62,8 @@ class Clocks:
     """How long each thing took, in seconds, in order."""
 
     taken: dict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
-    in_sampler: float = 0.0
-    """In all, so that what calls the sampler can leave it out."""
+    elsewhere: float = 0.0
+    """In the sampler and the file in all, so that what calls them can leave it out."""
 
     def add(self, what: str, started: float, *, without: float = 0.0) -> None:
         self.taken[what].append(time.perf_counter() - started - without)
@@ -81,17 +83,31 @@ class TimedSampler:
         started = time.perf_counter()
         positions = self._sampler.ask(number, at=at)
         self._clocks.add("ask", started)
-        self._clocks.in_sampler += time.perf_counter() - started
+        self._clocks.elsewhere += time.perf_counter() - started
         return positions
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
         started = time.perf_counter()
         self._sampler.tell(number, verdict, value)
         self._clocks.add("tell", started)
-        self._clocks.in_sampler += time.perf_counter() - started
+        self._clocks.elsewhere += time.perf_counter() - started
 
     def discard(self, number: int) -> None:
         self._sampler.discard(number)
+
+
+class TimedRows:
+    """The search's file with a clock at its door."""
+
+    def __init__(self, database: SearchDatabase, clocks: Clocks) -> None:
+        self._database = database
+        self._clocks = clocks
+
+    def __call__(self, event: Event) -> None:
+        started = time.perf_counter()
+        self._database.append(event, started)
+        self._clocks.add("row", started)
+        self._clocks.elsewhere += time.perf_counter() - started
 
 
 class NoTraining:
@@ -119,22 +135,22 @@ class NoTraining:
 
 
 class TimedStudy(Study):
-    """A study that times its own decisions and what it does with reports, without its sampler's time."""
+    """A study that times its own decisions and what it does with reports, without its sampler's and its file's time."""
 
     clocks: Clocks
 
     def _next_job(self) -> tuple[Trial, int] | None:
-        started, before = time.perf_counter(), self.clocks.in_sampler
+        started, before = time.perf_counter(), self.clocks.elsewhere
         found = super()._next_job()
         what = "new trial" if found is not None and found[1] == 0 else "promotion"
-        self.clocks.add(what, started, without=self.clocks.in_sampler - before)
+        self.clocks.add(what, started, without=self.clocks.elsewhere - before)
         return found
 
     def _handle(self, event: JobEvent) -> None:
-        started, before = time.perf_counter(), self.clocks.in_sampler
+        started, before = time.perf_counter(), self.clocks.elsewhere
         super()._handle(event)
         what = "report" if isinstance(event, JobEpoch) else "end of rung"
-        self.clocks.add(what, started, without=self.clocks.in_sampler - before)
+        self.clocks.add(what, started, without=self.clocks.elsewhere - before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +174,8 @@ def plan_for(num_trials: int) -> StudyPlan:
     )
 
 
-def run_study(sampler: str, num_trials: int) -> tuple[Clocks, dict[int, Reading]]:
-    """One study; readings at nine tenths of every mark and at the mark."""
+def run_study(sampler: str, num_trials: int, folder: Path) -> tuple[Clocks, dict[int, Reading]]:
+    """One study; readings at nine tenths of every mark and at the mark. `folder` gets its file."""
     clocks, plan = Clocks(), plan_for(num_trials)
     wanted = {share * mark // 10 for mark in MARKS for share in (9, 10)}
     readings: dict[int, Reading] = {}
@@ -174,39 +190,41 @@ def run_study(sampler: str, num_trials: int) -> tuple[Clocks, dict[int, Reading]
                 resident_bytes=resident_bytes(),
             )
 
-    study = TimedStudy(
-        plan,
-        new_state(plan),
-        sampler=TimedSampler(make_sampler(sampler, SPACE, mode="max", seed=0), clocks),
-        executor=NoTraining(),
-        make_job=make_job,
-        observer=observe,
-    )
-    study.clocks = clocks
-    study.run()
+    with SearchDatabase.create(folder / f"{sampler}-{num_trials}.sqlite", {"name": "overhead"}) as database:
+        study = TimedStudy(
+            plan,
+            new_state(plan),
+            sampler=TimedSampler(make_sampler(sampler, SPACE, mode="max", seed=0), clocks),
+            executor=NoTraining(),
+            make_job=make_job,
+            sink=TimedRows(database, clocks),
+            observer=observe,
+        )
+        study.clocks = clocks
+        study.run()
     return clocks, readings
 
 
-def replay_seconds(sampler: str, num_trials: int) -> float:
-    """What making a search's state and sampler again from its events takes, without reading these from anywhere."""
-    plan, events = plan_for(num_trials), list[Event]()
-    Study(
-        plan,
-        new_state(plan),
-        sampler=make_sampler(sampler, SPACE, mode="max", seed=0),
-        executor=NoTraining(),
-        make_job=make_job,
-        sink=events.append,
-    ).run()
+def resume_seconds(sampler: str, num_trials: int, folder: Path) -> float:
+    """From a search's file to a study that goes on where it was: the file looked through and read, every event learned."""
+    path = folder / f"{sampler}-{num_trials}.sqlite"
+    if not path.exists():
+        run_study(sampler, num_trials, folder)
+    plan = plan_for(num_trials)
     started = time.perf_counter()
-    state, again = new_state(plan), make_sampler(sampler, SPACE, mode="max", seed=0)
-    for event in events:
-        state.apply(event)
-        if isinstance(event, Asked):
-            again.ask(event.number, at=event.positions)
-        elif isinstance(event, Ended) and state.trials[event.number].rung == 0:
-            again.tell(event.number, "scored", state.score(state.trials[event.number], 0))
-    return time.perf_counter() - started
+    with SearchDatabase.open(path, to_write=True) as database:
+        study = Study(
+            plan,
+            new_state(plan),
+            sampler=make_sampler(sampler, SPACE, mode="max", seed=0),
+            executor=NoTraining(),
+            make_job=make_job,
+        )
+        study.replay(database.events())
+        taken = time.perf_counter() - started
+    if len(study.state.trials) != num_trials:
+        raise AssertionError(f"{len(study.state.trials)} trials came back of {num_trials}")
+    return taken
 
 
 def resident_bytes() -> int:
@@ -230,7 +248,7 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
     )
 
 
-COLUMNS = ("new trial", "promotion", "report", "end of rung", "ask", "tell")
+COLUMNS = ("new trial", "promotion", "report", "end of rung", "row", "ask", "tell")
 
 
 def rows(sampler: str, clocks: Clocks, readings: dict[int, Reading]) -> list[str]:
@@ -255,8 +273,8 @@ def microseconds(taken: Sequence[float]) -> str:
 
 
 HEADER = [
-    "| sampler | at trial | new trial | promotion | report | end of rung | sampler's ask | sampler's tell | memory a trial |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| sampler | at trial | new trial | promotion | report | end of rung | a row | sampler's ask | and tell | memory a trial |",
+    "|---|---|---|---|---|---|---|---|---|---|",
 ]
 
 
@@ -264,21 +282,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=MARKS[-1])
     parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "qmc"])
-    parser.add_argument("--replay", choices=["random", "tpe"], help="also time a replay of this sampler's events")
+    parser.add_argument(
+        "--resume", choices=["random", "tpe", "qmc"], help="also time going on from files of this sampler's"
+    )
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="probe-overhead-") as name:
+        measure(args, Path(name))
+
+
+def measure(args: argparse.Namespace, folder: Path) -> None:
+    """Print the table, and write it where that is asked for."""
     lines = [*HEADER]
     print("\n".join(lines), flush=True)
     for sampler in args.samplers:
-        found = rows(sampler, *run_study(sampler, args.trials))
+        found = rows(sampler, *run_study(sampler, args.trials, folder))
         print("\n".join(found), flush=True)
         lines += found
         if args.markdown:
             write(args.markdown, lines, args.trials)
-    if args.replay:
-        replayed = [(mark, replay_seconds(args.replay, mark)) for mark in MARKS if mark <= args.trials]
-        said = ", ".join(f"{1000 * seconds:,.0f} ms for {mark:,} trials" for mark, seconds in replayed)
-        lines += ["", f"Making the state and the sampler (`{args.replay}`) again from a search's events: {said}."]
+    if args.resume:
+        resumed = [(mark, resume_seconds(args.resume, mark, folder)) for mark in MARKS if mark <= args.trials]
+        said = ", ".join(f"{1000 * seconds:,.0f} ms for {mark:,} trials" for mark, seconds in resumed)
+        lines += ["", f"Going on from the file of a search with `{args.resume}`, until its next decision: {said}."]
         print(lines[-1])
         if args.markdown:
             write(args.markdown, lines, args.trials)
@@ -289,9 +315,10 @@ def write(path: Path, lines: Sequence[str], num_trials: int) -> None:
         "# What a search costs beside its training",
         "",
         f"`python benchmarks/search_overhead.py` with probe {VERSION}, {num_trials:,} trials that train nothing.",
-        "Medians over the last tenth before each mark. New trial, promotion, report and end of rung are probe's own part; the",
-        "sampler's, in the two columns after them, is taken out. Memory: growth of the process since trial 90 for each trial,",
-        "its records included.",
+        "Medians over the last tenth before each mark. New trial, promotion, report and end of rung are probe's own part.",
+        "Taken out of them and shown beside them: a row of search.sqlite until the disk has it (a new trial writes two, the",
+        "others one each), and the sampler's ask and tell. Memory: growth of the process since trial 90 for each trial, its",
+        "records included.",
         "",
     ]
     path.write_text("\n".join([*preface, *lines, ""]))

@@ -1,4 +1,4 @@
-"""What to try next: Optuna's samplers behind a small protocol. With `export` and `importance`, all that imports Optuna.
+"""What to try next: Optuna's samplers behind a small protocol, those that learn from what was tried.
 
 The Optuna study lives in memory and is told a trial's score on the *first* rung, once: scores of different lengths of training
 do not compare, and waiting for the last rung would leave the sampler blind for most of the budget. Every ask starts
@@ -7,20 +7,19 @@ from its own seed, so that a study rebuilt from its trials goes on exactly as th
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optuna
 
 from probe.errors import RecipeError, unknown_name
-from probe.search.grid import grid, on_grid
+from probe.search.blind_samplers import GridSampler, RandomSampler
 from probe.search.ladder import Mode
+from probe.search.optuna_study import create_study, numpy_seed, suggest
 from probe.search.records import ParamValue
 from probe.search.sampler import Sampler, Verdict
-from probe.search.space import Axis, Positions, Space, draw
+from probe.search.space import Positions, Space, draw
 from probe.search.window import FORGETTING, WINDOW, kept_in_window
 from probe.seeds import derive_seed
 
@@ -41,6 +40,8 @@ def make_sampler(name: str, space: Space, *, mode: Mode, seed: int) -> Sampler:
         raise RecipeError(message, hint=hint)
     if name == "grid":
         return GridSampler(space, seed=seed)
+    if name == "random":
+        return RandomSampler(space, seed=seed)
     return OptunaSampler("tpe" if name == "auto" else name, space, mode=mode, seed=seed)
 
 
@@ -50,6 +51,8 @@ class _Entry:
     positions: Mapping[str, ParamValue]
     verdict: Verdict | None = None
     value: float | None = None
+    told: int = -1
+    """Its place among the first verdicts."""
 
 
 class OptunaSampler:
@@ -70,13 +73,26 @@ class OptunaSampler:
         self._mode = mode
         self._seed = seed
         self._entries: list[_Entry] = []
-        self._by_number: dict[int, tuple[_Entry, optuna.Trial]] = {}
+        self._by_number: dict[int, tuple[_Entry, optuna.Trial | None]] = {}
+        """A trial of Optuna's is None until the study is made with it."""
+        self._num_told = 0
         self._worst: float | None = None
+        self._is_stale = False
+        """The study is not what `_entries` say, and is made anew before it decides anything: a search that is made again from
+        its events need not hand them to Optuna one by one."""
         self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
         if self.name in FORGETTING and len(self._entries) > WINDOW:
             self._forget()
+        if at is not None and self.name not in KEEPING_NOTES:
+            entry = _Entry(number, dict(at))
+            self._entries.append(entry)
+            self._by_number[number] = (entry, None)
+            self._is_stale = True
+            return dict(at)
+        if self._is_stale:
+            self._rebuild()
         entry = _Entry(number, {})
         trial = self._open(entry, at)
         entry.positions = dict(trial.params)
@@ -88,15 +104,18 @@ class OptunaSampler:
             return
         entry, trial = self._by_number[number]
         told_before, entry.verdict, entry.value = entry.verdict is not None, verdict, value
-        if told_before:
-            self._rebuild()
+        if not told_before:
+            entry.told, self._num_told = self._num_told, self._num_told + 1
+        if told_before or trial is None:
+            self._is_stale = True
         else:
             self._close(trial, entry)
 
     def discard(self, number: int) -> None:
         entry, trial = self._by_number.pop(number)
         self._entries.remove(entry)
-        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        if trial is not None:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def _open(self, entry: _Entry, at: Positions | None) -> optuna.Trial:
         sampler = _seeded(self.name, self._seed, entry.number)
@@ -122,7 +141,7 @@ class OptunaSampler:
         if at is not None:
             self._study.enqueue_trial(dict(at))
         trial = self._study.ask()
-        draw(self._space, lambda axis: _suggest(trial, axis))
+        draw(self._space, lambda axis: suggest(trial, axis))
         self._num_asked += 1
         return trial
 
@@ -146,7 +165,8 @@ class OptunaSampler:
     def _forget(self) -> None:
         kept = kept_in_window([(one.number, one.value) for one in self._entries if one.verdict is not None], self._mode)
         self._entries = [entry for entry in self._entries if entry.verdict is None or entry.number in kept]
-        self._rebuild()
+        self._by_number = {entry.number: (entry, None) for entry in self._entries}
+        self._is_stale = True
 
     def _clear(self) -> None:
         self._study = create_study(self._mode)
@@ -155,60 +175,24 @@ class OptunaSampler:
         self._worst = None
 
     def _rebuild(self) -> None:
+        """Those that keep notes are led through the history as it was; for the others only the order of the verdicts counts."""
         self._clear()
+        keeps_notes = self.name in KEEPING_NOTES
         for entry in self._entries:
             trial = self._open(entry, entry.positions)
-            if entry.verdict is not None:
+            if keeps_notes and entry.verdict is not None:
                 self._close(trial, entry)
-
-
-class GridSampler:
-    """Optuna's grid sampler over the numbers of the grid's configurations, so that no configuration comes twice where some
-    hyperparameters do not always exist.
-
-    It is told nothing: its last `tell` would raise, as it means to stop a loop of Optuna's.
-    """
-
-    name = "grid"
-
-    def __init__(self, space: Space, *, seed: int) -> None:
-        self._space = space
-        self._points = grid(space)
-        self._left = {on_grid(space, point) for point in self._points}
-        self._study = create_study("max")
-        numbers = list(range(len(self._points)))
-        self._study.sampler = optuna.samplers.GridSampler(
-            {"point": numbers}, seed=_numpy_seed(derive_seed(seed, "grid"))
-        )
-
-    @property
-    def exhausted(self) -> bool:
-        return not self._left
-
-    def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
-        if at is not None:
-            self._left.discard(on_grid(self._space, at))
-            return dict(at)
-        while self._left:
-            point = self._points[self._study.ask().suggest_int("point", 0, len(self._points) - 1)]
-            key = on_grid(self._space, point)
-            if key in self._left:
-                self._left.remove(key)
-                return dict(point)
-        raise RecipeError("Every configuration of the grid has been tried.")
-
-    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        """Nothing is learned."""
-
-    def discard(self, number: int) -> None:
-        """Nothing was noted."""
+        told = [] if keeps_notes else [entry for entry in self._entries if entry.verdict is not None]
+        for entry in sorted(told, key=lambda entry: entry.told):
+            opened = self._by_number[entry.number][1]
+            if opened is not None:
+                self._close(opened, entry)
+        self._is_stale = False
 
 
 def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSampler:
     """The sampler for one ask. Only `qmc` has one seed for all: its draws are the places of one sequence."""
-    seed = _numpy_seed(derive_seed(search_seed, number, "sampler"))
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
+    seed = numpy_seed(derive_seed(search_seed, number, "sampler"))
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
     if name == "cma-es":
@@ -217,46 +201,10 @@ def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSam
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
     if name == "qmc":
         # Scrambled: a plain Sobol sequence begins in the lowest corner of the space.
-        shared = _numpy_seed(derive_seed(search_seed, "sampler"))
+        shared = numpy_seed(derive_seed(search_seed, "sampler"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return optuna.samplers.QMCSampler(scramble=True, seed=shared, warn_independent_sampling=False)
     # Multivariate over what all trials share, independent for conditional hyperparameters; running trials count as
     # bad ones, so that parallel workers spread out.
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-
-
-def _numpy_seed(seed: int) -> int:
-    return seed % 2**32
-
-
-def _suggest(trial: optuna.Trial, axis: Axis) -> ParamValue:
-    if axis.kind == "choices":
-        return axis.choices[axis.choices.index(trial.suggest_categorical(axis.name, axis.choices))]
-    if axis.kind == "int":
-        return trial.suggest_int(axis.name, int(axis.low), int(axis.high), log=axis.log)
-    return trial.suggest_float(axis.name, axis.low, axis.high, log=axis.log)
-
-
-def distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
-    if axis.kind == "choices":
-        return optuna.distributions.CategoricalDistribution(axis.choices)
-    if axis.kind == "int":
-        return optuna.distributions.IntDistribution(int(axis.low), int(axis.high), log=axis.log)
-    return optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
-
-
-def create_study(mode: Mode) -> optuna.Study:
-    with quiet():
-        return optuna.create_study(direction="maximize" if mode == "max" else "minimize")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """For calls that log a line."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

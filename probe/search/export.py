@@ -1,4 +1,4 @@
-"""A search as an Optuna study, for its dashboard and plots. With `algorithms` and `importance`, all that imports Optuna."""
+"""A search as an Optuna study, for its dashboard and plots.."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 import optuna
 
 from probe.errors import OutputError, UsageError
-from probe.search.algorithms import quiet
 from probe.search.objective import Objective, epoch_value
+from probe.search.optuna_study import quiet
 from probe.search.records import Dimension, ParamValue, SearchResult, Status, TrialResult
 
 Distributions = dict[str, optuna.distributions.BaseDistribution]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import optuna
 
-from probe.search.algorithms import create_study, distribution
 from probe.search.ladder import Mode
+from probe.search.optuna_study import create_study, distribution
 from probe.search.records import Dimension
 from probe.search.space import Positions, axis_of
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from probe.search.ladder import Mode
 from probe.units import format_count
 
-FORGETTING = ("tpe", "random")
+FORGETTING = ("tpe",)
 """Samplers that need not see all trials of a long search. Each ask takes Optuna time in proportion to those it sees: TPE 48 ms
-at 5,000, and even a random draw 20 ms at 10,000."""
+at 5,000."""
 WINDOW = 1000
 """Trials that they see at most."""
 KEPT_BEST = 250
