@@ -1,4 +1,4 @@
-"""A search as an Optuna study, for its dashboard and plots.."""
+"""A search as an Optuna study, for its dashboard and plots."""
 
 from __future__ import annotations
 
