@@ -1,15 +1,16 @@
 """What to try next: Optuna's samplers behind a small protocol, those that learn from what was tried.
 
-The Optuna study lives in memory and is told a trial's score on the *first* rung, once: scores of different lengths of training
-do not compare, and waiting for the last rung would leave the sampler blind for most of the budget. Every ask starts
-from its own seed, so that a study rebuilt from its trials goes on exactly as the one that was never interrupted.
+The Optuna study lives in memory and is told one number of each trial, from its first rung on: scores of different lengths of
+training do not compare, and waiting for the last rung would leave the sampler blind for most of the budget. What is learned
+on later rungs changes the trials' order (`standings`). Every ask starts from its own seed, so that a study rebuilt from its
+trials goes on exactly as the one that was never interrupted.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import optuna
 
@@ -20,6 +21,7 @@ from probe.search.optuna_study import create_study, numpy_seed, suggest
 from probe.search.records import ParamValue
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Positions, Space, draw
+from probe.search.standings import MAX_COMPARED, standings
 from probe.search.window import FORGETTING, WINDOW, kept_in_window
 from probe.seeds import derive_seed
 
@@ -28,6 +30,9 @@ KEEPING_NOTES = ("cma-es", "evolutionary", "qmc")
 """Samplers that write their own state (a generation, a covariance, a place in a sequence) into Optuna's study when asked."""
 WITHOUT_CONSTRAINTS = ("gp", "cma-es", "evolutionary")
 """Samplers that learn from completed trials only."""
+STARTUP_TRIALS = 5
+"""Drawn at random, start points among them, before TPE and the Gaussian process decide. Optuna's 10 would be most of a small
+budget."""
 POPULATION = 10
 """Of the evolutionary sampler. Optuna's 50 would be one generation, drawn at random, of a usual search."""
 
@@ -51,6 +56,9 @@ class _Entry:
     positions: Mapping[str, ParamValue]
     verdict: Verdict | None = None
     value: float | None = None
+    """As Optuna is told it."""
+    scores: list[float] = field(default_factory=list)
+    """At the end of each rung that it reached."""
     told: int = -1
     """Its place among the first verdicts."""
 
@@ -91,6 +99,7 @@ class OptunaSampler:
             self._by_number[number] = (entry, None)
             self._is_stale = True
             return dict(at)
+        self._compare()
         if self._is_stale:
             self._rebuild()
         entry = _Entry(number, {})
@@ -103,10 +112,16 @@ class OptunaSampler:
         if number not in self._by_number:  # forgotten
             return
         entry, trial = self._by_number[number]
+        if value is not None:
+            entry.scores.append(value)
+        if entry.verdict == verdict:  # another score, which may change its place
+            return
         told_before, entry.verdict, entry.value = entry.verdict is not None, verdict, value
         if not told_before:
             entry.told, self._num_told = self._num_told, self._num_told + 1
-        if told_before or trial is None:
+        if (
+            told_before or trial is None or self.name == "gp"
+        ):  # whose infeasible trials are told as bad as the worst of all
             self._is_stale = True
         else:
             self._close(trial, entry)
@@ -162,6 +177,16 @@ class OptunaSampler:
     def _worse(self, one: float, other: float) -> float:
         return min(one, other) if self._mode == "max" else max(one, other)
 
+    def _compare(self) -> None:
+        """Bring what Optuna was told up to date with what later rungs have shown."""
+        scored = [entry for entry in self._entries if entry.verdict == "scored" and entry.scores]
+        if self.name in KEEPING_NOTES or len(scored) > MAX_COMPARED:
+            return
+        for entry, value in zip(scored, standings([entry.scores for entry in scored], mode=self._mode), strict=True):
+            if entry.value != value:
+                entry.value = value
+                self._is_stale = True
+
     def _forget(self) -> None:
         kept = kept_in_window([(one.number, one.value) for one in self._entries if one.verdict is not None], self._mode)
         self._entries = [entry for entry in self._entries if entry.verdict is None or entry.number in kept]
@@ -194,7 +219,7 @@ def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSam
     """The sampler for one ask. Only `qmc` has one seed for all: its draws are the places of one sequence."""
     seed = numpy_seed(derive_seed(search_seed, number, "sampler"))
     if name == "gp":
-        return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
     if name == "cma-es":
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     if name == "evolutionary":
@@ -207,4 +232,4 @@ def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSam
             return optuna.samplers.QMCSampler(scramble=True, seed=shared, warn_independent_sampling=False)
     # Multivariate over what all trials share, independent for conditional hyperparameters; running trials count as
     # bad ones, so that parallel workers spread out.
-    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)

@@ -10,7 +10,9 @@ from probe.search.ladder import Ladder, Promotion
 from probe.search.records import BudgetLimits
 
 PROBE_SHARE = 0.1
-"""Of the epochs, for all probes together."""
+"""Of the epochs, for all probes together: at most."""
+USUAL_PROBE_SHARE = 0.05
+"""What they take of it where that is enough: an epoch more for a range test is a trial less."""
 MIN_PROBE_STEPS = 40
 """A range test over six decades with fewer steps jumps by more than 40 % a step and suggests at random."""
 
@@ -93,15 +95,17 @@ def reached_limit(ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: P
 def probe_steps(
     *, limits: BudgetLimits, spent_epochs: float, num_probes: int, batch_size: int, num_train_samples: int, wanted: int
 ) -> int:
-    """Steps that each of `num_probes` range tests may take: `wanted`, less where a tenth of the epochs does not allow it.
-
-    0 where that leaves fewer than MIN_PROBE_STEPS.
+    """Steps that each of `num_probes` range tests may take: `wanted`, less where a twentieth of the epochs does not pay for
+    them, but MIN_PROBE_STEPS where a tenth does. 0 where that is too little as well.
     """
     if limits.epochs is None:
         return wanted
-    share = (PROBE_SHARE * limits.epochs - spent_epochs) / max(1, num_probes)
-    steps = min(wanted, math.floor(share * num_train_samples / batch_size))
-    return steps if steps >= min(wanted, MIN_PROBE_STEPS) else 0
+    most, usual = (
+        math.floor((share * limits.epochs - spent_epochs) / max(1, num_probes) * num_train_samples / batch_size)
+        for share in (PROBE_SHARE, USUAL_PROBE_SHARE)
+    )
+    least = min(wanted, MIN_PROBE_STEPS)
+    return min(wanted, max(usual, least)) if most >= least else 0
 
 
 def steps_in_epochs(*, num_steps: int, batch_size: int, num_train_samples: int) -> float:

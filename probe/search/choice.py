@@ -62,7 +62,8 @@ def choose_sampler(
     """The sampler that `name` stands for. `rungs`: what a trial has cost in epochs at the end of each.
 
     `auto` is the grid where the recipe names every value and all of them fit the budget; else a Gaussian process where the
-    whole space always exists and the trials are few; else TPE. Raises RecipeError for a grid that is too large.
+    trials are few and the whole space consists of ranges that always exist; else TPE, whose model of choices does not rest
+    on a distance between them. Raises RecipeError for a grid that is too large.
     """
     if name == "grid":
         check_grid_size(space)
@@ -76,6 +77,9 @@ def choose_sampler(
     conditional = [dimension.name for dimension in space.dimensions if dimension.when]
     if conditional:
         return SamplerChoice(name="tpe", reason=f"tpe, since {conditional[0]} exists in some configurations only")
+    choices = [dimension.name for dimension in space.dimensions if dimension.kind == "choices"]
+    if choices:
+        return SamplerChoice(name="tpe", reason=f"tpe, since the values of {choices[0]} are choices, in no order")
     if most > MAX_GP_TRIALS:
         count = "any number of" if math.isinf(most) else f"up to {format_count(most)}"
         return SamplerChoice(
@@ -90,7 +94,7 @@ def choose_sampler(
     return SamplerChoice(
         name="gp",
         reason=f"gp, a Gaussian process, since the budget allows at most {format_count(most)} trials "
-        "and everything in the space always exists",
+        "and the space is made of ranges",
     )
 
 

@@ -235,15 +235,15 @@ class Study:
             self._observer(trial_result(self.state, trial))
 
     def _tell_sampler(self, trial: Trial, outcome: Outcome) -> None:
-        """The first rung's score; later news only where a configuration that looked good turned out infeasible.
+        """Every rung's score; and where a configuration that looked good turned out infeasible.
 
         One that is too slow for the recipe's trial_time is infeasible as well, as slowness belongs to the configuration and
         the sampler would keep on proposing its like; but where the first rung was done in time, its score stands.
         """
         if trial.status in ("oom", "diverged", "infeasible") or (trial.status == "timeout" and trial.rung < 0):
             self._sampler.tell(trial.number, "infeasible")
-        elif outcome in ("finished", "early_stopped") and trial.rung == 0:
-            self._sampler.tell(trial.number, "scored", self.state.score(trial, 0))
+        elif outcome in ("finished", "early_stopped"):
+            self._sampler.tell(trial.number, "scored", self.state.score(trial, trial.rung))
         elif trial.status in ("failed", "crashed") and trial.rung < 0:
             self._sampler.tell(trial.number, "lost")
 

@@ -54,7 +54,7 @@ def test_what_auto_takes_and_a_finite_space(capsys: pytest.CaptureFixture[str]) 
     assert "Sampler grid, since all 4 configurations of the space can be tried within the budget" in said
     said = lines(capsys, *finite, "--set", "budget={epochs=6}")
     assert "to train each to the end: 2 times the budget" in said
-    assert "Sampler gp" in said
+    assert "Sampler tpe" in said
 
 
 def test_what_is_probed_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:

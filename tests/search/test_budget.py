@@ -128,6 +128,7 @@ def test_probes_stay_within_a_tenth_of_the_epochs(
     assert steps == 0 or MIN_PROBE_STEPS <= steps <= 300
     cost = num_probes * steps_in_epochs(num_steps=steps, batch_size=batch_size, num_train_samples=num_train)
     assert steps == 0 or cost + spent <= epochs / 10 + 1e-6
+    assert steps <= MIN_PROBE_STEPS or cost + spent <= epochs / 20 + 1e-6
 
 
 def test_without_a_limit_on_epochs_probes_take_what_they_want() -> None:

@@ -1,0 +1,33 @@
+"""How trials that climbed to different rungs compare, for a sampler that wants one number of each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from probe.search.ladder import Mode
+
+MAX_COMPARED = 100
+"""Trials. With more of them the first rung alone says enough, and telling the sampler anew costs time with every climb."""
+
+
+def standings(scores: Sequence[Sequence[float]], *, mode: Mode) -> list[float]:
+    """For each trial the first-rung score of the place that it holds once all that is known has been looked at.
+
+    `scores[i]`: of trial i at the end of each rung it reached, at least of the first. Places are those of the first rung;
+    then the trials that reached the second deal out the places that they hold among themselves anew, by their scores
+    there, and so on up. So scores are compared with scores after the same length of training only, as in BOHB (Falkner et
+    al. 2018, https://arxiv.org/abs/1807.01774), yet no trial counts for less because it was never promoted, and the values
+    keep the metric's scale.
+    """
+    sign = 1.0 if mode == "max" else -1.0
+    order = sorted(range(len(scores)), key=lambda trial: sign * scores[trial][0])
+    values = [scores[trial][0] for trial in order]
+    for rung in range(1, max(map(len, scores), default=0)):
+        places = [place for place, trial in enumerate(order) if len(scores[trial]) > rung]
+        climbers = sorted((order[place] for place in places), key=lambda trial: sign * scores[trial][rung])
+        for place, trial in zip(places, climbers, strict=True):
+            order[place] = trial
+    result = [0.0] * len(scores)
+    for value, trial in zip(values, order, strict=True):
+        result[trial] = value
+    return result
