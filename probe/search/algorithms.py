@@ -178,16 +178,21 @@ class OptunaSampler:
         return min(one, other) if self._mode == "max" else max(one, other)
 
     def _compare(self) -> None:
-        """Bring what Optuna was told up to date with what later rungs have shown."""
-        scored = [entry for entry in self._entries if entry.verdict == "scored" and entry.scores]
-        if self.name in KEEPING_NOTES or len(scored) > MAX_COMPARED:
+        """Bring what Optuna was told up to date with what later rungs have shown; a function of `_entries` alone."""
+        if self.name in KEEPING_NOTES:
             return
-        for entry, value in zip(scored, standings([entry.scores for entry in scored], mode=self._mode), strict=True):
+        scored = sorted(
+            (one for one in self._entries if one.verdict == "scored" and one.scores), key=lambda one: one.told
+        )
+        values = standings([entry.scores for entry in scored[:MAX_COMPARED]], mode=self._mode)
+        values += [entry.scores[0] for entry in scored[MAX_COMPARED:]]
+        for entry, value in zip(scored, values, strict=True):
             if entry.value != value:
                 entry.value = value
                 self._is_stale = True
 
     def _forget(self) -> None:
+        self._compare()
         kept = kept_in_window([(one.number, one.value) for one in self._entries if one.verdict is not None], self._mode)
         self._entries = [entry for entry in self._entries if entry.verdict is None or entry.number in kept]
         self._by_number = {entry.number: (entry, None) for entry in self._entries}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from probe.search.ladder import Mode
 
 MAX_COMPARED = 100
-"""Trials. With more of them the first rung alone says enough, and telling the sampler anew costs time with every climb."""
+"""Trials, the first ones. With more of them the first rung alone says enough, and telling a sampler anew with every climb
+costs time."""
 
 
 def standings(scores: Sequence[Sequence[float]], *, mode: Mode) -> list[float]:
