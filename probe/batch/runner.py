@@ -83,7 +83,7 @@ class Session:
         from probe.device.environment import collect_meta
         from probe.device.select import cuda_problem, open_device, resolve_device
         from probe.training.data import is_unbounded, num_samples, with_tensors
-        from probe.training.optimizers import optimizer_title
+        from probe.training.optimizer_names import optimizer_title
         from probe.training.settings import TrainerSettings, task_params
 
         spec = request.device

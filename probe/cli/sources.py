@@ -105,7 +105,7 @@ def with_settings(subject: Subject, **settings: ParamValue | None) -> Subject:
     given = {name: value for name, value in settings.items() if value is not None}
     kept = dict(subject.params)
     if isinstance(optimizer := given.get("optimizer"), str):
-        from probe.training.optimizers import hyperparameters_of
+        from probe.training.optimizer_names import hyperparameters_of
 
         taken = hyperparameters_of(optimizer)
         kept = {name: value for name, value in kept.items() if name not in {"momentum", "weight_decay"} - taken}

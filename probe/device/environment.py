@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from probe.device.host_memory import free_memory_bytes, total_memory_bytes
 from probe.device.nvml import driver_version, memory_users, nvml_problem, used_bytes
 from probe.device.select import cuda_problem
+from probe.errors import DeviceError
 from probe.records import MemoryUser, RunMeta
 from probe.units import format_bytes
 from probe.version import VERSION
@@ -49,24 +53,46 @@ class EnvironmentReport:
     notes: tuple[str, ...]
 
 
-def collect_meta(*, device: str, seed: int, argv: Sequence[str] = (), recipe_hash: str | None = None) -> RunMeta:
-    """The metadata of a result that starts now. `device` is the opened device's name."""
-    import torch
-
+def collect_meta(
+    *,
+    device: str,
+    seed: int,
+    argv: Sequence[str] = (),
+    recipe_hash: str | None = None,
+    num_threads: int | None = None,
+) -> RunMeta:
+    """The metadata of a result that starts now. `device` is the opened device's name. `num_threads`: PyTorch's where the work
+    is done; None: those of this process, which imports PyTorch only then."""
+    torch_version, cuda_version = _torch_versions()
     return RunMeta(
         probe_version=VERSION,
         python_version=platform.python_version(),
-        torch_version=torch.__version__,
-        cuda_version=torch.version.cuda,
+        torch_version=torch_version,
+        cuda_version=cuda_version,
         driver_version=driver_version(),
         platform=platform.platform(),
         device=device,
-        num_threads=torch.get_num_threads(),
+        num_threads=_num_torch_threads() if num_threads is None else num_threads,
         seed=seed,
         argv=tuple(argv),
         recipe_hash=recipe_hash,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _num_torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _torch_versions() -> tuple[str, str | None]:
+    """PyTorch's and CUDA's, from the file in which PyTorch states them: it takes no import of PyTorch."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or not spec.submodule_search_locations:
+        raise DeviceError("PyTorch is not installed here.", hint="pip install torch")
+    stated = runpy.run_path(str(Path(spec.submodule_search_locations[0], "version.py")))
+    return stated["__version__"], stated["cuda"]
 
 
 def describe_environment() -> EnvironmentReport:

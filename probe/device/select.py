@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from probe.device.host_memory import SHARE_FOR_TENSORS, free_memory_bytes
@@ -23,6 +25,8 @@ NO_GPU_HINT = (
     "With --device simulated:SIZE (like simulated:8GiB) probe trains on the CPU under that limit instead; "
     "--device cpu measures the CPU itself."
 )
+_GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")
+"""NVIDIA's, a Jetson's two, AMD's, WSL's."""
 _UNSUPPORTED = ("mps", "xpu", "hpu", "npu", "xla", "tpu", "vulkan")
 
 
@@ -83,12 +87,14 @@ def resolve_device(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
     """
     if spec.resolved:
         return spec
+    on_cpu: Literal["cpu", "simulated"] = "cpu" if spec.limit_bytes is None else "simulated"
+    if spec.kind == "auto" and not measuring_memory and not _may_have_gpu():
+        return resolve_device(replace(spec, kind=on_cpu), measuring_memory=False)
     problem = cuda_problem() if spec.kind in ("auto", "cuda") else None
     if spec.kind == "auto" and problem is not None:
         if measuring_memory:
             raise DeviceError(f"There is no GPU to measure: {problem}", hint=NO_GPU_HINT)
-        kind: Literal["cpu", "simulated"] = "cpu" if spec.limit_bytes is None else "simulated"
-        return resolve_device(replace(spec, kind=kind), measuring_memory=False)
+        return resolve_device(replace(spec, kind=on_cpu), measuring_memory=False)
     if spec.kind in ("auto", "cuda"):
         if problem is not None:
             raise DeviceError(f"There is no CUDA device here: {problem}", hint="`probe devices` shows what probe sees.")
@@ -112,6 +118,11 @@ def open_device(spec: DeviceSpec, *, measuring_memory: bool) -> Device:
     from probe.device.cpu import CpuDevice
 
     return CpuDevice()
+
+
+def _may_have_gpu() -> bool:
+    """Whether it is worth asking PyTorch, whose import takes seconds: on Linux a GPU's driver shows in /dev."""
+    return not sys.platform.startswith("linux") or any(any(Path("/dev").glob(name)) for name in _GPU_FILES)
 
 
 def cuda_problem() -> str | None:

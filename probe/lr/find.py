@@ -19,7 +19,7 @@ from probe.lr.records import ClassicalPicks, Confirmation, LrCurve, LrResult, Lr
 from probe.lr.suggest import suggest
 from probe.task import Task
 from probe.training.data import is_unbounded, num_samples
-from probe.training.optimizers import optimizer_title
+from probe.training.optimizer_names import optimizer_title
 from probe.training.random_state import random_state_kept
 from probe.training.settings import TrainerSettings, task_params
 from probe.zoo.source import TaskSource, as_source

@@ -15,6 +15,7 @@ from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.facts import TaskFacts
 from probe.search.grid import check_grid_size
 from probe.search.objective import Objective, check_metric
+from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
 from probe.training.settings import TRAINER_NAMES, Schedule
 from probe.zoo.source import TaskSource
 
@@ -33,8 +34,6 @@ def check_names(recipe: Recipe, source: TaskSource) -> None:
 
 def check_values(recipe: Recipe) -> None:
     """Optimizers, precisions and schedules are ones that there are. Raises RecipeError."""
-    from probe.training.optimizers import OPTIMIZER_NAMES
-
     known = {"optimizer": OPTIMIZER_NAMES, "precision": get_args(Precision), "schedule": get_args(Schedule)}
     for name, names in known.items():
         for value in _listed(recipe.space.get(name)):
@@ -51,8 +50,6 @@ def check_grid(recipe: Recipe) -> None:
 
 def check_against_task(recipe: Recipe, facts: TaskFacts) -> None:
     """The metric is measured; momentum and the like are taken by every optimizer they may meet. Raises RecipeError."""
-    from probe.training.optimizers import OPTIMIZER_NAMES, hyperparameters_of
-
     objective = recipe.task.objective
     check_metric(Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce), facts.metrics)
     for name in ("momentum", "weight_decay"):

@@ -80,14 +80,12 @@ class LocalExecutor:
         return [slot.worker.pid for slot in self._slots if slot.worker is not None]
 
     def submit(self, job: RungJob) -> None:
-        from probe.search.trial import run_rung
-
         slot = self._free_slot()
         try:
-            self._worker_of(slot).submit(run_rung, job)
+            self._worker_of(slot).submit(train_in_worker, job)
         except WorkerDied:  # while it was idle
             self._drop(slot)
-            self._worker_of(slot).submit(run_rung, job)
+            self._worker_of(slot).submit(train_in_worker, job)
         slot.job = job
         slot.started = time.monotonic()
         slot.has_begun = False
@@ -188,6 +186,13 @@ class LocalExecutor:
         worker, slot.worker, slot.job = slot.worker, None, None
         if worker is not None:
             worker.close()
+
+
+def train_in_worker(job: RungJob) -> RungReport:
+    """A rung of a trial; sent to a worker, which loads PyTorch. The search itself never does."""
+    from probe.search.trial import run_rung
+
+    return run_rung(job)
 
 
 def _limit_of(slot: _Slot) -> float | None:

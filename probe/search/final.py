@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
@@ -13,52 +11,20 @@ import torch
 
 from probe.device.guard import within_memory
 from probe.device.protocol import Device
-from probe.device.select import DeviceSpec, open_device
+from probe.device.select import open_device
 from probe.errors import OutputError
-from probe.search.jobs import Split
+from probe.search.final_job import FinalJob, FinalOutcome
 from probe.search.objective import LOSS
-from probe.search.records import FinalFit, ParamValue, Score
+from probe.search.records import FinalFit, Score
 from probe.search.trial import split_task
-from probe.seeds import derive_seed
 from probe.training.data import merge_validation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings, task_params
 from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
-from probe.zoo.source import TaskSource
 
 ACCURACY = "accuracy"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalJob:
-    source: TaskSource
-    params: Mapping[str, ParamValue]
-    seed: int
-    split: Split
-    device: DeviceSpec
-    epochs: int
-    """The winner's best number of epochs; schedules are stretched over it."""
-    metric: str
-    weights_path: Path | None = None
-    """Where the trained weights go; None: nowhere."""
-    num_threads: int = 1
-    """PyTorch's threads: the final fit runs alone, so the cores that the trials shared are all its own."""
-
-
-def final_seed(search_seed: int, number: int) -> int:
-    """Of the final fit of trial `number`: it tells which winner a stored fit is of."""
-    return derive_seed(search_seed, number, "final")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalOutcome:
-    fit: FinalFit | None
-    test: Score | None
-    seconds: float
-    warning: str | None = None
-    """Why there is no fit or no score."""
 
 
 def run_final(job: FinalJob) -> FinalOutcome:

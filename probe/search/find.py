@@ -97,8 +97,9 @@ def run_search(
     started = time.monotonic()
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides=overrides)
     source = recipe_source(found, data_dir=Path(data_dir))
-    check_names(found, source)
-    check_values(found)
+    if not resume:  # a search that goes on was checked when it was begun, and these take PyTorch's import
+        check_names(found, source)
+        check_values(found)
     check_grid(found)
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
     spec = resolve_device(spec, measuring_memory=False)

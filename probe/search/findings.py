@@ -16,7 +16,7 @@ from probe.records import RunMeta
 from probe.search.asked import make_constraints, make_course
 from probe.search.budget import Usage
 from probe.search.course import Course
-from probe.search.final import FinalOutcome
+from probe.search.final_job import FinalOutcome
 from probe.search.importance import importance
 from probe.search.jobs import Split
 from probe.search.objective import Objective

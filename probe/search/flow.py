@@ -17,7 +17,7 @@ from probe.search.choice import choose_sampler, grid_warning
 from probe.search.dimensions import build_space, central_params
 from probe.search.executors import LocalExecutor, num_cores
 from probe.search.facts import TaskFacts, describe_task, device_name
-from probe.search.final import FinalJob, FinalOutcome, final_seed, run_final
+from probe.search.final_job import FinalJob, FinalOutcome, final_seed, fit_in_worker
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
@@ -256,7 +256,7 @@ class Search:
             return kept
         self._executor.close_idle()
         try:
-            outcome: FinalOutcome = self._executor.call(run_final, job, on_message=self._observe)
+            outcome: FinalOutcome = self._executor.call(fit_in_worker, job, on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it
             return FinalOutcome(fit=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
         self._keep(FINAL, outcome)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
 from probe.search.database import SearchDatabase
-from probe.search.final import FinalOutcome
+from probe.search.final_job import FinalOutcome
 from probe.search.findings import Findings
 from probe.search.stages import BATCH, FINAL, PROBED, Probed, lr_stages
 

@@ -198,10 +198,10 @@ def _check_same_terms(begun: Begun, request: SearchRequest, path: Path) -> None:
 
 def _meta(request: SearchRequest, *, num_threads: int) -> RunMeta:
     """`num_threads` are the workers', who do all the work."""
-    meta = collect_meta(
+    return collect_meta(
         device=str(request.device),
         seed=request.recipe.search.seed,
         argv=request.argv,
         recipe_hash=recipe_hash(request.recipe),
+        num_threads=num_threads,
     )
-    return replace(meta, num_threads=num_threads)

@@ -7,7 +7,7 @@ from pathlib import Path
 from probe.device.select import parse_device
 from probe.errors import OutputError
 from probe.search.database import SearchDatabase
-from probe.search.final import FinalOutcome, final_seed
+from probe.search.final_job import FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, make_result, make_setup, trial_results
 from probe.search.plans import study_plan
 from probe.search.records import DATABASE_FILE, SearchResult

@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from probe.errors import TaskError, UsageError, unknown_name
+from probe.errors import TaskError, UsageError
+from probe.training.optimizer_names import OPTIMIZER_NAMES, named_optimizer
 from probe.training.settings import TrainerSettings
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    make: Callable[..., torch.optim.Optimizer]
-    hyperparameters: frozenset[str]
-    fixed: dict[str, Any] = field(default_factory=dict)
-
-
-_DECAY = frozenset({"weight_decay"})
-_OPTIMIZERS = {
-    "sgd": _Named(torch.optim.SGD, _DECAY | {"momentum"}),
-    "nesterov": _Named(torch.optim.SGD, _DECAY | {"momentum"}, {"nesterov": True, "momentum": 0.9}),
-    "adam": _Named(torch.optim.Adam, _DECAY),
-    "adamw": _Named(torch.optim.AdamW, _DECAY),
-    "nadam": _Named(torch.optim.NAdam, _DECAY),
-    "radam": _Named(torch.optim.RAdam, _DECAY),
-    "adamax": _Named(torch.optim.Adamax, _DECAY),
-    "rmsprop": _Named(torch.optim.RMSprop, _DECAY | {"momentum"}),
-    "adagrad": _Named(torch.optim.Adagrad, _DECAY),
-}
-
-OPTIMIZER_NAMES = tuple(_OPTIMIZERS)
-
-
-def hyperparameters_of(name: str) -> frozenset[str]:
-    """Which of momentum and weight_decay the optimizer called `name` takes. Raises UsageError for an unknown name."""
-    return _lookup(name).hyperparameters
 
 
 def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch.optim.Optimizer:
@@ -57,26 +29,15 @@ def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch
     given = {name: value for name, value in given.items() if value is not None}
     if callable(settings.optimizer):
         return _make_from_callable(settings.optimizer, trainable, settings.lr, given)
-    named = _lookup(settings.optimizer)
+    named = named_optimizer(settings.optimizer)
     for name in given:
         if name not in named.hyperparameters:
             raise UsageError(
                 f"{settings.optimizer} takes no {name}; it takes {', '.join(sorted(named.hyperparameters))}.",
                 hint=f'In a recipe, tie it to its optimizer: {name} = {{ ..., when = {{ optimizer = "sgd" }} }}.',
             )
-    return named.make(trainable, lr=settings.lr, **(named.fixed | given))
-
-
-def optimizer_title(optimizer: str | Callable[..., Any]) -> str:
-    """Its name, for people."""
-    return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", type(optimizer).__name__)
-
-
-def _lookup(name: str) -> _Named:
-    if name not in _OPTIMIZERS:
-        message, hint = unknown_name("optimizer", name, OPTIMIZER_NAMES)
-        raise UsageError(message, hint=f"{hint} A Task may also bring a callable (params, lr=...) -> Optimizer.")
-    return _OPTIMIZERS[name]
+    make: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, named.class_name)
+    return make(trainable, lr=settings.lr, **{**named.fixed, **given})
 
 
 def _make_from_callable(

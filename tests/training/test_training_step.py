@@ -11,7 +11,8 @@ from torch import nn
 
 from probe.device.cpu import CpuDevice
 from probe.errors import TaskError, UsageError
-from probe.training.optimizers import OPTIMIZER_NAMES, hyperparameters_of, make_optimizer
+from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
+from probe.training.optimizers import make_optimizer
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 
