@@ -23,7 +23,6 @@ from stored_searches import decisions, num_repeated_rungs, stored_events, work_o
 from probe.search.events import Event
 from probe.search.find import run_search
 from probe.search.records import DATABASE_FILE, SearchResult
-from probe.training.checkpoint import load_checkpoint
 
 MOST_SECONDS = 180.0
 """For one process of a real search, on a busy machine."""
@@ -95,6 +94,8 @@ def real_search(folder: Path, *, resume: bool = False) -> SearchResult:
 def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:
     """`real_search` in a process of its own; `victims` are killed one after the other, "d" the driver, "w" its
     worker, each after some more rows; then it is left to finish in `folder`/run."""
+    from probe.training.checkpoint import load_checkpoint  # the driver, which is this file as well, goes without PyTorch
+
     storm = Storm()
     generator = random.Random(seed)
     left = list(victims)
