@@ -28,14 +28,14 @@ MAX_WIDTH = 65536
 class Mlp(nn.Module):
     """A multilayer perceptron: `depth` hidden layers of `width` units, each followed by normalization, activation, dropout.
 
-    Images (N, C, H, W), or anything with a first dimension of samples, are flattened; the output is (N, num_classes).
+    Images (N, C, H, W), or anything with a first dimension of samples, are flattened; the output is (N, num_outputs).
     """
 
     def __init__(
         self,
         *,
         num_inputs: int,
-        num_classes: int,
+        num_outputs: int,
         depth: int = 2,
         width: int = 128,
         activation: str = "relu",
@@ -53,7 +53,7 @@ class Mlp(nn.Module):
             layers += [nn.Linear(size, width), *_norm_of_units(normalization, width), ACTIVATIONS[activation]()]
             layers += [nn.Dropout(dropout)] if dropout else []
             size = width
-        layers.append(nn.Linear(size, num_classes))
+        layers.append(nn.Linear(size, num_outputs))
         self.layers = nn.Sequential(*layers)
         initialize(self, initialization, activation)
 
@@ -67,14 +67,14 @@ class Cnn(nn.Module):
     The first convolution has `width` channels and each further one twice as many as the one before it. Every convolution
     keeps height and width and is followed by normalization, 2 x 2 max pooling and activation; pooling is left out once a
     side is down to one pixel, so 8 x 8 images take all four layers. Dropout stands before either dense layer (Srivastava et
-    al. 2014). Images (N, C, H, W) give (N, num_classes).
+    al. 2014). Images (N, C, H, W) give (N, num_outputs).
     """
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         layers: int = 2,
         width: int = 16,
         kernel_size: int = 3,
@@ -106,7 +106,7 @@ class Cnn(nn.Module):
         drop: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
         dense = [nn.Flatten(), *drop, nn.Linear(channels * height * side, hidden), ACTIVATIONS[activation]()]
         self.convolutions = nn.Sequential(*convolutions)
-        self.dense = nn.Sequential(*dense, *drop, nn.Linear(hidden, num_classes))
+        self.dense = nn.Sequential(*dense, *drop, nn.Linear(hidden, num_outputs))
         initialize(self, initialization, activation)
         # Channels last trains these networks 1.5 to 2.5 times as fast on a CPU: pooling and convolutions read along channels.
         self.to(memory_format=torch.channels_last)
