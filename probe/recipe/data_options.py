@@ -13,7 +13,7 @@ _KINDS = {
     "target": ("csv", "series"),
     "objective": _TABLES,
     "ignore": ("csv", "series"),
-    "test_share": ("csv", "series", "folder"),
+    "test_share": ("csv", "series", "folder", "text"),
     "horizon": ("series",),
 }
 """Which kinds of data, by what stands before the colon, each option is for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from probe.errors import DataError
 
 _EXAMPLE = 'Each line is one JSON object, like {"text": "Shares fell sharply.", "label": "markets"}'
 _KEYS = ("text", "label")
+MIN_TEXTS = 3
+"""Of each class: one to train on, one to validate and one to test with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,27 +30,27 @@ def read_labelled_texts(path: Path) -> list[LabelledText]:
 
     Raises:
         DataError: the file cannot be read, a line is not such an object, a text is empty, there is no line, all lines have one
-            label, or a label stands on one line only, so that it cannot be both trained on and held out.
+            label, or a label stands on fewer than MIN_TEXTS of them.
     """
     texts: list[LabelledText] = []
-    line_of: dict[str, int] = {}
+    lines_of: dict[str, list[int]] = {}
     for number, line in _lines(path):
         found = _parse(line, path, number)
         texts.append(found)
-        line_of.setdefault(found.label, number)
+        lines_of.setdefault(found.label, []).append(number)
     if not texts:
         raise DataError(f"{path} holds no text.", hint=_EXAMPLE)
-    counts = Counter(text.label for text in texts)
-    if len(counts) == 1:
+    if len(lines_of) == 1:
         raise DataError(
-            f"{path}: all {len(texts)} lines have the label '{texts[0].label}'; a classifier needs two classes at least."
+            f"{path}: every text has the label '{texts[0].label}'; a classifier needs two classes at least."
         )
-    for label, count in counts.items():
-        if count == 1:
+    for label, lines in lines_of.items():
+        if len(lines) < MIN_TEXTS:
+            where = f"line {lines[0]}" if len(lines) == 1 else f"lines {' and '.join(map(str, lines))}"
             raise DataError(
-                f"{path}, line {line_of[label]}: '{label}' is the label of this line alone; it cannot be both trained on and "
-                "held out.",
-                hint="Add texts with that label, or leave the line out.",
+                f"{path}, {where}: '{label}' is the label of no other line; {MIN_TEXTS} are needed, for training, validation "
+                "and test.",
+                hint="Add texts with that label, or leave it out.",
             )
     return texts
 

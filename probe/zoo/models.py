@@ -16,6 +16,7 @@ from probe.errors import TaskError, unknown_name
 from probe.zoo.loaded import DataKind
 from probe.zoo.names import ALIASES, full_name
 from probe.zoo.networks import Cnn, Mlp
+from probe.zoo.text_networks import TextEmbedding, TextMlp, TextTransformer
 
 
 class BuiltIn(NamedTuple):
@@ -27,6 +28,9 @@ class BuiltIn(NamedTuple):
 _BUILT_IN = {
     "cnn": BuiltIn(Cnn, ("images",)),
     "mlp": BuiltIn(Mlp, ("images", "table", "series")),
+    "text-embedding": BuiltIn(TextEmbedding, ("tokens",)),
+    "text-mlp": BuiltIn(TextMlp, ("tokens",)),
+    "text-transformer": BuiltIn(TextTransformer, ("tokens",)),
 }
 _GIVEN = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
 """Keywords of the built-in networks that come from the data."""

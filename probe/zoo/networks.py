@@ -44,13 +44,13 @@ class Mlp(nn.Module):
         initialization: str = "default",
     ) -> None:
         super().__init__()
-        _check_whole("depth", depth, least=0, most=MAX_DEPTH)
-        _check_whole("width", width, least=1, most=MAX_WIDTH)
-        _check_shared(activation, dropout, normalization, initialization)
+        check_whole("depth", depth, least=0, most=MAX_DEPTH)
+        check_whole("width", width, least=1, most=MAX_WIDTH)
+        check_shared(activation, dropout, normalization, initialization)
         layers: list[nn.Module] = [nn.Flatten()]
         size = num_inputs
         for _ in range(depth):
-            layers += [nn.Linear(size, width), *_norm_of_units(normalization, width), ACTIVATIONS[activation]()]
+            layers += [nn.Linear(size, width), *norm_of_units(normalization, width), ACTIVATIONS[activation]()]
             layers += [nn.Dropout(dropout)] if dropout else []
             size = width
         layers.append(nn.Linear(size, num_outputs))
@@ -85,12 +85,12 @@ class Cnn(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        _check_whole("layers", layers, least=1, most=MAX_CONV_LAYERS)
-        _check_whole("width", width, least=1, most=MAX_WIDTH)
-        _check_whole("hidden", hidden, least=1, most=MAX_WIDTH)
+        check_whole("layers", layers, least=1, most=MAX_CONV_LAYERS)
+        check_whole("width", width, least=1, most=MAX_WIDTH)
+        check_whole("hidden", hidden, least=1, most=MAX_WIDTH)
         if isinstance(kernel_size, bool) or kernel_size not in (1, 3, 5, 7):
             raise TaskError(f"kernel_size must be 1, 3, 5 or 7, not {kernel_size!r}.")
-        _check_shared(activation, dropout, normalization, initialization)
+        check_shared(activation, dropout, normalization, initialization)
         channels, height, side = input_shape
         convolutions: list[nn.Module] = []
         for layer in range(layers):
@@ -137,7 +137,7 @@ def initialize(model: nn.Module, name: str, activation: str) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _norm_of_units(name: str, width: int) -> list[nn.Module]:
+def norm_of_units(name: str, width: int) -> list[nn.Module]:
     norms: dict[str, list[nn.Module]] = {
         "none": [],
         "batch": [nn.BatchNorm1d(width)],
@@ -156,21 +156,21 @@ def _norm_of_channels(name: str, channels: int) -> list[nn.Module]:
     return norms[name]
 
 
-def _check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:
-    _check_name("activation", activation, tuple(ACTIVATIONS))
-    _check_name("normalization", normalization, NORMALIZATIONS)
-    _check_name("initialization", initialization, INITIALIZATIONS)
+def check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:
+    check_name("activation", activation, tuple(ACTIVATIONS))
+    check_name("normalization", normalization, NORMALIZATIONS)
+    check_name("initialization", initialization, INITIALIZATIONS)
     number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool) and math.isfinite(dropout)
     if not (number and 0 <= dropout < 1):
         raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
 
 
-def _check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
+def check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
     if given not in known:
         message, hint = unknown_name(kind, str(given), known)
         raise TaskError(message, hint=hint)
 
 
-def _check_whole(name: str, value: object, *, least: int, most: int) -> None:
+def check_whole(name: str, value: object, *, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise TaskError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
