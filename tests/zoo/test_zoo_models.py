@@ -18,6 +18,8 @@ from probe.zoo.models import (
 )
 from probe.zoo.names import ALIASES
 
+BUILT_IN = {"mlp", "cnn", "text-embedding", "text-mlp", "text-transformer"}
+
 # The smallest of each of torchvision's families. RegNet is missing: it computes its widths with tensors when it is built.
 FAMILIES = [
     *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t"),
@@ -30,7 +32,7 @@ def test_every_torchvision_classifier_and_every_alias_has_a_name() -> None:
     names = model_names()
     classifiers = torchvision.models.list_models(module=torchvision.models)
     assert set(classifiers) <= set(names)
-    assert {resolve_model(name) for name in names} == {*classifiers, "mlp", "cnn"}
+    assert {resolve_model(name) for name in names} == {*classifiers, *BUILT_IN}
     assert all(target in classifiers for target in ALIASES.values())
 
 
