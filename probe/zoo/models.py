@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from probe.errors import TaskError, unknown_name
 from probe.zoo.loaded import DataKind
+from probe.zoo.lstm import Lstm
 from probe.zoo.names import ALIASES, full_name
 from probe.zoo.networks import Cnn, Mlp
 
@@ -26,6 +27,7 @@ class BuiltIn(NamedTuple):
 
 _BUILT_IN = {
     "cnn": BuiltIn(Cnn, ("images",)),
+    "lstm": BuiltIn(Lstm, ("series",)),
     "mlp": BuiltIn(Mlp, ("images", "table", "series")),
 }
 _GIVEN = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
