@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from probe.errors import TaskError, unknown_name
 from probe.zoo.loaded import DataKind
+from probe.zoo.lstm import Lstm
 from probe.zoo.names import ALIASES, full_name
 from probe.zoo.networks import Cnn, Mlp
 from probe.zoo.text_networks import TextEmbedding, TextMlp, TextTransformer
@@ -27,6 +28,7 @@ class BuiltIn(NamedTuple):
 
 _BUILT_IN = {
     "cnn": BuiltIn(Cnn, ("images",)),
+    "lstm": BuiltIn(Lstm, ("series",)),
     "mlp": BuiltIn(Mlp, ("images", "table", "series")),
     "text-embedding": BuiltIn(TextEmbedding, ("tokens",)),
     "text-mlp": BuiltIn(TextMlp, ("tokens",)),

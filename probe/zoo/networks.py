@@ -160,6 +160,11 @@ def check_shared(activation: str, dropout: float, normalization: str, initializa
     check_name("activation", activation, tuple(ACTIVATIONS))
     check_name("normalization", normalization, NORMALIZATIONS)
     check_name("initialization", initialization, INITIALIZATIONS)
+    check_dropout(dropout)
+
+
+def check_dropout(dropout: object) -> None:
+    """Raise TaskError for what is no probability of dropping a unit."""
     number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool) and math.isfinite(dropout)
     if not (number and 0 <= dropout < 1):
         raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
@@ -172,5 +177,6 @@ def check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
 
 
 def check_whole(name: str, value: object, *, least: int, most: int) -> None:
+    """Raise TaskError for anything but a whole number in this range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise TaskError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")

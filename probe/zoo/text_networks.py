@@ -15,6 +15,7 @@ from probe.zoo.networks import (
     ACTIVATIONS,
     MAX_DEPTH,
     MAX_WIDTH,
+    check_dropout,
     check_name,
     check_shared,
     check_whole,
@@ -180,7 +181,8 @@ class TextTransformer(nn.Module):
         check_whole("heads", heads, least=1, most=MAX_HEADS)
         check_whole("layers", layers, least=1, most=MAX_LAYERS)
         check_whole("feedforward", feedforward, least=1, most=MAX_HEADS)
-        check_shared(activation, dropout, "none", "default")
+        check_name("activation", activation, tuple(ACTIVATIONS))
+        check_dropout(dropout)
         if embedding % heads:
             raise TaskError(
                 f"heads = {heads} does not divide embedding = {embedding}: each head sees an equal part of it.",

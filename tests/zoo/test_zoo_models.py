@@ -18,7 +18,7 @@ from probe.zoo.models import (
 )
 from probe.zoo.names import ALIASES
 
-BUILT_IN = {"mlp", "cnn", "text-embedding", "text-mlp", "text-transformer"}
+BUILT_IN = {"mlp", "cnn", "lstm", "text-embedding", "text-mlp", "text-transformer"}
 
 # The smallest of each of torchvision's families. RegNet is missing: it computes its widths with tensors when it is built.
 FAMILIES = [
@@ -143,5 +143,10 @@ def test_kinds_of_data_that_a_model_cannot_take() -> None:
     check_kind("mlp", "table")
     with pytest.raises(TaskError, match=r"cnn cannot take the rows of a table.\nModels that can: mlp\."):
         check_kind("cnn", "table")
+    check_kind("lstm", "series")
+    with pytest.raises(
+        TaskError, match=r"lstm cannot take images.\nModels that can: cnn, mlp and torchvision's, like resnet18"
+    ):
+        check_kind("lstm", "images")
     with pytest.raises(TaskError, match=r"resnet18 cannot take windows of a series.\nModels that can: .*mlp"):
         check_kind("resnet18", "series")
