@@ -163,10 +163,10 @@ def test_without_a_network_the_address_and_the_place_are_named(tmp_path: Path, m
 
 
 def test_a_prepared_file_of_other_texts_is_refused(tmp_path: Path) -> None:
-    texts = [LabelledText(text="a", label=label) for label in ("earn", "earn", "acq", "acq")]
+    texts = [LabelledText(text="a", label=label) for label in ("earn", "acq") * 3]
     write_lines(texts, tmp_path / PREPARED)
     assert read_labelled_texts(tmp_path / PREPARED) == texts
-    with pytest.raises(DataError, match=r"holds 4 newswires of 2 topics, not 11,228 of 46"):
+    with pytest.raises(DataError, match=r"holds 6 newswires of 2 topics, not 11,228 of 46"):
         read_prepared(tmp_path / PREPARED)
 
 
