@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from probe.errors import DataError
 from probe.zoo.json_lines import LabelledText, read_labelled_texts
 
-GOOD = [{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(6)]
+GOOD: list[dict[str, object]] = [{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(6)]
 
 
-def write(path: Path, lines: list[str | dict[str, object]]) -> Path:
+def write(path: Path, lines: Sequence[str | Mapping[str, object]]) -> Path:
     content = "".join(line if isinstance(line, str) else f"{json.dumps(line)}\n" for line in lines).encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
@@ -21,7 +22,7 @@ def write(path: Path, lines: list[str | dict[str, object]]) -> Path:
 
 @pytest.mark.parametrize("name", ["texts.jsonl", "texts.jsonl.gz"])
 def test_lines_are_read_in_order_packed_or_not(tmp_path: Path, name: str) -> None:
-    texts = read_labelled_texts(write(tmp_path / name, [*GOOD]))
+    texts = read_labelled_texts(write(tmp_path / name, GOOD))
     assert texts == [LabelledText(text=str(line["text"]), label=str(line["label"])) for line in GOOD]
 
 
@@ -32,7 +33,7 @@ def test_other_keys_empty_lines_and_a_byte_order_mark_are_passed_over(tmp_path: 
 
 def test_labels_may_be_numbers_and_truth_values(tmp_path: Path) -> None:
     lines = [{"text": "x", "label": label} for label in (1, True, False) for _ in range(3)]
-    texts = read_labelled_texts(write(tmp_path / "t.jsonl", [*lines]))
+    texts = read_labelled_texts(write(tmp_path / "t.jsonl", lines))
     assert [text.label for text in texts[::3]] == ["1", "true", "false"]
 
 
@@ -85,7 +86,7 @@ def test_a_missing_file_a_folder_and_damage(tmp_path: Path) -> None:
         read_labelled_texts(tmp_path / "gone.jsonl")
     with pytest.raises(DataError, match=r"cannot be read: Is a directory"):
         read_labelled_texts(tmp_path)
-    packed = write(tmp_path / "t.jsonl.gz", [*GOOD])
+    packed = write(tmp_path / "t.jsonl.gz", GOOD)
     packed.write_bytes(packed.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"t\.jsonl\.gz is damaged or half-downloaded after line \d"):
         read_labelled_texts(packed)

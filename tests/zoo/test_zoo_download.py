@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ class _CutShort:
 
 
 def test_a_download_that_ends_early_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download_module.urllib.request, "urlopen", lambda url, timeout: _CutShort())
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: _CutShort())
     with pytest.raises(DataError, match="it ended after 4 of 10 bytes"):
         download(["https://host.invalid/x"], tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
