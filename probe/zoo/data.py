@@ -18,7 +18,11 @@ from probe.zoo.mnist import read_mnist
 
 _NAMED_MODULES: dict[str, str] = {}
 """Named data sets with a module of their own."""
-_KIND_MODULES: dict[str, str] = {"csv": "probe.zoo.csv_data", "series": "probe.zoo.series_data"}
+_KIND_MODULES: dict[str, str] = {
+    "csv": "probe.zoo.csv_data",
+    "folder": "probe.zoo.folder_data",
+    "series": "probe.zoo.series_data",
+}
 """What stands before the colon -> who reads it."""
 DATA_NAMES = tuple(sorted(("digits", "fashion-mnist", "mnist", "synthetic", *_NAMED_MODULES)))
 DATA_KINDS = tuple(sorted(_KIND_MODULES))
