@@ -38,6 +38,8 @@ class TaskSection(Section):
     data: str | None = Field(default=None, min_length=1)
     image_size: int | None = Field(default=None, ge=1)
     """Height and width in pixels that images are resized to."""
+    weights: str | None = Field(default=None, min_length=1)
+    """A file of weights that training starts from."""
     data_options: DataOptions = DataOptions()
     target: str | None = Field(default=None, pattern=r"^[^:\s]+:[^:\s]+$")
     validation: Validation = Validation()
@@ -56,7 +58,7 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _check(self) -> TaskSection:
         if self.target is not None:
-            extra = [name for name in ("model", "data", "image_size") if getattr(self, name) is not None]
+            extra = [name for name in ("model", "data", "image_size", "weights") if getattr(self, name) is not None]
             if extra:
                 raise ValueError(f"target stands alone; it cannot be combined with {' and '.join(extra)}")
         elif self.model is None or self.data is None:

@@ -20,6 +20,7 @@ _NAMED_MODULES: dict[str, str] = {"reuters": "probe.zoo.text_data"}
 """Named data sets with a module of their own."""
 _KIND_MODULES: dict[str, str] = {
     "csv": "probe.zoo.csv_data",
+    "folder": "probe.zoo.folder_data",
     "series": "probe.zoo.series_data",
     "text": "probe.zoo.text_data",
 }

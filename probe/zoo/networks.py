@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -165,8 +164,7 @@ def check_shared(activation: str, dropout: float, normalization: str, initializa
 
 def check_dropout(dropout: object) -> None:
     """Raise TaskError for what is no probability of dropping a unit."""
-    number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool) and math.isfinite(dropout)
-    if not (number and 0 <= dropout < 1):
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
 
 

@@ -85,8 +85,9 @@ def _check_length(table: Table, num_train: int, window: int, horizon: int) -> No
     if window <= longest:
         return
     ahead = "" if horizon == 1 else f" and a horizon of {horizon} steps"
+    rows = f"{table.num_rows:,} row{'' if table.num_rows == 1 else 's'}"
     raise DataError(
-        f"{table.path} has {table.num_rows:,} row{'' if table.num_rows == 1 else 's'}, {max(num_train, 0):,} of them before the test part: too few for "
+        f"{table.path} has {rows}, {max(num_train, 0):,} of them before the test part: too few for "
         f"a window of {window} steps{ahead}.",
         hint=f"Write a window of at most {longest} in the recipe's [space], or give a longer series."
         if longest >= 1

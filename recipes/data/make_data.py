@@ -16,6 +16,9 @@ import numpy as np
 HERE = Path(__file__).parent
 LOAD_HOURS = 24 * 7 * 10
 SEED = 0
+IMAGES_OF_A_SHAPE = 50
+GRAYS = 16
+"""Steps between shades: fewer shades make smaller files."""
 
 
 def power_load(num_hours: int = LOAD_HOURS, *, seed: int = SEED) -> list[tuple[str, str, str]]:
@@ -61,6 +64,38 @@ def diabetes() -> tuple[list[str], list[list[str]]]:
     ]
 
 
+def shapes() -> dict[str, list[np.ndarray]]:
+    """Gray images of mixed sizes, 24 to 48 pixels a side, of each kind of shape: turned, moved and noisy."""
+    random = np.random.default_rng(SEED)
+    corners = {"circle": 40, "square": 4, "star": 10, "triangle": 3}
+    return {name: [_shape(count, random) for _ in range(IMAGES_OF_A_SHAPE)] for name, count in corners.items()}
+
+
+def _shape(num_corners: int, random: np.random.Generator) -> np.ndarray:
+    """(height, width) of bytes: a light polygon on dark ground. A star's corners lie in and out in turn."""
+    from PIL import Image, ImageDraw
+
+    height, width = random.integers(24, 49, 2)
+    radius = random.uniform(0.25, 0.45) * min(height, width)
+    middle = np.array([width, height]) / 2 + random.uniform(-3, 3, 2)
+    angles = random.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(num_corners) / num_corners
+    radii = np.where(np.arange(num_corners) % 2, 0.4 if num_corners == 10 else 1.0, 1.0) * radius
+    points = middle + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    image = Image.new("L", (int(width), int(height)), int(random.integers(0, 64)))
+    ImageDraw.Draw(image).polygon([tuple(point) for point in points.tolist()], fill=int(random.integers(128, 256)))
+    noisy = np.asarray(image) + random.normal(0, 12, (height, width))
+    return (np.clip(noisy, 0, 255) // GRAYS * GRAYS).astype(np.uint8)
+
+
+def write_images(folder: Path, images: dict[str, list[np.ndarray]]) -> None:
+    from PIL import Image
+
+    for name, drawn in images.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number, pixels in enumerate(drawn):
+            Image.fromarray(pixels).save(folder / name / f"{name}-{number:02}.png", optimize=True)
+
+
 def write_csv(path: Path, names: list[str], rows: list[list[str]] | list[tuple[str, str, str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -71,6 +106,7 @@ def write_csv(path: Path, names: list[str], rows: list[list[str]] | list[tuple[s
 def main() -> None:
     write_csv(HERE / "power-load.csv", ["time", "temperature", "load"], power_load())
     write_csv(HERE / "diabetes.csv", *diabetes())
+    write_images(HERE / "shapes", shapes())
 
 
 if __name__ == "__main__":

@@ -114,7 +114,9 @@ def test_another_column_as_target_and_columns_left_out(tmp_path: Path) -> None:
     assert scores.shape == (3, 2)
     assert scores.argmax(dim=1).unique().numel() == 1
     assert load(path, categorical=("rooms",)).input_shape == (8 + 2,)
-    assert load(path, test_share=0.5).test[0].shape == (20, 3)  # type: ignore[index]  # a tuple, for a table
+    half = load(path, test_share=0.5).test
+    assert isinstance(half, tuple)
+    assert half[0].shape == (20, 3)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,6 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(tmp_path: Path) -> No
     first = load(path)
     assert load(path) is first
     write(tmp_path, houses(50))
-    assert len(load(path).train) == 2
     assert load(path) is not first
 
 

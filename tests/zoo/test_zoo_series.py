@@ -214,7 +214,7 @@ def test_every_lstm_takes_every_window_and_trains_all_its_parameters(
     )
     outputs = model(torch.randn(4, steps, columns))
     assert outputs.shape == (4, 2)
-    outputs.square().sum().backward()
+    outputs.square().sum().backward()  # type: ignore[no-untyped-call]  # torch's annotations
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
