@@ -8,6 +8,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from probe.errors import DataError
 
@@ -35,12 +36,12 @@ def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progres
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
             scratch = Path(folder) / path.name
-            reasons = []
+            reasons: dict[str, list[str]] = {}
             for url in urls:
                 try:
                     checksum = _copy(url, scratch, progress)
                 except (OSError, http.client.HTTPException) as error:
-                    reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")
+                    reasons.setdefault(_reason(error), []).append(urlsplit(url).hostname or url)
                     continue
                 scratch.replace(path)
                 return checksum
@@ -49,9 +50,10 @@ def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progres
             f"{path.parent} cannot be written: {error.strerror or error}.",
             hint="Choose another folder with --data-dir or $PROBE_DATA.",
         ) from None
+    told = "; ".join(f"{reason} ({', '.join(hosts)})" for reason, hosts in reasons.items())
     raise DataError(
-        f"{path.name} could not be downloaded ({'; '.join(reasons)}).",
-        hint=f"Download it elsewhere and put it there: {path}",
+        f"{path.name} could not be downloaded: {told}.",
+        hint=f"Download {' or '.join(urls)} elsewhere and put it there: {path}",
     )
 
 
@@ -59,6 +61,12 @@ def sha256(path: Path) -> str:
     """Of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the number of the system's error."""
+    inner = getattr(error, "reason", error)
+    return str(getattr(inner, "strerror", None) or inner)
 
 
 def _copy(url: str, target: Path, progress: Progress) -> str:

@@ -107,11 +107,16 @@ def check_hyperparameters(name: str, params: Mapping[str, Any]) -> None:
 def check_kind(name: str, kind: DataKind) -> None:
     """Raise TaskError where the model cannot take such data, naming those that can."""
     full = resolve_model(name)
-    if kind in (_BUILT_IN[full].kinds if full in _BUILT_IN else ("images",)):
+    kinds: tuple[DataKind, ...] = _BUILT_IN[full].kinds if full in _BUILT_IN else ("images",)
+    if kind in kinds:
         return
     able = [other for other, built_in in _BUILT_IN.items() if kind in built_in.kinds]
     more = " and torchvision's, like resnet18" if kind == "images" else ""
-    raise TaskError(f"{name} cannot take {_KIND_WORDS[kind]}.", hint=f"Models that can: {', '.join(able)}{more}.")
+    own = " or ".join(_KIND_WORDS[kind] for kind in kinds)
+    raise TaskError(
+        f"{name} cannot take {_KIND_WORDS[kind]}.",
+        hint=f"Models that can: {', '.join(able)}{more}. {name} takes {own}: name such data, with --data or in a recipe.",
+    )
 
 
 def build_model(
