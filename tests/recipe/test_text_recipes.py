@@ -40,7 +40,7 @@ def test_a_recipe_for_texts_runs_to_its_report(
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert result["test"]["num_samples"] == 36
     assert result["best"]["value"] > 0.5, "a guess is right in a third of the cases"
-    assert result["warnings"] == []
+    assert list(result["lr_probes"]) == ([] if name == "reuters-embedding" else [""])
     assert [trial["status"] for trial in result["trials"] if trial["status"] not in ("complete", "stopped")] == []
     report = (out / "report.md").read_text(encoding="utf-8")
     assert ("### Choices compared" in report) == (name != "text-transformer")
