@@ -16,7 +16,7 @@ from probe.zoo.images import MAX_RESIZED_BYTES, ResizedImages, SyntheticImages, 
 from probe.zoo.loaded import DataModule, DataRequest, LoadedData, Part
 from probe.zoo.mnist import read_mnist
 
-_NAMED_MODULES: dict[str, str] = {"reuters": "probe.zoo.text_data"}
+_NAMED_MODULES: dict[str, str] = {"cifar10": "probe.zoo.cifar10", "reuters": "probe.zoo.text_data"}
 """Named data sets with a module of their own."""
 _KIND_MODULES: dict[str, str] = {
     "csv": "probe.zoo.csv_data",

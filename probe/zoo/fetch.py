@@ -87,6 +87,12 @@ def fetchable_data() -> dict[str, FetchableData]:
             files=mnist_files,
             fetch=partial(_fetch_mnist, "fashion-mnist"),
         ),
+        "cifar10": FetchableData(
+            about="60,000 color images of ten classes, 32 x 32 pixels",
+            folder="cifar-10-batches-bin",
+            files=(*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"),
+            fetch=_fetch_cifar10,
+        ),
         "reuters": FetchableData(
             about="11,228 newswires of 46 topics (Reuters-21578)",
             folder="reuters",
@@ -102,6 +108,16 @@ def _fetch_mnist(name: str, data_dir: Path, progress: Progress) -> str:
     (images, _), (test_images, _) = read_mnist(name, data_dir)  # torchvision checks what it downloads by MD5
     height, width = images.shape[1:]
     return f"{len(images):,} images to train on and {len(test_images):,} to test, {height} x {width} pixels"
+
+
+def _fetch_cifar10(data_dir: Path, progress: Progress) -> str:
+    from probe.zoo.data import load_data
+
+    data = load_data("cifar10", data_dir=data_dir)  # torchvision checks what it downloads by MD5
+    train, test = data.train, data.test
+    if not isinstance(train, tuple) or not isinstance(test, tuple):
+        raise AssertionError("cifar10 is kept as tensors")
+    return f"{len(train[0]):,} images to train on and {len(test[0]):,} to test, 32 x 32 pixels"
 
 
 def _fetch_reuters(data_dir: Path, progress: Progress) -> str:

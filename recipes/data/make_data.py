@@ -16,7 +16,8 @@ import numpy as np
 HERE = Path(__file__).parent
 LOAD_HOURS = 24 * 7 * 10
 SEED = 0
-IMAGES_OF_A_SHAPE = 50
+SHAPES = ("cross", "disc", "ring", "triangle")
+IMAGES_OF_A_SHAPE = 100
 GRAYS = 16
 """Steps between shades: fewer shades make smaller files."""
 
@@ -65,25 +66,35 @@ def diabetes() -> tuple[list[str], list[list[str]]]:
 
 
 def shapes() -> dict[str, list[np.ndarray]]:
-    """Gray images of mixed sizes, 24 to 48 pixels a side, of each kind of shape: turned, moved and noisy."""
+    """Gray images of mixed sizes, 20 to 36 pixels a side, of each kind of shape: turned, moved and noisy."""
     random = np.random.default_rng(SEED)
-    corners = {"circle": 40, "square": 4, "star": 10, "triangle": 3}
-    return {name: [_shape(count, random) for _ in range(IMAGES_OF_A_SHAPE)] for name, count in corners.items()}
+    return {name: [_shape(name, random) for _ in range(IMAGES_OF_A_SHAPE)] for name in SHAPES}
 
 
-def _shape(num_corners: int, random: np.random.Generator) -> np.ndarray:
-    """(height, width) of bytes: a light polygon on dark ground. A star's corners lie in and out in turn."""
+def _shape(name: str, random: np.random.Generator) -> np.ndarray:
+    """(height, width) of bytes: something light on dark ground."""
     from PIL import Image, ImageDraw
 
-    height, width = random.integers(24, 49, 2)
-    radius = random.uniform(0.25, 0.45) * min(height, width)
-    middle = np.array([width, height]) / 2 + random.uniform(-3, 3, 2)
-    angles = random.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(num_corners) / num_corners
-    radii = np.where(np.arange(num_corners) % 2, 0.4 if num_corners == 10 else 1.0, 1.0) * radius
-    points = middle + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    image = Image.new("L", (int(width), int(height)), int(random.integers(0, 64)))
-    ImageDraw.Draw(image).polygon([tuple(point) for point in points.tolist()], fill=int(random.integers(128, 256)))
-    noisy = np.asarray(image) + random.normal(0, 12, (height, width))
+    height, width = random.integers(20, 37, 2)
+    radius = random.uniform(0.36, 0.48) * min(height, width)
+    middle = np.array([width, height]) / 2 + random.uniform(-1, 1, 2)
+    angle = random.uniform(0, 2 * np.pi)
+    dark, light = int(random.integers(0, 64)), int(random.integers(144, 256))
+    image = Image.new("L", (int(width), int(height)), dark)
+    draw = ImageDraw.Draw(image)
+    around = [*(middle - radius), *(middle + radius)]
+    thick = max(3, round(radius / 2.5))
+    if name == "cross":
+        for turn in (0.0, np.pi / 2):
+            arm = radius * np.array([np.cos(angle + turn), np.sin(angle + turn)])
+            draw.line([*(middle - arm), *(middle + arm)], fill=light, width=thick)
+    elif name == "triangle":
+        corners = angle + 2 * np.pi * np.arange(3) / 3
+        points = middle + radius * np.stack([np.cos(corners), np.sin(corners)], axis=1)
+        draw.polygon([tuple(point) for point in points.tolist()], fill=light)
+    else:
+        draw.ellipse(around, fill=light if name == "disc" else None, outline=light, width=thick)
+    noisy = np.asarray(image) + random.normal(0, 8, (height, width))
     return (np.clip(noisy, 0, 255) // GRAYS * GRAYS).astype(np.uint8)
 
 
@@ -93,7 +104,7 @@ def write_images(folder: Path, images: dict[str, list[np.ndarray]]) -> None:
     for name, drawn in images.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, pixels in enumerate(drawn):
-            Image.fromarray(pixels).save(folder / name / f"{name}-{number:02}.png", optimize=True)
+            Image.fromarray(pixels).save(folder / name / f"{name}-{number:03}.png", optimize=True)
 
 
 def write_csv(path: Path, names: list[str], rows: list[list[str]] | list[tuple[str, str, str]]) -> None:

@@ -214,7 +214,7 @@ def test_every_lstm_takes_every_window_and_trains_all_its_parameters(
     )
     outputs = model(torch.randn(4, steps, columns))
     assert outputs.shape == (4, 2)
-    outputs.square().sum().backward()  # type: ignore[no-untyped-call]  # torch's annotations
+    outputs.square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
@@ -251,7 +251,7 @@ def test_a_short_training_beats_the_naive_forecast(tmp_path: Path) -> None:
     inputs, targets = task.train
     for _ in range(60):
         optimizer.zero_grad()
-        nn.functional.mse_loss(model(inputs), targets).backward()
+        nn.functional.mse_loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]  # unannotated in torch
         optimizer.step()
     assert task.baseline is not None
     rmse = task.metrics["rmse"]
