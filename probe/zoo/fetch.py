@@ -111,9 +111,10 @@ def _fetch_mnist(name: str, data_dir: Path, progress: Progress) -> str:
 
 
 def _fetch_cifar10(data_dir: Path, progress: Progress) -> str:
-    from probe.zoo.data import load_data
+    from probe.zoo import cifar10
+    from probe.zoo.loaded import DataRequest
 
-    data = load_data("cifar10", data_dir=data_dir)  # torchvision checks what it downloads by MD5
+    data = cifar10.load(DataRequest(name="cifar10", data_dir=data_dir))  # torchvision checks what it downloads by MD5
     train, test = data.train, data.test
     if not isinstance(train, tuple) or not isinstance(test, tuple):
         raise AssertionError("cifar10 is kept as tensors")

@@ -11,7 +11,7 @@ import pytest
 
 from probe.cli.download_progress import QuarterLines, open_download
 from probe.cli.main import run
-from probe.zoo import reuters
+from probe.zoo import cifar10, reuters
 from probe.zoo.json_lines import LabelledText
 
 NEWSWIRES = [LabelledText(text=f"profit {number}", label="earn" if number % 3 else "acq") for number in range(9)]
@@ -73,6 +73,22 @@ def test_without_a_network_one_sentence_says_from_where_and_to_where(
     assert hint.endswith(f" elsewhere and put it there: {tmp_path / 'reuters' / reuters.ARCHIVE}")
 
 
+def test_images_are_read_through_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cifar10, "IMAGES_PER_FILE", 10)
+    (tmp_path / cifar10.FOLDER).mkdir()
+    for file in cifar10.FILES:
+        (tmp_path / cifar10.FOLDER / file).write_bytes(b"\3" * 10 * 3073)
+    assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("cifar10: already there, nothing was downloaded")
+    assert lines[-1].endswith("50 images to train on and 10 to test, 32 x 32 pixels")
+    (tmp_path / cifar10.FOLDER / cifar10.FILES[2]).write_bytes(b"\3" * 5)
+    assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 3
+    assert "data_batch_3.bin is half-downloaded" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -89,7 +105,9 @@ def test_an_unknown_name_names_similar_ones(name: str, said: str, capsys: pytest
 def test_without_a_name_there_is_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "--data-dir", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
-    assert {"mnist", "fashion-mnist", "cifar10", "reuters"} == {line.split(" ")[0] for line in listed.splitlines()}
+    assert {"mnist", "fashion-mnist", "cifar10", "reuters"} == {
+        line.split()[0] for line in listed.splitlines() if line[0] != " "
+    }
     assert "not there" in listed
 
 
