@@ -81,7 +81,7 @@ class DigitsSource:
         side = self.images.side
 
         def model() -> Any:
-            return build_model("cnn", num_classes=10, input_shape=(1, side, side), params=dict(params))
+            return build_model("cnn", num_outputs=10, input_shape=(1, side, side), params=dict(params))
 
         return Task(
             model=model,

@@ -53,7 +53,7 @@ def subset_task(
         "normalization": normalization,
     }
     return probe.Task(
-        model=lambda: build_model("cnn", num_classes=10, input_shape=tuple(train[0].shape[1:]), params=params),
+        model=lambda: build_model("cnn", num_outputs=10, input_shape=tuple(train[0].shape[1:]), params=params),
         train=train,
         val=val,
         loss="cross_entropy",

@@ -60,7 +60,7 @@ def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.n
     if smaller < len(names):
         raise DataError(
             f"{smaller} of {len(classes)} samples are too few to hold one of each of the {len(names)} classes.",
-            hint="Choose another validation share, give a validation set, or set stratify=False in the Task.",
+            hint="Choose another validation or test share, give a validation set, or set stratify=False in the Task.",
         )
     quotas = _quotas(counts, num_held_out)
     by_class, place_in_class = _by_class(members, counts, seed)

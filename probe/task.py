@@ -18,6 +18,16 @@ Forward = Callable[[Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Baseline:
+    """A prediction that needs no training: what a model must beat to be worth having."""
+
+    name: str
+    """As reports name it: `naive forecast (last value)`."""
+    predict: Callable[..., Any]
+    """As the model: called with a batch's inputs, returns outputs for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
     """A model, its data and how it is trained.
 
@@ -49,6 +59,12 @@ class Task:
     """Processes that load samples, for data that does not fit into memory as tensors."""
     stratify: bool = True
     """Keep class proportions when a validation part is held out (integer targets only)."""
+    time_steps: int | None = None
+    """Where training samples stand in time order: the number of time steps that they come from, as many as samples or, where
+    a sample is a window of several steps, more. What is held out is then the end, sized as a share of the steps: windows of
+    any length are validated on the same targets. None: samples are exchangeable, and parts are drawn."""
+    baseline: Baseline | None = None
+    """Scored on the test part beside the final fit."""
     name: str = "task"
 
     def __post_init__(self) -> None:
@@ -67,6 +83,11 @@ class Task:
             raise TaskError(f"Task.metrics must map names to callables (outputs, targets), not {self.metrics!r}.")
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise TaskError(f"Task.batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
+        if self.time_steps is not None and self.time_steps < _num_samples(self.train):
+            raise TaskError(
+                f"Task.time_steps is {self.time_steps}, fewer than the {_num_samples(self.train)} training samples.",
+                hint="Give the number of time steps that the samples come from.",
+            )
 
 
 def load_task(target: str, params: Mapping[str, object] | None = None) -> Task:
@@ -189,5 +210,9 @@ def _check_data(task: Task, part: str) -> None:
             f"Task.{part} must be a map-style data set (with __len__ and __getitem__) or a tuple of tensors, "
             f"not {type(data).__name__}."
         )
-    if (lengths[0] if isinstance(data, tuple) else len(data)) == 0:
+    if _num_samples(data) == 0:
         raise TaskError(f"Task.{part} is empty.")
+
+
+def _num_samples(data: Any) -> int:
+    return len(data[0]) if isinstance(data, tuple) else len(data)

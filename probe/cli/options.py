@@ -111,6 +111,16 @@ precisions_option = click.option(
 )
 
 
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    envvar="PROBE_DATA",
+    default=Path("data"),
+    help="Where data sets are kept.  [default: $PROBE_DATA, else data]",
+)
+
+
 def run_options(command: Command) -> Command:
     """Where a run reads and writes, what it says while it works."""
     return _apply(
@@ -121,14 +131,7 @@ def run_options(command: Command) -> Command:
             metavar="DIR",
             help="The run's folder.  [default: reports/<name>-<UTC time>]",
         ),
-        click.option(
-            "--data-dir",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            envvar="PROBE_DATA",
-            default=Path("data"),
-            help="Where data sets are kept.  [default: $PROBE_DATA, else data]",
-        ),
+        data_dir_option,
         json_option,
         quiet_option,
         debug_option,

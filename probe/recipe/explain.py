@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import near_misses
-from probe.recipe import schema, sections
+from probe.recipe import data_options, schema, sections
 from probe.recipe.space import ENTRIES, Section
 from probe.recipe.values import show
 
@@ -17,6 +17,7 @@ _SECTIONS: dict[tuple[str, ...], type[Section]] = {
     (): schema.Recipe,
     ("task",): schema.TaskSection,
     ("task", "validation"): sections.Validation,
+    ("task", "data_options"): data_options.DataOptions,
     ("task", "objective"): schema.Objective,
     ("search",): schema.SearchSection,
     ("search", "fidelity"): sections.Fidelity,

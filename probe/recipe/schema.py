@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from probe.recipe.conditions import check_entry_names, check_ladder, check_sampler, check_start, resolve_conditions
+from probe.recipe.data_options import DataOptions, check_data_options
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Section, SpaceEntry
 from probe.recipe.values import ParamValue, Scalar, show
@@ -37,6 +38,9 @@ class TaskSection(Section):
     data: str | None = Field(default=None, min_length=1)
     image_size: int | None = Field(default=None, ge=1)
     """Height and width in pixels that images are resized to."""
+    weights: str | None = Field(default=None, min_length=1)
+    """A file of weights that training starts from."""
+    data_options: DataOptions = DataOptions()
     target: str | None = Field(default=None, pattern=r"^[^:\s]+:[^:\s]+$")
     validation: Validation = Validation()
     objective: Objective
@@ -54,12 +58,13 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _check(self) -> TaskSection:
         if self.target is not None:
-            extra = [name for name in ("model", "data", "image_size") if getattr(self, name) is not None]
+            extra = [name for name in ("model", "data", "image_size", "weights") if getattr(self, name) is not None]
             if extra:
                 raise ValueError(f"target stands alone; it cannot be combined with {' and '.join(extra)}")
         elif self.model is None or self.data is None:
             missing = "data" if self.model else "model" if self.data else "model and data, or target,"
             raise ValueError(f"{missing} {'are' if ' and ' in missing else 'is'} missing")
+        check_data_options(self.data, self.data_options)
         return self
 
 
@@ -213,6 +218,7 @@ class Recipe(Section):
         for name, entry in plain["space"].items():
             if isinstance(entry, dict):  # `log = false, pow2 = false` beside every range says nothing
                 plain["space"][name] = {key: value for key, value in entry.items() if value is not False}
-        if not plain["search"]["constraints"]:
-            del plain["search"]["constraints"]
+        for section, table in (("search", "constraints"), ("task", "data_options")):
+            if not plain[section][table]:
+                del plain[section][table]
         return {key: value for key, value in plain.items() if value not in ({}, []) or key == "space"}

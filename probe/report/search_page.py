@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, batch_plots
-from probe.report.common import asked_block, environment_block, loading_text, metric_text, partial_note
+from probe.report.choice_tables import choices_table
+from probe.report.common import asked_block, baseline_text, environment_block, loading_text, metric_text, partial_note
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
 from probe.report.lr_page import answer as lr_answer
@@ -72,6 +73,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             _plot(plots, IMPORTANCE_PLOT, "Share of the objective's variation that each hyperparameter explains."),
             _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
             *_probe_blocks(result, plots),
+            *_headed("### Choices compared", choices_table(result)),
             "### Space",
             space_table(result),
             "### Trials",
@@ -99,8 +101,9 @@ def answer(result: SearchResult) -> str:
         if test.low is None or test.high is None
         else (f", 95 % interval {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)}")
     )
+    compared = baseline_text(test, result.mode)
     score = f"test {test.metric} after the final fit: {metric_text(test.metric, test.value)}"
-    return f"**{escape(f'{found}; {score} ({format_count(test.num_samples)} samples{interval})')}.**"
+    return f"**{escape(f'{found}; {score} ({format_count(test.num_samples)} samples{interval}){compared}')}.**"
 
 
 def _trust(result: SearchResult) -> str | None:
@@ -175,6 +178,10 @@ def _course(result: SearchResult) -> str:
 
 def _counts(result: SearchResult) -> str:
     return ", ".join(f"{count} {status}" for status, count in status_counts(result).items()) or "no trial"
+
+
+def _headed(heading: str, text: str | None) -> list[str]:
+    return [] if text is None else [heading, text]
 
 
 def _plot(plots: Sequence[str], file: str, caption: str) -> str | None:

@@ -63,23 +63,43 @@ def with_tensors(task: Task) -> Task:
     return replace(task, train=Subset(whole, data.indices.tolist()))
 
 
-def hold_out(task: Task, *, share: float, seed: int, in_time_order: bool = False) -> Task:
-    """`task` with a validation part: its own, or `share` of its training samples, stratified where targets are classes."""
+def hold_out(task: Task, *, share: float, seed: int) -> Task:
+    """`task` with a validation part: its own, or `share` of its training samples, stratified where targets are classes, the
+    last ones where they stand in time order."""
     if task.val is not None:
         return task
-    labels = None if in_time_order or not task.stratify else _class_labels(task.train)
-    rest, held_out = hold_out_indices(
-        num_samples(task.train), share=share, seed=seed, labels=labels, in_time_order=in_time_order
-    )
+    if task.time_steps is not None:
+        return _hold_out_end(task, task.time_steps, share)
+    labels = _class_labels(task.train) if task.stratify else None
+    rest, held_out = hold_out_indices(num_samples(task.train), share=share, seed=seed, labels=labels)
     base = _as_dataset(task.train)
     return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
+
+
+def _hold_out_end(task: Task, time_steps: int, share: float) -> Task:
+    available = num_samples(task.train)
+    _, last_steps = hold_out_indices(time_steps, share=share, seed=0, labels=None, in_time_order=True)
+    if len(last_steps) >= available:
+        raise DataError(
+            f"The last {len(last_steps)} of {time_steps} time steps are to be held out, and only {available} of them are "
+            "samples: none would be left to train on.",
+            hint="Shorten the window, give a longer series, or hold out a smaller share.",
+        )
+    base = _as_dataset(task.train)
+    rest, held_out = range(available - len(last_steps)), range(available - len(last_steps), available)
+    return replace(task, train=Subset(base, rest), val=Subset(base, held_out), time_steps=time_steps - len(last_steps))
 
 
 def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
     """`task` with one of `num_folds` parts of its training samples as validation part, stratified where targets are classes.
 
-    Raises DataError where the task has a validation part of its own.
+    Raises DataError where the task has a validation part of its own, and where its samples stand in time order.
     """
+    if task.time_steps is not None:
+        raise DataError(
+            "The samples stand in time order, and k-fold validation would train on what comes after the samples it validates.",
+            hint='Write validation = { kind = "holdout" }: the end of the training part is held out.',
+        )
     if task.val is not None:
         raise DataError(
             "The task has a validation part of its own, which k-fold validation would leave unused.",
@@ -93,12 +113,15 @@ def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
 
 
 def take_share(task: Task, thousandths: int, *, seed: int) -> Task:
-    """`task` with that many thousandths of its training samples, rounded up, stratified where targets are classes; a larger
-    share holds all samples of a smaller one."""
+    """`task` with that many thousandths of its training samples, rounded up, stratified where targets are classes, the latest
+    ones where they stand in time order; a larger share holds all samples of a smaller one."""
     available = num_samples(task.train)
     count = -(-available * thousandths // 1000)
     if count >= available:
         return task
+    if task.time_steps is not None:
+        latest = Subset(_as_dataset(task.train), range(available - count, available))
+        return replace(task, train=latest, time_steps=task.time_steps - (available - count))
     labels = _class_labels(task.train) if task.stratify else None
     chosen = share_indices(available, count=count, seed=seed, labels=labels)
     return replace(task, train=Subset(_as_dataset(task.train), chosen.tolist()))
@@ -109,6 +132,8 @@ def merge_validation(task: Task) -> Task:
     if task.val is None:
         return task
     train, val = task.train, task.val
+    if task.time_steps is not None:
+        task = replace(task, time_steps=task.time_steps + num_samples(val))
     if isinstance(train, Subset) and isinstance(val, Subset) and train.dataset is val.dataset:
         return replace(task, train=Subset(train.dataset, [*train.indices, *val.indices]), val=None)
     if isinstance(train, tuple) and isinstance(val, tuple):

@@ -1,99 +1,124 @@
-"""Named data sets as tensors, loaded once per process."""
+"""Data sets by name, like `mnist`, or by kind and path, like `csv:houses.csv`; loaded once per process."""
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import dataclass
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from probe.errors import DataError, unknown_name
-from probe.splits import hold_out_indices
+from probe.errors import DataError, TaskError, unknown_name
+from probe.zoo.data_options import NO_OPTIONS, DataOptions
+from probe.zoo.digits import load_digits
 from probe.zoo.images import MAX_RESIZED_BYTES, ResizedImages, SyntheticImages, resize_images
+from probe.zoo.loaded import DataModule, DataRequest, LoadedData, Part
 from probe.zoo.mnist import read_mnist
 
-DATA_NAMES = ("digits", "fashion-mnist", "mnist", "synthetic")
-_DIGITS_FILE = ("datasets", "data", "digits.csv.gz")
-_DIGITS_TEST_SHARE = 0.2
-_DIGITS_TEST_SEED = 0
-"""The test part of digits is the same whatever the seed of a search: scores of different searches are comparable."""
-
-Part = tuple[Tensor, Tensor] | ResizedImages | SyntheticImages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedData:
-    """A data set for classification: images (N, C, H, W) of float32, classes (N,) of int64."""
-
-    train: Part
-    test: Part | None
-    num_classes: int
-    input_shape: tuple[int, int, int]
+_NAMED_MODULES: dict[str, str] = {"cifar10": "probe.zoo.cifar10", "reuters": "probe.zoo.text_data"}
+"""Named data sets with a module of their own."""
+_KIND_MODULES: dict[str, str] = {
+    "csv": "probe.zoo.csv_data",
+    "folder": "probe.zoo.folder_data",
+    "series": "probe.zoo.series_data",
+    "text": "probe.zoo.text_data",
+}
+"""What stands before the colon -> who reads it."""
+DATA_NAMES = tuple(sorted(("digits", "fashion-mnist", "mnist", "synthetic", *_NAMED_MODULES)))
+DATA_KINDS = tuple(sorted(_KIND_MODULES))
 
 
-def load_data(name: str, *, data_dir: Path, image_size: int | None = None) -> LoadedData:
-    """The data set `name`, its files kept in `data_dir`, its images resized to `image_size` squared if that is given.
+def check_data_name(name: str) -> None:
+    """Raise DataError unless `name` is a data set, or a kind of data with a path behind it."""
+    kind, colon, path = name.partition(":")
+    if not colon:
+        if name not in DATA_NAMES:
+            message, hint = unknown_name("data set", name, DATA_NAMES)
+            kinds = ", ".join(f"{known}:PATH" for known in DATA_KINDS)
+            raise DataError(message, hint=f"{hint} Your own: {kinds}." if kinds else hint)
+        return
+    if kind not in DATA_KINDS:
+        message, hint = unknown_name("kind of data", kind, DATA_KINDS)
+        raise DataError(message, hint=hint)
+    if not path:
+        raise DataError(f"'{name}' names no file.", hint=f"Write the path behind the colon: {kind}:PATH")
+
+
+def data_keywords(name: str) -> tuple[str, ...]:
+    """The hyperparameters of a data set itself, like the window of a series. Raises DataError for an unknown name."""
+    check_data_name(name)
+    module = _module(name)
+    return () if module is None else module.KEYWORDS
+
+
+def load_data(
+    name: str,
+    *,
+    data_dir: Path,
+    image_size: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    options: DataOptions = NO_OPTIONS,
+    held_out_share: float = 0.0,
+) -> LoadedData:
+    """The data set `name`: its files kept in `data_dir` or where its path says, its images resized to `image_size` squared
+    if that is given, `params` its own hyperparameters. `held_out_share`: see DataRequest.
 
     Raises:
-        TaskError: no such data set.
-        DataError: its files cannot be downloaded, read or believed.
+        DataError: no such data set, or its files cannot be downloaded, read or believed.
+        TaskError: `image_size` for data that are no images.
     """
-    if name not in DATA_NAMES:
-        message, hint = unknown_name("data set", name, DATA_NAMES)
-        raise DataError(message, hint=hint)
-    return _load(name, data_dir.absolute(), image_size)
+    check_data_name(name)
+    request = DataRequest(
+        name=name,
+        data_dir=data_dir.absolute(),
+        image_size=image_size,
+        params=tuple(sorted((params or {}).items())),
+        options=options,
+        held_out_share=held_out_share,
+    )
+    return _load(request, _stamp(request))
+
+
+def _stamp(request: DataRequest) -> tuple[int, int] | None:
+    """Changes with the file, so that one edited in between is read again."""
+    if ":" not in request.name or not request.path.exists():
+        return None
+    status = request.path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, data_dir: Path, image_size: int | None) -> LoadedData:
+def _load(request: DataRequest, stamp: tuple[int, int] | None) -> LoadedData:
+    name, image_size = request.name, request.image_size
     if name == "synthetic":
         images = SyntheticImages(image_size or 224)
         shape = (3, images.size, images.size)
-        return LoadedData(train=images, test=None, num_classes=images.num_classes, input_shape=shape)
-    if image_size is not None:
-        whole = _load(name, data_dir, None)
-        if whole.input_shape[1:] == (image_size, image_size):
-            return whole
-        return _resized(whole, image_size)
-    return _load_digits() if name == "digits" else _load_mnist(name, data_dir)
-
-
-def _load_digits() -> LoadedData:
-    table = torch.from_numpy(_digits_table())
-    images, classes = table[:, :-1].float().reshape(-1, 1, 8, 8) / 16, table[:, -1].long()
-    train, test = (
-        torch.from_numpy(part)
-        for part in hold_out_indices(
-            len(classes), share=_DIGITS_TEST_SHARE, seed=_DIGITS_TEST_SEED, labels=classes.numpy()
+        return LoadedData(train=images, test=None, num_outputs=images.num_classes, input_shape=shape)
+    if image_size is None:
+        return _load_unsized(request)
+    whole = _load(replace(request, image_size=None), stamp) if _module(name) is None else _load_unsized(request)
+    if whole.kind != "images":
+        raise TaskError(
+            f"{name} holds no images that could be resized to {image_size} x {image_size}.",
+            hint="Leave out --img, or image_size in the recipe's [task].",
         )
-    )
-    return LoadedData(
-        train=(images[train], classes[train]),
-        test=(images[test], classes[test]),
-        num_classes=10,
-        input_shape=(1, 8, 8),
-    )
+    if whole.input_shape[1:] == (image_size, image_size):
+        return whole
+    return _resized(whole, image_size)
 
 
-def _digits_table() -> np.ndarray:
-    """scikit-learn's digits, one a row: 64 pixels from 0 to 16, then the class; float64, (1797, 65).
+def _load_unsized(request: DataRequest) -> LoadedData:
+    module = _module(request.name)
+    if module is not None:
+        return module.load(request)
+    return load_digits() if request.name == "digits" else _load_mnist(request.name, request.data_dir)
 
-    Its file is read past it where that can be found: importing scikit-learn costs every worker process half as much as
-    importing torch.
-    """
-    spec = importlib.util.find_spec("sklearn")
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    file = next((path for folder in folders if (path := Path(folder, *_DIGITS_FILE)).is_file()), None)
-    if file is not None:
-        return np.loadtxt(file, delimiter=",")
-    from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    return np.column_stack([digits.data, digits.target])
+def _module(name: str) -> DataModule | None:
+    kind, colon, _ = name.partition(":")
+    found = _KIND_MODULES.get(kind) if colon else _NAMED_MODULES.get(name)
+    return None if found is None else cast(DataModule, importlib.import_module(found))
 
 
 def _load_mnist(name: str, data_dir: Path) -> LoadedData:
@@ -105,7 +130,7 @@ def _load_mnist(name: str, data_dir: Path) -> LoadedData:
     return LoadedData(
         train=(train_images.unsqueeze(1), train_classes.long()),
         test=(test_images.unsqueeze(1), test_classes.long()),
-        num_classes=10,
+        num_outputs=10,
         input_shape=(1, *train_images.shape[1:]),
     )
 
@@ -126,4 +151,4 @@ def _resized(data: LoadedData, image_size: int) -> LoadedData:
     if train is None:
         raise AssertionError("a data set has a training part")
     shape = (channels, image_size, image_size)
-    return LoadedData(train=train, test=resize(data.test), num_classes=data.num_classes, input_shape=shape)
+    return replace(data, train=train, val=resize(data.val), test=resize(data.test), input_shape=shape)

@@ -104,6 +104,6 @@ def _download(name: str, data_dir: Path, folder: Path) -> None:
             ) from None
         raise DataError(
             f"{FOLDERS[name]} is not in {folder} and could not be downloaded.",
-            hint=f"Put these files into {folder}: {', '.join(missing)}; or name the folder that has {FOLDERS[name]}/raw "
-            "with --data-dir or $PROBE_DATA.",
+            hint=f"Put these files into {folder}: {', '.join(missing)}; they are at {kind.mirrors[-1]}. "
+            f"Or name the folder that has {FOLDERS[name]}/raw with --data-dir or $PROBE_DATA.",
         ) from None

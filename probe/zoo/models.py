@@ -8,17 +8,44 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from probe.errors import TaskError, unknown_name
+from probe.zoo.loaded import DataKind
+from probe.zoo.lstm import Lstm
 from probe.zoo.names import ALIASES, full_name
 from probe.zoo.networks import Cnn, Mlp
+from probe.zoo.pixels import PixelScaling, take_bytes
+from probe.zoo.pretrained import head_names, load_weights
+from probe.zoo.text_networks import TextEmbedding, TextMlp, TextTransformer
 
-_BUILT_IN = {"mlp": Mlp, "cnn": Cnn}
-_GIVEN = {"self", "num_inputs", "input_shape", "num_classes"}
+
+class BuiltIn(NamedTuple):
+    make: type[nn.Module]
+    kinds: tuple[DataKind, ...]
+    """What it can be given."""
+
+
+_BUILT_IN = {
+    "cnn": BuiltIn(Cnn, ("images",)),
+    "lstm": BuiltIn(Lstm, ("series",)),
+    "mlp": BuiltIn(Mlp, ("images", "table", "series")),
+    "text-embedding": BuiltIn(TextEmbedding, ("tokens",)),
+    "text-mlp": BuiltIn(TextMlp, ("tokens",)),
+    "text-transformer": BuiltIn(TextTransformer, ("tokens",)),
+}
+_GIVEN = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
 """Keywords of the built-in networks that come from the data."""
+_KIND_WORDS: dict[DataKind, str] = {
+    "images": "images",
+    "table": "the rows of a table",
+    "tokens": "texts",
+    "series": "windows of a series",
+}
 _DROPOUT_KEYWORDS = {
     "alexnet": "dropout",
     "densenet": "drop_rate",
@@ -64,7 +91,7 @@ def model_keywords(name: str) -> tuple[str, ...]:
     """The hyperparameters of a model. Raises TaskError for an unknown name."""
     full = resolve_model(name)
     if full in _BUILT_IN:
-        return tuple(key for key in inspect.signature(_BUILT_IN[full]).parameters if key not in _GIVEN)
+        return tuple(key for key in inspect.signature(_BUILT_IN[full].make).parameters if key not in _GIVEN)
     return ("dropout",) if _dropout_keyword(full) else ()
 
 
@@ -77,30 +104,73 @@ def check_hyperparameters(name: str, params: Mapping[str, Any]) -> None:
             raise TaskError(message, hint=hint)
 
 
+def check_kind(name: str, kind: DataKind) -> None:
+    """Raise TaskError where the model cannot take such data, naming those that can."""
+    full = resolve_model(name)
+    kinds: tuple[DataKind, ...] = _BUILT_IN[full].kinds if full in _BUILT_IN else ("images",)
+    if kind in kinds:
+        return
+    able = [other for other, built_in in _BUILT_IN.items() if kind in built_in.kinds]
+    more = " and torchvision's, like resnet18" if kind == "images" else ""
+    own = " or ".join(_KIND_WORDS[kind] for kind in kinds)
+    raise TaskError(
+        f"{name} cannot take {_KIND_WORDS[kind]}.",
+        hint=f"Models that can: {', '.join(able)}{more}. {name} takes {own}: name such data, with --data or in a recipe.",
+    )
+
+
 def build_model(
-    name: str, *, num_classes: int, input_shape: tuple[int, int, int], params: Mapping[str, Any]
+    name: str,
+    *,
+    num_outputs: int,
+    input_shape: tuple[int, ...],
+    params: Mapping[str, Any],
+    vocabulary_size: int | None = None,
+    pixels: PixelScaling | None = None,
+    weights: Path | None = None,
 ) -> nn.Module:
-    """The model with fresh weights, for images of `input_shape` (C, H, W): (N, C, H, W) -> (N, num_classes).
+    """The model with fresh weights, for samples of `input_shape`: (N, *input_shape) -> (N, num_outputs). `pixels`: images
+    come as bytes. `weights`: a file to start from instead, except for the last layer where that is of another size.
 
     Raises:
         TaskError: an unknown name or hyperparameter, a value out of range, or images that the model cannot take.
+        DataError: weights that cannot be read or are another model's.
     """
+    model = _fresh_model(name, num_outputs, input_shape, params, vocabulary_size)
+    if weights is not None:
+        # RegNet computes its widths with tensors when it is built: on the meta device that fails.
+        with torch.device("cpu" if full_name(name).startswith("regnet") else "meta"):
+            other = _fresh_model(name, num_outputs + 1, input_shape, params, vocabulary_size)
+        inner, other = (part.model if isinstance(part, GrayToColor) else part for part in (model, other))
+        load_weights(inner, weights, head=head_names(inner, other))
+    return model if pixels is None else take_bytes(model, pixels)
+
+
+def _fresh_model(
+    name: str, num_outputs: int, input_shape: tuple[int, ...], params: Mapping[str, Any], vocabulary_size: int | None
+) -> nn.Module:
     full = resolve_model(name)
     check_hyperparameters(name, params)
-    if full == "mlp":
-        return Mlp(num_inputs=math.prod(input_shape), num_classes=num_classes, **params)
-    if full == "cnn":
-        return Cnn(input_shape=input_shape, num_classes=num_classes, **params)
-    return _build_torchvision(full, num_classes, input_shape, params)
+    if full not in _BUILT_IN:
+        return _build_torchvision(full, num_outputs, input_shape, params)
+    make = _BUILT_IN[full].make
+    offered = {
+        "num_inputs": math.prod(input_shape),
+        "input_shape": input_shape,
+        "num_outputs": num_outputs,
+        "vocabulary_size": vocabulary_size,
+    }
+    wanted = inspect.signature(make).parameters
+    return make(**{key: value for key, value in offered.items() if key in wanted}, **params)
 
 
-def check_images(name: str, input_shape: tuple[int, int, int]) -> None:
+def check_images(name: str, input_shape: tuple[int, ...]) -> None:
     """Raise TaskError for images (C, H, W) that torchvision's model would fail on later, in words about its inner layers."""
     full = resolve_model(name)
-    channels, height, width = input_shape
-    hint = "Choose the size that images are resized to with --img, or image_size in the recipe's [task]."
     if full in _BUILT_IN:
         return
+    channels, height, width = input_shape
+    hint = "Choose the size that images are resized to with --img, or image_size in the recipe's [task]."
     if channels not in (1, 3):
         raise TaskError(f"{full} takes images with 1 or 3 channels, not {channels}.")
     rule = None
@@ -134,7 +204,7 @@ def _dropout_keyword(full: str) -> str | None:
 
 
 def _build_torchvision(
-    full: str, num_classes: int, input_shape: tuple[int, int, int], params: Mapping[str, Any]
+    full: str, num_classes: int, input_shape: tuple[int, ...], params: Mapping[str, Any]
 ) -> nn.Module:
     import torchvision.models
 

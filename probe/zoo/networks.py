@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -28,14 +27,14 @@ MAX_WIDTH = 65536
 class Mlp(nn.Module):
     """A multilayer perceptron: `depth` hidden layers of `width` units, each followed by normalization, activation, dropout.
 
-    Images (N, C, H, W), or anything with a first dimension of samples, are flattened; the output is (N, num_classes).
+    Images (N, C, H, W), or anything with a first dimension of samples, are flattened; the output is (N, num_outputs).
     """
 
     def __init__(
         self,
         *,
         num_inputs: int,
-        num_classes: int,
+        num_outputs: int,
         depth: int = 2,
         width: int = 128,
         activation: str = "relu",
@@ -44,16 +43,16 @@ class Mlp(nn.Module):
         initialization: str = "default",
     ) -> None:
         super().__init__()
-        _check_whole("depth", depth, least=0, most=MAX_DEPTH)
-        _check_whole("width", width, least=1, most=MAX_WIDTH)
-        _check_shared(activation, dropout, normalization, initialization)
+        check_whole("depth", depth, least=0, most=MAX_DEPTH)
+        check_whole("width", width, least=1, most=MAX_WIDTH)
+        check_shared(activation, dropout, normalization, initialization)
         layers: list[nn.Module] = [nn.Flatten()]
         size = num_inputs
         for _ in range(depth):
-            layers += [nn.Linear(size, width), *_norm_of_units(normalization, width), ACTIVATIONS[activation]()]
+            layers += [nn.Linear(size, width), *norm_of_units(normalization, width), ACTIVATIONS[activation]()]
             layers += [nn.Dropout(dropout)] if dropout else []
             size = width
-        layers.append(nn.Linear(size, num_classes))
+        layers.append(nn.Linear(size, num_outputs))
         self.layers = nn.Sequential(*layers)
         initialize(self, initialization, activation)
 
@@ -67,14 +66,14 @@ class Cnn(nn.Module):
     The first convolution has `width` channels and each further one twice as many as the one before it. Every convolution
     keeps height and width and is followed by normalization, 2 x 2 max pooling and activation; pooling is left out once a
     side is down to one pixel, so 8 x 8 images take all four layers. Dropout stands before either dense layer (Srivastava et
-    al. 2014). Images (N, C, H, W) give (N, num_classes).
+    al. 2014). Images (N, C, H, W) give (N, num_outputs).
     """
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         layers: int = 2,
         width: int = 16,
         kernel_size: int = 3,
@@ -85,12 +84,12 @@ class Cnn(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        _check_whole("layers", layers, least=1, most=MAX_CONV_LAYERS)
-        _check_whole("width", width, least=1, most=MAX_WIDTH)
-        _check_whole("hidden", hidden, least=1, most=MAX_WIDTH)
+        check_whole("layers", layers, least=1, most=MAX_CONV_LAYERS)
+        check_whole("width", width, least=1, most=MAX_WIDTH)
+        check_whole("hidden", hidden, least=1, most=MAX_WIDTH)
         if isinstance(kernel_size, bool) or kernel_size not in (1, 3, 5, 7):
             raise TaskError(f"kernel_size must be 1, 3, 5 or 7, not {kernel_size!r}.")
-        _check_shared(activation, dropout, normalization, initialization)
+        check_shared(activation, dropout, normalization, initialization)
         channels, height, side = input_shape
         convolutions: list[nn.Module] = []
         for layer in range(layers):
@@ -106,7 +105,7 @@ class Cnn(nn.Module):
         drop: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
         dense = [nn.Flatten(), *drop, nn.Linear(channels * height * side, hidden), ACTIVATIONS[activation]()]
         self.convolutions = nn.Sequential(*convolutions)
-        self.dense = nn.Sequential(*dense, *drop, nn.Linear(hidden, num_classes))
+        self.dense = nn.Sequential(*dense, *drop, nn.Linear(hidden, num_outputs))
         initialize(self, initialization, activation)
         # Channels last trains these networks 1.5 to 2.5 times as fast on a CPU: pooling and convolutions read along channels.
         self.to(memory_format=torch.channels_last)
@@ -137,7 +136,7 @@ def initialize(model: nn.Module, name: str, activation: str) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _norm_of_units(name: str, width: int) -> list[nn.Module]:
+def norm_of_units(name: str, width: int) -> list[nn.Module]:
     norms: dict[str, list[nn.Module]] = {
         "none": [],
         "batch": [nn.BatchNorm1d(width)],
@@ -156,21 +155,26 @@ def _norm_of_channels(name: str, channels: int) -> list[nn.Module]:
     return norms[name]
 
 
-def _check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:
-    _check_name("activation", activation, tuple(ACTIVATIONS))
-    _check_name("normalization", normalization, NORMALIZATIONS)
-    _check_name("initialization", initialization, INITIALIZATIONS)
-    number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool) and math.isfinite(dropout)
-    if not (number and 0 <= dropout < 1):
+def check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:
+    check_name("activation", activation, tuple(ACTIVATIONS))
+    check_name("normalization", normalization, NORMALIZATIONS)
+    check_name("initialization", initialization, INITIALIZATIONS)
+    check_dropout(dropout)
+
+
+def check_dropout(dropout: object) -> None:
+    """Raise TaskError for what is no probability of dropping a unit."""
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
 
 
-def _check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
+def check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
     if given not in known:
         message, hint = unknown_name(kind, str(given), known)
         raise TaskError(message, hint=hint)
 
 
-def _check_whole(name: str, value: object, *, least: int, most: int) -> None:
+def check_whole(name: str, value: object, *, least: int, most: int) -> None:
+    """Raise TaskError for anything but a whole number in this range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise TaskError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.task import Task, find_target, load_task
+from probe.zoo.data_options import NO_OPTIONS, DataOptions
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
@@ -40,6 +41,11 @@ class NamedSource:
     data_dir: Path = Path("data")
     image_size: int | None = None
     """Height and width that images are resized to, or made with; None: the data's own, 224 for synthetic ones."""
+    weights: Path | None = None
+    """A file of weights to start from."""
+    data_options: DataOptions = NO_OPTIONS
+    held_out_share: float = 0.0
+    """Of the training part, what will be its validation part: data in time order are scaled without it."""
 
     @property
     def title(self) -> str:
@@ -47,9 +53,10 @@ class NamedSource:
         return f"{self.model} on {self.data}{size}"
 
     def keywords(self) -> tuple[str, ...] | None:
+        from probe.zoo.data import data_keywords
         from probe.zoo.models import model_keywords
 
-        return model_keywords(self.model)
+        return (*model_keywords(self.model), *data_keywords(self.data))
 
     def build(self, params: Mapping[str, Any]) -> Task:
         from probe.zoo.tasks import named_task
@@ -109,5 +116,11 @@ def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: 
     if section.model is None or section.data is None:
         raise ValueError("a validated recipe names a target, or a model and data")
     return NamedSource(
-        model=section.model, data=section.data, data_dir=data_dir, image_size=image_size or section.image_size
+        model=section.model,
+        data=section.data,
+        data_dir=data_dir,
+        image_size=image_size or section.image_size,
+        weights=None if section.weights is None else Path(section.weights),
+        data_options=DataOptions(**section.data_options.given),
+        held_out_share=section.validation.share or 0.0,
     )

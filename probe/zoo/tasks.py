@@ -6,38 +6,74 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from probe.errors import TaskError, unknown_name
 from probe.task import Task
-from probe.zoo.data import load_data
-from probe.zoo.models import build_model, check_hyperparameters, check_images, resolve_model
+from probe.zoo.data import data_keywords, load_data
+from probe.zoo.loaded import LoadedData
+from probe.zoo.models import build_model, check_images, check_kind, model_keywords, resolve_model
 from probe.zoo.source import NamedSource
+
+LOSSES = {"classification": "cross_entropy", "regression": "mse"}
+METRICS = {"classification": {"accuracy": "accuracy"}, "regression": {"rmse": "rmse", "mae": "mae"}}
 
 
 def named_task(source: NamedSource, params: Mapping[str, Any]) -> Task:
-    """Classification by cross-entropy, its accuracy measured; `params` are the model's hyperparameters.
+    """Classification by cross-entropy, its accuracy measured, or regression by squared error; `params` are the model's and
+    the data set's hyperparameters.
 
-    The test part is the data set's own. There is no validation part: one is held out of the training part later.
+    The test part is the data set's own. There is no validation part, unless the data set has its own: one is held out of the
+    training part later, at its end where samples stand in time order.
 
     Raises:
-        TaskError: an unknown model, data set or hyperparameter, or images that the model cannot take.
+        TaskError: an unknown model, data set or hyperparameter, or data that the model cannot take.
         DataError: the data set's files cannot be downloaded or read.
     """
     resolve_model(source.model)
-    check_hyperparameters(source.model, params)
-    data = load_data(source.data, data_dir=source.data_dir, image_size=source.image_size)
-    check_images(source.model, data.input_shape)
-    model = partial(
-        build_model,
-        source.model,
-        num_classes=data.num_classes,
-        input_shape=data.input_shape,
-        params=dict(params),
+    of_data, of_model = data_keywords(source.data), model_keywords(source.model)
+    _check_hyperparameters(source, params, (*of_model, *of_data))
+    data = load_data(
+        source.data,
+        data_dir=source.data_dir,
+        image_size=source.image_size,
+        params={name: value for name, value in params.items() if name in of_data},
+        options=source.data_options,
+        held_out_share=source.held_out_share,
     )
+    check_kind(source.model, data.kind)
+    check_images(source.model, data.input_shape)
+    model = _model_factory(source, data, {name: value for name, value in params.items() if name in of_model})
+    if source.weights is not None:
+        model()  # weights of another model are an error here, before anything is spent
     return Task(
         model=model,
         train=data.train,
+        val=data.val,
         test=data.test,
-        loss="cross_entropy",
-        metrics={"accuracy": "accuracy"},
-        stratify=source.data != "synthetic",
+        loss=LOSSES[data.objective],
+        metrics=METRICS[data.objective] if data.metrics is None else data.metrics,
+        stratify=data.objective == "classification" and source.data != "synthetic",
+        time_steps=data.time_steps,
+        baseline=data.baseline,
         name=source.title,
     )
+
+
+def _model_factory(source: NamedSource, data: LoadedData, params: Mapping[str, Any]) -> partial[Any]:
+    """Names the model and its shape only: the data must not travel with it."""
+    return partial(
+        build_model,
+        source.model,
+        num_outputs=data.num_outputs,
+        input_shape=data.input_shape,
+        vocabulary_size=data.vocabulary_size,
+        pixels=data.pixels,
+        weights=source.weights,
+        params=dict(params),
+    )
+
+
+def _check_hyperparameters(source: NamedSource, params: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for name in params:
+        if name not in known:
+            message, hint = unknown_name(f"hyperparameter of {source.title}:", name, known or ("(none)",))
+            raise TaskError(message, hint=hint)

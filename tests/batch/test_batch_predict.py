@@ -28,6 +28,7 @@ from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
 from probe.training.trees import map_tensors
+from probe.zoo.models import build_model
 from probe.zoo.source import NamedSource
 
 GIB = 2**30
@@ -158,6 +159,28 @@ def test_gradient_checkpointing_is_seen() -> None:
         profiled(vectors(partial(Attention, dropout=0.0, recompute=recompute))) for recompute in (False, True)
     )
     assert recomputed.live_peak_bytes(4096) < 0.8 * plain.live_peak_bytes(4096)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("text-mlp", {"depth": 2, "width": 9, "dropout": 0.2}),
+        ("text-mlp", {"width": 9, "bag": "counts"}),
+        ("text-embedding", {"embedding": 6, "width": 9}),
+        ("text-transformer", {"embedding": 8, "heads": 2, "dropout": 0.0}),
+    ],
+    ids=str,
+)
+def test_networks_for_texts(name: str, params: dict[str, Any]) -> None:
+    tokens = torch.randint(0, 30, (60, 7), generator=torch.Generator().manual_seed(0))
+
+    def model() -> nn.Module:
+        return build_model(name, num_outputs=10, input_shape=(7,), vocabulary_size=30, params=params)
+
+    task = Task(model=model, train=(tokens, torch.arange(60) % 10))
+    profile = profiled(task)
+    for size in (2, 9, 50):  # what PyTorch's embedding bag notes of itself is a few bytes less on fakes
+        assert 0 <= measured_peak(task, size) - profile.live_peak_bytes(size) <= 16
 
 
 class Recurrent(nn.Module):

@@ -46,6 +46,7 @@ OPTIONS = {
     "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--seed", *RUN],
     "report": ["run", "--quiet", "--debug"],
     "export": ["run", "--optuna", "--debug"],
+    "data": ["name", "--data-dir", "--quiet", "--debug"],
     "devices": ["--debug"],
 }
 HEAVY = [

@@ -90,7 +90,7 @@ def test_training_is_the_same_bit_for_bit(make: Any) -> None:
 @pytest.mark.parametrize("name", FAMILIES.split())
 def test_every_family_of_models_has_blocks_that_are_not_inside_another(name: str) -> None:
     with torch.device("meta"):
-        model = build_model(name, num_classes=10, input_shape=(3, 224, 224), params={})
+        model = build_model(name, num_outputs=10, input_shape=(3, 224, 224), params={})
     blocks, chains = blocks_to_recompute(model)
     pieces = [*blocks, *chains]
     assert pieces
@@ -103,7 +103,7 @@ def test_every_family_of_models_has_blocks_that_are_not_inside_another(name: str
     [("densenet121", "_DenseLayer", 6 + 12 + 24 + 16), ("regnet_x_400mf", "ResBottleneckBlock", 1 + 2 + 7 + 12)],
 )
 def test_stages_are_no_blocks_but_what_they_are_made_of(name: str, block: str, num_blocks: int) -> None:
-    blocks, _ = blocks_to_recompute(build_model(name, num_classes=10, input_shape=(3, 64, 64), params={}))
+    blocks, _ = blocks_to_recompute(build_model(name, num_outputs=10, input_shape=(3, 64, 64), params={}))
     assert [type(found).__name__ for found in blocks].count(block) == num_blocks
 
 

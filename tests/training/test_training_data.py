@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,9 +12,17 @@ from made_tasks import Rows, Words, made_data, made_task, pad
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from probe.errors import DataError
+from probe.errors import DataError, TaskError
 from probe.training.batches import LoadedBatches, TensorBatches, count_batches, make_batches
-from probe.training.data import as_tensors, hold_out, largest_batch, merge_validation, num_samples
+from probe.training.data import (
+    as_tensors,
+    hold_out,
+    hold_out_fold,
+    largest_batch,
+    merge_validation,
+    num_samples,
+    take_share,
+)
 
 CPU = torch.device("cpu")
 
@@ -113,10 +123,34 @@ def test_hold_out_keeps_class_proportions() -> None:
 
 
 def test_time_series_hold_out_takes_the_end() -> None:
-    split = hold_out(
-        made_task(train=(torch.arange(10.0), torch.arange(10.0)), val=None), share=0.3, seed=0, in_time_order=True
-    )
+    series = made_task(train=(torch.arange(10.0), torch.arange(10.0)), val=None, time_steps=10)
+    split = hold_out(series, share=0.3, seed=0)
     assert members_of_series(split.val) == [7, 8, 9]
+    assert members_of_series(split.train) == [0, 1, 2, 3, 4, 5, 6]
+    assert members_of_series(take_share(split, 300, seed=0).train) == [4, 5, 6], "the latest"
+    assert members_of_series(merge_validation(split).train) == list(range(10))
+    assert merge_validation(take_share(split, 300, seed=0)).time_steps == 6
+
+
+@pytest.mark.parametrize("window", [1, 3, 8])
+def test_windows_of_any_length_are_validated_on_the_same_targets(window: int) -> None:
+    targets = torch.arange(20.0)[window:]  # one sample for every step that has a whole window before it
+    split = hold_out(made_task(train=(targets, targets), val=None, time_steps=20), share=0.25, seed=0)
+    assert split.val is not None
+    assert [int(split.val[index][1]) for index in range(len(split.val))] == [15, 16, 17, 18, 19]
+    assert len(split.train) == 15 - window
+
+
+def test_time_order_and_what_contradicts_it() -> None:
+    series = made_task(train=(torch.arange(4.0), torch.arange(4.0)), val=None, time_steps=20)
+    with pytest.raises(
+        DataError, match="The last 5 of 20 time steps are to be held out, and only 4 of them are samples"
+    ):
+        hold_out(series, share=0.25, seed=0)
+    with pytest.raises(DataError, match="time order, and k-fold validation would train on what comes after"):
+        hold_out_fold(series, 0, num_folds=2, seed=0)
+    with pytest.raises(TaskError, match=r"Task.time_steps is 3, fewer than the 4 training samples"):
+        replace(series, time_steps=3)
 
 
 def members_of_series(data: object) -> list[int]:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
 from probe.errors import DataError
-from probe.zoo import data as data_module
+from probe.zoo import digits as digits_module
 from probe.zoo import images as images_module
 from probe.zoo.data import load_data
 from probe.zoo.images import ResizedImages, SyntheticImages, resize_images
@@ -40,12 +40,12 @@ def test_digits_parts_share_no_image_beyond_the_duplicates_of_the_data_set(tmp_p
     assert not [image for image in data.test[0] if image.numpy().tobytes() in train]
 
 
-@pytest.mark.parametrize("file", [data_module._DIGITS_FILE, ("moved", "elsewhere.csv")])
+@pytest.mark.parametrize("file", [digits_module._DIGITS_FILE, ("moved", "elsewhere.csv")])
 def test_digits_are_scikit_learns_wherever_it_keeps_them(
     monkeypatch: pytest.MonkeyPatch, file: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(data_module, "_DIGITS_FILE", file)
-    table = data_module._digits_table()
+    monkeypatch.setattr(digits_module, "_DIGITS_FILE", file)
+    table = digits_module._digits_table()
     expected = load_digits()
     np.testing.assert_array_equal(table[:, :-1].reshape(-1, 8, 8), expected.images)
     np.testing.assert_array_equal(table[:, -1], expected.target)
@@ -108,7 +108,7 @@ def test_synthetic_images_are_cheap_endless_and_the_same_every_time(tmp_path: Pa
     assert data.test is None
     assert train.unbounded
     assert data.input_shape == (3, 16, 16)
-    assert data.num_classes == 1000
+    assert data.num_outputs == 1000
     image, target = train[len(train) + 5]
     assert image.shape == (3, 16, 16)
     assert 0 <= int(target) < 1000

@@ -11,11 +11,14 @@ from probe.zoo.models import (
     build_model,
     check_hyperparameters,
     check_images,
+    check_kind,
     model_keywords,
     model_names,
     resolve_model,
 )
 from probe.zoo.names import ALIASES
+
+BUILT_IN = {"mlp", "cnn", "lstm", "text-embedding", "text-mlp", "text-transformer"}
 
 # The smallest of each of torchvision's families. RegNet is missing: it computes its widths with tensors when it is built.
 FAMILIES = [
@@ -29,7 +32,7 @@ def test_every_torchvision_classifier_and_every_alias_has_a_name() -> None:
     names = model_names()
     classifiers = torchvision.models.list_models(module=torchvision.models)
     assert set(classifiers) <= set(names)
-    assert {resolve_model(name) for name in names} == {*classifiers, "mlp", "cnn"}
+    assert {resolve_model(name) for name in names} == {*classifiers, *BUILT_IN}
     assert all(target in classifiers for target in ALIASES.values())
 
 
@@ -56,7 +59,7 @@ def test_an_unknown_model_names_similar_ones() -> None:
 def test_torchvision_models_are_built_with_the_dropout_that_they_have(name: str) -> None:
     params = {"dropout": 0.25} if "dropout" in model_keywords(name) else {}
     with torch.device("meta"):
-        model = build_model(name, num_classes=7, input_shape=(3, 224, 224), params=params)
+        model = build_model(name, num_outputs=7, input_shape=(3, 224, 224), params=params)
     if params and name.startswith("densenet"):
         assert model.features.denseblock1.denselayer1.drop_rate == 0.25  # type: ignore[union-attr]  # torchvision's names
     elif params:
@@ -77,7 +80,7 @@ def test_torchvision_models_are_built_with_the_dropout_that_they_have(name: str)
 )
 def test_training_outputs_are_one_tensor_of_class_scores(name: str, shape: tuple[int, int, int]) -> None:
     with torch.device("meta"):
-        model = build_model(name, num_classes=7, input_shape=shape, params={})
+        model = build_model(name, num_outputs=7, input_shape=shape, params={})
         assert model.train()(torch.empty(2, *shape)).shape == (2, 7)
 
 
@@ -89,7 +92,7 @@ def test_gray_images_look_the_same_in_all_three_channels() -> None:
 
 
 def test_regnet_is_built() -> None:
-    model = build_model("regnet", num_classes=3, input_shape=(3, 32, 32), params={})
+    model = build_model("regnet", num_outputs=3, input_shape=(3, 32, 32), params={})
     assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
@@ -107,7 +110,7 @@ def test_hyperparameters_of_named_models() -> None:
 @pytest.mark.parametrize("dropout", [1.0, -0.1, "half", True])
 def test_dropout_of_torchvision_models_is_checked(dropout: object) -> None:
     with pytest.raises(TaskError, match="dropout must be a number from 0 to below 1"):
-        build_model("vgg11", num_classes=2, input_shape=(3, 32, 32), params={"dropout": dropout})
+        build_model("vgg11", num_outputs=2, input_shape=(3, 32, 32), params={"dropout": dropout})
 
 
 @pytest.mark.parametrize(
@@ -130,5 +133,20 @@ def test_images_that_a_model_cannot_take(name: str, shape: tuple[int, int, int],
 def test_built_in_models_take_any_images() -> None:
     for name in ("mlp", "cnn"):
         check_images(name, (5, 1, 3))
-        model = build_model(name, num_classes=4, input_shape=(5, 1, 3), params={})
+        model = build_model(name, num_outputs=4, input_shape=(5, 1, 3), params={})
         assert model(torch.zeros(2, 5, 1, 3)).shape == (2, 4)
+
+
+def test_kinds_of_data_that_a_model_cannot_take() -> None:
+    for name in ("mlp", "cnn", "resnet18"):
+        check_kind(name, "images")
+    check_kind("mlp", "table")
+    with pytest.raises(TaskError, match=r"cnn cannot take the rows of a table.\nModels that can: mlp\."):
+        check_kind("cnn", "table")
+    check_kind("lstm", "series")
+    with pytest.raises(
+        TaskError, match=r"lstm cannot take images.\nModels that can: cnn, mlp and torchvision's, like resnet18"
+    ):
+        check_kind("lstm", "images")
+    with pytest.raises(TaskError, match=r"resnet18 cannot take windows of a series.\nModels that can: .*mlp"):
+        check_kind("resnet18", "series")

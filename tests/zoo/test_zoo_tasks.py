@@ -52,7 +52,7 @@ def test_gray_digits_in_a_torchvision_model(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_before_anything_is_loaded_or_trained(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="Unknown model 'cnm'"):
         NamedSource(model="cnm", data="digits", data_dir=tmp_path).build({})
-    with pytest.raises(TaskError, match="Unknown hyperparameter of cnn: 'depth'"):
+    with pytest.raises(TaskError, match="Unknown hyperparameter of cnn on digits: 'depth'"):
         NamedSource(model="cnn", data="digits", data_dir=tmp_path).build({"depth": 2})
     with pytest.raises(DataError, match="Unknown data set 'digit'"):
         NamedSource(model="cnn", data="digit", data_dir=tmp_path).build({})

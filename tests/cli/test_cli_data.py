@@ -1,0 +1,135 @@
+"""`probe data`, without a network: what is there, what is not, and what a download would look like."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probe.cli.download_progress import QuarterLines, open_download
+from probe.cli.main import run
+from probe.zoo import cifar10, reuters
+from probe.zoo.json_lines import LabelledText
+
+NEWSWIRES = [LabelledText(text=f"profit {number}", label="earn" if number % 3 else "acq") for number in range(9)]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(reuters, "TOPIC_COUNTS", {"earn": 6, "acq": 3})
+    monkeypatch.setattr(reuters, "NUM_TOPICS", 2)
+
+
+def test_what_is_there_is_read_through_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "reuters" / reuters.PREPARED
+    path.parent.mkdir()
+    reuters.write_lines(NEWSWIRES, path)
+    assert run(["data", "reuters", "--data-dir", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    lines = [line.split(maxsplit=1) for line in captured.out.splitlines()]
+    assert lines == [
+        ["Data", "reuters: already there, nothing was downloaded"],
+        ["Files", str(path)],
+        ["Size", f"{path.stat().st_size} B"],
+        ["Holds", "9 newswires of 2 topics"],
+    ]
+    assert captured.err == ""
+
+
+def test_what_is_fetched_is_prepared_with_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def download(urls: Any, path: Path, *, progress: Any) -> str:
+        progress("Downloading archive", 3, 4)
+        path.write_text("packed")
+        return ""
+
+    (tmp_path / "reuters").mkdir()
+    monkeypatch.setattr(reuters, "download", download)
+    monkeypatch.setattr(reuters, "read_archive", lambda archive, progress: NEWSWIRES)
+    assert run(["data", "reuters", "--data-dir", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0].split(maxsplit=1) == ["Data", "reuters: fetched"]
+    assert captured.err == "Downloading archive: 75 %\n"
+    assert run(["data", "reuters", "--data-dir", str(tmp_path), "--quiet"]) == 0
+
+
+def test_without_a_network_one_sentence_says_from_where_and_to_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["data", "reuters", "--data-dir", str(tmp_path)]) == 3
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    error, hint = captured.err.splitlines()
+    assert error.startswith("Error: reuters21578.tar.gz could not be downloaded: no network in tests (")
+    assert hint.startswith(f"Download {reuters.URLS[0]} or ")
+    assert hint.endswith(f" elsewhere and put it there: {tmp_path / 'reuters' / reuters.ARCHIVE}")
+
+
+def test_images_are_read_through_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cifar10, "IMAGES_PER_FILE", 10)
+    (tmp_path / cifar10.FOLDER).mkdir()
+    for file in cifar10.FILES:
+        (tmp_path / cifar10.FOLDER / file).write_bytes(b"\3" * 10 * 3073)
+    assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("cifar10: already there, nothing was downloaded")
+    assert lines[-1].endswith("50 images to train on and 10 to test, 32 x 32 pixels")
+    (tmp_path / cifar10.FOLDER / cifar10.FILES[2]).write_bytes(b"\3" * 5)
+    assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 3
+    assert "data_batch_3.bin is half-downloaded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("reuter", r"Unknown data set to fetch: 'reuter'. Did you mean reuters?"),
+        ("fashion", r"Unknown data set to fetch: 'fashion'. Did you mean fashion-mnist?"),
+        ("digits", "Unknown data set to fetch: 'digits'. Nothing need be fetched for digits."),
+    ],
+)
+def test_an_unknown_name_names_similar_ones(name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", name]) == 3
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_a_name_there_is_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "--data-dir", str(tmp_path)]) == 0
+    listed = capsys.readouterr().out
+    assert {"mnist", "fashion-mnist", "cifar10", "reuters"} == {
+        line.split()[0] for line in listed.splitlines() if line[0] != " "
+    }
+    assert "not there" in listed
+
+
+def test_progress_has_a_line_a_quarter_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = QuarterLines()
+    for done in range(0, 101, 5):
+        tell("Downloading", done, 100)
+    tell("Unknown length", 5, None)
+    tell("Unknown length", 9, None)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [*(f"Downloading: {part} %" for part in (0, 25, 50, 75, 100)), "Unknown length"]
+
+
+def test_a_terminal_gets_a_bar_that_vanishes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("probe.cli.download_progress.wants_live", lambda stream, environ: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with open_download(quiet=False) as tell:
+        tell("Downloading", 1, 4)
+        tell("Downloading", 4, 4)
+        tell("Unpacking", 1, None)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Downloading" in captured.err
