@@ -88,7 +88,9 @@ def source_options(command: Command) -> Command:
         click.argument("recipe", required=False, type=click.Path(path_type=Path)),
         click.option("--task", "target", metavar="M:F", help="Function F of module M that returns a probe.Task."),
         click.option("--model", metavar="NAME", help="A named model: mlp, cnn, or one of torchvision's."),
-        click.option("--data", metavar="NAME", help="Data for --model: digits, mnist, ...  [default: synthetic]"),
+        click.option(
+            "--data", metavar="NAME", help="Data for --model: digits, mnist, csv:PATH, ...  [default: synthetic]"
+        ),
     )
 
 
