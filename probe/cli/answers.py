@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from probe.cli.batch_rows import batch_rows, comparison_rows
+from probe.cli.compare_rows import search_comparison_rows
 from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.cli.train_rows import train_rows
@@ -42,6 +43,8 @@ def answer_rows(result: Result) -> Rows:
         return lr_comparison_rows(result)
     if result.kind == "train":
         return train_rows(result)
+    if result.kind == "search_comparison":
+        return search_comparison_rows(result)
     return search_rows(result)
 
 
