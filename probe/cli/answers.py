@@ -26,6 +26,7 @@ _ENDS = {
     "epochs": "the budget of epochs was used up",
     "time": "the budget of time was used up",
     "space": "every configuration was tried",
+    "refined": "gradient steps led no further",
     "failures": "too many trials failed",
     "interrupted": "interrupted",
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import near_misses
-from probe.recipe import schema, sections
+from probe.recipe import refine, schema, sections
 from probe.recipe.space import ENTRIES, Section
 from probe.recipe.values import show
 
@@ -21,6 +21,7 @@ _SECTIONS: dict[tuple[str, ...], type[Section]] = {
     ("search",): schema.SearchSection,
     ("search", "fidelity"): sections.Fidelity,
     ("search", "constraints"): sections.Constraints,
+    ("search", "refine"): refine.Refine,
     ("budget",): schema.BudgetSection,
     ("batch",): schema.BatchOptions,
     ("lr",): schema.LrOptions,

@@ -31,6 +31,7 @@ _STOPPED_BY = {
     "epochs": "the budget's epochs were spent",
     "time": "the budget's time was up",
     "space": "every configuration of the space was tried",
+    "refined": "gradient steps from the best trial led no further",
     "failures": "too many trials failed",
     "interrupted": "it was interrupted",
 }
