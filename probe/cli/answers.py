@@ -12,6 +12,7 @@ from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.cli.train_rows import train_rows
 from probe.report.common import metric_text
 from probe.report.diagnosis_words import diagnosis_line
+from probe.report.refinement_facts import refinement_facts, refinement_text
 from probe.report.search_facts import status_counts
 from probe.units import format_count, format_seconds, format_share, format_value
 
@@ -96,6 +97,9 @@ def _describe_test(result: SearchResult) -> str:
 def _search_evidence(result: SearchResult) -> list[str]:
     counts = ", ".join(f"{count} {status}" for status, count in status_counts(result).items())
     lines = [f"{plural(len(result.trials), 'trial')}: {counts}" if counts else "no trial was started"]
+    refined = refinement_facts(result)
+    if refined is not None:
+        lines.append(refinement_text(refined))
     if result.importance:
         ranked = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
         lines.append("matters most: " + ", ".join(f"{name} {format_share(share)}" for name, share in ranked))

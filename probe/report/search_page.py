@@ -12,6 +12,7 @@ from probe.report.folders import file_name
 from probe.report.lr_page import answer as lr_answer
 from probe.report.lr_page import lr_caption, warnings_block
 from probe.report.markdown import code, command, escape, fenced, image, page
+from probe.report.refinement_page import refinement_blocks
 from probe.report.search_facts import near_ties, objective_name, status_counts
 from probe.report.search_tables import best_table, rungs_table, space_table, spent_table, trials_table
 from probe.search.course import rung_names
@@ -72,6 +73,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             ),
             _plot(plots, IMPORTANCE_PLOT, "Share of the objective's variation that each hyperparameter explains."),
             _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
+            *refinement_blocks(result),
             *_probe_blocks(result, plots),
             "### Space",
             space_table(result),

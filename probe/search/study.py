@@ -221,8 +221,7 @@ class Study:
         self._note_tried(params)
         trial_seed = derive_seed(self.plan.seed, number, "training") if proposal is None else proposal.seed
         refinement = None if proposal is None else proposal.refinement
-        asked = Asked(number=number, positions=positions, params=params, seed=trial_seed, refinement=refinement)
-        self._emit(asked)
+        self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed, refinement=refinement))
         return self.state.trials[number]
 
     def _note_tried(self, params: Params) -> None:
