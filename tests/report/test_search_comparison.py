@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -145,7 +146,7 @@ def test_a_spread_lies_between_its_ends(values: list[float]) -> None:
 @settings(deadline=None, max_examples=25)
 @given(results=st.lists(search_results(), min_size=2, max_size=4))
 def test_any_searches_with_one_goal_make_a_whole_page(results: list[SearchResult]) -> None:
-    goal = {"metric": results[0].metric, "mode": results[0].mode}
+    goal: dict[str, Any] = {"metric": results[0].metric, "mode": results[0].mode}
     searches = []
     for number, made in enumerate(results):
         same = made if (made.metric, made.mode) == tuple(goal.values()) else replace(made, **goal)

@@ -15,7 +15,7 @@ from probe.search.events import Asked, Event
 from probe.search.gradient_job import GradientReport
 from probe.search.jobs import Outcome, RungJob
 from probe.search.objective import Objective
-from probe.search.records import BudgetLimits, Dimension, Refinement
+from probe.search.records import BudgetLimits, Dimension, ParamValue, Refinement
 from probe.search.refine import MIN_STEP, Tried, coordinate, next_params, place_after, value_of
 from probe.search.refiner import UNROLLED_COST, RefinePlan, Refiner
 from probe.search.space import Space
@@ -66,7 +66,7 @@ def test_the_base_is_the_best_so_far_and_steps_shrink_after_failures(values: lis
 def test_a_step_stays_in_the_ranges_and_goes_against_the_gradient(
     lr: float, momentum: float, slopes: tuple[float, float], step: float
 ) -> None:
-    params = {"lr": lr, "momentum": momentum, "optimizer": "sgd"}
+    params: dict[str, ParamValue] = {"lr": lr, "momentum": momentum, "optimizer": "sgd"}
     gradient = dict(zip(("lr", "momentum"), slopes, strict=True))
     new = next_params(SPACE.dimensions, params, gradient, step)
     if new is None:
@@ -80,7 +80,7 @@ def test_a_step_stays_in_the_ranges_and_goes_against_the_gradient(
 
 
 def test_the_largest_coordinate_moves_by_the_step_on_its_own_scale() -> None:
-    params = {"lr": 0.01, "momentum": 0.45, "optimizer": "sgd"}
+    params: dict[str, ParamValue] = {"lr": 0.01, "momentum": 0.45, "optimizer": "sgd"}
     # On the coordinates: d/du = value * ln(high / low) = 0.0921 for lr, 0.9 for momentum.
     new = next_params(SPACE.dimensions, params, {"lr": 1.0, "momentum": 0.0}, 0.25)
     assert new is not None

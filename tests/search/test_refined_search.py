@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
@@ -14,7 +15,7 @@ from probe.search.find import find_hyperparameters, run_search
 from probe.search.records import SearchResult
 from probe.search.stored import stored_result
 
-REFINED = {
+REFINED: dict[str, Any] = {
     "task": {"target": "searched_task:blobs", "objective": {"metric": "loss", "mode": "min"}},
     "space": {
         "optimizer": "sgd",
