@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from probe.cli.batch_rows import batch_rows, comparison_rows
+from probe.cli.compare_rows import search_comparison_rows
 from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.cli.train_rows import train_rows
 from probe.report.common import baseline_text, metric_text
 from probe.report.diagnosis_words import diagnosis_line
+from probe.report.refinement_facts import refinement_facts, refinement_text
 from probe.report.search_facts import status_counts
 from probe.units import format_count, format_seconds, format_share, format_value
 
@@ -25,6 +27,7 @@ _ENDS = {
     "epochs": "the budget of epochs was used up",
     "time": "the budget of time was used up",
     "space": "every configuration was tried",
+    "refined": "gradient steps led no further",
     "failures": "too many trials failed",
     "interrupted": "interrupted",
 }
@@ -42,6 +45,8 @@ def answer_rows(result: Result) -> Rows:
         return lr_comparison_rows(result)
     if result.kind == "train":
         return train_rows(result)
+    if result.kind == "search_comparison":
+        return search_comparison_rows(result)
     return search_rows(result)
 
 
@@ -94,6 +99,9 @@ def _describe_test(result: SearchResult) -> str:
 def _search_evidence(result: SearchResult) -> list[str]:
     counts = ", ".join(f"{count} {status}" for status, count in status_counts(result).items())
     lines = [f"{plural(len(result.trials), 'trial')}: {counts}" if counts else "no trial was started"]
+    refined = refinement_facts(result)
+    if refined is not None:
+        lines.append(refinement_text(refined))
     if result.importance:
         ranked = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
         lines.append("matters most: " + ", ".join(f"{name} {format_share(share)}" for name, share in ranked))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from probe.cli.batch import batch
+from probe.cli.compare import compare
 from probe.cli.data import data
 from probe.cli.devices import devices
 from probe.cli.export import export
@@ -30,7 +31,7 @@ def cli() -> None:
     """How large a batch, which learning rate, which hyperparameters: measured answers for PyTorch training runs."""
 
 
-for _command in (batch, lr, space, search, train, report, export, data, devices):
+for _command in (batch, lr, space, search, train, compare, report, export, data, devices):
     cli.add_command(_command)
 
 

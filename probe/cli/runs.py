@@ -24,12 +24,14 @@ def load_run(path: Path) -> Result:
     if not path.is_dir() or not (path / SEARCH_FILE).is_file():
         return load_result(path)
     result = load_result(path) if (path / RESULT_FILE).exists() else None
-    from probe.search.stored import num_sessions, stored_result
-
     if result is not None and result.kind == "search":
+        from probe.search.database import num_sessions
+
         sessions = num_sessions(path)
         if sessions is None or sessions - 1 <= result.num_resumes:
             return result
+    from probe.search.stored import stored_result
+
     return stored_result(path)
 
 

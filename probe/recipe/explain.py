@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import near_misses
-from probe.recipe import data_options, schema, sections
+from probe.recipe import data_options, refine, schema, sections
 from probe.recipe.space import ENTRIES, Section
 from probe.recipe.values import show
 
@@ -22,6 +22,7 @@ _SECTIONS: dict[tuple[str, ...], type[Section]] = {
     ("search",): schema.SearchSection,
     ("search", "fidelity"): sections.Fidelity,
     ("search", "constraints"): sections.Constraints,
+    ("search", "refine"): refine.Refine,
     ("budget",): schema.BudgetSection,
     ("batch",): schema.BatchOptions,
     ("lr",): schema.LrOptions,

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from probe.recipe.conditions import check_entry_names, check_ladder, check_sampler, check_start, resolve_conditions
 from probe.recipe.data_options import DataOptions, check_data_options
+from probe.recipe.refine import Refine, check_refine
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Section, SpaceEntry
 from probe.recipe.values import ParamValue, Scalar, show
@@ -81,6 +82,8 @@ class SearchSection(Section):
     patience: int | None = Field(default=None, ge=1)
     """A trial ends when that many epochs brought nothing better."""
     constraints: Constraints = Constraints()
+    refine: Refine | None = None
+    """After the sampler's trials, gradient steps from the best one."""
 
     @property
     def trial_seconds(self) -> float | None:
@@ -178,6 +181,7 @@ class Recipe(Section):
     def _check_search(self) -> Recipe:
         check_ladder(self.search.ladder, self.space)
         check_sampler(self.search.sampler, self.searched)
+        check_refine(self)
         return self
 
     @model_validator(mode="after")

@@ -92,7 +92,7 @@ def spending_by_rung(result: SearchResult) -> list[RungSpending]:
     spending: list[RungSpending] = []
     floors = (0, *result.rungs)[: len(result.rungs)]
     costs = result.rung_costs or [rung - floor for floor, rung in zip(floors, result.rungs, strict=True)]
-    left = {trial.number: trial.epochs - trial.lost_epochs for trial in result.trials}
+    left = {trial.number: trial.epochs - trial.lost_epochs - _gradient_epochs(trial) for trial in result.trials}
     for floor, rung, cost in zip(floors, result.rungs, costs, strict=True):
         paid = {number: min(epochs, cost) for number, epochs in left.items()}
         left = {number: epochs - paid[number] for number, epochs in left.items()}
@@ -105,6 +105,10 @@ def spending_by_rung(result: SearchResult) -> list[RungSpending]:
             )
         )
     return spending
+
+
+def _gradient_epochs(trial: TrialResult) -> float:
+    return 0 if trial.refinement is None else trial.refinement.epochs
 
 
 def lost_epochs(trials: Sequence[TrialResult]) -> float:

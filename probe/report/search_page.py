@@ -13,6 +13,7 @@ from probe.report.folders import file_name
 from probe.report.lr_page import answer as lr_answer
 from probe.report.lr_page import lr_caption, warnings_block
 from probe.report.markdown import code, command, escape, fenced, image, page
+from probe.report.refinement_page import refinement_blocks
 from probe.report.search_facts import near_ties, objective_name, status_counts
 from probe.report.search_tables import best_table, rungs_table, space_table, spent_table, trials_table
 from probe.search.course import rung_names
@@ -32,6 +33,7 @@ _STOPPED_BY = {
     "epochs": "the budget's epochs were spent",
     "time": "the budget's time was up",
     "space": "every configuration of the space was tried",
+    "refined": "gradient steps from the best trial led no further",
     "failures": "too many trials failed",
     "interrupted": "it was interrupted",
 }
@@ -72,6 +74,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             ),
             _plot(plots, IMPORTANCE_PLOT, "Share of the objective's variation that each hyperparameter explains."),
             _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
+            *refinement_blocks(result),
             *_probe_blocks(result, plots),
             *_headed("### Choices compared", choices_table(result)),
             "### Space",

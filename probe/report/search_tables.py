@@ -103,6 +103,9 @@ def spent_table(result: SearchResult) -> str:
         ["time", format_seconds(spent.seconds), _limit_time(limits.time_seconds)],
         ["final fit, on top", f"{format_count(spent.final_epochs)} epochs, {format_seconds(spent.final_seconds)}", ""],
     ]
+    gradients = sum(trial.refinement.epochs for trial in result.trials if trial.refinement is not None)
+    if gradients:
+        rows.insert(3, ["of these, by gradients", format_count(gradients), ""])
     if spent.lost_epochs:
         rows.append(["lost when it was stopped, on top", f"{format_count(spent.lost_epochs)} epochs", ""])
     return table(["", "spent", "limit"], rows, right=(1, 2))

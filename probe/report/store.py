@@ -12,10 +12,11 @@ from probe.errors import OutputError, UsageError
 from probe.lr.records import LrComparison, LrResult
 from probe.records import SCHEMA_VERSION
 from probe.report.files import write_text
+from probe.search.comparison_records import SearchComparison
 from probe.search.records import SearchResult
 from probe.search.train_records import TrainResult
 
-Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult | TrainResult
+Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult | SearchComparison | TrainResult
 RESULT_FILE = "result.json"
 
 _KINDS: dict[str, type[Result]] = {
@@ -24,6 +25,7 @@ _KINDS: dict[str, type[Result]] = {
     "lr": LrResult,
     "lr_comparison": LrComparison,
     "search": SearchResult,
+    "search_comparison": SearchComparison,
     "train": TrainResult,
 }
 _LINE_WIDTH = 120

@@ -17,6 +17,11 @@ from probe.report.comparison_page import COMPARISON_PLOT, comparison_page
 from probe.report.files import write_text
 from probe.report.lr_comparison_page import COMPARED_LRS_PLOT, lr_comparison_page
 from probe.report.lr_page import LR_PLOT, lr_page
+from probe.report.search_comparison_page import (
+    COMPARED_SEARCHES_FILE,
+    COMPARED_SEARCHES_PLOT,
+    search_comparison_page,
+)
 from probe.report.search_page import (
     ALL_CURVES_PLOT,
     BATCH_PREFIX,
@@ -30,6 +35,7 @@ from probe.report.search_page import (
 )
 from probe.report.store import RESULT_FILE, Result, load_result, save_result
 from probe.report.train_page import CURVES_PLOT, HISTORY_FILE, train_page
+from probe.search.comparison_records import SearchComparison
 from probe.search.records import SearchResult
 from probe.search.train_records import TrainResult
 
@@ -60,14 +66,16 @@ def redraw_report(path: Path) -> Path:
 
 
 def draw_report(result: Result, folder: Path) -> Path:
-    """The report of `result` alone: its result.json is not written. Returns the path of report.md."""
+    """The report of `result` alone: its result.json is not written. Returns the path of report.md, which for compared
+    searches is comparison.md."""
     from probe.report.style import plot_style
 
     _write_tables(result, folder)
     with plot_style():
         plots = [file for file, draw in _drawings(result).items() if draw(folder / file)]
-    write_text(folder / REPORT_FILE, _page(result, plots))
-    return folder / REPORT_FILE
+    file = folder / (COMPARED_SEARCHES_FILE if isinstance(result, SearchComparison) else REPORT_FILE)
+    write_text(file, _page(result, plots))
+    return file
 
 
 def _write_tables(result: Result, folder: Path) -> None:
@@ -97,6 +105,8 @@ def _page(result: Result, plots: list[str]) -> str:
         return lr_comparison_page(result, plots)
     if isinstance(result, TrainResult):
         return train_page(result, plots)
+    if isinstance(result, SearchComparison):
+        return search_comparison_page(result, plots)
     from probe.report.best_recipe import best_body
 
     return search_page(result, plots, best_recipe=best_body(result))
@@ -123,6 +133,10 @@ def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
 
         title = f"{result.name}: {result.task}"
         return {CURVES_PLOT: partial(draw_curves, result.reports, title=title, metric=result.metric)}
+    if isinstance(result, SearchComparison):
+        from probe.report.search_comparison_plots import draw_search_comparison
+
+        return {COMPARED_SEARCHES_PLOT: partial(draw_search_comparison, result)}
     return _search_drawings(result)
 
 

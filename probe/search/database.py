@@ -27,6 +27,7 @@ from probe.codec import from_plain, to_plain
 from probe.errors import OutputError
 from probe.records import RunMeta
 from probe.search.events import Event
+from probe.search.records import DATABASE_FILE
 
 IN_MEMORY = Path(":memory:")
 """For a search that nobody will resume."""
@@ -242,6 +243,15 @@ class SearchDatabase:
             ) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
+
+
+def num_sessions(folder: Path) -> int | None:
+    """How many processes have worked on the search in `folder`; None where there is no file of one that can be read."""
+    try:
+        with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
+            return len(database.sessions())
+    except OutputError:
+        return None
 
 
 def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Connection:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from probe.records import MemoryReading
 from probe.search.jobs import Outcome
-from probe.search.records import ParamValue, StoppedBy
+from probe.search.records import ParamValue, Refinement, StoppedBy
 from probe.training.records import EpochReport
 
 
@@ -19,6 +19,8 @@ class Asked:
     positions: Mapping[str, ParamValue]
     params: Mapping[str, ParamValue]
     seed: int
+    refinement: Refinement | None = None
+    """Where a gradient decided, not the sampler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

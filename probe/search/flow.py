@@ -24,6 +24,7 @@ from probe.search.objective import best_epoch
 from probe.search.plans import batch_plan, lr_plan, rung_job, study_plan
 from probe.search.probing import batch_epochs, probe_batch, probe_lrs
 from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
+from probe.search.refining import make_refiner
 from probe.search.restore import restore_final, restore_probes
 from probe.search.resume import check_same_data, goes_on, remove_orphans
 from probe.search.room import make_room
@@ -189,6 +190,7 @@ class Search:
         plan = study_plan(setup, found, seconds=self._seconds())
         found.state = new_state(plan)
         self._show("search")
+        refiner = make_refiner(setup, found, self._executor)
         study = Study(
             plan,
             found.state,
@@ -197,10 +199,13 @@ class Search:
             make_job=self._make_job,
             discard=self._discard_checkpoint,
             has_room=make_room(setup, facts, self._executor),
+            refiner=refiner,
             sink=lambda event: self._database.append(event, self._seconds()),
             observer=self._observer,
         )
         stopped_by = self._run_study(study)
+        if refiner is not None and refiner.warning is not None:
+            found.warnings.append(refiner.warning)
         found.study_seconds = self._seconds()
         return stopped_by
 

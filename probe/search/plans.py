@@ -13,6 +13,7 @@ from probe.search.findings import Findings, Setup
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.probing import HIGHEST_LR, LOWEST_LR, LR_STEPS, BatchPlan, LrPlan
 from probe.search.records import ParamValue
+from probe.search.refiner import RefinePlan
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import StudyPlan
@@ -78,6 +79,16 @@ def _central_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
     if found.sampler in NOT_LEARNING or not found.lr_probes:
         return ()
     return central_starts(found.space, tuple(found.lr_probes))
+
+
+def refine_plan(setup: Setup) -> RefinePlan | None:
+    """None where the recipe asks for no refinement."""
+    refine = setup.recipe.search.refine
+    if refine is None:
+        return None
+    return RefinePlan(
+        after=refine.after, names=refine.hyperparameters, first_step=float(refine.step), unroll=refine.unroll
+    )
 
 
 def rung_job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int, *, checkpoints: Path) -> RungJob:

@@ -22,7 +22,25 @@ broke one of the recipe's constraints. The rest, too: why it has no value."""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
 """Statuses that can come with a value; the first two always do."""
 Stage = Literal["load", "batch", "lr", "search", "final"]
-StoppedBy = Literal["trials", "epochs", "time", "space", "failures", "interrupted"]
+StoppedBy = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
+"""space: nothing is left to try. refined: gradient steps from the best trial led nowhere further."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refinement:
+    """How a trial that is a gradient step came about."""
+
+    base: int
+    """The trial that the step was made from; its seed is this one's, too."""
+    step: float
+    """The largest change of a hyperparameter, as a share of its range."""
+    gradient: Mapping[str, float]
+    """At the base: the derivative of the validation loss with respect to each refined hyperparameter."""
+    epochs: int | float = 0
+    """Of the budget, that the gradient cost: part of the trial's. 0 where it was known from a step before."""
+    num_unrolled: int = 0
+    """Training steps that the derivative goes through, of `num_steps`."""
+    num_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +67,8 @@ class TrialResult:
     """Parts that its batches were split into because whole they did not fit; None: as `params` say."""
     lost_epochs: int | float = 0
     """Those of `epochs` that left no report: the one it diverged in, those that a dead worker took with it."""
+    refinement: Refinement | None = None
+    """Of a trial that is a gradient step; None where the sampler decided on it."""
 
     def __post_init__(self) -> None:
         if (self.value is not None and self.status not in VALUED) or (self.value is None and self.status in VALUED[:2]):

@@ -16,7 +16,7 @@ from probe.search.course import WHOLE, Course, in_epochs
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.ladder import Ladder, Promotion
 from probe.search.objective import Objective, reduced_value
-from probe.search.records import BestTrial, ParamValue, Status
+from probe.search.records import BestTrial, ParamValue, Refinement, Status
 from probe.training.records import EpochReport
 
 MAX_RETRIES = 3
@@ -58,6 +58,7 @@ class Trial:
     seconds: float = 0.0
     memory: MemoryReading | None = None
     message: str | None = None
+    refinement: Refinement | None = None
 
     @property
     def counted(self) -> list[EpochReport]:
@@ -128,7 +129,12 @@ class SearchState:
     def _ask(self, event: Asked) -> None:
         if event.number != len(self.trials):
             raise ValueError(f"trial {event.number} was asked for after {len(self.trials)} trials")
-        self.trials.append(Trial(number=event.number, positions=event.positions, params=event.params, seed=event.seed))
+        trial = Trial(number=event.number, positions=event.positions, params=event.params, seed=event.seed)
+        if event.refinement is not None:
+            trial.refinement = event.refinement
+            trial.spent = round(event.refinement.epochs * WHOLE)
+            self._spent += trial.spent
+        self.trials.append(trial)
 
     def _start(self, trial: Trial, rung: int) -> None:
         if trial.status is not None or trial.climbing_to is not None or rung != trial.rung + 1:

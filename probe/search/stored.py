@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from probe.device.select import parse_device
-from probe.errors import OutputError
 from probe.search.database import SearchDatabase
 from probe.search.final_job import FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, make_result, make_setup, trial_results
@@ -18,15 +17,6 @@ from probe.search.stages import END, FINAL, StudyEnded
 from probe.search.study import new_state
 from probe.search.views import best_trial
 from probe.zoo.source import recipe_source
-
-
-def num_sessions(folder: Path) -> int | None:
-    """How many processes have worked on the search in `folder`; None where there is no file of one that can be read."""
-    try:
-        with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
-            return len(database.sessions())
-    except OutputError:
-        return None
 
 
 def stored_result(folder: Path) -> SearchResult:

@@ -17,6 +17,7 @@ from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
 from probe.search.objective import Objective
 from probe.search.outcomes import OomPolicy
 from probe.search.records import BudgetLimits
+from probe.search.refiner import Proposal, Refiner
 from probe.search.sampler import Sampler
 from probe.search.space import (
     Params,
@@ -35,7 +36,7 @@ from probe.seeds import derive_seed
 MAX_FAILURES_IN_A_ROW = 3
 POLL_SECONDS = 0.5
 
-StudyEnd = Literal["trials", "epochs", "time", "space", "failures", "interrupted"]
+StudyEnd = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
 MakeJob = Callable[[Trial, int, int], RungJob]
 """(trial, epochs from, epochs to) -> the job."""
 
@@ -69,7 +70,7 @@ class Study:
     """Runs one search on one executor. All it knows is in `state`; `sink` sees every event before it takes effect.
 
     `discard(trial, epochs)` is told of every checkpoint that nobody will go on from. `has_room(trial, running)` says whether
-    a trial may start beside those that run; it must allow one alone.
+    a trial may start beside those that run; it must allow one alone. `refiner` decides once the sampler has had its trials.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Study:
         make_job: MakeJob,
         discard: Callable[[Trial, int], None] | None = None,
         has_room: Callable[[Trial, Sequence[Trial]], bool] | None = None,
+        refiner: Refiner | None = None,
         sink: Callable[[Event], None] | None = None,
         observer: Callable[[Any], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -93,6 +95,7 @@ class Study:
         self._make_job = make_job
         self._discard = discard
         self._has_room = has_room
+        self._refiner = refiner
         self._held: tuple[Trial, int] | None = None
         """Decided on, and waiting until there is room for it."""
         self._sink = sink
@@ -148,7 +151,8 @@ class Study:
         while True:
             self._fill_slots()
             if not self.state.running:
-                return reached_limit(self.state.ladder, self.plan.limits, self._usage(), pace=self._pace()) or "space"
+                limit = reached_limit(self.state.ladder, self.plan.limits, self._usage(), pace=self._pace())
+                return limit or (self._refiner.ended_by if self._refiner else None) or "space"
             for event in self._executor.poll(self._poll_seconds()):
                 self._handle(event)
             if self.state.num_failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
@@ -177,6 +181,8 @@ class Study:
             if self.state.ladder.epochs_between(trial.rung + 1) <= epochs_left(self.plan.limits, usage):
                 return trial, trial.rung + 1
         is_given = len(self.state.trials) < len(self.plan.starts)
+        if self._refiner is not None and self._refiner.is_due(self.state):
+            return self._next_refined(self._refiner, usage)
         can_ask = self._untried != set() and (is_given or not self._sampler.exhausted)
         step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
         if step is None:
@@ -185,10 +191,21 @@ class Study:
             return self._ask(), 0
         return self.state.trials[step.number], step.rung
 
-    def _ask(self) -> Trial:
+    def _next_refined(self, refiner: Refiner, usage: Usage) -> tuple[Trial, int] | None:
+        """One at a time: each step depends on the outcome of the one before."""
+        step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace())
+        if self.state.running or not isinstance(step, NewTrial):
+            return None
+        found = refiner.propose(self.state, epochs_left=epochs_left(self.plan.limits, usage))
+        return None if found is None else (self._ask(found), 0)
+
+    def _ask(self, proposal: Proposal | None = None) -> Trial:
         number = len(self.state.trials)
         space, seed = self.plan.space, derive_seed(self.plan.seed, number, "start")
-        if number < len(self.plan.starts):
+        if proposal is not None:
+            params = dict(proposal.params)
+            positions = self._sampler.ask(number, at=positions_of(space, params))
+        elif number < len(self.plan.starts):
             params = complete(space, self.plan.starts[number], seed=seed)
             positions = self._sampler.ask(number, at=positions_of(space, params))
         else:
@@ -202,8 +219,9 @@ class Study:
                 params = untried
                 positions = self._sampler.ask(number, at=positions_of(space, params))
         self._note_tried(params)
-        trial_seed = derive_seed(self.plan.seed, number, "training")
-        self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed))
+        trial_seed = derive_seed(self.plan.seed, number, "training") if proposal is None else proposal.seed
+        refinement = None if proposal is None else proposal.refinement
+        self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed, refinement=refinement))
         return self.state.trials[number]
 
     def _note_tried(self, params: Params) -> None:

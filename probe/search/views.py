@@ -54,6 +54,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         message=message,
         accumulation=trial.accumulation,
         lost_epochs=in_epochs(trial.lost + uncounted),
+        refinement=trial.refinement,
     )
 
 
@@ -67,10 +68,11 @@ def best_trial(objective: Objective, results: Sequence[TrialResult]) -> BestTria
 
 
 def first_rung_scores(state: SearchState) -> list[tuple[Mapping[str, ParamValue], float]]:
-    """Positions and first-rung score of every trial that has one: all of them trained equally long."""
+    """Positions and first-rung score of every trial that has one: all of them trained equally long. Gradient steps are left
+    out: they crowd around one place."""
     scored = []
     for trial in state.trials:
-        value = state.score(trial, 0) if trial.rung >= 0 else None
+        value = state.score(trial, 0) if trial.rung >= 0 and trial.refinement is None else None
         if value is not None:
             scored.append((trial.positions, value))
     return scored

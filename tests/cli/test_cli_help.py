@@ -44,6 +44,7 @@ OPTIONS = {
         *["--device", "--seed", *RUN],
     ],
     "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--seed", *RUN],
+    "compare": ["runs", "--out", "--json", "--quiet", "--debug"],
     "report": ["run", "--quiet", "--debug"],
     "export": ["run", "--optuna", "--debug"],
     "data": ["name", "--data-dir", "--quiet", "--debug"],

@@ -12,7 +12,7 @@ MISTAKES = {
     "nam=1": "nam: there is no such key in a recipe; did you mean name?",
     "search.sede=1": "search.sede: there is no such key in [search]; did you mean seed?",
     "search.zzz=1": "search.zzz: there is no such key in [search]; known: sampler, ladder, seed, fidelity, "
-    "on_oom, trial_time, patience, constraints.",
+    "on_oom, trial_time, patience, constraints, refine.",
     "space.lr.belo=2": "space.lr.belo: there is no such key in space.lr; did you mean below?",
     "lr.form=1": "lr.form: there is no such key in [lr]; did you mean from?",
     "name=a b": "name: must be letters, digits, dots, dashes and underscores, the first a letter or a digit, "
