@@ -38,6 +38,8 @@ class TaskSection(Section):
     data: str | None = Field(default=None, min_length=1)
     image_size: int | None = Field(default=None, ge=1)
     """Height and width in pixels that images are resized to."""
+    num_train: int | None = Field(default=None, ge=2)
+    """How many of the data's training samples are used, validation part included; all where it is not given."""
     data_options: DataOptions = DataOptions()
     target: str | None = Field(default=None, pattern=r"^[^:\s]+:[^:\s]+$")
     validation: Validation = Validation()
@@ -56,7 +58,7 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _check(self) -> TaskSection:
         if self.target is not None:
-            extra = [name for name in ("model", "data", "image_size") if getattr(self, name) is not None]
+            extra = [name for name in ("model", "data", "image_size", "num_train") if getattr(self, name) is not None]
             if extra:
                 raise ValueError(f"target stands alone; it cannot be combined with {' and '.join(extra)}")
         elif self.model is None or self.data is None:

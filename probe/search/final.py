@@ -24,6 +24,7 @@ from probe.training.data import merge_validation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings, task_params
+from probe.training.summary import count_weights
 from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
 from probe.zoo.source import TaskSource
@@ -113,7 +114,13 @@ def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Scor
         reports.append(report)
         send_message(report)
     weights_file, warning = _save_weights(run, job.weights_path)
-    fit = FinalFit(epochs=job.epochs, seed=job.seed, reports=tuple(reports), weights_file=weights_file)
+    fit = FinalFit(
+        epochs=job.epochs,
+        seed=job.seed,
+        reports=tuple(reports),
+        weights_file=weights_file,
+        weights=count_weights(run.model),
+    )
     if task.test is None:
         return fit, None, warning
     scores = run.evaluate(task.test)

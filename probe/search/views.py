@@ -54,6 +54,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         message=message,
         accumulation=trial.accumulation,
         lost_epochs=in_epochs(trial.lost + uncounted),
+        fit=trial.fit,
     )
 
 
