@@ -1,7 +1,8 @@
 """Random changes of images that keep what they show, made on the device for a whole batch at once.
 
 Everything is drawn from PyTorch's own generator of the images' device, which checkpoints hold, so that a training that goes
-on from one sees the images that it would have seen. Nothing waits for a GPU.
+on from one sees the images that it would have seen. Images keep their type: bytes stay bytes, where a model scales them
+itself. Nothing waits for a GPU.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class ImageAugmentation:
 
     def __call__(self, batch: Any) -> Any:
         images, *others = batch
-        if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():
+        if not isinstance(images, Tensor) or images.dim() != 4:
             what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise TaskError(
                 f"augmentation '{self.name}' is for batches of images of shape (samples, channels, height, width), not {what}."
@@ -95,7 +96,8 @@ def cutout(images: Tensor, strength: float) -> Tensor:
     rows = _is_cut(number, height, strength, images.device)
     columns = _is_cut(number, width, strength, images.device)
     cut = rows[:, None, :, None] & columns[:, None, None, :]
-    return torch.where(cut, images.mean(dim=(2, 3), keepdim=True), images)
+    means = images.float().mean(dim=(2, 3), keepdim=True)
+    return torch.where(cut, means.to(images.dtype), images)
 
 
 _CHANGES: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -133,7 +135,7 @@ def _evenly(images: Tensor, most: float) -> Tensor:
 
 
 def _warp(images: Tensor, *, angle: Tensor, zoom: Tensor | None = None, moves: Tensor | None = None) -> Tensor:
-    """Bilinear, in float32 whatever autocast says; what comes in repeats the border. `moves` are in half sides."""
+    """Bilinear, worked out in float32; what comes in repeats the border. `moves` are in half sides."""
     number, _, height, width = images.shape
     radians = angle * (math.pi / 180)
     scale = torch.ones_like(radians) if zoom is None else 1 / zoom
