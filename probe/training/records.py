@@ -73,6 +73,10 @@ class FitSummary:
     val: PartScore
     weights: WeightCounts
 
+    def __post_init__(self) -> None:
+        if self.train.metrics.keys() != self.val.metrics.keys():
+            raise ValueError("both parts are scored by the same metrics")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveEvidence:
