@@ -39,18 +39,19 @@ class ForwardPass:
             outputs, loss = self._run(model, batch)
             return (self._loss(outputs, batch[-1]) if loss is None else loss), outputs
 
-    def train(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Any]:
-        """The loss to minimize, and the one to report: `Task.loss` of the same outputs, not finite where the other is not."""
+    def train(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Any, Any]:
+        """The loss to minimize; the one to report, `Task.loss` of the same outputs, not finite where the other is not; and the
+        outputs."""
         with self._autocast():
             outputs, loss = self._run(model, batch)
             if self._train_loss is None:
                 loss = self._loss(outputs, batch[-1]) if loss is None else loss
-                return loss, loss
+                return loss, loss, outputs
             loss = self._train_loss(outputs, batch[-1])
             check_loss(loss)
             with torch.no_grad():
                 reported = self._loss(map_tensors(torch.Tensor.detach, outputs), batch[-1])
-                return loss, torch.where(loss.isfinite(), reported, loss)
+                return loss, torch.where(loss.isfinite(), reported, loss), outputs
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
@@ -107,7 +108,7 @@ class TrainStep:
         return loss
 
     def _backward(self, batch: Any, share: float | None = None) -> Tensor:
-        loss, reported = self._forward.train(self._model, batch)
+        loss, reported, _ = self._forward.train(self._model, batch)
         if not self._checked:
             check_loss(loss)
             self._checked = True

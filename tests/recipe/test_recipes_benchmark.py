@@ -80,7 +80,7 @@ def test_one_recipe_runs_into_its_row_and_its_example(
     assert {"report.md", "result.json", "trials.csv", "best.toml", "history.png"} <= kept
     assert not {name for name in kept if name.endswith((".sqlite", ".lock"))} | (kept & {"old.png", "checkpoints"})
     assert "All examples together: 0." in capsys.readouterr().out
-    wrong = ["--set", "space.width=-1"]
+    wrong = ["--set", "space.widht=16"]
     assert benchmark.main(["digits-regularization", *folders, *wrong]) == 1
     assert "failed: " in capsys.readouterr().out
     assert (examples / "digits-regularization" / "report.md").is_file()  # a failed run leaves the older example
