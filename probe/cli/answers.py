@@ -9,7 +9,7 @@ from probe.cli.batch_rows import batch_rows, comparison_rows
 from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.cli.train_rows import train_rows
-from probe.report.common import metric_text
+from probe.report.common import baseline_text, metric_text
 from probe.report.diagnosis_words import diagnosis_line
 from probe.report.search_facts import status_counts
 from probe.units import format_count, format_seconds, format_share, format_value
@@ -56,6 +56,8 @@ def search_rows(result: SearchResult) -> Rows:
         rows = [("Answer", best), *(("", line) for line in _in_columns(settings))]
     if result.test is not None:
         rows.append(("Test", _describe_test(result)))
+        compared = baseline_text(result.test, result.mode).removeprefix(", ")
+        rows += [("", compared)] if compared else []
     rows.append(("Task", result.task))
     rows.append(("Device", f"{result.meta.device}, {plural(result.num_workers, 'worker')}"))
     rows += labelled("Evidence", _search_evidence(result))

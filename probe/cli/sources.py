@@ -131,7 +131,14 @@ def _named_subject(asked: Asked) -> Subject:
 
         resolve_model(name)
     source = NamedSource(model=name, data=data, data_dir=asked.data_dir, image_size=asked.img)
-    return Subject(name=name if data == "synthetic" else f"{name}-{data}", source=source, params={})
+    return Subject(name=name if data == "synthetic" else f"{name}-{_data_word(data)}", source=source, params={})
+
+
+def _data_word(data: str) -> str:
+    """What a run's folder calls a data set: `csv:my data/houses.csv` -> `houses`."""
+    kind, colon, path = data.partition(":")
+    stem = Path(path).stem if colon else kind
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in stem) or kind
 
 
 def _recipe_subject(path: Path, data_dir: Path) -> Subject:

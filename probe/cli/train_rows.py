@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probe.cli.layout_rows import Rows, labelled, plural
-from probe.report.common import metric_text
+from probe.report.common import baseline_text, metric_text
 from probe.report.diagnosis_words import diagnosis_line
 from probe.report.train_page import best_note, value_name
 from probe.search.train_records import TrainPlan, TrainResult
@@ -53,6 +53,8 @@ def train_rows(result: TrainResult) -> Rows:
             band = f" (95 % interval: {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)})"
         score = metric_text(test.metric, test.value)
         rows.append(("Test", f"{test.metric} {score}{band} on {plural(test.num_samples, 'sample')} never used before"))
+        compared = baseline_text(test, result.mode).removeprefix(", ")
+        rows += [("", compared)] if compared else []
     if result.weights_file is not None:
         rows.append(("Weights", f"{result.weights_file}, after epoch {len(result.reports)}"))
     rows.append(("Task", result.task))

@@ -8,11 +8,11 @@ from pydantic import Field, field_validator
 
 from probe.recipe.space import Section
 
-_TABLES = ("csv",)
 _KINDS = {
     "target": ("csv", "series"),
-    "objective": _TABLES,
+    "objective": ("csv",),
     "ignore": ("csv", "series"),
+    "categorical": ("csv",),
     "test_share": ("csv", "series", "folder"),
     "horizon": ("series",),
 }
@@ -27,16 +27,18 @@ class DataOptions(Section):
     objective: Literal["classification", "regression"] | None = None
     ignore: tuple[str, ...] | None = Field(default=None, strict=False)
     """Columns that are left out."""
+    categorical: tuple[str, ...] | None = Field(default=None, strict=False)
+    """Columns whose numbers are names."""
     test_share: float | None = Field(default=None, gt=0, lt=1)
     horizon: int | None = Field(default=None, ge=1)
     """Steps ahead."""
 
-    @field_validator("ignore", mode="before")
+    @field_validator("ignore", "categorical", mode="before")
     @classmethod
-    def _check_ignore(cls, ignore: Any) -> Any:
-        if isinstance(ignore, str):
-            raise ValueError(f'must be a list of columns, like ["{ignore}"]')
-        return ignore
+    def _check_columns(cls, columns: Any) -> Any:
+        if isinstance(columns, str):
+            raise ValueError(f'must be a list of columns, like ["{columns}"]')
+        return columns
 
     @property
     def given(self) -> dict[str, Any]:

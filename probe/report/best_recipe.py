@@ -8,7 +8,7 @@ from typing import Any
 
 from probe.recipe.dump import comment, dump_plain
 from probe.recipe.fixed import fixed_plain
-from probe.report.common import metric_text
+from probe.report.common import baseline_text, metric_text
 from probe.report.markdown import command
 from probe.report.search_facts import winner
 from probe.report.search_tables import end_text
@@ -75,7 +75,7 @@ def _origin(result: SearchResult) -> list[str]:
         if test.low is not None and test.high is not None:
             ends = [metric_text(test.metric, end) for end in (test.low, test.high)]
             interval = f", 95 % interval {ends[0]} to {ends[1]}"
-        score = f"{test.metric} {metric_text(test.metric, test.value)}{interval}"
+        score = f"{test.metric} {metric_text(test.metric, test.value)}{interval}{baseline_text(test, result.mode)}"
         lines.append(f"test:        {score}, after a final fit on train + validation")
     return lines
 

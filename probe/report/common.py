@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from probe.records import RunMeta
 from probe.report.markdown import code, code_cell, command, escape, table
+from probe.search.records import Score
 from probe.units import format_share, format_value
 
 ParamValue = bool | int | float | str
@@ -14,6 +15,21 @@ ParamValue = bool | int | float | str
 def metric_text(name: str, value: float) -> str:
     """An accuracy between 0 and 1 in percent, any other metric with four figures."""
     return format_share(value) if "accuracy" in name and 0 <= value <= 1 else format_value(value)
+
+
+def baseline_text(score: Score | None, mode: str) -> str:
+    """How a test score compares: `, 33.0 % below the 4.8 of the naive forecast (last value)`; empty without a baseline.
+
+    In percent of the baseline's where less is better, as of an error; other metrics are put side by side.
+    """
+    if score is None or score.baseline is None:
+        return ""
+    name, value = score.baseline.name, score.baseline.value
+    other = f"the {metric_text(score.metric, value)} of the {name}"
+    if mode != "min" or value <= 0 or score.value < 0:
+        return f", against {other}"
+    change = score.value / value - 1
+    return f", {format_share(abs(change), decimals=1)} {'below' if change <= 0 else 'above'} {other}"
 
 
 def asked_block(meta: RunMeta, rows: Sequence[tuple[str, str]]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, batch_plots
-from probe.report.common import asked_block, environment_block, loading_text, metric_text, partial_note
+from probe.report.common import asked_block, baseline_text, environment_block, loading_text, metric_text, partial_note
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
 from probe.report.lr_page import answer as lr_answer
@@ -110,8 +110,9 @@ def answer(result: SearchResult) -> str:
         if test.low is None or test.high is None
         else (f", 95 % interval {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)}")
     )
+    compared = baseline_text(test, result.mode)
     score = f"test {test.metric} after the final fit: {metric_text(test.metric, test.value)}"
-    return f"**{escape(f'{found}; {score} ({format_count(test.num_samples)} samples{interval})')}.**"
+    return f"**{escape(f'{found}; {score} ({format_count(test.num_samples)} samples{interval}){compared}')}.**"
 
 
 def _trust(result: SearchResult) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probe.report.common import asked_block, environment_block, loading_text, metric_text, partial_note
+from probe.report.common import asked_block, baseline_text, environment_block, loading_text, metric_text, partial_note
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.lr_page import warnings_block
 from probe.report.markdown import code_cell, command, escape, fenced, image, page, table
@@ -68,7 +68,9 @@ def answer(result: TrainResult) -> str:
         if test.low is not None and test.high is not None:
             interval = f", 95 % interval {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)}"
         score = f"{test.metric} {metric_text(test.metric, test.value)}"
-        told.append(f"Test {score} ({format_count(test.num_samples)} samples{interval})")
+        told.append(
+            f"Test {score} ({format_count(test.num_samples)} samples{interval}){baseline_text(test, result.mode)}"
+        )
     if result.last_value is not None:
         told.append(f"{value_name(result)} {metric_text(result.metric, result.last_value)}")
     if not told:

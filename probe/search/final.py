@@ -17,10 +17,11 @@ from probe.device.select import DeviceSpec, open_device
 from probe.errors import OutputError
 from probe.search.jobs import Split
 from probe.search.objective import LOSS
-from probe.search.records import FinalFit, ParamValue, Score
+from probe.search.records import BaselineScore, FinalFit, ParamValue, Score
 from probe.search.trial import split_task
 from probe.seeds import derive_seed
 from probe.training.data import merge_validation
+from probe.training.evaluate import BaselineModel, Evaluation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings, task_params
@@ -85,10 +86,41 @@ def wilson_interval(share: float, num_samples: int, *, confidence: float = 0.95)
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def make_score(metric: str, value: float, num_samples: int) -> Score:
-    """The test score, with a 95 % interval where the metric is a share of right answers."""
-    low, high = wilson_interval(value, num_samples) if metric == ACCURACY and 0 <= value <= 1 else (None, None)
-    return Score(metric=metric, value=value, low=low, high=high, num_samples=num_samples)
+def interval_of(metric: str, value: float, num_samples: int) -> tuple[float, float] | tuple[None, None]:
+    """95 % where the metric is a share of right answers; unknown otherwise."""
+    return wilson_interval(value, num_samples) if metric == ACCURACY and 0 <= value <= 1 else (None, None)
+
+
+def score_test_part(run: TrainingRun, metric: str) -> tuple[Score | None, str | None]:
+    """The score, or a warning why there is none; neither where the task has no test part."""
+    if run.task.test is None:
+        return None, None
+    scores = run.evaluate(run.task.test)
+    value = _value(scores, metric)
+    if not math.isfinite(value):
+        return None, f"The {metric} on the test part is {value}."
+    low, high = interval_of(metric, value, scores.num_samples)
+    score = Score(
+        metric=metric,
+        value=value,
+        low=low,
+        high=high,
+        num_samples=scores.num_samples,
+        baseline=_score_baseline(run, metric),
+    )
+    return score, None
+
+
+def _score_baseline(run: TrainingRun, metric: str) -> BaselineScore | None:
+    baseline = run.task.baseline
+    if baseline is None:
+        return None
+    value = _value(run.evaluate(run.task.test, model=BaselineModel(baseline)), metric)
+    return BaselineScore(name=baseline.name, value=value) if math.isfinite(value) else None
+
+
+def _value(scores: Evaluation, metric: str) -> float:
+    return scores.loss if metric == LOSS else scores.metrics[metric]
 
 
 def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str | None]:
@@ -121,10 +153,5 @@ def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Scor
         weights_file=weights_file,
         weights=count_weights(run.model),
     )
-    if task.test is None:
-        return fit, None, warning
-    scores = run.evaluate(task.test)
-    value = scores.loss if job.metric == LOSS else scores.metrics[job.metric]
-    if not math.isfinite(value):
-        return fit, None, f"The {job.metric} on the test part is {value}."
-    return fit, make_score(job.metric, value, scores.num_samples), warning
+    score, problem = score_test_part(run, job.metric)
+    return fit, score, problem or warning

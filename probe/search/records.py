@@ -119,6 +119,14 @@ class SearchProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineScore:
+    """The same metric on the same samples, of a prediction that needs no training."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """The objective's metric on the test part, after the final fit, with its 95 % interval where one is known."""
 
@@ -127,6 +135,8 @@ class Score:
     low: float | None
     high: float | None
     num_samples: int
+    baseline: BaselineScore | None = None
+    """What the model is to be compared with, where the task names something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
 from probe.search.checks import check_names, check_values
 from probe.search.jobs import Split
-from probe.search.objective import LOSS, Objective, best_epoch, check_metric, epoch_value
+from probe.search.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records import ParamValue, Score
 from probe.search.train_records import TrainEnd, TrainPlan, TrainResult
 from probe.seeds import derive_seed
@@ -224,20 +224,12 @@ class _Training:
         return WEIGHTS_FILE
 
     def _score(self, run: TrainingRun, device: Device) -> Score | None:
-        from probe.search.final import make_score
+        from probe.search.final import score_test_part
 
-        metric = self.objective.metric
-        if run.task.test is None:
-            return None
-        _, scores = within_memory(device, lambda: run.evaluate(run.task.test))
-        if scores is None:
-            self.warnings.append("Scoring the test part ran out of memory.")
-            return None
-        value = scores.loss if metric == LOSS else scores.metrics[metric]
-        if not math.isfinite(value):
-            self.warnings.append(f"The {metric} on the test part is {value}.")
-            return None
-        return make_score(metric, value, scores.num_samples)
+        _, scored = within_memory(device, lambda: score_test_part(run, self.objective.metric))
+        score, problem = scored or (None, "Scoring the test part ran out of memory.")
+        self.warnings += [] if problem is None else [problem]
+        return score
 
     def _result(self, **measured: Any) -> TrainResult:
         objective, reports = self.objective, self.kept.reports

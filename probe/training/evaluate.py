@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from probe.errors import TaskError
-from probe.task import Task
+from probe.task import Baseline, Task
 from probe.training.batches import Batches
 from probe.training.metrics import metric_function
 from probe.training.step import ForwardPass
@@ -34,6 +34,17 @@ def evaluate(task: Task, model: torch.nn.Module, batches: Batches, forward: Forw
             return _evaluate(task, model, batches, forward)
     finally:
         model.train(was_training)
+
+
+class BaselineModel(torch.nn.Module):
+    """A baseline where a model is expected."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        super().__init__()
+        self._predict = baseline.predict
+
+    def forward(self, *inputs: Any) -> Any:
+        return self._predict(*inputs)
 
 
 def _evaluate(task: Task, model: torch.nn.Module, batches: Batches, forward: ForwardPass) -> Evaluation:

@@ -133,8 +133,8 @@ class TrainingRun:
             step_seconds=self.step_seconds,
         )
 
-    def evaluate(self, data: Any) -> Evaluation:
-        """Score the model on `data`; a validation part is put on the device once and kept."""
+    def evaluate(self, data: Any, *, model: torch.nn.Module | None = None) -> Evaluation:
+        """Score the model on `data`, or another one; a validation part is put on the device once and kept."""
         if data is self.task.val:
             if self._val is None:
                 self._val = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
@@ -142,7 +142,7 @@ class TrainingRun:
         else:
             batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
         with matmul_precision(self.settings.precision):
-            return evaluate(self.task, self.model, batches, self._forward)
+            return evaluate(self.task, self.model if model is None else model, batches, self._forward)
 
     def random_state_kept(self) -> AbstractContextManager[None]:
         """Whatever is drawn inside, training goes on as if it had not been."""

@@ -16,9 +16,13 @@ from probe.zoo.images import MAX_RESIZED_BYTES, ResizedImages, SyntheticImages, 
 from probe.zoo.loaded import DataModule, DataRequest, LoadedData, Part
 from probe.zoo.mnist import read_mnist
 
-_NAMED_MODULES: dict[str, str] = {}
+_NAMED_MODULES: dict[str, str] = {"cifar10": "probe.zoo.cifar10"}
 """Named data sets with a module of their own."""
-_KIND_MODULES: dict[str, str] = {}
+_KIND_MODULES: dict[str, str] = {
+    "csv": "probe.zoo.csv_data",
+    "folder": "probe.zoo.folder_data",
+    "series": "probe.zoo.series_data",
+}
 """What stands before the colon -> who reads it."""
 DATA_NAMES = tuple(sorted(("digits", "fashion-mnist", "mnist", "synthetic", *_NAMED_MODULES)))
 DATA_KINDS = tuple(sorted(_KIND_MODULES))

@@ -16,6 +16,8 @@ class DataOptions:
     """What kind of answer the target column holds; None: seen from its values."""
     ignore: tuple[str, ...] = ()
     """Columns that are left out, like row numbers."""
+    categorical: tuple[str, ...] = ()
+    """Columns whose numbers are names of categories, like codes of districts."""
     test_share: float = 0.2
     """Of all samples, for the test part; of a series its end."""
     horizon: int = 1

@@ -9,17 +9,19 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from probe.task import Baseline
 from probe.zoo.data_options import NO_OPTIONS, DataOptions
-from probe.zoo.images import ResizedImages, SyntheticImages
+from probe.zoo.pixels import PixelScaling
 
 DataKind = Literal["images", "table", "tokens", "series"]
 """What a model is given: images (N, C, H, W); rows of numbers (N, columns); token numbers (N, length); windows of past
 steps (N, steps, columns), the column that is forecast first."""
 Objective = Literal["classification", "regression"]
-Part = tuple[Tensor, ...] | ResizedImages | SyntheticImages
-"""Inputs and targets: class numbers (N,) of int64, or numbers (N, outputs) of float32."""
+Part = tuple[Tensor, ...] | Dataset[tuple[Tensor, Tensor]]
+"""Inputs and targets, or a map-style data set that makes them when asked for. Targets are class numbers (N,) of int64, or
+numbers (N, outputs) of float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class LoadedData:
     input_shape: tuple[int, ...]
     """Of one sample."""
     class_names: tuple[str, ...] | None = None
+    pixels: PixelScaling | None = None
+    """Images are bytes, which the model scales; None: they are numbers already."""
     vocabulary_size: int | None = None
     """Of tokens: their numbers lie below it."""
     time_steps: int | None = None

@@ -8,14 +8,19 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from probe.errors import TaskError, unknown_name
 from probe.zoo.loaded import DataKind
+from probe.zoo.lstm import Lstm
 from probe.zoo.names import ALIASES, full_name
 from probe.zoo.networks import Cnn, Mlp
+from probe.zoo.pixels import PixelScaling, take_bytes
+from probe.zoo.pretrained import head_names, load_weights
 
 
 class BuiltIn(NamedTuple):
@@ -26,6 +31,7 @@ class BuiltIn(NamedTuple):
 
 _BUILT_IN = {
     "cnn": BuiltIn(Cnn, ("images",)),
+    "lstm": BuiltIn(Lstm, ("series",)),
     "mlp": BuiltIn(Mlp, ("images", "table", "series")),
 }
 _GIVEN = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
@@ -111,12 +117,29 @@ def build_model(
     input_shape: tuple[int, ...],
     params: Mapping[str, Any],
     vocabulary_size: int | None = None,
+    pixels: PixelScaling | None = None,
+    weights: Path | None = None,
 ) -> nn.Module:
-    """The model with fresh weights, for samples of `input_shape`: (N, *input_shape) -> (N, num_outputs).
+    """The model with fresh weights, for samples of `input_shape`: (N, *input_shape) -> (N, num_outputs). `pixels`: images
+    come as bytes. `weights`: a file to start from instead, except for the last layer where that is of another size.
 
     Raises:
         TaskError: an unknown name or hyperparameter, a value out of range, or images that the model cannot take.
+        DataError: weights that cannot be read or are another model's.
     """
+    model = _fresh_model(name, num_outputs, input_shape, params, vocabulary_size)
+    if weights is not None:
+        # RegNet computes its widths with tensors when it is built: on the meta device that fails.
+        with torch.device("cpu" if full_name(name).startswith("regnet") else "meta"):
+            other = _fresh_model(name, num_outputs + 1, input_shape, params, vocabulary_size)
+        inner, other = (part.model if isinstance(part, GrayToColor) else part for part in (model, other))
+        load_weights(inner, weights, head=head_names(inner, other))
+    return model if pixels is None else take_bytes(model, pixels)
+
+
+def _fresh_model(
+    name: str, num_outputs: int, input_shape: tuple[int, ...], params: Mapping[str, Any], vocabulary_size: int | None
+) -> nn.Module:
     full = resolve_model(name)
     check_hyperparameters(name, params)
     if full not in _BUILT_IN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -44,8 +43,8 @@ class Mlp(nn.Module):
         initialization: str = "default",
     ) -> None:
         super().__init__()
-        _check_whole("depth", depth, least=0, most=MAX_DEPTH)
-        _check_whole("width", width, least=1, most=MAX_WIDTH)
+        check_whole("depth", depth, least=0, most=MAX_DEPTH)
+        check_whole("width", width, least=1, most=MAX_WIDTH)
         _check_shared(activation, dropout, normalization, initialization)
         layers: list[nn.Module] = [nn.Flatten()]
         size = num_inputs
@@ -85,9 +84,9 @@ class Cnn(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        _check_whole("layers", layers, least=1, most=MAX_CONV_LAYERS)
-        _check_whole("width", width, least=1, most=MAX_WIDTH)
-        _check_whole("hidden", hidden, least=1, most=MAX_WIDTH)
+        check_whole("layers", layers, least=1, most=MAX_CONV_LAYERS)
+        check_whole("width", width, least=1, most=MAX_WIDTH)
+        check_whole("hidden", hidden, least=1, most=MAX_WIDTH)
         if isinstance(kernel_size, bool) or kernel_size not in (1, 3, 5, 7):
             raise TaskError(f"kernel_size must be 1, 3, 5 or 7, not {kernel_size!r}.")
         _check_shared(activation, dropout, normalization, initialization)
@@ -160,8 +159,12 @@ def _check_shared(activation: str, dropout: float, normalization: str, initializ
     _check_name("activation", activation, tuple(ACTIVATIONS))
     _check_name("normalization", normalization, NORMALIZATIONS)
     _check_name("initialization", initialization, INITIALIZATIONS)
-    number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool) and math.isfinite(dropout)
-    if not (number and 0 <= dropout < 1):
+    check_dropout(dropout)
+
+
+def check_dropout(dropout: object) -> None:
+    """Raise TaskError for what is no probability of dropping a unit."""
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
 
 
@@ -171,6 +174,7 @@ def _check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
         raise TaskError(message, hint=hint)
 
 
-def _check_whole(name: str, value: object, *, least: int, most: int) -> None:
+def check_whole(name: str, value: object, *, least: int, most: int) -> None:
+    """Raise TaskError for anything but a whole number in this range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise TaskError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")

@@ -43,6 +43,8 @@ class NamedSource:
     data_dir: Path = Path("data")
     image_size: int | None = None
     """Height and width that images are resized to, or made with; None: the data's own, 224 for synthetic ones."""
+    weights: Path | None = None
+    """A file of weights to start from."""
     data_options: DataOptions = NO_OPTIONS
     held_out_share: float = 0.0
     """Of the training part, what will be its validation part: data in time order are scaled without it."""
@@ -125,6 +127,7 @@ def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: 
         data=section.data,
         data_dir=data_dir,
         image_size=image_size or section.image_size,
+        weights=None if section.weights is None else Path(section.weights),
         data_options=DataOptions(**section.data_options.given),
         held_out_share=section.validation.share or 0.0,
         num_train=section.num_train,

@@ -48,8 +48,11 @@ def named_task(source: NamedSource, params: Mapping[str, Any]) -> Task:
     check_kind(source.model, data.kind)
     check_images(source.model, data.input_shape)
     options = read_options(params, objective=data.objective, is_images=data.kind == "images")
+    model = _model_factory(source, data, {name: value for name, value in params.items() if name in of_model})
+    if source.weights is not None:
+        model()  # weights of another model are an error here, before anything is spent
     return Task(
-        model=_model_factory(source, data, {name: value for name, value in params.items() if name in of_model}),
+        model=model,
         train=data.train,
         val=data.val,
         test=data.test,
@@ -72,6 +75,8 @@ def _model_factory(source: NamedSource, data: LoadedData, params: Mapping[str, A
         num_outputs=data.num_outputs,
         input_shape=data.input_shape,
         vocabulary_size=data.vocabulary_size,
+        pixels=data.pixels,
+        weights=source.weights,
         params=dict(params),
     )
 

@@ -33,6 +33,7 @@ from probe.lr.records import (
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.search.records import (
+    BaselineScore,
     BestTrial,
     BudgetLimits,
     Dimension,
@@ -384,7 +385,8 @@ def search_results(draw: st.DrawFn) -> SearchResult:
     weights = draw(st.none() | weight_counts())
     final = FinalFit(epochs=2, seed=1, reports=(draw(epoch_reports(1)),), weights=weights)
     low, value, high = sorted(draw(finite) for _ in range(3))
-    score = Score(metric="accuracy", value=value, low=low, high=high, num_samples=10)
+    baseline = draw(st.none() | st.builds(BaselineScore, name=texts, value=finite))
+    score = Score(metric="accuracy", value=value, low=low, high=high, num_samples=10, baseline=baseline)
     return SearchResult(
         meta=META,
         stopped_by=draw(st.sampled_from(["trials", "epochs", "time", "space", "failures", "interrupted"])),

@@ -30,7 +30,7 @@ def test_every_torchvision_classifier_and_every_alias_has_a_name() -> None:
     names = model_names()
     classifiers = torchvision.models.list_models(module=torchvision.models)
     assert set(classifiers) <= set(names)
-    assert {resolve_model(name) for name in names} == {*classifiers, "mlp", "cnn"}
+    assert {resolve_model(name) for name in names} == {*classifiers, "mlp", "cnn", "lstm"}
     assert all(target in classifiers for target in ALIASES.values())
 
 
@@ -141,5 +141,10 @@ def test_kinds_of_data_that_a_model_cannot_take() -> None:
     check_kind("mlp", "table")
     with pytest.raises(TaskError, match=r"cnn cannot take the rows of a table.\nModels that can: mlp\."):
         check_kind("cnn", "table")
+    check_kind("lstm", "series")
+    with pytest.raises(
+        TaskError, match=r"lstm cannot take images.\nModels that can: cnn, mlp and torchvision's, like resnet18"
+    ):
+        check_kind("lstm", "images")
     with pytest.raises(TaskError, match=r"resnet18 cannot take windows of a series.\nModels that can: .*mlp"):
         check_kind("resnet18", "series")

@@ -1,0 +1,200 @@
+"""CSV files as columns of cells; everything that can be wrong with one is named by file, line and column.
+
+By the standard library's reader: importing pandas would cost every worker process a second.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from probe.errors import DataError, near_misses, unknown_name
+
+_DELIMITERS = (",", ";", "\t")
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+"""What stands for a missing number, in lower case. Among texts only an empty cell does: NA may be a category's name."""
+_LEAVE_OUT = 'leave the column out with data_options = {{ ignore = ["{column}"] }}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Cells as text, column by column."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    lines: list[int]
+    """Of each row, the line of the file that it ends on, as an editor counts."""
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.lines)
+
+    def where(self, row: int, column: str) -> str:
+        return f"{self.path}, line {self.lines[row]}, column '{column}'"
+
+    def without(self, columns: Iterable[str]) -> Table:
+        """Raises DataError for a column that is not there."""
+        left_out = {self.check_column(column) for column in columns}
+        kept = {name: cells for name, cells in self.columns.items() if name not in left_out}
+        return Table(path=self.path, columns=kept, lines=self.lines)
+
+    def check_column(self, name: str) -> str:
+        """The name itself. Raises DataError where there is no such column, with near misses."""
+        if name not in self.columns:
+            message, hint = unknown_name(f"column of {self.path}:", name, list(self.columns))
+            raise DataError(message, hint=hint)
+        return name
+
+    def find_target(self, name: str | None) -> str:
+        """The column that is predicted: the last one where none is named."""
+        return list(self.columns)[-1] if name is None else self.check_column(name)
+
+    def numbers(self, column: str) -> np.ndarray:
+        """A column as float64. Raises DataError for the first cell that is missing or no finite number."""
+        cells = self.columns[column]
+        values = np.array([_number(cell) for cell in cells])
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad) == 0:
+            return values
+        row, more = int(bad[0]), _and_more(len(bad) - 1, column)
+        if _is_missing(cells[row]):
+            raise self._missing(row, column, more)
+        raise DataError(
+            f"{self.where(row, column)}: '{cells[row]}' is not a number, and the column holds numbers{more}.",
+            hint=_not_a_number_hint(cells[row], column),
+        )
+
+    def texts(self, column: str) -> list[str]:
+        """A column's cells. Raises DataError for the first empty one."""
+        cells = self.columns[column]
+        empty = [row for row, cell in enumerate(cells) if not cell]
+        if empty:
+            raise self._missing(empty[0], column, _and_more(len(empty) - 1, column))
+        return cells
+
+    def is_numeric(self, column: str) -> bool:
+        """Whether most of what a column holds, missing values apart, are numbers."""
+        cells = [cell for cell in self.columns[column] if not _is_missing(cell)]
+        return 2 * sum(not math.isnan(_number(cell)) for cell in cells) > len(cells)
+
+    def _missing(self, row: int, column: str, more: str) -> DataError:
+        written = f" ('{self.columns[column][row]}')" if self.columns[column][row] else ""
+        return DataError(
+            f"{self.where(row, column)}: the value is missing{written}{more}.",
+            hint=f"Fill it in, delete the line, or {_LEAVE_OUT.format(column=column)}.",
+        )
+
+
+def read_table(path: Path) -> Table:
+    """The CSV file `path`: names of columns on its first line, separated by commas, semicolons or tabs; UTF-8.
+
+    Raises DataError for a file that is missing, empty or no such table.
+    """
+    text = _read_text(path)
+    if not text.strip():
+        raise DataError(
+            f"{path} is empty.", hint="Its first line holds the names of the columns, every other a sample."
+        )
+    first = text.lstrip().split("\n", 1)[0]
+    delimiter = max(_DELIMITERS, key=first.count)
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for row in reader:
+            if row:  # a blank line is no row
+                rows.append([cell.strip() for cell in row])
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}.") from None
+    header = _check_header(path, rows[0], delimiter)
+    for row, line in zip(rows[1:], lines[1:], strict=True):
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}, line {line}: has {len(row)} cell{'s' * (len(row) != 1)}, and the first line names "
+                f"{len(header)} columns.",
+                hint=f"Cells are separated by {_delimiter_word(delimiter)}; one that contains it goes in double quotes.",
+            )
+    if len(rows) == 1:
+        raise DataError(f"{path} has no rows below the names of its columns.")
+    columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(header)}
+    return Table(path=path, columns=columns, lines=lines[1:])
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.", hint=_similar_files(path)) from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, not a CSV file.") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _similar_files(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent} either; paths are relative to the working folder, {Path.cwd()}."
+    close = near_misses(path.name, [file.name for file in path.parent.iterdir()])
+    if close:
+        return f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
+    return f"Paths are relative to the working folder, {Path.cwd()}."
+
+
+def _check_header(path: Path, names: Sequence[str], delimiter: str) -> Sequence[str]:
+    if all(not math.isnan(_number(name)) for name in names):
+        raise DataError(
+            f"{path}, line 1: holds numbers where the names of the columns belong.",
+            hint="Put a line of names on top: "
+            + delimiter.join(f"c{place}" for place in range(1, len(names) + 1)[:3])
+            + " ...",
+        )
+    for place, name in enumerate(names, start=1):
+        if not name:
+            raise DataError(
+                f"{path}, line 1: column {place} has no name.",
+                hint="Name it. (pandas writes row numbers like this unless it is told to_csv(..., index=False).)",
+            )
+        if name in names[: place - 1]:
+            raise DataError(
+                f"{path}, line 1: columns {names.index(name) + 1} and {place} are both named '{name}'.",
+                hint="Every column needs a name of its own.",
+            )
+    return names
+
+
+def _number(cell: str) -> float:
+    """NaN where it is none. Underscores, which Python takes in numbers, are no part of one here."""
+    try:
+        return math.nan if "_" in cell else float(cell)
+    except ValueError:
+        return math.nan
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.lower() in MISSING
+
+
+def _and_more(count: int, column: str) -> str:
+    return f" (and {count:,} more in this column)" if count else ""
+
+
+def _not_a_number_hint(cell: str, column: str) -> str:
+    if "," in cell and not math.isnan(_number(cell.replace(",", "."))):
+        return "Write numbers with a decimal point."
+    return (
+        f"Correct it, or {_LEAVE_OUT.format(column=column)}; a column of categories is named with "
+        f'data_options = {{ categorical = ["{column}"] }}.'
+    )
+
+
+def _delimiter_word(delimiter: str) -> str:
+    return {",": "commas", ";": "semicolons", "\t": "tabs"}[delimiter]
