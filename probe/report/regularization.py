@@ -86,7 +86,7 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
-            row += [format_share(weights.near_zero_share), format_share(weights.zero_share)]
+            row += [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
@@ -119,7 +119,7 @@ def fit_table(fit: FitSummary | None, weights: WeightCounts | None) -> str | Non
 
 def zero_text(weights: WeightCounts) -> str:
     """Near zero is: smaller than a hundredth of the largest weight of the same layer."""
-    near, zero = format_share(weights.near_zero_share), format_share(weights.zero_share)
+    near, zero = [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
 
 

@@ -72,7 +72,7 @@ def test_the_table_says_how_much_of_the_gap_is_closed() -> None:
     assert rows[0][-2:] == ["weights near zero", "exactly zero"]
     assert rows[2][:6] == ["none", "0", "0", "1", "1", ""]
     assert rows[4][:6] == ["l1", "2", "0.1", "0.6", "0.5", "50 %"]
-    assert rows[4][6:] == ["99.0 %", "94.0 %", "62.0 %", "41.0 %"]
+    assert rows[4][6:] == ["99.00 %", "94.00 %", "62.0 %", "41.0 %"]
 
 
 def test_a_gap_closed_by_learning_less_is_called_so() -> None:
@@ -106,7 +106,7 @@ def test_the_winners_two_sides_and_the_final_fits_zeros() -> None:
     won = replace(result, best=replace(result.best, number=2, params=result.trials[2].params, value=0.93))  # type: ignore[type-var]
     text = winner_text(won)
     assert text is not None
-    assert "loss 0.1 in training, 0.6 in validation; accuracy 99.0 % and 94.0 %" in text
+    assert "loss 0.1 in training, 0.6 in validation; accuracy 99.00 % and 94.00 %" in text
     page = search_page(won, [])
     assert text in page
     assert "their layer's largest): 50.0 %; exactly zero: 20.0 %." in page
@@ -119,7 +119,7 @@ def test_a_trainings_page_has_both_parts() -> None:
     told = fit_table(summary, summary.weights)
     assert told is not None
     assert told in page
-    assert "| accuracy | 99.0 % | 94.0 % | -0.05 |" in told
+    assert "| accuracy | 99.00 % | 94.00 % | -0.05 |" in told
     assert fit_table(None, None) is None
     assert fit_table(None, summary.weights) == (
         "Weights near zero (below a hundredth of their layer's largest): 3.0 %; exactly zero: 0.0 %."
@@ -145,10 +145,10 @@ def folded() -> SearchResult:
 def test_folds_are_shown_with_their_spread() -> None:
     result = folded()
     assert value_spread(result, result.trials[0]) == 0.012
-    assert "95.0 % (trial 0, standard deviation 1.2 % over 5 folds)" in answer(result)
+    assert "95.00 % (trial 0, standard deviation 1.20 % over 5 folds)" in answer(result)
     page = search_page(result, [])
     assert "means over 5 folds, ± their standard deviation" in page
-    assert "95.0 % ± 1.2 %" in page
+    assert "95.00 % ± 1.20 %" in page
     assert value_spread(search_result(), search_result().trials[0]) is None
 
 

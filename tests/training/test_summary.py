@@ -49,9 +49,11 @@ def test_training_goes_on_as_if_nobody_had_looked() -> None:
     def task() -> Any:
         return made_task(train=Rows(transform=lambda row: row + 0.1 * torch.randn(6)))
 
-    (looked, last), (alone, _) = trained(task()), trained(task())
-    summarize_fit(looked, last)
-    first, second = looked.run_epoch(), alone.run_epoch()
+    alone, _ = trained(task())
+    first = alone.run_epoch()
+    looked, last = trained(task())
+    assert summarize_fit(looked, last) is not None
+    second = looked.run_epoch()
     assert first is not None
     assert second is not None
     assert (first.train_loss, first.val_loss) == (second.train_loss, second.val_loss)
@@ -63,13 +65,14 @@ def test_without_validation_there_is_no_summary() -> None:
 
 
 def test_weights_are_counted_layer_by_layer_and_biases_are_not() -> None:
-    model = nn.Sequential(nn.Linear(4, 1), nn.Linear(3, 1), nn.BatchNorm1d(3), nn.Linear(2, 1))
+    first, second, third = nn.Linear(4, 1), nn.Linear(3, 1), nn.Linear(2, 1)
+    model = nn.Sequential(first, second, nn.BatchNorm1d(3), third)
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[0.0, 1.0, 0.009, -0.02]]))
-        model[1].weight.copy_(torch.tensor([[100.0, 0.9, 5.0]]))
-        model[3].weight.zero_()
+        first.weight.copy_(torch.tensor([[0.0, 1.0, 0.009, -0.02]]))
+        second.weight.copy_(torch.tensor([[100.0, 0.9, 5.0]]))
+        third.weight.zero_()
     assert count_weights(model) == WeightCounts(num_weights=9, num_zero=3, num_near_zero=5)
-    model[3].weight.requires_grad_(False)
+    third.weight.requires_grad_(False)
     assert count_weights(model) == WeightCounts(num_weights=7, num_zero=1, num_near_zero=3)
 
 
