@@ -15,7 +15,7 @@ from probe.units import format_share, format_value
 
 REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
 NONE = "none"
-MAX_ROWS = 12
+MAX_ROWS = 16
 CHANGED_LOSSES = ("loss", "label_smoothing", "focal_gamma")
 
 
