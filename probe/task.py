@@ -47,6 +47,13 @@ class Task:
     """As `train`. Touched once, after everything else is decided."""
     loss: str | Callable[[Any, Any], Any] = "cross_entropy"
     """A name of probe.training.losses, or a callable (outputs, targets) -> scalar tensor, a mean over the batch."""
+    train_loss: str | Callable[[Any, Any], Any] | None = None
+    """What training minimizes where that is another function than `loss`, like the focal loss or smoothed labels. All
+    reported losses, the training part's too, stay `loss`: so they compare, whatever was minimized. Not with `forward`."""
+    augment: str | Callable[[Any], Any] | None = None
+    """Batch -> batch, called on every training batch, on the device, before it is split into micro-batches; never when a part
+    is evaluated. Or names like `shift+cutout` of probe.zoo.augment, for images. What it draws from PyTorch's generators is
+    drawn alike by a training that goes on from a checkpoint."""
     metrics: Mapping[str, str | Callable[[Any, Any], Any]] = field(default_factory=dict)
     """Name -> callable (outputs, targets) -> number, or a name of probe.training.metrics; called once on the whole part."""
     forward: Forward | None = None
@@ -74,9 +81,16 @@ class Task:
         for option in ("forward", "collate"):
             if getattr(self, option) is not None:
                 _check_callable(self, option)
-        for option in ("loss", "optimizer"):
-            if not isinstance(getattr(self, option), str):
+        for option in ("loss", "optimizer", "train_loss", "augment"):
+            may_be_none = option in ("train_loss", "augment")
+            given = getattr(self, option)
+            if not isinstance(given, str) and not (may_be_none and given is None):
                 _check_callable(self, option)
+        if self.forward is not None and self.train_loss is not None:
+            raise TaskError(
+                "Task.train_loss cannot be combined with Task.forward, which works out the loss itself.",
+                hint="Return another loss from forward where model.training is true.",
+            )
         if not isinstance(self.metrics, Mapping) or not all(
             isinstance(m, str) or callable(m) for m in self.metrics.values()
         ):

@@ -39,6 +39,8 @@ class TaskSection(Section):
     data: str | None = Field(default=None, min_length=1)
     image_size: int | None = Field(default=None, ge=1)
     """Height and width in pixels that images are resized to."""
+    num_train: int | None = Field(default=None, ge=2)
+    """How many of the data's training samples are used, validation part included; all where it is not given."""
     weights: str | None = Field(default=None, min_length=1)
     """A file of weights that training starts from."""
     data_options: DataOptions = DataOptions()
@@ -59,7 +61,11 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _check(self) -> TaskSection:
         if self.target is not None:
-            extra = [name for name in ("model", "data", "image_size", "weights") if getattr(self, name) is not None]
+            extra = [
+                name
+                for name in ("model", "data", "image_size", "num_train", "weights")
+                if getattr(self, name) is not None
+            ]
             if extra:
                 raise ValueError(f"target stands alone; it cannot be combined with {' and '.join(extra)}")
         elif self.model is None or self.data is None:

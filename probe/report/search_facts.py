@@ -46,6 +46,15 @@ def objective_curve(result: SearchResult, trial: TrialResult) -> list[tuple[int,
     return [(epoch, value) for epoch, value in found if value is not None]
 
 
+def value_spread(result: SearchResult, trial: TrialResult) -> float | None:
+    """In k-fold validation, the standard deviation between the folds of what is the trial's value; None otherwise."""
+    objective = Objective(metric=result.metric, mode=result.mode)
+    for report in trial.reports:
+        if report.metric_spread is not None and epoch_value(objective, report) == trial.value:
+            return report.metric_spread.get(result.metric)
+    return None
+
+
 def objective_name(result: SearchResult) -> str:
     return "validation loss" if result.metric == LOSS else f"validation {result.metric}"
 

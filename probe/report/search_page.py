@@ -14,7 +14,8 @@ from probe.report.lr_page import answer as lr_answer
 from probe.report.lr_page import lr_caption, warnings_block
 from probe.report.markdown import code, command, escape, fenced, image, page
 from probe.report.refinement_page import refinement_blocks
-from probe.report.search_facts import near_ties, objective_name, status_counts
+from probe.report.regularization import loss_note, regularization_blocks, winner_text, zero_text
+from probe.report.search_facts import near_ties, objective_name, status_counts, value_spread, winner
 from probe.report.search_tables import best_table, rungs_table, space_table, spent_table, trials_table
 from probe.search.course import rung_names
 from probe.search.records import SearchResult
@@ -56,12 +57,15 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             asked_block(result.meta, _asked(result)),
             "## The winner" if result.best is not None else None,
             _plot(plots, WINNER_PLOT, "Learning curves of the winning trial: loss and metrics after each epoch."),
+            winner_text(result),
             *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
+            *regularization_blocks(result),
             "### The final fit" if result.final is not None and result.diagnosis is not None else None,
             _final_text(result),
             *_reuse(best_recipe),
             "## How it was found",
             _course(result),
+            loss_note(result),
             _plot(
                 plots,
                 HISTORY_PLOT,
@@ -96,7 +100,14 @@ def answer(result: SearchResult) -> str:
     best, test = result.best, result.test
     if best is None:
         return f"**No trial was completed, so there is no best configuration ({escape(_counts(result))}).**"
-    found = f"Best {objective_name(result)}: {metric_text(result.metric, best.value)} (trial {best.number})"
+    won = winner(result)
+    spread = None if won is None else value_spread(result, won)
+    over_folds = (
+        ""
+        if spread is None
+        else f", standard deviation {metric_text(result.metric, spread)} over {result.num_folds} folds"
+    )
+    found = f"Best {objective_name(result)}: {metric_text(result.metric, best.value)} (trial {best.number}{over_folds})"
     if test is None:
         return f"**{escape(found)}; not scored on test data.**"
     interval = (
@@ -139,7 +150,10 @@ def _asked(result: SearchResult) -> list[tuple[str, str]]:
         ("recipe", escape(result.name)),
         ("task", escape(result.task)),
         ("objective", escape(f"{objective_name(result)}, {result.mode}")),
-        *([("validation", f"means over {result.num_folds} folds")] if result.num_folds > 1 else []),
+        *(
+            [("validation", f"means over {result.num_folds} folds, ± their standard deviation")]
+            * (result.num_folds > 1)
+        ),
         ("sampler", escape(result.sampler_reason or result.sampler)),
         ("ladder", escape(result.ladder + ranked)),
         ("workers", str(result.num_workers)),
@@ -152,8 +166,16 @@ def _final_text(result: SearchResult) -> str | None:
     return (
         f"Final fit: the winner's configuration trained anew on training and validation data together for "
         f"{format_count(result.final.epochs)} epochs, seed {result.final.seed}. It has no "
-        f"validation curve, for it has seen that data.{_weights_text(result.final.weights_file)}"
+        f"validation curve, for it has seen that data.{_weights_text(result.final.weights_file)}{_zeros(result)}"
     )
+
+
+def _zeros(result: SearchResult) -> str:
+    """Where L1 is used, how many weights it took to zero."""
+    final, best = result.final, result.best
+    if final is None or final.weights is None or best is None or not best.params.get("l1"):
+        return ""
+    return f" {zero_text(final.weights)}."
 
 
 def _weights_text(file: str | None) -> str:

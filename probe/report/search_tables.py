@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probe.report.common import ParamValue, metric_text
 from probe.report.markdown import code, code_cell, escape, shorten, table
-from probe.report.search_facts import lost_epochs, objective_name, param_names, ranked, spending_by_rung
+from probe.report.search_facts import lost_epochs, objective_name, param_names, ranked, spending_by_rung, value_spread
 from probe.search.course import rung_name
 from probe.search.records import Dimension, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_seconds, format_share, format_value
@@ -116,12 +116,21 @@ def _trial_row(result: SearchResult, trial: TrialResult, names: list[str], has_n
     row = [
         f"**{trial.number}**" if is_best else str(trial.number),
         trial.status,
-        "" if trial.value is None else metric_text(result.metric, trial.value),
+        _trial_value(result, trial),
         format_count(trial.epochs),
         format_seconds(trial.seconds),
         *[_value_cell(trial.params[name]) if name in trial.params else "" for name in names],
     ]
     return [*row, escape(shorten(trial.message or "", 80))] if has_notes else row
+
+
+def _trial_value(result: SearchResult, trial: TrialResult) -> str:
+    """With its standard deviation over the folds where there are any."""
+    if trial.value is None:
+        return ""
+    spread = value_spread(result, trial)
+    value = metric_text(result.metric, trial.value)
+    return value if spread is None else f"{value} ± {metric_text(result.metric, spread)}"
 
 
 def _value_cell(value: ParamValue) -> str:

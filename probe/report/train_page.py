@@ -8,6 +8,7 @@ from probe.report.common import asked_block, baseline_text, environment_block, l
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.lr_page import warnings_block
 from probe.report.markdown import code_cell, command, escape, fenced, image, page, table
+from probe.report.regularization import fit_table
 from probe.search.objective import LOSS
 from probe.search.train_records import TrainResult
 from probe.training.records import EpochReport
@@ -37,6 +38,7 @@ def train_page(result: TrainResult, plots: Sequence[str]) -> str:
             asked_block(result.meta, _asked(result)),
             "## Curves" if result.reports else None,
             image(CURVES_PLOT, "Loss and metrics after each epoch.") if CURVES_PLOT in plots else None,
+            fit_table(result.fit, result.weights),
             *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
             *_epochs_blocks(result),
             "## The weights",

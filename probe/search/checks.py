@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 from probe.device.select import DeviceSpec
-from probe.errors import RecipeError, unknown_name
+from probe.errors import RecipeError, TaskError, unknown_name
 from probe.recipe.schema import Recipe
-from probe.recipe.space import Choices, Constant, SpaceEntry
+from probe.recipe.space import Choices, Constant, Range, SpaceEntry
 from probe.records import Precision
 from probe.search.choice import NOTHING_SEARCHED
 from probe.search.course import Course
@@ -32,8 +32,37 @@ def check_names(recipe: Recipe, source: TaskSource) -> None:
             raise RecipeError(f"space.{name}: {message}", hint=hint)
 
 
+def _check_options(recipe: Recipe) -> None:
+    """Losses, augmentations and their like are ones that a named task can have, and go together. Raises RecipeError."""
+    from probe.zoo.options import OPTION_NAMES, check_option
+
+    if recipe.task.target is not None:  # such names are then the user's own
+        return
+    for name in OPTION_NAMES:
+        entry = recipe.space.get(name)
+        ends = (entry.low, entry.high) if isinstance(entry, Range) else _listed(entry)
+        for value in ends:
+            try:
+                check_option(name, value)
+            except TaskError as error:
+                raise RecipeError(f"space.{name}: {error.message}", hint=error.hint) from None
+    gamma = recipe.space.get("focal_gamma")
+    losses = _listed(recipe.space.get("loss"))
+    if gamma is not None and (getattr(gamma, "when", None) or {}).get("loss") != "focal" and losses != ("focal",):
+        raise RecipeError(
+            "space.focal_gamma: it belongs to the focal loss.",
+            hint='Say when it exists: focal_gamma = { ..., when = { loss = "focal" } }, below loss.',
+        )
+    if "augmentation_strength" in recipe.space and "augmentation" not in recipe.space:
+        raise RecipeError(
+            "space.augmentation_strength: there is no augmentation.",
+            hint='Write augmentation = "shift", say, above it.',
+        )
+
+
 def check_values(recipe: Recipe) -> None:
-    """Optimizers, precisions and schedules are ones that there are. Raises RecipeError."""
+    """Optimizers, precisions, schedules and the task's options are ones that there are. Raises RecipeError."""
+    _check_options(recipe)
     known = {"optimizer": OPTIMIZER_NAMES, "precision": get_args(Precision), "schedule": get_args(Schedule)}
     for name, names in known.items():
         for value in _listed(recipe.space.get(name)):

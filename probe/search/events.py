@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from probe.records import MemoryReading
 from probe.search.jobs import Outcome
 from probe.search.records import ParamValue, Refinement, StoppedBy
-from probe.training.records import EpochReport
+from probe.training.records import EpochReport, FitSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,8 @@ class Ended:
     """With outcome `oom`: the parts that its batch is split into when it is run again; None: it is not."""
     num_passes: int | None = None
     """Passes over the training data that its worker began; None where nobody knows."""
+    fit: FitSummary | None = None
+    """The model at the end of the rung; None where that was not reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

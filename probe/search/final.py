@@ -22,6 +22,7 @@ from probe.training.evaluate import BaselineModel, Evaluation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings, task_params
+from probe.training.summary import count_weights
 from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
 
@@ -111,6 +112,12 @@ def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Scor
         reports.append(report)
         send_message(report)
     weights_file, warning = _save_weights(run, job.weights_path)
-    fit = FinalFit(epochs=job.epochs, seed=job.seed, reports=tuple(reports), weights_file=weights_file)
+    fit = FinalFit(
+        epochs=job.epochs,
+        seed=job.seed,
+        reports=tuple(reports),
+        weights_file=weights_file,
+        weights=count_weights(run.model),
+    )
     score, problem = score_test_part(run, job.metric)
     return fit, score, problem or warning

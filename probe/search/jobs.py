@@ -13,7 +13,7 @@ from probe.search.course import WHOLE
 from probe.search.objective import Objective
 from probe.search.outcomes import UNCONSTRAINED, Constraints
 from probe.search.records import ParamValue
-from probe.training.records import EpochReport
+from probe.training.records import EpochReport, FitSummary
 from probe.zoo.source import TaskSource
 
 Outcome = Literal[
@@ -80,6 +80,8 @@ class RungReport:
     """With outcome `oom`: into how many parts the batch can be split to try again; None: no further."""
     num_passes: int | None = None
     """Passes over the training part that were begun, over all folds; None where the worker did not live to say."""
+    fit: FitSummary | None = None
+    """With outcomes `finished` and `early_stopped`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Literal
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
-from probe.training.records import Diagnosis, EpochReport
+from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
 
 DATABASE_FILE = "search.sqlite"
 """Of a run's folder."""
@@ -69,6 +69,8 @@ class TrialResult:
     """Those of `epochs` that left no report: the one it diverged in, those that a dead worker took with it."""
     refinement: Refinement | None = None
     """Of a trial that is a gradient step; None where the sampler decided on it."""
+    fit: FitSummary | None = None
+    """At the end of the last rung that it finished."""
 
     def __post_init__(self) -> None:
         if (self.value is not None and self.status not in VALUED) or (self.value is None and self.status in VALUED[:2]):
@@ -166,6 +168,8 @@ class FinalFit:
     reports: tuple[EpochReport, ...]
     weights_file: str | None = None
     """In the run's folder, as safetensors: the model's state_dict."""
+    weights: WeightCounts | None = None
+    """How many of them are zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.ladder import Ladder, Promotion
 from probe.search.objective import Objective, reduced_value
 from probe.search.records import BestTrial, ParamValue, Refinement, Status
-from probe.training.records import EpochReport
+from probe.training.records import EpochReport, FitSummary
 
 MAX_RETRIES = 3
 """Of a trial whose workers die."""
@@ -59,6 +59,8 @@ class Trial:
     memory: MemoryReading | None = None
     message: str | None = None
     refinement: Refinement | None = None
+    fit: FitSummary | None = None
+    """At the end of the last rung that it finished."""
 
     @property
     def counted(self) -> list[EpochReport]:
@@ -173,9 +175,9 @@ class SearchState:
         trial.memory = _larger(trial.memory, event.memory)
         trial.message = event.message
         if event.outcome == "finished":
-            self._finish(trial, rung, settled=False)
+            self._finish(trial, rung, event.fit, settled=False)
         elif event.outcome == "early_stopped":
-            self._finish(trial, rung, settled=True)
+            self._finish(trial, rung, event.fit, settled=True)
         elif event.outcome == "crashed":
             trial.num_crashes += 1
             self._run_again(trial, rung, trial.num_crashes <= MAX_RETRIES)
@@ -262,12 +264,13 @@ class SearchState:
         trial.climbing_to = None
         del self.running[trial.number]
 
-    def _finish(self, trial: Trial, rung: int, *, settled: bool) -> None:
+    def _finish(self, trial: Trial, rung: int, fit: FitSummary | None, *, settled: bool) -> None:
         wanted = self.epochs_at(trial, rung)
         if len(trial.reports) > wanted or (len(trial.reports) < wanted and not settled):
             raise ValueError(f"trial {trial.number} finished rung {rung} after {len(trial.reports)} epochs")
         trial.rung = rung
         trial.before = []
+        trial.fit = fit
         score = reduced_value(self.objective, trial.reports)
         if score is None:
             trial.status = "diverged"

@@ -244,6 +244,7 @@ class Study:
                 message=report.message,
                 accumulation=report.next_accumulation if self.plan.on_oom == "accumulate" else None,
                 num_passes=report.num_passes,
+                fit=report.fit,
             )
         )
         trial = self.state.trials[event.number]

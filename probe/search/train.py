@@ -24,7 +24,7 @@ from probe.search.records import ParamValue, Score
 from probe.search.train_records import TrainEnd, TrainPlan, TrainResult
 from probe.seeds import derive_seed
 from probe.training.diagnose import diagnose
-from probe.training.records import EpochReport
+from probe.training.records import EpochReport, FitSummary, WeightCounts
 from probe.zoo.source import TaskSource, recipe_source
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ class _Training:
     kept: _Kept = field(default_factory=_Kept)
     untrained_loss: float | None = None
     warnings: list[str] = field(default_factory=list)
+    fit: FitSummary | None = None
+    weights: WeightCounts | None = None
 
     @property
     def objective(self) -> Objective:
@@ -192,6 +194,7 @@ class _Training:
         return run
 
     def _train(self, run: TrainingRun, device: Device) -> TrainEnd:
+        from probe.training.summary import count_weights, summarize_fit
         from probe.training.weights import copied_weights
 
         while run.epoch < self.epochs:
@@ -200,6 +203,8 @@ class _Training:
                 return "diverged" if fits else "oom"
             self.kept = _Kept(reports=(*self.kept.reports, report), weights=copied_weights(run.model))
             self.observer(report)
+        _, self.fit = within_memory(device, lambda: summarize_fit(run, self.kept.reports[-1]))
+        self.weights = count_weights(run.model)
         return "finished"
 
     def _save(self, run: TrainingRun) -> str | None:
@@ -249,6 +254,8 @@ class _Training:
             if reports
             else None,
             warnings=tuple(self.warnings),
+            fit=self.fit,
+            weights=self.weights,
             **measured,
         )
 

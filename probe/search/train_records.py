@@ -8,7 +8,7 @@ from typing import Literal
 
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.search.records import ParamValue, Score
-from probe.training.records import Diagnosis, EpochReport
+from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
 
 TrainEnd = Literal["finished", "interrupted", "diverged", "oom"]
 
@@ -66,6 +66,10 @@ class TrainResult:
     memory: MemoryReading | None
     seconds: float
     warnings: tuple[str, ...] = ()
+    fit: FitSummary | None = None
+    """After the last epoch; None where the training did not come to its end, or has no validation part."""
+    weights: WeightCounts | None = None
+    """How many of the trained weights are zero; None where the training did not come to its end."""
 
     def __post_init__(self) -> None:
         if self.stopped_by == "finished" and len(self.reports) != self.epochs:

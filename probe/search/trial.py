@@ -20,9 +20,10 @@ from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
 from probe.training.data import hold_out, hold_out_fold, take_share
-from probe.training.records import EpochReport
+from probe.training.records import EpochReport, FitSummary
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings, task_params
+from probe.training.summary import mean_summary, summarize_fit
 from probe.training.trees import map_tensors
 from probe.workers.child import send_message
 
@@ -41,6 +42,8 @@ class _Rung:
     num_passes: int = 0
     reports: list[EpochReport] = field(default_factory=list)
     """Sent ones."""
+    fits: list[FitSummary | None] = field(default_factory=list)
+    """One a fold, at the end of the rung."""
 
 
 def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> RungReport:
@@ -67,6 +70,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         message=message,
         next_accumulation=split_again,
         num_passes=rung.num_passes,
+        fit=mean_summary(rung.fits) if outcome in ("finished", "early_stopped") else None,
     )
 
 
@@ -197,6 +201,8 @@ def _train_run(
         broken = _broken_by_use(rung, steps if is_last else ())
         if broken is not None:
             return "infeasible", broken
+        if is_last:
+            rung.fits.append(summarize_fit(run, report))
         if ending is not None:
             return ending
     return "finished", None

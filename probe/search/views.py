@@ -55,6 +55,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         accumulation=trial.accumulation,
         lost_epochs=in_epochs(trial.lost + uncounted),
         refinement=trial.refinement,
+        fit=trial.fit,
     )
 
 

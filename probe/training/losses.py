@@ -8,11 +8,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from probe.errors import TaskError, unknown_name
+from probe.zoo.losses import FOCAL
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 LOSSES: dict[str, LossFunction] = {
     "cross_entropy": functional.cross_entropy,
+    "focal": FOCAL,
     "nll": functional.nll_loss,
     "mse": functional.mse_loss,
     "l1": functional.l1_loss,

@@ -12,12 +12,16 @@ from torch.nn import functional
 from probe.training.settings import TrainerSettings
 
 
+def is_penalized(weight: torch.Tensor) -> bool:
+    return weight.dim() >= 2
+
+
 def add_to_gradients(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
     """Add the derivative of l1 * sum |w| + l2 * sum w^2 to every weight's gradient."""
     with torch.no_grad():
         for group in optimizer.param_groups:
             for weight in group["params"]:
-                if weight.dim() < 2 or weight.grad is None:
+                if weight.grad is None or not is_penalized(weight):
                     continue
                 if settings.l2:
                     weight.grad.add_(weight, alpha=2 * settings.l2)
@@ -31,7 +35,7 @@ def apply_to_weights(optimizer: torch.optim.Optimizer, settings: TrainerSettings
     with torch.no_grad():
         for group in optimizer.param_groups:
             for weight in group["params"]:
-                if weight.dim() < 2 or weight.grad is None:
+                if weight.grad is None or not is_penalized(weight):
                     continue
                 if settings.l2:
                     weight.mul_(1 - 2 * group["lr"] * settings.l2)

@@ -31,6 +31,54 @@ class EpochReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartScore:
+    """A model on one part of the data, evaluated: no dropout, no augmentation."""
+
+    loss: float
+    metrics: Mapping[str, float]
+    num_samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightCounts:
+    """How many weights do next to nothing. Biases, norms and scalars are not counted: no penalty is on them."""
+
+    num_weights: int
+    num_zero: int
+    """Exactly zero."""
+    num_near_zero: int
+    """Zero included: smaller than a hundredth of the largest weight of their own matrix or kernel."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.num_zero <= self.num_near_zero <= self.num_weights:
+            raise ValueError(f"{self.num_zero} zeros, {self.num_near_zero} near zero of {self.num_weights} cannot be")
+
+    @property
+    def zero_share(self) -> float:
+        return self.num_zero / self.num_weights if self.num_weights else 0.0
+
+    @property
+    def near_zero_share(self) -> float:
+        return self.num_near_zero / self.num_weights if self.num_weights else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSummary:
+    """A model after its last epoch, on what it was trained on and on what it was not. In k-fold validation means over the
+    folds, and counts over all of their models."""
+
+    epoch: int
+    train: PartScore
+    """On as many training samples as the validation part has, all of them where it has more."""
+    val: PartScore
+    weights: WeightCounts
+
+    def __post_init__(self) -> None:
+        if self.train.metrics.keys() != self.val.metrics.keys():
+            raise ValueError("both parts are scored by the same metrics")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CurveEvidence:
     """The numbers that a diagnosis rests on. Levels are means over a few epochs, shares are without unit."""
 

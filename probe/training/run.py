@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from probe.task import Task
 from probe.training.batches import Batches, make_batches
 from probe.training.evaluate import Evaluation, evaluate
 from probe.training.optimizers import make_optimizer
-from probe.training.random_state import random_state, seed_everything, set_random_state
+from probe.training.random_state import random_state, random_state_kept, seed_everything, set_random_state
 from probe.training.recompute import recompute_activations
 from probe.training.records import EpochReport
 from probe.training.schedules import lr_factor
@@ -142,6 +143,10 @@ class TrainingRun:
             batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
         with matmul_precision(self.settings.precision):
             return evaluate(self.task, self.model if model is None else model, batches, self._forward)
+
+    def random_state_kept(self) -> AbstractContextManager[None]:
+        """Whatever is drawn inside, training goes on as if it had not been."""
+        return random_state_kept(self._device.torch_device)
 
     def eval_step(self, batch: Any) -> None:
         """One forward pass in evaluation mode, without gradients."""

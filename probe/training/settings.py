@@ -52,8 +52,9 @@ class TrainerSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}.")
-        if not isinstance(self.checkpointing, bool):
-            raise UsageError(f"checkpointing must be true or false, not {self.checkpointing!r}.")
+        for name in ("checkpointing", "decoupled"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
         if self.momentum is not None and self.momentum >= 1:
             raise UsageError(f"momentum must be below 1, not {self.momentum}.")
         if self.accumulation > self.batch_size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ from probe.training import penalties
 from probe.training.losses import loss_function
 from probe.training.settings import TrainerSettings
 from probe.training.trees import batch_length, map_tensors, tensors_of
+from probe.zoo.augment import augmentation
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -29,25 +30,43 @@ class ForwardPass:
     def __init__(self, task: Task, *, precision: Precision, device_type: str) -> None:
         self._forward = task.forward
         self._loss = loss_function(task.loss)
+        self._train_loss = None if task.train_loss is None else loss_function(task.train_loss)
         self._dtype = _AUTOCAST_TYPES.get(precision)
         self._device_type = device_type
 
     def __call__(self, model: torch.nn.Module, batch: Any) -> tuple[Tensor, Any]:
-        if self._dtype is None:
-            return self._run(model, batch)
-        with torch.autocast(self._device_type, dtype=self._dtype):
-            return self._run(model, batch)
+        with self._autocast():
+            outputs, loss = self._run(model, batch)
+            return (self._loss(outputs, batch[-1]) if loss is None else loss), outputs
 
-    def _run(self, model: torch.nn.Module, batch: Any) -> tuple[Tensor, Any]:
+    def train(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Any, Any]:
+        """The loss to minimize; the one to report, `Task.loss` of the same outputs, not finite where the other is not; and the
+        outputs."""
+        with self._autocast():
+            outputs, loss = self._run(model, batch)
+            if self._train_loss is None:
+                loss = self._loss(outputs, batch[-1]) if loss is None else loss
+                return loss, loss, outputs
+            loss = self._train_loss(outputs, batch[-1])
+            check_loss(loss)
+            with torch.no_grad():
+                reported = self._loss(map_tensors(torch.Tensor.detach, outputs), batch[-1])
+                return loss, torch.where(loss.isfinite(), reported, loss), outputs
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
+
+    def _run(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Tensor | None]:
+        """Outputs, and the loss where the task's own `forward` gives one."""
         if self._forward is not None:
-            return self._forward(model, batch)
+            loss, outputs = self._forward(model, batch)
+            return outputs, loss
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise TaskError(
                 f"A batch must be a tuple (inputs, ..., targets), but the data gives {type(batch).__name__}.",
                 hint="Give the Task a forward=(model, batch) -> (loss, outputs) that knows its batches.",
             )
-        outputs = model(*batch[:-1])
-        return self._loss(outputs, batch[-1]), outputs
+        return model(*batch[:-1]), None
 
 
 class TrainStep:
@@ -71,14 +90,17 @@ class TrainStep:
         self._optimizer = optimizer
         self._settings = settings
         self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
+        self._augment = augmentation(task.augment)
         self._looks = stops_at_nan and device_type == "cpu"
         self._penalized = bool(settings.l1 or settings.l2)
         self._checked = False
         self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None
 
     def __call__(self, batch: Any) -> Tensor:
-        """The batch's mean loss before the update: detached, scalar, on the device. Raises TaskError if it is no loss."""
+        """The batch's mean loss before the update, `Task.loss` whatever is minimized: detached, scalar, on the device. Raises
+        TaskError if it is no loss."""
         self._optimizer.zero_grad(set_to_none=True)
+        batch = self._augmented(batch)
         loss = self._backward(batch) if self._settings.accumulation == 1 else self._accumulate(batch)
         if self._looks and not math.isfinite(loss.item()):
             return loss
@@ -86,14 +108,28 @@ class TrainStep:
         return loss
 
     def _backward(self, batch: Any, share: float | None = None) -> Tensor:
-        loss, _ = self._forward(self._model, batch)
+        loss, reported, _ = self._forward.train(self._model, batch)
         if not self._checked:
             check_loss(loss)
             self._checked = True
         if share is not None:
-            loss = loss * share
+            loss, reported = loss * share, reported * share
         torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
-        return loss.detach()
+        detached: Tensor = reported.detach()
+        return detached
+
+    def _augmented(self, batch: Any) -> Any:
+        """The whole batch, so that what is drawn does not depend on how it is split."""
+        if self._augment is None:
+            return batch
+        with torch.no_grad():
+            batch = self._augment(batch)
+        if next(tensors_of(batch), None) is None:
+            raise TaskError(
+                f"Task.augment must return a batch, but returned {type(batch).__name__}.",
+                hint="End it with: return (inputs, targets)",
+            )
+        return batch
 
     def _accumulate(self, batch: Any) -> Tensor:
         size = batch_length(batch)

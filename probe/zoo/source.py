@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from probe.seeds import derive_seed
 from probe.task import Task, find_target, load_task
 from probe.zoo.data_options import NO_OPTIONS, DataOptions
+from probe.zoo.options import OPTION_NAMES
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
@@ -46,17 +48,22 @@ class NamedSource:
     data_options: DataOptions = NO_OPTIONS
     held_out_share: float = 0.0
     """Of the training part, what will be its validation part: data in time order are scaled without it."""
+    num_train: int | None = None
+    """How many training samples are used, validation part included; None: all."""
+    subset_seed: int = 0
+    """Which ones."""
 
     @property
     def title(self) -> str:
         size = f" at {self.image_size} x {self.image_size}" if self.image_size else ""
-        return f"{self.model} on {self.data}{size}"
+        few = f", {self.num_train} training samples" if self.num_train else ""
+        return f"{self.model} on {self.data}{size}{few}"
 
     def keywords(self) -> tuple[str, ...] | None:
         from probe.zoo.data import data_keywords
         from probe.zoo.models import model_keywords
 
-        return (*model_keywords(self.model), *data_keywords(self.data))
+        return (*model_keywords(self.model), *data_keywords(self.data), *OPTION_NAMES)
 
     def build(self, params: Mapping[str, Any]) -> Task:
         from probe.zoo.tasks import named_task
@@ -123,4 +130,6 @@ def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: 
         weights=None if section.weights is None else Path(section.weights),
         data_options=DataOptions(**section.data_options.given),
         held_out_share=section.validation.share or 0.0,
+        num_train=section.num_train,
+        subset_seed=derive_seed(recipe.search.seed, "num_train") if section.num_train else 0,
     )

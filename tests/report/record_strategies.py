@@ -46,7 +46,15 @@ from probe.search.records import (
     TrialResult,
 )
 from probe.search.train_records import TrainEnd, TrainResult
-from probe.training.records import CurveEvidence, Diagnosis, DiagnosisKind, EpochReport
+from probe.training.records import (
+    CurveEvidence,
+    Diagnosis,
+    DiagnosisKind,
+    EpochReport,
+    FitSummary,
+    PartScore,
+    WeightCounts,
+)
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 positive = st.floats(min_value=1e-9, max_value=1e9)
@@ -272,6 +280,23 @@ def epoch_reports(draw: st.DrawFn, epoch: int) -> EpochReport:
 
 
 @st.composite
+def weight_counts(draw: st.DrawFn) -> WeightCounts:
+    zero, near, every = sorted(draw(st.integers(0, 100)) for _ in range(3))
+    return WeightCounts(num_weights=every, num_zero=zero, num_near_zero=near)
+
+
+@st.composite
+def fit_summaries(draw: st.DrawFn) -> FitSummary:
+    names = draw(st.sets(st.sampled_from(["accuracy", "f1 | $x$", "mse"]), max_size=2))
+    numbers = st.floats(-1e6, 1e6)
+    parts = [
+        PartScore(loss=draw(numbers), metrics={name: draw(numbers) for name in sorted(names)}, num_samples=5)
+        for _ in range(2)
+    ]
+    return FitSummary(epoch=draw(st.integers(1, 99)), train=parts[0], val=parts[1], weights=draw(weight_counts()))
+
+
+@st.composite
 def diagnoses(draw: st.DrawFn) -> Diagnosis:
     kinds: list[DiagnosisKind] = [
         "too_few_epochs",
@@ -334,6 +359,7 @@ def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
         seconds=draw(positive),
         memory=draw(st.none() | readings()),
         message=draw(st.none() | texts),
+        fit=draw(st.none() | fit_summaries()),
     )
 
 
@@ -356,7 +382,8 @@ def dimensions(draw: st.DrawFn) -> Dimension:
 def search_results(draw: st.DrawFn) -> SearchResult:
     trials = tuple(draw(trial_results(number)) for number in range(draw(st.integers(0, 4))))
     winners = [BestTrial(number=t.number, params=t.params, value=t.value) for t in trials if t.value is not None]
-    final = FinalFit(epochs=2, seed=1, reports=(draw(epoch_reports(1)),))
+    weights = draw(st.none() | weight_counts())
+    final = FinalFit(epochs=2, seed=1, reports=(draw(epoch_reports(1)),), weights=weights)
     low, value, high = sorted(draw(finite) for _ in range(3))
     baseline = draw(st.none() | st.builds(BaselineScore, name=texts, value=finite))
     score = Score(metric="accuracy", value=value, low=low, high=high, num_samples=10, baseline=baseline)
@@ -418,5 +445,7 @@ def train_results(draw: st.DrawFn) -> TrainResult:
         diagnosis=draw(st.none() | diagnoses()),
         memory=draw(st.none() | readings()),
         seconds=draw(positive),
+        fit=draw(st.none() | fit_summaries()),
+        weights=draw(st.none() | weight_counts()),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
     )

@@ -7,6 +7,8 @@ from made_recipes import blobs_recipe
 
 from probe.device.select import DeviceSpec
 from probe.errors import RecipeError
+from probe.recipe.load import parse_recipe
+from probe.recipe.schema import Recipe
 from probe.search.checks import (
     check_against_task,
     check_constraints,
@@ -17,7 +19,7 @@ from probe.search.checks import (
 )
 from probe.search.course import Course
 from probe.search.facts import TaskFacts
-from probe.zoo.source import TargetSource
+from probe.zoo.source import NamedSource, TargetSource
 
 SOURCE = TargetSource(target="searched_task:blobs")
 FACTS = TaskFacts(num_train=128, num_val=32, num_test=40, metrics=("accuracy",), optimizer="sgd", batch_size=16)
@@ -86,3 +88,56 @@ def test_memory_cannot_be_constrained_where_nobody_counts_it() -> None:
         check_constraints(recipe, DeviceSpec(kind="cpu"))
     check_constraints(recipe, DeviceSpec(kind="simulated", limit_bytes=2**30))
     check_constraints(blobs_recipe(search={"constraints": {"params": 10}}), DeviceSpec(kind="cpu"))
+
+
+def digits_recipe_with(**space: Any) -> Recipe:
+    content = {
+        "schema": 1,
+        "name": "options",
+        "task": {"model": "mlp", "data": "digits", "objective": {"metric": "accuracy", "mode": "max"}},
+        "space": space,
+        "budget": {"trials": 1},
+    }
+    return parse_recipe(content, where="made")
+
+
+def test_losses_and_augmentations_are_searched_like_anything_else() -> None:
+    recipe = digits_recipe_with(
+        loss={"choices": ["cross_entropy", "focal"]},
+        focal_gamma={"low": 0.5, "high": 3.0, "when": {"loss": "focal"}},
+        label_smoothing={"low": 0.0, "high": 0.2},
+        augmentation={"choices": ["none", "shift+cutout"]},
+        augmentation_strength={"low": 0.5, "high": 2.0},
+    )
+    check_names(recipe, NamedSource(model="mlp", data="digits"))
+    check_values(recipe)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"loss": "focall"}, r"space\.loss: Unknown loss 'focall'"),
+        ({"augmentation": {"choices": ["none", "flipp"]}}, r"space\.augmentation: Unknown augmentation 'flipp'"),
+        ({"label_smoothing": {"low": 0.0, "high": 1.0}}, r"space\.label_smoothing: .* below 1, not 1\.0"),
+        ({"focal_gamma": 2.0}, r"space\.focal_gamma: it belongs to the focal loss"),
+        ({"loss": {"choices": ["cross_entropy", "focal"]}, "focal_gamma": 2.0}, "it belongs to the focal loss"),
+        ({"augmentation_strength": 1.0}, r"space\.augmentation_strength: there is no augmentation"),
+    ],
+)
+def test_options_that_cannot_be_are_named_before_anything_is_loaded(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        check_values(digits_recipe_with(**space))
+
+
+def test_the_focal_losss_gamma_may_be_fixed_with_it_and_names_of_a_users_own_task_are_free() -> None:
+    check_values(digits_recipe_with(loss="focal", focal_gamma=1.5))
+    check_values(blobs_recipe({"loss": "my own", "focal_gamma": -1.0}))
+
+
+def test_every_penalty_is_searched_coupled_or_not() -> None:
+    penalties = {name: {"low": 1e-6, "high": 1e-2, "log": True} for name in ("l1", "l2", "weight_decay")}
+    recipe = digits_recipe_with(**penalties, decoupled={"choices": [True, False]})
+    check_names(recipe, NamedSource(model="mlp", data="digits"))
+    check_values(recipe)
+    with pytest.raises(RecipeError, match="decoupled"):
+        digits_recipe_with(decoupled=1)

@@ -1,0 +1,79 @@
+"""What a training has come to: the model on its training samples and on the others, and how many of its weights are zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+from torch import nn
+
+from probe.training.data import num_samples, take_samples
+from probe.training.penalties import is_penalized
+from probe.training.records import EpochReport, FitSummary, PartScore, WeightCounts
+from probe.training.run import TrainingRun
+
+NEAR_ZERO = 0.01
+"""Of the largest weight of the same matrix or kernel. Relative, so that it means the same for every width and layer."""
+
+
+def summarize_fit(run: TrainingRun, last: EpochReport) -> FitSummary | None:
+    """After the epoch of `last`, whose validation it takes over: it costs about as much as validating once more. None without
+    a validation part, or where a number is not finite.
+
+    The generators are left as they were: whoever goes on from here trains as if nobody had looked.
+    """
+    task = run.task
+    if task.val is None or last.val_loss is None:
+        return None
+    num_val = num_samples(task.val)
+    with run.random_state_kept():
+        found = run.evaluate(take_samples(task.train, num_val, seed=0))
+    if not all(map(math.isfinite, (found.loss, *found.metrics.values()))):
+        return None
+    return FitSummary(
+        epoch=last.epoch,
+        train=PartScore(loss=found.loss, metrics=found.metrics, num_samples=found.num_samples),
+        val=PartScore(loss=last.val_loss, metrics=last.metrics, num_samples=num_val),
+        weights=count_weights(run.model),
+    )
+
+
+def count_weights(model: nn.Module) -> WeightCounts:
+    """Over the trainable weights that penalties are for."""
+    total = zero = near = 0
+    for weight in model.parameters():
+        if not weight.requires_grad or not is_penalized(weight) or weight.numel() == 0:
+            continue
+        sizes = weight.detach().abs()
+        is_zero = sizes == 0
+        total += sizes.numel()
+        zero += int(is_zero.sum())
+        near += int((is_zero | (sizes < NEAR_ZERO * sizes.max())).sum())
+    return WeightCounts(num_weights=total, num_zero=zero, num_near_zero=near)
+
+
+def mean_summary(summaries: Sequence[FitSummary | None]) -> FitSummary | None:
+    """Of the folds of one trial; None where one of them has none."""
+    known = [summary for summary in summaries if summary is not None]
+    if not known or len(known) < len(summaries):
+        return None
+    counts = [summary.weights for summary in known]
+    return FitSummary(
+        epoch=known[0].epoch,
+        train=_mean([summary.train for summary in known]),
+        val=_mean([summary.val for summary in known]),
+        weights=WeightCounts(
+            num_weights=sum(count.num_weights for count in counts),
+            num_zero=sum(count.num_zero for count in counts),
+            num_near_zero=sum(count.num_near_zero for count in counts),
+        ),
+    )
+
+
+def _mean(scores: Sequence[PartScore]) -> PartScore:
+    return PartScore(
+        loss=fmean(score.loss for score in scores),
+        metrics={name: fmean(score.metrics[name] for score in scores) for name in scores[0].metrics},
+        num_samples=sum(score.num_samples for score in scores),
+    )
