@@ -202,11 +202,8 @@ class Study:
     def _ask(self, proposal: Proposal | None = None) -> Trial:
         number = len(self.state.trials)
         space, seed = self.plan.space, derive_seed(self.plan.seed, number, "start")
-        if proposal is not None:
-            params = dict(proposal.params)
-            positions = self._sampler.ask(number, at=positions_of(space, params))
-        elif number < len(self.plan.starts):
-            params = complete(space, self.plan.starts[number], seed=seed)
+        if proposal is not None or number < len(self.plan.starts):
+            params = dict(proposal.params) if proposal else complete(space, self.plan.starts[number], seed=seed)
             positions = self._sampler.ask(number, at=positions_of(space, params))
         else:
             positions = self._sampler.ask(number)
