@@ -94,7 +94,9 @@ def real_search(folder: Path, *, resume: bool = False) -> SearchResult:
 def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:
     """`real_search` in a process of its own; `victims` are killed one after the other, "d" the driver, "w" its
     worker, each after some more rows; then it is left to finish in `folder`/run."""
-    from probe.training.checkpoint import load_checkpoint  # the driver, which is this file as well, goes without PyTorch
+    from probe.training.checkpoint import (
+        load_checkpoint,  # the driver, which is this file as well, goes without PyTorch
+    )
 
     storm = Storm()
     generator = random.Random(seed)
