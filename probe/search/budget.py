@@ -16,6 +16,9 @@ USUAL_PROBE_SHARE = 0.05
 MIN_PROBE_STEPS = 40
 """A range test over six decades with fewer steps jumps by more than 40 % a step and suggests at random."""
 
+MIN_PROBE_SAMPLES = 3000
+"""A range test that sees fewer often finds no fall of the loss beyond its noise."""
+
 Limit = Literal["trials", "epochs", "time"]
 
 
@@ -96,7 +99,8 @@ def probe_steps(
     *, limits: BudgetLimits, spent_epochs: float, num_probes: int, batch_size: int, num_train_samples: int, wanted: int
 ) -> int:
     """Steps that each of `num_probes` range tests may take: `wanted`, less where a twentieth of the epochs does not pay for
-    them, but MIN_PROBE_STEPS where a tenth does. 0 where that is too little as well.
+    them, but up to a tenth of the epochs where they would be fewer than MIN_PROBE_STEPS or MIN_PROBE_SAMPLES samples. 0 where
+    a tenth does not pay for MIN_PROBE_STEPS.
     """
     if limits.epochs is None:
         return wanted
@@ -104,8 +108,8 @@ def probe_steps(
         math.floor((share * limits.epochs - spent_epochs) / max(1, num_probes) * num_train_samples / batch_size)
         for share in (PROBE_SHARE, USUAL_PROBE_SHARE)
     )
-    least = min(wanted, MIN_PROBE_STEPS)
-    return min(wanted, max(usual, least)) if most >= least else 0
+    enough = max(MIN_PROBE_STEPS, math.ceil(MIN_PROBE_SAMPLES / batch_size))
+    return min(wanted, max(usual, min(most, enough))) if most >= min(wanted, MIN_PROBE_STEPS) else 0
 
 
 def steps_in_epochs(*, num_steps: int, batch_size: int, num_train_samples: int) -> float:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.search.budget import (
+    MIN_PROBE_SAMPLES,
     MIN_PROBE_STEPS,
     NewTrial,
     Pace,
@@ -128,7 +129,8 @@ def test_probes_stay_within_a_tenth_of_the_epochs(
     assert steps == 0 or MIN_PROBE_STEPS <= steps <= 300
     cost = num_probes * steps_in_epochs(num_steps=steps, batch_size=batch_size, num_train_samples=num_train)
     assert steps == 0 or cost + spent <= epochs / 10 + 1e-6
-    assert steps <= MIN_PROBE_STEPS or cost + spent <= epochs / 20 + 1e-6
+    is_enough = steps > MIN_PROBE_STEPS and steps * batch_size >= MIN_PROBE_SAMPLES + batch_size
+    assert not is_enough or cost + spent <= epochs / 20 + 1e-6
 
 
 def test_without_a_limit_on_epochs_probes_take_what_they_want() -> None:
