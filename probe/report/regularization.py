@@ -164,8 +164,8 @@ def _summary(kinds: Sequence[Kind], bare: Kind | None) -> str:
         mine, names = bare.others(), sorted({name for kind in kinds for name in kind.others()})
         differing = [name for name in names if any(kind.others().get(name) != mine.get(name) for kind in kinds)]
         return (
-            f"The trial without regularization differs from those with it in {', '.join(map(code, differing))}, too, so the table "
-            "cannot tell what is due to regularization."
+            f"The trial without regularization differs from those with it in {', '.join(map(code, differing))}, too, so "
+            "the table cannot tell what is due to regularization."
         )
     best = comparable[0]
     before, after = bare.fit.val.loss, best.fit.val.loss
