@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from probe.report.common import ParamValue, metric_text
-from probe.report.markdown import escape, table
+from probe.report.markdown import code, escape, table
 from probe.report.search_facts import ranked, winner
 from probe.search.objective import LOSS
 from probe.search.records import SearchResult, TrialResult
@@ -14,6 +14,8 @@ from probe.training.records import FitSummary, WeightCounts
 from probe.units import format_share, format_value
 
 REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
+_THEIRS = ("decoupled", "augmentation_strength")
+"""Hyperparameters of regularizers."""
 NONE = "none"
 MAX_ROWS = 16
 CHANGED_LOSSES = ("loss", "label_smoothing", "focal_gamma")
@@ -32,6 +34,10 @@ class Kind:
     def gap(self) -> float:
         """Validation less training loss."""
         return self.fit.val.loss - self.fit.train.loss
+
+    def others(self) -> dict[str, ParamValue]:
+        """Hyperparameters that do not regularize."""
+        return {name: value for name, value in self.trial.params.items() if name not in (*REGULARIZERS, *_THEIRS)}
 
     @property
     def text(self) -> str:
@@ -80,9 +86,8 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
     rows = []
     for kind in kinds[:MAX_ROWS]:
         train, val, weights = kind.fit.train, kind.fit.val, kind.fit.weights
-        closes = bare is not None and bare.gap > 0 and kind is not bare
         row = [kind.text, str(kind.trial.number), format_value(train.loss), format_value(val.loss)]
-        row += [format_value(kind.gap), _closed(kind, bare) if bare is not None and closes else ""]
+        row += [format_value(kind.gap), _closed(kind, bare)]
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
@@ -140,7 +145,10 @@ def loss_note(result: SearchResult) -> str | None:
     return f"{told}: of such trials, compare the {escape(result.metric)}."
 
 
-def _closed(kind: Kind, bare: Kind) -> str:
+def _closed(kind: Kind, bare: Kind | None) -> str:
+    """Empty where there is no gap to close, and where something else may have closed it."""
+    if bare is None or bare.gap <= 0 or kind is bare or kind.others() != bare.others():
+        return ""
     return format_share(1 - kind.gap / bare.gap, decimals=0)
 
 
@@ -151,7 +159,15 @@ def _summary(kinds: Sequence[Kind], bare: Kind | None) -> str:
         return (
             "Without regularization the validation loss is no higher than the training loss: there is nothing to close."
         )
-    best = kinds[1]
+    comparable = [kind for kind in kinds[1:] if kind.others() == bare.others()]
+    if not comparable:
+        mine, names = bare.others(), sorted({name for kind in kinds for name in kind.others()})
+        differing = [name for name in names if any(kind.others().get(name) != mine.get(name) for kind in kinds)]
+        return (
+            f"The trial without regularization differs from those with it in {', '.join(map(code, differing))}, too, so "
+            "the table cannot tell what is due to regularization."
+        )
+    best = comparable[0]
     before, after = bare.fit.val.loss, best.fit.val.loss
     told = (
         f"**With {best.text} (trial {best.trial.number}) {_closed(best, bare)} of the gap is closed that trial "

@@ -94,6 +94,18 @@ def test_without_something_to_compare_with_nothing_is_claimed() -> None:
     assert "%" not in blocks[-1].splitlines()[3].split("|")[6]
 
 
+def test_nothing_is_put_down_to_regularization_where_something_else_differs() -> None:
+    bare, other = tried(0, 0.9, fit(0.0, 1.0)), tried(1, 0.95, fit(0.2, 0.5))
+    other = replace(other, params={"lr": 0.2, "width": 8, "l2": 0.1})
+    blocks = regularization_blocks(plain_search_result(bare, other))
+    assert "differs from those with it in `lr`, `width`, too" in blocks[1]
+    assert "%" not in blocks[-1].splitlines()[3].split("|")[6]
+    same = tried(2, 0.91, fit(0.2, 0.7), dropout=0.5)  # not the best of all, but comparable
+    assert (
+        "**With dropout (trial 2) 50 % of the gap" in regularization_blocks(plain_search_result(bare, other, same))[1]
+    )
+
+
 def test_trials_that_were_stopped_early_count_only_where_none_is_complete() -> None:
     late, early = tried(0, 0.9, fit(0.0, 1.0)), replace(tried(1, 0.99, fit(0.5, 0.5)), status="stopped")
     assert [kind.trial.number for kind in best_kinds(plain_search_result(late, early))] == [0]
