@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from probe.device.failures import classify_failure
 from probe.device.select import DeviceSpec, open_device
 from probe.search.course import WHOLE
 from probe.search.jobs import Split
 from probe.search.records import ParamValue
-from probe.search.trial import split_task
-from probe.training.hypergradient import Hypergradient, hypergradient
-from probe.training.run import TrainingRun
-from probe.training.settings import TrainerSettings, task_params
 from probe.zoo.source import TaskSource
+
+if TYPE_CHECKING:
+    from probe.training.hypergradient import Hypergradient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +46,14 @@ class GradientReport:
 
 
 def run_gradient(job: GradientJob) -> GradientReport:
-    """Running out of memory and a gradient that is not finite are reports. Raises TaskError and UsageError as `hypergradient`
-    does, and whatever else the task's own code raises."""
+    """In a worker. Running out of memory and a gradient that is not finite are reports. Raises TaskError and UsageError as
+    `hypergradient` does, and whatever else the task's own code raises."""
+    from probe.device.failures import classify_failure
+    from probe.search.trial import split_task
+    from probe.training.hypergradient import hypergradient
+    from probe.training.run import TrainingRun
+    from probe.training.settings import TrainerSettings, task_params
+
     device = open_device(job.device, measuring_memory=False)
     try:
         with device.track():

@@ -13,7 +13,8 @@ from probe.training.step import ForwardPass
 
 
 class ModelLoss(nn.Module):
-    """The model and its loss as one module, so that a task's own `forward` is called with the model in it."""
+    """The model and its loss as one module, so that a task's own `forward` is called with the model in it: in training mode the
+    loss that training minimizes, in evaluation mode the one that is reported."""
 
     def __init__(self, model: nn.Module, forward: ForwardPass) -> None:
         super().__init__()
@@ -21,7 +22,10 @@ class ModelLoss(nn.Module):
         self._forward = forward
 
     def forward(self, batch: Any) -> tuple[Tensor, Any]:
-        return self._forward(self.model, batch)
+        if not self.training:
+            return self._forward(self.model, batch)
+        loss, _, outputs = self._forward.train(self.model, batch)
+        return loss, outputs
 
 
 def smoothed_cross_entropy(

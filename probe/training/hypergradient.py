@@ -35,6 +35,7 @@ from probe.training.schedules import lr_factor
 from probe.training.settings import TrainerSettings
 from probe.training.step import ForwardPass
 from probe.training.trees import batch_length, num_bytes
+from probe.zoo.augment import augmentation
 
 HyperparameterName = Literal["lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing"]
 DIFFERENTIABLE: tuple[HyperparameterName, ...] = get_args(HyperparameterName)
@@ -140,6 +141,8 @@ class _Training:
         self._kind = device.torch_device
         self._values = values
         self._loss = ModelLoss(run.model, ForwardPass(run.task, precision="fp32", device_type=self._kind.type))
+        self._augment = augmentation(run.task.augment)
+        """Draws from the random generators, as in training, so that the same images come on the way back."""
         named = dict(self._loss.named_parameters())
         self._constants = {name: weight.detach() for name, weight in named.items() if not weight.requires_grad}
         self._weights = {name: weight.detach().clone() for name, weight in named.items() if weight.requires_grad}
@@ -190,9 +193,10 @@ class _Training:
         if not create_graph:
             weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
         state = {**weights, **self._constants, **moment.buffers}
-        loss, outputs = functional_call(self._loss, state, (moment.batch,))
+        batch = moment.batch if self._augment is None else self._augment(moment.batch)
+        loss, outputs = functional_call(self._loss, state, (batch,))
         if "label_smoothing" in values:
-            targets = moment.batch[-1] if isinstance(moment.batch, (tuple, list)) else None
+            targets = batch[-1] if isinstance(batch, (tuple, list)) else None
             check = None if self._checked else loss
             loss = smoothed_cross_entropy(outputs, targets, values["label_smoothing"], should_equal=check)
             self._checked = True

@@ -27,6 +27,9 @@ def tiny(recipe: Recipe) -> Recipe:
     plain["search"]["fidelity"] = {"unit": "epochs", "min": 1, "max": 2, "factor": 2}
     if recipe.search.fidelity.unit == "data":
         plain["search"]["fidelity"] = {"unit": "data", "min": 0.1, "max": 0.1, "epochs": 1}
+    if recipe.search.refine is not None:
+        plain["budget"] = {"trials": 2, "epochs": 30}
+        plain["search"]["refine"]["after"] = 1
     if "epochs" in recipe.space:
         plain["space"]["epochs"] = {"choices": [1, 2]}
         plain["start"] = [{k: v for k, v in entry.items() if k != "epochs"} for entry in plain.get("start", [])]

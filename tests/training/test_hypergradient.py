@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from probe.training.functional_sgd import SgdHyperparameters, sgd_step
 from probe.training.hypergradient import DIFFERENTIABLE, UNROLLED_COST, Hypergradient, hypergradient
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
+from probe.zoo.losses import ClassificationLoss
 
 EPOCHS = 2
 TRAINED: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "batch_size": 16, "epochs": EPOCHS}
@@ -142,6 +144,20 @@ def test_derivatives_equal_finite_differences_of_training(name: str, optimizer: 
     value, step = given[name], 1e-5 * given[name]
     above, below = (trained_loss(double_task(), given | {name: value + sign * step}) for sign in (1, -1))
     assert found.gradient[name] == pytest.approx((above - below) / (2 * step), rel=1e-4)
+
+
+def test_a_training_loss_of_its_own_and_augmentation_are_unrolled_as_they_are_trained() -> None:
+    def noisy(batch: Any) -> Any:
+        return batch[0] + 0.2 * torch.randn_like(batch[0]), batch[1]
+
+    task = replace(
+        double_task(), forward=None, train_loss=ClassificationLoss(gamma=2.0, label_smoothing=0.1), augment=noisy
+    )
+    given = TRAINED | {"momentum": 0.6}
+    found = derived(task, given, ("lr",))
+    assert found.val_loss == pytest.approx(trained_loss(task, given), rel=1e-10)
+    above, below = (trained_loss(task, given | {"lr": 0.05 + sign * 1e-6}) for sign in (1, -1))
+    assert found.gradient["lr"] == pytest.approx((above - below) / 2e-6, rel=1e-4)
 
 
 def test_the_derivative_of_label_smoothing_is_that_of_a_smoothed_training() -> None:
