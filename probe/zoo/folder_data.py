@@ -129,7 +129,7 @@ def _class_folders(root: Path) -> list[Path]:
     if len(folders) >= 2:
         return folders
     images = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
-    found = f"one folder, {folders[0].name}," if folders else "no folders"
+    found = f"one folder ({folders[0].name})" if folders else "no folders"
     beside = f" and {images:,} image{'' if images == 1 else 's'}" if images else ""
     raise DataError(
         f"{root} holds {found}{beside}: at least two classes are needed, each in a folder of its own.",

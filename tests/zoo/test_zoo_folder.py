@@ -131,7 +131,7 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     assert said(tmp_path).startswith("ROOT holds no folders: at least two classes are needed")
     write_class(tmp_path / "red", 2, COLORS["red"])
     Image.new("L", (4, 4)).save(tmp_path / "loose.png")
-    assert said(tmp_path).startswith("ROOT holds one folder, red, and 1 image: at least two classes are needed")
+    assert said(tmp_path).startswith("ROOT holds one folder (red) and 1 image: at least two classes are needed")
     (tmp_path / "blue").mkdir()
     (tmp_path / "blue" / "notes.txt").write_text("none yet")
     assert said(tmp_path).startswith("ROOT/blue holds no images.\nImages end in .bmp, ")
