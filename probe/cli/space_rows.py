@@ -16,6 +16,7 @@ from probe.search.course import Course, rung_name
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.grid import MAX_GRID, grid_positions
 from probe.search.records import BudgetLimits, Dimension
+from probe.search.refiner import UNROLLED_COST
 from probe.search.space import Space, num_configurations
 from probe.units import format_count, format_seconds, format_value
 
@@ -35,6 +36,7 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
     rows.append(("Sampler", choice.reason or choice.name))
     rows += labelled("Ladder", _ladder(recipe, course))
+    rows += labelled("Then", _refinement(recipe, course))
     rows.append(("Budget", _budget(limits, probed=_is_probed(recipe))))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
     rows += labelled(
@@ -52,6 +54,21 @@ def _central(recipe: Recipe, choice: SamplerChoice) -> list[str]:
     optimizers = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
     each = f", with each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
     return [f"the middle of the space, once learning rates are probed{each}"]
+
+
+def _refinement(recipe: Recipe, course: Course) -> list[str]:
+    refine = recipe.search.refine
+    if refine is None:
+        return []
+    *before, last = refine.hyperparameters
+    names = f"{', '.join(before)} and {last}" if before else last
+    steps = "the whole training" if refine.unroll is None else f"the last {plural(refine.unroll, 'training step')}"
+    epochs = course.full_epochs
+    return [
+        f"after {plural(refine.after, 'trial')}, gradient steps on {names} from the best of them",
+        f"each is a trial of {plural(epochs, 'epoch')}, with up to {format_count(UNROLLED_COST * epochs)} more for its "
+        f"gradient, through {steps}",
+    ]
 
 
 def _table(recipe: Recipe, space: Space) -> TextTable:

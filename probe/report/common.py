@@ -9,6 +9,9 @@ from probe.report.markdown import code, code_cell, command, escape, table
 from probe.search.records import Score
 from probe.units import format_share, format_value
 
+CURVES_CAPTION = (
+    "Loss and metrics by epoch: of training the mean over the epoch's batches, of validation after the epoch."
+)
 ParamValue = bool | int | float | str
 
 

@@ -29,9 +29,16 @@ def draw_curves(
         _draw_line(loss, final, [r.train_loss for r in final], 2, "training, final fit")
     _finish_panel(loss, "loss")
     for axes in others:
-        for index, name in enumerate(names):
-            _draw_line(axes, reports, [r.metrics.get(name) for r in reports], 1 + index, name)
-        _finish_panel(axes, "on validation data")
+        if len(names) == 1:
+            [name] = names
+            _draw_line(axes, reports, [r.train_metrics.get(name) for r in reports], 0, "training")
+            _draw_line(axes, reports, [r.metrics.get(name) for r in reports], 1, "validation")
+            _draw_line(axes, final, [r.train_metrics.get(name) for r in final], 2, "training, final fit")
+            _finish_panel(axes, name)
+        else:
+            for index, name in enumerate(names):
+                _draw_line(axes, reports, [r.metrics.get(name) for r in reports], 1 + index, name)
+            _finish_panel(axes, "on validation data")
     loss.set_title(title)
     save_figure(figure, path)
     return True

@@ -12,15 +12,18 @@ from probe.training.records import EpochReport
 
 
 def history_frame(reports: Sequence[EpochReport]) -> pd.DataFrame:
-    """Columns epoch, seconds, train_loss, val_loss, then `val_<metric>`; None where nothing was measured."""
+    """Columns epoch, seconds, train_loss, val_loss, `train_<metric>` and `val_<metric>`; None where nothing was measured."""
     names = list(dict.fromkeys(name for report in reports for name in report.metrics))
-    columns = ["epoch", "seconds", "train_loss", "val_loss", *[f"val_{name}" for name in names]]
+    trained = list(dict.fromkeys(name for report in reports for name in report.train_metrics))
+    columns = ["epoch", "seconds", "train_loss", "val_loss"]
+    columns += [f"train_{name}" for name in trained] + [f"val_{name}" for name in names]
     rows = [
         [
             report.epoch,
             report.seconds,
             report.train_loss,
             report.val_loss,
+            *[report.train_metrics.get(name) for name in trained],
             *[report.metrics.get(name) for name in names],
         ]
         for report in reports

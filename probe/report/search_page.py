@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, batch_plots
 from probe.report.choice_tables import choices_table
-from probe.report.common import asked_block, baseline_text, environment_block, loading_text, metric_text, partial_note
+from probe.report.common import (
+    CURVES_CAPTION,
+    asked_block,
+    baseline_text,
+    environment_block,
+    loading_text,
+    metric_text,
+    partial_note,
+)
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
 from probe.report.lr_page import answer as lr_answer
@@ -56,7 +64,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             warnings_block(result.warnings),
             asked_block(result.meta, _asked(result)),
             "## The winner" if result.best is not None else None,
-            _plot(plots, WINNER_PLOT, "Learning curves of the winning trial: loss and metrics after each epoch."),
+            _plot(plots, WINNER_PLOT, CURVES_CAPTION),
             winner_text(result),
             *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
             *regularization_blocks(result),

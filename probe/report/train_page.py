@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from probe.report.common import asked_block, baseline_text, environment_block, loading_text, metric_text, partial_note
+from probe.report.common import (
+    CURVES_CAPTION,
+    asked_block,
+    baseline_text,
+    environment_block,
+    loading_text,
+    metric_text,
+    partial_note,
+)
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.lr_page import warnings_block
 from probe.report.markdown import code_cell, command, escape, fenced, image, page, table
@@ -37,7 +45,7 @@ def train_page(result: TrainResult, plots: Sequence[str]) -> str:
             warnings_block(result.warnings),
             asked_block(result.meta, _asked(result)),
             "## Curves" if result.reports else None,
-            image(CURVES_PLOT, "Loss and metrics after each epoch.") if CURVES_PLOT in plots else None,
+            image(CURVES_PLOT, CURVES_CAPTION) if CURVES_PLOT in plots else None,
             fit_table(result.fit, result.weights),
             *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
             *_epochs_blocks(result),
@@ -122,12 +130,14 @@ def _epochs_blocks(result: TrainResult) -> list[str]:
     if not reports:
         return []
     names = list(dict.fromkeys(name for report in reports for name in report.metrics))
+    trained = list(dict.fromkeys(name for report in reports for name in report.train_metrics))
     shown: list[EpochReport | None] = list(reports)
     if len(reports) > MAX_ROWS:
         half = MAX_ROWS // 2
         shown = [*reports[:half], None, *reports[-half:]]
-    header = ["epoch", "training loss", "validation loss", *[f"validation {escape(name)}" for name in names], "time"]
-    rows = [["…"] * len(header) if report is None else _epoch_row(report, names) for report in shown]
+    header = ["epoch", "training loss", *[f"training {escape(name)}" for name in trained]]
+    header += ["validation loss", *[f"validation {escape(name)}" for name in names], "time"]
+    rows = [["…"] * len(header) if report is None else _epoch_row(report, trained, names) for report in shown]
     file = f"[{HISTORY_FILE}]({HISTORY_FILE})"
     return [
         "### Epochs",
@@ -136,11 +146,15 @@ def _epochs_blocks(result: TrainResult) -> list[str]:
     ]
 
 
-def _epoch_row(report: EpochReport, names: Sequence[str]) -> list[str]:
-    values = [metric_text(name, report.metrics[name]) if name in report.metrics else "" for name in names]
+def _epoch_row(report: EpochReport, trained: Sequence[str], names: Sequence[str]) -> list[str]:
     val_loss = "" if report.val_loss is None else format_value(report.val_loss)
-    seconds = format_seconds(report.seconds)
-    return [str(report.epoch), format_value(report.train_loss), val_loss, *values, seconds]
+    train = [format_value(report.train_loss), *_metric_cells(report.train_metrics, trained)]
+    val = [val_loss, *_metric_cells(report.metrics, names)]
+    return [str(report.epoch), *train, *val, format_seconds(report.seconds)]
+
+
+def _metric_cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [metric_text(name, metrics[name]) if name in metrics else "" for name in names]
 
 
 def _weights_text(result: TrainResult) -> str:

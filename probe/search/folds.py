@@ -21,6 +21,7 @@ def mean_report(reports: Sequence[EpochReport]) -> EpochReport:
         raise ValueError(f"reports of one epoch were expected, not of {[report.epoch for report in reports]}")
     metrics = {name: [report.metrics[name] for report in reports] for name in first.metrics}
     losses = _measured(reports, lambda report: report.val_loss)
+    shared = [name for name in first.train_metrics if all(name in report.train_metrics for report in reports)]
     steps = _measured(reports, lambda report: report.step_seconds)
     spreads = {**({} if losses is None else {LOSS: losses}), **metrics}
     return EpochReport(
@@ -28,6 +29,7 @@ def mean_report(reports: Sequence[EpochReport]) -> EpochReport:
         train_loss=fmean(report.train_loss for report in reports),
         val_loss=None if losses is None else fmean(losses),
         metrics={name: fmean(values) for name, values in metrics.items()},
+        train_metrics={name: fmean(report.train_metrics[name] for report in reports) for name in shared},
         seconds=sum(report.seconds for report in reports),
         step_seconds=None if steps is None else fmean(steps),
         metric_spread={name: stdev(values) if len(values) > 1 else 0.0 for name, values in spreads.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 DiagnosisKind = Literal[
@@ -23,6 +23,8 @@ class EpochReport:
     metrics: Mapping[str, float]
     """On the validation set."""
     seconds: float
+    train_metrics: Mapping[str, float] = field(default_factory=dict)
+    """Those that are means over samples, on the training batches as they were trained on: with dropout and augmentation."""
     step_seconds: float | None = None
     """Mean time of a training step, the first one left out; None where nobody asked."""
     metric_spread: Mapping[str, float] | None = None

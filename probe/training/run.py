@@ -21,6 +21,7 @@ from probe.training.optimizers import make_optimizer
 from probe.training.random_state import random_state, random_state_kept, seed_everything, set_random_state
 from probe.training.recompute import recompute_activations
 from probe.training.records import EpochReport
+from probe.training.running_metrics import RunningMetrics
 from probe.training.schedules import lr_factor
 from probe.training.settings import TrainerSettings
 from probe.training.step import ForwardPass, TrainStep, matmul_precision
@@ -91,8 +92,8 @@ class TrainingRun:
         for group, ratio in zip(self.optimizer.param_groups, self._lr_ratios, strict=True):
             group["lr"] = lr * ratio
 
-    def train_epoch(self) -> float | None:
-        """Train one epoch: the mean loss over its steps, or None where a loss was not finite."""
+    def train_epoch(self, metrics: RunningMetrics | None = None) -> float | None:
+        """Train one epoch: the mean loss over its steps, None where one was not finite. Outputs are added to `metrics`."""
         settings = self.settings
         steps = self._train.num_batches
         first_step = self.epoch * steps
@@ -105,7 +106,7 @@ class TrainingRun:
             for number, batch in enumerate(self._train.epoch(self.epoch)):
                 if settings.schedule != "constant":
                     self.set_lr(settings.lr * lr_factor(settings.schedule, first_step + number, planned_steps))
-                total += self._step(batch)
+                total += self._step(batch, metrics)
                 if number % looks_every == 0 and not math.isfinite(total.item()):
                     return None
                 if number == 0 and steps > 1:  # the loss was read, so that even a GPU is done with this step
@@ -118,7 +119,8 @@ class TrainingRun:
     def run_epoch(self) -> EpochReport | None:
         """Train one epoch and evaluate on the validation part if there is one; None where a number is not finite."""
         started = time.perf_counter()
-        train_loss = self.train_epoch()
+        train_metrics = RunningMetrics(self.task.metrics)
+        train_loss = self.train_epoch(train_metrics)
         if train_loss is None:
             return None
         scores = self.evaluate(self.task.val) if self.task.val is not None else None
@@ -129,6 +131,7 @@ class TrainingRun:
             train_loss=train_loss,
             val_loss=scores.loss if scores else None,
             metrics=scores.metrics if scores else {},
+            train_metrics=train_metrics.read(),
             seconds=time.perf_counter() - started,
             step_seconds=self.step_seconds,
         )

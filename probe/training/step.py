@@ -17,6 +17,7 @@ from probe.records import Precision
 from probe.task import Task
 from probe.training import penalties
 from probe.training.losses import loss_function
+from probe.training.running_metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
 from probe.training.trees import batch_length, map_tensors, tensors_of
 from probe.zoo.augment import augmentation
@@ -96,25 +97,27 @@ class TrainStep:
         self._checked = False
         self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None
 
-    def __call__(self, batch: Any) -> Tensor:
+    def __call__(self, batch: Any, metrics: RunningMetrics | None = None) -> Tensor:
         """The batch's mean loss before the update, `Task.loss` whatever is minimized: detached, scalar, on the device. Raises
-        TaskError if it is no loss."""
+        TaskError if it is no loss. The outputs are added to `metrics`."""
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._augmented(batch)
-        loss = self._backward(batch) if self._settings.accumulation == 1 else self._accumulate(batch)
+        loss = self._backward(batch, metrics) if self._settings.accumulation == 1 else self._accumulate(batch, metrics)
         if self._looks and not math.isfinite(loss.item()):
             return loss
         self._update()
         return loss
 
-    def _backward(self, batch: Any, share: float | None = None) -> Tensor:
-        loss, reported, _ = self._forward.train(self._model, batch)
+    def _backward(self, batch: Any, metrics: RunningMetrics | None, share: float | None = None) -> Tensor:
+        loss, reported, outputs = self._forward.train(self._model, batch)
         if not self._checked:
             check_loss(loss)
             self._checked = True
         if share is not None:
             loss, reported = loss * share, reported * share
         torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
+        if metrics is not None:  # after backward, so that its peak of memory stays what it was
+            metrics.add(outputs, batch)
         detached: Tensor = reported.detach()
         return detached
 
@@ -131,14 +134,14 @@ class TrainStep:
             )
         return batch
 
-    def _accumulate(self, batch: Any) -> Tensor:
+    def _accumulate(self, batch: Any, metrics: RunningMetrics | None) -> Tensor:
         size = batch_length(batch)
         if any(tensor.dim() == 0 or len(tensor) != size for tensor in tensors_of(batch)):
             raise TaskError("accumulation needs batches whose tensors all have the samples as their first dimension.")
         total: Tensor | None = None
         for start, stop in pairwise(self._micro_edges(size)):
             part = map_tensors(partial(_rows, start=start, stop=stop), batch)
-            loss = self._backward(part, (stop - start) / size)
+            loss = self._backward(part, metrics, (stop - start) / size)
             total = loss if total is None else total + loss
         assert total is not None  # a batch has at least one sample
         return total

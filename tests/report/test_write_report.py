@@ -157,7 +157,9 @@ def test_train_report(tmp_path: Path) -> None:
     assert 'safetensors.torch.load_model(model, "weights.safetensors")' in text
     assert "48,000 training, 12,000 validation, 10,000 test samples" in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / "history.csv").read_text())))
-    assert list(rows[0]) == ["epoch", "seconds", "train_loss", "val_loss", "val_accuracy", "val_macro_f1"]
+    losses, metrics = ["train_loss", "val_loss"], ["train_accuracy", "val_accuracy", "val_macro_f1"]
+    assert list(rows[0]) == ["epoch", "seconds", *losses, *metrics]
+    assert [float(row["train_accuracy"]) for row in rows] == [r.train_metrics["accuracy"] for r in result.reports]
     assert [float(row["val_accuracy"]) for row in rows] == [r.metrics["accuracy"] for r in result.reports]
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {"report.md", "result.json", "history.csv", "learning_curves.png"}

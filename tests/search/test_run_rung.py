@@ -117,6 +117,7 @@ def test_folds_are_trained_alike_in_one_go_and_from_a_checkpoint(tmp_path: Path)
     for epoch in whole:
         assert set(epoch.metric_spread or {}) == {"loss", "accuracy"}
         assert (epoch.metric_spread or {})["loss"] > 0
+        assert 0 < epoch.train_metrics["accuracy"] <= 1
     checkpoint = tmp_path / "one.pt"
     _, first = ran(job(split=FIVE_FOLDS, epochs_to=1, checkpoint_out=checkpoint))
     _, rest = ran(job(split=FIVE_FOLDS, epochs_from=1, epochs_to=3, checkpoint_in=checkpoint))
