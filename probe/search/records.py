@@ -10,6 +10,7 @@ from typing import Literal
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
+from probe.search.cluster_records import ClusterUse, SlotUse
 from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
 
 DATABASE_FILE = "search.sqlite"
@@ -136,6 +137,8 @@ class SearchProgress:
     """Over the trials that finished a rung."""
     message: str | None = None
     """What is being done, where the numbers do not say it."""
+    slots: SlotUse | None = None
+    """While trials run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +239,10 @@ class SearchResult:
     """Epochs of the budget that each rung costs; empty where an epoch is an epoch."""
     num_folds: int = 1
     """Of k-fold validation: all reports are means over them."""
+    cluster: ClusterUse | None = None
+    """Where its last session ran; None: on this machine alone."""
+    slots: SlotUse | None = None
+    """None before the first trial."""
 
     def __post_init__(self) -> None:
         if self.rung_costs and len(self.rung_costs) != len(self.rungs):
