@@ -43,6 +43,13 @@ from probe.errors import OutputError
     metavar="N",
     help="Trials side by side.  [default: 1 on a GPU, else 1 a core, up to 4]",
 )
+@click.option("--ray", metavar="ADDRESS", help="Search on a Ray cluster: auto, HOST:PORT, or local:N on this machine.")
+@click.option(
+    "--storage",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Folder for checkpoints that every node sees.  [default: the run's]",
+)
 @click.option("--resume", is_flag=True, help="Go on with a search that was stopped or killed: --out's, or the newest.")
 @click.option("--deterministic", is_flag=True, help="One worker, nothing by the clock: every run decides alike.")
 @device_option
@@ -56,6 +63,8 @@ def search(
     epochs: str | None,
     time: str | None,
     workers: int | None,
+    ray: str | None,
+    storage: Path | None,
     resume: bool,
     deterministic: bool,
     device: str | None,
@@ -93,6 +102,8 @@ def search(
                 device=spec,
                 num_workers=workers,
                 data_dir=data_dir,
+                ray=ray,
+                storage=storage,
                 folder=output.folder,
                 resume=resume,
                 deterministic=deterministic,

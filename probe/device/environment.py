@@ -63,7 +63,7 @@ def collect_meta(
 ) -> RunMeta:
     """The metadata of a result that starts now. `device` is the opened device's name. `num_threads`: PyTorch's where the work
     is done; None: those of this process, which imports PyTorch only then."""
-    torch_version, cuda_version = _torch_versions()
+    torch_version, cuda_version = torch_versions()
     return RunMeta(
         probe_version=VERSION,
         python_version=platform.python_version(),
@@ -86,7 +86,7 @@ def _num_torch_threads() -> int:
     return torch.get_num_threads()
 
 
-def _torch_versions() -> tuple[str, str | None]:
+def torch_versions() -> tuple[str, str | None]:
     """PyTorch's and CUDA's, from the file in which PyTorch states them: it takes no import of PyTorch."""
     spec = importlib.util.find_spec("torch")
     if spec is None or not spec.submodule_search_locations:

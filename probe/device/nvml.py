@@ -114,3 +114,13 @@ def nvml_problem() -> str | None:
             return None
     except NvmlUnavailableError as error:
         return str(error)
+
+
+def gpu_sizes() -> list[tuple[str, int]]:
+    """Name and bytes of every GPU of this machine, without a CUDA context; empty where NVML cannot say."""
+    try:
+        with nvml_session() as nvml:
+            handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+            return [(str(nvml.nvmlDeviceGetName(h)), int(nvml.nvmlDeviceGetMemoryInfo(h).total)) for h in handles]
+    except NvmlUnavailableError:
+        return []

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from probe.errors import OutputError, UserCodeError
+from probe.search.cluster_records import ClusterUse
+from probe.search.final_job import FinalJob, FinalOutcome, fit_in_worker
 from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.units import format_seconds
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
@@ -36,6 +38,41 @@ class Executor(Protocol):
         """End all running jobs now. Nothing more is heard of them."""
 
     def close(self) -> None: ...
+
+
+class SearchExecutor(Executor, Protocol):
+    """What a search needs of an executor beside running its trials."""
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        on_message: Callable[[Any], None] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run any function where a job would run, and wait for it.
+
+        Raises ProbeError: what the function raised, as UserCodeError where it is not one of ours, or that its process died.
+        """
+
+    def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
+        """Run it once on every machine, on one first and then on the others, and wait for all. Raises as `call`."""
+
+    def measure(self, function: Callable[..., Any], /, *args: Any, observer: Callable[[Any], None] | None) -> Any:
+        """Run `function(*args, observer=observer)`, which starts processes of its own, on the machine whose device it
+        measures. Raises as `call`."""
+
+    @property
+    def cluster(self) -> ClusterUse | None:
+        """What it runs on, as it is now; None: this machine."""
+
+    @property
+    def cores_alone(self) -> int:
+        """Of the machine, for a job that runs alone."""
+
+    def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
+        """The final fit, while nothing else runs; its weights are then where the job wants them. Raises as `call`."""
 
 
 @dataclass(slots=True)
@@ -108,7 +145,7 @@ class LocalExecutor:
             elif isinstance(event, Message):
                 found.append(JobEpoch(number=slot.job.number, report=event.value))
             else:
-                found.append(JobEnd(number=slot.job.number, report=_report_of(event, time.monotonic() - slot.started)))
+                found.append(JobEnd(number=slot.job.number, report=report_of(event, time.monotonic() - slot.started)))
                 slot.job = None
                 if isinstance(event, Died):
                     self._drop(slot)
@@ -125,9 +162,7 @@ class LocalExecutor:
         for slot in self._slots:
             limit, seconds = _limit_of(slot), time.monotonic() - slot.started
             if slot.job is not None and limit is not None and seconds >= limit:
-                message = f"Its time of {format_seconds(slot.job.trial_seconds or limit)} was up."
-                report = RungReport(outcome="timeout", seconds=seconds, message=message)
-                ended.append(JobEnd(number=slot.job.number, report=report))
+                ended.append(JobEnd(number=slot.job.number, report=timed_out(slot.job, seconds)))
                 self._drop(slot)
         return ended
 
@@ -148,6 +183,25 @@ class LocalExecutor:
             if isinstance(error, WorkerDied) or (slot.worker is not None and slot.worker.busy):
                 self._drop(slot)
             raise
+
+    def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
+        return [self.call(function, *args)]
+
+    def measure(self, function: Callable[..., Any], /, *args: Any, observer: Callable[[Any], None] | None) -> Any:
+        return function(*args, observer=observer)
+
+    @property
+    def cluster(self) -> None:
+        return None
+
+    @property
+    def cores_alone(self) -> int:
+        return num_cores()
+
+    def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
+        self.close_idle()
+        outcome: FinalOutcome = self.call(fit_in_worker, job, on_message=on_message)
+        return outcome
 
     @property
     def num_idle(self) -> int:
@@ -215,7 +269,14 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _report_of(event: Returned | Raised | Died, seconds: float) -> RungReport:
+def timed_out(job: RungJob, seconds: float) -> RungReport:
+    """Of a job that was ended after `seconds`."""
+    message = f"Its time of {format_seconds(job.trial_seconds or job.max_seconds or seconds)} was up."
+    return RungReport(outcome="timeout", seconds=seconds, message=message)
+
+
+def report_of(event: Returned | Raised | Died, seconds: float) -> RungReport:
+    """How a job ended; `seconds` is its time where its worker did not say."""
     if isinstance(event, Returned):
         report: RungReport = event.value
         return report

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from probe.device.select import DeviceSpec
+from probe.errors import DataError
 from probe.search.jobs import Split
 from probe.search.records import ParamValue
 from probe.zoo.source import TaskSource
@@ -57,3 +59,17 @@ def device_name(spec: DeviceSpec) -> str:
     from probe.device.select import open_device
 
     return open_device(spec, measuring_memory=False).name
+
+
+def same_facts(of_machines: Sequence[TaskFacts]) -> TaskFacts:
+    """What all machines of a search say of its task. Raises DataError where they do not say the same."""
+    first, *others = of_machines
+    for other in others:
+        for field in dataclasses.fields(TaskFacts):
+            here, there = getattr(first, field.name), getattr(other, field.name)
+            if here != there:
+                raise DataError(
+                    f"Machines of this search see different tasks: {field.name} is {here} on one and {there} on another.",
+                    hint="Every node needs the same data files and the same version of the task's module.",
+                )
+    return first

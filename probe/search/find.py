@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from probe.device.select import DeviceSpec, parse_device, resolve_device
+from probe.device.select import DeviceSpec, parse_device
 from probe.errors import NothingFitsError, ProbeError, UserCodeError
 from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
 from probe.search.checks import check_constraints, check_grid, check_names, check_values
-from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
-from probe.search.executors import LocalExecutor
 from probe.search.findings import make_setup
 from probe.search.flow import Search
+from probe.search.hosts import find_host
 from probe.search.records import SearchResult
 from probe.search.session import SearchRequest, open_session
 from probe.search.study import MAX_FAILURES_IN_A_ROW
@@ -35,6 +34,8 @@ def find_hyperparameters(
     num_workers: int | None = None,
     data_dir: Path | str = "data",
     overrides: Sequence[str] = (),
+    ray: str | None = None,
+    storage: Path | None = None,
     folder: Path | None = None,
     resume: bool = False,
     deterministic: bool = False,
@@ -47,6 +48,9 @@ def find_hyperparameters(
         observer: called with SearchProgress, Attempt, BatchResult, LrResult and TrialResult records as they come.
         num_workers: trials side by side; one on a GPU, else one for each core, at most four. More on a GPU run as far as the
             memory that each is predicted to take allows it.
+        ray: `auto`, `HOST:PORT` or `local:N`: search on a Ray cluster (`pip install 'torch-probe[ray]'`), on all of its nodes.
+        storage: a folder for checkpoints that every node sees; None: the run's own where all see it, else they travel with
+            the jobs.
         folder: of the run: every decision and report is a row of the search.sqlite in it before it takes effect, checkpoints
             lie there until the search is over. None: nothing is left but the result.
         resume: go on with the search in `folder`, however it was stopped, from where it was.
@@ -57,6 +61,7 @@ def find_hyperparameters(
 
     Raises:
         RecipeError, TaskError, DeviceError, UsageError: before anything is spent.
+        DeviceError: of a cluster also: no Ray, no answer within ten seconds, a node with another version of probe.
         OutputError: the folder's search is another process's, or cannot be read or written; what was written stays.
         UserCodeError: three trials in a row failed in the task's own code. `run_search` keeps
             what was measured.
@@ -69,6 +74,8 @@ def find_hyperparameters(
         num_workers=num_workers,
         data_dir=data_dir,
         overrides=overrides,
+        ray=ray,
+        storage=storage,
         folder=folder,
         resume=resume,
         deterministic=deterministic,
@@ -87,6 +94,8 @@ def run_search(
     num_workers: int | None = None,
     data_dir: Path | str = "data",
     overrides: Sequence[str] = (),
+    ray: str | None = None,
+    storage: Path | None = None,
     folder: Path | None = None,
     resume: bool = False,
     deterministic: bool = False,
@@ -102,26 +111,21 @@ def run_search(
         check_values(found)
     check_grid(found)
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
-    spec = resolve_device(spec, measuring_memory=False)
-    check_constraints(found, spec)
-    request = SearchRequest(
-        recipe=found,
-        device=spec,
-        data_dir=Path(data_dir),
-        num_workers=num_workers,
-        deterministic=deterministic,
-        argv=argv,
-    )
-    with open_session(folder, request, resume=resume) as session:
-        begun = session.begun
-        with LocalExecutor(
-            begun.num_workers,
-            num_threads=begun.meta.num_threads,
-            env=WORKER_ENVIRONMENT if begun.deterministic else None,
-            prepare=make_deterministic if begun.deterministic else None,
-        ) as executor:
+    with find_host(ray, device=spec, num_workers=num_workers, deterministic=deterministic) as host:
+        check_constraints(found, host.device)
+        request = SearchRequest(
+            recipe=found,
+            device=host.device,
+            data_dir=Path(data_dir),
+            num_workers=host.num_workers,
+            num_threads=host.num_threads,
+            storage=storage,
+            deterministic=deterministic,
+            argv=argv,
+        )
+        with open_session(folder, request, resume=resume) as session, host.open(session) as executor:
             search = Search(
-                make_setup(found, source, device=spec, num_workers=begun.num_workers),
+                make_setup(found, source, device=host.device, num_workers=session.begun.num_workers),
                 session=session,
                 executor=executor,
                 weights=None if folder is None else folder / WEIGHTS_FILE,
@@ -129,7 +133,7 @@ def run_search(
                 started=started,
             )
             result, error = search.run()
-        session.completed = error is None and result.stopped_by not in ("interrupted", "failures")
+            session.completed = error is None and result.stopped_by not in ("interrupted", "failures")
     return result, error or outcome_error(result)
 
 

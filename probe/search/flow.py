@@ -15,9 +15,9 @@ from probe.search.algorithms import make_sampler
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.choice import choose_sampler, grid_warning
 from probe.search.dimensions import build_space, central_params
-from probe.search.executors import LocalExecutor, num_cores
-from probe.search.facts import TaskFacts, describe_task, device_name
-from probe.search.final_job import FinalJob, FinalOutcome, final_seed, fit_in_worker
+from probe.search.executors import LocalExecutor, SearchExecutor
+from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
+from probe.search.final_job import FinalJob, FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
@@ -47,7 +47,7 @@ class Search:
         setup: Setup,
         *,
         session: Session,
-        executor: LocalExecutor,
+        executor: SearchExecutor,
         weights: Path | None,
         observer: Observer | None,
         started: float,
@@ -98,7 +98,7 @@ class Search:
     def _load(self) -> TaskFacts:
         self._show("load")
         params = central_params(build_space(self.recipe))
-        facts: TaskFacts = self._executor.call(describe_task, self.setup.source, params, self.setup.split)
+        facts = same_facts(self._executor.call_everywhere(describe_task, self.setup.source, params, self.setup.split))
         before = self._database.stage(LOAD, TaskFacts)
         if before is not None:
             check_same_data(before, facts)
@@ -127,7 +127,11 @@ class Search:
         return result.largest_fit
 
     def _measure_batch(self, entry: ProbedBatch, facts: TaskFacts) -> BatchResult:
-        result, error = probe_batch(batch_plan(self.setup, entry, facts), observer=self._observer)
+        plan = batch_plan(self.setup, entry, facts)
+        found: tuple[BatchResult, ProbeError | None] = self._executor.measure(
+            probe_batch, plan, observer=self._observer
+        )
+        result, error = found
         self._observe(result)
         if error is not None or result.stopped_by == "interrupted":
             self.found.batch_probe = result
@@ -198,7 +202,7 @@ class Search:
             executor=self._executor,
             make_job=self._make_job,
             discard=self._discard_checkpoint,
-            has_room=make_room(setup, facts, self._executor),
+            has_room=make_room(setup, facts, self._executor) if isinstance(self._executor, LocalExecutor) else None,
             refiner=refiner,
             sink=lambda event: self._database.append(event, self._seconds()),
             observer=self._observer,
@@ -254,14 +258,15 @@ class Search:
             epochs=epochs,
             metric=self.setup.objective.metric,
             weights_path=self._weights,
-            num_threads=self.found.meta.num_threads if self._session.begun.deterministic else num_cores(),
+            num_threads=(
+                self.found.meta.num_threads if self._session.begun.deterministic else self._executor.cores_alone
+            ),
         )
         kept = restore_final(self._database, seed=job.seed, epochs=epochs)
         if kept is not None:
             return kept
-        self._executor.close_idle()
         try:
-            outcome: FinalOutcome = self._executor.call(fit_in_worker, job, on_message=self._observe)
+            outcome = self._executor.fit(job, on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it
             return FinalOutcome(fit=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
         self._keep(FINAL, outcome)

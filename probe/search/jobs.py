@@ -66,6 +66,8 @@ class RungJob:
     """What is left of the trial's time; the executor ends the job then."""
     trial_seconds: float | None = None
     """The whole of it."""
+    peak_bytes: int | None = None
+    """Predicted of the GPU, where jobs may share one; None where they do not, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from probe.lr.records import LrResult
 from probe.recipe.space import ProbedLr
 from probe.search.budget import probe_steps, steps_in_epochs
 from probe.search.dimensions import lr_range, usual_lr
-from probe.search.executors import LocalExecutor
+from probe.search.executors import SearchExecutor
 from probe.search.records import BudgetLimits, ParamValue
 from probe.seeds import derive_seed
 from probe.zoo.source import TaskSource
@@ -57,7 +57,7 @@ class LrPlan:
 
 def probe_lrs(
     plan: LrPlan,
-    executor: LocalExecutor,
+    executor: SearchExecutor,
     *,
     known: Mapping[str, LrResult] | None = None,
     keep: Callable[[str, LrResult], None] | None = None,
@@ -103,7 +103,7 @@ def probe_lrs(
 
 
 def _probe_lr(
-    plan: LrPlan, executor: LocalExecutor, params: Mapping[str, ParamValue], steps: int, observer: Observer | None
+    plan: LrPlan, executor: SearchExecutor, params: Mapping[str, ParamValue], steps: int, observer: Observer | None
 ) -> LrResult | None:
     result: LrResult | None = executor.call(
         test_range,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probe.errors import ProbeError
-from probe.search.executors import LocalExecutor
+from probe.search.executors import SearchExecutor
 from probe.search.findings import Findings, Setup
 from probe.search.gradient_job import GradientJob, GradientReport, run_gradient
 from probe.search.plans import refine_plan
@@ -11,7 +11,7 @@ from probe.search.refiner import Refiner
 from probe.search.state import Trial
 
 
-def make_refiner(setup: Setup, found: Findings, executor: LocalExecutor) -> Refiner | None:
+def make_refiner(setup: Setup, found: Findings, executor: SearchExecutor) -> Refiner | None:
     """None where the recipe asks for no refinement. `found` has the space."""
     plan = refine_plan(setup)
     if plan is None:

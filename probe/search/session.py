@@ -36,6 +36,10 @@ class SearchRequest:
     device: DeviceSpec
     data_dir: Path
     num_workers: int | None = None
+    num_threads: int | None = None
+    """PyTorch's in each worker; None: this machine's cores, divided."""
+    storage: Path | None = None
+    """A folder for checkpoints that other machines see too; None: the run's own, or the one that the search was begun with."""
     deterministic: bool = False
     argv: Sequence[str] = ()
 
@@ -44,6 +48,8 @@ class SearchRequest:
 class Session:
     database: SearchDatabase
     checkpoints: Path
+    storage: Path | None
+    """As the user named it; the checkpoints lie in a folder of this search in it."""
     begun: Begun
     """The search as it was begun, with the workers of this session."""
     num_resumes: int = 0
@@ -62,6 +68,7 @@ class Session:
         self.database.add_session(now, self.database.seconds())
         self.database.change("recipe", dump_recipe(recipe))
         self.database.change("recipe_hash", recipe_hash(recipe))
+        self.database.change("storage", "" if self.storage is None else str(self.storage.absolute()))
         self.goes_on_as = None
 
 
@@ -79,7 +86,11 @@ def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="probe-search-", ignore_cleanup_errors=True) as name:
-            yield _begin(IN_MEMORY, Path(name), request)
+            place = Path(name) if request.storage is None else request.storage / Path(name).name
+            try:
+                yield _begin(IN_MEMORY, place, request)
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
         return
     if resume and not (folder / DATABASE_FILE).is_file():
         raise OutputError(
@@ -89,10 +100,10 @@ def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
         path = folder / DATABASE_FILE
-        checkpoints = folder / CHECKPOINTS
-        session = _resume(path, checkpoints, request) if resume else _begin(path, checkpoints, request)
+        session = _resume(path, request) if resume else _begin(path, _checkpoints(folder, request.storage), request)
+        checkpoints = session.checkpoints
         try:
-            checkpoints.mkdir(exist_ok=True)
+            _make(checkpoints)
             yield session
         finally:
             is_empty = not session.database.stage_names()
@@ -132,7 +143,7 @@ def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
             f"{path.parent} holds a search already.", hint="Go on with it by --resume, or name another folder."
         )
     num_workers = 1 if request.deterministic else request.num_workers or default_slots(request.device.kind)
-    meta = _meta(request, num_threads=threads_per_slot(num_workers))
+    meta = _meta(request, num_threads=request.num_threads or threads_per_slot(num_workers))
     begun = Begun(
         recipe=dump_recipe(request.recipe),
         device=str(request.device),
@@ -150,13 +161,27 @@ def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         "num_workers": str(num_workers),
         "deterministic": "yes" if begun.deterministic else "no",
         "probe_version": meta.probe_version,
+        "storage": "" if request.storage is None else str(request.storage.absolute()),
     }
     database = SearchDatabase.create(path, facts)
     database.add_session(meta, 0.0)
-    return Session(database=database, checkpoints=checkpoints, begun=begun)
+    return Session(database=database, checkpoints=checkpoints, storage=request.storage, begun=begun)
 
 
-def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
+def _checkpoints(folder: Path, storage: Path | None) -> Path:
+    return folder / CHECKPOINTS if storage is None else storage.absolute() / f"{folder.name}-{CHECKPOINTS}"
+
+
+def _make(checkpoints: Path) -> None:
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder for checkpoints, {checkpoints}, cannot be made: {error}", hint="Name another with --storage."
+        ) from None
+
+
+def _resume(path: Path, request: SearchRequest) -> Session:
     database = SearchDatabase.open(path, to_write=True)
     try:
         begun = stored_begun(database)
@@ -165,7 +190,9 @@ def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
             num_workers, num_threads = 1, begun.meta.num_threads
         else:
             num_workers = request.num_workers or default_slots(request.device.kind)
-            num_threads = threads_per_slot(num_workers)
+            num_threads = request.num_threads or threads_per_slot(num_workers)
+        known = database.facts().get("storage")
+        storage = request.storage or (Path(known) if known else None)
         now = _meta(request, num_threads=num_threads)
         warning = version_warning(begun.meta, now, deterministic=begun.deterministic)
     except BaseException:
@@ -173,7 +200,8 @@ def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         raise
     return Session(
         database=database,
-        checkpoints=checkpoints,
+        checkpoints=_checkpoints(path.parent, storage),
+        storage=storage,
         begun=replace(begun, num_workers=num_workers, meta=replace(begun.meta, num_threads=num_threads)),
         num_resumes=len(database.sessions()),
         warnings=() if warning is None else (warning,),

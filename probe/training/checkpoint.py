@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
     Raises OutputError where the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             torch.save(state, file)

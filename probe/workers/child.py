@@ -14,15 +14,23 @@ import queue
 import signal
 import sys
 import threading
-from typing import IO, Any
+from collections.abc import Iterator
+from typing import IO, Any, Protocol
 
 from probe.errors import ProbeError, TaskError, UserCodeError
 from probe.task import user_code_error
 from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
 
 
-class _Channel:
-    """The pipe to the parent. Threads of the user's code may send messages, hence the lock."""
+class Channel(Protocol):
+    """To whoever asked for a call."""
+
+    def send(self, kind: str, value: Any) -> None:
+        """`message` while the call runs, then `returned` or `raised`. Raises what pickling the value raises."""
+
+
+class _Pipe:
+    """To the parent. Threads of the user's code may send messages, hence the lock."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -34,7 +42,7 @@ class _Channel:
             write_frame(self._stream, payload)
 
 
-_channel: _Channel | None = None
+_channel: Channel | None = None
 
 
 def send_message(message: Any) -> None:
@@ -52,12 +60,12 @@ def main() -> None:
     calls_from, answers_to = _take_over_pipes()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     faulthandler.enable()
-    _channel = _Channel(answers_to)
+    _channel = _Pipe(answers_to)
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_calls, args=(calls_from, frames), daemon=True).start()
     sys.path[:] = decode(frames.get())
     while (payload := frames.get()) != CLOSE:
-        _serve(_channel, payload)
+        serve_call(_channel, payload)
 
 
 def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:
@@ -76,7 +84,19 @@ def _read_calls(stream: IO[bytes], frames: queue.SimpleQueue[bytes]) -> None:
     os._exit(1)  # the parent is gone and nobody waits for the call that may still run
 
 
-def _serve(channel: _Channel, payload: bytes) -> None:
+@contextlib.contextmanager
+def messages_to(channel: Channel) -> Iterator[None]:
+    """In a process that is not `main`'s: what is sent inside goes there."""
+    global _channel
+    before, _channel = _channel, channel
+    try:
+        yield
+    finally:
+        _channel = before
+
+
+def serve_call(channel: Channel, payload: bytes) -> None:
+    """Run the encoded (function, args, kwargs) and send how it ended; nothing is raised but OSError, by a broken channel."""
     try:
         function, args, kwargs = decode(payload)
     except Exception as error:
@@ -91,7 +111,7 @@ def _serve(channel: _Channel, payload: bytes) -> None:
         _send_value(channel, function, value)
 
 
-def _send_value(channel: _Channel, function: Any, value: Any) -> None:
+def _send_value(channel: Channel, function: Any, value: Any) -> None:
     try:
         channel.send("returned", value)
     except OSError:
@@ -102,7 +122,7 @@ def _send_value(channel: _Channel, function: Any, value: Any) -> None:
         channel.send("raised", TaskError(text, hint="Return numbers, strings, tensors, or containers of these."))
 
 
-def _send_error(channel: _Channel, error: BaseException) -> None:
+def _send_error(channel: Channel, error: BaseException) -> None:
     if isinstance(error, ProbeError):
         with contextlib.suppress(TypeError, AttributeError, ValueError):  # one that cannot be pickled goes as text
             channel.send("raised", error)

@@ -191,7 +191,7 @@ class Worker:
         events = []
         while self._events:
             item = self._events.popleft()
-            event = item if isinstance(item, Died) else _decode_event(item)
+            event = item if isinstance(item, Died) else decode_event(item)
             if isinstance(event, Died):
                 self._died = event
             if not isinstance(event, Message):
@@ -244,7 +244,8 @@ def wait_any(workers: Sequence[Worker], timeout_seconds: float | None) -> list[t
     return [(worker, event) for worker in workers for event in worker._take_events()]
 
 
-def _decode_event(payload: bytes) -> Event:
+def decode_event(payload: bytes) -> Message | Returned | Raised:
+    """What a child sent, by `probe.workers.child.Channel.send`."""
     try:
         kind, value = decode(payload)
     except Exception as error:
