@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,8 @@ from probe.search.ray_node import look_at_node
 from probe.search.ray_terms import NodeSize, RayAddress
 from probe.version import VERSION
 
-ANSWER_SECONDS = 5.0
-"""For a head to answer a connection."""
+CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 7.5
+"""For a head to take a connection, and to answer on it: less than ten together."""
 LOOK_SECONDS = 60.0
 """For a node to start a process and to look at itself."""
 _WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONSAFEPATH": "1"}
@@ -59,9 +60,9 @@ def connected(address: RayAddress, *, environment: Mapping[str, str] | None = No
     """
     check_ray()
     _check_answers(address)
-    with _quiet():
-        import ray
+    import ray
 
+    with _quiet():
         logging.getLogger("ray").setLevel(logging.ERROR)
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         options["runtime_env"] = {"env_vars": {**_WORKER_ENVIRONMENT, **(environment or {})}}
@@ -81,17 +82,41 @@ def connected(address: RayAddress, *, environment: Mapping[str, str] | None = No
 
 
 def _check_answers(address: RayAddress) -> None:
-    """Ray itself would try for a minute."""
-    if address.host_and_port is None:
+    """Ray itself would try for a minute, and print. Its own `ray health-check` is asked, in a process that can be ended."""
+    if address.num_local is not None:
         return
+    place = address.host_and_port
+    if place is not None:
+        try:
+            socket.create_connection(place, timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise _silent(address, str(error)) from None
+    asked = [] if place is None else ["--address", address.text]
     try:
-        socket.create_connection(address.host_and_port, timeout=ANSWER_SECONDS).close()
-    except OSError as error:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check", *asked],
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _silent(address, "what listens there does not speak as Ray does") from None
+    if done.returncode != 0 and "InvalidAuthToken" in done.stderr:
         raise DeviceError(
-            f"--ray {address.text}: no Ray cluster answers there ({error}).",
-            hint=f"Start one with `ray start --head --port {address.host_and_port[1]}` on that machine; "
-            "`ray status` there shows whether it runs.",
-        ) from None
+            f"--ray {address.text}: the cluster asks for a token, and this machine shows none, or another.",
+            hint="Copy ~/.ray/auth_token of the head to this machine, and: export RAY_AUTH_MODE=token",
+        )
+    if done.returncode != 0 and place is not None:
+        raise _silent(address, (done.stderr.strip().splitlines() or ["no answer"])[-1])
+
+
+def _silent(address: RayAddress, why: str) -> DeviceError:
+    port = (address.host_and_port or ("", 6379))[1]
+    return DeviceError(
+        f"--ray {address.text}: no Ray cluster answers there ({why}).",
+        hint=f"Start one with `ray start --head --port {port}` on that machine; `ray status` there shows whether it runs.",
+    )
 
 
 def _not_connected(address: RayAddress, error: Exception) -> DeviceError:
@@ -202,6 +227,10 @@ class _WithoutRay(io.TextIOBase):
 
     def write(self, text: str) -> int:
         return len(text) if threading.current_thread().name.startswith("ray_") else self._stream.write(text)
+
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # of a stream that has one

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from decision_conformance import DecisionConformance
 from executor_conformance import ExecutorConformance, MakeJob, drain
 from scripted_executor import ScriptedExecutor
 
@@ -39,7 +40,11 @@ def make_job(folder: Path, number: int, *, epochs_from: int = 0, epochs_to: int 
     )
 
 
-class TestScriptedExecutor(ExecutorConformance):
+class TestScriptedExecutor(ExecutorConformance, DecisionConformance):
+    @pytest.fixture
+    def single(self) -> ScriptedExecutor:
+        return ScriptedExecutor()
+
     @pytest.fixture
     def executor(self) -> ScriptedExecutor:
         return ScriptedExecutor(num_slots=2, fault=lambda job, epoch, _: OUTCOMES.get(str(job.params["fault"])))
@@ -55,7 +60,12 @@ def local_executor() -> Iterator[LocalExecutor]:
         yield executor
 
 
-class TestLocalExecutor(ExecutorConformance):
+class TestLocalExecutor(ExecutorConformance, DecisionConformance):
+    @pytest.fixture
+    def single(self) -> Iterator[LocalExecutor]:
+        with LocalExecutor(1, num_threads=1) as executor:
+            yield executor
+
     @pytest.fixture
     def executor(self, local_executor: LocalExecutor) -> LocalExecutor:
         return local_executor
