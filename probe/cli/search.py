@@ -41,7 +41,7 @@ from probe.errors import OutputError
     "--workers",
     callback=whole_number(),
     metavar="N",
-    help="Trials side by side.  [default: 1 on a GPU, else 1 a core, up to 4]",
+    help="Trials side by side.  [default: 1 a GPU, else 1 a core, up to 4]",
 )
 @click.option("--resume", is_flag=True, help="Go on with a search that was stopped or killed: --out's, or the newest.")
 @click.option("--deterministic", is_flag=True, help="One worker, nothing by the clock: every run decides alike.")

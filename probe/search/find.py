@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from probe.device.select import DeviceSpec, parse_device, resolve_device
+from probe.device.visible import visible_gpus
 from probe.errors import NothingFitsError, ProbeError, UserCodeError
 from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
@@ -45,7 +46,8 @@ def find_hyperparameters(
     Args:
         recipe: a recipe, or the path of its TOML file; `overrides` like `budget.trials=5` are for the latter.
         observer: called with SearchProgress, Attempt, BatchResult, LrResult and TrialResult records as they come.
-        num_workers: trials side by side; one on a GPU, else one for each core, at most four. More on a GPU run as far as the
+        device: `cuda` and `auto` mean all GPUs that are visible, `cuda:N` that one.
+        num_workers: trials side by side; one a GPU, else one for each core, at most four. More on a GPU run as far as the
             memory that each is predicted to take allows it.
         folder: of the run: every decision and report is a row of the search.sqlite in it before it takes effect, checkpoints
             lie there until the search is over. None: nothing is left but the result.
@@ -101,14 +103,16 @@ def run_search(
         check_names(found, source)
         check_values(found)
     check_grid(found)
-    spec = device if isinstance(device, DeviceSpec) else parse_device(device)
-    spec = resolve_device(spec, measuring_memory=False)
+    asked = device if isinstance(device, DeviceSpec) else parse_device(device)
+    spec = resolve_device(asked, measuring_memory=False)
+    gpus = visible_gpus(asked, spec)
     check_constraints(found, spec)
     request = SearchRequest(
         recipe=found,
         device=spec,
         data_dir=Path(data_dir),
         num_workers=num_workers,
+        num_gpus=max(1, len(gpus)),
         deterministic=deterministic,
         argv=argv,
     )
@@ -119,6 +123,7 @@ def run_search(
             num_threads=begun.meta.num_threads,
             env=WORKER_ENVIRONMENT if begun.deterministic else None,
             prepare=make_deterministic if begun.deterministic else None,
+            gpus=gpus,
         ) as executor:
             search = Search(
                 make_setup(found, source, device=spec, num_workers=begun.num_workers),

@@ -27,8 +27,9 @@ from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage,
 from probe.search.refining import make_refiner
 from probe.search.restore import restore_final, restore_probes
 from probe.search.resume import check_same_data, goes_on, remove_orphans
-from probe.search.room import make_room
+from probe.search.room import Room, make_room
 from probe.search.session import Session
+from probe.search.slots import device_title
 from probe.search.space import Space
 from probe.search.stages import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
 from probe.search.state import Trial
@@ -69,6 +70,7 @@ class Search:
         self._observer = observer
         self._started = started
         self._lr_warnings: tuple[str, ...] = ()
+        self._room: Room | None = None
         self._seconds_before = session.database.seconds()
 
     def run(self) -> tuple[SearchResult, ProbeError | None]:
@@ -137,7 +139,8 @@ class Search:
 
     def _probe_lr(self, facts: TaskFacts, largest_batch: int | None) -> None:
         # Asked only now: on a GPU a worker that opens the device holds memory, which the batch probe would have missed.
-        self.found.meta = replace(self.found.meta, device=self._executor.call(device_name, self.setup.device))
+        names = self._executor.call_each(device_name, self.setup.device)
+        self.found.meta = replace(self.found.meta, device=device_title(names))
         entry = self.recipe.space.get("lr")
         ranges: Mapping[str, tuple[float, float]] | None = None
         if isinstance(entry, ProbedLr):
@@ -191,6 +194,7 @@ class Search:
         found.state = new_state(plan)
         self._show("search")
         refiner = make_refiner(setup, found, self._executor)
+        self._room = make_room(setup, facts, self._executor)
         study = Study(
             plan,
             found.state,
@@ -198,7 +202,7 @@ class Search:
             executor=self._executor,
             make_job=self._make_job,
             discard=self._discard_checkpoint,
-            has_room=make_room(setup, facts, self._executor),
+            has_room=self._room,
             refiner=refiner,
             sink=lambda event: self._database.append(event, self._seconds()),
             observer=self._observer,
@@ -226,7 +230,8 @@ class Search:
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=self._checkpoints)
+        gpu = None if self._room is None else self._room.gpu_of(trial)
+        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=self._checkpoints, gpu=gpu)
 
     def _discard_checkpoint(self, trial: Trial, epochs: int) -> None:
         checkpoint_path(self._checkpoints, trial.number, epochs).unlink(missing_ok=True)

@@ -66,6 +66,8 @@ class RungJob:
     """What is left of the trial's time; the executor ends the job then."""
     trial_seconds: float | None = None
     """The whole of it."""
+    gpu: int | None = None
+    """Which of the executor's GPUs it is to run on; None: any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

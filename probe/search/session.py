@@ -36,6 +36,8 @@ class SearchRequest:
     device: DeviceSpec
     data_dir: Path
     num_workers: int | None = None
+    num_gpus: int = 1
+    """That the trials may be spread over."""
     deterministic: bool = False
     argv: Sequence[str] = ()
 
@@ -131,7 +133,7 @@ def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         raise OutputError(
             f"{path.parent} holds a search already.", hint="Go on with it by --resume, or name another folder."
         )
-    num_workers = 1 if request.deterministic else request.num_workers or default_slots(request.device.kind)
+    num_workers = 1 if request.deterministic else _num_workers(request)
     meta = _meta(request, num_threads=threads_per_slot(num_workers))
     begun = Begun(
         recipe=dump_recipe(request.recipe),
@@ -164,7 +166,7 @@ def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         if begun.deterministic:
             num_workers, num_threads = 1, begun.meta.num_threads
         else:
-            num_workers = request.num_workers or default_slots(request.device.kind)
+            num_workers = _num_workers(request)
             num_threads = threads_per_slot(num_workers)
         now = _meta(request, num_threads=num_threads)
         warning = version_warning(begun.meta, now, deterministic=begun.deterministic)
@@ -179,6 +181,10 @@ def _resume(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         warnings=() if warning is None else (warning,),
         goes_on_as=(now, request.recipe),
     )
+
+
+def _num_workers(request: SearchRequest) -> int:
+    return request.num_workers or default_slots(request.device.kind, request.num_gpus)
 
 
 def _check_same_terms(begun: Begun, request: SearchRequest, path: Path) -> None:
