@@ -294,6 +294,5 @@ class Study:
 
     def _show(self) -> None:
         if self._observer is not None:
-            usage, places = self._usage(), self._executor.places()
-            told = progress(self.state, self.plan.limits, usage, probe_epochs=self.plan.probe_epochs, places=places)
-            self._observer(told)
+            spent, places = self.plan.probe_epochs, self._executor.places()
+            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=spent, places=places))

@@ -42,9 +42,7 @@ class TestPinnedExecutor(ExecutorConformance):
     def job(self, folder: Path) -> MakeJob:
         return lambda number, **options: make_job(folder, number, **options)
 
-    def test_every_worker_sees_its_own_gpu_alone(
-        self, executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_every_worker_sees_its_own_gpu_alone(self, executor: LocalExecutor) -> None:
         assert executor.call_each(os.getenv, VISIBLE_DEVICES) == list(GPUS)
 
     def test_a_job_runs_where_it_is_sent_also_after_a_workers_death(
