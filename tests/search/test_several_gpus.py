@@ -40,6 +40,7 @@ def takes(gpu: GpuLoad, peak: int | None) -> bool:
     return gpu.has_slot and has_room(peak, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
 
 
+@settings(deadline=None)
 @given(PEAKS, st.lists(LOADS, max_size=5))
 def test_a_trial_waits_only_where_no_gpu_takes_it(peak: int | None, gpus: list[GpuLoad]) -> None:
     chosen = choose_gpu(peak, gpus)
@@ -50,11 +51,13 @@ def test_a_trial_waits_only_where_no_gpu_takes_it(peak: int | None, gpus: list[G
         assert takes(gpus[chosen], peak)
 
 
+@settings(deadline=None)
 @given(PEAKS, LOADS)
 def test_with_one_gpu_it_is_the_question_whether_there_is_room(peak: int | None, gpu: GpuLoad) -> None:
     assert (choose_gpu(peak, [gpu]) == 0) == takes(gpu, peak)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20 * GIB), st.lists(LOADS, min_size=1, max_size=5))
 def test_where_it_fits_an_idle_gpu_comes_first_then_the_most_free_memory(peak: int, gpus: list[GpuLoad]) -> None:
     fitting = [index for index, gpu in enumerate(gpus) if gpu.has_slot and peak * MARGIN <= gpu.free_bytes]
@@ -66,6 +69,7 @@ def test_where_it_fits_an_idle_gpu_comes_first_then_the_most_free_memory(peak: i
         assert choose_gpu(peak, gpus) == next(index for index in best if gpus[index].free_bytes == most)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 9))
 def test_no_gpu_has_two_slots_more_than_another(num_slots: int, num_gpus: int) -> None:
     slots = spread_slots(num_slots, num_gpus)
