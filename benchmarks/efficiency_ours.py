@@ -141,6 +141,9 @@ class LedgerExecutor:
         events, self._events = self._events, []
         return events
 
+    def places(self) -> dict[int, str]:
+        return {}
+
     def cancel(self) -> None:
         self._events = []
 

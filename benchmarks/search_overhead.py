@@ -130,6 +130,9 @@ class NoTraining:
         events, self._events = self._events, []
         return events
 
+    def places(self) -> dict[int, str]:
+        return {}
+
     def cancel(self) -> None: ...
     def close(self) -> None: ...
 

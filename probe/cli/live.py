@@ -238,7 +238,8 @@ class SearchView:
             table.add_row(label, _bar(done, limit, label))
         for index, trial in enumerate(progress.running):
             epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
-            text = f"trial {trial.number}  {epoch}  {params_text(trial.params, self._constants)}"
+            where = f"{trial.place}  " if trial.place else ""
+            text = f"trial {trial.number}  {where}{epoch}  {params_text(trial.params, self._constants)}"
             table.add_row("running" if index == 0 else "", _line(text))
         if progress.best is not None:
             best = progress.best

@@ -41,7 +41,7 @@ from probe.errors import OutputError
     "--workers",
     callback=whole_number(),
     metavar="N",
-    help="Trials side by side.  [default: 1 on a GPU, else 1 a core, up to 4]",
+    help="Trials side by side.  [default: 1 a GPU, else 1 a core, up to 4]",
 )
 @click.option("--ray", metavar="ADDRESS", help="Search on a Ray cluster: auto, HOST:PORT, or local:N on this machine.")
 @click.option(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import OutputError, UserCodeError
 from probe.search.cluster_records import ClusterUse
 from probe.search.final_job import FinalJob, FinalOutcome, fit_in_worker
 from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.slots import spread_slots
 from probe.units import format_seconds
+from probe.workers.together import call_all
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
 
 MAX_DEFAULT_SLOTS = 4
@@ -26,13 +30,16 @@ class Executor(Protocol):
     def num_slots(self) -> int: ...
 
     def submit(self, job: RungJob) -> None:
-        """Start a job on a free slot. Raises RuntimeError where all are taken."""
+        """Start a job on a free slot, of the job's GPU where it names one. Raises RuntimeError where all are taken."""
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
         """What happened since the last call, each job's events in order; waits for the first, at most that long.
 
         Every job ends with exactly one JobEnd, and all its epochs come before it.
         """
+
+    def places(self) -> Mapping[int, str]:
+        """Where each running job runs, by its trial's number, as a user names it: `cuda:1`. Empty where that is no question."""
 
     def cancel(self) -> None:
         """End all running jobs now. Nothing more is heard of them."""
@@ -71,12 +78,17 @@ class SearchExecutor(Executor, Protocol):
     def cores_alone(self) -> int:
         """Of the machine, for a job that runs alone."""
 
+    @property
+    def shared_gpu_bytes(self) -> int | None:
+        """Of a GPU, where the executor shares it out among jobs by their `peak_bytes`; None where it does not."""
+
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
         """The final fit, while nothing else runs; its weights are then where the job wants them. Raises as `call`."""
 
 
 @dataclass(slots=True)
 class _Slot:
+    gpu: int = 0
     worker: Worker | None = None
     job: RungJob | None = None
     started: float = 0.0
@@ -94,9 +106,12 @@ class LocalExecutor:
         num_threads: int | None = None,
         env: Mapping[str, str] | None = None,
         prepare: Callable[[], object] | None = None,
+        gpus: Sequence[str] = (),
     ) -> None:
-        """`prepare` is run in every new worker before anything else."""
-        self._slots = [_Slot() for _ in range(num_slots)]
+        """`prepare` is run in every new worker before anything else. `gpus`: of several, what CUDA_VISIBLE_DEVICES is for each.
+        A slot's workers then see its GPU alone, as cuda:0; the slots are spread evenly."""
+        self._gpus = tuple(gpus[:num_slots]) if num_slots > 1 else ()
+        self._slots = [_Slot(gpu=gpu) for gpu in spread_slots(num_slots, max(1, len(self._gpus)))]
         self._num_threads = num_threads
         self._env = env
         self._prepare = prepare
@@ -116,8 +131,13 @@ class LocalExecutor:
         """Process ids of the workers that were started."""
         return [slot.worker.pid for slot in self._slots if slot.worker is not None]
 
+    @property
+    def slots_by_gpu(self) -> tuple[int, ...]:
+        """How many slots each GPU has; one entry where nothing is spread over GPUs."""
+        return tuple(Counter(slot.gpu for slot in self._slots).values())
+
     def submit(self, job: RungJob) -> None:
-        slot = self._free_slot()
+        slot = self._free_slot(job.gpu)
         try:
             self._worker_of(slot).submit(train_in_worker, job)
         except WorkerDied:  # while it was idle
@@ -198,15 +218,36 @@ class LocalExecutor:
     def cores_alone(self) -> int:
         return num_cores()
 
+    @property
+    def shared_gpu_bytes(self) -> None:
+        return None
+
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
         self.close_idle()
         outcome: FinalOutcome = self.call(fit_in_worker, job, on_message=on_message)
         return outcome
 
-    @property
-    def num_idle(self) -> int:
+    def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
+        """Run any function in a worker of every GPU, at the same time; what they return in the GPUs' order. Only while no job
+        runs. Raises as `call`."""
+        if len(self._gpus) < 2:
+            return [self.call(function, *args)]
+        slots = self._slots[: len(self._gpus)]
+        try:
+            return call_all([self._worker_of(slot) for slot in slots], function, *args)
+        except BaseException:  # an answer that nobody has read must not reach the next call
+            for slot in slots:
+                self._drop(slot)
+            raise
+
+    def places(self) -> Mapping[int, str]:
+        if len(self._gpus) < 2:
+            return {}
+        return {slot.job.number: f"cuda:{slot.gpu}" for slot in self._slots if slot.job is not None}
+
+    def num_idle(self, gpu: int = 0) -> int:
         """Workers that were started and wait. Each of them holds a context of the GPU that it has used."""
-        return sum(slot.worker is not None and slot.job is None for slot in self._slots)
+        return sum(slot.worker is not None and slot.job is None for slot in self._slots if slot.gpu == gpu)
 
     def close_idle(self) -> None:
         """End the workers that wait, but for one."""
@@ -223,15 +264,19 @@ class LocalExecutor:
         for slot in self._slots:
             self._drop(slot)
 
-    def _free_slot(self) -> _Slot:
-        for slot in self._slots:
-            if slot.job is None:
-                return slot
-        raise RuntimeError(f"all {len(self._slots)} slots are taken")
+    def _free_slot(self, gpu: int | None = None) -> _Slot:
+        """The first free one, of the GPU with the fewest jobs where it may be any."""
+        free = [slot for slot in self._slots if slot.job is None and gpu in (None, slot.gpu)]
+        if not free:
+            where = "" if gpu is None else f" of cuda:{gpu}"
+            raise RuntimeError(f"all {len(self._slots)} slots{where} are taken")
+        num_jobs = Counter(slot.gpu for slot in self._slots if slot.job is not None)
+        return min(free, key=lambda slot: num_jobs[slot.gpu])
 
     def _worker_of(self, slot: _Slot) -> Worker:
         if slot.worker is None:
-            slot.worker = Worker(num_threads=self._num_threads, env=self._env)
+            pin = {VISIBLE_DEVICES: self._gpus[slot.gpu]} if self._gpus else {}
+            slot.worker = Worker(num_threads=self._num_threads, env={**(self._env or {}), **pin})
             if self._prepare is not None:
                 slot.worker.call(self._prepare)
         return slot.worker
@@ -254,9 +299,9 @@ def _limit_of(slot: _Slot) -> float | None:
     return slot.job.max_seconds if slot.job is not None and slot.has_begun else None
 
 
-def default_slots(device_kind: str) -> int:
-    """Workers side by side: one on a GPU, where they would share its memory; on the CPU one for each core, at most four."""
-    return 1 if device_kind == "cuda" else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
+def default_slots(device_kind: str, num_gpus: int = 1) -> int:
+    """Workers side by side: one a GPU, where they would share its memory; on the CPU one for each core, at most four."""
+    return num_gpus if device_kind == "cuda" else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
 
 
 def threads_per_slot(num_slots: int) -> int:

@@ -46,7 +46,8 @@ def find_hyperparameters(
     Args:
         recipe: a recipe, or the path of its TOML file; `overrides` like `budget.trials=5` are for the latter.
         observer: called with SearchProgress, Attempt, BatchResult, LrResult and TrialResult records as they come.
-        num_workers: trials side by side; one on a GPU, else one for each core, at most four. More on a GPU run as far as the
+        device: `cuda` and `auto` mean all GPUs that are visible, `cuda:N` that one.
+        num_workers: trials side by side; one a GPU, else one for each core, at most four. More on a GPU run as far as the
             memory that each is predicted to take allows it.
         ray: `auto`, `HOST:PORT` or `local:N`: search on a Ray cluster (`pip install 'torch-probe[ray]'`), on all of its nodes.
         storage: a folder for checkpoints that every node sees; None: the run's own where all see it, else they travel with
@@ -119,6 +120,7 @@ def run_search(
             data_dir=Path(data_dir),
             num_workers=host.num_workers,
             num_threads=host.num_threads,
+            num_gpus=host.num_gpus,
             storage=storage,
             deterministic=deterministic,
             argv=argv,

@@ -15,7 +15,7 @@ from probe.search.algorithms import make_sampler
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.choice import choose_sampler, grid_warning
 from probe.search.dimensions import build_space, central_params
-from probe.search.executors import LocalExecutor, SearchExecutor
+from probe.search.executors import SearchExecutor
 from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
 from probe.search.final_job import FinalJob, FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
@@ -27,8 +27,9 @@ from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage,
 from probe.search.refining import make_refiner
 from probe.search.restore import restore_final, restore_probes
 from probe.search.resume import check_same_data, goes_on, remove_orphans
-from probe.search.room import make_room
+from probe.search.room import Peaks, Room, make_peaks, make_room
 from probe.search.session import Session
+from probe.search.slots import device_title
 from probe.search.space import Space
 from probe.search.stages import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
 from probe.search.state import Trial
@@ -69,6 +70,8 @@ class Search:
         self._observer = observer
         self._started = started
         self._lr_warnings: tuple[str, ...] = ()
+        self._room: Room | None = None
+        self._peaks: Peaks | None = None
         self._seconds_before = session.database.seconds()
 
     def run(self) -> tuple[SearchResult, ProbeError | None]:
@@ -141,7 +144,8 @@ class Search:
 
     def _probe_lr(self, facts: TaskFacts, largest_batch: int | None) -> None:
         # Asked only now: on a GPU a worker that opens the device holds memory, which the batch probe would have missed.
-        self.found.meta = replace(self.found.meta, device=self._executor.call(device_name, self.setup.device))
+        names = self._executor.call_each(device_name, self.setup.device)
+        self.found.meta = replace(self.found.meta, device=device_title(names))
         entry = self.recipe.space.get("lr")
         ranges: Mapping[str, tuple[float, float]] | None = None
         if isinstance(entry, ProbedLr):
@@ -195,6 +199,8 @@ class Search:
         found.state = new_state(plan)
         self._show("search")
         refiner = make_refiner(setup, found, self._executor)
+        self._room = make_room(setup, facts, self._executor)
+        self._peaks = make_peaks(setup, facts, self._executor)
         study = Study(
             plan,
             found.state,
@@ -202,7 +208,7 @@ class Search:
             executor=self._executor,
             make_job=self._make_job,
             discard=self._discard_checkpoint,
-            has_room=make_room(setup, facts, self._executor) if isinstance(self._executor, LocalExecutor) else None,
+            has_room=self._room,
             refiner=refiner,
             sink=lambda event: self._database.append(event, self._seconds()),
             observer=self._observer,
@@ -230,7 +236,10 @@ class Search:
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=self._checkpoints)
+        gpu = None if self._room is None else self._room.gpu_of(trial)
+        peak = None if self._peaks is None else self._peaks(trial)
+        checkpoints = self._checkpoints
+        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=checkpoints, gpu=gpu, peak_bytes=peak)
 
     def _discard_checkpoint(self, trial: Trial, epochs: int) -> None:
         checkpoint_path(self._checkpoints, trial.number, epochs).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from probe.device.select import DeviceSpec, resolve_device
+from probe.device.visible import visible_gpus
 from probe.errors import OutputError, UsageError
 from probe.search.cluster_records import ClusterUse
 from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
@@ -31,6 +32,10 @@ class Host(Protocol):
     def num_threads(self) -> int | None:
         """PyTorch's in each job; None: the machine's cores, divided."""
 
+    @property
+    def num_gpus(self) -> int:
+        """That this machine's workers are spread over."""
+
     def open(self, session: Session) -> AbstractContextManager[SearchExecutor]:
         """The executor of a session. Raises DeviceError, OutputError before anything is spent."""
 
@@ -40,7 +45,7 @@ def find_host(ray: str | None, *, device: DeviceSpec, num_workers: int | None, d
     """`ray`: the address of a cluster; None: this machine. Raises UsageError, DeviceError."""
     if ray is None:
         spec = resolve_device(device, measuring_memory=False)
-        yield LocalHost(device=spec, num_workers=num_workers)
+        yield LocalHost(device=spec, num_workers=num_workers, gpus=visible_gpus(device, spec))
         return
     address = parse_ray_address(ray)
     if device.index is not None:
@@ -68,6 +73,11 @@ class LocalHost:
     device: DeviceSpec
     num_workers: int | None
     num_threads: int | None = None
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def num_gpus(self) -> int:
+        return max(1, len(self.gpus))
 
     @contextmanager
     def open(self, session: Session) -> Iterator[SearchExecutor]:
@@ -77,6 +87,7 @@ class LocalHost:
             num_threads=begun.meta.num_threads,
             env=WORKER_ENVIRONMENT if begun.deterministic else None,
             prepare=make_deterministic if begun.deterministic else None,
+            gpus=self.gpus,
         ) as executor:
             yield executor
 
@@ -90,6 +101,10 @@ class RayHost:
     @property
     def num_workers(self) -> int:
         return self.plan.num_slots
+
+    @property
+    def num_gpus(self) -> int:
+        return 1
 
     @property
     def num_threads(self) -> int:

@@ -68,6 +68,8 @@ class RungJob:
     """The whole of it."""
     peak_bytes: int | None = None
     """Predicted of the GPU, where jobs may share one; None where they do not, or nobody knows."""
+    gpu: int | None = None
+    """Which of the executor's GPUs it is to run on; None: any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

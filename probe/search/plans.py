@@ -91,8 +91,17 @@ def refine_plan(setup: Setup) -> RefinePlan | None:
     )
 
 
-def rung_job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int, *, checkpoints: Path) -> RungJob:
-    """`checkpoints`: the folder where they lie."""
+def rung_job(
+    setup: Setup,
+    trial: Trial,
+    epochs_from: int,
+    epochs_to: int,
+    *,
+    checkpoints: Path,
+    gpu: int | None = None,
+    peak_bytes: int | None = None,
+) -> RungJob:
+    """`checkpoints`: the folder where they lie. `gpu`: which of several it was given room on; `peak_bytes`: predicted."""
     course, search = setup.course, setup.recipe.search
     rung = trial.rung + 1
     is_last = not course.goes_on or rung == len(course.rungs) - 1
@@ -116,6 +125,8 @@ def rung_job(setup: Setup, trial: Trial, epochs_from: int, epochs_to: int, *, ch
         constraints=setup.constraints,
         max_seconds=None if search.trial_seconds is None else max(0.0, search.trial_seconds - trial.seconds),
         trial_seconds=search.trial_seconds,
+        gpu=gpu,
+        peak_bytes=peak_bytes,
     )
 
 

@@ -94,6 +94,11 @@ class RayExecutor:
     def cores_alone(self) -> int:
         return max(1, math.floor(min((size.num_cpus for size in self._nodes.values()), default=1)))
 
+    @property
+    def shared_gpu_bytes(self) -> int | None:
+        shares = self._plan.on_gpu and self._plan.num_slots > self._num_gpus
+        return self._gpu_bytes if shares else None
+
     def places(self) -> Mapping[int, str]:
         """Running trial -> its node's name; a job that still waits for its node is in none."""
         return {

@@ -122,6 +122,8 @@ class RunningTrial:
     """Epochs done."""
     epochs_to: int
     """The end of its rung."""
+    place: str | None = None
+    """Where it runs, like `cuda:1`; None where there is one place only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

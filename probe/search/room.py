@@ -1,4 +1,4 @@
-"""A GPU's memory shared out among trials by what each is predicted to take."""
+"""The memory of one or several GPUs shared out among trials by what each is predicted to take."""
 
 from __future__ import annotations
 
@@ -6,49 +6,95 @@ from collections.abc import Callable, Mapping, Sequence
 
 from probe.batch.profile import FixedCosts, Untraceable
 from probe.errors import ProbeError
-from probe.search.executors import LocalExecutor
+from probe.search.executors import LocalExecutor, SearchExecutor
 from probe.search.facts import TaskFacts, device_limit
 from probe.search.findings import Setup
 from probe.search.records import ParamValue
-from probe.search.slots import has_room
+from probe.search.slots import GpuLoad, choose_gpu
 from probe.search.state import Trial
 from probe.zoo.source import TaskSource
 
 Predict = Callable[[Trial], int | None]
 
 
-class Room:
-    """Says of a trial whether it fits beside those that run. Every configuration is predicted once."""
+class Peaks:
+    """Predicted peaks of trials' memory, each configuration's found out once."""
 
-    def __init__(self, limit_bytes: int, predict: Predict, *, count_idle: Callable[[], int] = lambda: 0) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(self, predict: Predict) -> None:
         self._predict = predict
-        self._count_idle = count_idle
         self._known: dict[tuple[int, int | None], int | None] = {}
 
-    def __call__(self, trial: Trial, running: Sequence[Trial]) -> bool:
-        if not running:
-            return True
-        # One of the workers that wait is the one that would run the trial.
-        idle_bytes = max(0, self._count_idle() - 1) * FixedCosts().context_bytes
-        beside = [self._peak(other) for other in running]
-        return has_room(self._peak(trial), beside=beside, idle_bytes=idle_bytes, limit_bytes=self._limit_bytes)
-
-    def _peak(self, trial: Trial) -> int | None:
+    def __call__(self, trial: Trial) -> int | None:
         key = (trial.number, trial.accumulation)
         if key not in self._known:
             self._known[key] = self._predict(trial)
         return self._known[key]
 
 
-def make_room(setup: Setup, facts: TaskFacts, executor: LocalExecutor) -> Room | None:
-    """None where trials do not share a memory that could be too small for them: on the CPU, and one at a time."""
-    if setup.device.kind != "cuda" or executor.num_slots == 1:
-        return None
-    limit_bytes: int | None = executor.call(device_limit, setup.device)
-    if limit_bytes is None:
-        return None
+class Room:
+    """Says of a trial whether it fits beside those that run, and remembers where. Every configuration is predicted once."""
 
+    def __init__(
+        self,
+        limits_bytes: Sequence[int],
+        predict: Predict,
+        *,
+        slots_by_gpu: Sequence[int] | None = None,
+        count_idle: Callable[[int], int] = lambda gpu: 0,
+    ) -> None:
+        """`limits_bytes` has one entry a GPU; so has `slots_by_gpu`, None: whoever asks has a slot on each."""
+        self._limits_bytes = tuple(limits_bytes)
+        self._peak = Peaks(predict)
+        self._slots_by_gpu = slots_by_gpu
+        self._count_idle = count_idle
+        self._chosen: dict[int, int] = {}
+
+    def __call__(self, trial: Trial, running: Sequence[Trial]) -> bool:
+        gpu: int | None = 0
+        if running or len(self._limits_bytes) > 1:  # alone on the only GPU it need not be predicted
+            loads = [self._load(gpu, running) for gpu in range(len(self._limits_bytes))]
+            gpu = choose_gpu(self._peak(trial), loads)
+        if gpu is None:
+            return False
+        self._chosen[trial.number] = gpu
+        return True
+
+    def gpu_of(self, trial: Trial) -> int | None:
+        """Where the trial was last said to fit; None where there is one GPU only."""
+        return self._chosen.get(trial.number) if len(self._limits_bytes) > 1 else None
+
+    def _load(self, gpu: int, running: Sequence[Trial]) -> GpuLoad:
+        here = [trial for trial in running if self._chosen.get(trial.number, 0) == gpu]
+        # One of the workers that wait is the one that would run the trial.
+        idle_bytes = max(0, self._count_idle(gpu) - 1) * FixedCosts().context_bytes
+        return GpuLoad(
+            limit_bytes=self._limits_bytes[gpu],
+            beside=tuple(self._peak(trial) for trial in here),
+            idle_bytes=idle_bytes,
+            has_slot=self._slots_by_gpu is None or len(here) < self._slots_by_gpu[gpu],
+        )
+
+
+def make_room(setup: Setup, facts: TaskFacts, executor: SearchExecutor) -> Room | None:
+    """None where trials do not share a memory that could be too small for them: on the CPU, one at a time on each GPU, and on a
+    cluster, which places them itself."""
+    if not isinstance(executor, LocalExecutor) or setup.device.kind != "cuda" or max(executor.slots_by_gpu) == 1:
+        return None
+    limits: list[int | None] = executor.call_each(device_limit, setup.device)
+    known = [limit for limit in limits if limit is not None]
+    if len(known) < len(limits):
+        return None
+    predict = _predictor(setup, facts, executor, limit_bytes=min(known))
+    return Room(known, predict, slots_by_gpu=executor.slots_by_gpu, count_idle=executor.num_idle)
+
+
+def make_peaks(setup: Setup, facts: TaskFacts, executor: SearchExecutor) -> Peaks | None:
+    """None where the executor does not ask what jobs take."""
+    limit_bytes = executor.shared_gpu_bytes
+    return None if limit_bytes is None else Peaks(_predictor(setup, facts, executor, limit_bytes=limit_bytes))
+
+
+def _predictor(setup: Setup, facts: TaskFacts, executor: SearchExecutor, *, limit_bytes: int) -> Predict:
     def predict(trial: Trial) -> int | None:
         split = {} if trial.accumulation is None else {"accumulation": trial.accumulation}
         params = {**trial.params, **split}
@@ -59,7 +105,7 @@ def make_room(setup: Setup, facts: TaskFacts, executor: LocalExecutor) -> Room |
             return None
         return peak
 
-    return Room(limit_bytes, predict, count_idle=lambda: executor.num_idle)
+    return predict
 
 
 def predicted_peak(

@@ -40,6 +40,8 @@ class SearchRequest:
     """PyTorch's in each worker; None: this machine's cores, divided."""
     storage: Path | None = None
     """A folder for checkpoints that other machines see too; None: the run's own, or the one that the search was begun with."""
+    num_gpus: int = 1
+    """That the trials may be spread over."""
     deterministic: bool = False
     argv: Sequence[str] = ()
 
@@ -142,7 +144,7 @@ def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         raise OutputError(
             f"{path.parent} holds a search already.", hint="Go on with it by --resume, or name another folder."
         )
-    num_workers = 1 if request.deterministic else request.num_workers or default_slots(request.device.kind)
+    num_workers = 1 if request.deterministic else _num_workers(request)
     meta = _meta(request, num_threads=request.num_threads or threads_per_slot(num_workers))
     begun = Begun(
         recipe=dump_recipe(request.recipe),
@@ -189,7 +191,7 @@ def _resume(path: Path, request: SearchRequest) -> Session:
         if begun.deterministic:
             num_workers, num_threads = 1, begun.meta.num_threads
         else:
-            num_workers = request.num_workers or default_slots(request.device.kind)
+            num_workers = _num_workers(request)
             num_threads = request.num_threads or threads_per_slot(num_workers)
         known = database.facts().get("storage")
         storage = request.storage or (Path(known) if known else None)
@@ -207,6 +209,10 @@ def _resume(path: Path, request: SearchRequest) -> Session:
         warnings=() if warning is None else (warning,),
         goes_on_as=(now, request.recipe),
     )
+
+
+def _num_workers(request: SearchRequest) -> int:
+    return request.num_workers or default_slots(request.device.kind, request.num_gpus)
 
 
 def _check_same_terms(begun: Begun, request: SearchRequest, path: Path) -> None:

@@ -294,4 +294,5 @@ class Study:
 
     def _show(self) -> None:
         if self._observer is not None:
-            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=self.plan.probe_epochs))
+            spent, places = self.plan.probe_epochs, self._executor.places()
+            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=spent, places=places))

@@ -91,14 +91,22 @@ def _rungs_reached(state: SearchState, trial: Trial, number: int) -> tuple[int, 
     return tuple(state.epochs_at(trial, rung) for rung in range(len(rungs)))
 
 
-def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_epochs: float) -> SearchProgress:
-    """For a live view."""
+def progress(
+    state: SearchState,
+    limits: BudgetLimits,
+    usage: Usage,
+    *,
+    probe_epochs: float,
+    places: Mapping[int, str] | None = None,
+) -> SearchProgress:
+    """For a live view. `places`: where running trials run."""
     running = [
         RunningTrial(
             number=trial.number,
             params=trial.params,
             epoch=len(trial.reports),
             epochs_to=state.epochs_at(trial, trial.climbing_to or 0),
+            place=(places or {}).get(trial.number),
         )
         for trial in state.running.values()
     ]

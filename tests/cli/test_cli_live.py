@@ -55,7 +55,7 @@ PROGRESS = SearchProgress(
     limits=BudgetLimits(trials=40, epochs=300, time_seconds=120),
     running=(
         RunningTrial(number=13, params={"dropout": 0.1, "lr": 0.0032, "optimizer": "adam"}, epoch=1, epochs_to=3),
-        RunningTrial(number=14, params={f"a_long_name_{i}": i for i in range(9)}, epoch=0, epochs_to=1),
+        RunningTrial(number=14, params={f"a_long_name_{i}": i for i in range(9)}, epoch=0, epochs_to=1, place="cuda:1"),
     ),
     best=BestTrial(number=7, params={"lr": 0.0103}, value=0.9792),
 )
@@ -183,6 +183,7 @@ def test_a_search_shows_budget_running_best_and_news() -> None:
     assert lines[2].endswith("103 of 300")
     assert lines[3].endswith("34.0 s of 2 min 00 s")
     assert "trial 13  epoch 2 of 3  lr 0.0032, optimizer adam" in lines[4]
+    assert "trial 14  cuda:1  epoch 1 of 1  a_long_name_0 0" in lines[5]
     assert lines[5].endswith("…")
     assert "trial 7  0.9792  lr 0.0103" in lines[6]
     assert "[bold]not markup" in lines[7]

@@ -63,6 +63,16 @@ class ExecutorConformance:
         executor.submit(job(2))
         assert drain(executor, num_ends=1)[-1].number == 2
 
+    def test_places_are_those_of_running_jobs(self, executor: Executor, job: MakeJob) -> None:
+        assert executor.places() == {}
+        executor.submit(job(0, epochs_to=2000))
+        executor.submit(job(1))
+        assert set(executor.places()) in (set(), {0, 1})
+        drain(executor, num_ends=1)
+        assert set(executor.places()) in (set(), {0})
+        executor.cancel()
+        assert executor.places() == {}
+
     def test_nothing_is_heard_of_a_cancelled_job(self, executor: Executor, job: MakeJob) -> None:
         executor.submit(job(0, epochs_to=2000))
         executor.cancel()

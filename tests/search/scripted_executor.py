@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from probe.device.select import DeviceSpec
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport, Split
 from probe.search.outcomes import next_accumulation
 from probe.search.records import ParamValue
+from probe.search.slots import spread_slots
 from probe.search.state import Trial
 from probe.training.records import EpochReport
 from probe.zoo.source import TargetSource
@@ -49,14 +51,21 @@ class ScriptedExecutor:
     jobs: list[RungJob] = field(default_factory=list)
     """Everything that was submitted."""
     closed: bool = False
+    num_gpus: int = 1
+    """That the slots are spread over."""
 
     def __post_init__(self) -> None:
         self._timeline: list[tuple[float, int, JobEvent]] = []
         self._running: dict[int, RungJob] = {}
+        self._gpus: dict[int, int] = {}
+        """Trial -> where it runs."""
 
     def submit(self, job: RungJob) -> None:
-        if len(self._running) >= self.num_slots:
+        taken = Counter(self._gpus[number] for number in self._running)
+        has_free = [taken[gpu] < slots for gpu, slots in enumerate(self.slots_by_gpu)]
+        if not any(has_free) or (job.gpu is not None and not has_free[job.gpu]):
             raise RuntimeError("all slots are taken")
+        self._gpus[job.number] = has_free.index(True) if job.gpu is None else job.gpu
         self.jobs.append(job)
         self._running[job.number] = job
         num_submitted = sum(other.number == job.number for other in self.jobs)
@@ -90,6 +99,13 @@ class ScriptedExecutor:
             if isinstance(event, JobEnd):
                 del self._running[event.number]
         return due
+
+    @property
+    def slots_by_gpu(self) -> list[int]:
+        return list(Counter(spread_slots(self.num_slots, self.num_gpus)).values())
+
+    def places(self) -> dict[int, str]:
+        return {number: f"cuda:{self._gpus[number]}" for number in self._running} if self.num_gpus > 1 else {}
 
     def cancel(self) -> None:
         self._timeline = [item for item in self._timeline if item[2].number not in self._running]

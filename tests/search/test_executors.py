@@ -54,6 +54,14 @@ class TestScriptedExecutor(ExecutorConformance, DecisionConformance):
         return lambda number, **options: make_job(folder, number, **options)
 
 
+class TestScriptedExecutorOfTwoGpus(TestScriptedExecutor):
+    @pytest.fixture
+    def executor(self) -> ScriptedExecutor:
+        return ScriptedExecutor(
+            num_slots=2, num_gpus=2, fault=lambda job, epoch, _: OUTCOMES.get(str(job.params["fault"]))
+        )
+
+
 @pytest.fixture(scope="module")
 def local_executor() -> Iterator[LocalExecutor]:
     with LocalExecutor(2, num_threads=1) as executor:
@@ -118,5 +126,6 @@ class TestLocalExecutor(ExecutorConformance, DecisionConformance):
 
 def test_cores_are_divided_among_the_workers() -> None:
     assert default_slots("cuda") == 1
+    assert default_slots("cuda", 8) == 8
     assert 1 <= default_slots("cpu") <= 4
     assert threads_per_slot(10_000) == 1

@@ -47,7 +47,7 @@ def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None
         predicted.append(trial.number)
         return None if trial.number == 5 else (4 if trial.number % 2 else 2) * GIB
 
-    room = Room(10 * GIB, peak)
+    room = Room([10 * GIB], peak)
 
     def watched(trial: Trial, running: list[Trial]) -> bool:
         nonlocal most
@@ -70,8 +70,8 @@ def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None
 def test_workers_that_wait_hold_their_contexts() -> None:
     one, other = (Trial(number=number, positions={}, params={}, seed=0) for number in range(2))
     limit = int(2 * MARGIN * GIB) + 1 + FixedCosts().context_bytes
-    assert Room(limit, lambda _: GIB, count_idle=lambda: 2)(one, [other])
-    assert not Room(limit, lambda _: GIB, count_idle=lambda: 3)(one, [other])
+    assert Room([limit], lambda _: GIB, count_idle=lambda _: 2)(one, [other])
+    assert not Room([limit], lambda _: GIB, count_idle=lambda _: 3)(one, [other])
 
 
 def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
@@ -83,14 +83,19 @@ def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
 
 
 class Foreseeing:
-    """Of an executor's slots those that a room asks: `call` in this process, no GPU behind it."""
+    """Of an executor what a room asks: `call` in this process, no GPU behind it."""
 
-    num_slots = 2
-    num_idle = 1
+    slots_by_gpu: tuple[int, ...] = (2,)
+    limits: tuple[int | None, ...] = (8 * GIB,)
+
+    def num_idle(self, gpu: int) -> int:
+        return 1
+
+    def call_each(self, function: Callable[..., Any], *args: Any) -> list[Any]:
+        assert function is device_limit
+        return list(self.limits)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        if function is device_limit:
-            return 8 * GIB
         try:
             return function(*args)
         except ZeroDivisionError as error:

@@ -1,0 +1,28 @@
+"""The same call in several child processes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from probe.workers.worker import Died, Raised, Returned, Worker, WorkerDied, wait_any
+
+
+def call_all(workers: Sequence[Worker], function: Callable[..., Any], /, *args: Any) -> list[Any]:
+    """Run `function(*args)` in every worker; what each returned, in their order. Messages are not heard.
+
+    Raises as `Worker.call`, by the first that fails: the others may still be busy then, and are to be closed.
+    """
+    for worker in workers:
+        worker.submit(function, *args)
+    found: dict[int, Any] = {}
+    while len(found) < len(workers):
+        for worker, event in wait_any(workers, None):
+            match event:
+                case Returned(value):
+                    found[id(worker)] = value
+                case Raised(error):
+                    raise error
+                case Died():
+                    raise WorkerDied(event)
+    return [found[id(worker)] for worker in workers]
