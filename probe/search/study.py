@@ -275,7 +275,7 @@ class Study:
     def _emit(self, event: Event) -> None:
         if self._sink is not None:
             self._sink(event)
-        self.state.apply(event)
+        self.state.apply(event, self.seconds)
 
     def _usage(self) -> Usage:
         return Usage(
@@ -294,4 +294,5 @@ class Study:
 
     def _show(self) -> None:
         if self._observer is not None:
-            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=self.plan.probe_epochs))
+            epochs, slots = self.plan.probe_epochs, self._executor.num_slots
+            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=epochs, num_slots=slots))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from probe.search.budget import Usage
+from probe.search.cluster_records import ClusterUse
 from probe.search.course import in_epochs
 from probe.search.objective import Objective, reduced_value
 from probe.search.records import (
@@ -91,7 +94,9 @@ def _rungs_reached(state: SearchState, trial: Trial, number: int) -> tuple[int, 
     return tuple(state.epochs_at(trial, rung) for rung in range(len(rungs)))
 
 
-def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_epochs: float) -> SearchProgress:
+def progress(
+    state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_epochs: float, num_slots: int
+) -> SearchProgress:
     """For a live view."""
     running = [
         RunningTrial(
@@ -108,4 +113,12 @@ def progress(state: SearchState, limits: BudgetLimits, usage: Usage, *, probe_ep
         limits=limits,
         running=tuple(running),
         best=state.best,
+        slots=state.occupancy.use(num_slots=num_slots, now=usage.seconds),
     )
+
+
+def with_nodes(record: Any, cluster: ClusterUse | None) -> Any:
+    """The same record, with the cluster's number of nodes where it tells of slots."""
+    if cluster is None or not isinstance(record, SearchProgress) or record.slots is None:
+        return record
+    return replace(record, slots=replace(record.slots, num_nodes=cluster.num_alive))
