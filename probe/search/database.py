@@ -27,7 +27,7 @@ from typing import Any, TypeVar, get_args
 from probe.codec import from_plain, to_plain
 from probe.errors import OutputError
 from probe.records import RunMeta
-from probe.search.events import Event
+from probe.search.events import Event, Resumed
 from probe.search.records import DATABASE_FILE
 from probe.search.tables import FILE_SCHEMA, TABLES
 
@@ -49,7 +49,9 @@ class SearchDatabase:
         self.stopped_at: str | None = None
         """Why `events(lenient=True)` could not read all; None where it did."""
         self.event_seconds = 0.0
-        """From the first event of each session to its last, summed: over those that `events` has read."""
+        """From the first event of each session to its last, summed: over those that `events` has read or `append` written."""
+        self._last_seconds: float | None = None
+        """Of the last of these events."""
 
     @classmethod
     def create(cls, path: Path, facts: dict[str, str]) -> SearchDatabase:
@@ -113,23 +115,27 @@ class SearchDatabase:
                 "INSERT INTO events (seconds, kind, trial, record) VALUES (?, ?, ?, ?)",
                 (seconds, type(event).__name__.lower(), number, _text(event)),
             )
+        self._count(event, seconds)
 
     def events(self, *, lenient: bool = False) -> Iterator[Event]:
         """All events in order. `lenient` ends at the first one that cannot be read, and says why in `stopped_at`."""
-        self.event_seconds, before = 0.0, None
+        self.event_seconds, self._last_seconds = 0.0, None
         try:
             with self._guarded():
                 rows = self._connection.execute("SELECT id, seconds, kind, record FROM events ORDER BY id")
                 for number, seconds, kind, record in rows:
                     event = self._read(_KINDS.get(kind), record, f"event {number}")
-                    if before is not None and kind != "resumed":
-                        self.event_seconds += seconds - before
-                    before = seconds
+                    self._count(event, seconds)
                     yield event
         except OutputError as error:
             if not lenient:
                 raise
             self.stopped_at = error.message
+
+    def _count(self, event: Event, seconds: float) -> None:
+        if self._last_seconds is not None and not isinstance(event, Resumed):
+            self.event_seconds += seconds - self._last_seconds
+        self._last_seconds = seconds
 
     def save(self, stage: str, record: Any, seconds: float) -> None:
         """What a stage found; what was there under its name gives way."""

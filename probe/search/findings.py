@@ -69,6 +69,8 @@ class Findings:
     state: SearchState | None = None
     study_seconds: float | None = None
     """From the search's begin to the end of its last trial; None before that."""
+    event_seconds: float = 0.0
+    """In which trials ran, over all sessions; without the probes, the final fit, and the loading of a search that goes on."""
     final: FinalOutcome | None = None
     cluster: ClusterUse | None = None
     num_resumes: int = 0
@@ -160,7 +162,8 @@ def slot_use(setup: Setup, findings: Findings) -> SlotUse | None:
     state, cluster = findings.state, findings.cluster
     if state is None or not state.trials:
         return None
-    return state.occupancy.use(
+    return state.occupancy.after(
+        findings.event_seconds,
         num_slots=setup.num_workers if cluster is None else cluster.num_slots,
         num_nodes=None if cluster is None else cluster.num_alive,
     )

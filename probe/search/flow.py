@@ -94,6 +94,7 @@ class Search:
                 error = raised
         except KeyboardInterrupt:
             stopped_by = "interrupted"
+        self.found.event_seconds = self._database.event_seconds
         return make_result(self.setup, self.found, stopped_by=stopped_by, seconds=self._seconds()), error
 
     def note_cluster(self, use: ClusterUse) -> None:

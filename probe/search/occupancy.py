@@ -19,16 +19,13 @@ def idle_share(busy_seconds: float, *, num_slots: int, seconds: float) -> float 
 
 
 class Occupancy:
-    """Sums over a search's events, at the same small cost for each of them.
-
-    Events of this session come with their time: seconds on any clock that goes on. Those of sessions before come without, and
-    `earlier_seconds` is then how long these trained, pauses between them left out.
-    """
+    """Sums over a search's events, at the same small cost for each of them."""
 
     def __init__(self) -> None:
-        self.earlier_seconds = 0.0
         self.num_retries = 0
         """Rungs that were started again after their worker died."""
+        self.earlier_seconds = 0.0
+        """How long the sessions before this one trained, pauses between them left out; for `now`."""
         self._busy_seconds = 0.0
         """Of the jobs that are over."""
         self._reported: dict[int, float] = {}
@@ -38,13 +35,11 @@ class Occupancy:
         self._sum_started = 0.0
         self._crashed: set[int] = set()
         self._first: float | None = None
-        self._last = 0.0
 
     def apply(self, event: Event, seconds: float | None = None) -> None:
-        """Take note of an event; `seconds`: when it happened, None for an earlier session's."""
-        if seconds is not None:
-            self._first = seconds if self._first is None else self._first
-            self._last = seconds
+        """Take note of an event; `seconds`: when it happened, on any clock that goes on; None for an earlier session's."""
+        if self._first is None:
+            self._first = seconds
         if isinstance(event, Started):
             self._start(event.number, seconds)
         elif isinstance(event, Reported):
@@ -57,17 +52,24 @@ class Occupancy:
             for number in list(self._reported):
                 self._leave(number, 0.0)
 
-    def use(self, *, num_slots: int, num_nodes: int | None = None, now: float | None = None) -> SlotUse:
-        """Up to `now`, on the events' clock: then jobs that run count from their start. Without it, as of a search that has
-        ended: up to the last event, with the epochs that unfinished jobs reported.
+    def now(self, seconds: float, *, num_slots: int) -> SlotUse:
+        """While it runs, at that moment on the events' clock: jobs that run count from their start."""
+        phase = 0.0 if self._first is None else self.earlier_seconds + seconds - self._first
+        busy = self._busy_seconds + len(self._started) * seconds - self._sum_started
+        return self._use(busy, phase, num_slots, None)
+
+    def after(self, seconds: float, *, num_slots: int, num_nodes: int | None = None) -> SlotUse:
+        """Once it is over, or was killed, after its sessions trained for `seconds` together: jobs that were cut off count
+        with the epochs that they reported.
 
         `num_slots` are taken to have been there in all sessions: what earlier ones had is not known.
         """
-        phase = self.earlier_seconds
-        if self._first is not None:
-            phase += (self._last if now is None else now) - self._first
         busy = self._busy_seconds
-        busy += sum(self._reported.values()) if now is None else len(self._started) * now - self._sum_started
+        for reported in self._reported.values():
+            busy += reported
+        return self._use(busy, seconds, num_slots, num_nodes)
+
+    def _use(self, busy: float, phase: float, num_slots: int, num_nodes: int | None) -> SlotUse:
         return SlotUse(
             num_slots=num_slots,
             num_nodes=num_nodes,

@@ -44,7 +44,7 @@ def stored_result(folder: Path) -> SearchResult:
             found.state = new_state(study_plan(setup, found, seconds=0.0))
             for event in database.events(lenient=True):
                 found.state.apply(event)
-            found.state.occupancy.earlier_seconds = database.event_seconds
+            found.event_seconds = database.event_seconds
             found.study_seconds = database.seconds()
         found.cluster = database.stage(CLUSTER, ClusterUse)
         ended = database.stage(END, StudyEnded)

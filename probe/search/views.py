@@ -113,7 +113,7 @@ def progress(
         limits=limits,
         running=tuple(running),
         best=state.best,
-        slots=state.occupancy.use(num_slots=num_slots, now=usage.seconds),
+        slots=state.occupancy.now(usage.seconds, num_slots=num_slots),
     )
 
 
