@@ -27,6 +27,7 @@ from probe.cli.lr_rows import describe_plan, describe_run, describe_step
 from probe.cli.plain import STAGES
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.cluster_page import use_text
 from probe.search.records import SearchProgress, TrialResult
 from probe.training.records import EpochReport
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value
@@ -240,6 +241,9 @@ class SearchView:
             epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
             text = f"trial {trial.number}  {epoch}  {params_text(trial.params, self._constants)}"
             table.add_row("running" if index == 0 else "", _line(text))
+        used = None if progress.slots is None else use_text(progress.slots)
+        if used is not None:
+            table.add_row("slots", _line(used))
         if progress.best is not None:
             best = progress.best
             table.add_row(

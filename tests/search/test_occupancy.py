@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job
-from stored_searches import PLAN
+from stored_searches import PLAN as LONG_PLAN
 
 from probe.search.algorithms import make_sampler
 from probe.search.database import IN_MEMORY, SearchDatabase
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.jobs import Outcome, RungJob
 from probe.search.occupancy import Occupancy, idle_share
-from probe.search.records import SearchProgress
+from probe.search.records import BudgetLimits, SearchProgress
 from probe.search.study import Study, new_state
 from probe.training.records import EpochReport
 
@@ -35,6 +35,7 @@ def made(*events: tuple[float | None, Event]) -> Occupancy:
     return occupancy
 
 
+PLAN = replace(LONG_PLAN, rungs=(1, 3), limits=BudgetLimits(trials=6))
 ASKED = Asked(number=0, positions={}, params={}, seed=0)
 
 
@@ -135,9 +136,9 @@ def study_on(
     return study
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=15)
 @given(
-    interrupts=st.lists(st.integers(1, 40).map(lambda halves: halves / 2), max_size=3),
+    interrupts=st.lists(st.integers(1, 12).map(lambda halves: halves / 2), max_size=3),
     num_slots=st.integers(1, 4),
     crashes=st.integers(0, 3),
 )
