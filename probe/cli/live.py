@@ -237,13 +237,13 @@ class SearchView:
         table.add_column()
         for label, done, limit in _budget(progress, time.monotonic() - self._since):
             table.add_row(label, _bar(done, limit, label))
+        used = None if progress.slots is None else use_text(progress.slots)
+        if used is not None:
+            table.add_row("on", _line(used))
         for index, trial in enumerate(progress.running):
             epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
             text = f"trial {trial.number}  {epoch}  {params_text(trial.params, self._constants)}"
             table.add_row("running" if index == 0 else "", _line(text))
-        used = None if progress.slots is None else use_text(progress.slots)
-        if used is not None:
-            table.add_row("slots", _line(used))
         if progress.best is not None:
             best = progress.best
             table.add_row(

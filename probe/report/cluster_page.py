@@ -29,9 +29,7 @@ def use_text(use: SlotUse) -> str | None:
 def slots_line(result: SearchResult) -> str | None:
     """How well the workers of one machine were used, for the section on what it cost; None on a cluster, which has its own."""
     use = result.slots
-    if use is None or result.cluster is not None or use_text(use) is None:
-        return None
-    return _use_sentence(use)
+    return None if use is None or result.cluster is not None or use_text(use) is None else _use_sentence(use)
 
 
 def cluster_blocks(result: SearchResult) -> list[str]:
@@ -39,21 +37,18 @@ def cluster_blocks(result: SearchResult) -> list[str]:
     cluster, use = result.cluster, result.slots
     if cluster is None:
         return []
-    blocks = [
-        "## Where it ran",
-        f"On the Ray cluster {code(cluster.address)}{_sessions_note(result)}.",
-        _nodes_table(cluster),
-    ]
-    told = [_jobs_sentence(cluster), *([] if use is None else [_use_sentence(use)])]
-    return [*blocks, " ".join(told), _storage_sentence(cluster)]
-
-
-def _sessions_note(result: SearchResult) -> str:
-    return " when it was last gone on with" if result.num_resumes else ""
+    where = f"n the Ray cluster {code(cluster.address)}"
+    if result.num_resumes:
+        where = f"The last of its {format_count(1 + result.num_resumes)} sessions ran o{where}:"
+    else:
+        where = f"O{where}:"
+    told = [] if use is None else [_use_sentence(use)]
+    told += [_job_sentence(cluster), _storage_sentence(cluster)]
+    return ["## Where it ran", where, _nodes_table(cluster), " ".join(told)]
 
 
 def _nodes_table(cluster: ClusterUse) -> str:
-    header = ["node", "CPUs", "GPUs", "probe", "Python", "PyTorch", "CUDA", "driver", "platform"]
+    header = ["node", "CPUs", "GPUs", "PyTorch", "CUDA", "driver", "Python"]
     shared = Counter(node.name for node in cluster.nodes)
     rows = [_node_row(cluster, node, shared[node.name] > 1) for node in cluster.nodes]
     if cluster.lost_nodes:
@@ -70,12 +65,10 @@ def _node_row(cluster: ClusterUse, node: NodeFacts, is_ambiguous: bool) -> list[
         escape(name),
         format_count(node.num_cpus),
         _gpus_cell(node),
-        escape(node.probe_version),
-        escape(node.python_version),
         escape(node.torch_version),
         escape(node.cuda_version or "not used"),
         escape(node.driver_version or "not used"),
-        escape(node.platform),
+        escape(node.python_version),
     ]
 
 
@@ -89,24 +82,25 @@ def _gpus_cell(node: NodeFacts) -> str:
     return escape(", ".join(f"{number} × {name}" for name, number in models.items()))
 
 
-def _jobs_sentence(cluster: ClusterUse) -> str:
-    cpus = f"{_number(cluster.cpus_per_job, 'CPU')}"
-    gpus = "" if cluster.gpus_per_job is None else f" and {format_count(cluster.gpus_per_job)} of a GPU"
-    return f"Each job was given {cpus}{gpus}."
-
-
 def _use_sentence(use: SlotUse) -> str:
-    told = f"{_number(use.num_slots, 'slot')} for jobs side by side"
+    told = f"Trials ran on {_number(use.num_slots, 'slot')}"
     if use.idle_share is not None:
-        told += f", idle for {format_share(use.idle_share, decimals=0)} of their time while trials ran"
-    retries = "no rung had" if not use.num_retries else f"{_number(use.num_retries, 'rung')} had"
-    return f"{told}; {retries} to be run again because a worker died."
+        were = "which was" if use.num_slots == 1 else "which were"
+        told += f", {were} idle for {format_share(use.idle_share, decimals=0)} of the time"
+    rungs = {0: "no rung was", 1: "1 rung was"}.get(use.num_retries, f"{format_count(use.num_retries)} rungs were")
+    return f"{told}; {rungs} run again because a worker died."
+
+
+def _job_sentence(cluster: ClusterUse) -> str:
+    share = cluster.gpus_per_job
+    gpus = "" if not share else f" and {_number(share, 'GPU') if share >= 1 else f'{share:.2g} of a GPU'}"
+    return f"Each job was given {_number(cluster.cpus_per_job, 'CPU')}{gpus}."
 
 
 def _storage_sentence(cluster: ClusterUse) -> str:
     if cluster.storage is None:
-        return "Checkpoints travelled through Ray's object store, as no folder was shared."
-    return f"Checkpoints lay in {code(cluster.storage)}, which all nodes share."
+        return "Checkpoints travelled through Ray's object store."
+    return f"Checkpoints lay in {code(cluster.storage)}, which all nodes see."
 
 
 def _number(number: float, one: str, many: str | None = None) -> str:
