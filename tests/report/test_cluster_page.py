@@ -32,7 +32,7 @@ def test_a_line_says_how_slots_are_used_where_that_tells_something(use: SlotUse,
 
 
 def test_an_impossible_share_is_refused() -> None:
-    with pytest.raises(ValueError, match="between 0 and 1, not 1.5"):
+    with pytest.raises(ValueError, match=r"between 0 and 1, not 1\.5"):
         replace(USE, idle_share=1.5)
 
 
