@@ -88,7 +88,7 @@ class Occupancy:
     def _leave(self, number: int, seconds: float) -> None:
         """A job is over after `seconds`; one that was cut off says 0, and has at least its epochs behind it.
 
-        Twice for one job where Ctrl-C came between this and the search's own taking note.
+        Unknown here is one whose start Ctrl-C kept from being noted.
         """
         self._busy_seconds += max(seconds, self._reported.pop(number, 0.0))
         self._sum_started -= self._started.pop(number, 0.0)

@@ -121,7 +121,6 @@ class SearchState:
 
     def apply(self, event: Event, seconds: float | None = None) -> None:
         """`seconds`: since the search began; None: as an earlier session saw it."""
-        self.occupancy.apply(event, seconds)
         if isinstance(event, Asked):
             self._ask(event)
         elif isinstance(event, Started):
@@ -132,6 +131,7 @@ class SearchState:
             self._resume(event)
         else:
             self._end(self.trials[event.number], event)
+        self.occupancy.apply(event, seconds)
 
     def _ask(self, event: Asked) -> None:
         if event.number != len(self.trials):
