@@ -27,6 +27,7 @@ from probe.cli.lr_rows import describe_plan, describe_run, describe_step
 from probe.cli.plain import STAGES
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.cluster_page import use_text
 from probe.search.records import SearchProgress, TrialResult
 from probe.training.records import EpochReport
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value
@@ -236,6 +237,9 @@ class SearchView:
         table.add_column()
         for label, done, limit in _budget(progress, time.monotonic() - self._since):
             table.add_row(label, _bar(done, limit, label))
+        used = None if progress.slots is None else use_text(progress.slots)
+        if used is not None:
+            table.add_row("on", _line(used))
         for index, trial in enumerate(progress.running):
             epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
             where = f"{trial.place}  " if trial.place else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from probe.cli.lr_rows import describe_plan, describe_run, describe_step
 from probe.cli.train_rows import describe_epoch, describe_training
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.cluster_page import use_text
 from probe.search.records import SearchProgress, TrialResult
 from probe.search.train_records import TrainPlan
 from probe.training.records import EpochReport
@@ -41,6 +43,7 @@ class PlainLines:
         self._stage = ""
         self._best: int | None = None
         self._plan: TrainPlan | None = None
+        self._nodes: tuple[int | None, int] = (None, 0)
 
     def __call__(self, record: Any) -> None:
         line = self._line(record)
@@ -74,11 +77,15 @@ class PlainLines:
         return None
 
     def _news(self, progress: SearchProgress) -> str | None:
-        """A new stage or a new best; None where neither is new."""
+        """A new stage, a cluster that has grown or shrunk, a new best; None where nothing is new."""
         stage = f"{progress.stage} {progress.message or ''}"
         if stage != self._stage:
             self._stage = stage
             return STAGES[progress.stage] + (f": {progress.message}" if progress.message else "")
+        slots = progress.slots
+        if slots is not None and slots.num_nodes is not None and (slots.num_nodes, slots.num_slots) != self._nodes:
+            self._nodes = (slots.num_nodes, slots.num_slots)
+            return use_text(replace(slots, idle_share=None))
         if progress.best is not None and progress.best.number != self._best:
             self._best = progress.best.number
             return f"best so far: trial {self._best}, {format_value(progress.best.value)}"

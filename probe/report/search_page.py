@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, batch_plots
 from probe.report.choice_tables import choices_table
+from probe.report.cluster_page import cluster_blocks, slots_line
 from probe.report.common import (
     CURVES_CAPTION,
     asked_block,
@@ -96,6 +97,8 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             "## What it cost",
             spent_table(result),
             rungs_table(result),
+            slots_line(result),
+            *cluster_blocks(result),
             "## Run it again",
             _again(result),
             environment_block(result.meta),

@@ -48,8 +48,9 @@ class ClusterUse:
     """The `node_id`, or the name where no other node has it, of each that was lost in the session."""
 
     @property
-    def num_lost(self) -> int:
-        return sum(self.is_lost(node) for node in self.nodes)
+    def num_alive(self) -> int:
+        """Nodes that are there."""
+        return sum(not self.is_lost(node) for node in self.nodes)
 
     def is_lost(self, node: NodeFacts) -> bool:
         return node.node_id in self.lost_nodes or node.name in self.lost_nodes

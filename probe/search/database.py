@@ -4,7 +4,8 @@ Its tables and views are meant to be read by hand, also while the search runs:
 
     search     key, value: name, recipe (TOML), recipe_hash, device, data_dir, num_workers, deterministic, probe_version
     sessions   one row a process that worked on it: seconds spent before it, and its versions, command line and start
-    stages     one row for each finished stage before and after the trials: load, batch, lr:<optimizer>, probed, end, final
+    stages     one row for each finished stage before and after the trials: load, batch, lr:<optimizer>, probed, end, final;
+               and `cluster`, where the last session ran
     events     one row for each decision and report: id, seconds, kind, trial, record (the whole event as JSON)
     asked, started, reported, ended, resumed   events of one kind, in columns
     trials     one row for each trial: its configuration, rungs, epochs and last outcome
@@ -26,38 +27,14 @@ from typing import Any, TypeVar, get_args
 from probe.codec import from_plain, to_plain
 from probe.errors import OutputError
 from probe.records import RunMeta
-from probe.search.events import Event
+from probe.search.events import Event, Resumed
 from probe.search.records import DATABASE_FILE
+from probe.search.tables import FILE_SCHEMA, TABLES
 
 IN_MEMORY = Path(":memory:")
 """For a search that nobody will resume."""
-FILE_SCHEMA = 1
-"""SQLite's `user_version` of the file. Raised when a table, or the meaning of an event, changes."""
 
 _KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in get_args(Event)}
-_TABLES = """
-CREATE TABLE search (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE sessions (id INTEGER PRIMARY KEY, seconds REAL NOT NULL, meta TEXT NOT NULL);
-CREATE TABLE stages (name TEXT PRIMARY KEY, seconds REAL NOT NULL, record TEXT NOT NULL);
-CREATE TABLE events (id INTEGER PRIMARY KEY, seconds REAL NOT NULL, kind TEXT NOT NULL, trial INTEGER, record TEXT NOT NULL);
-CREATE VIEW asked AS SELECT id, seconds, trial, json_extract(record, '$.params') AS params,
-    json_extract(record, '$.positions') AS positions, json_extract(record, '$.seed') AS seed
-    FROM events WHERE kind = 'asked';
-CREATE VIEW started AS SELECT id, seconds, trial, json_extract(record, '$.rung') AS rung FROM events WHERE kind = 'started';
-CREATE VIEW reported AS SELECT id, seconds, trial, json_extract(record, '$.report.epoch') AS epoch,
-    json_extract(record, '$.report.train_loss') AS train_loss, json_extract(record, '$.report.val_loss') AS val_loss,
-    json_extract(record, '$.report.metrics') AS metrics, json_extract(record, '$.report.seconds') AS epoch_seconds
-    FROM events WHERE kind = 'reported';
-CREATE VIEW ended AS SELECT id, seconds, trial, json_extract(record, '$.outcome') AS outcome,
-    json_extract(record, '$.seconds') AS rung_seconds, json_extract(record, '$.message') AS message
-    FROM events WHERE kind = 'ended';
-CREATE VIEW resumed AS SELECT id, seconds, json_extract(record, '$.after') AS after FROM events WHERE kind = 'resumed';
-CREATE VIEW trials AS SELECT trial, params,
-    (SELECT max(rung) FROM started WHERE started.trial = asked.trial) AS last_rung_started,
-    (SELECT count(DISTINCT epoch) FROM reported WHERE reported.trial = asked.trial) AS epochs,
-    (SELECT outcome FROM ended WHERE ended.trial = asked.trial ORDER BY id DESC LIMIT 1) AS last_outcome
-    FROM asked;
-"""
 Record = TypeVar("Record")
 
 
@@ -71,6 +48,10 @@ class SearchDatabase:
         self._writes = writes
         self.stopped_at: str | None = None
         """Why `events(lenient=True)` could not read all; None where it did."""
+        self.event_seconds = 0.0
+        """From the first event of each session to its last, summed: over those that `events` has read or `append` written."""
+        self._last_seconds: float | None = None
+        """Of the last of these events."""
 
     @classmethod
     def create(cls, path: Path, facts: dict[str, str]) -> SearchDatabase:
@@ -83,7 +64,7 @@ class SearchDatabase:
                 database._connection.execute("PRAGMA synchronous = FULL")
                 rows = "".join(f"INSERT INTO search VALUES ({_quoted(k)}, {_quoted(v)});\n" for k, v in facts.items())
                 database._connection.executescript(
-                    f"BEGIN IMMEDIATE;{_TABLES}{rows}PRAGMA user_version = {FILE_SCHEMA};COMMIT;"
+                    f"BEGIN IMMEDIATE;{TABLES}{rows}PRAGMA user_version = {FILE_SCHEMA};COMMIT;"
                 )
         except OutputError:
             database.close()
@@ -134,17 +115,27 @@ class SearchDatabase:
                 "INSERT INTO events (seconds, kind, trial, record) VALUES (?, ?, ?, ?)",
                 (seconds, type(event).__name__.lower(), number, _text(event)),
             )
+        self._count(event, seconds)
 
     def events(self, *, lenient: bool = False) -> Iterator[Event]:
         """All events in order. `lenient` ends at the first one that cannot be read, and says why in `stopped_at`."""
+        self.event_seconds, self._last_seconds = 0.0, None
         try:
             with self._guarded():
-                for number, kind, record in self._connection.execute("SELECT id, kind, record FROM events ORDER BY id"):
-                    yield self._read(_KINDS.get(kind), record, f"event {number}")
+                rows = self._connection.execute("SELECT id, seconds, kind, record FROM events ORDER BY id")
+                for number, seconds, kind, record in rows:
+                    event = self._read(_KINDS.get(kind), record, f"event {number}")
+                    self._count(event, seconds)
+                    yield event
         except OutputError as error:
             if not lenient:
                 raise
             self.stopped_at = error.message
+
+    def _count(self, event: Event, seconds: float) -> None:
+        if self._last_seconds is not None and not isinstance(event, Resumed):
+            self.event_seconds += seconds - self._last_seconds
+        self._last_seconds = seconds
 
     def save(self, stage: str, record: Any, seconds: float) -> None:
         """What a stage found; what was there under its name gives way."""

@@ -15,6 +15,7 @@ from probe.recipe.sections import DEFAULT_SHARE
 from probe.records import RunMeta
 from probe.search.asked import make_constraints, make_course
 from probe.search.budget import Usage
+from probe.search.cluster_records import ClusterUse, SlotUse
 from probe.search.course import Course
 from probe.search.final_job import FinalOutcome
 from probe.search.importance import importance
@@ -68,7 +69,10 @@ class Findings:
     state: SearchState | None = None
     study_seconds: float | None = None
     """From the search's begin to the end of its last trial; None before that."""
+    event_seconds: float = 0.0
+    """In which trials ran, over all sessions; without the probes, the final fit, and the loading of a search that goes on."""
     final: FinalOutcome | None = None
+    cluster: ClusterUse | None = None
     num_resumes: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -148,6 +152,20 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         test=None if final is None else final.test,
         diagnosis=_diagnosis(objective, best, trials, findings.lr_probes),
         warnings=tuple(findings.warnings),
+        cluster=findings.cluster,
+        slots=slot_use(setup, findings),
+    )
+
+
+def slot_use(setup: Setup, findings: Findings) -> SlotUse | None:
+    """Over all sessions, with the slots that the last one began with; None before the first trial."""
+    state, cluster = findings.state, findings.cluster
+    if state is None or not state.trials:
+        return None
+    return state.occupancy.after(
+        findings.event_seconds,
+        num_slots=setup.num_workers if cluster is None else cluster.num_slots,
+        num_nodes=None if cluster is None else cluster.num_alive,
     )
 
 

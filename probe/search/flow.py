@@ -14,6 +14,7 @@ from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.algorithms import make_sampler
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.choice import choose_sampler, grid_warning
+from probe.search.cluster_records import ClusterUse
 from probe.search.dimensions import build_space, central_params
 from probe.search.executors import SearchExecutor
 from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
@@ -34,7 +35,7 @@ from probe.search.space import Space
 from probe.search.stages import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
 from probe.search.state import Trial
 from probe.search.study import Study, new_state
-from probe.search.views import best_trial
+from probe.search.views import best_trial, with_nodes
 from probe.search.window import window_warning
 
 Observer = Callable[[Any], None]
@@ -96,7 +97,13 @@ class Search:
                 error = raised
         except KeyboardInterrupt:
             stopped_by = "interrupted"
+        self.found.event_seconds = self._database.event_seconds
         return make_result(self.setup, self.found, stopped_by=stopped_by, seconds=self._seconds()), error
+
+    def note_cluster(self, use: ClusterUse) -> None:
+        """Say where this session runs; again, when a node has joined or is lost. Before `run` or in it, in its thread."""
+        self.found.cluster = use
+        self._session.note_cluster(use, self._seconds())
 
     def _load(self) -> TaskFacts:
         self._show("load")
@@ -108,6 +115,7 @@ class Search:
         check_against_task(self.recipe, facts)
         self._session.accept()
         self._keep(LOAD, facts)
+        self._session.note_cluster(self.found.cluster, self._seconds())
         self.found.warnings += warnings_for(self.recipe, facts, self.setup.course)
         return facts
 
@@ -211,7 +219,7 @@ class Search:
             has_room=self._room,
             refiner=refiner,
             sink=lambda event: self._database.append(event, self._seconds()),
-            observer=self._observer,
+            observer=None if self._observer is None else self._observe,
         )
         stopped_by = self._run_study(study)
         if refiner is not None and refiner.warning is not None:
@@ -222,6 +230,7 @@ class Search:
     def _run_study(self, study: Study) -> StoppedBy:
         """From where the file's events left it, to its end."""
         study.replay(self._database.events())
+        study.state.occupancy.earlier_seconds = self._database.event_seconds
         ended = self._database.stage(END, StudyEnded)
         if not goes_on(ended, self.setup.limits, seconds=self._seconds()):
             return ended.stopped_by if ended is not None and ended.stopped_by != "interrupted" else "time"
@@ -296,4 +305,4 @@ class Search:
 
     def _observe(self, record: Any) -> None:
         if self._observer is not None:
-            self._observer(record)
+            self._observer(with_nodes(record, self.found.cluster))

@@ -101,7 +101,8 @@ def rung_job(
     gpu: int | None = None,
     peak_bytes: int | None = None,
 ) -> RungJob:
-    """`checkpoints`: the folder where they lie. `gpu`: which of several it was given room on; `peak_bytes`: predicted."""
+    """`checkpoints`: the folder where they lie. `gpu`: which of several it was given room on.
+    `peak_bytes`: predicted, where jobs are placed by it."""
     course, search = setup.course, setup.recipe.search
     rung = trial.rung + 1
     is_last = not course.goes_on or rung == len(course.rungs) - 1

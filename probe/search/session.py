@@ -17,13 +17,14 @@ from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
+from probe.search.cluster_records import ClusterUse
 from probe.search.database import IN_MEMORY, SearchDatabase
 from probe.search.deterministic import check_deterministic
 from probe.search.executors import default_slots, threads_per_slot
 from probe.search.lock import RunLock
 from probe.search.records import DATABASE_FILE
 from probe.search.resume import check_same_recipe, version_warning
-from probe.search.stages import Begun
+from probe.search.stages import CLUSTER, Begun
 
 CHECKPOINTS = "checkpoints"
 
@@ -58,12 +59,15 @@ class Session:
     warnings: tuple[str, ...] = ()
     completed: bool = False
     """Set by whoever runs the search: nobody will go on from a checkpoint."""
+    is_accepted: bool = False
+    """Whether what this process finds may be noted in the file."""
     goes_on_as: tuple[RunMeta, Recipe] | None = None
     """This process and its recipe, until the file says so."""
 
     def accept(self) -> None:
         """Note in the file that this process goes on, and with which budget. Only once the task's data are known to be the
         same: a refused process leaves the file as it was."""
+        self.is_accepted = True
         if self.goes_on_as is None:
             return
         now, recipe = self.goes_on_as
@@ -72,6 +76,15 @@ class Session:
         self.database.change("recipe_hash", recipe_hash(recipe))
         self.database.change("storage", "" if self.storage is None else str(self.storage.absolute()))
         self.goes_on_as = None
+
+    def note_cluster(self, use: ClusterUse | None, seconds: float) -> None:
+        """Note in the file where this process runs its jobs, once it is accepted: what an earlier one noted gives way."""
+        if not self.is_accepted:
+            return
+        if use is None:
+            self.database.drop(CLUSTER)
+        else:
+            self.database.save(CLUSTER, use, seconds)
 
 
 @contextmanager

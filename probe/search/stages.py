@@ -10,6 +10,8 @@ from probe.search.records import BudgetLimits, StoppedBy
 from probe.search.space import Space
 
 LOAD, BATCH, PROBED, END, FINAL = "load", "batch", "probed", "end", "final"
+CLUSTER = "cluster"
+"""Where the last session ran; not there where that was one machine alone."""
 LR_PREFIX = "lr:"
 """Followed by the optimizer; by nothing where one range test serves all."""
 

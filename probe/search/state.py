@@ -16,6 +16,7 @@ from probe.search.course import WHOLE, Course, in_epochs
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.ladder import Ladder, Promotion
 from probe.search.objective import Objective, reduced_value
+from probe.search.occupancy import Occupancy
 from probe.search.records import BestTrial, ParamValue, Refinement, Status
 from probe.training.records import EpochReport, FitSummary
 
@@ -86,6 +87,8 @@ class SearchState:
         """Those whose rung was not over when the search ended."""
         self.best: BestTrial | None = None
         """Over the rungs that were finished; for showing, as a trial that was ahead may die later."""
+        self.occupancy = Occupancy()
+        """Of the slots; for showing, as nothing is decided by it."""
         self._spent = self._reported = self._promised = self._lost = 0
         """Thousandths of an epoch."""
 
@@ -116,7 +119,8 @@ class SearchState:
         own = trial.params.get("epochs")
         return self.course.epochs_after(rung) if own is None else int(own)
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event, seconds: float | None = None) -> None:
+        """`seconds`: since the search began; None: as an earlier session saw it."""
         if isinstance(event, Asked):
             self._ask(event)
         elif isinstance(event, Started):
@@ -127,6 +131,7 @@ class SearchState:
             self._resume(event)
         else:
             self._end(self.trials[event.number], event)
+        self.occupancy.apply(event, seconds)
 
     def _ask(self, event: Asked) -> None:
         if event.number != len(self.trials):

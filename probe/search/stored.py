@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from probe.device.select import parse_device
+from probe.search.cluster_records import ClusterUse
 from probe.search.database import SearchDatabase
 from probe.search.final_job import FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, make_result, make_setup, trial_results
@@ -13,7 +14,7 @@ from probe.search.records import DATABASE_FILE, SearchResult
 from probe.search.restore import restore_probes
 from probe.search.session import stored_begun, stored_recipe
 from probe.search.space import Space
-from probe.search.stages import END, FINAL, StudyEnded
+from probe.search.stages import CLUSTER, END, FINAL, StudyEnded
 from probe.search.study import new_state
 from probe.search.views import best_trial
 from probe.zoo.source import recipe_source
@@ -43,7 +44,9 @@ def stored_result(folder: Path) -> SearchResult:
             found.state = new_state(study_plan(setup, found, seconds=0.0))
             for event in database.events(lenient=True):
                 found.state.apply(event)
+            found.event_seconds = database.event_seconds
             found.study_seconds = database.seconds()
+        found.cluster = database.stage(CLUSTER, ClusterUse)
         ended = database.stage(END, StudyEnded)
         found.final = _final(setup, found, database)
         if found.final is not None and found.final.warning is not None:

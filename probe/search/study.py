@@ -275,7 +275,7 @@ class Study:
     def _emit(self, event: Event) -> None:
         if self._sink is not None:
             self._sink(event)
-        self.state.apply(event)
+        self.state.apply(event, self.seconds)
 
     def _usage(self) -> Usage:
         return Usage(
@@ -294,5 +294,13 @@ class Study:
 
     def _show(self) -> None:
         if self._observer is not None:
-            spent, places = self.plan.probe_epochs, self._executor.places()
-            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=spent, places=places))
+            self._observer(
+                progress(
+                    self.state,
+                    self.plan.limits,
+                    self._usage(),
+                    probe_epochs=self.plan.probe_epochs,
+                    num_slots=self._executor.num_slots,
+                    places=self._executor.places(),
+                )
+            )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from probe.search.budget import Usage
+from probe.search.cluster_records import ClusterUse
 from probe.search.course import in_epochs
 from probe.search.objective import Objective, reduced_value
 from probe.search.records import (
@@ -97,6 +100,7 @@ def progress(
     usage: Usage,
     *,
     probe_epochs: float,
+    num_slots: int,
     places: Mapping[int, str] | None = None,
 ) -> SearchProgress:
     """For a live view. `places`: where running trials run."""
@@ -116,4 +120,12 @@ def progress(
         limits=limits,
         running=tuple(running),
         best=state.best,
+        slots=state.occupancy.now(usage.seconds, num_slots=num_slots),
     )
+
+
+def with_nodes(record: Any, cluster: ClusterUse | None) -> Any:
+    """The same record, with the cluster's number of nodes where it tells of slots."""
+    if cluster is None or not isinstance(record, SearchProgress) or record.slots is None:
+        return record
+    return replace(record, slots=replace(record.slots, num_nodes=cluster.num_alive))

@@ -36,6 +36,7 @@ from probe.lr.records import (
     LrSuggestion,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
+from probe.search.cluster_records import ClusterUse, NodeFacts
 from probe.search.records import (
     BestTrial,
     BudgetLimits,
@@ -520,6 +521,39 @@ def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
         "warnings": (),
     }
     return SearchResult(**values | changes)
+
+
+def node(number: int, **changes: Any) -> NodeFacts:
+    """A GPU machine of a rack."""
+    values: dict[str, Any] = {
+        "name": f"gpu-{number:02}",
+        "address": f"192.0.2.{number}",
+        "node_id": f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}",
+        "num_cpus": 32.0,
+        "num_gpus": 2.0,
+        "gpu_names": ("NVIDIA H200", "NVIDIA H200"),
+        "probe_version": META.probe_version,
+        "python_version": META.python_version,
+        "torch_version": META.torch_version,
+        "cuda_version": META.cuda_version,
+        "driver_version": META.driver_version,
+        "platform": META.platform,
+    }
+    return NodeFacts(**values | changes)
+
+
+def cluster_use(**changes: Any) -> ClusterUse:
+    """Two GPU machines and one without; four trials a GPU."""
+    plain = node(3, name="cpu_3", num_gpus=0.0, gpu_names=(), cuda_version=None, driver_version=None)
+    values: dict[str, Any] = {
+        "address": "192.0.2.1:6379",
+        "nodes": (node(1), node(2), plain),
+        "num_slots": 16,
+        "cpus_per_job": 4.0,
+        "gpus_per_job": 0.25,
+        "storage": "/mnt/shared/mnist",
+    }
+    return ClusterUse(**values | changes)
 
 
 def plain_search_result(*trials: TrialResult, **changes: Any) -> SearchResult:

@@ -32,6 +32,7 @@ from probe.lr.records import (
     LrSuggestion,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
+from probe.search.cluster_records import ClusterUse, NodeFacts, SlotUse
 from probe.search.records import (
     BaselineScore,
     BestTrial,
@@ -378,6 +379,47 @@ def dimensions(draw: st.DrawFn) -> Dimension:
     )
 
 
+def nodes() -> st.SearchStrategy[NodeFacts]:
+    return st.builds(
+        NodeFacts,
+        name=texts,
+        address=texts,
+        node_id=texts,
+        num_cpus=positive,
+        num_gpus=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+        gpu_names=st.lists(texts, max_size=2).map(tuple),
+        probe_version=texts,
+        python_version=texts,
+        torch_version=texts,
+        cuda_version=st.none() | texts,
+        driver_version=st.none() | texts,
+        platform=texts,
+    )
+
+
+def cluster_uses() -> st.SearchStrategy[ClusterUse]:
+    return st.builds(
+        ClusterUse,
+        address=texts,
+        nodes=st.lists(nodes(), max_size=3).map(tuple),
+        num_slots=st.integers(0, 10_000),
+        cpus_per_job=positive,
+        gpus_per_job=st.none() | positive,
+        storage=st.none() | texts,
+        lost_nodes=st.lists(texts, max_size=2).map(tuple),
+    )
+
+
+def slot_uses() -> st.SearchStrategy[SlotUse]:
+    return st.builds(
+        SlotUse,
+        num_slots=st.integers(0, 10_000),
+        num_nodes=st.none() | st.integers(0, 100),
+        idle_share=st.none() | st.floats(0, 1),
+        num_retries=st.integers(0, 100),
+    )
+
+
 @st.composite
 def search_results(draw: st.DrawFn) -> SearchResult:
     trials = tuple(draw(trial_results(number)) for number in range(draw(st.integers(0, 4))))
@@ -412,6 +454,8 @@ def search_results(draw: st.DrawFn) -> SearchResult:
         test=draw(st.sampled_from([None, score])),
         diagnosis=draw(st.none() | diagnoses()),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
+        cluster=draw(st.none() | cluster_uses()),
+        slots=draw(st.none() | slot_uses()),
     )
 
 

@@ -1,0 +1,130 @@
+"""A search that is told where it runs: in its file, its result and its report. No cluster is needed for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_recipes import blobs_recipe
+
+from probe.device.select import DeviceSpec
+from probe.report.write import write_report
+from probe.search.cluster_records import ClusterUse, NodeFacts
+from probe.search.find import run_search
+from probe.search.flow import Search
+from probe.search.records import SearchProgress, SearchResult, TrialResult
+from probe.search.session import SearchRequest, open_session
+from probe.search.stages import CLUSTER
+from probe.search.stored import stored_result
+
+RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "ladder": "none", "fidelity": {"max": 2}})
+NODES = tuple(
+    NodeFacts(
+        name=name,
+        address="192.0.2.1",
+        node_id=f"{name}-id",
+        num_cpus=4.0,
+        num_gpus=0.0,
+        gpu_names=(),
+        probe_version="0.1.0",
+        python_version="3.11.9",
+        torch_version="2.15.0",
+        cuda_version=None,
+        driver_version=None,
+        platform="Linux",
+    )
+    for name in ("left", "right")
+)
+USE = ClusterUse(
+    address="local:2", nodes=NODES, num_slots=2, cpus_per_job=1.0, gpus_per_job=None, storage="/mnt/shared"
+)
+
+
+class DriverGoneError(Exception):
+    """The driver is gone."""
+
+
+Searching = Callable[..., SearchResult]
+
+
+@pytest.fixture
+def search_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Searching:
+    """Search with one worker, which is told to be the cluster `use`; `lost` is noted after the first trial."""
+
+    def search(use: ClusterUse | None, *, lost: ClusterUse | None = None, **more: Any) -> SearchResult:
+        class OnCluster(Search):
+            def run(self) -> Any:
+                if use is not None:
+                    self.note_cluster(use)
+                return super().run()
+
+            def _observe(self, record: Any) -> None:
+                if lost is not None and isinstance(record, TrialResult):
+                    self.note_cluster(lost)
+                super()._observe(record)
+
+        monkeypatch.setattr("probe.search.find.Search", OnCluster)
+        result, error = run_search(RECIPE, device="cpu", num_workers=1, folder=tmp_path / "run", **more)
+        assert error is None
+        return result
+
+    return search
+
+
+def test_where_a_search_runs_is_kept_for_each_session_anew(search_on: Searching, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def kill(record: Any) -> None:
+        if isinstance(record, TrialResult):
+            raise DriverGoneError
+
+    with pytest.raises(DriverGoneError):
+        search_on(USE, observer=kill)
+    killed = stored_result(folder)
+    assert killed.cluster == USE
+    assert killed.slots is not None
+    assert (killed.slots.num_slots, killed.slots.num_nodes, killed.slots.num_retries) == (2, 2, 0)
+    assert killed.slots.idle_share is not None
+    assert killed.slots.idle_share >= 0.5  # of two slots, one worker
+    assert "## Where it ran\n\nOn the Ray cluster `local:2`:" in write_report(killed, tmp_path / "killed").read_text(
+        encoding="utf-8"
+    )
+
+    seen: list[Any] = []
+    other = replace(USE, address="192.0.2.1:6379", num_slots=4)
+    without = replace(other, lost_nodes=("right-id",))
+    result = search_on(other, lost=without, resume=True, observer=seen.append)
+    assert result.cluster == without
+    assert result.slots is not None
+    assert (result.slots.num_slots, result.slots.num_nodes) == (4, 1)
+    assert {record.slots.num_nodes for record in seen if isinstance(record, SearchProgress) and record.slots} == {1, 2}
+    stored = stored_result(folder)
+    assert (stored.cluster, stored.slots) == (result.cluster, result.slots)
+    report = write_report(result, folder).read_text(encoding="utf-8")
+    assert "The last of its 2 sessions ran on the Ray cluster `192.0.2.1:6379`:" in report
+    assert json.loads((folder / "result.json").read_text(encoding="utf-8"))["cluster"]["lost_nodes"] == ["right-id"]
+
+    alone = search_on(None, resume=True)
+    assert (alone.cluster, stored_result(folder).cluster) == (None, None)
+    assert alone.slots is not None
+    assert (alone.slots.num_slots, alone.slots.num_nodes) == (1, None)
+
+
+def test_a_process_that_is_not_accepted_notes_nothing(tmp_path: Path) -> None:
+    request = SearchRequest(recipe=RECIPE, device=DeviceSpec(kind="cpu"), data_dir=tmp_path, num_workers=1)
+    with open_session(tmp_path / "run", request, resume=False) as session:
+        session.note_cluster(USE, 1.0)
+        assert session.database.stage_names() == []
+        session.accept()
+        session.note_cluster(USE, 1.0)
+        assert session.database.stage(CLUSTER, ClusterUse) == USE
+    with open_session(tmp_path / "run", request, resume=True) as session:
+        session.note_cluster(None, 2.0)
+        assert session.database.stage(CLUSTER, ClusterUse) == USE
+        session.accept()
+        session.note_cluster(None, 2.0)
+        assert session.database.stage_names() == []
