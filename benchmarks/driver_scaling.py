@@ -1,0 +1,409 @@
+"""How many slots can one driver feed? Up to 1,000 of them and 20,000 rungs, with training that only a clock knows of.
+
+    python benchmarks/driver_scaling.py [--slots 10 100 1000] [--rung-seconds 1 10 60 600] [--rungs 2000]
+        [--headline-rungs 20000] [--samplers random tpe] [--markdown FILE]
+
+Real studies (space, ladder, budget, state, search.sqlite on the disk, an observer) on an executor whose rungs take simulated
+seconds. What the driver takes is real, and charged to the simulation: while it works for a millisecond, every slot's clock
+goes on by a millisecond, and a slot whose rung is over stands idle until the driver comes to it. The driver's seconds are
+those of the wall, the disk's included, less those in which it was ready and another process had the core (Linux's
+schedstat), so that what else the machine does at the time is charged to nobody.
+
+Not in it: what an executor takes to hand a job over and to take a report in (pickling, a pipe, Ray), and training, which
+would share the driver's machine only where the search is on one. A rung's length is drawn evenly from half to one and a half
+times the mean; a rung reports its epochs evenly. Shares are of the steady part of a search: from when every slot has had a
+job until the last rung is asked for, before anything stops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import multiprocessing
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search_overhead import SPACE, make_job
+
+from probe.search.algorithms import make_sampler
+from probe.search.database import SearchDatabase
+from probe.search.events import Event
+from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, checkpoint_path
+from probe.search.objective import Objective
+from probe.search.records import BudgetLimits, ParamValue, SearchProgress
+from probe.search.sampler import Sampler, Verdict
+from probe.search.space import Positions
+from probe.search.study import Study, StudyPlan, new_state
+from probe.seeds import derive_seed
+from probe.training.records import EpochReport
+from probe.units import format_bytes
+from probe.version import VERSION
+
+RUNGS = (1, 3, 9)
+MAX_REAL_SECONDS = 1200.0
+"""Of one cell: it ends there with the rungs that it has, and the table says how many."""
+
+
+class DriverClock:
+    """Seconds that this thread worked or waited for the disk: not those in which others had its core."""
+
+    def __init__(self) -> None:
+        self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    def __call__(self) -> float:
+        _, queued_ns, _ = os.pread(self._file, 64, 0).split()
+        return time.perf_counter() - int(queued_ns) / 1e9
+
+
+@dataclass
+class Parts:
+    """The driver's seconds by what it did."""
+
+    clock: DriverClock
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        started = self.clock()
+        yield
+        self.seconds[what] += self.clock() - started
+
+
+class TimedSampler:
+    """A sampler with a clock at its door."""
+
+    exhausted = False
+
+    def __init__(self, sampler: Sampler, parts: Parts) -> None:
+        self.name = sampler.name
+        self._sampler = sampler
+        self._parts = parts
+
+    def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
+        with self._parts.of("ask"):
+            return self._sampler.ask(number, at=at)
+
+    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        with self._parts.of("tell"):
+            self._sampler.tell(number, verdict, value)
+
+    def discard(self, number: int) -> None:
+        self._sampler.discard(number)
+
+
+@dataclass
+class Mark:
+    """Where a simulation stood."""
+
+    simulated: float
+    driver: float
+    num_submitted: int
+    num_rows: int
+    idle_slot_seconds: float
+    parts: dict[str, float]
+
+
+class SimulatedCluster:
+    """Slots whose rungs take simulated seconds. Between its calls the driver works, and simulated time goes on by as much."""
+
+    def __init__(self, num_slots: int, *, rung_seconds: float, num_rungs: int, parts: Parts) -> None:
+        self.num_slots = num_slots
+        self.now = 0.0
+        self.driver_seconds = 0.0
+        self.num_submitted = 0
+        self.num_rows = 0
+        self.filled: Mark | None = None
+        """When every slot had had a job."""
+        self.last: Mark | None = None
+        """When the last rung was asked for."""
+        self._rung_seconds = rung_seconds
+        self._num_rungs = num_rungs
+        self._parts = parts
+        self._timeline: list[tuple[float, int, JobEvent]] = []
+        self._order = itertools.count()
+        self._freed_at = [0.0] * num_slots
+        """When each slot that is free now became it, earliest first; they are alike, so that any of them may be taken."""
+        self._idle_slot_seconds = 0.0
+        self._left_at = parts.clock()
+        self._began = self._left_at
+
+    def submit(self, job: RungJob) -> None:
+        self._charge()
+        if not self._freed_at:
+            raise RuntimeError("all slots are taken")
+        self._idle_slot_seconds += self.now - heapq.heappop(self._freed_at)
+        share = derive_seed(0, job.number, job.epochs_to, "length") / 2**63
+        seconds = self._rung_seconds * (0.5 + share)
+        quality = derive_seed(0, job.number, "quality") / 2**63
+        num_epochs = job.epochs_to - job.epochs_from
+        for k in range(1, num_epochs + 1):
+            value = quality * (1 - 0.5 ** (job.epochs_from + k))
+            report = EpochReport(
+                epoch=job.epochs_from + k,
+                train_loss=1 - value,
+                val_loss=1 - value,
+                metrics={"accuracy": value},
+                seconds=seconds / num_epochs,
+            )
+            self._add(seconds * (k / num_epochs), JobEpoch(number=job.number, report=report))
+        self._add(seconds, JobEnd(number=job.number, report=RungReport(outcome="finished", seconds=seconds)))
+        self.num_submitted += 1
+        if self.num_submitted == self.num_slots:
+            self.filled = self._mark()
+        self._leave()
+
+    def poll(self, timeout_seconds: float) -> list[JobEvent]:
+        self._charge()
+        if self.num_submitted >= self._num_rungs or self.driver_seconds > MAX_REAL_SECONDS:
+            self.last = self._mark()
+            raise KeyboardInterrupt
+        if self._timeline and self._timeline[0][0] > self.now:  # the driver waits for the slots
+            self.now = min(self._timeline[0][0], self.now + timeout_seconds)
+        due: list[JobEvent] = []
+        while self._timeline and self._timeline[0][0] <= self.now:
+            at, _, event = heapq.heappop(self._timeline)
+            due.append(event)
+            if isinstance(event, JobEnd):
+                heapq.heappush(self._freed_at, at)
+        self._leave()
+        return due
+
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+
+    def _add(self, after_seconds: float, event: JobEvent) -> None:
+        heapq.heappush(self._timeline, (self.now + after_seconds, next(self._order), event))
+
+    def _charge(self) -> None:
+        """What the driver took since it was last here."""
+        taken = self._parts.clock() - self._left_at
+        self.driver_seconds += taken
+        self.now += taken
+
+    def _leave(self) -> None:
+        self._left_at = self._parts.clock()
+
+    def _mark(self) -> Mark:
+        """Slots that are free have waited until now."""
+        ended = [at for at, _, event in self._timeline if isinstance(event, JobEnd) and at <= self.now]
+        waiting = sum(self.now - at for at in (*self._freed_at, *ended))
+        return Mark(
+            simulated=self.now,
+            driver=self.driver_seconds,
+            num_submitted=self.num_submitted,
+            num_rows=self.num_rows,
+            idle_slot_seconds=self._idle_slot_seconds + waiting,
+            parts=dict(self._parts.seconds),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    sampler: str
+    num_slots: int
+    rung_seconds: float
+    num_rungs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Of the steady part of one cell, but for the first and the last two."""
+
+    cell: Cell
+    fill_seconds: float
+    """Simulated seconds until every slot had had its first job."""
+    num_rungs: int
+    num_rows: int
+    simulated_seconds: float
+    driver_seconds: float
+    waiting_share: float
+    """Of the slots' time, for the driver."""
+    parts: dict[str, float]
+    """The driver's seconds by what they went to; `rest` is all else."""
+    peak_bytes: int
+    file_bytes: int
+
+    @property
+    def rungs_per_second(self) -> float:
+        """That the driver starts, new trials and promotions, when it has nothing else to wait for."""
+        return self.num_rungs / self.driver_seconds
+
+    @property
+    def busy_share(self) -> float:
+        return self.driver_seconds / self.simulated_seconds
+
+
+def measure(cell: Cell) -> Measured:
+    """One cell; in a process of its own, whose peak memory is this search's."""
+    with tempfile.TemporaryDirectory(prefix="probe-scaling-") as name:
+        folder = Path(name)
+        path = folder / "search.sqlite"
+        with SearchDatabase.create(path, {"name": "scaling"}) as database:
+            cluster = run_study(cell, folder, database)
+            file_bytes = path.stat().st_size + path.with_name("search.sqlite-wal").stat().st_size
+    before, after = cluster.filled, cluster.last
+    if before is None or after is None:
+        raise AssertionError("the search ended before it was asked to")
+    simulated, driver = after.simulated - before.simulated, after.driver - before.driver
+    parts = {what: after.parts[what] - before.parts.get(what, 0.0) for what in after.parts}
+    parts["rest"] = driver - sum(parts.values())
+    return Measured(
+        cell=cell,
+        fill_seconds=before.simulated,
+        num_rungs=after.num_submitted - before.num_submitted,
+        num_rows=after.num_rows - before.num_rows,
+        simulated_seconds=simulated,
+        driver_seconds=driver,
+        waiting_share=(after.idle_slot_seconds - before.idle_slot_seconds) / (cell.num_slots * simulated),
+        parts=parts,
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        file_bytes=file_bytes,
+    )
+
+
+def run_study(cell: Cell, folder: Path, database: SearchDatabase) -> SimulatedCluster:
+    """Until it has started the cell's rungs."""
+    parts = Parts(DriverClock())
+    plan = StudyPlan(
+        space=SPACE,
+        objective=Objective(metric="accuracy", mode="max"),
+        rungs=RUNGS,
+        factor=3,
+        limits=BudgetLimits(trials=cell.num_rungs + cell.num_slots),
+        seed=0,
+    )
+    cluster = SimulatedCluster(
+        cell.num_slots, rung_seconds=cell.rung_seconds, num_rungs=cell.num_rungs, parts=parts
+    )
+    shown: list[Any] = [None]
+
+    def write(event: Event) -> None:
+        with parts.of("row"):
+            database.append(event, cluster.now)
+        cluster.num_rows += 1
+
+    def look(record: Any) -> None:
+        """As the live view does between two pictures: it keeps the latest."""
+        if isinstance(record, SearchProgress):
+            shown[0] = record
+
+    study = Study(
+        plan,
+        new_state(plan),
+        sampler=TimedSampler(make_sampler(cell.sampler, SPACE, mode="max", seed=0), parts),
+        executor=cluster,
+        make_job=make_job,
+        discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
+        sink=write,
+        observer=look,
+        clock=lambda: cluster.now,
+    )
+    study.run()
+    return cluster
+
+
+HEADER = [
+    "| sampler | slots | a rung | rungs | waiting for the driver | driver busy | decisions/s | rows/s | ask | row | rest | peak memory |",
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+]
+
+
+def row(found: Measured) -> str:
+    def per_rung(*names: str) -> str:
+        seconds = sum(found.parts.get(name, 0.0) for name in names)
+        return f"{1000 * seconds / max(1, found.num_rungs):.2f} ms"
+
+    cells = [
+        found.cell.sampler,
+        f"{found.cell.num_slots:,}",
+        f"{found.cell.rung_seconds:g} s",
+        f"{found.num_rungs + found.cell.num_slots:,}",
+        f"{100 * found.waiting_share:.2g} %" if found.waiting_share < 0.1 else f"{100 * found.waiting_share:.0f} %",
+        f"{100 * found.busy_share:.1f} %",
+        f"{found.rungs_per_second:,.0f}",
+        f"{found.num_rows / found.driver_seconds:,.0f}",
+        per_rung("ask", "tell"),
+        per_rung("row"),
+        per_rung("rest"),
+        format_bytes(found.peak_bytes),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def saturation(found: Measured) -> str:
+    """The shortest rungs with which one driver still feeds this many slots, by what it took for a rung."""
+    rate = found.rungs_per_second
+    fed = ", ".join(f"{slots:,} slots with rungs of {slots / rate:,.1f} s" for slots in (10, 100, 1000))
+    return (
+        f"`{found.cell.sampler}`: {1000 / rate:.1f} ms of the driver a rung, so that it saturates at {rate:,.0f} rungs a "
+        f"second: {fed}. The first {found.cell.num_slots:,} slots were filled after {found.fill_seconds:,.1f} s; "
+        f"search.sqlite had {format_bytes(found.file_bytes)}."
+    )
+
+
+def cells_of(args: argparse.Namespace) -> list[Cell]:
+    """The widest cluster last for each sampler, and of it the headline."""
+    found = []
+    for sampler in args.samplers:
+        for num_slots, seconds in itertools.product(args.slots, args.rung_seconds):
+            is_headline = num_slots == max(args.slots) and seconds == args.headline_seconds
+            num_rungs = args.headline_rungs if is_headline else max(args.rungs, 2 * num_slots)
+            found.append(Cell(sampler=sampler, num_slots=num_slots, rung_seconds=seconds, num_rungs=num_rungs))
+    return found
+
+
+def in_own_process(function: Callable[[Cell], Measured], cell: Cell) -> Measured:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, (cell,))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe"])
+    parser.add_argument("--slots", nargs="+", type=int, default=[10, 100, 1000])
+    parser.add_argument("--rung-seconds", nargs="+", type=float, default=[1, 10, 60, 600])
+    parser.add_argument("--rungs", type=int, default=2000, help="of a cell; at least twice its slots")
+    parser.add_argument("--headline-seconds", type=float, default=60, help="length of the headline's rungs")
+    parser.add_argument("--headline-rungs", type=int, default=20_000, help="of the cell with the most slots and that length")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
+    args = parser.parse_args()
+    lines, told = [*HEADER], []
+    print("\n".join(lines), flush=True)
+    for cell in cells_of(args):
+        found = in_own_process(measure, cell)
+        lines.append(row(found))
+        print(lines[-1], flush=True)
+        if cell.num_slots == max(args.slots) and cell.rung_seconds == args.headline_seconds:
+            told.append(f"- {saturation(found)}")
+        if args.markdown:
+            write_page(args.markdown, lines, told)
+    print("\n".join(told))
+
+
+def write_page(path: Path, lines: Sequence[str], told: Sequence[str]) -> None:
+    preface = [
+        "# How many slots one driver feeds",
+        "",
+        f"`python benchmarks/driver_scaling.py` with probe {VERSION}, {machine()}.",
+        "",
+    ]
+    path.write_text("\n".join([*preface, *lines, "", *told, ""]))
+
+
+def machine() -> str:
+    """In the words of the other tables, and how busy it was: the driver's clock leaves that out, its caches cannot."""
+    return f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+if __name__ == "__main__":
+    main()
