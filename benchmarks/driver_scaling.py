@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import itertools
+import json
 import multiprocessing
 import os
 import platform
@@ -27,7 +28,7 @@ import resource
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from typing import Any
 
 from search_overhead import SPACE, make_job
 
+from probe.codec import from_plain, to_plain
 from probe.search.algorithms import make_sampler
 from probe.search.database import SearchDatabase
 from probe.search.events import Event
@@ -228,7 +230,7 @@ class Measured:
     driver_seconds: float
     waiting_share: float
     """Of the slots' time, for the driver."""
-    parts: dict[str, float]
+    parts: Mapping[str, float]
     """The driver's seconds by what they went to; `rest` is all else."""
     peak_bytes: int
     file_bytes: int
@@ -357,9 +359,16 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
     for sampler in args.samplers:
         for num_slots, seconds in itertools.product(args.slots, args.rung_seconds):
             is_headline = num_slots == max(args.slots) and seconds == args.headline_seconds
-            num_rungs = args.headline_rungs if is_headline else max(args.rungs, 2 * num_slots)
+            num_rungs = args.headline_rungs if is_headline else max(args.rungs, 3 * num_slots)
             found.append(Cell(sampler=sampler, num_slots=num_slots, rung_seconds=seconds, num_rungs=num_rungs))
     return found
+
+
+def read_cells(path: Path | None) -> dict[Cell, Measured]:
+    """Those measured before."""
+    lines = path.read_text().splitlines() if path is not None and path.exists() else []
+    found = [from_plain(Measured, json.loads(line)) for line in lines]
+    return {one.cell: one for one in found}
 
 
 def in_own_process(function: Callable[[Cell], Measured], cell: Cell) -> Measured:
@@ -371,16 +380,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--samplers", nargs="+", default=["random", "tpe"])
     parser.add_argument("--slots", nargs="+", type=int, default=[10, 100, 1000])
-    parser.add_argument("--rung-seconds", nargs="+", type=float, default=[1, 10, 60, 600])
-    parser.add_argument("--rungs", type=int, default=2000, help="of a cell; at least twice its slots")
-    parser.add_argument("--headline-seconds", type=float, default=60, help="length of the headline's rungs")
+    parser.add_argument("--rung-seconds", nargs="+", type=float, default=[1.0, 10.0, 60.0, 600.0])
+    parser.add_argument("--rungs", type=int, default=2000, help="of a cell; at least three times its slots")
+    parser.add_argument("--headline-seconds", type=float, default=60.0, help="length of the headline's rungs")
     parser.add_argument("--headline-rungs", type=int, default=20_000, help="of the cell with the most slots and that length")
+    parser.add_argument("--cells", type=Path, help="keep every cell in this file, and measure only those that it lacks")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     lines, told = [*HEADER], []
     print("\n".join(lines), flush=True)
+    known = read_cells(args.cells)
     for cell in cells_of(args):
-        found = in_own_process(measure, cell)
+        found = known.get(cell) or in_own_process(measure, cell)
+        if args.cells and cell not in known:
+            with args.cells.open("a") as file:
+                file.write(json.dumps(to_plain(found)) + "\n")
         lines.append(row(found))
         print(lines[-1], flush=True)
         if cell.num_slots == max(args.slots) and cell.rung_seconds == args.headline_seconds:

@@ -248,9 +248,10 @@ def test_the_users_own_optuna_logging_is_left_alone() -> None:
 
 
 def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.search.algorithms.WINDOW", 60)
+    monkeypatch.setattr("probe.search.window.WINDOW", 60)
     monkeypatch.setattr("probe.search.window.KEPT_BEST", 15)
     monkeypatch.setattr("probe.search.window.KEPT_LATEST", 15)
+    monkeypatch.setattr("probe.search.window.MIN_FORGOTTEN", 15)
     whole, resumed = (OptunaSampler("tpe", SPACE, mode="max", seed=3) for _ in range(2))
     asked = []
     sizes = []
