@@ -284,9 +284,7 @@ def run_study(cell: Cell, folder: Path, database: SearchDatabase) -> SimulatedCl
         limits=BudgetLimits(trials=cell.num_rungs + cell.num_slots),
         seed=0,
     )
-    cluster = SimulatedCluster(
-        cell.num_slots, rung_seconds=cell.rung_seconds, num_rungs=cell.num_rungs, parts=parts
-    )
+    cluster = SimulatedCluster(cell.num_slots, rung_seconds=cell.rung_seconds, num_rungs=cell.num_rungs, parts=parts)
     shown: list[Any] = [None]
 
     def write(event: Event) -> None:
@@ -315,8 +313,9 @@ def run_study(cell: Cell, folder: Path, database: SearchDatabase) -> SimulatedCl
 
 
 HEADER = [
-    "| sampler | slots | a rung | rungs | waiting for the driver | driver busy | decisions/s | rows/s | ask | row | rest | peak memory |",
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    "| sampler | slots | a rung | rungs | slots' wait | driver busy | decisions/s | rows/s "
+    "| ask | rows | rest | all a rung | peak memory |",
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
 ]
 
 
@@ -337,6 +336,7 @@ def row(found: Measured) -> str:
         per_rung("ask", "tell"),
         per_rung("row"),
         per_rung("rest"),
+        per_rung(*found.parts),
         format_bytes(found.peak_bytes),
     ]
     return f"| {' | '.join(cells)} |"
@@ -383,7 +383,9 @@ def main() -> None:
     parser.add_argument("--rung-seconds", nargs="+", type=float, default=[1.0, 10.0, 60.0, 600.0])
     parser.add_argument("--rungs", type=int, default=2000, help="of a cell; at least three times its slots")
     parser.add_argument("--headline-seconds", type=float, default=60.0, help="length of the headline's rungs")
-    parser.add_argument("--headline-rungs", type=int, default=20_000, help="of the cell with the most slots and that length")
+    parser.add_argument(
+        "--headline-rungs", type=int, default=20_000, help="of the cell with the most slots and that length"
+    )
     parser.add_argument("--cells", type=Path, help="keep every cell in this file, and measure only those that it lacks")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()

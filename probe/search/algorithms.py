@@ -92,7 +92,9 @@ class OptunaSampler:
         self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
-        if self.name in FORGETTING and is_full(len(self._entries), sum(entry.verdict is None for entry in self._entries)):
+        if self.name in FORGETTING and is_full(
+            len(self._entries), sum(entry.verdict is None for entry in self._entries)
+        ):
             self._forget()
         if at is not None and self.name not in KEEPING_NOTES:
             entry = _Entry(number, dict(at))
@@ -239,9 +241,7 @@ class _TPESampler(optuna.samplers.TPESampler):
         return {name: distribution for name, distribution in found.items() if not distribution.single()}
 
 
-def _seeded(
-    name: str, search_seed: int, number: int, shared: IntersectionSearchSpace
-) -> optuna.samplers.BaseSampler:
+def _seeded(name: str, search_seed: int, number: int, shared: IntersectionSearchSpace) -> optuna.samplers.BaseSampler:
     """The sampler for one ask. Only `qmc` has one seed for all: its draws are the places of one sequence."""
     seed = numpy_seed(derive_seed(search_seed, number, "sampler"))
     if name == "gp":

@@ -36,7 +36,9 @@ class RandomSampler:
         """As a trial of Optuna's would suggest it, without one for every ask, which takes longer than the draws."""
         wanted = distribution(axis)
         if wanted.single():  # nothing is drawn
-            return axis.choices[0] if axis.kind == "choices" else int(axis.low) if axis.kind == "int" else float(axis.low)
+            return (
+                axis.choices[0] if axis.kind == "choices" else int(axis.low) if axis.kind == "int" else float(axis.low)
+            )
         # The sampler looks at neither the study nor the trial.
         drawn: ParamValue = sampler.sample_independent(self._study, self._nobody, axis.name, wanted)
         return drawn
