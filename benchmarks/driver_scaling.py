@@ -18,7 +18,6 @@ job until the last rung is asked for, before anything stops.
 from __future__ import annotations
 
 import argparse
-import heapq
 import itertools
 import json
 import multiprocessing
@@ -26,187 +25,26 @@ import os
 import platform
 import resource
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driver_simulation import DriverClock, Parts, SimulatedCluster, TimedSampler
 from search_overhead import SPACE, make_job
 
 from probe.codec import from_plain, to_plain
 from probe.search.algorithms import make_sampler
 from probe.search.database import SearchDatabase
 from probe.search.events import Event
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, checkpoint_path
+from probe.search.jobs import checkpoint_path
 from probe.search.objective import Objective
-from probe.search.records import BudgetLimits, ParamValue, SearchProgress
-from probe.search.sampler import Sampler, Verdict
-from probe.search.space import Positions
+from probe.search.records import BudgetLimits, SearchProgress
 from probe.search.study import Study, StudyPlan, new_state
-from probe.seeds import derive_seed
-from probe.training.records import EpochReport
 from probe.units import format_bytes
 from probe.version import VERSION
 
 RUNGS = (1, 3, 9)
-MAX_REAL_SECONDS = 1200.0
-"""Of one cell: it ends there with the rungs that it has, and the table says how many."""
-
-
-class DriverClock:
-    """Seconds that this thread worked or waited for the disk: not those in which others had its core."""
-
-    def __init__(self) -> None:
-        self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-
-    def __call__(self) -> float:
-        _, queued_ns, _ = os.pread(self._file, 64, 0).split()
-        return time.perf_counter() - int(queued_ns) / 1e9
-
-
-@dataclass
-class Parts:
-    """The driver's seconds by what it did."""
-
-    clock: DriverClock
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def of(self, what: str) -> Iterator[None]:
-        started = self.clock()
-        yield
-        self.seconds[what] += self.clock() - started
-
-
-class TimedSampler:
-    """A sampler with a clock at its door."""
-
-    exhausted = False
-
-    def __init__(self, sampler: Sampler, parts: Parts) -> None:
-        self.name = sampler.name
-        self._sampler = sampler
-        self._parts = parts
-
-    def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
-        with self._parts.of("ask"):
-            return self._sampler.ask(number, at=at)
-
-    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        with self._parts.of("tell"):
-            self._sampler.tell(number, verdict, value)
-
-    def discard(self, number: int) -> None:
-        self._sampler.discard(number)
-
-
-@dataclass
-class Mark:
-    """Where a simulation stood."""
-
-    simulated: float
-    driver: float
-    num_submitted: int
-    num_rows: int
-    idle_slot_seconds: float
-    parts: dict[str, float]
-
-
-class SimulatedCluster:
-    """Slots whose rungs take simulated seconds. Between its calls the driver works, and simulated time goes on by as much."""
-
-    def __init__(self, num_slots: int, *, rung_seconds: float, num_rungs: int, parts: Parts) -> None:
-        self.num_slots = num_slots
-        self.now = 0.0
-        self.driver_seconds = 0.0
-        self.num_submitted = 0
-        self.num_rows = 0
-        self.filled: Mark | None = None
-        """When every slot had had a job."""
-        self.last: Mark | None = None
-        """When the last rung was asked for."""
-        self._rung_seconds = rung_seconds
-        self._num_rungs = num_rungs
-        self._parts = parts
-        self._timeline: list[tuple[float, int, JobEvent]] = []
-        self._order = itertools.count()
-        self._freed_at = [0.0] * num_slots
-        """When each slot that is free now became it, earliest first; they are alike, so that any of them may be taken."""
-        self._idle_slot_seconds = 0.0
-        self._left_at = parts.clock()
-        self._began = self._left_at
-
-    def submit(self, job: RungJob) -> None:
-        self._charge()
-        if not self._freed_at:
-            raise RuntimeError("all slots are taken")
-        self._idle_slot_seconds += self.now - heapq.heappop(self._freed_at)
-        share = derive_seed(0, job.number, job.epochs_to, "length") / 2**63
-        seconds = self._rung_seconds * (0.5 + share)
-        quality = derive_seed(0, job.number, "quality") / 2**63
-        num_epochs = job.epochs_to - job.epochs_from
-        for k in range(1, num_epochs + 1):
-            value = quality * (1 - 0.5 ** (job.epochs_from + k))
-            report = EpochReport(
-                epoch=job.epochs_from + k,
-                train_loss=1 - value,
-                val_loss=1 - value,
-                metrics={"accuracy": value},
-                seconds=seconds / num_epochs,
-            )
-            self._add(seconds * (k / num_epochs), JobEpoch(number=job.number, report=report))
-        self._add(seconds, JobEnd(number=job.number, report=RungReport(outcome="finished", seconds=seconds)))
-        self.num_submitted += 1
-        if self.num_submitted == self.num_slots:
-            self.filled = self._mark()
-        self._leave()
-
-    def poll(self, timeout_seconds: float) -> list[JobEvent]:
-        self._charge()
-        if self.num_submitted >= self._num_rungs or self.driver_seconds > MAX_REAL_SECONDS:
-            self.last = self._mark()
-            raise KeyboardInterrupt
-        if self._timeline and self._timeline[0][0] > self.now:  # the driver waits for the slots
-            self.now = min(self._timeline[0][0], self.now + timeout_seconds)
-        due: list[JobEvent] = []
-        while self._timeline and self._timeline[0][0] <= self.now:
-            at, _, event = heapq.heappop(self._timeline)
-            due.append(event)
-            if isinstance(event, JobEnd):
-                heapq.heappush(self._freed_at, at)
-        self._leave()
-        return due
-
-    def cancel(self) -> None: ...
-    def close(self) -> None: ...
-
-    def _add(self, after_seconds: float, event: JobEvent) -> None:
-        heapq.heappush(self._timeline, (self.now + after_seconds, next(self._order), event))
-
-    def _charge(self) -> None:
-        """What the driver took since it was last here."""
-        taken = self._parts.clock() - self._left_at
-        self.driver_seconds += taken
-        self.now += taken
-
-    def _leave(self) -> None:
-        self._left_at = self._parts.clock()
-
-    def _mark(self) -> Mark:
-        """Slots that are free have waited until now."""
-        ended = [at for at, _, event in self._timeline if isinstance(event, JobEnd) and at <= self.now]
-        waiting = sum(self.now - at for at in (*self._freed_at, *ended))
-        return Mark(
-            simulated=self.now,
-            driver=self.driver_seconds,
-            num_submitted=self.num_submitted,
-            num_rows=self.num_rows,
-            idle_slot_seconds=self._idle_slot_seconds + waiting,
-            parts=dict(self._parts.seconds),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -411,9 +249,28 @@ def write_page(path: Path, lines: Sequence[str], told: Sequence[str]) -> None:
         "# How many slots one driver feeds",
         "",
         f"`python benchmarks/driver_scaling.py` with probe {VERSION}, {machine()}.",
+        *PREFACE,
         "",
     ]
-    path.write_text("\n".join([*preface, *lines, "", *told, ""]))
+    path.write_text("\n".join([*preface, *lines, "", "## Where it saturates", "", *told, "", *LIFTS, ""]))
+
+
+PREFACE = [
+    "The executor is simulated, the driver is real, and its time is charged to the simulation; handing jobs over is not in",
+    "it.",
+    "",
+    "Slots' wait: the share of their time in which they were free and the driver had not come to them yet. Driver busy: its",
+    "share of the time that went by. Decisions (new trials and promotions) and rows of search.sqlite: in each second in",
+    "which it was busy. Ask (the sampler's, with its tell), rows (until the disk has them) and rest: its time for each rung,",
+    "which has a decision, 1.6 reports of an epoch on average, and an end. Peak memory: of the driver's whole process.",
+]
+LIFTS = [
+    "A driver that is busy all the time is saturated: more slots, or shorter rungs, only make slots wait. What would lift it:",
+    "",
+    "- with `random`, one commit for all that a poll brought: each of a rung's four rows waits for the disk on its own now;",
+    "- with `tpe`, several asks from one model: it looks at every trial that runs, and at up to 750 finished ones, for each;",
+    "- with either, longer rungs (a higher `min` of the fidelity), or several searches side by side with a file each.",
+]
 
 
 def machine() -> str:
