@@ -252,8 +252,8 @@ def _seeded(name: str, search_seed: int, number: int, shared: IntersectionSearch
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
     if name == "qmc":
         # Scrambled: a plain Sobol sequence begins in the lowest corner of the space.
-        shared = numpy_seed(derive_seed(search_seed, "sampler"))
+        sequence_seed = numpy_seed(derive_seed(search_seed, "sampler"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.QMCSampler(scramble=True, seed=shared, warn_independent_sampling=False)
+            return optuna.samplers.QMCSampler(scramble=True, seed=sequence_seed, warn_independent_sampling=False)
     return _TPESampler(shared, seed=seed)
