@@ -41,7 +41,7 @@ from probe.search.jobs import checkpoint_path
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, SearchProgress
 from probe.search.study import Study, StudyPlan, new_state
-from probe.units import format_bytes
+from probe.units import format_bytes, format_seconds
 from probe.version import VERSION
 
 RUNGS = (1, 3, 9)
@@ -183,10 +183,10 @@ def row(found: Measured) -> str:
 def saturation(found: Measured) -> str:
     """The shortest rungs with which one driver still feeds this many slots, by what it took for a rung."""
     rate = found.rungs_per_second
-    fed = ", ".join(f"{slots:,} slots with rungs of {slots / rate:,.1f} s" for slots in (10, 100, 1000))
+    fed = ", ".join(f"{slots:,} slots with rungs of {format_seconds(slots / rate)}" for slots in (10, 100, 1000))
     return (
         f"`{found.cell.sampler}`: {1000 / rate:.1f} ms of the driver a rung, so that it saturates at {rate:,.0f} rungs a "
-        f"second: {fed}. The first {found.cell.num_slots:,} slots were filled after {found.fill_seconds:,.1f} s; "
+        f"second: {fed}. The first {found.cell.num_slots:,} slots were filled after {format_seconds(found.fill_seconds)}; "
         f"search.sqlite had {format_bytes(found.file_bytes)}."
     )
 
