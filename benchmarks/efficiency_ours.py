@@ -54,7 +54,8 @@ from probe.search.jobs import Outcome as JobOutcome
 from probe.search.plans import rung_job, study_plan
 from probe.search.probing import LrPlan, LrProbes, probe_lrs
 from probe.search.records import ParamValue
-from probe.search.study import Study, new_state
+from probe.search.study import Study
+from probe.search.study_plan import new_state
 from probe.version import VERSION
 
 PROBED_LR: dict[str, Any] = {"probe": "range_test", "per": "optimizer"}

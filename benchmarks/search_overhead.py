@@ -34,7 +34,8 @@ from probe.search.records import BudgetLimits, Dimension, ParamValue
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Positions, Space
 from probe.search.state import Trial
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study
+from probe.search.study_plan import StudyPlan, new_state
 from probe.seeds import derive_seed
 from probe.training.records import EpochReport
 from probe.version import VERSION

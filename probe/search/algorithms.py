@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import optuna
+from optuna.search_space import IntersectionSearchSpace
 
 from probe.errors import RecipeError, unknown_name
 from probe.search.blind_samplers import GridSampler, RandomSampler
@@ -22,7 +23,7 @@ from probe.search.records import ParamValue
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Positions, Space, draw
 from probe.search.standings import MAX_COMPARED, standings
-from probe.search.window import FORGETTING, WINDOW, kept_in_window
+from probe.search.window import FORGETTING, is_full, kept_in_window
 from probe.seeds import derive_seed
 
 SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
@@ -91,7 +92,9 @@ class OptunaSampler:
         self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
-        if self.name in FORGETTING and len(self._entries) > WINDOW:
+        if self.name in FORGETTING and is_full(
+            len(self._entries), sum(entry.verdict is None for entry in self._entries)
+        ):
             self._forget()
         if at is not None and self.name not in KEEPING_NOTES:
             entry = _Entry(number, dict(at))
@@ -133,7 +136,7 @@ class OptunaSampler:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def _open(self, entry: _Entry, at: Positions | None) -> optuna.Trial:
-        sampler = _seeded(self.name, self._seed, entry.number)
+        sampler = _seeded(self.name, self._seed, entry.number, self._shared)
         if self.name not in KEEPING_NOTES:
             # Where all positions are given, nothing is drawn.
             trial = self._ask(sampler if at is None else optuna.samplers.RandomSampler(seed=0), at)
@@ -200,6 +203,7 @@ class OptunaSampler:
 
     def _clear(self) -> None:
         self._study = create_study(self._mode)
+        self._shared = IntersectionSearchSpace(include_pruned=True)
         self._by_number.clear()
         self._num_asked = 0
         self._worst = None
@@ -220,7 +224,24 @@ class OptunaSampler:
         self._is_stale = False
 
 
-def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSampler:
+class _TPESampler(optuna.samplers.TPESampler):
+    """Optuna's, one for each ask, with what it would forget in between: which dimensions all trials of the study have. To
+    find that anew is a third of an ask with a thousand trials."""
+
+    def __init__(self, shared: IntersectionSearchSpace, *, seed: int) -> None:
+        # Multivariate over what all trials share, independent for conditional hyperparameters; running trials count as
+        # bad ones, so that parallel workers spread out.
+        super().__init__(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
+        self._shared = shared
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        found = self._shared.calculate(study, use_cache=True)
+        return {name: distribution for name, distribution in found.items() if not distribution.single()}
+
+
+def _seeded(name: str, search_seed: int, number: int, shared: IntersectionSearchSpace) -> optuna.samplers.BaseSampler:
     """The sampler for one ask. Only `qmc` has one seed for all: its draws are the places of one sequence."""
     seed = numpy_seed(derive_seed(search_seed, number, "sampler"))
     if name == "gp":
@@ -231,10 +252,8 @@ def _seeded(name: str, search_seed: int, number: int) -> optuna.samplers.BaseSam
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
     if name == "qmc":
         # Scrambled: a plain Sobol sequence begins in the lowest corner of the space.
-        shared = numpy_seed(derive_seed(search_seed, "sampler"))
+        sequence_seed = numpy_seed(derive_seed(search_seed, "sampler"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.QMCSampler(scramble=True, seed=shared, warn_independent_sampling=False)
-    # Multivariate over what all trials share, independent for conditional hyperparameters; running trials count as
-    # bad ones, so that parallel workers spread out.
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
+            return optuna.samplers.QMCSampler(scramble=True, seed=sequence_seed, warn_independent_sampling=False)
+    return _TPESampler(shared, seed=seed)

@@ -1,4 +1,4 @@
-"""Who runs jobs: local worker processes here; a study cannot tell one executor from another."""
+"""Jobs in worker processes of this machine: one persistent worker a slot, its GPU its own or shared."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import OutputError, UserCodeError
-from probe.search.cluster_records import ClusterUse
 from probe.search.final_job import FinalJob, FinalOutcome, fit_in_worker
 from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.search.slots import spread_slots
@@ -21,69 +20,6 @@ from probe.workers.together import call_all
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
 
 MAX_DEFAULT_SLOTS = 4
-
-
-class Executor(Protocol):
-    """Runs one job a slot. Implementations pass tests/search/executor_conformance.py."""
-
-    @property
-    def num_slots(self) -> int: ...
-
-    def submit(self, job: RungJob) -> None:
-        """Start a job on a free slot, of the job's GPU where it names one. Raises RuntimeError where all are taken."""
-
-    def poll(self, timeout_seconds: float) -> list[JobEvent]:
-        """What happened since the last call, each job's events in order; waits for the first, at most that long.
-
-        Every job ends with exactly one JobEnd, and all its epochs come before it.
-        """
-
-    def places(self) -> Mapping[int, str]:
-        """Where each running job runs, by its trial's number, as a user names it: `cuda:1`. Empty where that is no question."""
-
-    def cancel(self) -> None:
-        """End all running jobs now. Nothing more is heard of them."""
-
-    def close(self) -> None: ...
-
-
-class SearchExecutor(Executor, Protocol):
-    """What a search needs of an executor beside running its trials."""
-
-    def call(
-        self,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        on_message: Callable[[Any], None] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Run any function where a job would run, and wait for it.
-
-        Raises ProbeError: what the function raised, as UserCodeError where it is not one of ours, or that its process died.
-        """
-
-    def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
-        """Run it once on every machine, on one first and then on the others, and wait for all. Raises as `call`."""
-
-    def measure(self, function: Callable[..., Any], /, *args: Any, observer: Callable[[Any], None] | None) -> Any:
-        """Run `function(*args, observer=observer)`, which starts processes of its own, on the machine whose device it
-        measures. Raises as `call`."""
-
-    @property
-    def cluster(self) -> ClusterUse | None:
-        """What it runs on, as it is now; None: this machine."""
-
-    @property
-    def cores_alone(self) -> int:
-        """Of the machine, for a job that runs alone."""
-
-    @property
-    def shared_gpu_bytes(self) -> int | None:
-        """Of a GPU, where the executor shares it out among jobs by their `peak_bytes`; None where it does not."""
-
-    def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
-        """The final fit, while nothing else runs; its weights are then where the job wants them. Raises as `call`."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from probe.search.checks import check_against_task, warnings_for
 from probe.search.choice import choose_sampler, grid_warning
 from probe.search.cluster_records import ClusterUse
 from probe.search.dimensions import build_space, central_params
-from probe.search.executors import SearchExecutor
+from probe.search.executor import SearchExecutor
 from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
 from probe.search.final_job import FinalJob, FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
@@ -34,7 +34,8 @@ from probe.search.slots import device_title
 from probe.search.space import Space
 from probe.search.stages import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
 from probe.search.state import Trial
-from probe.search.study import Study, new_state
+from probe.search.study import Study
+from probe.search.study_plan import new_state
 from probe.search.views import best_trial, with_nodes
 from probe.search.window import window_warning
 

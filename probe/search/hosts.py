@@ -12,7 +12,8 @@ from probe.device.visible import visible_gpus
 from probe.errors import OutputError, UsageError
 from probe.search.cluster_records import ClusterUse
 from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
-from probe.search.executors import LocalExecutor, SearchExecutor, threads_per_slot
+from probe.search.executor import SearchExecutor
+from probe.search.executors import LocalExecutor, threads_per_slot
 from probe.search.ray_terms import RayAddress, SlotPlan, parse_ray_address, plan_slots
 from probe.search.session import Session
 

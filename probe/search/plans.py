@@ -16,7 +16,7 @@ from probe.search.records import ParamValue
 from probe.search.refiner import RefinePlan
 from probe.search.space import Space
 from probe.search.state import Trial
-from probe.search.study import StudyPlan
+from probe.search.study_plan import StudyPlan
 from probe.seeds import derive_seed
 
 

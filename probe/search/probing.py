@@ -13,7 +13,7 @@ from probe.lr.records import LrResult
 from probe.recipe.space import ProbedLr
 from probe.search.budget import probe_steps, steps_in_epochs
 from probe.search.dimensions import lr_range, usual_lr
-from probe.search.executors import SearchExecutor
+from probe.search.executor import SearchExecutor
 from probe.search.records import BudgetLimits, ParamValue
 from probe.seeds import derive_seed
 from probe.zoo.source import TaskSource

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probe.errors import ProbeError
-from probe.search.executors import SearchExecutor
+from probe.search.executor import SearchExecutor
 from probe.search.findings import Findings, Setup
 from probe.search.gradient_job import GradientJob, GradientReport, run_gradient
 from probe.search.plans import refine_plan

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from probe.batch.profile import FixedCosts, Untraceable
 from probe.errors import ProbeError
-from probe.search.executors import LocalExecutor, SearchExecutor
+from probe.search.executor import SearchExecutor
+from probe.search.executors import LocalExecutor
 from probe.search.facts import TaskFacts, device_limit
 from probe.search.findings import Setup
 from probe.search.records import ParamValue

@@ -15,7 +15,7 @@ from probe.search.restore import restore_probes
 from probe.search.session import stored_begun, stored_recipe
 from probe.search.space import Space
 from probe.search.stages import CLUSTER, END, FINAL, StudyEnded
-from probe.search.study import new_state
+from probe.search.study_plan import new_state
 from probe.search.views import best_trial
 from probe.zoo.source import recipe_source
 

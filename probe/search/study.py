@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from probe.errors import RecipeError
-from probe.search.brackets import LadderName, make_ladder
 from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
-from probe.search.course import Course
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
-from probe.search.executors import Executor
+from probe.search.executor import Executor
 from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
-from probe.search.objective import Objective
-from probe.search.outcomes import OomPolicy
-from probe.search.records import BudgetLimits
+from probe.search.records import BestTrial
 from probe.search.refiner import Proposal, Refiner
 from probe.search.sampler import Sampler
 from probe.search.space import (
     Params,
-    Space,
     complete,
     configuration_key,
     configuration_keys,
@@ -30,40 +25,18 @@ from probe.search.space import (
     positions_of,
 )
 from probe.search.state import SearchState, Trial
+from probe.search.study_plan import StudyPlan
 from probe.search.views import progress, trial_result
 from probe.seeds import derive_seed
 
 MAX_FAILURES_IN_A_ROW = 3
 POLL_SECONDS = 0.5
+SHOW_SECONDS = 0.1
+"""Between two records of all that runs, which nobody looks at more often: with a thousand slots each takes a millisecond."""
 
 StudyEnd = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
 MakeJob = Callable[[Trial, int, int], RungJob]
 """(trial, epochs from, epochs to) -> the job."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyPlan:
-    space: Space
-    objective: Objective
-    rungs: tuple[int, ...]
-    course: Course | None = None
-    """What the rungs mean; None: epochs."""
-    factor: int
-    limits: BudgetLimits
-    seed: int
-    ladder: LadderName = "asha"
-    on_oom: OomPolicy = "accumulate"
-    starts: tuple[Params, ...] = ()
-    """Configurations to try first."""
-    probe_epochs: float = 0.0
-    """Spent before the first trial."""
-    probe_seconds: float = 0.0
-
-
-def new_state(plan: StudyPlan) -> SearchState:
-    course = plan.course or Course(rungs=plan.rungs)
-    ladder = make_ladder(plan.ladder, course.rungs, factor=plan.factor, mode=plan.objective.mode, costs=course.costs)
-    return SearchState(ladder=ladder, objective=plan.objective, course=course)
 
 
 class Study:
@@ -101,6 +74,7 @@ class Study:
         self._sink = sink
         self._observer = observer
         self._clock = clock
+        self._shown: tuple[float, BestTrial | None] = (-math.inf, None)
         self._started = clock()
         self._tried = {configuration_key(trial.params) for trial in state.trials}
         keys = configuration_keys(plan.space)
@@ -293,14 +267,18 @@ class Study:
         return POLL_SECONDS if limit is None else max(0.0, min(POLL_SECONDS, limit - self.seconds))
 
     def _show(self) -> None:
-        if self._observer is not None:
-            self._observer(
-                progress(
-                    self.state,
-                    self.plan.limits,
-                    self._usage(),
-                    probe_epochs=self.plan.probe_epochs,
-                    num_slots=self._executor.num_slots,
-                    places=self._executor.places(),
-                )
-            )
+        if self._observer is None:
+            return
+        now, best = self._clock(), self.state.best
+        if best is self._shown[1] and now - self._shown[0] < SHOW_SECONDS:  # the next poll comes soon
+            return
+        self._shown = now, best
+        shown = progress(
+            self.state,
+            self.plan.limits,
+            self._usage(),
+            probe_epochs=self.plan.probe_epochs,
+            num_slots=self._executor.num_slots,
+            places=self._executor.places(),
+        )
+        self._observer(shown)

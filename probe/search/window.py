@@ -11,9 +11,17 @@ FORGETTING = ("tpe",)
 """Samplers that need not see all trials of a long search. Each ask takes Optuna time in proportion to those it sees: TPE 48 ms
 at 5,000."""
 WINDOW = 1000
-"""Trials that they see at most."""
+"""Trials that they see at most, but for those that run."""
 KEPT_BEST = 250
 KEPT_LATEST = 250
+MIN_FORGOTTEN = 250
+"""Trials at a time: what is kept is handed to Optuna anew then, which takes as long as dozens of asks."""
+
+
+def is_full(num_trials: int, num_unfinished: int) -> bool:
+    """Whether a sampler that looks back on `num_trials` should forget some. Those that run are never forgotten, so that with
+    hundreds of slots there are more than WINDOW to look at."""
+    return num_trials > max(WINDOW, num_unfinished + KEPT_BEST + KEPT_LATEST + MIN_FORGOTTEN)
 
 
 def kept_in_window(finished: Sequence[tuple[int, float | None]], mode: Mode) -> set[int]:

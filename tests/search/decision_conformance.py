@@ -13,13 +13,14 @@ import probe
 from probe.device.select import DeviceSpec
 from probe.search.algorithms import make_sampler
 from probe.search.events import Asked, Ended, Event, Started
-from probe.search.executors import Executor
+from probe.search.executor import Executor
 from probe.search.jobs import RungJob, Split, checkpoint_path
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension
 from probe.search.space import Space
 from probe.search.state import Trial
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study
+from probe.search.study_plan import StudyPlan, new_state
 from probe.zoo.source import TargetSource
 
 RUNGS = (1, 2, 4)

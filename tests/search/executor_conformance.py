@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from probe.search.executors import Executor
+from probe.search.executor import Executor
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob
 
 MakeJob = Callable[..., RungJob]

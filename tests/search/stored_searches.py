@@ -22,7 +22,8 @@ from probe.search.records import DATABASE_FILE, BudgetLimits, Dimension
 from probe.search.resume import remove_orphans
 from probe.search.space import Space
 from probe.search.state import Trial
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study
+from probe.search.study_plan import StudyPlan, new_state
 from probe.training.records import EpochReport
 
 PLAN = StudyPlan(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import optuna
 import pytest
@@ -12,11 +13,14 @@ from probe.search.algorithms import (
     OptunaSampler,
     make_sampler,
 )
+from probe.search.blind_samplers import RandomSampler
 from probe.search.grid import grid, grid_size, on_grid
 from probe.search.importance import MIN_TRIALS, importance
+from probe.search.optuna_study import create_study, numpy_seed, suggest
 from probe.search.records import Dimension, ParamValue
 from probe.search.sampler import Sampler
-from probe.search.space import Space, params_at
+from probe.search.space import Space, draw, params_at
+from probe.seeds import derive_seed
 
 Positions = dict[str, ParamValue]
 
@@ -247,10 +251,52 @@ def test_the_users_own_optuna_logging_is_left_alone() -> None:
         optuna.logging.set_verbosity(before)
 
 
+ODD = Space(
+    dimensions=(
+        Dimension(name="mixed", kind="choices", choices=(1, True, 1.0, "1")),
+        Dimension(name="one_choice", kind="choices", choices=(5,)),
+        Dimension(name="one_int", kind="int", low=3.0, high=3.0),
+        Dimension(name="one_float", kind="float", low=2.0, high=2.0),
+        Dimension(name="int", kind="int", low=1.0, high=100.0, log=True),
+        Dimension(name="float", kind="float", low=1e-4, high=1.0, log=True),
+    ),
+    constants={},
+)
+
+
+@pytest.mark.parametrize("space", [SPACE, ODD])
+def test_random_draws_are_those_of_a_random_trial_of_optunas(space: Space) -> None:
+    ours = RandomSampler(space, seed=3)
+    for number in range(40):
+        study = create_study("max")
+        study.sampler = optuna.samplers.RandomSampler(seed=numpy_seed(derive_seed(3, number, "sampler")))
+        trial = study.ask()
+        draw(space, partial(suggest, trial))
+        assert repr(ours.ask(number)) == repr(trial.params)  # to the bit, and of the same types
+
+
+def test_tpe_decides_as_if_it_looked_for_what_all_trials_share_at_every_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asks() -> list[Positions]:
+        sampler = OptunaSampler("tpe", SPACE, mode="max", seed=5)
+        asked: list[Positions] = []
+        for number in range(45):
+            if number >= 6:  # six run at a time, and end in another order than they began
+                ended = number - 6 + (1 if number % 2 == 0 else -1)
+                tell(sampler, ended, asked[ended])
+            asked.append(sampler.ask(number))
+        return asked
+
+    kept = asks()
+    found_anew = optuna.samplers.TPESampler.infer_relative_search_space
+    monkeypatch.setattr("probe.search.algorithms._TPESampler.infer_relative_search_space", found_anew)
+    assert asks() == kept
+
+
 def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.search.algorithms.WINDOW", 60)
+    monkeypatch.setattr("probe.search.window.WINDOW", 60)
     monkeypatch.setattr("probe.search.window.KEPT_BEST", 15)
     monkeypatch.setattr("probe.search.window.KEPT_LATEST", 15)
+    monkeypatch.setattr("probe.search.window.MIN_FORGOTTEN", 15)
     whole, resumed = (OptunaSampler("tpe", SPACE, mode="max", seed=3) for _ in range(2))
     asked = []
     sizes = []

@@ -19,7 +19,8 @@ from probe.search.plans import study_plan
 from probe.search.records import Dimension, SearchResult
 from probe.search.space import Space
 from probe.search.stored_incumbents import incumbents_of_events
-from probe.search.study import Study, new_state
+from probe.search.study import Study
+from probe.search.study_plan import new_state
 from probe.zoo.source import TargetSource
 
 QUALITY = Space(dimensions=(Dimension(name="quality", kind="float", low=0.0, high=1.0),), constants={})

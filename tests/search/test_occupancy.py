@@ -15,7 +15,8 @@ from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.jobs import Outcome, RungJob
 from probe.search.occupancy import Occupancy, idle_share
 from probe.search.records import BudgetLimits, SearchProgress
-from probe.search.study import Study, new_state
+from probe.search.study import Study
+from probe.search.study_plan import new_state
 from probe.training.records import EpochReport
 
 

@@ -20,7 +20,8 @@ from probe.search.refine import MIN_STEP, Tried, coordinate, next_params, place_
 from probe.search.refiner import UNROLLED_COST, RefinePlan, Refiner
 from probe.search.space import Space
 from probe.search.state import Trial
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study
+from probe.search.study_plan import StudyPlan, new_state
 from probe.search.views import best_trial, first_rung_scores, trial_result
 
 LR = Dimension(name="lr", kind="float", low=1e-4, high=1.0, log=True)

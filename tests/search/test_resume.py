@@ -33,7 +33,8 @@ from probe.search.records import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import check_same_data, check_same_recipe, goes_on, recipe_changes, version_warning
 from probe.search.stages import StudyEnded
 from probe.search.stored import stored_result
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study
+from probe.search.study_plan import StudyPlan, new_state
 from probe.search.views import trial_result
 
 RECIPE = blobs_recipe(

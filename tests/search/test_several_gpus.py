@@ -24,7 +24,8 @@ from probe.search.records import BudgetLimits, SearchProgress
 from probe.search.room import Room, make_room
 from probe.search.slots import MARGIN, GpuLoad, choose_gpu, device_title, has_room, spread_slots
 from probe.search.state import Trial
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import Study
+from probe.search.study_plan import StudyPlan, new_state
 from probe.zoo.source import TargetSource
 
 LOADS = st.builds(

@@ -18,7 +18,8 @@ from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialR
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Space, configuration_key
 from probe.search.state import SearchState
-from probe.search.study import Study, StudyPlan, new_state
+from probe.search.study import SHOW_SECONDS, Study
+from probe.search.study_plan import StudyPlan, new_state
 from probe.search.views import best_trial, trial_result
 
 QUALITY = Space(dimensions=(Dimension(name="quality", kind="float", low=0.0, high=1.0),), constants={"lr": 0.1})
@@ -301,6 +302,18 @@ def test_observers_see_trials_and_a_budget_that_only_grows() -> None:
     assert all(record.spent.probe_epochs == 2.0 and len(record.running) <= 2 for record in progress)
     last = {record.number: record for record in ran.seen if isinstance(record, TrialResult)}
     assert {number: record.value for number, record in last.items()} == {r.number: r.value for r in ran.results}
+
+
+def test_a_busy_searchs_observers_see_what_runs_a_few_times_a_second_and_every_new_best_at_once() -> None:
+    executor = ScriptedExecutor(num_slots=20, epoch_seconds=lambda job: 0.001 * (1 + job.number % 7))
+    ran = Ran(limits=BudgetLimits(trials=300), executor=executor)
+    progress = [record for record in ran.seen if isinstance(record, SearchProgress)]
+    bests = [record.best for record in progress if record.best is not None]
+    assert ran.state.best is not None
+    assert bests[-1].number == ran.state.best.number
+    num_bests = len({(best.number, best.value) for best in bests})
+    assert len(progress) <= num_bests + ran.seconds / SHOW_SECONDS + 1
+    assert len(progress) < len(ran.events) / 10
 
 
 def test_a_promising_trial_that_diverges_later_is_no_winner() -> None:
