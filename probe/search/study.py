@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from probe.search.executors import Executor
 from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
 from probe.search.objective import Objective
 from probe.search.outcomes import OomPolicy
-from probe.search.records import BestTrial, BudgetLimits
+from probe.search.pacing import Pacing
+from probe.search.records import BudgetLimits
 from probe.search.refiner import Proposal, Refiner
 from probe.search.sampler import Sampler
 from probe.search.space import (
@@ -36,8 +36,6 @@ from probe.seeds import derive_seed
 
 MAX_FAILURES_IN_A_ROW = 3
 POLL_SECONDS = 0.5
-SHOW_SECONDS = 0.1
-"""Between two records of all that runs, which nobody looks at more often: with a thousand slots each takes a millisecond."""
 
 StudyEnd = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
 MakeJob = Callable[[Trial, int, int], RungJob]
@@ -104,7 +102,7 @@ class Study:
         self._sink = sink
         self._observer = observer
         self._clock = clock
-        self._shown: tuple[float, BestTrial | None] = (-math.inf, None)
+        self._pacing = Pacing()
         self._started = clock()
         self._tried = {configuration_key(trial.params) for trial in state.trials}
         keys = configuration_keys(plan.space)
@@ -297,10 +295,5 @@ class Study:
         return POLL_SECONDS if limit is None else max(0.0, min(POLL_SECONDS, limit - self.seconds))
 
     def _show(self) -> None:
-        if self._observer is None:
-            return
-        now, best = self._clock(), self.state.best
-        if best is self._shown[1] and now - self._shown[0] < SHOW_SECONDS:  # the next poll comes soon
-            return
-        self._shown = now, best
-        self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=self.plan.probe_epochs))
+        if self._observer is not None and self._pacing.is_due(self._clock(), self.state.best):
+            self._observer(progress(self.state, self.plan.limits, self._usage(), probe_epochs=self.plan.probe_epochs))
