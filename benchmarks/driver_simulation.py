@@ -109,6 +109,9 @@ class SimulatedCluster:
         self._left_at = parts.clock()
         self._began = self._left_at
 
+    def places(self) -> Mapping[int, str]:
+        return {}
+
     def submit(self, job: RungJob) -> None:
         self._charge()
         if not self._freed_at:

@@ -1,4 +1,5 @@
-"""Who runs jobs: a study cannot tell one executor from another. `executors.py` has this machine's, `ray_executor.py` a cluster's."""
+"""Who runs jobs: a study cannot tell one executor from another. This machine's is in `executors.py`, a cluster's in
+`ray_executor.py`."""
 
 from __future__ import annotations
 
@@ -52,6 +53,9 @@ class SearchExecutor(Executor, Protocol):
 
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         """Run it once on every machine, on one first and then on the others, and wait for all. Raises as `call`."""
+
+    def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
+        """Run it once on each GPU of this machine that is used, else where a job would run. Raises as `call`."""
 
     def measure(self, function: Callable[..., Any], /, *args: Any, observer: Callable[[Any], None] | None) -> Any:
         """Run `function(*args, observer=observer)`, which starts processes of its own, on the machine whose device it

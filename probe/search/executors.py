@@ -170,7 +170,7 @@ class LocalExecutor:
             return [self.call(function, *args)]
         slots = self._slots[: len(self._gpus)]
         try:
-            return call_all([self._worker_of(slot) for slot in slots], function, *args)
+            return call_all([self._worker_of(slot) for slot in slots], self._gpus, function, *args)
         except BaseException:  # an answer that nobody has read must not reach the next call
             for slot in slots:
                 self._drop(slot)

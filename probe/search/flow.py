@@ -23,7 +23,7 @@ from probe.search.findings import Findings, Setup, all_spent, make_result, trial
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
 from probe.search.plans import batch_plan, lr_plan, rung_job, study_plan
-from probe.search.probing import batch_epochs, probe_batch, probe_lrs
+from probe.search.probing import batch_epochs, measured_batch, probe_lrs
 from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
 from probe.search.refining import make_refiner
 from probe.search.restore import restore_final, restore_probes
@@ -102,7 +102,7 @@ class Search:
         return make_result(self.setup, self.found, stopped_by=stopped_by, seconds=self._seconds()), error
 
     def note_cluster(self, use: ClusterUse) -> None:
-        """Say where this session runs; again, when a node has joined or is lost. Before `run` or in it, in its thread."""
+        """Say where this session runs; again, when a node is lost. Before `run` or in it, in its thread."""
         self.found.cluster = use
         self._session.note_cluster(use, self._seconds())
 
@@ -140,10 +140,7 @@ class Search:
 
     def _measure_batch(self, entry: ProbedBatch, facts: TaskFacts) -> BatchResult:
         plan = batch_plan(self.setup, entry, facts)
-        found: tuple[BatchResult, ProbeError | None] = self._executor.measure(
-            probe_batch, plan, observer=self._observer
-        )
-        result, error = found
+        result, error = measured_batch(plan, self._executor, observer=self._observer)
         self._observe(result)
         if error is not None or result.stopped_by == "interrupted":
             self.found.batch_probe = result
@@ -305,5 +302,8 @@ class Search:
         self._observe(SearchProgress(stage=stage, spent=spent, limits=self.setup.limits, best=best, message=message))
 
     def _observe(self, record: Any) -> None:
+        use = self._executor.cluster
+        if use is not None and use is not self.found.cluster:
+            self.note_cluster(use)
         if self._observer is not None:
             self._observer(with_nodes(record, self.found.cluster))

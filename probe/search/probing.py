@@ -189,6 +189,14 @@ def probe_batch(plan: BatchPlan, *, observer: Observer | None = None) -> tuple[B
     )
 
 
+def measured_batch(
+    plan: BatchPlan, executor: SearchExecutor, *, observer: Observer | None
+) -> tuple[BatchResult, ProbeError | None]:
+    """`probe_batch` on the machine whose device is asked about."""
+    found: tuple[BatchResult, ProbeError | None] = executor.measure(probe_batch, plan, observer=observer)
+    return found
+
+
 def batch_epochs(result: BatchResult, num_train: int) -> float:
     """What a batch probe's timed steps cost in epochs."""
     return sum(

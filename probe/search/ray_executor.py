@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -14,7 +14,7 @@ from probe.errors import DeviceError, OutputError, ProbeError, TaskError
 from probe.search.cluster_records import ClusterUse
 from probe.search.executors import report_of, timed_out, train_in_worker
 from probe.search.final_job import FinalJob, FinalOutcome
-from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob
 from probe.search.ray_carried import (
     CarriedFit,
     CarriedReport,
@@ -26,30 +26,17 @@ from probe.search.ray_carried import (
 )
 from probe.search.ray_cluster import Node, live_nodes, node_size
 from probe.search.ray_node import CallTerms, run_on_node
+from probe.search.ray_task import RayTask, TaskEvent, lost, measured
 from probe.search.ray_terms import SlotPlan, gpu_share
 from probe.version import VERSION
-from probe.workers.frames import decode, encode
-from probe.workers.worker import Died, Message, Raised, Returned, decode_event
+from probe.workers.frames import encode
+from probe.workers.worker import Died, Message, Raised, Returned
 
 LOOK_SECONDS = 2.0
 """Between two looks at which nodes are there; a lost one is noticed at once where a job ran on it."""
 WAIT_FOR_NODES_SECONDS = 120.0
 """Without any node that could run a job."""
 CALL_POLL_SECONDS = 0.5
-
-
-@dataclass(slots=True)
-class _Task:
-    """A call on a node, under way."""
-
-    frames: Any
-    """Ray's generator of them."""
-    job: RungJob | None
-    submitted: float
-    started: float | None = None
-    """When the node began with it, then when the trial's time began."""
-    is_timed: bool = False
-    node_id: str | None = None
 
 
 class RayExecutor:
@@ -73,14 +60,12 @@ class RayExecutor:
         self._gpu_bytes = min((node.gpu_bytes for node in nodes if node.gpu_bytes is not None), default=None)
         self._num_gpus = sum(node.facts.num_gpus for node in nodes)
         self._stream = ray.remote(run_on_node)
-        self._tasks: dict[Any, _Task] = {}
+        self._tasks: dict[Any, RayTask] = {}
         self._nodes = {node.facts.node_id: node.size for node in nodes}
         self._looked = self._saw_nodes = time.monotonic()
         self._num_slots = plan.num_slots
         self._avoid: dict[int, str] = {}
         """Trial -> the node that lost its last job."""
-        self._lost: list[str] = []
-        """Ids of nodes that were there and are gone."""
 
     @property
     def num_slots(self) -> int:
@@ -88,7 +73,7 @@ class RayExecutor:
 
     @property
     def cluster(self) -> ClusterUse:
-        return replace(self._use, lost_nodes=tuple(self._lost))
+        return self._use
 
     @property
     def cores_alone(self) -> int:
@@ -148,7 +133,7 @@ class RayExecutor:
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        def start(node_id: str) -> _Task:
+        def start(node_id: str) -> RayTask:
             options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False), "num_gpus": 0}
             return self._start(function, args, {}, options=options)
 
@@ -161,8 +146,11 @@ class RayExecutor:
             for task in tasks:
                 self._end(task)
 
+    def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
+        return [self.call(function, *args)]
+
     def measure(self, function: Callable[..., Any], /, *args: Any, observer: Callable[[Any], None] | None) -> Any:
-        return self.call(_measured, function, args, on_message=observer)
+        return self.call(measured, function, args, on_message=observer)
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
         options = {**self._gpu_options(), "num_cpus": self.cores_alone}
@@ -187,7 +175,7 @@ class RayExecutor:
         *,
         job: RungJob | None = None,
         options: Mapping[str, Any],
-    ) -> _Task:
+    ) -> RayTask:
         try:
             payload = encode((function, tuple(args), dict(kwargs)))
         except Exception as error:
@@ -198,11 +186,11 @@ class RayExecutor:
         asked = {"num_cpus": self._plan.cpus_per_job, "num_returns": "streaming", "max_retries": 0, **options}
         # Large arguments are put into the object store by Ray itself, and read from there without a copy.
         frames = self._stream.options(**asked).remote(self._terms, payload)
-        task = _Task(frames=frames, job=job, submitted=time.monotonic())
+        task = RayTask(frames=frames, job=job, submitted=time.monotonic())
         self._tasks[frames] = task
         return task
 
-    def _next_events(self, task: _Task) -> list[JobEvent]:
+    def _next_events(self, task: RayTask) -> list[JobEvent]:
         """Of one frame of a job, or of its end."""
         assert task.job is not None  # calls are waited for where they are made
         number = task.job.number
@@ -219,41 +207,28 @@ class RayExecutor:
         if isinstance(event, Died):
             if task.node_id is not None:
                 self._avoid[number] = task.node_id
-            return [JobEnd(number=number, report=_lost(event, self._name(task.node_id), task))]
+            return [JobEnd(number=number, report=lost(event, self._name(task.node_id), task))]
         self._avoid.pop(number, None)
         if isinstance(event, Returned) and isinstance(event.value, CarriedReport):
             event = Returned(unpacked(task.job, event.value))
         began = task.started or task.submitted
         return [JobEnd(number=number, report=report_of(event, time.monotonic() - began))]
 
-    def _next(self, task: _Task) -> Message | Returned | Raised | Died | None:
-        """The next frame, which is there or comes soon; None for the first, that says which node it is."""
-        try:
-            frame = ray.get(next(task.frames))
-        except StopIteration:  # every call ends with a frame of its own
-            self._tasks.pop(task.frames, None)
-            return Died(exit_code=1, stderr="its stream ended before its result")
-        except ray.exceptions.TaskUnschedulableError as error:
-            raise DeviceError(f"The Ray cluster cannot run a job: {_first_line(error)}") from None
-        except ray.exceptions.RayError as error:
+    def _next(self, task: RayTask) -> TaskEvent | None:
+        """The next event, which is there or comes soon; None where it only said which node it is on."""
+        event = task.next_event()
+        if isinstance(event, Died):
             self._looked = -math.inf
+        if event is not None and not isinstance(event, Message):
             self._tasks.pop(task.frames, None)
-            return Died(exit_code=1, stderr=_first_line(error))
-        if task.node_id is not None:
-            event = decode_event(frame)
-            if not isinstance(event, Message):
-                self._tasks.pop(task.frames, None)
-            return event
-        task.node_id, version = decode(frame)
-        task.started = time.monotonic()
-        if version != VERSION:  # it joined after the nodes were looked at
+        if task.version not in (None, VERSION):  # its node joined after the nodes were looked at
             raise DeviceError(
-                f"The node {self._name(task.node_id)} has probe {version}, and this is {VERSION}.",
+                f"The node {self._name(task.node_id)} has probe {task.version}, and this is {VERSION}.",
                 hint="Install the same version there, then go on with --resume.",
             )
-        return None
+        return event
 
-    def _wait_for(self, task: _Task, on_message: Callable[[Any], None] | None) -> Any:
+    def _wait_for(self, task: RayTask, on_message: Callable[[Any], None] | None) -> Any:
         try:
             while True:
                 ready, _ = ray.wait([task.frames], timeout=CALL_POLL_SECONDS)  # in slices, for Ctrl-C
@@ -273,7 +248,7 @@ class RayExecutor:
         finally:
             self._end(task)
 
-    def _end(self, task: _Task) -> None:
+    def _end(self, task: RayTask) -> None:
         """Of one that still runs: its process is killed."""
         if self._tasks.pop(task.frames, None) is not None:
             ray.cancel(task.frames, force=True)
@@ -291,7 +266,7 @@ class RayExecutor:
                 self._end(task)
         return ended
 
-    def _limited(self) -> list[tuple[_Task, float]]:
+    def _limited(self) -> list[tuple[RayTask, float]]:
         """Jobs that have begun and whose time is limited."""
         return [
             (task, task.job.max_seconds)
@@ -306,7 +281,9 @@ class RayExecutor:
             return
         self._looked = now
         records = live_nodes()
-        self._lost += [node_id for node_id in self._nodes if node_id not in records]
+        lost = tuple(node_id for node_id in self._nodes if node_id not in records)
+        if lost:
+            self._use = replace(self._use, lost_nodes=(*self._use.lost_nodes, *lost))
         self._names |= {node_id: str(record["NodeManagerHostname"]) for node_id, record in records.items()}
         self._nodes = {
             node_id: size for node_id, record in records.items() if (size := node_size(record)).num_cpus >= 1
@@ -323,19 +300,3 @@ class RayExecutor:
 
     def _name(self, node_id: str | None) -> str:
         return "a node" if node_id is None else self._names.get(node_id, node_id[:8])
-
-
-def _lost(died: Died, name: str, task: _Task) -> RungReport:
-    seconds = 0.0 if task.started is None else time.monotonic() - task.started
-    return RungReport(outcome="crashed", seconds=seconds, message=f"Its task on {name} was lost: {died.stderr}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).partition(". ")[0]
-
-
-def _measured(function: Callable[..., Any], args: Sequence[Any]) -> Any:
-    from probe.workers.child import send_message
-
-    return function(*args, observer=send_message)

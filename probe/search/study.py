@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, r
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.executor import Executor
 from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
-from probe.search.records import BestTrial
+from probe.search.pacing import Pacing
 from probe.search.refiner import Proposal, Refiner
 from probe.search.sampler import Sampler
 from probe.search.space import (
@@ -31,8 +30,6 @@ from probe.seeds import derive_seed
 
 MAX_FAILURES_IN_A_ROW = 3
 POLL_SECONDS = 0.5
-SHOW_SECONDS = 0.1
-"""Between two records of all that runs, which nobody looks at more often: with a thousand slots each takes a millisecond."""
 
 StudyEnd = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
 MakeJob = Callable[[Trial, int, int], RungJob]
@@ -74,7 +71,7 @@ class Study:
         self._sink = sink
         self._observer = observer
         self._clock = clock
-        self._shown: tuple[float, BestTrial | None] = (-math.inf, None)
+        self._pacing = Pacing()
         self._started = clock()
         self._tried = {configuration_key(trial.params) for trial in state.trials}
         keys = configuration_keys(plan.space)
@@ -267,12 +264,8 @@ class Study:
         return POLL_SECONDS if limit is None else max(0.0, min(POLL_SECONDS, limit - self.seconds))
 
     def _show(self) -> None:
-        if self._observer is None:
+        if self._observer is None or not self._pacing.is_due(self._clock(), self.state.best):
             return
-        now, best = self._clock(), self.state.best
-        if best is self._shown[1] and now - self._shown[0] < SHOW_SECONDS:  # the next poll comes soon
-            return
-        self._shown = now, best
         shown = progress(
             self.state,
             self.plan.limits,

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from executor_conformance import ExecutorConformance, MakeJob, drain
 from made_recipes import blobs_recipe
+from pinned_task import open_gpu
 from test_executors import make_job
 
 import probe.search.find
 from probe.device.select import DeviceSpec
 from probe.device.visible import VISIBLE_DEVICES
-from probe.errors import UserCodeError
+from probe.errors import DeviceError, UserCodeError
 from probe.search.executors import LocalExecutor
 from probe.search.find import find_hyperparameters
 from probe.search.jobs import JobEnd
@@ -68,6 +69,14 @@ class TestPinnedExecutor(ExecutorConformance):
         executor.submit(make_job(folder, 9, epochs_to=2000))
         assert executor.places() == {7: "cuda:1", 9: "cuda:0"}
         executor.cancel()
+
+    def test_an_error_of_the_device_says_which_gpu_it_is(self, executor: LocalExecutor) -> None:
+        assert executor.call_each(open_gpu, "none") == list(GPUS)
+        with pytest.raises(
+            DeviceError, match=r"sees GPU MIG-41c1 alone: cuda:0 is there but cannot be used\."
+        ) as raised:
+            executor.call_each(open_gpu, GPUS[1])
+        assert raised.value.hint == "nvidia-smi"
 
     def test_after_an_error_on_one_gpu_the_next_answers_are_the_right_ones(self, executor: LocalExecutor) -> None:
         with pytest.raises(UserCodeError, match="ValueError"):

@@ -14,11 +14,12 @@ from probe.search.brackets import LadderName
 from probe.search.events import Event
 from probe.search.jobs import Outcome, RungJob
 from probe.search.objective import Objective
+from probe.search.pacing import SHOW_SECONDS
 from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialResult
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Space, configuration_key
 from probe.search.state import SearchState
-from probe.search.study import SHOW_SECONDS, Study
+from probe.search.study import Study
 from probe.search.study_plan import StudyPlan, new_state
 from probe.search.views import best_trial, trial_result
 
