@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,13 @@ from probe.device.select import DeviceSpec
 from probe.search.jobs import Split
 from probe.search.records import FinalFit, ParamValue, Score
 from probe.seeds import derive_seed
+from probe.training.records import EpochReport
+from probe.units import format_value
 from probe.zoo.source import TaskSource
+
+UNLIKE_SHARE_OF_FALL, UNLIKE_SHARE_OF_LOSS = 0.05, 0.2
+"""Seeds alone moved the last training loss of sound configurations by less than 1 % of its fall; where training had got stuck
+for some epochs, it was 8 % and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +54,22 @@ def fit_in_worker(job: FinalJob) -> FinalOutcome:
     from probe.search.final import run_final
 
     return run_final(job)
+
+
+def unlike_warning(trial: Sequence[EpochReport], again: Sequence[EpochReport]) -> str | None:
+    """Where the winner, trained again from other initial weights, fits its training data far worse than it did before: what the
+    search found depends on its seed, and the figure on test data is that of the worse training. None where all is well.
+
+    `trial`: the winner's reports; `again`: the final fit's, which may be shorter.
+    """
+    if len(trial) < 2 or len(again) < 2:
+        return None
+    before, now = trial[min(len(trial), len(again)) - 1].train_loss, again[-1].train_loss
+    fall = trial[0].train_loss - before
+    if fall <= 0 or now - before <= max(UNLIKE_SHARE_OF_FALL * fall, UNLIKE_SHARE_OF_LOSS * abs(before)):
+        return None
+    return (
+        f"The final fit ended at a training loss of {format_value(now)}, the trial that it repeats had {format_value(before)} "
+        "after as many epochs: this configuration depends on its initial weights. Train it with a few more seeds "
+        "(`probe train best.toml --seed N`), or lower its learning rate."
+    )

@@ -18,11 +18,11 @@ from probe.search.cluster_records import ClusterUse
 from probe.search.dimensions import build_space, central_params
 from probe.search.executor import SearchExecutor
 from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
-from probe.search.final_job import FinalJob, FinalOutcome, final_seed
+from probe.search.final_job import FinalOutcome, unlike_warning
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
-from probe.search.plans import batch_plan, lr_plan, rung_job, study_plan
+from probe.search.plans import batch_plan, final_job, lr_plan, rung_job, study_plan
 from probe.search.probing import batch_epochs, measured_batch, probe_lrs
 from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
 from probe.search.refining import make_refiner
@@ -260,24 +260,15 @@ class Search:
             best = replace(best, params={**best.params, "accumulation": trial.accumulation})
         reports = trial.counted
         self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
-        if self.found.final.warning is not None:
-            self.found.warnings.append(self.found.final.warning)
+        again = () if self.found.final.fit is None else self.found.final.fit.reports
+        warnings = (self.found.final.warning, unlike_warning(trial.counted, again))
+        self.found.warnings += [warning for warning in warnings if warning is not None]
 
     def _fit_again(self, best: BestTrial, epochs: int) -> FinalOutcome:
         self._show("final", f"{epochs} epochs of trial {best.number} on train + validation")
-        job = FinalJob(
-            source=self.setup.source,
-            params=best.params,
-            seed=final_seed(self.setup.seed, best.number),
-            split=self.setup.split,
-            device=self.setup.device,
-            epochs=epochs,
-            metric=self.setup.objective.metric,
-            weights_path=self._weights,
-            num_threads=(
-                self.found.meta.num_threads if self._session.begun.deterministic else self._executor.cores_alone
-            ),
-        )
+        begun = self._session.begun
+        threads = begun.meta.num_threads if begun.deterministic else self._executor.cores_alone
+        job = final_job(self.setup, best, epochs, weights=self._weights, num_threads=threads)
         kept = restore_final(self._database, seed=job.seed, epochs=epochs)
         if kept is not None:
             return kept

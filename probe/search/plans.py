@@ -9,10 +9,11 @@ from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.choice import NOT_LEARNING
 from probe.search.dimensions import build_space, central_params, central_starts, largest_params, optimizers_of
 from probe.search.facts import TaskFacts
+from probe.search.final_job import FinalJob, final_seed
 from probe.search.findings import Findings, Setup
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.probing import HIGHEST_LR, LOWEST_LR, LR_STEPS, BatchPlan, LrPlan
-from probe.search.records import ParamValue
+from probe.search.records import BestTrial, ParamValue
 from probe.search.refiner import RefinePlan
 from probe.search.space import Space
 from probe.search.state import Trial
@@ -135,3 +136,18 @@ def _probed_params(space: Space, facts: TaskFacts, optimizer: str) -> Mapping[st
     """The configuration of a range test: the middle of the space, with this optimizer ("": the task's own callable)."""
     fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
     return {"batch_size": facts.batch_size, **central_params(space, **fixed)}
+
+
+def final_job(setup: Setup, best: BestTrial, epochs: int, *, weights: Path | None, num_threads: int) -> FinalJob:
+    """`weights`: where they go; None: nowhere."""
+    return FinalJob(
+        source=setup.source,
+        params=best.params,
+        seed=final_seed(setup.seed, best.number),
+        split=setup.split,
+        device=setup.device,
+        epochs=epochs,
+        metric=setup.objective.metric,
+        weights_path=weights,
+        num_threads=num_threads,
+    )
