@@ -14,12 +14,10 @@ from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import OutputError, UserCodeError
 from probe.search.final_job import FinalJob, FinalOutcome, fit_in_worker
 from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
-from probe.search.slots import spread_slots
+from probe.search.slots import MAX_DEFAULT_SLOTS, spread_slots
 from probe.units import format_seconds
 from probe.workers.together import call_all
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
-
-MAX_DEFAULT_SLOTS = 4
 
 
 @dataclass(slots=True)

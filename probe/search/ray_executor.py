@@ -184,7 +184,6 @@ class RayExecutor:
                 hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
             ) from None
         asked = {"num_cpus": self._plan.cpus_per_job, "num_returns": "streaming", "max_retries": 0, **options}
-        # Large arguments are put into the object store by Ray itself, and read from there without a copy.
         frames = self._stream.options(**asked).remote(self._terms, payload)
         task = RayTask(frames=frames, job=job, submitted=time.monotonic())
         self._tasks[frames] = task

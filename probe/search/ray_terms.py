@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probe.errors import DeviceError, UsageError
-from probe.search.executors import MAX_DEFAULT_SLOTS
-from probe.search.slots import MARGIN
+from probe.search.slots import MARGIN, MAX_DEFAULT_SLOTS
 
 FORMS = (
     "--ray auto: the cluster that this machine is part of; --ray HOST:PORT: that of this head; --ray local:N: one of N workers "

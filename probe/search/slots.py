@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MAX_DEFAULT_SLOTS = 4
+"""Workers of one machine's CPU, where nobody says how many."""
 MARGIN = 1.2
 """On every predicted peak: predictions leave out scratch memory inside operators, and fragmentation."""
 
