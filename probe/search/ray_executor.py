@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import ray
@@ -24,19 +23,21 @@ from probe.search.ray_carried import (
     unpacked,
     unpacked_fit,
 )
-from probe.search.ray_cluster import Node, live_nodes, node_size
+from probe.search.ray_cluster import Node
 from probe.search.ray_node import CallTerms, run_on_node
 from probe.search.ray_task import RayTask, TaskEvent, lost, measured
 from probe.search.ray_terms import SlotPlan, gpu_share
+from probe.search.ray_watch import LOOK_SECONDS, NodeWatch
 from probe.version import VERSION
 from probe.workers.frames import encode
 from probe.workers.worker import Died, Message, Raised, Returned
 
-LOOK_SECONDS = 2.0
-"""Between two looks at which nodes are there; a lost one is noticed at once where a job ran on it."""
-WAIT_FOR_NODES_SECONDS = 120.0
-"""Without any node that could run a job."""
 CALL_POLL_SECONDS = 0.5
+MAX_CALLS = 3
+
+
+class TaskLostError(ProbeError):
+    """A call's process or node died."""
 
 
 class RayExecutor:
@@ -52,32 +53,28 @@ class RayExecutor:
         prepare: Callable[[], object] | None = None,
     ) -> None:
         """Without a storage in `use`, checkpoints travel with the jobs. `prepare` is run before every call."""
-        self._use = use
-        self._names = {node.facts.node_id: node.facts.name for node in nodes}
         self._plan = plan
+        self._watch = NodeWatch(nodes, plan, use)
         self._terms = CallTerms(num_threads=num_threads, prepare=prepare)
         self._carries = use.storage is None
         self._gpu_bytes = min((node.gpu_bytes for node in nodes if node.gpu_bytes is not None), default=None)
         self._num_gpus = sum(node.facts.num_gpus for node in nodes)
         self._stream = ray.remote(run_on_node)
         self._tasks: dict[Any, RayTask] = {}
-        self._nodes = {node.facts.node_id: node.size for node in nodes}
-        self._looked = self._saw_nodes = time.monotonic()
-        self._num_slots = plan.num_slots
         self._avoid: dict[int, str] = {}
         """Trial -> the node that lost its last job."""
 
     @property
     def num_slots(self) -> int:
-        return self._num_slots
+        return self._watch.num_slots
 
     @property
     def cluster(self) -> ClusterUse:
-        return self._use
+        return self._watch.use
 
     @property
     def cores_alone(self) -> int:
-        return max(1, math.floor(min((size.num_cpus for size in self._nodes.values()), default=1)))
+        return max(1, math.floor(min((size.num_cpus for size in self._watch.sizes.values()), default=1)))
 
     @property
     def shared_gpu_bytes(self) -> int | None:
@@ -93,12 +90,12 @@ class RayExecutor:
         }
 
     def submit(self, job: RungJob) -> None:
-        if len(self._tasks) >= self._num_slots:
-            raise RuntimeError(f"all {self._num_slots} slots are taken")
+        if len(self._tasks) >= self.num_slots:
+            raise RuntimeError(f"all {self.num_slots} slots are taken")
         function, arguments = (train_carried, carried_arguments(job)) if self._carries else (train_in_worker, (job,))
         avoided = self._avoid.get(job.number)
         options: dict[str, Any] = {"name": f"trial {job.number} to epoch {job.epochs_to}"}
-        if avoided is not None and any(node != avoided for node in self._nodes):
+        if avoided is not None and any(node != avoided for node in self._watch.sizes):
             options["label_selector"] = {"ray.io/node-id": f"!in({avoided})"}
         if self._plan.on_gpu:
             options["num_gpus"] = gpu_share(
@@ -107,7 +104,7 @@ class RayExecutor:
         self._start(function, arguments, {}, job=job, options=options)
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
-        self._look_at_nodes()
+        self._watch.look()
         running = {frames: task for frames, task in self._tasks.items() if task.job is not None}
         if not running:
             return []
@@ -128,7 +125,7 @@ class RayExecutor:
         on_message: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> Any:
-        return self._wait_for(self._start(function, args, kwargs, options=self._gpu_options()), on_message)
+        return self._call(function, args, kwargs, options=self._gpu_options(), on_message=on_message)
 
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -137,7 +134,7 @@ class RayExecutor:
             options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False), "num_gpus": 0}
             return self._start(function, args, {}, options=options)
 
-        first, *others = self._nodes
+        first, *others = self._watch.sizes
         found = [self._wait_for(start(first), None)]
         tasks = [start(node_id) for node_id in others]
         try:
@@ -154,7 +151,7 @@ class RayExecutor:
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
         options = {**self._gpu_options(), "num_cpus": self.cores_alone}
-        carried: CarriedFit = self._wait_for(self._start(fit_carried, (job,), {}, options=options), on_message)
+        carried: CarriedFit = self._call(fit_carried, (job,), {}, options=options, on_message=on_message)
         return unpacked_fit(job, carried)
 
     def cancel(self) -> None:
@@ -217,7 +214,7 @@ class RayExecutor:
         """The next event, which is there or comes soon; None where it only said which node it is on."""
         event = task.next_event()
         if isinstance(event, Died):
-            self._looked = -math.inf
+            self._watch.look_again()
         if event is not None and not isinstance(event, Message):
             self._tasks.pop(task.frames, None)
         if task.version not in (None, VERSION):  # its node joined after the nodes were looked at
@@ -227,12 +224,30 @@ class RayExecutor:
             )
         return event
 
+    def _call(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        options: Mapping[str, Any],
+        on_message: Callable[[Any], None] | None,
+    ) -> Any:
+        """What is lost with its node is begun again; a search must not end with the node that probed for it."""
+        for tries_left in reversed(range(MAX_CALLS)):
+            try:
+                return self._wait_for(self._start(function, args, kwargs, options=options), on_message)
+            except TaskLostError:
+                if not tries_left:
+                    raise
+        raise AssertionError("a call is tried at least once")
+
     def _wait_for(self, task: RayTask, on_message: Callable[[Any], None] | None) -> Any:
         try:
             while True:
                 ready, _ = ray.wait([task.frames], timeout=CALL_POLL_SECONDS)  # in slices, for Ctrl-C
                 if not ready:
-                    self._look_at_nodes()
+                    self._watch.look()
                     continue
                 match self._next(task):
                     case Message(value):
@@ -243,7 +258,7 @@ class RayExecutor:
                     case Raised(error):
                         raise error
                     case Died() as died:
-                        raise ProbeError(f"A task on {self._name(task.node_id)} was lost: {died.stderr}")
+                        raise TaskLostError(f"A task on {self._name(task.node_id)} was lost: {died.stderr}")
         finally:
             self._end(task)
 
@@ -273,29 +288,5 @@ class RayExecutor:
             if task.job is not None and task.is_timed and task.job.max_seconds is not None
         ]
 
-    def _look_at_nodes(self) -> None:
-        """Nodes come and go, and the slots with them. Raises DeviceError where none has been there for a while."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
-            return
-        self._looked = now
-        records = live_nodes()
-        lost = tuple(node_id for node_id in self._nodes if node_id not in records)
-        if lost:
-            self._use = replace(self._use, lost_nodes=(*self._use.lost_nodes, *lost))
-        self._names |= {node_id: str(record["NodeManagerHostname"]) for node_id, record in records.items()}
-        self._nodes = {
-            node_id: size for node_id, record in records.items() if (size := node_size(record)).num_cpus >= 1
-        }
-        slots = self._plan.slots_on(list(self._nodes.values()))
-        if slots:
-            self._saw_nodes = now
-        elif now - self._saw_nodes > WAIT_FOR_NODES_SECONDS:
-            raise DeviceError(
-                f"For {WAIT_FOR_NODES_SECONDS:.0f} seconds the Ray cluster has had no node that could run a job.",
-                hint="Start one (ray start --address HOST:PORT) and go on with --resume.",
-            )
-        self._num_slots = max(1, slots)  # one at least: a job waits for a node to come
-
     def _name(self, node_id: str | None) -> str:
-        return "a node" if node_id is None else self._names.get(node_id, node_id[:8])
+        return self._watch.name(node_id)
