@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from probe.search.cluster_records import ClusterUse
@@ -72,6 +72,13 @@ class SearchExecutor(Executor, Protocol):
     @property
     def shared_gpu_bytes(self) -> int | None:
         """Of a GPU, where the executor shares it out among jobs by their `peak_bytes`; None where it does not."""
+
+    @property
+    def slots_by_gpu(self) -> Sequence[int]:
+        """Of each GPU of this machine that is used; empty where the executor places jobs itself."""
+
+    def num_idle(self, gpu: int = 0) -> int:
+        """Processes that wait and hold a context of that GPU."""
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
         """The final fit, while nothing else runs; its weights are then where the job wants them. Raises as `call`."""

@@ -81,6 +81,14 @@ class RayExecutor:
         shares = self._plan.on_gpu and self._plan.num_slots > self._num_gpus
         return self._gpu_bytes if shares else None
 
+    @property
+    def slots_by_gpu(self) -> tuple[int, ...]:
+        return ()
+
+    def num_idle(self, gpu: int = 0) -> int:
+        """Ray ends processes that have used a GPU with their tasks."""
+        return 0
+
     def places(self) -> Mapping[int, str]:
         """Running trial -> its node's name; a job that still waits for its node is in none."""
         return {

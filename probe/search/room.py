@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from probe.batch.profile import FixedCosts, Untraceable
 from probe.errors import ProbeError
 from probe.search.executor import SearchExecutor
-from probe.search.executors import LocalExecutor
 from probe.search.facts import TaskFacts, device_limit
 from probe.search.findings import Setup
 from probe.search.records import ParamValue
@@ -79,7 +78,7 @@ class Room:
 def make_room(setup: Setup, facts: TaskFacts, executor: SearchExecutor) -> Room | None:
     """None where trials do not share a memory that could be too small for them: on the CPU, one at a time on each GPU, and on a
     cluster, which places them itself."""
-    if not isinstance(executor, LocalExecutor) or setup.device.kind != "cuda" or max(executor.slots_by_gpu) == 1:
+    if setup.device.kind != "cuda" or max(executor.slots_by_gpu, default=1) == 1:
         return None
     limits: list[int | None] = executor.call_each(device_limit, setup.device)
     known = [limit for limit in limits if limit is not None]

@@ -14,7 +14,7 @@ from made_recipes import blobs_recipe
 from pinned_task import open_gpu
 from test_executors import make_job
 
-import probe.search.find
+import probe.search.hosts
 from probe.device.select import DeviceSpec
 from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import DeviceError, UserCodeError
@@ -107,7 +107,7 @@ def test_a_search_has_one_worker_a_gpu_unless_it_is_told_otherwise(asked: dict[s
 
 
 def test_a_search_on_two_gpus_says_what_runs_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe.search.find, "visible_gpus", lambda asked, found: GPUS)
+    monkeypatch.setattr(probe.search.hosts, "visible_gpus", lambda asked, found: GPUS)
     seen: list[Any] = []
     result = find_hyperparameters(blobs_recipe(budget={"trials": 4}), observer=seen.append, device="cpu", num_workers=2)
     running = [trial for record in seen if isinstance(record, SearchProgress) for trial in record.running]
