@@ -142,10 +142,7 @@ def study_on(
 @contextmanager
 def executor_of(name: str, folder: Path) -> Iterator[Executor]:
     """With two workers that are warm."""
-    if name == EXECUTORS[0]:
-        opened = _on_ray(folder)
-    else:
-        opened = LocalExecutor(NUM_SLOTS, num_threads=1)
+    opened = _on_ray(folder) if name == EXECUTORS[0] else LocalExecutor(NUM_SLOTS, num_threads=1)
     with opened as executor:
         study_on(executor, folder / "warm", num_trials=6 * NUM_SLOTS, rungs=(1, 3), epoch_seconds=0.05)
         yield executor
@@ -188,7 +185,7 @@ def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[str]:
                 rows["overhead"].append(
                     f"| {name} | {found.num_rungs:,} | {found.seconds:.1f} s | "
                     f"{1000 * found.rung_seconds / found.num_rungs:.1f} ms | {found.overhead_ms:.1f} ms | "
-                    f"{1000 * found.driver_seconds / found.num_rungs:.1f} ms |"
+                    f"{NUM_SLOTS * found.overhead_ms:.1f} ms | {1000 * found.driver_seconds / found.num_rungs:.1f} ms |"
                 )
                 said += _verdict(
                     name, f"overhead {found.overhead_ms:.1f} ms a rung", "20 ms", found.overhead_ms < MOST_OVERHEAD_MS
@@ -207,8 +204,9 @@ def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[str]:
     lines = ["## The driver's part", "", f"Two workers; {_machine()}.", ""]
     if rows["overhead"]:
         lines += [
-            "| executor | rungs | study | a rung's own time | overhead a rung | of it, the driver's processor time |",
-            "|---|--:|--:|--:|--:|--:|",
+            "| executor | rungs | study | a rung's own time | overhead a rung | a slot's wait between two rungs "
+            "| driver's processor time a rung |",
+            "|---|--:|--:|--:|--:|--:|--:|",
             *rows["overhead"],
             "",
         ]
@@ -239,7 +237,8 @@ def node_storm(storms: RayStorms, num_runs: int) -> list[str]:
         "",
         f"Two nodes of one core; {_machine()}.",
         "",
-        "| searches | trials | not finished | kills while a job ran there | rungs lost, at most and in all | finished rungs begun again "
+        "| searches | trials | not finished | kills while a job ran there | rungs lost, at most and in all "
+        "| finished rungs begun again "
         "| jobs sent to the dead node | loss noticed after | its rung runs elsewhere after |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         f"| {len(found)} | {sum(history.num_trials for history in histories)} | {unfinished} | "
@@ -278,7 +277,8 @@ def driver_storm(storms: RayStorms, num_runs: int) -> list[str]:
         f"Two nodes of one core, deterministic searches on one of them; {_machine()}.",
         "",
         "| searches | trials | not finished | rows acknowledged | lost | rows that came twice or from nowhere "
-        "| rungs rolled back, at most | deterministic searches, that decided otherwise | dead driver's jobs ended after | first row of the next driver after |",
+        "| rungs rolled back, at most | deterministic searches, that decided otherwise | dead driver's jobs ended after "
+        "| first row of the next driver after |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         f"| {len(found)} | {sum(history.num_trials for history in histories)} | {unfinished} | "
         f"{sum(kill.num_acknowledged for kill in found)} | {lost} | {strays} | "

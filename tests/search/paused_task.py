@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -49,9 +50,8 @@ def blobs(mark: float = 0.0, pause: float = 0.0, ledger: str = "") -> probe.Task
 
 def _note(ledger: Path, mark: float) -> None:
     """One line, whole: several processes write. Times are the machine's own, which all of them share."""
-    import ray
-
-    node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    ray = sys.modules.get("ray")  # which is there where this is a node
+    node = "" if ray is None else ray.get_runtime_context().get_node_id()
     line = json.dumps({"at": time.monotonic(), "pid": os.getpid(), "node": node, "mark": mark}) + "\n"
     place = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:

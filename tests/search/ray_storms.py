@@ -226,9 +226,8 @@ class RayStorms:
         )
 
     def leave_alone(self, folder: Path, *, seed: int) -> list[Event]:
-        """The deterministic search in `folder`/run, to its end."""
-        self._have_two_nodes()
-        with self._driver(folder, seed=seed, deterministic=True) as driver:
+        """The deterministic search in `folder`/run, on this machine without Ray, to its end."""
+        with self._driver(folder, seed=seed, deterministic=True, on_ray=False) as driver:
             _watch(folder, driver, [])
         return stored_events(folder / "run")
 
@@ -256,12 +255,18 @@ class RayStorms:
 
     @contextmanager
     def _driver(
-        self, folder: Path, *, seed: int, deterministic: bool = False, resume: bool = False
+        self, folder: Path, *, seed: int, deterministic: bool = False, resume: bool = False, on_ray: bool = True
     ) -> Iterator[subprocess.Popen[str]]:
         recipe = folder / "recipe.toml"
-        recipe.write_text(_recipe_text(self.size, folder / LEDGER, seed), encoding="utf-8")
-        command = [sys.executable, "-m", "probe", "search", str(recipe), "--ray", self.cluster.address]
-        command += ["--out", str(folder / "run"), "--device", "cpu", "--quiet"]
+        recipe.write_text(_recipe_text(self.size, seed), encoding="utf-8")
+        command = [sys.executable, "-m", "probe", "search", str(recipe)]
+        command += ["--ray", self.cluster.address] * on_ray + [
+            "--out",
+            str(folder / "run"),
+            "--device",
+            "cpu",
+            "--quiet",
+        ]
         command += ["--deterministic"] * deterministic + ["--resume"] * resume
         with (folder / "stderr.txt").open("a") as errors:
             driver = subprocess.Popen(
@@ -300,7 +305,7 @@ def cluster_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": _PATHS, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
 
 
-def _recipe_text(size: SearchSize, ledger: Path, seed: int) -> str:
+def _recipe_text(size: SearchSize, seed: int) -> str:
     content: dict[str, Any] = {
         "schema": 1,
         "name": "storm",
@@ -309,7 +314,7 @@ def _recipe_text(size: SearchSize, ledger: Path, seed: int) -> str:
             "lr": {"low": 1e-4, "high": 1.0, "log": True},
             "mark": {"low": 0.0, "high": 1.0},
             "pause": size.epoch_seconds,
-            "ledger": str(ledger),
+            "ledger": LEDGER,  # in the folder that drivers, and so jobs, work in
         },
         "search": {"sampler": "tpe", "seed": seed, "fidelity": {"min": 1, "max": 9, "factor": 3}},
         "budget": {"trials": size.num_trials},
