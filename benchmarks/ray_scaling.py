@@ -11,7 +11,7 @@ Storms: two nodes of a core each (ray.cluster_utils) on this machine, `python -m
 SIGKILL at a random moment between the search's second row and about 85 % of its rows: for the second node, raylet and
 workers at once, or for the driver, which is then resumed at once. Ray needs its head, so that one is never killed. What is
 said is read from search.sqlite, and from a ledger that the jobs themselves write. Every fourth storm over a driver is
-deterministic and compared with the same search left alone. Linux only.
+deterministic and compared with the same search on this machine without Ray, left alone. Linux only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ from probe.version import VERSION
 from probe.zoo.source import TargetSource
 
 PARTS = ("overhead", "idle", "nodes", "drivers")
+HEADINGS = ("The driver's part", "A node is killed", "The driver is killed, and resumed")
 EXECUTORS = ("Ray, local:2", "local processes")
 NUM_SLOTS = 2
 SPACE = Space(dimensions=(Dimension(name="lr", kind="float", low=1e-4, high=1.0, log=True),), constants={})
@@ -201,7 +202,7 @@ def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[str]:
                     name, f"idle {100 * found.idle_share:.1f} % at {seconds:.0f} s", "5 %", found.idle_share < MOST_IDLE
                 )
             print(*rows["overhead"][-1:], *rows["idle"], sep="\n", flush=True)
-    lines = ["## The driver's part", "", f"Two workers; {_machine()}.", ""]
+    lines = [f"## {HEADINGS[0]}", "", f"Two workers; {_machine()}.", ""]
     if rows["overhead"]:
         lines += [
             "| executor | rungs | study | a rung's own time | overhead a rung | a slot's wait between two rungs "
@@ -222,10 +223,11 @@ def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[str]:
 
 def node_storm(storms: RayStorms, num_runs: int) -> list[str]:
     found: list[NodeKill] = []
-    for seed in range(num_runs):
-        with tempfile.TemporaryDirectory() as name:
-            found.append(storms.kill_node(Path(name), seed=seed))
-        print(seed, found[-1], flush=True)
+    with suppress(KeyboardInterrupt):  # Ctrl-C: the table of what there is
+        for seed in range(num_runs):
+            with tempfile.TemporaryDirectory() as name:
+                found.append(storms.kill_node(Path(name), seed=seed))
+            print(seed, found[-1], flush=True)
     notices = [kill.notice_seconds for kill in found if kill.notice_seconds is not None]
     agains = [kill.again_seconds for kill in found if kill.again_seconds is not None]
     histories = [kill.history for kill in found]
@@ -233,7 +235,7 @@ def node_storm(storms: RayStorms, num_runs: int) -> list[str]:
         sum(getattr(history, name) for history in histories) for name in ("num_unfinished", "num_finished_again")
     )
     lines = [
-        "## A node is killed",
+        f"## {HEADINGS[1]}",
         "",
         f"Two nodes of one core; {_machine()}.",
         "",
@@ -261,18 +263,19 @@ def node_storm(storms: RayStorms, num_runs: int) -> list[str]:
 
 def driver_storm(storms: RayStorms, num_runs: int) -> list[str]:
     found: list[DriverKill] = []
-    for seed in range(num_runs):
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            whole = None if seed % DETERMINISTIC_EVERY else storms.leave_alone(Path(one), seed=seed)
-            found.append(storms.kill_driver(Path(other), seed=seed, whole=whole))
-        print(seed, found[-1], flush=True)
+    with suppress(KeyboardInterrupt):
+        for seed in range(num_runs):
+            with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+                whole = None if seed % DETERMINISTIC_EVERY else storms.leave_alone(Path(one), seed=seed)
+                found.append(storms.kill_driver(Path(other), seed=seed, whole=whole))
+            print(seed, found[-1], flush=True)
     histories = [kill.history for kill in found]
     lost = sum(kill.num_lost for kill in found)
     strays = sum(history.num_strays + history.num_finished_again for history in histories)
     unfinished = sum(history.num_unfinished for history in histories)
     compared = [kill.differs for kill in found if kill.differs is not None]
     lines = [
-        "## The driver is killed, and resumed",
+        f"## {HEADINGS[2]}",
         "",
         f"Two nodes of one core, deterministic searches on one of them; {_machine()}.",
         "",
@@ -293,6 +296,14 @@ def driver_storm(storms: RayStorms, num_runs: int) -> list[str]:
         "",
     ]
     return lines
+
+
+def write_section(path: Path, preface: str, section: str) -> None:
+    """Into the file of the tables, in place of the one of the same heading."""
+    known = path.read_text().split("\n## ")[1:] if path.exists() else []
+    sections = {text.partition("\n")[0]: text.strip() for text in [*known, section.removeprefix("## ")]}
+    kept = [f"## {sections[heading]}\n" for heading in HEADINGS if heading in sections]
+    path.write_text("\n".join([preface, *kept]))
 
 
 def _verdict(what: str, found: str, promised: str, holds: bool) -> list[str]:
@@ -318,7 +329,7 @@ def main() -> None:
     os.environ.update(cluster_environment())
     import ray
 
-    text = [
+    preface = [
         "# Searches on Ray",
         "",
         f"`python benchmarks/ray_scaling.py` with probe {VERSION}, Ray {ray.__version__}, Python {platform.python_version()}.",
@@ -326,10 +337,9 @@ def main() -> None:
     ]
 
     def add(lines: list[str]) -> None:
-        text.extend(lines)
         print("\n".join(lines), flush=True)
         if options.markdown is not None:
-            options.markdown.write_text("\n".join(text).rstrip() + "\n")
+            write_section(options.markdown, "\n".join(preface), "\n".join(lines))
 
     if {"overhead", "idle"} & set(options.parts):
         add(driver_costs(options.rungs, parts=options.parts))

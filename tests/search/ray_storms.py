@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stored_searches import decisions, stored_events
-from storms import children, kill_all, num_rows
+from storms import children, num_rows, send_all
 
 from probe.recipe.dump import dump_recipe
 from probe.recipe.load import parse_recipe
@@ -156,33 +156,37 @@ class RayStorms:
     size: SearchSize = field(default_factory=SearchSize)
     node: Any = None
 
-    def kill_node(self, folder: Path, *, seed: int) -> NodeKill:
-        """A search in `folder`/run, whose second node is killed at a random moment."""
+    def kill_node(self, folder: Path, *, seed: int, frozen: bool = False) -> NodeKill:
+        """A search in `folder`/run, whose second node is killed at a random moment; or `frozen`: it stops as if its cable were
+        pulled, so that no connection to it is closed, and Ray has to find out by asking."""
         self._have_two_nodes()
         generator = random.Random(seed)
         started = time.monotonic()
         with self._driver(folder, seed=seed) as driver:
             seen = self._wait_for_moment(folder, driver, generator)
-            victim, node_id = self.node, str(self.node.node_id)
+            node, self.node = self.node, None
             running = _running(stored_events(folder / "run"))
-            killed_at = self._kill(victim)
-            _watch(folder, driver, seen)
-        found = stored_events(folder / "run")
-        jobs = _jobs(folder)
-        lost = [
-            at
+            killed_at = self._stop(node, frozen=frozen)
+            try:
+                _watch(folder, driver, seen)
+            finally:
+                if frozen:
+                    self._stop(node, frozen=False)
+        found, jobs, node_id = stored_events(folder / "run"), _jobs(folder), str(node.node_id)
+        losses = {
+            at: event.number
             for at, event in zip(seen, found, strict=False)
             if isinstance(event, Ended) and event.outcome == "crashed"
-        ]
-        numbers = {event.number for event in found if isinstance(event, Ended) and event.outcome == "crashed"}
+        }
         marks = _marks(found)
-        there = [job for job in jobs if job.node == node_id and job.at < killed_at]
-        again = [job.at for job in jobs if job.at > killed_at and job.mark in {marks[number] for number in numbers}]
+        lost = {marks[number] for number in losses.values()}
+        again = [job.at for job in jobs if job.at > killed_at and job.mark in lost]
+        last_on = {job.mark: job.node for job in jobs if job.at < killed_at}
         return NodeKill(
             history=history(found),
             exit_code=driver.returncode,
-            had_job=bool(numbers) or (bool(there) and there[-1].mark in {marks[number] for number in running}),
-            notice_seconds=max(lost) - killed_at if lost else None,
+            had_job=bool(losses) or any(last_on.get(marks[number]) == node_id for number in running),
+            notice_seconds=max(losses) - killed_at if losses else None,
             again_seconds=min(again) - killed_at if again else None,
             on_dead_node=sum(job.node == node_id and job.at > killed_at for job in jobs),
             seconds=time.monotonic() - started,
@@ -235,15 +239,15 @@ class RayStorms:
         if self.node is None:
             self.node = self.cluster.add_node(num_cpus=1)
 
-    def _kill(self, node: Any) -> float:
-        """As if its machine were gone: its raylet and then, before they can tell, its workers. When that was."""
+    def _stop(self, node: Any, *, frozen: bool) -> float:
+        """Its raylet and then, before they can tell, its workers, as if their machine were gone. When that was."""
         raylet = node.all_processes["raylet"][0].process.pid
-        workers = children(raylet)
-        killed_at = time.monotonic()
-        kill_all([raylet, *workers])
-        self.node = None
-        self.cluster.remove_node(node, allow_graceful=False)
-        return killed_at
+        pids = [raylet, *children(raylet)]
+        stopped_at = time.monotonic()
+        send_all(pids, signal.SIGSTOP if frozen else signal.SIGKILL)
+        if not frozen:
+            self.cluster.remove_node(node, allow_graceful=False)
+        return stopped_at
 
     def _wait_for_moment(self, folder: Path, driver: subprocess.Popen[str], generator: random.Random) -> list[float]:
         """Until a random row of the search and a random part of an epoch more. When each row was seen."""

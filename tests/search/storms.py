@@ -116,7 +116,7 @@ def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:
                 seen = _wait_for_rows(folder, driver, seen + generator.randint(2, 12))
                 time.sleep(generator.uniform(0.0, 0.05))
                 if target == "w":
-                    storm.num_worker_kills += kill_all(children(driver.pid))
+                    storm.num_worker_kills += send_all(children(driver.pid))
                     continue
                 driver.kill()
                 storm.num_driver_kills += 1
@@ -204,14 +204,14 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
-def kill_all(pids: Iterable[int]) -> int:
-    """How many of them there were."""
-    killed = 0
+def send_all(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> int:
+    """A signal to each of these processes; how many of them there were."""
+    found = 0
     for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            killed += 1
-    return killed
+            os.kill(pid, number)
+            found += 1
+    return found
 
 
 def _events_if_begun(folder: Path) -> list[Event]:
