@@ -128,7 +128,7 @@ class RayExecutor:
         found: list[JobEvent] = []
         for frames in ready:
             found += self._next_events(running[frames])
-        return found + self._timed_out()
+        return found + self._on_lost_nodes(set(ready)) + self._timed_out()
 
     def call(
         self,
@@ -212,14 +212,28 @@ class RayExecutor:
         if isinstance(event, Raised) and isinstance(event.error, OutputError):
             raise event.error
         if isinstance(event, Died):
-            if task.node_id is not None:
-                self._avoid[number] = task.node_id
-            return [JobEnd(number=number, report=_lost(event, self._name(task.node_id), task))]
+            return [self._lost_job(task, task.job, event)]
         self._avoid.pop(number, None)
         if isinstance(event, Returned) and isinstance(event.value, CarriedReport):
             event = Returned(unpacked(task.job, event.value))
         began = task.started or task.submitted
         return [JobEnd(number=number, report=report_of(event, time.monotonic() - began))]
+
+    def _on_lost_nodes(self, ready: set[Any]) -> list[JobEvent]:
+        """The ends of jobs that Ray still waits for: where a machine is gone without closing its connections (no power, no
+        network), the cluster declares its node dead after a while, but the calls there hang for minutes more."""
+        gone = set(self._lost)
+        ended: list[JobEvent] = []
+        for task in list(self._tasks.values()):
+            if task.job is not None and task.node_id in gone and task.frames not in ready:
+                ended.append(self._lost_job(task, task.job, Died(exit_code=1, stderr="the node does not answer")))
+                self._end(task)
+        return ended
+
+    def _lost_job(self, task: _Task, job: RungJob, died: Died) -> JobEnd:
+        if task.node_id is not None:
+            self._avoid[job.number] = task.node_id
+        return JobEnd(number=job.number, report=_lost(died, self._name(task.node_id), task))
 
     def _next(self, task: _Task) -> Message | Returned | Raised | Died | None:
         """The next frame, which is there or comes soon; None for the first, that says which node it is."""
@@ -254,6 +268,8 @@ class RayExecutor:
                 ready, _ = ray.wait([task.frames], timeout=CALL_POLL_SECONDS)  # in slices, for Ctrl-C
                 if not ready:
                     self._look_at_nodes()
+                    if task.node_id in self._lost:
+                        raise ProbeError(f"A task on {self._name(task.node_id)} was lost: the node does not answer.")
                     continue
                 match self._next(task):
                     case Message(value):
