@@ -2,10 +2,11 @@
 
     python benchmarks/ray_scaling.py [--runs 20] [--rungs 1000] [--parts overhead idle nodes drivers] [--markdown FILE]
 
-Overhead and idle share: a real study (space, ladder, search.sqlite on the disk, checkpoints) on two workers of this machine,
-by Ray (`local:2`) and by the local executor one after the other, both warm: each worker has imported PyTorch and trained
-before the clock runs. Ideal seconds are those of the rungs, as their workers measured them, divided by the slots; all else
-is overhead, the disk's part, the study's and the end of the search, where one slot has nothing left to do, included.
+Overhead and idle share: a real study (space, ladder, search.sqlite on the disk) on two workers of this machine, by Ray
+(`local:2`) and by the local executor one after the other, both warm: each worker has imported PyTorch and trained before the
+clock runs. For the overhead, rungs report their epochs and train nothing; for the idle share they train, and sleep. Ideal
+seconds are those of the rungs, as their workers measured them, divided by the slots; all else is overhead: the disk's part,
+the study's, and the end of the search, where one slot has nothing left to do.
 
 Storms: two nodes of a core each (ray.cluster_utils) on this machine, `python -m probe search RECIPE --ray HOST:PORT`, and
 SIGKILL at a random moment between the search's second row and about 85 % of its rows: for the second node, raylet and
@@ -27,12 +28,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
 
+from quick_job import quick_rung
 from ray_storms import DriverKill, NodeKill, RayStorms, cluster_environment, ray_storms
 
 from probe.device.select import DeviceSpec
+from probe.search import executors
 from probe.search.algorithms import make_sampler
 from probe.search.cluster_records import ClusterUse
 from probe.search.database import SearchDatabase
@@ -173,6 +177,18 @@ def _on_ray(folder: Path) -> Iterator[Executor]:
             executor.close()
 
 
+@contextmanager
+def training_nothing() -> Iterator[None]:
+    """Both executors run `quick_rung` inside, where they would train."""
+    from probe.search import ray_executor
+
+    with (
+        patch.object(executors, "train_in_worker", quick_rung),
+        patch.object(ray_executor, "train_in_worker", quick_rung),
+    ):
+        yield
+
+
 def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[str]:
     """The tables of overhead and idle share, each executor's rows beside the other's."""
     rows: dict[str, list[str]] = {"overhead": [], "idle": []}
@@ -182,10 +198,11 @@ def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[str]:
             folder = Path(temporary)
             if "overhead" in parts:
                 trials = max(2, round(num_rungs / RUNGS_A_TRIAL))
-                found = study_on(executor, folder / "many", num_trials=trials, rungs=(1, 3, 9), epoch_seconds=0.0)
+                with training_nothing():
+                    found = study_on(executor, folder / "many", num_trials=trials, rungs=(1, 3, 9), epoch_seconds=0.0)
                 rows["overhead"].append(
                     f"| {name} | {found.num_rungs:,} | {found.seconds:.1f} s | "
-                    f"{1000 * found.rung_seconds / found.num_rungs:.1f} ms | {found.overhead_ms:.1f} ms | "
+                    f"{1000 * found.rung_seconds / found.num_rungs:.2f} ms | {found.overhead_ms:.1f} ms | "
                     f"{NUM_SLOTS * found.overhead_ms:.1f} ms | {1000 * found.driver_seconds / found.num_rungs:.1f} ms |"
                 )
                 said += _verdict(
@@ -221,13 +238,17 @@ def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[str]:
     return [*lines, *said, ""]
 
 
-def node_storm(storms: RayStorms, num_runs: int) -> list[str]:
+def node_storm(storms: RayStorms, num_runs: int) -> list[NodeKill]:
     found: list[NodeKill] = []
     with suppress(KeyboardInterrupt):  # Ctrl-C: the table of what there is
         for seed in range(num_runs):
             with tempfile.TemporaryDirectory() as name:
                 found.append(storms.kill_node(Path(name), seed=seed))
             print(seed, found[-1], flush=True)
+    return found
+
+
+def node_table(found: Sequence[NodeKill]) -> list[str]:
     notices = [kill.notice_seconds for kill in found if kill.notice_seconds is not None]
     agains = [kill.again_seconds for kill in found if kill.again_seconds is not None]
     histories = [kill.history for kill in found]
@@ -261,7 +282,7 @@ def node_storm(storms: RayStorms, num_runs: int) -> list[str]:
     return lines
 
 
-def driver_storm(storms: RayStorms, num_runs: int) -> list[str]:
+def driver_storm(storms: RayStorms, num_runs: int) -> list[DriverKill]:
     found: list[DriverKill] = []
     with suppress(KeyboardInterrupt):
         for seed in range(num_runs):
@@ -269,6 +290,10 @@ def driver_storm(storms: RayStorms, num_runs: int) -> list[str]:
                 whole = None if seed % DETERMINISTIC_EVERY else storms.leave_alone(Path(one), seed=seed)
                 found.append(storms.kill_driver(Path(other), seed=seed, whole=whole))
             print(seed, found[-1], flush=True)
+    return found
+
+
+def driver_table(found: Sequence[DriverKill]) -> list[str]:
     histories = [kill.history for kill in found]
     lost = sum(kill.num_lost for kill in found)
     strays = sum(history.num_strays + history.num_finished_again for history in histories)
@@ -346,9 +371,9 @@ def main() -> None:
     if {"nodes", "drivers"} & set(options.parts):
         with ray_storms() as storms:
             if "nodes" in options.parts:
-                add(node_storm(storms, options.runs))
+                add(node_table(node_storm(storms, options.runs)))
             if "drivers" in options.parts:
-                add(driver_storm(storms, options.runs))
+                add(driver_table(driver_storm(storms, options.runs)))
 
 
 if __name__ == "__main__":
