@@ -1,6 +1,6 @@
 """Searches on Ray: what the driver costs beside the rungs, and what is left of a search when a node or the driver is killed.
 
-    python benchmarks/ray_scaling.py [--runs 20] [--rungs 1000] [--parts overhead idle nodes drivers] [--markdown FILE]
+    python benchmarks/ray_scaling.py [--runs 20] [--rungs 1000] [--parts overhead idle nodes frozen drivers] [--markdown FILE]
 
 Overhead and idle share: a real study (space, ladder, search.sqlite on the disk) on two workers of this machine, by Ray
 (`local:2`) and by the local executor one after the other, both warm: each worker has imported PyTorch and trained before the
@@ -52,8 +52,8 @@ from probe.search.study import Study, StudyPlan, new_state
 from probe.version import VERSION
 from probe.zoo.source import TargetSource
 
-PARTS = ("overhead", "idle", "nodes", "drivers")
-HEADINGS = ("The driver's part", "A node is killed", "The driver is killed, and resumed")
+PARTS = ("overhead", "idle", "nodes", "frozen", "drivers")
+HEADINGS = ("The driver's part", "A node is killed", "A node no longer answers", "The driver is killed, and resumed")
 EXECUTORS = ("Ray, local:2", "local processes")
 NUM_SLOTS = 2
 SPACE = Space(dimensions=(Dimension(name="lr", kind="float", low=1e-4, high=1.0, log=True),), constants={})
@@ -282,6 +282,28 @@ def node_table(found: Sequence[NodeKill]) -> list[str]:
     return lines
 
 
+def frozen_node(storms: RayStorms) -> list[str]:
+    """One storm over a node that stops without closing a connection."""
+    with tempfile.TemporaryDirectory() as name:
+        kill = storms.kill_node(Path(name), seed=0, frozen=True)
+    print(kill, flush=True)
+    return frozen_table(kill)
+
+
+def frozen_table(kill: NodeKill) -> list[str]:
+    told = "nothing ran there" if kill.notice_seconds is None else f"noticed after {kill.notice_seconds:.1f} s"
+    return [
+        f"## {HEADINGS[2]}",
+        "",
+        "Raylet and workers are stopped (SIGSTOP), as by a cut cable: no connection is closed, and the head declares the node dead",
+        "only when it has missed Ray's health checks (by default five of 10 s, 3 s apart).",
+        "",
+        f"One search: {told}; {kill.history.num_unfinished} of {kill.history.num_trials} trials not finished, "
+        f"{kill.history.num_crashes} rungs lost, {kill.history.num_finished_again} finished ones begun again.",
+        "",
+    ]
+
+
 def driver_storm(storms: RayStorms, num_runs: int) -> list[DriverKill]:
     found: list[DriverKill] = []
     with suppress(KeyboardInterrupt):
@@ -300,7 +322,7 @@ def driver_table(found: Sequence[DriverKill]) -> list[str]:
     unfinished = sum(history.num_unfinished for history in histories)
     compared = [kill.differs for kill in found if kill.differs is not None]
     lines = [
-        f"## {HEADINGS[2]}",
+        f"## {HEADINGS[3]}",
         "",
         f"Two nodes of one core, deterministic searches on one of them; {_machine()}.",
         "",
@@ -368,10 +390,12 @@ def main() -> None:
 
     if {"overhead", "idle"} & set(options.parts):
         add(driver_costs(options.rungs, parts=options.parts))
-    if {"nodes", "drivers"} & set(options.parts):
+    if {"nodes", "frozen", "drivers"} & set(options.parts):
         with ray_storms() as storms:
             if "nodes" in options.parts:
                 add(node_table(node_storm(storms, options.runs)))
+            if "frozen" in options.parts:
+                add(frozen_node(storms))
             if "drivers" in options.parts:
                 add(driver_table(driver_storm(storms, options.runs)))
 
