@@ -295,8 +295,8 @@ def frozen_table(kill: NodeKill) -> list[str]:
     return [
         f"## {HEADINGS[2]}",
         "",
-        "Raylet and workers are stopped (SIGSTOP), as by a cut cable: no connection is closed, and the head declares the node dead",
-        "only when it has missed Ray's health checks (by default five of 10 s, 3 s apart).",
+        "Raylet and workers are stopped (SIGSTOP), as by a cut cable: no connection is closed, and the head declares the node",
+        "dead only when it has missed Ray's health checks (by default five of 10 s, 3 s apart).",
         "",
         f"One search: {told}; {kill.history.num_unfinished} of {kill.history.num_trials} trials not finished, "
         f"{kill.history.num_crashes} rungs lost, {kill.history.num_finished_again} finished ones begun again.",
