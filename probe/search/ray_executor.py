@@ -116,14 +116,15 @@ class RayExecutor:
         running = {frames: task for frames, task in self._tasks.items() if task.job is not None}
         if not running:
             return []
-        wait = max(0.0, min(timeout_seconds, self._seconds_to_timeout(), LOOK_SECONDS))
+        to_timeout = min((task.seconds_left for task in running.values()), default=timeout_seconds)
+        wait = max(0.0, min(timeout_seconds, to_timeout, LOOK_SECONDS))
         ready, _ = ray.wait(list(running), num_returns=1, timeout=wait)
         if ready and len(running) > 1:
             ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
         found: list[JobEvent] = []
         for frames in ready:
             found += self._next_events(running[frames])
-        return found + self._timed_out()
+        return found + self._on_lost_nodes(ready) + self._timed_out()
 
     def call(
         self,
@@ -209,9 +210,7 @@ class RayExecutor:
         if isinstance(event, Raised) and isinstance(event.error, OutputError):
             raise event.error
         if isinstance(event, Died):
-            if task.node_id is not None:
-                self._avoid[number] = task.node_id
-            return [JobEnd(number=number, report=lost(event, self._name(task.node_id), task))]
+            return [self._lost_job(task, task.job, event)]
         self._avoid.pop(number, None)
         if isinstance(event, Returned) and isinstance(event.value, CarriedReport):
             event = Returned(unpacked(task.job, event.value))
@@ -256,6 +255,8 @@ class RayExecutor:
                 ready, _ = ray.wait([task.frames], timeout=CALL_POLL_SECONDS)  # in slices, for Ctrl-C
                 if not ready:
                     self._watch.look()
+                    if self._watch.is_lost(task.node_id):
+                        raise TaskLostError(f"A task on {self._name(task.node_id)} was lost: the node does not answer.")
                     continue
                 match self._next(task):
                     case Message(value):
@@ -275,26 +276,28 @@ class RayExecutor:
         if self._tasks.pop(task.frames, None) is not None:
             ray.cancel(task.frames, force=True)
 
-    def _seconds_to_timeout(self) -> float:
-        now = time.monotonic()
-        return min((limit - (now - (task.started or now)) for task, limit in self._limited()), default=math.inf)
-
     def _timed_out(self) -> list[JobEvent]:
         ended: list[JobEvent] = []
-        for task, limit in self._limited():
-            seconds = time.monotonic() - (task.started or 0.0)
-            if task.job is not None and seconds >= limit:
-                ended.append(JobEnd(number=task.job.number, report=timed_out(task.job, seconds)))
+        for task in list(self._tasks.values()):
+            if task.job is not None and task.seconds_left <= 0:
+                ended.append(JobEnd(number=task.job.number, report=timed_out(task.job, task.seconds)))
                 self._end(task)
         return ended
 
-    def _limited(self) -> list[tuple[RayTask, float]]:
-        """Jobs that have begun and whose time is limited."""
-        return [
-            (task, task.job.max_seconds)
-            for task in self._tasks.values()
-            if task.job is not None and task.is_timed and task.job.max_seconds is not None
-        ]
+    def _on_lost_nodes(self, ready: Sequence[Any]) -> list[JobEvent]:
+        """The ends of jobs that Ray still waits for: where a machine is gone without closing its connections (no power, no
+        network), the cluster declares its node dead after a while, but the calls there hang for minutes more."""
+        ended: list[JobEvent] = []
+        for task in list(self._tasks.values()):
+            if task.job is not None and self._watch.is_lost(task.node_id) and task.frames not in ready:
+                ended.append(self._lost_job(task, task.job, Died(exit_code=1, stderr="the node does not answer")))
+                self._end(task)
+        return ended
+
+    def _lost_job(self, task: RayTask, job: RungJob, died: Died) -> JobEnd:
+        if task.node_id is not None:
+            self._avoid[job.number] = task.node_id
+        return JobEnd(number=job.number, report=lost(died, self._name(task.node_id), task))
 
     def _name(self, node_id: str | None) -> str:
         return self._watch.name(node_id)

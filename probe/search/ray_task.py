@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,17 @@ class RayTask:
     version: str | None = None
     """Of probe on that node."""
 
+    @property
+    def seconds(self) -> float:
+        """Since it began; 0 before that."""
+        return 0.0 if self.started is None else time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the trial's time, once that runs; infinite without a limit."""
+        limit = None if self.job is None else self.job.max_seconds
+        return math.inf if limit is None or not self.is_timed else limit - self.seconds
+
     def next_event(self) -> TaskEvent | None:
         """Waits for the next frame; None for the first, that says which node it is. Raises DeviceError where the cluster cannot
         run such a task at all."""
@@ -51,8 +63,7 @@ class RayTask:
 
 def lost(died: Died, node: str, task: RayTask) -> RungReport:
     """Of a rung that went with its worker or its node."""
-    seconds = 0.0 if task.started is None else time.monotonic() - task.started
-    return RungReport(outcome="crashed", seconds=seconds, message=f"Its task on {node} was lost: {died.stderr}")
+    return RungReport(outcome="crashed", seconds=task.seconds, message=f"Its task on {node} was lost: {died.stderr}")
 
 
 def measured(function: Callable[..., Any], args: Sequence[Any]) -> Any:

@@ -32,6 +32,9 @@ class NodeWatch:
     def name(self, node_id: str | None) -> str:
         return "a node" if node_id is None else self._names.get(node_id, node_id[:8])
 
+    def is_lost(self, node_id: str | None) -> bool:
+        return node_id is not None and node_id in self.use.lost_nodes
+
     def look_again(self) -> None:
         """A job was lost: the next `look` must not wait."""
         self._looked = -math.inf

@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,7 @@ def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:
                 seen = _wait_for_rows(folder, driver, seen + generator.randint(2, 12))
                 time.sleep(generator.uniform(0.0, 0.05))
                 if target == "w":
-                    storm.num_worker_kills += _kill_workers(driver.pid)
+                    storm.num_worker_kills += send_all(children(driver.pid))
                     continue
                 driver.kill()
                 storm.num_driver_kills += 1
@@ -182,23 +182,36 @@ def _wait_for_rows(folder: Path, driver: subprocess.Popen[str], number: int) -> 
         if time.monotonic() > deadline:
             raise RuntimeError(f"no {number} events after {MOST_SECONDS} s")
         time.sleep(0.01)
-        with suppress(sqlite3.Error):
-            connection = sqlite3.connect(f"file:{folder / 'run' / DATABASE_FILE}?mode=ro", uri=True)
-            try:
-                [count] = connection.execute("SELECT count(*) FROM events").fetchone()
-            finally:
-                connection.close()
+        count = max(count, num_rows(folder / "run"))
     return count
 
 
-def _kill_workers(pid: int) -> int:
-    killed = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
-                killed += 1
-    return killed
+def num_rows(folder: Path) -> int:
+    """Events in the file of a search that another process works on; none where there is no such file yet."""
+    with suppress(sqlite3.Error):
+        connection = sqlite3.connect(f"file:{folder / DATABASE_FILE}?mode=ro", uri=True)
+        try:
+            [count] = connection.execute("SELECT count(*) FROM events").fetchone()
+            return int(count)
+        finally:
+            connection.close()
+    return 0
+
+
+def children(pid: int) -> list[int]:
+    """Ids of the processes that it started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def send_all(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> int:
+    """A signal to each of these processes; how many of them there were."""
+    found = 0
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            found += 1
+    return found
 
 
 def _events_if_begun(folder: Path) -> list[Event]:

@@ -1,0 +1,377 @@
+"""Storms over searches on a Ray cluster of two nodes on this machine: a node is killed, or the driver, at a random moment.
+
+Drivers are what a user runs: `python -m probe search RECIPE --ray HOST:PORT --out FOLDER`. Linux only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stored_searches import decisions, stored_events
+from storms import children, num_rows, send_all
+
+from probe.recipe.dump import dump_recipe
+from probe.recipe.load import parse_recipe
+from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
+
+MOST_SECONDS = 240.0
+"""For one process, on a busy machine."""
+LOOK_SECONDS = 0.01
+"""Between two looks at the file of a search."""
+LAST_ROW_SHARE = 0.85
+"""Of the rows of a search that is left alone: kills come before that one."""
+LEDGER = "ledger.jsonl"
+_ROOT = Path(__file__).parents[2]
+_PATHS = os.pathsep.join((str(_ROOT), str(Path(__file__).parent)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSize:
+    num_trials: int = 10
+    epoch_seconds: float = 0.25
+    """Nearly all of it asleep, so that nodes on one machine do not take each other's time."""
+
+    @property
+    def least_rows(self) -> int:
+        """Each trial is asked for, starts, reports one epoch and ends, at least."""
+        return 4 * self.num_trials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the events of a search say about losses and repetitions."""
+
+    num_trials: int
+    num_unfinished: int
+    """Trials whose last rung was not finished."""
+    num_finished_again: int
+    """Rungs that were started after they had been finished."""
+    num_crashes: int
+    num_strays: int
+    """Reports and ends that belong to no running job, or come twice."""
+    num_rolled_back: int
+    """Rungs that were under way when a driver was killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeKill:
+    """One search, one of whose nodes was killed."""
+
+    history: History
+    exit_code: int
+    had_job: bool
+    """Whether a job of the search ran there then."""
+    notice_seconds: float | None
+    """From the kill until the file had the row of the loss; None: nothing was lost."""
+    again_seconds: float | None
+    """From the kill until the lost rung had begun in another process."""
+    on_dead_node: int
+    """Jobs that began there after the kill, by their own account."""
+    seconds: float
+    """Of the whole process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverKill:
+    """One search, whose driver was killed and which another process went on with."""
+
+    history: History
+    exit_code: int
+    num_acknowledged: int
+    """Rows in the file when the driver was dead."""
+    num_lost: int
+    """Of them, those that are gone or others at the end."""
+    orphan_seconds: float
+    """From the kill until none of the dead driver's jobs ran any more."""
+    restart_seconds: float
+    """From the start of the next process to its first row."""
+    differs: bool | None
+    """Whether it decided otherwise than a search that was left alone; None: it was not deterministic."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """A line of the ledger: a job as its own process told it."""
+
+    at: float
+    pid: int
+    node: str
+    mark: float
+
+
+def history(events: Sequence[Event]) -> History:
+    """Of a search that is over."""
+    running: dict[int, tuple[int, int | None]] = {}  # trial -> its rung, its last epoch there
+    finished: set[tuple[int, int]] = set()
+    last: dict[int, str] = {}
+    num_again = num_crashes = num_strays = num_rolled_back = 0
+    for event in events:
+        if isinstance(event, Asked):
+            last[event.number] = "asked"
+        elif isinstance(event, Started):
+            num_again += (event.number, event.rung) in finished
+            num_strays += event.number in running
+            running[event.number], last[event.number] = (event.rung, None), "started"
+        elif isinstance(event, Reported):
+            rung, epoch = running.get(event.number, (-1, None))
+            num_strays += rung < 0 or (epoch is not None and event.report.epoch != epoch + 1)
+            running[event.number] = (rung, event.report.epoch)
+        elif isinstance(event, Ended):
+            num_strays += event.number not in running
+            rung, _ = running.pop(event.number, (-1, None))
+            last[event.number] = event.outcome
+            num_crashes += event.outcome == "crashed"
+            if event.outcome == "finished":
+                finished.add((event.number, rung))
+        elif isinstance(event, Resumed):
+            num_rolled_back += len(running)
+            running.clear()
+    return History(
+        num_trials=len(last),
+        num_unfinished=sum(outcome != "finished" for outcome in last.values()),
+        num_finished_again=num_again,
+        num_crashes=num_crashes,
+        num_strays=num_strays,
+        num_rolled_back=num_rolled_back,
+    )
+
+
+@dataclass
+class RayStorms:
+    """A cluster of two nodes with one core each, for one storm after the other. The driver is on the head's machine, which
+    Ray itself cannot do without, so that the other node is the one that is killed."""
+
+    cluster: Any
+    size: SearchSize = field(default_factory=SearchSize)
+    node: Any = None
+
+    def kill_node(self, folder: Path, *, seed: int, frozen: bool = False) -> NodeKill:
+        """A search in `folder`/run, whose second node is killed at a random moment; or `frozen`: it stops as if its cable were
+        pulled, so that no connection to it is closed, and Ray has to find out by asking."""
+        self._have_two_nodes()
+        generator = random.Random(seed)
+        started = time.monotonic()
+        with self._driver(folder, seed=seed) as driver:
+            seen = self._wait_for_moment(folder, driver, generator)
+            node, self.node = self.node, None
+            running = _running(stored_events(folder / "run"))
+            killed_at = self._stop(node, frozen=frozen)
+            try:
+                _watch(folder, driver, seen)
+            finally:
+                if frozen:
+                    self._stop(node, frozen=False)
+        found, jobs, node_id = stored_events(folder / "run"), _jobs(folder), str(node.node_id)
+        losses = {
+            at: event.number
+            for at, event in zip(seen, found, strict=False)
+            if isinstance(event, Ended) and event.outcome == "crashed"
+        }
+        marks = _marks(found)
+        lost = {marks[number] for number in losses.values()}
+        again = [job.at for job in jobs if job.at > killed_at and job.mark in lost]
+        last_on = {job.mark: job.node for job in jobs if job.at < killed_at}
+        return NodeKill(
+            history=history(found),
+            exit_code=driver.returncode,
+            had_job=bool(losses) or any(last_on.get(marks[number]) == node_id for number in running),
+            notice_seconds=max(losses) - killed_at if losses else None,
+            again_seconds=min(again) - killed_at if again else None,
+            on_dead_node=sum(job.node == node_id and job.at > killed_at for job in jobs),
+            seconds=time.monotonic() - started,
+        )
+
+    def kill_driver(self, folder: Path, *, seed: int, whole: Sequence[Event] | None = None) -> DriverKill:
+        """A search in `folder`/run, whose driver is killed at a random moment; at once another one goes on with it. `whole`:
+        the events of the deterministic search with this seed; None: do not be deterministic."""
+        self._have_two_nodes()
+        generator = random.Random(seed)
+        with self._driver(folder, seed=seed, deterministic=whole is not None) as driver:
+            self._wait_for_moment(folder, driver, generator)
+            driver.kill()
+            killed_at = time.monotonic()
+            driver.wait()
+        acknowledged = stored_events(folder / "run")
+        orphans = {job.pid for job in _jobs(folder)}
+        gone_at = killed_at
+
+        def look() -> None:
+            nonlocal gone_at
+            for pid in [pid for pid in orphans if not _is_alive(pid)]:
+                orphans.discard(pid)
+                gone_at = time.monotonic()
+
+        seen = [0.0] * len(acknowledged)
+        look()
+        restarted = time.monotonic()
+        with self._driver(folder, seed=seed, deterministic=whole is not None, resume=True) as driver:
+            _watch(folder, driver, seen, look)
+        found = stored_events(folder / "run")
+        return DriverKill(
+            history=history(found),
+            exit_code=driver.returncode,
+            num_acknowledged=len(acknowledged),
+            num_lost=sum(one != other for one, other in zip(acknowledged, found, strict=False))
+            + max(0, len(acknowledged) - len(found)),
+            orphan_seconds=float("inf") if orphans else gone_at - killed_at,
+            restart_seconds=seen[len(acknowledged)] - restarted if len(seen) > len(acknowledged) else float("nan"),
+            differs=None if whole is None else decisions(list(whole)) != decisions(found),
+        )
+
+    def leave_alone(self, folder: Path, *, seed: int) -> list[Event]:
+        """The deterministic search in `folder`/run, on this machine without Ray, to its end."""
+        with self._driver(folder, seed=seed, deterministic=True, on_ray=False) as driver:
+            _watch(folder, driver, [])
+        return stored_events(folder / "run")
+
+    def _have_two_nodes(self) -> None:
+        if self.node is None:
+            self.node = self.cluster.add_node(num_cpus=1)
+
+    def _stop(self, node: Any, *, frozen: bool) -> float:
+        """Its raylet and then, before they can tell, its workers, as if their machine were gone. When that was."""
+        raylet = node.all_processes["raylet"][0].process.pid
+        pids = [raylet, *children(raylet)]
+        stopped_at = time.monotonic()
+        send_all(pids, signal.SIGSTOP if frozen else signal.SIGKILL)
+        if not frozen:
+            self.cluster.remove_node(node, allow_graceful=False)
+        return stopped_at
+
+    def _wait_for_moment(self, folder: Path, driver: subprocess.Popen[str], generator: random.Random) -> list[float]:
+        """Until a random row of the search and a random part of an epoch more. When each row was seen."""
+        number = generator.randint(2, int(LAST_ROW_SHARE * self.size.least_rows))
+        seen: list[float] = []
+        _watch(folder, driver, seen, until=lambda: len(seen) >= number)
+        time.sleep(generator.uniform(0.0, self.size.epoch_seconds))
+        return seen
+
+    @contextmanager
+    def _driver(
+        self, folder: Path, *, seed: int, deterministic: bool = False, resume: bool = False, on_ray: bool = True
+    ) -> Iterator[subprocess.Popen[str]]:
+        recipe = folder / "recipe.toml"
+        recipe.write_text(_recipe_text(self.size, seed), encoding="utf-8")
+        command = [sys.executable, "-m", "probe", "search", str(recipe)]
+        command += ["--ray", self.cluster.address] * on_ray + [
+            "--out",
+            str(folder / "run"),
+            "--device",
+            "cpu",
+            "--quiet",
+        ]
+        command += ["--deterministic"] * deterministic + ["--resume"] * resume
+        with (folder / "stderr.txt").open("a") as errors:
+            driver = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=errors, text=True, cwd=folder, env=cluster_environment()
+            )
+            try:
+                yield driver
+            finally:
+                driver.kill()
+                driver.wait()
+        if driver.returncode not in (0, -signal.SIGKILL):
+            text = (folder / "stderr.txt").read_text()
+            raise RuntimeError(f"the search ended with {driver.returncode}: {text[-4000:]}")
+
+
+@contextmanager
+def ray_storms(size: SearchSize | None = None) -> Iterator[RayStorms]:
+    """A cluster to let storms loose on; its second node is started when it is needed."""
+    from ray.cluster_utils import Cluster
+
+    before = dict(os.environ)
+    os.environ.update(cluster_environment())  # nodes take theirs from here
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        try:
+            yield RayStorms(cluster, size or SearchSize())
+        finally:
+            cluster.shutdown()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def cluster_environment() -> dict[str, str]:
+    """Of drivers and nodes. Ray's workers are at niceness 15 by themselves, where a busy machine starves them."""
+    return {**os.environ, "PYTHONPATH": _PATHS, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+
+
+def _recipe_text(size: SearchSize, seed: int) -> str:
+    content: dict[str, Any] = {
+        "schema": 1,
+        "name": "storm",
+        "task": {"target": "paused_task:blobs", "objective": {"metric": "accuracy", "mode": "max"}},
+        "space": {
+            "lr": {"low": 1e-4, "high": 1.0, "log": True},
+            "mark": {"low": 0.0, "high": 1.0},
+            "pause": size.epoch_seconds,
+            "ledger": LEDGER,  # in the folder that drivers, and so jobs, work in
+        },
+        "search": {"sampler": "tpe", "seed": seed, "fidelity": {"min": 1, "max": 9, "factor": 3}},
+        "budget": {"trials": size.num_trials},
+    }
+    return dump_recipe(parse_recipe(content, where="made"))
+
+
+def _watch(
+    folder: Path,
+    driver: subprocess.Popen[str],
+    seen: list[float],
+    look: Callable[[], object] = lambda: None,
+    *,
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Note when each row of the search came, until the driver is over or `until` says so."""
+    deadline = time.monotonic() + MOST_SECONDS
+    while not until():
+        is_over = driver.poll() is not None
+        count = num_rows(folder / "run")
+        seen += [time.monotonic()] * (count - len(seen))
+        look()
+        if is_over:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{len(seen)} rows after {MOST_SECONDS:.0f} s: {(folder / 'stderr.txt').read_text()[-2000:]}"
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+def _running(events: Sequence[Event]) -> set[int]:
+    found: set[int] = set()
+    for event in events:
+        if isinstance(event, Started):
+            found.add(event.number)
+        elif isinstance(event, Ended):
+            found.discard(event.number)
+    return found
+
+
+def _marks(events: Sequence[Event]) -> dict[int, float]:
+    return {event.number: float(event.params["mark"]) for event in events if isinstance(event, Asked)}
+
+
+def _jobs(folder: Path) -> list[_Job]:
+    path = folder / LEDGER
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [_Job(**json.loads(line)) for line in lines]
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie is not: its raylet has not looked yet."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
