@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from probe.errors import DeviceError, OutputError, ProbeError, TaskError
+from probe.errors import DeviceError, OutputError, TaskError
 from probe.search.cluster_records import ClusterUse
 from probe.search.executors import report_of, timed_out, train_in_worker
 from probe.search.final_job import FinalJob, FinalOutcome
@@ -25,7 +25,7 @@ from probe.search.ray_carried import (
 )
 from probe.search.ray_cluster import Node
 from probe.search.ray_node import CallTerms, run_on_node
-from probe.search.ray_task import RayTask, TaskEvent, lost, measured
+from probe.search.ray_task import RayTask, TaskEvent, TaskLostError, lost, measured
 from probe.search.ray_terms import SlotPlan, gpu_share
 from probe.search.ray_watch import LOOK_SECONDS, NodeWatch
 from probe.version import VERSION
@@ -34,10 +34,6 @@ from probe.workers.worker import Died, Message, Raised, Returned
 
 CALL_POLL_SECONDS = 0.5
 MAX_CALLS = 3
-
-
-class TaskLostError(ProbeError):
-    """A call's process or node died."""
 
 
 class RayExecutor:
@@ -116,8 +112,7 @@ class RayExecutor:
         running = {frames: task for frames, task in self._tasks.items() if task.job is not None}
         if not running:
             return []
-        to_timeout = min((task.seconds_left for task in running.values()), default=timeout_seconds)
-        wait = max(0.0, min(timeout_seconds, to_timeout, LOOK_SECONDS))
+        wait = max(0.0, min(timeout_seconds, LOOK_SECONDS, *(task.seconds_left for task in running.values())))
         ready, _ = ray.wait(list(running), num_returns=1, timeout=wait)
         if ready and len(running) > 1:
             ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0)

@@ -10,10 +10,15 @@ from typing import Any
 
 import ray
 
-from probe.errors import DeviceError
+from probe.errors import DeviceError, ProbeError
 from probe.search.jobs import RungJob, RungReport
 from probe.workers.frames import decode
 from probe.workers.worker import Died, Message, Raised, Returned, decode_event
+
+
+class TaskLostError(ProbeError):
+    """A call's process or node died."""
+
 
 TaskEvent = Message | Returned | Raised | Died
 
