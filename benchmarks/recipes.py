@@ -4,8 +4,8 @@
 
 Runs `probe search recipes/NAME.toml` one after the other, each into its own folder of reports/examples (an older report of
 that name is replaced once the new one is there), and writes the table of commands, times and answers between the markers of
-recipes/README.md. A recipe whose data are missing is skipped, and says so. Without names, all but those that take hours.
-Rows of recipes that were not run are kept.
+recipes/README.md. A recipe whose data are missing is skipped, and says so. Without names, all. Rows of recipes
+that were not run are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-HOURS_LONG = ("mnist-grid",)
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADER = ["| command | time | validation | test |", "|---|--:|--:|--:|"]
 MAX_BYTES = 10 * 2**20
@@ -170,7 +169,7 @@ def num_bytes(folder: Path) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", help="recipes, like digits-kfold; by default all but those that take hours")
+    parser.add_argument("names", nargs="*", help="recipes, like digits-kfold; by default all")
     parser.add_argument("--recipes", type=Path, default=ROOT / "recipes", help="where they are")
     parser.add_argument("--reports", type=Path, default=ROOT / "reports" / "examples", help="where example reports go")
     parser.add_argument("--readme", type=Path, default=ROOT / "recipes" / "README.md", help="whose table is written")
@@ -185,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no recipe {unknown[0]} in {options.recipes}; known: {', '.join(known)}")
     data_dir = options.data_dir or Path(os.environ.get("PROBE_DATA", "data"))
     failed = False
-    for name in options.names or [name for name in known if name not in HOURS_LONG]:
+    for name in options.names or known:
         run = run_recipe(
             options.recipes / f"{name}.toml",
             reports=options.reports,

@@ -145,7 +145,8 @@ def find_grid(args: argparse.Namespace) -> dict[str, Any]:
     if args.grid_file is not None and args.grid_file.exists():
         kept: dict[str, Any] = json.loads(args.grid_file.read_text())
         return kept
-    result = run(recipe("mnist-grid", whole=args.whole, budget={"trials": args.grid_trials}), workers=args.workers)
+    budget = {"trials": args.grid_trials, "time": None}
+    result = run(recipe("mnist-grid", whole=args.whole, budget=budget), workers=args.workers)
     params = {} if result.best is None else dict(result.best.params)
     found = {
         "best": best_value(result),
