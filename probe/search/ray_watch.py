@@ -30,7 +30,11 @@ class NodeWatch:
         self._looked = self._saw_nodes = time.monotonic()
 
     def name(self, node_id: str | None) -> str:
-        return "a node" if node_id is None else self._names.get(node_id, node_id[:8])
+        """The host's; with the beginning of the id where several nodes are on one host."""
+        if node_id is None:
+            return "a node"
+        name = self._names.get(node_id, node_id[:8])
+        return name if list(self._names.values()).count(name) < 2 else f"{name} {node_id[:4]}"
 
     def is_lost(self, node_id: str | None) -> bool:
         return node_id is not None and node_id in self.use.lost_nodes
