@@ -101,13 +101,17 @@ def _check_answers(address: RayAddress) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
+        if place is None:
+            raise _not_connected(address, TimeoutError()) from None
         raise _silent(address, "what listens there does not speak as Ray does") from None
     if done.returncode != 0 and "InvalidAuthToken" in done.stderr:
         raise DeviceError(
             f"--ray {address.text}: the cluster asks for a token, and this machine shows none, or another.",
             hint="Copy ~/.ray/auth_token of the head to this machine, and: export RAY_AUTH_MODE=token",
         )
-    if done.returncode != 0 and place is not None:
+    if done.returncode != 0 and place is None:
+        raise _not_connected(address, ConnectionError(done.stderr))
+    if done.returncode != 0:
         raise _silent(address, (done.stderr.strip().splitlines() or ["no answer"])[-1])
 
 
@@ -123,7 +127,7 @@ def _not_connected(address: RayAddress, error: Exception) -> DeviceError:
     said = str(error).strip().partition("\n")[0]
     if address.text == "auto":
         return DeviceError(
-            "--ray auto: this machine is part of no running Ray cluster.",
+            "--ray auto: this machine is part of no Ray cluster that answers.",
             hint="Start one (ray start --head), join one (ray start --address HOST:PORT), or take --ray local:N.",
         )
     return DeviceError(

@@ -137,3 +137,14 @@ def test_a_node_says_what_it_is(tmp_path: Path) -> None:
     said = look_at_node(str(tmp_path / "none"), "token")
     assert said["facts"]["probe_version"] == VERSION
     assert not said["sees_storage"]
+
+
+def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with (
+        pytest.raises(DeviceError, match="--ray auto: this machine is part of no Ray cluster that answers"),
+        connected(parse_ray_address("auto")),
+    ):
+        pass
