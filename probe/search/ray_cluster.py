@@ -69,7 +69,8 @@ def connected(address: RayAddress, *, environment: Mapping[str, str] | None = No
         if address.num_local is None:
             options["address"] = address.text
         else:
-            options |= {"num_cpus": address.num_local, "include_dashboard": False}
+            # "local": without it, a cluster that runs on this machine already would be taken.
+            options |= {"address": "local", "num_cpus": address.num_local, "include_dashboard": False}
             os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would let any other program starve the search
         try:
             ray.init(**options)
