@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -85,9 +86,9 @@ def _download(data_dir: Path, folder: Path) -> None:
                 download_url(URL, scratch, filename="cifar-10.tar.gz", md5=MD5)
             with tarfile.open(Path(scratch) / "cifar-10.tar.gz") as archive:
                 for file in FILES:
-                    archive.extract(f"{FOLDER}/{file}", scratch, filter="data")
+                    _unpack(archive, file, Path(scratch) / file)
             for file in FILES:
-                (Path(scratch) / FOLDER / file).replace(folder / file)
+                (Path(scratch) / file).replace(folder / file)
     except (RuntimeError, OSError, KeyError, tarfile.TarError) as error:
         if isinstance(error, PermissionError) or not folder.is_dir():
             raise DataError(
@@ -99,3 +100,12 @@ def _download(data_dir: Path, folder: Path) -> None:
             hint=f"Put {', '.join(missing)} there, from {URL}, or name the folder that has {FOLDER} with --data-dir or "
             "$PROBE_DATA.",
         ) from None
+
+
+def _unpack(archive: tarfile.TarFile, file: str, to: Path) -> None:
+    """The content alone: whatever else the archive says of the file is not believed. Raises KeyError where it is not there."""
+    content = archive.extractfile(f"{FOLDER}/{file}")
+    if content is None:
+        raise KeyError(f"{file} is no file")
+    with content, to.open("wb") as copy:
+        shutil.copyfileobj(content, copy)

@@ -41,7 +41,7 @@ def test_all_run_and_compare(
     made = [trial["refinement"] for trial in result["trials"]]
     assert made[:2] == [None, None]
     assert made[2]["epochs"] > 0
-    assert set(made[2]["gradient"]) == {"lr", "momentum", "weight_decay", "l1"}
+    assert set(made[2]["gradient"]) == {"lr", "momentum", "weight_decay", "l1", "label_smoothing"}
     assert result["spent"]["epochs"] == sum(trial["epochs"] for trial in result["trials"])
     assert "### Gradient steps" in Path("gradient/report.md").read_text()
     assert run(["compare", *STRATEGIES, "gradient", "--out", "all", "--quiet"]) == 0
