@@ -126,12 +126,13 @@ class RayHost:
                 "then travel through Ray's object store.",
             )
         begun = session.begun
+        shares = self.plan.shares(sum(node.facts.num_gpus for node in nodes))
         use = ClusterUse(
             address=self.address.text,
             nodes=tuple(node.facts for node in nodes),
             num_slots=self.plan.num_slots,
             cpus_per_job=self.plan.cpus_per_job,
-            gpus_per_job=None,
+            gpus_per_job=1.0 if self.plan.on_gpu and not shares else None,
             storage=None if blind else str(session.checkpoints),
         )
         executor = RayExecutor(

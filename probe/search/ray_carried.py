@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from probe.errors import OutputError
 from probe.search.executors import train_in_worker
 from probe.search.final_job import FinalJob, FinalOutcome, fit_in_worker
 from probe.search.jobs import RungJob, RungReport
+from probe.training.whole_file import whole_file
 from probe.units import format_bytes
 
 MAX_CARRIED_BYTES = 2**30
@@ -84,14 +84,8 @@ def unpacked_fit(job: FinalJob, carried: CarriedFit) -> FinalOutcome:
 
 
 def _write(path: Path, content: bytes, what: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"The {what} {path} could not be written: {error}", hint="Is the disk full?") from error

@@ -238,7 +238,7 @@ class _WithoutRay(io.TextIOBase):
         return self._stream.closed
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # of a stream that has one
+    def encoding(self) -> str:  # type: ignore[override]  # an attribute there; as a property it is the stream's own
         return self._stream.encoding
 
     def flush(self) -> None:

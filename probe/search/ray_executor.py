@@ -74,8 +74,7 @@ class RayExecutor:
 
     @property
     def shared_gpu_bytes(self) -> int | None:
-        shares = self._plan.on_gpu and self._plan.num_slots > self._num_gpus
-        return self._gpu_bytes if shares else None
+        return self._gpu_bytes if self._plan.shares(self._num_gpus) else None
 
     @property
     def slots_by_gpu(self) -> tuple[int, ...]:

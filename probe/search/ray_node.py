@@ -31,17 +31,6 @@ class CallTerms:
     prepare: Callable[[], object] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLook:
-    """What a node says of itself. Plain, so that every version of probe can read it."""
-
-    facts: Mapping[str, Any]
-    """NodeFacts, but for what Ray knows better."""
-    gpu_bytes: int | None
-    """Of its smallest GPU."""
-    sees_storage: bool
-
-
 def run_on_node(terms: CallTerms, payload: bytes) -> Iterator[bytes]:
     """The encoded (function, args, kwargs) as frames of `probe.workers.stream`. The first frame is (id of the node, version of
     its probe); it is the only one where that is another than the caller's."""
@@ -66,7 +55,11 @@ def _on_terms(terms: CallTerms, payload: bytes) -> Any:
 
 
 def look_at_node(probe_file: str, token: str) -> Mapping[str, Any]:
-    """NodeLook's fields. `probe_file`: in the storage, holding `token`, where this node sees the storage as the driver does."""
+    """`facts`, all of NodeFacts but what Ray knows better; `gpu_bytes` of the smallest GPU, or None; `sees_storage`. A mapping,
+    so that every version of probe can read it.
+
+    `probe_file`: in the storage, holding `token`, where this node sees the storage as the driver does.
+    """
     from probe.device.environment import torch_versions
     from probe.device.nvml import driver_version, gpu_sizes
 

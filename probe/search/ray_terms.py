@@ -51,6 +51,10 @@ class SlotPlan:
     num_workers: int | None = None
     """What the user asked for."""
 
+    def shares(self, num_gpus: float) -> bool:
+        """Whether jobs share GPUs, of so many."""
+        return self.on_gpu and self.num_slots > num_gpus
+
     def slots_on(self, nodes: Sequence[NodeSize]) -> int:
         """Of these nodes, where others have gone or come."""
         num_slots = _gpu_slots(nodes) if self.on_gpu else _cpu_slots(nodes, self.cpus_per_job)
@@ -115,7 +119,7 @@ def plan_slots(nodes: Sequence[NodeSize], *, num_workers: int | None, on_gpu: bo
 def gpu_share(peak_bytes: int | None, *, gpu_bytes: int | None, plan: SlotPlan, num_gpus: float) -> float:
     """Of one GPU, for a job whose memory is predicted to peak there; all of it where nothing is known, or where there are as
     many GPUs as slots: Ray would put two small jobs on one of them and leave the other idle."""
-    if peak_bytes is None or not gpu_bytes or plan.num_slots <= num_gpus:
+    if peak_bytes is None or not gpu_bytes or not plan.shares(num_gpus):
         return 1.0
     share = math.ceil(MARGIN * peak_bytes / gpu_bytes / SMALLEST_SHARE) * SMALLEST_SHARE
     return min(1.0, max(SMALLEST_SHARE, share))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,22 +9,18 @@ from typing import Any
 import torch
 
 from probe.errors import OutputError
+from probe.training.whole_file import whole_file
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` under a temporary name, sync it, rename it: a reader sees the old file or the new one, never half.
+    """Write `state` whole or not at all (`probe.training.whole_file`).
 
     Raises OutputError where the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with whole_file(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"The checkpoint {path} could not be written: {error}", hint="Is the disk full?") from error
 
 
