@@ -157,7 +157,8 @@ def executor_of(name: str, folder: Path) -> Iterator[Executor]:
 
 @contextmanager
 def _on_ray(folder: Path) -> Iterator[Executor]:
-    from probe.search.ray_cluster import connected, look_at_nodes
+    from probe.search.ray_census import look_at_nodes
+    from probe.search.ray_cluster import connected
     from probe.search.ray_executor import RayExecutor
 
     address = parse_ray_address(f"local:{NUM_SLOTS}")

@@ -46,6 +46,8 @@ class ClusterUse:
     """The shared folder that checkpoints lie in; None: they travel through Ray's object store."""
     lost_nodes: tuple[str, ...] = ()
     """The `node_id`, or the name where no other node has it, of each that was lost in the session."""
+    refusals: tuple[str, ...] = ()
+    """Why a node that joined got no jobs, one sentence each."""
 
     @property
     def num_alive(self) -> int:

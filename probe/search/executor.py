@@ -52,7 +52,8 @@ class SearchExecutor(Executor, Protocol):
         """
 
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
-        """Run it once on every machine, on one first and then on the others, and wait for all. Raises as `call`."""
+        """Run it once on every machine, on one first and then on the others, and wait for all. Machines that come later run it
+        before they get a job, and get none where they answer otherwise than the first. Raises as `call`."""
 
     def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         """Run it once on each GPU of this machine that is used, else where a job would run. Raises as `call`."""

@@ -102,7 +102,9 @@ class Search:
         return make_result(self.setup, self.found, stopped_by=stopped_by, seconds=self._seconds()), error
 
     def note_cluster(self, use: ClusterUse) -> None:
-        """Say where this session runs; again, when a node is lost. Before `run` or in it, in its thread."""
+        """Say where this session runs; again, when nodes come and go. Before `run` or in it, in its thread."""
+        known = 0 if self.found.cluster is None else len(self.found.cluster.refusals)
+        self.found.warnings += use.refusals[known:]
         self.found.cluster = use
         self._session.note_cluster(use, self._seconds())
 

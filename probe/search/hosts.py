@@ -51,10 +51,12 @@ def find_host(ray: str | None, *, device: DeviceSpec, num_workers: int | None, d
     address = parse_ray_address(ray)
     if device.index is not None:
         raise UsageError(f"--device {device}: which GPU a job gets is for Ray to say.", hint="Write --device cuda.")
-    from probe.search.ray_cluster import connected, live_nodes, node_size
+    from probe.search.ray_cluster import connected
 
     environment = WORKER_ENVIRONMENT if deterministic else {}
     with connected(address, environment=environment):
+        from probe.search.ray_census import live_nodes, node_size
+
         sizes = [node_size(record) for record in live_nodes().values()]
         on_gpu = device.kind == "cuda" or (device.kind == "auto" and any(size.num_gpus >= 1 for size in sizes))
         plan = plan_slots(sizes, num_workers=num_workers or (1 if deterministic else None), on_gpu=on_gpu)
@@ -114,7 +116,7 @@ class RayHost:
 
     @contextmanager
     def open(self, session: Session) -> Iterator[SearchExecutor]:
-        from probe.search.ray_cluster import blind_nodes, look_at_nodes
+        from probe.search.ray_census import blind_nodes, look_at_nodes
         from probe.search.ray_executor import RayExecutor
 
         nodes = look_at_nodes(session.checkpoints)

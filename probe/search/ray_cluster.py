@@ -1,4 +1,4 @@
-"""A Ray cluster to run a search on: found or started, its nodes looked at before anything is spent."""
+"""A Ray cluster to run a search on: found, or started for it."""
 
 from __future__ import annotations
 
@@ -7,41 +7,20 @@ import importlib.util
 import io
 import logging
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-from probe.errors import DeviceError, OutputError
-from probe.search.cluster_records import NodeFacts
-from probe.search.ray_node import look_at_node
-from probe.search.ray_terms import NodeSize, RayAddress
-from probe.version import VERSION
+from probe.errors import DeviceError
+from probe.search.ray_terms import RayAddress
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 7.5
 """For a head to take a connection, and to answer on it: less than ten together."""
-LOOK_SECONDS = 60.0
-"""For a node to start a process and to look at itself."""
 _WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONSAFEPATH": "1"}
 """Waiting threads that spin would take the cores from other workers; a folder named probe in the user's is not ours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """A node that answered."""
-
-    facts: NodeFacts
-    gpu_bytes: int | None
-    sees_storage: bool
-
-    @property
-    def size(self) -> NodeSize:
-        return NodeSize(num_cpus=self.facts.num_cpus, num_gpus=self.facts.num_gpus)
 
 
 def check_ray() -> None:
@@ -136,91 +115,6 @@ def _not_connected(address: RayAddress, error: Exception) -> DeviceError:
         hint="The machine that searches must be a node of it: run `ray start --address HOST:PORT` here, with the same "
         "versions of Python and Ray.",
     )
-
-
-def live_nodes() -> dict[str, Mapping[str, Any]]:
-    """Ray's own records of the nodes that are there, by id."""
-    import ray
-
-    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-
-
-def node_size(record: Mapping[str, Any]) -> NodeSize:
-    resources = record["Resources"]
-    return NodeSize(num_cpus=resources.get("CPU", 0.0), num_gpus=resources.get("GPU", 0.0))
-
-
-def look_at_nodes(storage: Path) -> list[Node]:
-    """All nodes that can run jobs, asked at once, each by a process of its own.
-
-    Raises DeviceError: one of them has no probe, another version of it, or does not answer.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    records = [record for record in live_nodes().values() if node_size(record).num_cpus >= 1]
-    with _probe_file(storage) as (file, token):
-        look = ray.remote(look_at_node)
-        places = [NodeAffinitySchedulingStrategy(record["NodeID"], soft=False) for record in records]
-        asked = [
-            look.options(num_cpus=0, max_retries=0, scheduling_strategy=place).remote(str(file), token)
-            for place in places
-        ]
-        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=LOOK_SECONDS) if asked else ([], [])
-        return [
-            _node(record, answer if answer in ready else None) for record, answer in zip(records, asked, strict=True)
-        ]
-
-
-def _node(record: Mapping[str, Any], answer: Any) -> Node:
-    import ray
-
-    name = f"{record['NodeManagerHostname']} ({record['NodeManagerAddress']})"
-    same = f"Install probe {VERSION} there, in the same Python environment that `ray start` was run from."
-    if answer is None:
-        raise DeviceError(
-            f"The node {name} did not answer within {LOOK_SECONDS:.0f} seconds.",
-            hint="`ray status` shows whether it is well.",
-        )
-    try:
-        said = ray.get(answer)
-    except Exception as error:  # whatever keeps a node from running five lines of ours
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DeviceError(f"The node {name} cannot run probe: {lines[-1].strip()}", hint=same) from None
-    if said["facts"]["probe_version"] != VERSION:
-        raise DeviceError(
-            f"The node {name} has probe {said['facts']['probe_version']}, and this is {VERSION}.", hint=same
-        )
-    size = node_size(record)
-    facts = NodeFacts(
-        **said["facts"],
-        address=record["NodeManagerAddress"],
-        node_id=record["NodeID"],
-        num_cpus=size.num_cpus,
-        num_gpus=size.num_gpus,
-    )
-    if not facts.num_gpus:
-        facts = replace(facts, gpu_names=())
-    return Node(facts=facts, gpu_bytes=said["gpu_bytes"] if facts.num_gpus else None, sees_storage=said["sees_storage"])
-
-
-@contextlib.contextmanager
-def _probe_file(storage: Path) -> Iterator[tuple[Path, str]]:
-    file, token = storage.absolute() / f".seen-by-all-{os.getpid()}", secrets.token_hex(16)
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-        file.write_text(token, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"The folder for checkpoints, {storage}, cannot be written: {error}") from None
-    try:
-        yield file, token
-    finally:
-        file.unlink(missing_ok=True)
-
-
-def blind_nodes(nodes: Sequence[Node]) -> list[str]:
-    """Names of those that do not see the storage."""
-    return [node.facts.name for node in nodes if not node.sees_storage]
 
 
 class _WithoutRay(io.TextIOBase):

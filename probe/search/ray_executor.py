@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from probe.errors import DeviceError, OutputError, TaskError
+from probe.errors import OutputError, TaskError
 from probe.search.cluster_records import ClusterUse
 from probe.search.executors import report_of, timed_out, train_in_worker
 from probe.search.final_job import FinalJob, FinalOutcome
@@ -23,12 +23,12 @@ from probe.search.ray_carried import (
     unpacked,
     unpacked_fit,
 )
-from probe.search.ray_cluster import Node
+from probe.search.ray_census import Node
 from probe.search.ray_node import CallTerms, run_on_node
+from probe.search.ray_placement import Options, Placement
 from probe.search.ray_task import RayTask, TaskEvent, TaskLostError, lost, measured
-from probe.search.ray_terms import SlotPlan, gpu_share
-from probe.search.ray_watch import LOOK_SECONDS, NodeWatch
-from probe.version import VERSION
+from probe.search.ray_terms import SlotPlan
+from probe.search.ray_watch import LOOK_SECONDS, FirstCall, NodeWatch
 from probe.workers.frames import encode
 from probe.workers.worker import Died, Message, Raised, Returned
 
@@ -53,12 +53,9 @@ class RayExecutor:
         self._watch = NodeWatch(nodes, plan, use)
         self._terms = CallTerms(num_threads=num_threads, prepare=prepare)
         self._carries = use.storage is None
-        self._gpu_bytes = min((node.gpu_bytes for node in nodes if node.gpu_bytes is not None), default=None)
-        self._num_gpus = sum(node.facts.num_gpus for node in nodes)
+        self._placement = Placement(nodes, plan, self._watch)
         self._stream = ray.remote(run_on_node)
         self._tasks: dict[Any, RayTask] = {}
-        self._avoid: dict[int, str] = {}
-        """Trial -> the node that lost its last job."""
 
     @property
     def num_slots(self) -> int:
@@ -74,7 +71,7 @@ class RayExecutor:
 
     @property
     def shared_gpu_bytes(self) -> int | None:
-        return self._gpu_bytes if self._plan.shares(self._num_gpus) else None
+        return self._placement.shared_gpu_bytes
 
     @property
     def slots_by_gpu(self) -> tuple[int, ...]:
@@ -96,15 +93,7 @@ class RayExecutor:
         if len(self._tasks) >= self.num_slots:
             raise RuntimeError(f"all {self.num_slots} slots are taken")
         function, arguments = (train_carried, carried_arguments(job)) if self._carries else (train_in_worker, (job,))
-        avoided = self._avoid.get(job.number)
-        options: dict[str, Any] = {"name": f"trial {job.number} to epoch {job.epochs_to}"}
-        if avoided is not None and any(node != avoided for node in self._watch.sizes):
-            options["label_selector"] = {"ray.io/node-id": f"!in({avoided})"}
-        if self._plan.on_gpu:
-            options["num_gpus"] = gpu_share(
-                job.peak_bytes, gpu_bytes=self._gpu_bytes, plan=self._plan, num_gpus=self._num_gpus
-            )
-        self._start(function, arguments, {}, job=job, options=options)
+        self._start(function, arguments, {}, job=job, options=self._placement.of_job(job))
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
         self._watch.look()
@@ -128,23 +117,23 @@ class RayExecutor:
         on_message: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> Any:
-        return self._call(function, args, kwargs, options=self._gpu_options(), on_message=on_message)
+        return self._call(function, args, kwargs, options=self._placement.of_call(), on_message=on_message)
 
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         def start(node_id: str) -> RayTask:
-            options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False), "num_gpus": 0}
-            return self._start(function, args, {}, options=options)
+            return self._start(function, args, {}, options=self._placement.on_node(node_id))
 
         first, *others = self._watch.sizes
         found = [self._wait_for(start(first), None)]
         tasks = [start(node_id) for node_id in others]
         try:
-            return found + [self._wait_for(task, None) for task in tasks]
+            found += [self._wait_for(task, None) for task in tasks]
         finally:
             for task in tasks:
                 self._end(task)
+        content = encode((self._terms, encode((function, args, {}))))
+        self._watch.first_call = FirstCall(content=content, answer=found[0])
+        return found
 
     def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         return [self.call(function, *args)]
@@ -153,7 +142,7 @@ class RayExecutor:
         return self.call(measured, function, args, on_message=observer)
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
-        options = {**self._gpu_options(), "num_cpus": self.cores_alone}
+        options = self._placement.of_call(num_cpus=self.cores_alone)
         carried: CarriedFit = self._call(fit_carried, (job,), {}, options=options, on_message=on_message)
         return unpacked_fit(job, carried)
 
@@ -163,9 +152,7 @@ class RayExecutor:
 
     def close(self) -> None:
         self.cancel()
-
-    def _gpu_options(self) -> dict[str, Any]:
-        return {"num_gpus": 1} if self._plan.on_gpu else {}
+        self._watch.close()
 
     def _start(
         self,
@@ -174,7 +161,7 @@ class RayExecutor:
         kwargs: Mapping[str, Any],
         *,
         job: RungJob | None = None,
-        options: Mapping[str, Any],
+        options: Options,
     ) -> RayTask:
         try:
             payload = encode((function, tuple(args), dict(kwargs)))
@@ -205,7 +192,7 @@ class RayExecutor:
             raise event.error
         if isinstance(event, Died):
             return [self._lost_job(task, task.job, event)]
-        self._avoid.pop(number, None)
+        self._placement.avoid(number, None)
         if isinstance(event, Returned) and isinstance(event.value, CarriedReport):
             event = Returned(unpacked(task.job, event.value))
         began = task.started or task.submitted
@@ -218,11 +205,6 @@ class RayExecutor:
             self._watch.look_again()
         if event is not None and not isinstance(event, Message):
             self._tasks.pop(task.frames, None)
-        if task.version not in (None, VERSION):  # its node joined after the nodes were looked at
-            raise DeviceError(
-                f"The node {self._name(task.node_id)} has probe {task.version}, and this is {VERSION}.",
-                hint="Install the same version there, then go on with --resume.",
-            )
         return event
 
     def _call(
@@ -231,7 +213,7 @@ class RayExecutor:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         *,
-        options: Mapping[str, Any],
+        options: Options,
         on_message: Callable[[Any], None] | None,
     ) -> Any:
         """What is lost with its node is begun again; a search must not end with the node that probed for it."""
@@ -289,8 +271,7 @@ class RayExecutor:
         return ended
 
     def _lost_job(self, task: RayTask, job: RungJob, died: Died) -> JobEnd:
-        if task.node_id is not None:
-            self._avoid[job.number] = task.node_id
+        self._placement.avoid(job.number, task.node_id)
         return JobEnd(number=job.number, report=lost(died, self._name(task.node_id), task))
 
     def _name(self, node_id: str | None) -> str:

@@ -54,17 +54,22 @@ def _on_terms(terms: CallTerms, payload: bytes) -> Any:
     return function(*args, **kwargs)
 
 
-def look_at_node(probe_file: str, token: str) -> Mapping[str, Any]:
-    """`facts`, all of NodeFacts but what Ray knows better; `gpu_bytes` of the smallest GPU, or None; `sees_storage`. A mapping,
-    so that every version of probe can read it.
+def look_at_node(probe_file: str | None, token: str, version: str, first_call: bytes | None) -> Mapping[str, Any]:
+    """`facts`, all of NodeFacts but what Ray knows better; `gpu_bytes` of the smallest GPU, or None; `sees_storage`;
+    `end_of_first_call`, its last frame. A mapping, so that every version of probe can read it.
 
-    `probe_file`: in the storage, holding `token`, where this node sees the storage as the driver does.
+    Args:
+        probe_file: In the storage, holding `token`, where this node sees the storage as the driver does.
+        version: Of the caller's probe.
+        first_call: (terms, payload), encoded, for `run_on_node`: what the node is to run before it gets work. It is not run by
+            another version.
     """
     from probe.device.environment import torch_versions
     from probe.device.nvml import driver_version, gpu_sizes
 
     torch_version, cuda_version = torch_versions()
     gpus = gpu_sizes()
+    frames = [] if first_call is None or version != VERSION else [*run_on_node(*decode(first_call))]
     return {
         "facts": {
             "name": socket.gethostname(),
@@ -77,7 +82,8 @@ def look_at_node(probe_file: str, token: str) -> Mapping[str, Any]:
             "gpu_names": tuple(name for name, _ in gpus),
         },
         "gpu_bytes": min((size for _, size in gpus), default=None),
-        "sees_storage": sees_storage(Path(probe_file), token),
+        "sees_storage": probe_file is not None and sees_storage(Path(probe_file), token),
+        "end_of_first_call": frames[-1] if frames else None,
     }
 
 

@@ -12,6 +12,7 @@ import ray
 
 from probe.errors import DeviceError, ProbeError
 from probe.search.jobs import RungJob, RungReport
+from probe.version import VERSION
 from probe.workers.frames import decode
 from probe.workers.worker import Died, Message, Raised, Returned, decode_event
 
@@ -53,8 +54,8 @@ class RayTask:
         run such a task at all."""
         try:
             frame = ray.get(next(self.frames))
-        except StopIteration:  # every call ends with a frame of its own
-            return Died(exit_code=1, stderr="its stream ended before its result")
+        except StopIteration:  # every call ends with a frame of its own, but where its node joined a moment ago
+            return Died(exit_code=1, stderr=f"the node has probe {self.version}, and this is {VERSION}")
         except ray.exceptions.TaskUnschedulableError as error:
             raise DeviceError(f"The Ray cluster cannot run a job: {_first_line(error)}") from None
         except ray.exceptions.RayError as error:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from probe.errors import DeviceError
 from probe.search.cluster_records import ClusterUse
-from probe.search.ray_cluster import Node, live_nodes, node_size
+from probe.search.ray_census import Look, Node, live_nodes, node_size
 from probe.search.ray_terms import SlotPlan
 
 LOOK_SECONDS = 2.0
@@ -18,15 +20,32 @@ WAIT_FOR_NODES_SECONDS = 120.0
 """Without any node that could run a job."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstCall:
+    """What every node runs before it gets jobs."""
+
+    content: bytes
+    """As `probe.search.ray_node.look_at_node` takes it."""
+    answer: Any
+    """That of the nodes that are there; a node that answers otherwise is refused."""
+
+
 class NodeWatch:
     def __init__(self, nodes: Sequence[Node], plan: SlotPlan, use: ClusterUse) -> None:
         self.use = use
-        """With the nodes that were lost since."""
+        """With the nodes that joined, were refused and were lost since."""
         self.sizes = {node.facts.node_id: node.size for node in nodes}
-        """Of the nodes that can run jobs, by id."""
+        """Of the nodes that jobs may run on, by id."""
+        self.shut_out: frozenset[str] = frozenset()
+        """Nodes that are there and get no jobs: refused, or they have not said yet what they are."""
         self.num_slots = plan.num_slots
+        self.first_call: FirstCall | None = None
+        """None: it has not been made, and no other node is let in yet."""
         self._plan = plan
         self._names = {node.facts.node_id: node.facts.name for node in nodes}
+        self._looks: dict[str, Look] = {}
+        """At nodes that have joined, until they answer."""
+        self._let_in, self._refused = set(self.sizes), set[str]()
         self._looked = self._saw_nodes = time.monotonic()
 
     def name(self, node_id: str | None) -> str:
@@ -55,7 +74,10 @@ class NodeWatch:
             self.use = replace(self.use, lost_nodes=(*self.use.lost_nodes, *gone))
         self._names |= {node_id: str(record["NodeManagerHostname"]) for node_id, record in records.items()}
         found = {node_id: node_size(record) for node_id, record in records.items()}
-        self.sizes = {node_id: size for node_id, size in found.items() if size.num_cpus >= 1}
+        fit = {node_id: size for node_id, size in found.items() if size.num_cpus >= 1}
+        self._look_at({node_id: records[node_id] for node_id in fit})
+        self.sizes = {node_id: size for node_id, size in fit.items() if node_id in self._let_in}
+        self.shut_out = frozenset(fit) - self._let_in
         num_slots = self._plan.slots_on(list(self.sizes.values()))
         if num_slots:
             self._saw_nodes = now
@@ -65,3 +87,47 @@ class NodeWatch:
                 hint="Start one (ray start --address HOST:PORT) and go on with --resume.",
             )
         self.num_slots = max(1, num_slots)  # one at least: a job waits for a node to come
+
+    def close(self) -> None:
+        for look in self._looks.values():
+            look.close()
+        self._looks.clear()
+
+    def _look_at(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Ask those that are new, and let in or refuse those that have answered."""
+        if self.first_call is None:
+            return
+        storage = None if self.use.storage is None else Path(self.use.storage)
+        for node_id in records.keys() - self._let_in - self._refused - self._looks.keys():
+            self._looks[node_id] = Look(records[node_id], storage, first_call=self.first_call.content)
+        for node_id, look in list(self._looks.items()):
+            if node_id not in records or look.has_ended():
+                del self._looks[node_id]
+                look.close()
+                if node_id in records:
+                    self._judge(node_id, look, self.first_call)
+
+    def _judge(self, node_id: str, look: Look, first_call: FirstCall) -> None:
+        """A node that joined has said what it is."""
+        try:
+            node = look.node()
+            self._check(node, first_call)
+        except DeviceError as error:
+            self._refused.add(node_id)
+            told = " ".join(
+                ["A node that joined the cluster gets no jobs.", *filter(None, (error.message, error.hint))]
+            )
+            self.use = replace(self.use, refusals=(*self.use.refusals, told))
+        else:
+            self._let_in.add(node_id)
+            self.use = replace(self.use, nodes=(*self.use.nodes, node.facts))
+
+    def _check(self, node: Node, first_call: FirstCall) -> None:
+        """Raises DeviceError where its jobs could not go on from the others'."""
+        if self.use.storage is not None and not node.sees_storage:
+            raise DeviceError(f"The node {node.facts.name} does not see the storage {self.use.storage}.")
+        if node.first_answer != first_call.answer:
+            raise DeviceError(
+                f"The node {node.facts.name} sees another task than the others.",
+                hint="Every node needs the same data files and the same version of the task's module.",
+            )

@@ -47,6 +47,8 @@ def stored_result(folder: Path) -> SearchResult:
             found.event_seconds = database.event_seconds
             found.study_seconds = database.seconds()
         found.cluster = database.stage(CLUSTER, ClusterUse)
+        if found.cluster is not None:
+            found.warnings += found.cluster.refusals
         ended = database.stage(END, StudyEnded)
         found.final = _final(setup, found, database)
         if found.final is not None and found.final.warning is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe.search.cluster_records import ClusterUse
-from probe.search.ray_cluster import connected, look_at_nodes
+from probe.search.ray_cluster import connected
 from probe.search.ray_terms import parse_ray_address, plan_slots
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def local_ray(folder: Path, *, num_slots: int = 2, carried: bool = False) -> Ite
 
 def executor_here(folder: Path, *, carried: bool = False) -> RayExecutor:
     """On the cluster that this process is connected to."""
+    from probe.search.ray_census import look_at_nodes
     from probe.search.ray_executor import RayExecutor
 
     nodes = look_at_nodes(folder)

@@ -7,18 +7,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from probe.device.select import DeviceSpec
-from probe.errors import DeviceError, OutputError, UsageError
+from probe.errors import DeviceError, UsageError
 from probe.search import ray_cluster
 from probe.search.hosts import find_host
-from probe.search.ray_cluster import check_ray, connected, look_at_nodes
-from probe.search.ray_node import look_at_node, sees_storage, user_paths
+from probe.search.ray_cluster import check_ray, connected
+from probe.search.ray_node import sees_storage, user_paths
 from probe.search.ray_terms import parse_ray_address
-from probe.version import VERSION
 
 
 def test_without_ray_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,62 +79,6 @@ def test_a_node_sees_a_storage_where_the_same_file_is(tmp_path: Path) -> None:
 def test_only_the_users_own_folders_travel(tmp_path: Path) -> None:
     packages = str(Path(sys.prefix) / "lib" / "site-packages")
     assert user_paths([str(tmp_path), packages, str(Path(sys.base_prefix) / "lib")]) == (str(tmp_path),)
-
-
-class _Answer:
-    """What `ray.get` is made to give for a node that says this of itself."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def _record(name: str = "node-b") -> dict[str, Any]:
-    return {
-        "NodeID": "ab12",
-        "NodeManagerHostname": name,
-        "NodeManagerAddress": "10.0.0.8",
-        "Resources": {"CPU": 4.0},
-        "Alive": True,
-    }
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ({"probe_version": "0.0.9"}, r"The node node-b \(10.0.0.8\) has probe 0.0.9, and this is " + VERSION),
-        (ModuleNotFoundError("No module named 'probe'"), r"The node node-b \(10.0.0.8\) cannot run probe: No module"),
-        (None, r"The node node-b \(10.0.0.8\) did not answer within 60 seconds"),
-    ],
-    ids=["another version", "no probe", "no answer"],
-)
-def test_a_node_that_cannot_take_part_is_named(
-    said: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray = pytest.importorskip("ray")
-
-    def answer(asked: _Answer) -> Any:
-        if isinstance(asked.value, Exception):
-            raise asked.value
-        facts = look_at_node(str(tmp_path / "none"), "token")
-        return {**facts, "facts": {**facts["facts"], **asked.value}}
-
-    monkeypatch.setattr(ray, "get", answer)
-    with pytest.raises(DeviceError, match=message):
-        ray_cluster._node(_record(), None if said is None else _Answer(said))
-
-
-def test_a_storage_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setattr(ray_cluster, "live_nodes", dict)
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="The folder for checkpoints"):
-        look_at_nodes(tmp_path / "file" / "storage")
-
-
-def test_a_node_says_what_it_is(tmp_path: Path) -> None:
-    said = look_at_node(str(tmp_path / "none"), "token")
-    assert said["facts"]["probe_version"] == VERSION
-    assert not said["sees_storage"]
 
 
 def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_deterministic_search_decides_and_measures_as_on_this_machine(tmp_path
 def test_a_storage_that_a_node_does_not_see_is_said_before_the_first_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probe.search.ray_cluster.blind_nodes", lambda nodes: ["node-b"])
+    monkeypatch.setattr("probe.search.ray_census.blind_nodes", lambda nodes: ["node-b"])
     device = DeviceSpec(kind="cpu")
     with find_host("local:1", device=device, num_workers=None, deterministic=False) as host:
         for storage in (tmp_path / "shared", None):

@@ -1,0 +1,173 @@
+"""What nodes of a cluster say of themselves: before anything is spent, and when they join a search that runs."""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from executor_conformance import drain
+from ray_clusters import executor_here
+from ray_storms import cluster_environment
+from test_executors import make_job
+
+from probe.errors import DeviceError, OutputError
+from probe.search.jobs import JobEnd
+from probe.search.ray_node import look_at_node
+from probe.version import VERSION
+
+pytest.importorskip("ray")
+
+from probe.search import ray_census, ray_watch
+from probe.search.ray_census import look_at_nodes
+from probe.search.ray_cluster import connected
+from probe.search.ray_executor import RayExecutor
+from probe.search.ray_terms import parse_ray_address
+
+JOIN_SECONDS = 60.0
+
+
+class _Answer:
+    """What `ray.get` is made to give for a node that says this of itself."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _record(name: str = "node-b") -> dict[str, Any]:
+    return {
+        "NodeID": "ab12",
+        "NodeManagerHostname": name,
+        "NodeManagerAddress": "10.0.0.8",
+        "Resources": {"CPU": 4.0},
+        "Alive": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"probe_version": "0.0.9"}, r"The node node-b \(10.0.0.8\) has probe 0.0.9, and this is " + VERSION),
+        (ModuleNotFoundError("No module named 'probe'"), r"The node node-b \(10.0.0.8\) cannot run probe: No module"),
+        (None, r"The node node-b \(10.0.0.8\) did not answer within 60 seconds"),
+    ],
+    ids=["another version", "no probe", "no answer"],
+)
+def test_a_node_that_cannot_take_part_is_named(
+    said: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(asked: _Answer) -> Any:
+        if isinstance(asked.value, Exception):
+            raise asked.value
+        facts = look_at_node(str(tmp_path / "none"), "token", VERSION, None)
+        return {**facts, "facts": {**facts["facts"], **asked.value}}
+
+    monkeypatch.setattr("ray.get", answer)
+    with pytest.raises(DeviceError, match=message):
+        ray_census._node(_record(), None if said is None else _Answer(said))
+
+
+def test_a_storage_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_census, "live_nodes", lambda: {"ab12": _record()})
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="The folder for checkpoints"):
+        look_at_nodes(tmp_path / "file" / "storage")
+
+
+def test_a_node_says_what_it_is(tmp_path: Path) -> None:
+    said = look_at_node(str(tmp_path / "none"), "token", VERSION, None)
+    assert said["facts"]["probe_version"] == VERSION
+    assert not said["sees_storage"]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Of one node, with a core."""
+    from ray.cluster_utils import Cluster
+
+    for name, value in cluster_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ray_watch, "LOOK_SECONDS", 0.1)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        with connected(parse_ray_address(cluster.address)):
+            yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def join(cluster: Any, executor: RayExecutor, *, until: Callable[[], bool]) -> str:
+    """Add a node of one core; wait until the executor knows what to do with it. Its id."""
+    node = cluster.add_node(num_cpus=1)
+    deadline = time.monotonic() + JOIN_SECONDS
+    while not until():
+        assert time.monotonic() < deadline
+        executor.poll(0.1)
+        time.sleep(0.05)
+    return str(node.node_id)
+
+
+@pytest.mark.ray
+def test_a_node_that_joins_says_what_it_is_and_gets_jobs(cluster: Any, tmp_path: Path) -> None:
+    executor = executor_here(tmp_path)
+    try:
+        assert executor.call_everywhere(operator.add, 1, 2) == [3]
+        assert executor.num_slots == 1
+        joined = join(cluster, executor, until=lambda: executor.num_slots == 2)
+        assert [node.node_id for node in executor.cluster.nodes][1:] == [joined]
+        assert executor.cluster.refusals == ()
+        assert executor.call_everywhere(operator.add, 1, 2) == [3, 3]
+        for number in range(2):
+            executor.submit(make_job(tmp_path, number))
+        ends = [event.report for event in drain(executor, num_ends=2) if isinstance(event, JobEnd)]
+        assert [end.outcome for end in ends] == ["finished", "finished"]
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    finally:
+        executor.close()
+
+
+def otherwise_next_time(file: Path, raises: bool) -> int:
+    if not file.exists():
+        file.touch()
+        return 1
+    return 1 // 0 if raises else 2
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("version", f"has probe {VERSION}, and this is 9.9. Install probe 9.9 there"),
+        ("answer", "sees another task than the others. Every node needs the same data files"),
+        ("raises", "cannot run this search: ZeroDivisionError"),
+        ("blind", "does not see the storage"),
+    ],
+)
+def test_a_node_that_must_not_join_is_refused_and_gets_no_jobs(
+    fault: str, message: str, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = executor_here(tmp_path)
+    try:
+        executor.call_everywhere(otherwise_next_time, tmp_path / "called", fault == "raises")
+        with monkeypatch.context() as patched:
+            if fault == "version":
+                patched.setattr(ray_census, "VERSION", "9.9")
+            if fault == "blind":
+                patched.setattr(ray_census, "_probe_file", lambda *asked: tmp_path / "on another machine")
+            refused = join(cluster, executor, until=lambda: bool(executor.cluster.refusals))
+        (told,) = executor.cluster.refusals
+        assert told.startswith("A node that joined the cluster gets no jobs. The node ")
+        assert message in told
+        assert executor.num_slots == len(executor.cluster.nodes) == 1
+        for number in range(4):
+            executor.submit(make_job(tmp_path, number, epochs_to=4))
+            while not executor.places():
+                executor.poll(0.1)
+            assert [task.node_id for task in executor._tasks.values()] != [refused]
+            executor.cancel()
+        assert len(executor.cluster.refusals) == 1
+    finally:
+        executor.close()
