@@ -132,7 +132,7 @@ def test_a_process_that_is_not_accepted_notes_nothing(tmp_path: Path) -> None:
 
 def test_why_a_node_got_no_jobs_is_a_warning_once(search_on: Searching, tmp_path: Path) -> None:
     told = "A node that joined the cluster gets no jobs. The node right has probe 0.0.9, and this is 0.1.0."
-    result = search_on(USE, lost=replace(USE, refusals=(told,)))
+    result = search_on(USE, lost=replace(USE, refusals=(told,)), observer=lambda record: None)
     assert [warning for warning in result.warnings if "joined" in warning] == [told]
     assert [warning for warning in stored_result(tmp_path / "run").warnings if "joined" in warning] == [told]
     assert told in write_report(result, tmp_path / "run").read_text(encoding="utf-8")
