@@ -83,50 +83,65 @@ def test_a_node_says_what_it_is(tmp_path: Path) -> None:
     assert not said["sees_storage"]
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Of one node, with a core."""
+@pytest.fixture(scope="module")
+def head() -> Iterator[Any]:
+    """A cluster of one node, with a core."""
     from ray.cluster_utils import Cluster
 
-    for name, value in cluster_environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(ray_watch, "LOOK_SECONDS", 0.1)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        with connected(parse_ray_address(cluster.address)):
-            yield cluster
-    finally:
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in cluster_environment().items():
+            patched.setenv(name, value)
+        patched.setattr(ray_watch, "LOOK_SECONDS", 0.1)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        try:
+            with connected(parse_ray_address(cluster.address)):
+                yield cluster
+        finally:
+            cluster.shutdown()
 
 
-def join(cluster: Any, executor: RayExecutor, *, until: Callable[[], bool]) -> str:
-    """Add a node of one core; wait until the executor knows what to do with it. Its id."""
-    node = cluster.add_node(num_cpus=1)
-    deadline = time.monotonic() + JOIN_SECONDS
-    while not until():
-        assert time.monotonic() < deadline
-        executor.poll(0.1)
-        time.sleep(0.05)
-    return str(node.node_id)
+Join = Callable[[Callable[[], bool]], str]
+
+
+@pytest.fixture
+def executor(head: Any, tmp_path: Path) -> Iterator[RayExecutor]:
+    executor = executor_here(tmp_path)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture
+def join(head: Any, executor: RayExecutor) -> Iterator[Join]:
+    """Adds a node of one core, for this test, and waits until the executor knows what to do with it. Its id."""
+    nodes: list[Any] = []
+
+    def add(knows: Callable[[], bool]) -> str:
+        nodes.append(head.add_node(num_cpus=1))
+        deadline = time.monotonic() + JOIN_SECONDS
+        while not knows():
+            assert time.monotonic() < deadline
+            executor.poll(0.1)
+            time.sleep(0.05)
+        return str(nodes[-1].node_id)
+
+    yield add
+    for node in nodes:
+        head.remove_node(node)
 
 
 @pytest.mark.ray
-def test_a_node_that_joins_says_what_it_is_and_gets_jobs(cluster: Any, tmp_path: Path) -> None:
-    executor = executor_here(tmp_path)
-    try:
-        assert executor.call_everywhere(operator.add, 1, 2) == [3]
-        assert executor.num_slots == 1
-        joined = join(cluster, executor, until=lambda: executor.num_slots == 2)
-        assert [node.node_id for node in executor.cluster.nodes][1:] == [joined]
-        assert executor.cluster.refusals == ()
-        assert executor.call_everywhere(operator.add, 1, 2) == [3, 3]
-        for number in range(2):
-            executor.submit(make_job(tmp_path, number))
-        ends = [event.report for event in drain(executor, num_ends=2) if isinstance(event, JobEnd)]
-        assert [end.outcome for end in ends] == ["finished", "finished"]
-        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-    finally:
-        executor.close()
+def test_a_node_that_joins_says_what_it_is_and_gets_jobs(executor: RayExecutor, join: Join, tmp_path: Path) -> None:
+    assert executor.call_everywhere(operator.add, 1, 2) == [3]
+    assert executor.num_slots == 1
+    joined = join(lambda: executor.num_slots == 2)
+    assert [node.node_id for node in executor.cluster.nodes][1:] == [joined]
+    assert executor.cluster.refusals == ()
+    assert executor.call_everywhere(operator.add, 1, 2) == [3, 3]
+    for number in range(2):
+        executor.submit(make_job(tmp_path, number))
+    ends = [event.report for event in drain(executor, num_ends=2) if isinstance(event, JobEnd)]
+    assert [end.outcome for end in ends] == ["finished", "finished"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def otherwise_next_time(file: Path, raises: bool) -> int:
@@ -147,27 +162,22 @@ def otherwise_next_time(file: Path, raises: bool) -> int:
     ],
 )
 def test_a_node_that_must_not_join_is_refused_and_gets_no_jobs(
-    fault: str, message: str, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, message: str, executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor = executor_here(tmp_path)
-    try:
-        executor.call_everywhere(otherwise_next_time, tmp_path / "called", fault == "raises")
-        with monkeypatch.context() as patched:
-            if fault == "version":
-                patched.setattr(ray_census, "VERSION", "9.9")
-            if fault == "blind":
-                patched.setattr(ray_census, "_probe_file", lambda *asked: tmp_path / "on another machine")
-            refused = join(cluster, executor, until=lambda: bool(executor.cluster.refusals))
-        (told,) = executor.cluster.refusals
-        assert told.startswith("A node that joined the cluster gets no jobs. The node ")
-        assert message in told
-        assert executor.num_slots == len(executor.cluster.nodes) == 1
-        for number in range(4):
-            executor.submit(make_job(tmp_path, number, epochs_to=4))
-            while not executor.places():
-                executor.poll(0.1)
-            assert [task.node_id for task in executor._tasks.values()] != [refused]
-            executor.cancel()
-        assert len(executor.cluster.refusals) == 1
-    finally:
-        executor.close()
+    executor.call_everywhere(otherwise_next_time, tmp_path / "called", fault == "raises")
+    if fault == "version":
+        monkeypatch.setattr(ray_census, "VERSION", "9.9")
+    if fault == "blind":
+        monkeypatch.setattr(ray_census, "_probe_file", lambda *asked: tmp_path / "on another machine")
+    refused = join(lambda: bool(executor.cluster.refusals))
+    (told,) = executor.cluster.refusals
+    assert told.startswith("A node that joined the cluster gets no jobs. The node ")
+    assert message in told
+    assert executor.num_slots == len(executor.cluster.nodes) == 1
+    for number in range(4):
+        executor.submit(make_job(tmp_path, number, epochs_to=4))
+        while not executor.places():
+            executor.poll(0.1)
+        assert [task.node_id for task in executor._tasks.values()] != [refused]
+        executor.cancel()
+    assert len(executor.cluster.refusals) == 1
