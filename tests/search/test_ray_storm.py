@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray_storms import History, RayStorms, SearchSize, history, ray_storms
+from ray_histories import History, history
+from ray_storms import RayStorms, SearchSize, ray_storms
 
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.training.records import EpochReport

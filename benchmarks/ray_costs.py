@@ -1,0 +1,144 @@
+"""What a driver costs beside the rungs: real studies of rungs that train nothing, or sleep, on Ray and on local processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+from quick_job import quick_rung
+from ray_clusters import local_ray
+
+from probe.device.select import DeviceSpec
+from probe.search import executors
+from probe.search.algorithms import make_sampler
+from probe.search.database import SearchDatabase
+from probe.search.events import Ended, Event
+from probe.search.executor import Executor
+from probe.search.executors import LocalExecutor
+from probe.search.jobs import RungJob, Split, checkpoint_path
+from probe.search.objective import Objective
+from probe.search.records import BudgetLimits, Dimension
+from probe.search.space import Space
+from probe.search.state import Trial
+from probe.search.study import Study
+from probe.search.study_plan import StudyPlan, new_state
+from probe.zoo.source import TargetSource
+
+EXECUTORS = ("Ray, local:2", "local processes")
+NUM_SLOTS = 2
+RUNGS = (1, 3, 9)
+RUNGS_A_TRIAL = 13 / 9
+"""Of a ladder by thirds, as above."""
+_SPACE = Space(dimensions=(Dimension(name="lr", kind="float", low=1e-4, high=1.0, log=True),), constants={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    num_rungs: int
+    seconds: float
+    rung_seconds: float
+    """Sum, by their workers' clocks."""
+    driver_seconds: float
+    """The driver's processor time."""
+
+    @property
+    def overhead_ms(self) -> float:
+        return 1000 * (self.seconds - self.rung_seconds / NUM_SLOTS) / self.num_rungs
+
+    @property
+    def idle_share(self) -> float:
+        return 1 - self.rung_seconds / (NUM_SLOTS * self.seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    executor: str
+    asleep_seconds: float | None
+    """Of each rung; None: rungs trained nothing."""
+    study: Measured
+
+
+def study_on(
+    executor: Executor, folder: Path, *, num_trials: int, rungs: tuple[int, ...], epoch_seconds: float
+) -> Measured:
+    """A study with its file and its checkpoints in `folder`; its epochs are asleep for so long, and take one step."""
+    plan = StudyPlan(
+        space=_SPACE,
+        objective=Objective(metric="accuracy", mode="max"),
+        rungs=rungs,
+        factor=3,
+        limits=BudgetLimits(trials=num_trials),
+        seed=0,
+    )
+
+    def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
+        return RungJob(
+            number=trial.number,
+            source=TargetSource(target="paused_task:blobs"),
+            params={**trial.params, "batch_size": 160, "pause": 10 * epoch_seconds},  # a tenth of it a step
+            seed=trial.seed,
+            split=Split(share=0.2, seed=0),
+            device=DeviceSpec(kind="cpu"),
+            planned_epochs=rungs[-1],
+            epochs_from=epochs_from,
+            epochs_to=epochs_to,
+            checkpoint_in=checkpoint_path(folder, trial.number, epochs_from) if epochs_from else None,
+            checkpoint_out=checkpoint_path(folder, trial.number, epochs_to) if epochs_to < rungs[-1] else None,
+        )
+
+    ends: list[Ended] = []
+
+    def sink(event: Event) -> None:
+        database.append(event, time.monotonic())
+        if isinstance(event, Ended):
+            ends.append(event)
+
+    folder.mkdir()
+    with SearchDatabase.create(folder / "search.sqlite", {"name": "scaling"}) as database:
+        study = Study(
+            plan,
+            new_state(plan),
+            sampler=make_sampler("random", _SPACE, mode="max", seed=0),
+            executor=executor,
+            make_job=make_job,
+            discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
+            sink=sink,
+        )
+        started, cpu = time.monotonic(), time.process_time()
+        study.run()
+        seconds, driver_seconds = time.monotonic() - started, time.process_time() - cpu
+    outcomes = {end.outcome for end in ends}
+    if outcomes != {"finished"}:
+        raise RuntimeError(f"rungs ended otherwise than they should: {outcomes}: {[end.message for end in ends][-1]}")
+    return Measured(
+        num_rungs=len(ends),
+        seconds=seconds,
+        rung_seconds=sum(end.seconds for end in ends),
+        driver_seconds=driver_seconds,
+    )
+
+
+@contextmanager
+def executor_of(name: str, folder: Path) -> Iterator[Executor]:
+    """With two workers that are warm."""
+    on_ray: AbstractContextManager[Executor] = local_ray(folder, num_slots=NUM_SLOTS)
+    opened = on_ray if name == EXECUTORS[0] else LocalExecutor(NUM_SLOTS, num_threads=1)
+    with opened as executor:
+        study_on(executor, folder / "warm", num_trials=6 * NUM_SLOTS, rungs=(1, 3), epoch_seconds=0.05)
+        yield executor
+
+
+@contextmanager
+def training_nothing() -> Iterator[None]:
+    """Both executors run `quick_rung` inside, where they would train."""
+    from probe.search import ray_executor
+
+    with (
+        patch.object(executors, "train_in_worker", quick_rung),
+        patch.object(ray_executor, "train_in_worker", quick_rung),
+    ):
+        yield
