@@ -15,6 +15,7 @@ from test_executors import make_job
 
 from probe.errors import TaskError, UserCodeError
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob
+from probe.version import VERSION
 
 pytest.importorskip("ray")
 
@@ -78,6 +79,16 @@ class TestRayExecutor(ExecutorConformance, DecisionConformance):
         assert executor.places() == {5: executor.cluster.nodes[0].name}
         executor.cancel()
         assert executor.places() == {}
+
+    def test_a_job_that_reaches_another_version_is_lost_not_run(
+        self, executor: RayExecutor, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(executor, "_terms", replace(executor._terms, version="9.9"))
+        executor.submit(make_job(folder, 0))
+        (end,) = drain(executor, num_ends=1)
+        assert isinstance(end, JobEnd)
+        assert end.report.outcome == "crashed"
+        assert f"was lost: the node has probe {VERSION}, and this is" in (end.report.message or "")
 
     @pytest.mark.parametrize("carried", [False, True], ids=["one folder", "through the object store"])
     def test_a_trial_goes_on_from_its_checkpoint(self, executor: RayExecutor, folder: Path, carried: bool) -> None:
