@@ -43,7 +43,7 @@ class ClusterUse:
     gpus_per_job: float | None
     """None: no job asks for a GPU, or each for what its own trial needs."""
     storage: str | None
-    """The shared folder that checkpoints lie in; None: they travel through Ray's object store."""
+    """The shared folder that checkpoints lie in, as the user named it; None: they travel through Ray's object store."""
     lost_nodes: tuple[str, ...] = ()
     """The `node_id`, or the name where no other node has it, of each that was lost in the session."""
     refusals: tuple[str, ...] = ()

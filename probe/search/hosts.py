@@ -135,7 +135,7 @@ class RayHost:
             num_slots=self.plan.num_slots,
             cpus_per_job=self.plan.cpus_per_job,
             gpus_per_job=1.0 if self.plan.on_gpu and not shares else None,
-            storage=None if blind else str(session.checkpoints),
+            storage=None if blind else str(session.storage or session.checkpoints),
         )
         executor = RayExecutor(
             nodes,

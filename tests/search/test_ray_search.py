@@ -41,7 +41,7 @@ def test_a_deterministic_search_decides_and_measures_as_on_this_machine(tmp_path
     assert here.cluster is None
     assert there.cluster is not None
     assert (there.cluster.address, len(there.cluster.nodes), there.cluster.num_slots) == ("local:1", 1, 1)
-    assert there.cluster.storage == str(tmp_path / "shared" / "there-checkpoints")
+    assert there.cluster.storage == str(tmp_path / "shared")
     assert list((tmp_path / "shared").iterdir()) == []  # nobody will go on from them
 
 
