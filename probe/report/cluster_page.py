@@ -42,7 +42,7 @@ def cluster_blocks(result: SearchResult) -> list[str]:
         where = f"The last of its {format_count(1 + result.num_resumes)} sessions ran o{where}:"
     else:
         where = f"O{where}:"
-    told = [] if use is None else [_use_sentence(use)]
+    told = [] if use is None else [_use_sentence(use, joined=bool(cluster.joined_nodes))]
     told += [_job_sentence(cluster), _storage_sentence(cluster)]
     return ["## Where it ran", where, _nodes_table(cluster), " ".join(told)]
 
@@ -51,12 +51,15 @@ def _nodes_table(cluster: ClusterUse) -> str:
     header = ["node", "CPUs", "GPUs", "PyTorch", "CUDA", "driver", "Python"]
     shared = Counter(node.name for node in cluster.nodes)
     rows = [_node_row(cluster, node, shared[node.name] > 1) for node in cluster.nodes]
-    if cluster.lost_nodes:
-        header.append("at the end")
-        rows = [
-            [*row, "lost" if cluster.is_lost(node) else "there"] for row, node in zip(rows, cluster.nodes, strict=True)
-        ]
+    if cluster.lost_nodes or cluster.joined_nodes:
+        header.append("in this search")
+        rows = [[*row, _stay(cluster, node)] for row, node in zip(rows, cluster.nodes, strict=True)]
     return table(header, rows, right=(1,))
+
+
+def _stay(cluster: ClusterUse, node: NodeFacts) -> str:
+    parts = ["joined"] * (node.node_id in cluster.joined_nodes) + ["lost"] * cluster.is_lost(node)
+    return ", ".join(parts) or "there"
 
 
 def _node_row(cluster: ClusterUse, node: NodeFacts, is_ambiguous: bool) -> list[str]:
@@ -82,8 +85,8 @@ def _gpus_cell(node: NodeFacts) -> str:
     return escape(", ".join(f"{number} × {name}" for name, number in models.items()))
 
 
-def _use_sentence(use: SlotUse) -> str:
-    told = f"Trials ran on {_number(use.num_slots, 'slot')}"
+def _use_sentence(use: SlotUse, *, joined: bool = False) -> str:
+    told = f"Trials {'began' if joined else 'ran'} on {_number(use.num_slots, 'slot')}"
     if use.idle_share is not None:
         were = "which was" if use.num_slots == 1 else "which were"
         told += f", {were} idle for {format_share(use.idle_share, decimals=0)} of the time"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ class ClusterUse:
     """The shared folder that checkpoints lie in, as the user named it; None: they travel through Ray's object store."""
     lost_nodes: tuple[str, ...] = ()
     """The `node_id`, or the name where no other node has it, of each that was lost in the session."""
+    joined_nodes: tuple[str, ...] = ()
+    """The `node_id` of each that came when the session had begun."""
     refusals: tuple[str, ...] = ()
     """Why a node that joined got no jobs, one sentence each."""
 
@@ -57,6 +59,10 @@ class ClusterUse:
     def is_lost(self, node: NodeFacts) -> bool:
         return node.node_id in self.lost_nodes or node.name in self.lost_nodes
 
+    def described(self, use: SlotUse) -> SlotUse:
+        """The same, as it is to be told of this cluster."""
+        return replace(use, num_nodes=self.num_alive, idle_share=None if self.joined_nodes else use.idle_share)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotUse:
@@ -66,7 +72,8 @@ class SlotUse:
     num_nodes: int | None
     """That are there; None: no cluster."""
     idle_share: float | None
-    """Of the slots' time since the first trial, that no job ran in; None before anything has run."""
+    """Of the slots' time since the first trial, that no job ran in; None before anything has run, or where nodes joined: how
+    many slots there were when is not kept."""
     num_retries: int
     """Rungs that were run again because their worker or their node died."""
 

@@ -51,6 +51,9 @@ class SearchExecutor(Executor, Protocol):
         Raises ProbeError: what the function raised, as UserCodeError where it is not one of ours, or that its process died.
         """
 
+    def call_beside(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """As `call`, of what needs no GPU, and waits for no job that runs."""
+
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         """Run it once on every machine, on one first and then on the others, and wait for all. Machines that come later run it
         before they get a job, and get none where they answer otherwise than the first. Raises as `call`."""

@@ -162,11 +162,10 @@ def slot_use(setup: Setup, findings: Findings) -> SlotUse | None:
     state, cluster = findings.state, findings.cluster
     if state is None or not state.trials:
         return None
-    return state.occupancy.after(
-        findings.event_seconds,
-        num_slots=setup.num_workers if cluster is None else cluster.num_slots,
-        num_nodes=None if cluster is None else cluster.num_alive,
+    use = state.occupancy.after(
+        findings.event_seconds, num_slots=setup.num_workers if cluster is None else cluster.num_slots
     )
+    return use if cluster is None else cluster.described(use)
 
 
 def untrained_loss(probes: Mapping[str, LrResult]) -> float | None:

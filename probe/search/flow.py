@@ -13,7 +13,7 @@ from probe.errors import NothingFitsError, ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.algorithms import make_sampler
 from probe.search.checks import check_against_task, warnings_for
-from probe.search.choice import choose_sampler, grid_warning
+from probe.search.choice import choose_sampler
 from probe.search.cluster_records import ClusterUse
 from probe.search.dimensions import build_space, central_params
 from probe.search.executor import SearchExecutor
@@ -22,7 +22,7 @@ from probe.search.final_job import FinalOutcome, unlike_warning
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
-from probe.search.plans import batch_plan, final_job, lr_plan, rung_job, study_plan
+from probe.search.plans import batch_plan, final_job, lr_plan, rung_job, study_plan, study_warnings
 from probe.search.probing import batch_epochs, measured_batch, probe_lrs
 from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
 from probe.search.refining import make_refiner
@@ -98,6 +98,7 @@ class Search:
                 error = raised
         except KeyboardInterrupt:
             stopped_by = "interrupted"
+        self._follow_cluster()
         self.found.event_seconds = self._database.event_seconds
         return make_result(self.setup, self.found, stopped_by=stopped_by, seconds=self._seconds()), error
 
@@ -195,14 +196,7 @@ class Search:
     def _study(self, facts: TaskFacts) -> StoppedBy:
         setup, found = self.setup, self.found
         sampler = make_sampler(found.sampler, found.space, mode=setup.objective.mode, seed=setup.seed)
-        if found.sampler == "grid":
-            warning = grid_warning(
-                found.space,
-                limits=setup.limits,
-                rungs=setup.course.total_costs,
-                spent_epochs=found.probe_epochs,
-            )
-            found.warnings += [] if warning is None else [warning]
+        found.warnings += study_warnings(setup, found)
         plan = study_plan(setup, found, seconds=self._seconds())
         found.state = new_state(plan)
         self._show("search")
@@ -294,9 +288,12 @@ class Search:
         spent = all_spent(self.found, seconds=self._seconds())
         self._observe(SearchProgress(stage=stage, spent=spent, limits=self.setup.limits, best=best, message=message))
 
-    def _observe(self, record: Any) -> None:
+    def _follow_cluster(self) -> None:
         use = self._executor.cluster
         if use is not None and use is not self.found.cluster:
             self.note_cluster(use)
+
+    def _observe(self, record: Any) -> None:
+        self._follow_cluster()
         if self._observer is not None:
             self._observer(with_nodes(record, self.found.cluster))

@@ -119,7 +119,7 @@ class RayHost:
         from probe.search.ray_census import blind_nodes, look_at_nodes
         from probe.search.ray_executor import RayExecutor
 
-        nodes = look_at_nodes(session.checkpoints)
+        nodes = look_at_nodes(session.checkpoints, self.plan)
         blind = blind_nodes(nodes)
         if blind and session.storage is not None:
             raise OutputError(

@@ -56,9 +56,9 @@ class Occupancy:
         """While it runs, at that moment on the events' clock: jobs that run count from their start."""
         phase = 0.0 if self._first is None else self.earlier_seconds + seconds - self._first
         busy = self._busy_seconds + len(self._started) * seconds - self._sum_started
-        return self._use(busy, phase, num_slots, None)
+        return self._use(busy, phase, num_slots)
 
-    def after(self, seconds: float, *, num_slots: int, num_nodes: int | None = None) -> SlotUse:
+    def after(self, seconds: float, *, num_slots: int) -> SlotUse:
         """Once it is over, or was killed, after its sessions trained for `seconds` together: jobs that were cut off count
         with the epochs that they reported.
 
@@ -67,12 +67,12 @@ class Occupancy:
         busy = self._busy_seconds
         for reported in self._reported.values():
             busy += reported
-        return self._use(busy, seconds, num_slots, num_nodes)
+        return self._use(busy, seconds, num_slots)
 
-    def _use(self, busy: float, phase: float, num_slots: int, num_nodes: int | None) -> SlotUse:
+    def _use(self, busy: float, phase: float, num_slots: int) -> SlotUse:
         return SlotUse(
             num_slots=num_slots,
-            num_nodes=num_nodes,
+            num_nodes=None,
             idle_share=idle_share(busy, num_slots=num_slots, seconds=phase),
             num_retries=self.num_retries,
         )

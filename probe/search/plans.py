@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from probe.recipe.space import ProbedBatch, ProbedLr
-from probe.search.choice import NOT_LEARNING
+from probe.search.choice import NOT_LEARNING, grid_warning
 from probe.search.dimensions import build_space, central_params, central_starts, largest_params, optimizers_of
 from probe.search.facts import TaskFacts
 from probe.search.final_job import FinalJob, final_seed
@@ -73,6 +73,16 @@ def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
         probe_epochs=found.probe_epochs,
         probe_seconds=seconds,
     )
+
+
+def study_warnings(setup: Setup, found: Findings) -> list[str]:
+    """What a budget leaves out of the search that was asked for."""
+    if found.sampler != "grid":
+        return []
+    warning = grid_warning(
+        found.space, limits=setup.limits, rungs=setup.course.total_costs, spent_epochs=found.probe_epochs
+    )
+    return [] if warning is None else [warning]
 
 
 def _central_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,25 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from probe.errors import DeviceError, OutputError
 from probe.search.cluster_records import NodeFacts
 from probe.search.ray_node import look_at_node
-from probe.search.ray_terms import NodeSize
+from probe.search.ray_terms import NodeSize, SlotPlan
 from probe.version import VERSION
 from probe.workers.worker import Raised, Returned, decode_event
 
 ANSWER_SECONDS = 60.0
 """For a node to start a process and to look at itself."""
+
+
+_LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.TaskUnschedulableError,
+)
+
+
+class LookLostError(DeviceError):
+    """The process that looked at a node was lost, or the node with it: nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,28 +82,34 @@ class Look:
         return bool(ray.wait([self.answer], timeout=0)[0])
 
     def node(self) -> Node:
-        """Raises DeviceError: it has no probe, another version of it, has not answered yet, or its first call failed."""
+        """Raises DeviceError: it has no probe, another version of it, has not answered yet, or its first call failed.
+        LookLostError: nobody could say."""
         return _node(self._record, self.answer if self.has_ended() else None)
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            with suppress(OSError):  # it is empty talk by now, and a shared folder has many ways to refuse
+                self._file.unlink(missing_ok=True)
 
 
-def look_at_nodes(storage: Path) -> list[Node]:
-    """All nodes that can run jobs, asked at once.
+def look_at_nodes(storage: Path, plan: SlotPlan | None = None) -> list[Node]:
+    """All nodes that can run jobs of that plan, asked at once; None: that have a core.
 
     Raises:
-        DeviceError: one of them has no probe, another version of it, or does not answer.
+        DeviceError: one of them has no probe, another version of it, or does not answer; or there is none.
         OutputError: the storage cannot be written.
     """
+    fits = plan.fits if plan is not None else lambda size: size.num_cpus >= 1
     looks: list[Look] = []
     try:
         for record in live_nodes().values():
-            if node_size(record).num_cpus >= 1:
+            if fits(node_size(record)):
                 looks.append(Look(record, storage))
-        if looks:
-            ray.wait([look.answer for look in looks], num_returns=len(looks), timeout=ANSWER_SECONDS)
+        if not looks:
+            raise DeviceError(
+                "The Ray cluster has no node left that could run a job.", hint="`ray status` shows its nodes."
+            )
+        ray.wait([look.answer for look in looks], num_returns=len(looks), timeout=ANSWER_SECONDS)
         return [look.node() for look in looks]
     finally:
         for look in looks:
@@ -103,7 +122,7 @@ def blind_nodes(nodes: Sequence[Node]) -> list[str]:
 
 
 def _probe_file(storage: Path, node_id: str, token: str) -> Path:
-    file = storage.absolute() / f".seen-by-{node_id[:8]}-{os.getpid()}"
+    file = storage.absolute() / f".seen-by-{node_id[:8]}-{token[:8]}"
     try:
         storage.mkdir(parents=True, exist_ok=True)
         file.write_text(token, encoding="utf-8")
@@ -114,14 +133,16 @@ def _probe_file(storage: Path, node_id: str, token: str) -> Path:
 
 def _node(record: Mapping[str, Any], answer: Any) -> Node:
     name = f"{record['NodeManagerHostname']} ({record['NodeManagerAddress']})"
-    same = f"Install probe {VERSION} there, in the same Python environment that `ray start` was run from."
+    same = f"Install probe {VERSION} there, in the Python environment that `ray start` is run from."
     if answer is None:
         raise DeviceError(
-            f"The node {name} did not answer within {ANSWER_SECONDS:.0f} seconds.",
+            f"The node {name} did not answer in time.",
             hint="`ray status` shows whether it is well.",
         )
     try:
         said = ray.get(answer)
+    except _LOST as error:
+        raise LookLostError(f"The node {name} was lost while it was looked at ({type(error).__name__}).") from None
     except Exception as error:  # whatever keeps a node from running five lines of ours
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DeviceError(f"The node {name} cannot run probe: {lines[-1].strip()}", hint=same) from None

@@ -89,6 +89,8 @@ def _check_answers(address: RayAddress) -> None:
             f"--ray {address.text}: the cluster asks for a token, and this machine shows none, or another.",
             hint="Copy ~/.ray/auth_token of the head to this machine, and: export RAY_AUTH_MODE=token",
         )
+    if done.returncode != 0 and "version mismatch" in done.stderr:
+        raise _not_connected(address, RuntimeError(done.stderr.strip().splitlines()[-1]))
     if done.returncode != 0 and place is None:
         raise _not_connected(address, ConnectionError(done.stderr))
     if done.returncode != 0:
@@ -104,8 +106,8 @@ def _silent(address: RayAddress, why: str) -> DeviceError:
 
 
 def _not_connected(address: RayAddress, error: Exception) -> DeviceError:
-    said = str(error).strip().partition("\n")[0]
-    if address.text == "auto":
+    said = " ".join(str(error).split())
+    if address.text == "auto" and isinstance(error, ConnectionError | TimeoutError):
         return DeviceError(
             "--ray auto: this machine is part of no Ray cluster that answers.",
             hint="Start one (ray start --head), join one (ray start --address HOST:PORT), or take --ray local:N.",

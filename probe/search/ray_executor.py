@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from probe.errors import OutputError, TaskError
+from probe.errors import OutputError
 from probe.search.cluster_records import ClusterUse
 from probe.search.executors import report_of, timed_out, train_in_worker
 from probe.search.final_job import FinalJob, FinalOutcome
@@ -24,9 +24,9 @@ from probe.search.ray_carried import (
     unpacked_fit,
 )
 from probe.search.ray_census import Node
-from probe.search.ray_node import CallTerms, run_on_node
+from probe.search.ray_node import CallTerms
 from probe.search.ray_placement import Options, Placement
-from probe.search.ray_task import RayTask, TaskEvent, TaskLostError, lost, measured
+from probe.search.ray_task import RayTask, RayTasks, TaskEvent, TaskLostError, lost, measured
 from probe.search.ray_terms import SlotPlan
 from probe.search.ray_watch import LOOK_SECONDS, FirstCall, NodeWatch
 from probe.workers.frames import encode
@@ -34,6 +34,10 @@ from probe.workers.worker import Died, Message, Raised, Returned
 
 CALL_POLL_SECONDS = 0.5
 MAX_CALLS = 3
+AVOID_SECONDS = 20.0
+"""For a job to wait for another node than the one that lost it; then any will do."""
+MOMENT_SECONDS = 2.0
+"""For a job whose time is up, and of which more has arrived than was read."""
 
 
 class RayExecutor:
@@ -52,10 +56,9 @@ class RayExecutor:
         self._plan = plan
         self._watch = NodeWatch(nodes, plan, use)
         self._terms = CallTerms(num_threads=num_threads, prepare=prepare)
+        self._tasks = RayTasks(self._terms, cpus_per_task=plan.cpus_per_job)
         self._carries = use.storage is None
-        self._placement = Placement(nodes, plan, self._watch)
-        self._stream = ray.remote(run_on_node)
-        self._tasks: dict[Any, RayTask] = {}
+        self._placement = Placement(plan, self._watch)
 
     @property
     def num_slots(self) -> int:
@@ -83,21 +86,21 @@ class RayExecutor:
 
     def places(self) -> Mapping[int, str]:
         """Running trial -> its node's name; a job that still waits for its node is in none."""
-        return {
-            task.job.number: self._name(task.node_id)
-            for task in self._tasks.values()
-            if task.job is not None and task.node_id is not None
-        }
+        jobs = self._tasks.of_jobs()
+        return {job.number: self._name(task.node_id) for task, job in jobs if task.node_id is not None}
 
     def submit(self, job: RungJob) -> None:
         if len(self._tasks) >= self.num_slots:
             raise RuntimeError(f"all {self.num_slots} slots are taken")
+        self._start_job(job)
+
+    def _start_job(self, job: RungJob) -> None:
         function, arguments = (train_carried, carried_arguments(job)) if self._carries else (train_in_worker, (job,))
-        self._start(function, arguments, {}, job=job, options=self._placement.of_job(job))
+        self._tasks.start(function, arguments, {}, job=job, options=self._placement.of_job(job))
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
         self._watch.look()
-        running = {frames: task for frames, task in self._tasks.items() if task.job is not None}
+        running = {task.frames: task for task, _ in self._tasks.of_jobs()}
         if not running:
             return []
         wait = max(0.0, min(timeout_seconds, LOOK_SECONDS, *(task.seconds_left for task in running.values())))
@@ -107,7 +110,8 @@ class RayExecutor:
         found: list[JobEvent] = []
         for frames in ready:
             found += self._next_events(running[frames])
-        return found + self._on_lost_nodes(ready) + self._timed_out()
+        self._start_elsewhere(ready)
+        return found + self._on_lost_nodes(ready) + self._timed_out(ready)
 
     def call(
         self,
@@ -119,9 +123,12 @@ class RayExecutor:
     ) -> Any:
         return self._call(function, args, kwargs, options=self._placement.of_call(), on_message=on_message)
 
+    def call_beside(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        return self._call(function, args, {}, options=self._placement.of_call_beside(), on_message=None)
+
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         def start(node_id: str) -> RayTask:
-            return self._start(function, args, {}, options=self._placement.on_node(node_id))
+            return self._tasks.start(function, args, {}, options=self._placement.on_node(node_id))
 
         first, *others = self._watch.sizes
         found = [self._wait_for(start(first), None)]
@@ -130,7 +137,7 @@ class RayExecutor:
             found += [self._wait_for(task, None) for task in tasks]
         finally:
             for task in tasks:
-                self._end(task)
+                self._tasks.end(task)
         content = encode((self._terms, encode((function, args, {}))))
         self._watch.first_call = FirstCall(content=content, answer=found[0])
         return found
@@ -147,34 +154,11 @@ class RayExecutor:
         return unpacked_fit(job, carried)
 
     def cancel(self) -> None:
-        for task in list(self._tasks.values()):
-            self._end(task)
+        self._tasks.end_all()
 
     def close(self) -> None:
         self.cancel()
         self._watch.close()
-
-    def _start(
-        self,
-        function: Callable[..., Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        *,
-        job: RungJob | None = None,
-        options: Options,
-    ) -> RayTask:
-        try:
-            payload = encode((function, tuple(args), dict(kwargs)))
-        except Exception as error:
-            raise TaskError(
-                f"{function.__qualname__} and its arguments cannot be sent to a node: {type(error).__name__}: {error}",
-                hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
-            ) from None
-        asked = {"num_cpus": self._plan.cpus_per_job, "num_returns": "streaming", "max_retries": 0, **options}
-        frames = self._stream.options(**asked).remote(self._terms, payload)
-        task = RayTask(frames=frames, job=job, submitted=time.monotonic())
-        self._tasks[frames] = task
-        return task
 
     def _next_events(self, task: RayTask) -> list[JobEvent]:
         """Of one frame of a job, or of its end."""
@@ -182,6 +166,7 @@ class RayExecutor:
         number = task.job.number
         event = self._next(task)
         if event is None:
+            self._check_place(task, task.job)
             return []
         if isinstance(event, Message) and isinstance(event.value, JobBegun):
             task.started, task.is_timed = time.monotonic(), True
@@ -200,11 +185,9 @@ class RayExecutor:
 
     def _next(self, task: RayTask) -> TaskEvent | None:
         """The next event, which is there or comes soon; None where it only said which node it is on."""
-        event = task.next_event()
+        event = self._tasks.next_event(task)
         if isinstance(event, Died):
             self._watch.look_again()
-        if event is not None and not isinstance(event, Message):
-            self._tasks.pop(task.frames, None)
         return event
 
     def _call(
@@ -219,7 +202,7 @@ class RayExecutor:
         """What is lost with its node is begun again; a search must not end with the node that probed for it."""
         for tries_left in reversed(range(MAX_CALLS)):
             try:
-                return self._wait_for(self._start(function, args, kwargs, options=options), on_message)
+                return self._wait_for(self._tasks.start(function, args, kwargs, options=options), on_message)
             except TaskLostError:
                 if not tries_left:
                     raise
@@ -245,29 +228,44 @@ class RayExecutor:
                     case Died() as died:
                         raise TaskLostError(f"A task on {self._name(task.node_id)} was lost: {died.stderr}")
         finally:
-            self._end(task)
+            self._tasks.end(task)
 
-    def _end(self, task: RayTask) -> None:
-        """Of one that still runs: its process is killed."""
-        if self._tasks.pop(task.frames, None) is not None:
-            ray.cancel(task.frames, force=True)
+    def _check_place(self, task: RayTask, job: RungJob) -> None:
+        """A job that waited inside Ray may begin on a node that joined meanwhile and has not been let in."""
+        if self._watch.is_let_in(task.node_id):
+            return
+        self._watch.look_again()
+        self._tasks.end(task)
+        self._placement.avoid(job.number, task.node_id)
+        self._start_job(job)
 
-    def _timed_out(self) -> list[JobEvent]:
+    def _start_elsewhere(self, ready: Sequence[Any]) -> None:
+        """Jobs that keep away from a node and still wait for another: that has no room for them, or is gone too."""
+        for task, job in self._tasks.of_jobs():
+            waits = task.node_id is None and task.frames not in ready
+            if waits and self._placement.avoids(job.number) and time.monotonic() - task.submitted > AVOID_SECONDS:
+                self._tasks.end(task)
+                self._placement.avoid(job.number, None)
+                self._start_job(job)
+
+    def _timed_out(self, ready: Sequence[Any]) -> list[JobEvent]:
+        """Those that have just said something may have said that they are done, and get a moment more."""
         ended: list[JobEvent] = []
-        for task in list(self._tasks.values()):
-            if task.job is not None and task.seconds_left <= 0:
-                ended.append(JobEnd(number=task.job.number, report=timed_out(task.job, task.seconds)))
-                self._end(task)
+        for task, job in self._tasks.of_jobs():
+            patience = MOMENT_SECONDS if task.frames in ready else 0.0
+            if task.seconds_left <= -patience:
+                ended.append(JobEnd(number=job.number, report=timed_out(job, task.seconds)))
+                self._tasks.end(task)
         return ended
 
     def _on_lost_nodes(self, ready: Sequence[Any]) -> list[JobEvent]:
         """The ends of jobs that Ray still waits for: where a machine is gone without closing its connections (no power, no
         network), the cluster declares its node dead after a while, but the calls there hang for minutes more."""
         ended: list[JobEvent] = []
-        for task in list(self._tasks.values()):
-            if task.job is not None and self._watch.is_lost(task.node_id) and task.frames not in ready:
-                ended.append(self._lost_job(task, task.job, Died(exit_code=1, stderr="the node does not answer")))
-                self._end(task)
+        for task, job in self._tasks.of_jobs():
+            if self._watch.is_lost(task.node_id) and task.frames not in ready:
+                ended.append(self._lost_job(task, job, Died(exit_code=1, stderr="the node does not answer")))
+                self._tasks.end(task)
         return ended
 
     def _lost_job(self, task: RayTask, job: RungJob, died: Died) -> JobEnd:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from probe.search.jobs import RungJob
-from probe.search.ray_census import Node
 from probe.search.ray_terms import SlotPlan, gpu_share
 from probe.search.ray_watch import NodeWatch
 
@@ -17,18 +15,19 @@ Options = dict[str, Any]
 
 
 class Placement:
-    def __init__(self, nodes: Sequence[Node], plan: SlotPlan, watch: NodeWatch) -> None:
+    def __init__(self, plan: SlotPlan, watch: NodeWatch) -> None:
         self._plan = plan
         self._watch = watch
-        self._gpu_bytes = min((node.gpu_bytes for node in nodes if node.gpu_bytes is not None), default=None)
-        self._num_gpus = sum(node.facts.num_gpus for node in nodes)
         self._avoided: dict[int, str] = {}
         """Trial -> the node that lost its last job."""
 
     @property
     def shared_gpu_bytes(self) -> int | None:
         """Of the smallest GPU, where jobs share them."""
-        return self._gpu_bytes if self._plan.shares(self._num_gpus) else None
+        return self._gpu_bytes() if self._plan.shares(self._num_gpus()) else None
+
+    def avoids(self, number: int) -> bool:
+        return number in self._avoided
 
     def avoid(self, number: int, node_id: str | None) -> None:
         """The trial's next job goes elsewhere, if there is such a place; None: anywhere."""
@@ -41,7 +40,7 @@ class Placement:
         options: Options = {"name": f"trial {job.number} to epoch {job.epochs_to}", **self._anywhere_but(job.number)}
         if self._plan.on_gpu:
             options["num_gpus"] = gpu_share(
-                job.peak_bytes, gpu_bytes=self._gpu_bytes, plan=self._plan, num_gpus=self._num_gpus
+                job.peak_bytes, gpu_bytes=self._gpu_bytes(), plan=self._plan, num_gpus=self._num_gpus()
             )
         return options
 
@@ -52,9 +51,20 @@ class Placement:
             options["num_gpus"] = 1
         return options if num_cpus is None else {**options, "num_cpus": num_cpus}
 
+    def of_call_beside(self) -> Options:
+        """Of one that must not wait for the jobs that run."""
+        return {**self._anywhere_but(None), "num_cpus": 0, "num_gpus": 0}
+
     def on_node(self, node_id: str) -> Options:
         """Of a call that needs no GPU, on that node and no other."""
         return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False), "num_gpus": 0}
+
+    def _gpu_bytes(self) -> int | None:
+        sizes = (self._watch.gpu_bytes.get(node_id) for node_id in self._watch.sizes)
+        return min((size for size in sizes if size is not None), default=None)
+
+    def _num_gpus(self) -> float:
+        return sum(size.num_gpus for size in self._watch.sizes.values())
 
     def _anywhere_but(self, number: int | None) -> Options:
         no_place = set(self._watch.shut_out)

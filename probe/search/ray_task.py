@@ -1,19 +1,20 @@
-"""One call on a node of a Ray cluster, under way: its frames as they arrive, and how it is lost."""
+"""Calls on nodes of a Ray cluster, under way: their frames as they arrive, and how they are lost."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from probe.errors import DeviceError, ProbeError
+from probe.errors import DeviceError, ProbeError, TaskError
 from probe.search.jobs import RungJob, RungReport
+from probe.search.ray_node import CallTerms, run_on_node
 from probe.version import VERSION
-from probe.workers.frames import decode
+from probe.workers.frames import decode, encode
 from probe.workers.worker import Died, Message, Raised, Returned, decode_event
 
 
@@ -65,6 +66,60 @@ class RayTask:
         self.node_id, self.version = decode(frame)
         self.started = time.monotonic()
         return None
+
+
+class RayTasks:
+    """All that are under way."""
+
+    def __init__(self, terms: CallTerms, *, cpus_per_task: float) -> None:
+        self._terms = terms
+        self._options = {"num_cpus": cpus_per_task, "num_returns": "streaming", "max_retries": 0}
+        self._stream = ray.remote(run_on_node)
+        self._running: dict[Any, RayTask] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def of_jobs(self) -> list[tuple[RayTask, RungJob]]:
+        return [(task, task.job) for task in self._running.values() if task.job is not None]
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        options: Mapping[str, Any],
+        job: RungJob | None = None,
+    ) -> RayTask:
+        """`options`: Ray's. Raises TaskError for what cannot be pickled."""
+        try:
+            payload = encode((function, tuple(args), dict(kwargs)))
+        except Exception as error:
+            raise TaskError(
+                f"{function.__qualname__} and its arguments cannot be sent to a node: {type(error).__name__}: {error}",
+                hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
+            ) from None
+        frames = self._stream.options(**{**self._options, **options}).remote(self._terms, payload)
+        task = RayTask(frames=frames, job=job, submitted=time.monotonic())
+        self._running[frames] = task
+        return task
+
+    def next_event(self, task: RayTask) -> TaskEvent | None:
+        """As `RayTask.next_event`; with its last event a task is no longer under way."""
+        event = task.next_event()
+        if event is not None and not isinstance(event, Message):
+            self._running.pop(task.frames, None)
+        return event
+
+    def end(self, task: RayTask) -> None:
+        """Of one that still runs: its process is killed."""
+        if self._running.pop(task.frames, None) is not None:
+            ray.cancel(task.frames, force=True)
+
+    def end_all(self) -> None:
+        for task in list(self._running.values()):
+            self.end(task)
 
 
 def lost(died: Died, node: str, task: RayTask) -> RungReport:

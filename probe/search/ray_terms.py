@@ -55,6 +55,10 @@ class SlotPlan:
         """Whether jobs share GPUs, of so many."""
         return self.on_gpu and self.num_slots > num_gpus
 
+    def fits(self, node: NodeSize) -> bool:
+        """Whether a job could run there, were nothing else on it."""
+        return self.slots_on([node]) > 0
+
     def slots_on(self, nodes: Sequence[NodeSize]) -> int:
         """Of these nodes, where others have gone or come."""
         num_slots = _gpu_slots(nodes) if self.on_gpu else _cpu_slots(nodes, self.cpus_per_job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,17 @@ from typing import Any
 
 from probe.errors import DeviceError
 from probe.search.cluster_records import ClusterUse
-from probe.search.ray_census import Look, Node, live_nodes, node_size
+from probe.search.ray_census import Look, LookLostError, Node, live_nodes, node_size
 from probe.search.ray_terms import SlotPlan
 
 LOOK_SECONDS = 2.0
 """Between two looks at which nodes are there; a lost one is noticed at once where a job ran on it."""
 WAIT_FOR_NODES_SECONDS = 120.0
 """Without any node that could run a job."""
+FIRST_CALL_SECONDS = 900.0
+"""For a node that joined, to load the search's data: it may have to download them."""
+MAX_LOOKS = 3
+"""At a node whose answers are lost on their way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,8 @@ class NodeWatch:
         """With the nodes that joined, were refused and were lost since."""
         self.sizes = {node.facts.node_id: node.size for node in nodes}
         """Of the nodes that jobs may run on, by id."""
+        self.gpu_bytes = {node.facts.node_id: node.gpu_bytes for node in nodes}
+        """Of each node's smallest GPU, lost nodes' included."""
         self.shut_out: frozenset[str] = frozenset()
         """Nodes that are there and get no jobs: refused, or they have not said yet what they are."""
         self.num_slots = plan.num_slots
@@ -43,8 +50,9 @@ class NodeWatch:
         """None: it has not been made, and no other node is let in yet."""
         self._plan = plan
         self._names = {node.facts.node_id: node.facts.name for node in nodes}
-        self._looks: dict[str, Look] = {}
-        """At nodes that have joined, until they answer."""
+        self._looks: dict[str, tuple[Look, float]] = {}
+        """At nodes that have joined, until they answer; and since when."""
+        self._num_looks: Counter[str] = Counter()
         self._let_in, self._refused = set(self.sizes), set[str]()
         self._looked = self._saw_nodes = time.monotonic()
 
@@ -57,6 +65,9 @@ class NodeWatch:
 
     def is_lost(self, node_id: str | None) -> bool:
         return node_id is not None and node_id in self.use.lost_nodes
+
+    def is_let_in(self, node_id: str | None) -> bool:
+        return node_id in self._let_in
 
     def look_again(self) -> None:
         """A job was lost: the next `look` must not wait."""
@@ -74,22 +85,23 @@ class NodeWatch:
             self.use = replace(self.use, lost_nodes=(*self.use.lost_nodes, *gone))
         self._names |= {node_id: str(record["NodeManagerHostname"]) for node_id, record in records.items()}
         found = {node_id: node_size(record) for node_id, record in records.items()}
-        fit = {node_id: size for node_id, size in found.items() if size.num_cpus >= 1}
+        fit = {node_id: size for node_id, size in found.items() if self._plan.fits(size)}
         self._look_at({node_id: records[node_id] for node_id in fit})
         self.sizes = {node_id: size for node_id, size in fit.items() if node_id in self._let_in}
         self.shut_out = frozenset(fit) - self._let_in
         num_slots = self._plan.slots_on(list(self.sizes.values()))
-        if num_slots:
+        if num_slots or self._looks:
             self._saw_nodes = now
         elif now - self._saw_nodes > WAIT_FOR_NODES_SECONDS:
+            said = f"For {WAIT_FOR_NODES_SECONDS:.0f} seconds the Ray cluster has had no node that could run a job."
             raise DeviceError(
-                f"For {WAIT_FOR_NODES_SECONDS:.0f} seconds the Ray cluster has had no node that could run a job.",
+                " ".join([said, *self.use.refusals]),
                 hint="Start one (ray start --address HOST:PORT) and go on with --resume.",
             )
         self.num_slots = max(1, num_slots)  # one at least: a job waits for a node to come
 
     def close(self) -> None:
-        for look in self._looks.values():
+        for look, _ in self._looks.values():
             look.close()
         self._looks.clear()
 
@@ -99,9 +111,12 @@ class NodeWatch:
             return
         storage = None if self.use.storage is None else Path(self.use.storage)
         for node_id in records.keys() - self._let_in - self._refused - self._looks.keys():
-            self._looks[node_id] = Look(records[node_id], storage, first_call=self.first_call.content)
-        for node_id, look in list(self._looks.items()):
-            if node_id not in records or look.has_ended():
+            look = Look(records[node_id], storage, first_call=self.first_call.content)
+            self._looks[node_id] = (look, time.monotonic())
+            self._num_looks[node_id] += 1
+        for node_id, (look, since) in list(self._looks.items()):
+            is_late = time.monotonic() - since > FIRST_CALL_SECONDS
+            if node_id not in records or is_late or look.has_ended():
                 del self._looks[node_id]
                 look.close()
                 if node_id in records:
@@ -113,6 +128,8 @@ class NodeWatch:
             node = look.node()
             self._check(node, first_call)
         except DeviceError as error:
+            if isinstance(error, LookLostError) and self._num_looks[node_id] < MAX_LOOKS:
+                return  # if it is still there, it is asked again
             self._refused.add(node_id)
             told = " ".join(
                 ["A node that joined the cluster gets no jobs.", *filter(None, (error.message, error.hint))]
@@ -120,7 +137,9 @@ class NodeWatch:
             self.use = replace(self.use, refusals=(*self.use.refusals, told))
         else:
             self._let_in.add(node_id)
-            self.use = replace(self.use, nodes=(*self.use.nodes, node.facts))
+            self.gpu_bytes[node_id] = node.gpu_bytes
+            joined = (*self.use.joined_nodes, node_id)
+            self.use = replace(self.use, nodes=(*self.use.nodes, node.facts), joined_nodes=joined)
 
     def _check(self, node: Node, first_call: FirstCall) -> None:
         """Raises DeviceError where its jobs could not go on from the others'."""

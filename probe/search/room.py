@@ -99,8 +99,8 @@ def _predictor(setup: Setup, facts: TaskFacts, executor: SearchExecutor, *, limi
         split = {} if trial.accumulation is None else {"accumulation": trial.accumulation}
         params = {**trial.params, **split}
         batch_size = int(params.get("batch_size", facts.batch_size))
-        try:  # there is a free slot wherever somebody asks, and its worker has PyTorch loaded
-            peak: int | None = executor.call(predicted_peak, setup.source, params, batch_size, limit_bytes)
+        try:
+            peak: int | None = executor.call_beside(predicted_peak, setup.source, params, batch_size, limit_bytes)
         except ProbeError:  # the trial itself will say it better
             return None
         return peak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import tomllib
@@ -101,11 +102,12 @@ def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="probe-search-", ignore_cleanup_errors=True) as name:
-            place = Path(name) if request.storage is None else request.storage / Path(name).name
+            session = _begin(IN_MEMORY, Path(name), request)
             try:
-                yield _begin(IN_MEMORY, place, request)
+                _make(session.checkpoints)
+                yield session
             finally:
-                shutil.rmtree(place, ignore_errors=True)
+                shutil.rmtree(session.checkpoints, ignore_errors=True)
         return
     if resume and not (folder / DATABASE_FILE).is_file():
         raise OutputError(
@@ -115,7 +117,7 @@ def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
         path = folder / DATABASE_FILE
-        session = _resume(path, request) if resume else _begin(path, _checkpoints(folder, request.storage), request)
+        session = _resume(path, request) if resume else _begin(path, folder, request)
         checkpoints = session.checkpoints
         try:
             _make(checkpoints)
@@ -150,7 +152,7 @@ def stored_recipe(begun: Begun, *, where: str) -> Recipe:
     return parse_recipe(tomllib.loads(begun.recipe), where=where)
 
 
-def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
+def _begin(path: Path, folder: Path, request: SearchRequest) -> Session:
     if request.deterministic:
         check_deterministic(request.recipe, num_workers=request.num_workers)
     if path != IN_MEMORY and path.exists():
@@ -167,6 +169,7 @@ def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         deterministic=request.deterministic,
         meta=meta,
     )
+    name_in_storage = f"{folder.name}-{CHECKPOINTS}-{secrets.token_hex(4)}"
     facts = {
         "name": request.recipe.name,
         "recipe": begun.recipe,
@@ -177,14 +180,17 @@ def _begin(path: Path, checkpoints: Path, request: SearchRequest) -> Session:
         "deterministic": "yes" if begun.deterministic else "no",
         "probe_version": meta.probe_version,
         "storage": "" if request.storage is None else str(request.storage.absolute()),
+        "name_in_storage": name_in_storage,
     }
     database = SearchDatabase.create(path, facts)
     database.add_session(meta, 0.0)
+    checkpoints = _checkpoints(folder, request.storage, name_in_storage)
     return Session(database=database, checkpoints=checkpoints, storage=request.storage, begun=begun)
 
 
-def _checkpoints(folder: Path, storage: Path | None) -> Path:
-    return folder / CHECKPOINTS if storage is None else storage.absolute() / f"{folder.name}-{CHECKPOINTS}"
+def _checkpoints(folder: Path, storage: Path | None, name_in_storage: str) -> Path:
+    """Other searches' checkpoints lie in the same storage, and their folders may have the same name."""
+    return folder / CHECKPOINTS if storage is None else storage.absolute() / name_in_storage
 
 
 def _make(checkpoints: Path) -> None:
@@ -206,8 +212,9 @@ def _resume(path: Path, request: SearchRequest) -> Session:
         else:
             num_workers = _num_workers(request)
             num_threads = request.num_threads or threads_per_slot(num_workers)
-        known = database.facts().get("storage")
-        storage = request.storage or (Path(known) if known else None)
+        facts = database.facts()
+        storage = request.storage or (Path(facts["storage"]) if facts.get("storage") else None)
+        checkpoints = _checkpoints(path.parent, storage, facts.get("name_in_storage", path.parent.name))
         now = _meta(request, num_threads=num_threads)
         warning = version_warning(begun.meta, now, deterministic=begun.deterministic)
     except BaseException:
@@ -215,7 +222,7 @@ def _resume(path: Path, request: SearchRequest) -> Session:
         raise
     return Session(
         database=database,
-        checkpoints=_checkpoints(path.parent, storage),
+        checkpoints=checkpoints,
         storage=storage,
         begun=replace(begun, num_workers=num_workers, meta=replace(begun.meta, num_threads=num_threads)),
         num_resumes=len(database.sessions()),

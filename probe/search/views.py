@@ -128,4 +128,4 @@ def with_nodes(record: Any, cluster: ClusterUse | None) -> Any:
     """The same record, with the cluster's number of nodes where it tells of slots."""
     if cluster is None or not isinstance(record, SearchProgress) or record.slots is None:
         return record
-    return replace(record, slots=replace(record.slots, num_nodes=cluster.num_alive))
+    return replace(record, slots=cluster.described(record.slots))

@@ -130,6 +130,31 @@ def test_a_process_that_is_not_accepted_notes_nothing(tmp_path: Path) -> None:
         assert session.database.stage_names() == []
 
 
+def test_searches_with_folders_of_one_name_share_no_checkpoints(tmp_path: Path) -> None:
+    request = SearchRequest(
+        recipe=RECIPE, device=DeviceSpec(kind="cpu"), data_dir=tmp_path, num_workers=1, storage=tmp_path / "shared"
+    )
+    places = []
+    for parent in ("one", "other"):
+        with open_session(tmp_path / parent / "run", request, resume=False) as session:
+            session.accept()
+            session.note_cluster(USE, 1.0)  # so that there is something to go on with
+            places.append(session.checkpoints)
+    assert {place.parent for place in places} == {tmp_path / "shared"}
+    assert len(set(places)) == 2
+    with open_session(tmp_path / "one" / "run", replace(request, storage=None), resume=True) as session:
+        assert session.checkpoints == places[0]
+
+
+def test_where_nodes_joined_no_share_of_idle_time_is_told(search_on: Searching, tmp_path: Path) -> None:
+    result = search_on(USE, lost=replace(USE, joined_nodes=("right-id",)), observer=lambda record: None)
+    assert result.slots is not None
+    assert (result.slots.num_nodes, result.slots.idle_share) == (2, None)
+    report = write_report(result, tmp_path / "run").read_text(encoding="utf-8")
+    assert "| right | 4 | none | 2.15.0 | not used | not used | 3.11.9 | joined |" in report
+    assert "Trials began on 2 slots; no rung was run again" in report
+
+
 def test_why_a_node_got_no_jobs_is_a_warning_once(search_on: Searching, tmp_path: Path) -> None:
     told = "A node that joined the cluster gets no jobs. The node right has probe 0.0.9, and this is 0.1.0."
     result = search_on(USE, lost=replace(USE, refusals=(told,)), observer=lambda record: None)

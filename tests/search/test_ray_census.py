@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +23,9 @@ from probe.version import VERSION
 
 pytest.importorskip("ray")
 
-from probe.search import ray_census, ray_watch
+from ray.exceptions import WorkerCrashedError
+
+from probe.search import ray_census, ray_executor, ray_watch
 from probe.search.ray_census import look_at_nodes
 from probe.search.ray_cluster import connected
 from probe.search.ray_executor import RayExecutor
@@ -52,9 +56,10 @@ def _record(name: str = "node-b") -> dict[str, Any]:
     [
         ({"probe_version": "0.0.9"}, r"The node node-b \(10.0.0.8\) has probe 0.0.9, and this is " + VERSION),
         (ModuleNotFoundError("No module named 'probe'"), r"The node node-b \(10.0.0.8\) cannot run probe: No module"),
-        (None, r"The node node-b \(10.0.0.8\) did not answer within 60 seconds"),
+        (None, r"The node node-b \(10.0.0.8\) did not answer in time"),
+        (WorkerCrashedError(), r"The node node-b \(10.0.0.8\) was lost while it was looked at \(WorkerCrashedError\)"),
     ],
-    ids=["another version", "no probe", "no answer"],
+    ids=["another version", "no probe", "no answer", "killed"],
 )
 def test_a_node_that_cannot_take_part_is_named(
     said: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,6 +105,16 @@ def head() -> Iterator[Any]:
             cluster.shutdown()
 
 
+def where(executor: RayExecutor, number: int) -> str | None:
+    """The node that a running job is on, once it is on one."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    while number not in executor.places():
+        assert time.monotonic() < deadline
+        executor.poll(0.1)
+    (task,) = (task for task, job in executor._tasks.of_jobs() if job.number == number)
+    return task.node_id
+
+
 Join = Callable[[Callable[[], bool]], str]
 
 
@@ -137,6 +152,10 @@ def test_a_node_that_joins_says_what_it_is_and_gets_jobs(executor: RayExecutor, 
     assert [node.node_id for node in executor.cluster.nodes][1:] == [joined]
     assert executor.cluster.refusals == ()
     assert executor.call_everywhere(operator.add, 1, 2) == [3, 3]
+    for number in range(2):
+        executor.submit(make_job(tmp_path, number, epochs_to=400))
+    assert {where(executor, 0), where(executor, 1)} == {node.node_id for node in executor.cluster.nodes}
+    executor.cancel()
     for number in range(2):
         executor.submit(make_job(tmp_path, number))
     ends = [event.report for event in drain(executor, num_ends=2) if isinstance(event, JobEnd)]
@@ -176,8 +195,56 @@ def test_a_node_that_must_not_join_is_refused_and_gets_no_jobs(
     assert executor.num_slots == len(executor.cluster.nodes) == 1
     for number in range(4):
         executor.submit(make_job(tmp_path, number, epochs_to=4))
-        while not executor.places():
-            executor.poll(0.1)
-        assert [task.node_id for task in executor._tasks.values()] != [refused]
+        assert where(executor, number) != refused
         executor.cancel()
     assert len(executor.cluster.refusals) == 1
+
+
+@pytest.mark.ray
+def test_a_job_that_begins_on_a_node_that_was_not_let_in_begins_again_elsewhere(
+    head: Any, executor: RayExecutor, join: Join, tmp_path: Path
+) -> None:
+    executor.submit(make_job(tmp_path, 0, epochs_to=100_000))
+    (here,) = (node.node_id for node in executor.cluster.nodes)
+    assert where(executor, 0) == here
+    executor._start_job(make_job(tmp_path, 1, epochs_to=100_000))  # the head is full: it waits inside Ray
+    joined = join(lambda: executor._placement.avoids(1))  # nobody has been asked for a first call: it is not let in
+    assert set(executor.places()) == {0}
+    (first,) = (task for task, job in executor._tasks.of_jobs() if job.number == 0)
+    executor._tasks.end(first)
+    assert where(executor, 1) == here != joined
+
+
+@pytest.mark.ray
+def test_a_job_stays_away_from_a_node_only_while_another_may_take_it(
+    executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor.call_everywhere(operator.add, 1, 2)
+    join(lambda: executor.num_slots == 2)
+    executor.submit(make_job(tmp_path, 0, epochs_to=100_000))
+    busy = where(executor, 0)
+    (idle,) = {node.node_id for node in executor.cluster.nodes} - {busy}
+    executor._placement.avoid(1, idle)
+    executor.submit(make_job(tmp_path, 1, epochs_to=100_000))
+    executor.poll(2.0)
+    assert set(executor.places()) == {0}
+    monkeypatch.setattr(ray_executor, "AVOID_SECONDS", 0.5)
+    assert where(executor, 1) == idle
+
+
+@pytest.mark.ray
+def test_a_look_that_was_lost_is_taken_again(
+    executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor.call_everywhere(die_once, tmp_path / "called", tmp_path / "died")
+    join(lambda: executor.num_slots == 2)
+    assert (tmp_path / "died").exists()
+    assert executor.cluster.refusals == ()
+
+
+def die_once(called: Path, died: Path) -> int:
+    if called.exists() and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    called.touch()
+    return 1

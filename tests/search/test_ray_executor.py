@@ -65,6 +65,7 @@ class TestRayExecutor(ExecutorConformance, DecisionConformance):
     def test_calls_run_on_a_node_and_raise_what_they_raise(self, executor: RayExecutor) -> None:
         assert executor.call(operator.add, 1, 2) == 3
         assert executor.call_everywhere(operator.add, 1, 2) == [3]
+        assert executor.call_beside(operator.add, 1, 2) == 3
         with pytest.raises(UserCodeError, match="ZeroDivisionError"):
             executor.call(operator.truediv, 1, 0)
 
@@ -83,7 +84,7 @@ class TestRayExecutor(ExecutorConformance, DecisionConformance):
     def test_a_job_that_reaches_another_version_is_lost_not_run(
         self, executor: RayExecutor, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(executor, "_terms", replace(executor._terms, version="9.9"))
+        monkeypatch.setattr(executor._tasks, "_terms", replace(executor._terms, version="9.9"))
         executor.submit(make_job(folder, 0))
         (end,) = drain(executor, num_ends=1)
         assert isinstance(end, JobEnd)

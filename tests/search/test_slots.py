@@ -83,7 +83,7 @@ def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
 
 
 class Foreseeing:
-    """Of an executor what a room asks: `call` in this process, no GPU behind it."""
+    """Of an executor what a room asks: calls in this process, no GPU behind it."""
 
     slots_by_gpu: tuple[int, ...] = (2,)
     limits: tuple[int | None, ...] = (8 * GIB,)
@@ -95,7 +95,7 @@ class Foreseeing:
         assert function is device_limit
         return list(self.limits)
 
-    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    def call_beside(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return function(*args)
         except ZeroDivisionError as error:

@@ -1,0 +1,114 @@
+"""What a task asks of Ray, on nodes with GPUs that nobody here has: they are records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from probe.device.select import DeviceSpec
+from probe.search.cluster_records import ClusterUse, NodeFacts
+from probe.search.jobs import RungJob, Split
+from probe.search.ray_terms import NodeSize, SlotPlan, plan_slots
+from probe.zoo.source import TargetSource
+
+pytest.importorskip("ray")
+
+from probe.search.ray_census import Node
+from probe.search.ray_placement import Placement
+from probe.search.ray_watch import NodeWatch
+
+GIB = 2**30
+FACTS = NodeFacts(
+    name="node",
+    address="192.0.2.1",
+    node_id="a",
+    num_cpus=8.0,
+    num_gpus=1.0,
+    gpu_names=("a GPU",),
+    probe_version="0.1.0",
+    python_version="3.11.9",
+    torch_version="2.15.0",
+    cuda_version="13.2",
+    driver_version="600",
+    platform="Linux",
+)
+JOB = RungJob(
+    number=7,
+    source=TargetSource(target="searched_task:blobs"),
+    params={},
+    seed=0,
+    split=Split(share=0.25, seed=0),
+    device=DeviceSpec(kind="cuda", index=0, resolved=True),
+    planned_epochs=1,
+    epochs_from=0,
+    epochs_to=1,
+    checkpoint_in=None,
+    checkpoint_out=None,
+    peak_bytes=10 * GIB,
+)
+
+
+def node(name: str, *, gpu_gib: int) -> Node:
+    return Node(facts=replace(FACTS, node_id=name), gpu_bytes=gpu_gib * GIB, sees_storage=True)
+
+
+def watch_over(*nodes: Node, num_workers: int | None) -> tuple[NodeWatch, SlotPlan]:
+    plan = plan_slots([one.size for one in nodes], num_workers=num_workers, on_gpu=True)
+    use = ClusterUse(
+        address="auto",
+        nodes=tuple(one.facts for one in nodes),
+        num_slots=plan.num_slots,
+        cpus_per_job=plan.cpus_per_job,
+        gpus_per_job=None,
+        storage=None,
+    )
+    return NodeWatch(nodes, plan, use), plan
+
+
+def test_jobs_share_the_smallest_gpu_that_is_there() -> None:
+    watch, plan = watch_over(node("a", gpu_gib=48), num_workers=4)
+    placement = Placement(plan, watch)
+    assert placement.shared_gpu_bytes == 48 * GIB
+    assert placement.of_job(JOB)["num_gpus"] == pytest.approx(0.25, abs=1e-3)
+    watch.sizes["b"] = NodeSize(num_cpus=8.0, num_gpus=1.0)  # one that joined, with a smaller GPU
+    watch.gpu_bytes["b"] = 16 * GIB
+    assert placement.of_job(JOB)["num_gpus"] == pytest.approx(0.75, abs=1e-3)
+    assert placement.of_job(replace(JOB, peak_bytes=None))["num_gpus"] == 1.0
+    del watch.sizes["b"]  # lost again
+    assert placement.of_job(JOB)["num_gpus"] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_a_prediction_waits_for_no_gpu_and_for_no_core() -> None:
+    watch, plan = watch_over(node("a", gpu_gib=48), num_workers=4)
+    options = Placement(plan, watch).of_call_beside()
+    assert (options["num_cpus"], options["num_gpus"]) == (0, 0)
+    assert Placement(plan, watch).of_call()["num_gpus"] == 1
+
+
+def test_a_job_stays_away_from_the_node_that_lost_it_and_from_those_that_are_shut_out() -> None:
+    watch, plan = watch_over(node("a", gpu_gib=48), node("b", gpu_gib=48), num_workers=None)
+    placement = Placement(plan, watch)
+    assert "label_selector" not in placement.of_job(JOB)
+    placement.avoid(JOB.number, "a")
+    watch.shut_out = frozenset({"z", "c"})
+    assert placement.of_job(JOB)["label_selector"] == {"ray.io/node-id": "!in(a,c,z)"}
+    assert placement.of_job(replace(JOB, number=8))["label_selector"] == {"ray.io/node-id": "!in(c,z)"}
+    watch.shut_out = frozenset()
+    del watch.sizes["b"]  # no other is left
+    assert "label_selector" not in placement.of_job(JOB)
+    placement.avoid(JOB.number, None)
+    assert not placement.avoids(JOB.number)
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [(NodeSize(num_cpus=64.0), False), (NodeSize(num_cpus=2.0, num_gpus=1.0), True)]
+)
+def test_a_node_without_a_gpu_takes_no_jobs_where_they_need_one(size: NodeSize, fits: bool) -> None:
+    assert plan_slots([NodeSize(num_cpus=2.0, num_gpus=1.0)], num_workers=None, on_gpu=True).fits(size) is fits
+
+
+def test_a_node_with_too_few_cores_takes_no_jobs() -> None:
+    plan = plan_slots([NodeSize(num_cpus=8.0), NodeSize(num_cpus=4.0)], num_workers=1, on_gpu=False)
+    assert plan.cpus_per_job == 8
+    assert [plan.fits(NodeSize(num_cpus=cores)) for cores in (8.0, 4.0)] == [True, False]
