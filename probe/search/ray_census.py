@@ -88,7 +88,7 @@ class Look:
 
     def close(self) -> None:
         if self._file is not None:
-            with suppress(OSError):  # it is empty talk by now, and a shared folder has many ways to refuse
+            with suppress(OSError):  # nobody reads it any more, and shared folders have their moods
                 self._file.unlink(missing_ok=True)
 
 

@@ -44,7 +44,7 @@ class NodeWatch:
         self.gpu_bytes = {node.facts.node_id: node.gpu_bytes for node in nodes}
         """Of each node's smallest GPU, lost nodes' included."""
         self.shut_out: frozenset[str] = frozenset()
-        """Nodes that are there and get no jobs: refused, or they have not said yet what they are."""
+        """Nodes that are there and get no work: too small for it, refused, or they have not said yet what they are."""
         self.num_slots = plan.num_slots
         self.first_call: FirstCall | None = None
         """None: it has not been made, and no other node is let in yet."""
@@ -54,7 +54,7 @@ class NodeWatch:
         """At nodes that have joined, until they answer; and since when."""
         self._num_looks: Counter[str] = Counter()
         self._let_in, self._refused = set(self.sizes), set[str]()
-        self._looked = self._saw_nodes = time.monotonic()
+        self._looked, self._saw_nodes = -math.inf, time.monotonic()
 
     def name(self, node_id: str | None) -> str:
         """The host's; with the beginning of the id where several nodes are on one host."""
@@ -88,7 +88,7 @@ class NodeWatch:
         fit = {node_id: size for node_id, size in found.items() if self._plan.fits(size)}
         self._look_at({node_id: records[node_id] for node_id in fit})
         self.sizes = {node_id: size for node_id, size in fit.items() if node_id in self._let_in}
-        self.shut_out = frozenset(fit) - self._let_in
+        self.shut_out = frozenset(records) - self._let_in
         num_slots = self._plan.slots_on(list(self.sizes.values()))
         if num_slots or self._looks:
             self._saw_nodes = now
