@@ -85,11 +85,14 @@ class TestRayExecutor(ExecutorConformance, DecisionConformance):
         self, executor: RayExecutor, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(executor._tasks, "_terms", replace(executor._terms, version="9.9"))
-        executor.submit(make_job(folder, 0))
-        (end,) = drain(executor, num_ends=1)
-        assert isinstance(end, JobEnd)
-        assert end.report.outcome == "crashed"
-        assert f"was lost: the node has probe {VERSION}, and this is" in (end.report.message or "")
+        messages: list[str] = []
+        for _ in range(2):  # the first may fall to a process that the test before it killed
+            executor.submit(make_job(folder, 0))
+            (end,) = drain(executor, num_ends=1)  # and no epoch before it
+            assert isinstance(end, JobEnd)
+            assert end.report.outcome == "crashed"
+            messages.append(end.report.message or "")
+        assert f"was lost: the node has probe {VERSION}, and this is" in messages[1]
 
     @pytest.mark.parametrize("carried", [False, True], ids=["one folder", "through the object store"])
     def test_a_trial_goes_on_from_its_checkpoint(self, executor: RayExecutor, folder: Path, carried: bool) -> None:
