@@ -61,6 +61,17 @@ def test_an_address_is_given_up_within_ten_seconds() -> None:
     assert ray_cluster.CONNECT_SECONDS + ray_cluster.ANSWER_SECONDS < 10
 
 
+@pytest.mark.parametrize("text", ["auto", "192.0.2.1:6379"])
+def test_a_cluster_of_another_version_is_not_told_as_none(text: str) -> None:
+    said = RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.11.2")
+    error = ray_cluster._not_connected(parse_ray_address(text), said)
+    assert error.message == (
+        f"--ray {text}: the cluster cannot be used from here: Version mismatch: The cluster was started with: "
+        "Ray: 2.50.0 Python: 3.11.2"
+    )
+    assert "the same versions of Python and Ray" in (error.hint or "")
+
+
 def test_which_gpu_is_for_ray_to_say() -> None:
     with (
         pytest.raises(UsageError, match="--device cuda:1: which GPU a job gets is for Ray to say"),
