@@ -52,8 +52,8 @@ class Shared:
         idle: float = self.result["slots"]["idle_share"]
         return busy / (self.num_workers * (1 - idle))
 
-    def count(self, *statuses: str) -> int:
-        return sum(trial["status"] in statuses for trial in self.result["trials"])
+    def count(self, status: str) -> int:
+        return sum(trial["status"] == status for trial in self.result["trials"])
 
 
 def share(executor: str, num_workers: int, options: argparse.Namespace) -> Shared:
@@ -74,7 +74,7 @@ def share(executor: str, num_workers: int, options: argparse.Namespace) -> Share
         command += [part for setting in settings for part in ("--set", setting)]
         command += ["--workers", str(num_workers)]
         command += ["--ray", f"local:{num_workers}"] if executor == "ray" else []
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-3000:]}")
         result = json.loads((out / "result.json").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ class Look:
     def __init__(self, record: Mapping[str, Any], storage: Path | None, *, first_call: bytes | None = None) -> None:
         """`storage`: None: it is not asked for one. `first_call`: as of `look_at_node`. Raises OutputError."""
         token = secrets.token_hex(16)
+        self.started = time.monotonic()
         self._record = record
         self._file = None if storage is None else _probe_file(storage, record["NodeID"], token)
         options: dict[str, Any] = {

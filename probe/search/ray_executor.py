@@ -53,7 +53,6 @@ class RayExecutor:
         prepare: Callable[[], object] | None = None,
     ) -> None:
         """Without a storage in `use`, checkpoints travel with the jobs. `prepare` is run before every call."""
-        self._plan = plan
         self._watch = NodeWatch(nodes, plan, use)
         self._terms = CallTerms(num_threads=num_threads, prepare=prepare)
         self._tasks = RayTasks(self._terms, cpus_per_task=plan.cpus_per_job)

@@ -50,8 +50,8 @@ class NodeWatch:
         """None: it has not been made, and no other node is let in yet."""
         self._plan = plan
         self._names = {node.facts.node_id: node.facts.name for node in nodes}
-        self._looks: dict[str, tuple[Look, float]] = {}
-        """At nodes that have joined, until they answer; and since when."""
+        self._looks: dict[str, Look] = {}
+        """At nodes that have joined, until they answer."""
         self._num_looks: Counter[str] = Counter()
         self._let_in, self._refused = set(self.sizes), set[str]()
         self._looked, self._saw_nodes = -math.inf, time.monotonic()
@@ -101,7 +101,7 @@ class NodeWatch:
         self.num_slots = max(1, num_slots)  # one at least: a job waits for a node to come
 
     def close(self) -> None:
-        for look, _ in self._looks.values():
+        for look in self._looks.values():
             look.close()
         self._looks.clear()
 
@@ -111,11 +111,10 @@ class NodeWatch:
             return
         storage = None if self.use.storage is None else Path(self.use.storage)
         for node_id in records.keys() - self._let_in - self._refused - self._looks.keys():
-            look = Look(records[node_id], storage, first_call=self.first_call.content)
-            self._looks[node_id] = (look, time.monotonic())
+            self._looks[node_id] = Look(records[node_id], storage, first_call=self.first_call.content)
             self._num_looks[node_id] += 1
-        for node_id, (look, since) in list(self._looks.items()):
-            is_late = time.monotonic() - since > FIRST_CALL_SECONDS
+        for node_id, look in list(self._looks.items()):
+            is_late = time.monotonic() - look.started > FIRST_CALL_SECONDS
             if node_id not in records or is_late or look.has_ended():
                 del self._looks[node_id]
                 look.close()

@@ -214,7 +214,9 @@ def _resume(path: Path, request: SearchRequest) -> Session:
             num_threads = request.num_threads or threads_per_slot(num_workers)
         facts = database.facts()
         storage = request.storage or (Path(facts["storage"]) if facts.get("storage") else None)
-        checkpoints = _checkpoints(path.parent, storage, facts.get("name_in_storage", path.parent.name))
+        checkpoints = _checkpoints(
+            path.parent, storage, facts.get("name_in_storage", f"{path.parent.name}-{CHECKPOINTS}")
+        )
         now = _meta(request, num_threads=num_threads)
         warning = version_warning(begun.meta, now, deterministic=begun.deterministic)
     except BaseException:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probe.search.cluster_records import ClusterUse
+from made_nodes import use_of
+
 from probe.search.ray_cluster import connected
 from probe.search.ray_terms import parse_ray_address, plan_slots
 
@@ -33,12 +34,5 @@ def executor_here(folder: Path, *, carried: bool = False) -> RayExecutor:
 
     nodes = look_at_nodes(folder)
     plan = plan_slots([node.size for node in nodes], num_workers=None, on_gpu=False)
-    use = ClusterUse(
-        address="local",
-        nodes=tuple(node.facts for node in nodes),
-        num_slots=plan.num_slots,
-        cpus_per_job=plan.cpus_per_job,
-        gpus_per_job=None,
-        storage=None if carried else str(folder),
-    )
+    use = use_of([node.facts for node in nodes], plan, storage=None if carried else str(folder))
     return RayExecutor(nodes, plan, use=use, num_threads=1)

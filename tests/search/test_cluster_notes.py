@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_nodes import node_facts
 from made_recipes import blobs_recipe
 
 from probe.device.select import DeviceSpec
 from probe.report.write import write_report
-from probe.search.cluster_records import ClusterUse, NodeFacts
+from probe.search.cluster_records import ClusterUse
 from probe.search.find import run_search
 from probe.search.flow import Search
 from probe.search.records import SearchProgress, SearchResult, TrialResult
@@ -22,23 +23,7 @@ from probe.search.stages import CLUSTER
 from probe.search.stored import stored_result
 
 RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "ladder": "none", "fidelity": {"max": 2}})
-NODES = tuple(
-    NodeFacts(
-        name=name,
-        address="192.0.2.1",
-        node_id=f"{name}-id",
-        num_cpus=4.0,
-        num_gpus=0.0,
-        gpu_names=(),
-        probe_version="0.1.0",
-        python_version="3.11.9",
-        torch_version="2.15.0",
-        cuda_version=None,
-        driver_version=None,
-        platform="Linux",
-    )
-    for name in ("left", "right")
-)
+NODES = (node_facts("left"), node_facts("right"))
 USE = ClusterUse(
     address="local:2", nodes=NODES, num_slots=2, cpus_per_job=1.0, gpus_per_job=None, storage="/mnt/shared"
 )

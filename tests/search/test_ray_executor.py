@@ -41,7 +41,7 @@ class TestRayExecutor(ExecutorConformance, DecisionConformance):
     @pytest.fixture
     def single(self, executor: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> RayExecutor:
         monkeypatch.setattr(executor._watch, "num_slots", 1)
-        monkeypatch.setattr(executor._watch, "_plan", replace(executor._plan, num_slots=1, num_workers=1))
+        monkeypatch.setattr(executor._watch, "_plan", replace(executor._watch._plan, num_slots=1, num_workers=1))
         return executor
 
     @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from made_nodes import node_facts, use_of
+from test_executors import make_job
 
-from probe.device.select import DeviceSpec
-from probe.search.cluster_records import ClusterUse, NodeFacts
-from probe.search.jobs import RungJob, Split
 from probe.search.ray_terms import NodeSize, SlotPlan, plan_slots
-from probe.zoo.source import TargetSource
 
 pytest.importorskip("ray")
 
@@ -19,51 +18,17 @@ from probe.search.ray_placement import Placement
 from probe.search.ray_watch import NodeWatch
 
 GIB = 2**30
-FACTS = NodeFacts(
-    name="node",
-    address="192.0.2.1",
-    node_id="a",
-    num_cpus=8.0,
-    num_gpus=1.0,
-    gpu_names=("a GPU",),
-    probe_version="0.1.0",
-    python_version="3.11.9",
-    torch_version="2.15.0",
-    cuda_version="13.2",
-    driver_version="600",
-    platform="Linux",
-)
-JOB = RungJob(
-    number=7,
-    source=TargetSource(target="searched_task:blobs"),
-    params={},
-    seed=0,
-    split=Split(share=0.25, seed=0),
-    device=DeviceSpec(kind="cuda", index=0, resolved=True),
-    planned_epochs=1,
-    epochs_from=0,
-    epochs_to=1,
-    checkpoint_in=None,
-    checkpoint_out=None,
-    peak_bytes=10 * GIB,
-)
+JOB = replace(make_job(Path("run"), 7), peak_bytes=10 * GIB)
 
 
 def node(name: str, *, gpu_gib: int) -> Node:
-    return Node(facts=replace(FACTS, node_id=name), gpu_bytes=gpu_gib * GIB, sees_storage=True)
+    facts = node_facts(name, node_id=name, num_cpus=8.0, num_gpus=1.0, gpu_names=("a GPU",))
+    return Node(facts=facts, gpu_bytes=gpu_gib * GIB, sees_storage=True)
 
 
 def watch_over(*nodes: Node, num_workers: int | None) -> tuple[NodeWatch, SlotPlan]:
     plan = plan_slots([one.size for one in nodes], num_workers=num_workers, on_gpu=True)
-    use = ClusterUse(
-        address="auto",
-        nodes=tuple(one.facts for one in nodes),
-        num_slots=plan.num_slots,
-        cpus_per_job=plan.cpus_per_job,
-        gpus_per_job=None,
-        storage=None,
-    )
-    return NodeWatch(nodes, plan, use), plan
+    return NodeWatch(nodes, plan, use_of([one.facts for one in nodes], plan, storage=None)), plan
 
 
 def test_jobs_share_the_smallest_gpu_that_is_there() -> None:
