@@ -33,7 +33,9 @@ from probe.workers.frames import encode
 from probe.workers.worker import Died, Message, Raised, Returned
 
 CALL_POLL_SECONDS = 0.5
-MAX_CALLS = 3
+MAX_STARTS = 3
+"""Of a call whose process or node is lost, and of a job whose process is lost before it has begun: Ray may hand it to one that
+was killed for the job before it."""
 AVOID_SECONDS = 20.0
 """For a job to wait for another node than the one that lost it; then any will do."""
 MOMENT_SECONDS = 2.0
@@ -93,9 +95,9 @@ class RayExecutor:
             raise RuntimeError(f"all {self.num_slots} slots are taken")
         self._start_job(job)
 
-    def _start_job(self, job: RungJob) -> None:
+    def _start_job(self, job: RungJob, *, starts: int = 1) -> None:
         function, arguments = (train_carried, carried_arguments(job)) if self._carries else (train_in_worker, (job,))
-        self._tasks.start(function, arguments, {}, job=job, options=self._placement.of_job(job))
+        self._tasks.start(function, arguments, {}, job=job, starts=starts, options=self._placement.of_job(job))
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
         self._watch.look()
@@ -174,6 +176,9 @@ class RayExecutor:
             return [JobEpoch(number=number, report=event.value)]
         if isinstance(event, Raised) and isinstance(event.error, OutputError):
             raise event.error
+        if isinstance(event, Died) and task.started is None and task.starts < MAX_STARTS:
+            self._start_job(task.job, starts=task.starts + 1)
+            return []
         if isinstance(event, Died):
             return [self._lost_job(task, task.job, event)]
         self._placement.avoid(number, None)
@@ -199,7 +204,7 @@ class RayExecutor:
         on_message: Callable[[Any], None] | None,
     ) -> Any:
         """What is lost with its node is begun again; a search must not end with the node that probed for it."""
-        for tries_left in reversed(range(MAX_CALLS)):
+        for tries_left in reversed(range(MAX_STARTS)):
             try:
                 return self._wait_for(self._tasks.start(function, args, kwargs, options=options), on_message)
             except TaskLostError:

@@ -32,6 +32,8 @@ class RayTask:
     job: RungJob | None
     """None: a call that is no rung of a trial."""
     submitted: float
+    starts: int = 1
+    """Of the same job, this one counted."""
     started: float | None = None
     """When the node began with it, then when the trial's time began."""
     is_timed: bool = False
@@ -91,8 +93,9 @@ class RayTasks:
         *,
         options: Mapping[str, Any],
         job: RungJob | None = None,
+        starts: int = 1,
     ) -> RayTask:
-        """`options`: Ray's. Raises TaskError for what cannot be pickled."""
+        """`starts`: as of `RayTask`. `options`: Ray's. Raises TaskError for what cannot be pickled."""
         try:
             payload = encode((function, tuple(args), dict(kwargs)))
         except Exception as error:
@@ -101,7 +104,7 @@ class RayTasks:
                 hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
             ) from None
         frames = self._stream.options(**{**self._options, **options}).remote(self._terms, payload)
-        task = RayTask(frames=frames, job=job, submitted=time.monotonic())
+        task = RayTask(frames=frames, job=job, submitted=time.monotonic(), starts=starts)
         self._running[frames] = task
         return task
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import operator
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from decision_conformance import DecisionConformance
@@ -21,7 +24,7 @@ pytest.importorskip("ray")
 
 from ray_clusters import executor_here, local_ray
 
-from probe.search.ray_executor import RayExecutor
+from probe.search.ray_executor import MAX_STARTS, RayExecutor
 
 pytestmark = pytest.mark.ray
 
@@ -85,14 +88,37 @@ class TestRayExecutor(ExecutorConformance, DecisionConformance):
         self, executor: RayExecutor, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(executor._tasks, "_terms", replace(executor._terms, version="9.9"))
-        messages: list[str] = []
-        for _ in range(2):  # the first may fall to a process that the test before it killed
-            executor.submit(make_job(folder, 0))
-            (end,) = drain(executor, num_ends=1)  # and no epoch before it
-            assert isinstance(end, JobEnd)
-            assert end.report.outcome == "crashed"
-            messages.append(end.report.message or "")
-        assert f"was lost: the node has probe {VERSION}, and this is" in messages[1]
+        executor.submit(make_job(folder, 0))
+        (end,) = drain(executor, num_ends=1)  # and no epoch before it
+        assert isinstance(end, JobEnd)
+        assert end.report.outcome == "crashed"
+        assert f"was lost: the node has probe {VERSION}, and this is" in (end.report.message or "")
+
+    @pytest.mark.parametrize(("deaths", "outcome"), [(MAX_STARTS - 1, "finished"), (MAX_STARTS, "crashed")])
+    def test_a_job_whose_process_dies_before_it_begins_is_begun_again(
+        self, executor: RayExecutor, folder: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, outcome: str
+    ) -> None:
+        for number in range(deaths):
+            (folder / f"death-{number}").touch()
+
+        def die_or_go_on() -> None:
+            for death in folder.glob("death-*"):
+                death.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        class DeadlyToUnpickle:
+            def __call__(self) -> None: ...
+
+            def __reduce__(self) -> tuple[Any, ...]:
+                return die_or_go_on, ()
+
+        terms = replace(executor._terms, prepare=DeadlyToUnpickle())
+        monkeypatch.setattr(executor._tasks, "_terms", terms)
+        executor.submit(make_job(folder, 0))
+        end = drain(executor, num_ends=1)[-1]
+        assert isinstance(end, JobEnd)
+        assert end.report.outcome == outcome, end.report.message
+        assert list(folder.glob("death-*")) == []
 
     @pytest.mark.parametrize("carried", [False, True], ids=["one folder", "through the object store"])
     def test_a_trial_goes_on_from_its_checkpoint(self, executor: RayExecutor, folder: Path, carried: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import signal
 import sys
@@ -192,6 +193,7 @@ def test_a_death_is_noticed_though_a_forked_process_holds_the_pipe() -> None:
 
 @posix
 def test_ctrl_c_is_not_the_childs_business(shared: Worker) -> None:
+    shared.call(operator.add, 1, 1)  # a child that is still starting has not said so yet
     shared.submit(count_to, 3)
     os.kill(shared.pid, signal.SIGINT)
     ends = []
