@@ -60,9 +60,9 @@ class RayTask:
         except StopIteration:  # every call ends with a frame of its own, but where its node joined a moment ago
             return Died(exit_code=1, stderr=f"the node has probe {self.version}, and this is {VERSION}")
         except ray.exceptions.TaskUnschedulableError as error:
-            raise DeviceError(f"The Ray cluster cannot run a job: {_first_line(error)}") from None
+            raise DeviceError(f"The Ray cluster cannot run a job: {_in_short(error)}") from None
         except ray.exceptions.RayError as error:
-            return Died(exit_code=1, stderr=_first_line(error))
+            return Died(exit_code=1, stderr=_in_short(error))
         if self.node_id is not None:
             return decode_event(frame)
         self.node_id, self.version = decode(frame)
@@ -137,6 +137,7 @@ def measured(function: Callable[..., Any], args: Sequence[Any]) -> Any:
     return function(*args, observer=send_message)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).partition(". ")[0]
+def _in_short(error: Exception) -> str:
+    """Ray's own first sentence, or the last line of the traceback from a node."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0].partition(". ")[0]

@@ -6,7 +6,7 @@ import operator
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,18 @@ from ray_clusters import executor_here, local_ray
 from probe.search.ray_executor import MAX_STARTS, RayExecutor
 
 pytestmark = pytest.mark.ray
+
+
+class WhereItIsRead:
+    """Unpickling it is that call."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def __call__(self) -> None: ...
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._call, ()
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +118,26 @@ class TestRayExecutor(ExecutorConformance, DecisionConformance):
                 death.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        class DeadlyToUnpickle:
-            def __call__(self) -> None: ...
-
-            def __reduce__(self) -> tuple[Any, ...]:
-                return die_or_go_on, ()
-
-        terms = replace(executor._terms, prepare=DeadlyToUnpickle())
+        terms = replace(executor._terms, prepare=WhereItIsRead(die_or_go_on))
         monkeypatch.setattr(executor._tasks, "_terms", terms)
         executor.submit(make_job(folder, 0))
         end = drain(executor, num_ends=1)[-1]
         assert isinstance(end, JobEnd)
         assert end.report.outcome == outcome, end.report.message
         assert list(folder.glob("death-*")) == []
+
+    def test_why_a_node_cannot_read_a_job_is_said(
+        self, executor: RayExecutor, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def import_it() -> None:
+            raise ModuleNotFoundError("No module named 'left_out'")
+
+        monkeypatch.setattr(executor._tasks, "_terms", replace(executor._terms, prepare=WhereItIsRead(import_it)))
+        executor.submit(make_job(folder, 0))
+        end = drain(executor, num_ends=1)[-1]
+        assert isinstance(end, JobEnd)
+        assert end.report.outcome == "crashed"
+        assert (end.report.message or "").endswith("was lost: ModuleNotFoundError: No module named 'left_out'")
 
     @pytest.mark.parametrize("carried", [False, True], ids=["one folder", "through the object store"])
     def test_a_trial_goes_on_from_its_checkpoint(self, executor: RayExecutor, folder: Path, carried: bool) -> None:
