@@ -29,8 +29,9 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
 
+from ray_clusters import cluster_environment
 from ray_costs import EXECUTORS, RUNGS, RUNGS_A_TRIAL, Cost, executor_of, study_on, training_nothing
-from ray_storms import DriverKill, NodeKill, RayStorms, cluster_environment, ray_storms
+from ray_storms import DriverKill, NodeKill, RayStorms, ray_storms
 from ray_tables import cost_tables, driver_table, frozen_table, node_table, write_section
 
 from probe.version import VERSION

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ray
@@ -122,10 +123,10 @@ class RayExecutor:
         on_message: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> Any:
-        return self._call(function, args, kwargs, options=self._placement.of_call(), on_message=on_message)
+        return self._call(function, args, kwargs, options=self._placement.of_call, on_message=on_message)
 
     def call_beside(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        return self._call(function, args, {}, options=self._placement.of_call_beside(), on_message=None)
+        return self._call(function, args, {}, options=self._placement.of_call_beside, on_message=None)
 
     def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
         def start(node_id: str) -> RayTask:
@@ -150,7 +151,7 @@ class RayExecutor:
         return self.call(measured, function, args, on_message=observer)
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
-        options = self._placement.of_call(num_cpus=self.cores_alone)
+        options = partial(self._placement.of_call, num_cpus=self.cores_alone)
         carried: CarriedFit = self._call(fit_carried, (job,), {}, options=options, on_message=on_message)
         return unpacked_fit(job, carried)
 
@@ -200,16 +201,18 @@ class RayExecutor:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         *,
-        options: Options,
+        options: Callable[[], Options],
         on_message: Callable[[Any], None] | None,
     ) -> Any:
         """What is lost with its node is begun again; a search must not end with the node that probed for it."""
         for tries_left in reversed(range(MAX_STARTS)):
             try:
-                return self._wait_for(self._tasks.start(function, args, kwargs, options=options), on_message)
+                return self._wait_for(self._tasks.start(function, args, kwargs, options=options()), on_message)
             except TaskLostError:
                 if not tries_left:
                     raise
+                self._watch.look_again()
+                self._watch.look()
         raise AssertionError("a call is tried at least once")
 
     def _wait_for(self, task: RayTask, on_message: Callable[[Any], None] | None) -> Any:
@@ -222,6 +225,8 @@ class RayExecutor:
                         raise TaskLostError(f"A task on {self._name(task.node_id)} was lost: the node does not answer.")
                     continue
                 match self._next(task):
+                    case None if not self._watch.is_let_in(task.node_id):  # it joined while the call waited inside Ray
+                        raise TaskLostError(f"{self._name(task.node_id)} takes no part in this search yet.")
                     case Message(value):
                         if on_message is not None:
                             on_message(value)

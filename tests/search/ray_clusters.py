@@ -1,11 +1,13 @@
-"""A real Ray cluster on this machine, and an executor on it."""
+"""Real Ray clusters on this machine, and executors on them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from made_nodes import use_of
 
@@ -14,6 +16,28 @@ from probe.search.ray_terms import parse_ray_address, plan_slots
 
 if TYPE_CHECKING:
     from probe.search.ray_executor import RayExecutor
+
+
+_HERE = Path(__file__).parent
+
+
+def cluster_environment() -> dict[str, str]:
+    """Of drivers and nodes. Ray's workers are at niceness 15 by themselves, where a busy machine starves them."""
+    paths = os.pathsep.join((str(_HERE.parents[1]), str(_HERE)))
+    return {**os.environ, "PYTHONPATH": paths, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def one_core_cluster() -> Iterator[Any]:
+    """A `ray.cluster_utils.Cluster` of a head with one core; nodes can be added, and lost."""
+    from ray.cluster_utils import Cluster
+
+    with patch.dict(os.environ, cluster_environment()):  # nodes take theirs from here
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
 
 
 @contextmanager

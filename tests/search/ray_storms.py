@@ -6,7 +6,6 @@ Drivers are what a user runs: `python -m probe search RECIPE --ray HOST:PORT --o
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray_clusters import cluster_environment, one_core_cluster
 from ray_histories import History, history
 from stored_searches import decisions, stored_events
 from storms import children, num_rows, send_all
@@ -33,8 +33,6 @@ LOOK_SECONDS = 0.01
 LAST_ROW_SHARE = 0.85
 """Of the rows of a search that is left alone: kills come before that one."""
 LEDGER = "ledger.jsonl"
-_ROOT = Path(__file__).parents[2]
-_PATHS = os.pathsep.join((str(_ROOT), str(Path(__file__).parent)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,13 +210,8 @@ class RayStorms:
         recipe = folder / "recipe.toml"
         recipe.write_text(_recipe_text(self.size, seed), encoding="utf-8")
         command = [sys.executable, "-m", "probe", "search", str(recipe)]
-        command += ["--ray", self.cluster.address] * on_ray + [
-            "--out",
-            str(folder / "run"),
-            "--device",
-            "cpu",
-            "--quiet",
-        ]
+        command += ["--ray", self.cluster.address] * on_ray
+        command += ["--out", str(folder / "run"), "--device", "cpu", "--quiet"]
         command += ["--deterministic"] * deterministic + ["--resume"] * resume
         with (folder / "stderr.txt").open("a") as errors:
             driver = subprocess.Popen(
@@ -237,24 +230,8 @@ class RayStorms:
 @contextmanager
 def ray_storms(size: SearchSize | None = None) -> Iterator[RayStorms]:
     """A cluster to let storms loose on; its second node is started when it is needed."""
-    from ray.cluster_utils import Cluster
-
-    before = dict(os.environ)
-    os.environ.update(cluster_environment())  # nodes take theirs from here
-    try:
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        try:
-            yield RayStorms(cluster, size or SearchSize())
-        finally:
-            cluster.shutdown()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def cluster_environment() -> dict[str, str]:
-    """Of drivers and nodes. Ray's workers are at niceness 15 by themselves, where a busy machine starves them."""
-    return {**os.environ, "PYTHONPATH": _PATHS, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+    with one_core_cluster() as cluster:
+        yield RayStorms(cluster, size or SearchSize())
 
 
 def _recipe_text(size: SearchSize, seed: int) -> str:

@@ -7,13 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from executor_conformance import drain
-from ray_clusters import executor_here
-from ray_storms import cluster_environment
+from ray_clusters import executor_here, one_core_cluster
 from test_executors import make_job
 
 from probe.errors import DeviceError, OutputError
@@ -23,6 +23,7 @@ from probe.version import VERSION
 
 pytest.importorskip("ray")
 
+import ray
 from ray.exceptions import WorkerCrashedError
 
 from probe.search import ray_census, ray_executor, ray_watch
@@ -91,18 +92,10 @@ def test_a_node_says_what_it_is(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def head() -> Iterator[Any]:
     """A cluster of one node, with a core."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in cluster_environment().items():
-            patched.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patched, one_core_cluster() as cluster:
         patched.setattr(ray_watch, "LOOK_SECONDS", 0.1)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        try:
-            with connected(parse_ray_address(cluster.address)):
-                yield cluster
-        finally:
-            cluster.shutdown()
+        with connected(parse_ray_address(cluster.address)):
+            yield cluster
 
 
 def where(executor: RayExecutor, number: int) -> str | None:
@@ -213,6 +206,30 @@ def test_a_job_that_begins_on_a_node_that_was_not_let_in_begins_again_elsewhere(
     (first,) = (task for task, job in executor._tasks.of_jobs() if job.number == 0)
     executor._tasks.end(first)
     assert where(executor, 1) == here != joined
+
+
+def sleep_long() -> None:
+    time.sleep(600)
+
+
+def node_of_this_call() -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+@pytest.mark.ray
+def test_a_call_that_begins_on_a_node_that_was_not_let_in_begins_again_elsewhere(
+    head: Any, executor: RayExecutor
+) -> None:
+    (here,) = (node.node_id for node in executor.cluster.nodes)
+    blocker = ray.remote(sleep_long).options(num_cpus=1, max_retries=0).remote()
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(executor.call, node_of_this_call)  # the head is full: it waits inside Ray
+        node = head.add_node(num_cpus=1)  # nobody has been asked for a first call: it is not let in
+        time.sleep(JOIN_SECONDS / 10)  # for the call to begin there
+        ray.cancel(blocker, force=True)
+        where_it_ran = call.result(JOIN_SECONDS)
+    head.remove_node(node)
+    assert where_it_ran == here
 
 
 @pytest.mark.ray
