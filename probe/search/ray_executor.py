@@ -211,8 +211,7 @@ class RayExecutor:
             except TaskLostError:
                 if not tries_left:
                     raise
-                self._watch.look_again()
-                self._watch.look()
+                self._watch.look()  # so that it keeps away from nodes that are shut out by now
         raise AssertionError("a call is tried at least once")
 
     def _wait_for(self, task: RayTask, on_message: Callable[[Any], None] | None) -> Any:
@@ -226,6 +225,7 @@ class RayExecutor:
                     continue
                 match self._next(task):
                     case None if not self._watch.is_let_in(task.node_id):  # it joined while the call waited inside Ray
+                        self._watch.look_again()
                         raise TaskLostError(f"{self._name(task.node_id)} takes no part in this search yet.")
                     case Message(value):
                         if on_message is not None:

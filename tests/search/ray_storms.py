@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray_clusters import cluster_environment, one_core_cluster
+from ray_clusters import one_core_cluster
 from ray_histories import History, history
 from stored_searches import decisions, stored_events
 from storms import children, num_rows, send_all
@@ -214,9 +214,7 @@ class RayStorms:
         command += ["--out", str(folder / "run"), "--device", "cpu", "--quiet"]
         command += ["--deterministic"] * deterministic + ["--resume"] * resume
         with (folder / "stderr.txt").open("a") as errors:
-            driver = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=errors, text=True, cwd=folder, env=cluster_environment()
-            )
+            driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True, cwd=folder)
             try:
                 yield driver
             finally:
