@@ -33,6 +33,13 @@ class MemoryReading:
             )
 
 
+def larger_peak(one: MemoryReading | None, other: MemoryReading | None) -> MemoryReading | None:
+    """The reading with the larger peak of reserved memory; None counts as no reading."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda reading: reading.peak_reserved_bytes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMeta:
     """Where, when and with what a result was measured."""

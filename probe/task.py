@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from probe.errors import ProbeError, TaskError, UserCodeError, unknown_name
+from probe.process_state import settle
 
 Forward = Callable[[Any, Any], tuple[Any, Any]]
 """(model, batch) -> (scalar loss, outputs)"""
@@ -113,18 +114,24 @@ def load_task(target: str, params: Mapping[str, object] | None = None) -> Task:
         TaskError: the target cannot be imported, does not take these keywords, or returns something else.
         UserCodeError: the user's module or callable raised; their traceback is in it.
     """
-    factory = find_target(target)
-    params = dict(params or {})
-    check_keywords(target, factory, params)
+    return make_task(target, find_target(target), params or {})
+
+
+def make_task(name: str, factory: Callable[..., Any], params: Mapping[str, object]) -> Task:
+    """The Task that `factory` returns when called with `params`; `name` is what errors call it. Raises as `load_task`."""
+    check_keywords(name, factory, params)
     try:
         task = factory(**params)
     except ProbeError:
         raise
+    except SystemExit as error:
+        hint = "A task function returns a probe.Task; raise an exception where it cannot."
+        raise _exit_error(name, error, what="where it makes the task", hint=hint) from None
     except Exception as error:
-        raise user_code_error(f"{target} raised {type(error).__name__}: {error}", error) from None
+        raise user_code_error(f"{name} raised {type(error).__name__}: {error}", error) from None
     if not isinstance(task, Task):
         raise TaskError(
-            f"{target} must return a probe.Task, but returned {type(task).__name__}.",
+            f"{name} must return a probe.Task, but returned {type(task).__name__}.",
             hint="End the function with: return probe.Task(model=..., train=...)",
         )
     return task
@@ -166,22 +173,25 @@ def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str
             )
 
 
-def user_code_error(message: str, error: BaseException) -> UserCodeError:
+def user_code_error(message: str, error: BaseException, *, hint: str | None = None) -> UserCodeError:
     """An error of the user's own code, with the frames that are theirs: probe's own frames above it are left out."""
     here = str(Path(__file__).parent)
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(here) and frames.tb_next is not None:
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames))
-    return UserCodeError(message, traceback=text)
+    return UserCodeError(message, traceback=text, hint=hint)
 
 
 def _import(target: str, module_name: str) -> object:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    known = sys.modules.get(module_name)
+    if known is not None:
+        return known
     try:
-        return importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
             raise TaskError(
@@ -189,8 +199,23 @@ def _import(target: str, module_name: str) -> object:
                 hint=f"Looked for {module_name.replace('.', '/')}.py in {folder} and among the installed packages.",
             ) from None
         raise user_code_error(f"{module_name} could not be imported: {error}", error) from None
+    except SystemExit as error:
+        raise _exit_error(f"The module {module_name}", error, what="when it is imported", hint=_MAIN_HINT) from None
     except Exception as error:
         raise user_code_error(f"{module_name} could not be imported: {type(error).__name__}: {error}", error) from None
+    settle(imported=True)
+    return module
+
+
+_MAIN_HINT = 'probe imports the module: put what runs it as a program under `if __name__ == "__main__":`.'
+
+
+def _exit_error(subject: str, error: SystemExit, *, what: str, hint: str) -> UserCodeError:
+    """For code that ends the process: by sys.exit, or by argparse, which finds no arguments of its own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    parses = any(Path(frame.filename).name == "argparse.py" for frame in frames)
+    does = "parses the command line" if parses else f"calls sys.exit({'' if error.code is None else repr(error.code)})"
+    return user_code_error(f"{subject} {does} {what}.", error, hint=hint)
 
 
 def _check_callable(task: Task, name: str) -> None:

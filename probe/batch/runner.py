@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +12,7 @@ from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.records import Attempt
 from probe.device.select import DeviceSpec
 from probe.errors import DeviceError, ProbeError
+from probe.process_state import settle
 from probe.records import DeviceMemory, Precision, RunMeta
 from probe.workers.worker import Worker, WorkerDied
 from probe.zoo.source import TaskSource
@@ -161,7 +163,7 @@ class ChildRunner:
         self._is_fresh = True
 
     def open(self) -> Facts:
-        self._worker = Worker()
+        self._worker = Worker(prepare=_import_training)
         facts: Facts = self._worker.call(_open_session, self._request)
         self._request = replace(self._request, device=facts.device)
         self._is_fresh = True
@@ -239,7 +241,12 @@ _session: Session | None = None
 def _open_session(request: Request) -> Facts:
     global _session
     _session = Session(request)
+    settle()  # what the task sets when it is built holds for the attempts, which come in later calls
     return _session.facts
+
+
+def _import_training() -> None:
+    importlib.import_module("probe.batch.attempt")
 
 
 def _profile_in_session() -> Profile | Untraceable:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from probe.device.visible import VISIBLE_DEVICES
@@ -24,6 +26,8 @@ from probe.workers.worker import Died, Message, Raised, Returned, Worker, Worker
 class _Slot:
     gpu: int = 0
     worker: Worker | None = None
+    is_used: bool = False
+    """Its worker has run something: code of the user's may have left something behind in it."""
     job: RungJob | None = None
     started: float = 0.0
     """When its job was handed over, then when the worker began with it."""
@@ -31,7 +35,8 @@ class _Slot:
 
 
 class LocalExecutor:
-    """One persistent worker process a slot; one that dies is replaced, and takes only its own rung with it."""
+    """One persistent worker process a slot. One that dies is replaced, and takes only its own rung with it; so is one in which
+    a call failed, as an error of the device may outlive the call that caused it."""
 
     def __init__(
         self,
@@ -42,13 +47,13 @@ class LocalExecutor:
         prepare: Callable[[], object] | None = None,
         gpus: Sequence[str] = (),
     ) -> None:
-        """`prepare` is run in every new worker before anything else. `gpus`: of several, what CUDA_VISIBLE_DEVICES is for each.
+        """`prepare` is run in every new worker after its imports. `gpus`: of several, what CUDA_VISIBLE_DEVICES is for each.
         A slot's workers then see its GPU alone, as cuda:0; the slots are spread evenly."""
         self._gpus = tuple(gpus[:num_slots]) if num_slots > 1 else ()
         self._slots = [_Slot(gpu=gpu) for gpu in spread_slots(num_slots, max(1, len(self._gpus)))]
         self._num_threads = num_threads
         self._env = env
-        self._prepare = prepare
+        self._prepare = partial(prepare_worker, prepare)
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -72,6 +77,8 @@ class LocalExecutor:
 
     def submit(self, job: RungJob) -> None:
         slot = self._free_slot(job.gpu)
+        if job.needs_fresh_process and slot.is_used:
+            self._drop(slot)
         try:
             self._worker_of(slot).submit(train_in_worker, job)
         except WorkerDied:  # while it was idle
@@ -101,8 +108,8 @@ class LocalExecutor:
             else:
                 found.append(JobEnd(number=slot.job.number, report=report_of(event, time.monotonic() - slot.started)))
                 slot.job = None
-                if isinstance(event, Died):
-                    self._drop(slot)
+                if not isinstance(event, Returned):
+                    self._drop(slot, failed=True)
         return found + self._timed_out()
 
     def _seconds_to_timeout(self) -> float:
@@ -132,10 +139,9 @@ class LocalExecutor:
         slot = self._free_slot()
         try:
             return self._worker_of(slot).call(function, *args, on_message=on_message, **kwargs)
-        except BaseException as error:
+        except BaseException:
             # Interrupted in the middle of the call, its answer must not reach the next one.
-            if isinstance(error, WorkerDied) or (slot.worker is not None and slot.worker.busy):
-                self._drop(slot)
+            self._drop(slot, failed=True)
             raise
 
     def call_beside(self, function: Callable[..., Any], /, *args: Any) -> Any:
@@ -161,7 +167,7 @@ class LocalExecutor:
         return None
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
-        self.close_idle()
+        self.close()  # it has the machine to itself, and a process in which no trial has run
         outcome: FinalOutcome = self.call(fit_in_worker, job, on_message=on_message)
         return outcome
 
@@ -175,7 +181,7 @@ class LocalExecutor:
             return call_all([self._worker_of(slot) for slot in slots], self._gpus, function, *args)
         except BaseException:  # an answer that nobody has read must not reach the next call
             for slot in slots:
-                self._drop(slot)
+                self._drop(slot, failed=True)
             raise
 
     def places(self) -> Mapping[int, str]:
@@ -186,12 +192,6 @@ class LocalExecutor:
     def num_idle(self, gpu: int = 0) -> int:
         """Workers that were started and wait. Each of them holds a context of the GPU that it has used."""
         return sum(slot.worker is not None and slot.job is None for slot in self._slots if slot.gpu == gpu)
-
-    def close_idle(self) -> None:
-        """End the workers that wait, but for one."""
-        idle = [slot for slot in self._slots if slot.worker is not None and slot.job is None]
-        for slot in idle[1:]:
-            self._drop(slot)
 
     def cancel(self) -> None:
         for slot in self._slots:
@@ -214,15 +214,25 @@ class LocalExecutor:
     def _worker_of(self, slot: _Slot) -> Worker:
         if slot.worker is None:
             pin = {VISIBLE_DEVICES: self._gpus[slot.gpu]} if self._gpus else {}
-            slot.worker = Worker(num_threads=self._num_threads, env={**(self._env or {}), **pin})
-            if self._prepare is not None:
-                slot.worker.call(self._prepare)
+            env = {**(self._env or {}), **pin}
+            slot.worker = Worker(num_threads=self._num_threads, env=env, prepare=self._prepare)
+        slot.is_used = True
         return slot.worker
 
-    def _drop(self, slot: _Slot) -> None:
-        worker, slot.worker, slot.job = slot.worker, None, None
+    def _drop(self, slot: _Slot, *, failed: bool = False) -> None:
+        """End a slot's worker; at once where a call `failed`, since its code may not end by itself."""
+        worker, slot.worker, slot.job, slot.is_used = slot.worker, None, None, False
         if worker is not None:
+            if failed:
+                worker.kill()
             worker.close()
+
+
+def prepare_worker(then: Callable[[], object] | None) -> None:
+    """In a process that will run jobs: import what they need, once, then make settings for all of them."""
+    importlib.import_module("probe.search.final")  # with it PyTorch and all of probe.training
+    if then is not None:
+        then()
 
 
 def train_in_worker(job: RungJob) -> RungReport:

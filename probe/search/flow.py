@@ -22,7 +22,7 @@ from probe.search.final_job import FinalOutcome, unlike_warning
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
-from probe.search.plans import batch_plan, final_job, lr_plan, rung_job, study_plan, study_warnings
+from probe.search.plans import batch_plan, end_warnings, final_job, lr_plan, rung_job, study_plan, study_warnings
 from probe.search.probing import batch_epochs, measured_batch, probe_lrs
 from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
 from probe.search.refining import make_refiner
@@ -37,7 +37,6 @@ from probe.search.state import Trial
 from probe.search.study import Study
 from probe.search.study_plan import new_state
 from probe.search.views import best_trial, with_nodes
-from probe.search.window import window_warning
 
 Observer = Callable[[Any], None]
 
@@ -233,8 +232,7 @@ class Search:
             remove_orphans(study.state, self._checkpoints)
         self._database.drop(END)
         stopped_by = study.run()
-        forgot = window_warning(self.found.sampler, len(study.state.trials))
-        self.found.warnings += [] if forgot is None else [forgot]
+        self.found.warnings += end_warnings(self.found.sampler, study.state.trials)
         self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.setup.limits))
         return stopped_by
 

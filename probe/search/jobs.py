@@ -70,6 +70,8 @@ class RungJob:
     """Predicted of the GPU, where jobs may share one; None where they do not, or nobody knows."""
     gpu: int | None = None
     """Which of the executor's GPUs it is to run on; None: any."""
+    needs_fresh_process: bool = False
+    """It failed in a process that had run other jobs, and is run again in one that has not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

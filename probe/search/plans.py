@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from probe.recipe.space import ProbedBatch, ProbedLr
@@ -18,6 +18,7 @@ from probe.search.refiner import RefinePlan
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study_plan import StudyPlan
+from probe.search.window import window_warning
 from probe.seeds import derive_seed
 
 
@@ -85,6 +86,19 @@ def study_warnings(setup: Setup, found: Findings) -> list[str]:
     return [] if warning is None else [warning]
 
 
+def end_warnings(sampler: str, trials: Sequence[Trial]) -> list[str]:
+    """What the trials showed that the user should know."""
+    again = [str(trial.number) for trial in trials if trial.failed_rung is not None and trial.status != "failed"]
+    forgot = window_warning(sampler, len(trials))
+    found = [] if forgot is None else [forgot]
+    if again:
+        found.append(
+            f"Failed once, but not when run again in a fresh process: trial {', '.join(again)}. The cause is no part of the "
+            "configuration: it may be what an earlier trial left behind in the process."
+        )
+    return found
+
+
 def _central_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
     """For samplers that learn, where learning rates were measured; the others are to cover the space their own way."""
     if found.sampler in NOT_LEARNING or not found.lr_probes:
@@ -139,6 +153,7 @@ def rung_job(
         trial_seconds=search.trial_seconds,
         gpu=gpu,
         peak_bytes=peak_bytes,
+        needs_fresh_process=trial.failed_rung == rung,
     )
 
 

@@ -55,7 +55,8 @@ class RayExecutor:
         num_threads: int,
         prepare: Callable[[], object] | None = None,
     ) -> None:
-        """Without a storage in `use`, checkpoints travel with the jobs. `prepare` is run before every call."""
+        """Without a storage in `use`, checkpoints travel with the jobs. `prepare` is run in every process
+        before its first call."""
         self._watch = NodeWatch(nodes, plan, use)
         self._terms = CallTerms(num_threads=num_threads, prepare=prepare)
         self._tasks = RayTasks(self._terms, cpus_per_task=plan.cpus_per_job)
@@ -151,7 +152,7 @@ class RayExecutor:
         return self.call(measured, function, args, on_message=observer)
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
-        options = partial(self._placement.of_call, num_cpus=self.cores_alone)
+        options = partial(self._placement.of_final_fit, num_cpus=self.cores_alone)
         carried: CarriedFit = self._call(fit_carried, (job,), {}, options=options, on_message=on_message)
         return unpacked_fit(job, carried)
 

@@ -9,9 +9,12 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from probe.process_state import begin
+from probe.search.executors import prepare_worker
 from probe.version import VERSION
 from probe.workers.frames import decode, encode
 from probe.workers.stream import stream_call
@@ -29,6 +32,7 @@ class CallTerms:
     num_threads: int
     """PyTorch's."""
     prepare: Callable[[], object] | None = None
+    """Run in every process before its first call, after the imports."""
 
 
 def run_on_node(terms: CallTerms, payload: bytes) -> Iterator[bytes]:
@@ -48,8 +52,7 @@ def _on_terms(terms: CallTerms, payload: bytes) -> Any:
     import torch
 
     torch.set_num_threads(terms.num_threads)
-    if terms.prepare is not None:
-        terms.prepare()
+    begin(partial(prepare_worker, terms.prepare))
     function, args, kwargs = decode(payload)
     return function(*args, **kwargs)
 

@@ -42,7 +42,11 @@ class Placement:
             options["num_gpus"] = gpu_share(
                 job.peak_bytes, gpu_bytes=self._gpu_bytes(), plan=self._plan, num_gpus=self._num_gpus()
             )
-        return options
+        fresh = _fresh_process(f"trial {job.number} to epoch {job.epochs_to}") if job.needs_fresh_process else {}
+        return {**options, **fresh}
+
+    def of_final_fit(self, *, num_cpus: int) -> Options:
+        return {**self.of_call(num_cpus=num_cpus), **_fresh_process("final fit")}
 
     def of_call(self, *, num_cpus: int | None = None) -> Options:
         """Of one that runs alone, so that it has a GPU for itself; None: as many cores as a job."""
@@ -72,3 +76,8 @@ class Placement:
         if avoided is not None and any(node_id != avoided for node_id in self._watch.sizes):
             no_place.add(avoided)
         return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(no_place))})"}} if no_place else {}
+
+
+def _fresh_process(what: str) -> Options:
+    """Ray never gives a task a process of another environment: in one of its own, no other job has run."""
+    return {"runtime_env": {"env_vars": {"PROBE_FRESH_PROCESS": what}}}

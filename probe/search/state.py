@@ -6,12 +6,11 @@ file of events is a search.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from probe.records import MemoryReading
+from probe.records import MemoryReading, larger_peak
 from probe.search.course import WHOLE, Course, in_epochs
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.ladder import Ladder, Promotion
@@ -45,6 +44,8 @@ class Trial:
     retry: bool = False
     """Its last job crashed, or ran out of memory, and waits to be run again."""
     num_crashes: int = 0
+    failed_rung: int | None = None
+    """The rung in which the task's code failed, and which is then run again, once, in a fresh process."""
     accumulation: int | None = None
     """Parts that its batch is split into because whole it did not fit."""
     status: Status | None = None
@@ -177,7 +178,7 @@ class SearchState:
         self._pay_for_lost_passes(trial, rung, event)
         self._leave(trial)
         trial.seconds += event.seconds
-        trial.memory = _larger(trial.memory, event.memory)
+        trial.memory = larger_peak(trial.memory, event.memory)
         trial.message = event.message
         if event.outcome == "finished":
             self._finish(trial, rung, event.fit, settled=False)
@@ -189,6 +190,9 @@ class SearchState:
             if not trial.retry:
                 self.ladder.drop(trial.number, rung)
                 trial.status = "crashed"
+        elif event.outcome == "failed" and trial.failed_rung is None:
+            trial.failed_rung = rung
+            self._run_again(trial, rung, True)
         elif event.outcome == "oom" and event.accumulation is not None:
             trial.accumulation = event.accumulation
             self._run_again(trial, rung, True)
@@ -199,8 +203,10 @@ class SearchState:
         if trial.before and trial.rung < rung:  # what it reported on more data is no whole training
             trial.lost += len(trial.reports) * self.course.epoch_cost(rung)
             trial.reports, trial.before = trial.before, []
-        if event.outcome not in ("crashed", "cancelled"):
-            self.num_failed_in_a_row = self.num_failed_in_a_row + 1 if event.outcome == "failed" else 0
+        if event.outcome not in ("crashed", "cancelled", "failed"):
+            self.num_failed_in_a_row = 0
+        elif trial.status == "failed":
+            self.num_failed_in_a_row += 1
 
     def _die(self, trial: Trial, rung: int, status: Dead) -> None:
         trial.status = status
@@ -289,9 +295,3 @@ class SearchState:
             self.ladder.record(trial.number, rung, score)
         if self.best is None or self.objective.better(score, self.best.value):
             self.best = BestTrial(number=trial.number, params=trial.params, value=score)
-
-
-def _larger(before: MemoryReading | None, after: MemoryReading | None) -> MemoryReading | None:
-    if before is None or after is None:
-        return before or after
-    return max(before, after, key=lambda reading: reading.peak_reserved_bytes if reading else -math.inf)

@@ -30,6 +30,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     status = trial.status
     if status is None and trial.retry and trial.rung < 0:
         status = "oom" if trial.accumulation is not None else "crashed" if trial.num_crashes else None
+        status = status or ("failed" if trial.failed_rung is not None else None)
     if status is None and value is None:
         status = "timeout"
         message = message or "The search ended before its first epoch did."

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
 from probe.errors import ProbeError, TaskError, UserCodeError
+from probe.process_state import begin, put_back, settle
 from probe.task import user_code_error
 from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
 
@@ -64,6 +65,9 @@ def main() -> None:
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_calls, args=(calls_from, frames), daemon=True).start()
     sys.path[:] = decode(frames.get())
+    prepare = decode(frames.get())
+    if prepare is not None:
+        begin(prepare)
     while (payload := frames.get()) != CLOSE:
         serve_call(_channel, payload)
 
@@ -96,9 +100,15 @@ def messages_to(channel: Channel) -> Iterator[None]:
 
 
 def serve_call(channel: Channel, payload: bytes) -> None:
-    """Run the encoded (function, args, kwargs) and send how it ended; nothing is raised but OSError, by a broken channel."""
+    """Run the encoded (function, args, kwargs) and send how it ended; nothing is raised but OSError, by a broken channel.
+    What the call changed of the process's settings is put back."""
+    with put_back():
+        _serve(channel, payload)
+
+
+def _serve(channel: Channel, payload: bytes) -> None:
     try:
-        function, args, kwargs = decode(payload)
+        function, args, kwargs = _decode_call(payload)
     except Exception as error:
         text = f"A worker process could not read what it was sent: {type(error).__name__}: {error}"
         channel.send("raised", user_code_error(text, error))
@@ -109,6 +119,18 @@ def serve_call(channel: Channel, payload: bytes) -> None:
         _send_error(channel, error)
     else:
         _send_value(channel, function, value)
+
+
+def _decode_call(payload: bytes) -> Any:
+    """(function, args, kwargs). Where reading them imports modules, they are read again after `settle`, which must not see
+    objects that live no longer than the call."""
+    num_modules = len(sys.modules)
+    call = decode(payload)
+    if len(sys.modules) == num_modules:
+        return call
+    del call
+    settle(imported=True)
+    return decode(payload)
 
 
 def _send_value(channel: Channel, function: Any, value: Any) -> None:

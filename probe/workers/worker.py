@@ -84,9 +84,17 @@ class Worker:
 
     The child ignores Ctrl-C and leaves by itself when this process is gone. What it prints is not shown; the end of it
     comes with `Died`. `num_threads` is the number of threads of PyTorch in the child; `env` adds environment variables.
+    `prepare` is run in the child before any call: it imports what calls need. After each call the child's settings are put
+    back to what `prepare` left (`probe.process_state`); without it they stay as calls leave them.
     """
 
-    def __init__(self, *, num_threads: int | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_threads: int | None = None,
+        env: Mapping[str, str] | None = None,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
         self._events: deque[bytes | Died] = deque()
         self._stderr: deque[bytes] = deque()
         self._busy = False
@@ -105,6 +113,7 @@ class Worker:
         for thread in (*self._readers, self._waiter):
             thread.start()
         self._send(encode([str(Path(entry).absolute()) for entry in sys.path]))
+        self._send(encode(prepare))
 
     def __enter__(self) -> Worker:
         return self
