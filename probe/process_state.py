@@ -217,7 +217,8 @@ def _current_gpu() -> int | None:
     """None where this process has not used a GPU: asking would make a context."""
     import torch
 
-    return torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    is_used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # not annotated by torch
+    return torch.cuda.current_device() if is_used else None
 
 
 def _read_precisions() -> tuple[str | None, ...]:
@@ -246,10 +247,8 @@ def _precision_owners() -> Sequence[Any]:
     """From the general to the particular."""
     from torch import backends
 
-    general: list[Any] = [backends, backends.cudnn, backends.mkldnn]
-    return [
-        *general,
-        backends.cuda.matmul,
-        *(getattr(owner, name) for owner in (backends.cudnn, backends.mkldnn) for name in ("conv", "rnn")),
-        backends.mkldnn.matmul,
-    ]
+    cudnn: Any = backends.cudnn
+    mkldnn: Any = backends.mkldnn
+    general: list[Any] = [backends, cudnn, mkldnn]
+    products = [backends.cuda.matmul, mkldnn.matmul, cudnn.conv, mkldnn.conv, cudnn.rnn, mkldnn.rnn]
+    return [*general, *products]

@@ -126,7 +126,7 @@ def make_task(name: str, factory: Callable[..., Any], params: Mapping[str, objec
         raise
     except SystemExit as error:
         hint = "A task function returns a probe.Task; raise an exception where it cannot."
-        raise _exit_error(name, error, what="where it makes the task", hint=hint) from None
+        raise exit_error(name, error, when="where it makes the task", hint=hint) from None
     except Exception as error:
         raise user_code_error(f"{name} raised {type(error).__name__}: {error}", error) from None
     if not isinstance(task, Task):
@@ -200,7 +200,7 @@ def _import(target: str, module_name: str) -> object:
             ) from None
         raise user_code_error(f"{module_name} could not be imported: {error}", error) from None
     except SystemExit as error:
-        raise _exit_error(f"The module {module_name}", error, what="when it is imported", hint=_MAIN_HINT) from None
+        raise exit_error(f"The module {module_name}", error, when="when it is imported", hint=_MAIN_HINT) from None
     except Exception as error:
         raise user_code_error(f"{module_name} could not be imported: {type(error).__name__}: {error}", error) from None
     settle(imported=True)
@@ -210,12 +210,12 @@ def _import(target: str, module_name: str) -> object:
 _MAIN_HINT = 'probe imports the module: put what runs it as a program under `if __name__ == "__main__":`.'
 
 
-def _exit_error(subject: str, error: SystemExit, *, what: str, hint: str) -> UserCodeError:
+def exit_error(subject: str, error: SystemExit, *, when: str, hint: str) -> UserCodeError:
     """For code that ends the process: by sys.exit, or by argparse, which finds no arguments of its own."""
     frames = traceback.extract_tb(error.__traceback__)
     parses = any(Path(frame.filename).name == "argparse.py" for frame in frames)
     does = "parses the command line" if parses else f"calls sys.exit({'' if error.code is None else repr(error.code)})"
-    return user_code_error(f"{subject} {does} {what}.", error, hint=hint)
+    return user_code_error(f"{subject} {does} {when}.", error, hint=hint)
 
 
 def _check_callable(task: Task, name: str) -> None:

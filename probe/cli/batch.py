@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -90,7 +91,8 @@ def batch(
     with waiting("starting", quiet=quiet):
         from probe.batch.runner import CONFIRM_STEPS
 
-        subject = find_subject(asked)
+        with contextlib.chdir("."):  # the task's module may change it; a worker that imports it again starts from here
+            subject = find_subject(asked)
         if subject.recipe is not None:
             options = subject.recipe.batch
             start, largest = start or options.start, largest or options.max

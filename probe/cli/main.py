@@ -16,7 +16,7 @@ from probe.cli.devices import devices
 from probe.cli.export import export
 from probe.cli.layout import ProbeGroup
 from probe.cli.lr import lr
-from probe.cli.output import INTERRUPTED
+from probe.cli.output import INTERRUPTED, reserve_stdout, result_stream
 from probe.cli.report import report
 from probe.cli.search import search
 from probe.cli.space import space
@@ -41,6 +41,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             # A terminal without the letter µ gets a question mark instead of a crash at the end of a long run.
             stream.reconfigure(errors="replace")
+    reserve_stdout(sys.argv[1:])
     sys.exit(run(sys.argv[1:]))
 
 
@@ -49,10 +50,19 @@ def run(args: Sequence[str]) -> int:
     debug = "--debug" in args  # read by hand: it must work for errors in the command line itself, too
     try:
         code = cli.main(args=list(args), prog_name="probe", standalone_mode=False, obj=tuple(args))
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # click itself exits where a pipe breaks under it
+        result_stream().flush()
+    except BrokenPipeError:
         _drop_output()
         return 1
+    except SystemExit as error:
+        if isinstance(error.__context__, OSError):  # click itself exits where a pipe breaks under it
+            _drop_output()
+            return 1
+        from probe.task import exit_error
+
+        told = exit_error("The task's code", error, when="while it is trained", hint="Raise an exception instead.")
+        _show_probe_error(told, debug)
+        return told.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
@@ -104,4 +114,4 @@ def _echo_error(message: str) -> None:
 
 def _drop_output() -> None:
     """Point stdout at nothing: whoever read it is gone, and Python would complain once more when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), result_stream().fileno())

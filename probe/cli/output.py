@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -20,12 +22,35 @@ INTERRUPTED = 130
 """The exit code that a shell expects of a command ended by Ctrl-C: 128 + SIGINT."""
 
 
+_reserved: TextIO | None = None
+"""What standard output was before `reserve_stdout`."""
+
+
+def reserve_stdout(args: Sequence[str]) -> None:
+    """With `--json -`, keep standard output for the result: what the task's code, its libraries and their processes print goes
+    to standard error from here on, to the end of the process."""
+    global _reserved
+    if "--json=-" not in args and ("--json", "-") not in pairwise(args):
+        return
+    _reserved = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    os.dup2(2, 1)
+
+
+def result_stream() -> TextIO:
+    """Where a result goes that is asked for on standard output."""
+    return sys.stdout if _reserved is None else _reserved
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What the common options ask for. `folder` is there and empty."""
+    """What the common options ask for."""
 
     folder: Path
+    """There and empty; absolute, as the task's code may change the current folder."""
+    shown_folder: Path
+    """The same as the user named it."""
     json_target: str | None
+    """`-`, or the absolute path of a file."""
     quiet: bool
 
     def say(self, line: str) -> None:
@@ -46,14 +71,14 @@ class Output:
         for line in layout_rows(answer_rows(result)):
             self.say(line)
         if self.json_target == "-":
-            click.echo(result_text(result), nl=False)
+            click.echo(result_text(result), file=result_stream(), nl=False)
         elif self.json_target is not None:
             save_result(result, Path(self.json_target))
         with waiting("drawing the report", quiet=self.quiet):
             from probe.report.write import write_report
 
             path = write_report(result, self.folder)
-        for line in layout_rows([("Report", str(path))]):
+        for line in layout_rows([("Report", str(self.shown_folder / path.name))]):
             self.say(line)
 
 
@@ -72,9 +97,11 @@ def open_output(
     from probe.report.folders import default_folder, prepare_folder
 
     check_json_target(json_target)
-    folder = run_to_resume(name, out) if resume else prepare_folder(out or default_folder(name, datetime.now(UTC)))
+    shown = run_to_resume(name, out) if resume else prepare_folder(out or default_folder(name, datetime.now(UTC)))
+    folder = shown.absolute()
+    target = json_target if json_target in (None, "-") else str(Path(json_target).absolute())
     try:
-        yield Output(folder=folder, json_target=json_target, quiet=quiet)
+        yield Output(folder=folder, shown_folder=shown, json_target=target, quiet=quiet)
     finally:
         with suppress(OSError):  # not empty: there is a report in it
             folder.rmdir()

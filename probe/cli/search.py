@@ -93,7 +93,7 @@ def search(
     with open_output(found.name, out=out, json_target=json_target, quiet=quiet, resume=resume) as output:
         goal = f"{found.task.objective.mode} {found.task.objective.metric}"
         ladder = "" if found.search.ladder == "none" else f" and {found.search.ladder}"
-        where = f" Going on in {output.folder}." if resume else ""
+        where = f" Going on in {output.shown_folder}." if resume else ""
         output.note(f"Searching {path}: {goal}, by {found.search.sampler}{ladder}.{where}")
         with open_progress("search", quiet=quiet, constants=found.constants) as observer:
             result, error = run_search(

@@ -130,7 +130,7 @@ def _named_subject(asked: Asked) -> Subject:
         from probe.zoo.models import resolve_model
 
         resolve_model(name)
-    source = NamedSource(model=name, data=data, data_dir=asked.data_dir, image_size=asked.img)
+    source = NamedSource(model=name, data=data, data_dir=asked.data_dir.absolute(), image_size=asked.img)
     return Subject(name=name if data == "synthetic" else f"{name}-{_data_word(data)}", source=source, params={})
 
 

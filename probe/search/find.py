@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -106,9 +107,12 @@ def run_search(
     once that is safe."""
     started = time.monotonic()
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides=overrides)
-    source = recipe_source(found, data_dir=Path(data_dir))
+    data_dir = Path(data_dir).absolute()  # paths hold though the task's code changes the current folder
+    folder, storage = (None if path is None else Path(path).absolute() for path in (folder, storage))
+    source = recipe_source(found, data_dir=data_dir)
     if not resume:  # a search that goes on was checked when it was begun, and these take PyTorch's import
-        check_names(found, source)
+        with contextlib.chdir("."):  # where the workers start
+            check_names(found, source)
         check_values(found)
     check_grid(found)
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
@@ -117,7 +121,7 @@ def run_search(
         request = SearchRequest(
             recipe=found,
             device=host.device,
-            data_dir=Path(data_dir),
+            data_dir=data_dir,
             num_workers=host.num_workers,
             num_threads=host.num_threads,
             num_gpus=host.num_gpus,

@@ -80,7 +80,7 @@ def train(
         source=source,
         epochs=epochs or found.longest_epochs,
         all_data=all_data,
-        folder=folder,
+        folder=None if folder is None else folder.absolute(),
         observer=observer or (lambda record: None),
     )
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)

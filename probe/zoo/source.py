@@ -125,9 +125,9 @@ def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: 
     return NamedSource(
         model=section.model,
         data=section.data,
-        data_dir=data_dir,
+        data_dir=data_dir.absolute(),
         image_size=image_size or section.image_size,
-        weights=None if section.weights is None else Path(section.weights),
+        weights=None if section.weights is None else Path(section.weights).absolute(),
         data_options=DataOptions(**section.data_options.given),
         held_out_share=section.validation.share or 0.0,
         num_train=section.num_train,
