@@ -22,11 +22,12 @@ from probe.training.data import is_unbounded, num_samples
 from probe.training.optimizer_names import optimizer_title
 from probe.training.random_state import random_state_kept
 from probe.training.settings import TrainerSettings, task_params
+from probe.zoo.given import TaskFunction
 from probe.zoo.source import TaskSource, as_source
 
 
 def find_lr(
-    task: Task | TaskSource,
+    task: Task | TaskFunction | TaskSource,
     *,
     params: Mapping[str, Any] | None = None,
     horizon: int | None = None,

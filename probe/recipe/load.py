@@ -22,11 +22,14 @@ MAX_MISTAKES = 5
 """How many mistakes of one recipe are told at once."""
 
 
-def load_recipe(path: str | Path, *, overrides: Sequence[str] = (), tries: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    path: str | Path, *, overrides: Sequence[str] = (), tries: Sequence[str] = (), target: str | None = None
+) -> Recipe:
     """The recipe in the TOML file `path`, with `overrides` like `search.seed=1` written over it before it is checked.
 
     What stands right of an override's `=` is a TOML value; a bare word is text. `tries` like `lr=0.01,width=64` are
-    configurations that go before its [[start]] entries.
+    configurations that go before its [[start]] entries. `target` takes the place of what its [task] says is trained, if it
+    says it.
 
     Raises:
         RecipeError: the file cannot be read, is not TOML, or breaks the schema; every mistake is named, up to five.
@@ -35,12 +38,20 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = (), tries: Seque
     content = _parse_toml(path, _read_text(path))
     for override in overrides:
         _apply(content, override)
+    if target is not None and isinstance(content.get("task"), dict):
+        content["task"] = with_target(content["task"], target)
     where = str(path)
     if overrides:
         where += f" with {', '.join(overrides)}"
     recipe = parse_recipe(content, where=where)
     given = tuple(_parse_try(recipe, text) for text in tries)
     return recipe.model_copy(update={"start": (*given, *recipe.start)}) if given else recipe
+
+
+def with_target(task: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """A recipe's [task] with `target` for what it says is trained."""
+    named = ("model", "data", "image_size", "num_train", "weights", "data_options")
+    return {**{key: value for key, value in task.items() if key not in named}, "target": target}
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:

@@ -11,15 +11,17 @@ from typing import Any
 
 from probe.device.select import DeviceSpec, parse_device
 from probe.errors import NothingFitsError, ProbeError, UserCodeError
-from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
 from probe.search.checks import check_constraints, check_grid, check_names, check_values
 from probe.search.findings import make_setup
 from probe.search.flow import Search
+from probe.search.given_task import recipe_with_task
 from probe.search.hosts import find_host
 from probe.search.records import SearchResult
 from probe.search.session import SearchRequest, open_session
 from probe.search.study import MAX_FAILURES_IN_A_ROW
+from probe.task import Task
+from probe.zoo.given import TaskFunction, given_source, pickled_source
 from probe.zoo.source import recipe_source
 
 Observer = Callable[[Any], None]
@@ -30,6 +32,7 @@ WEIGHTS_FILE = "winner.safetensors"
 def find_hyperparameters(
     recipe: Recipe | Path | str,
     *,
+    task: Task | TaskFunction | None = None,
     observer: Observer | None = None,
     device: str | DeviceSpec = "auto",
     num_workers: int | None = None,
@@ -46,6 +49,8 @@ def find_hyperparameters(
 
     Args:
         recipe: a recipe, or the path of its TOML file; `overrides` like `budget.trials=5` are for the latter.
+        task: what is trained, in place of what the recipe's [task] names, which then needs no target: a Task, or a function
+            that returns one and takes the recipe's hyperparameters as keywords. It may be defined in a notebook.
         observer: called with SearchProgress, Attempt, BatchResult, LrResult and TrialResult records as they come.
         device: `cuda` and `auto` mean all GPUs that are visible, `cuda:N` that one.
         num_workers: trials side by side; one a GPU, else one for each core, at most four. More on a GPU run as far as the
@@ -71,6 +76,7 @@ def find_hyperparameters(
     """
     result, error = run_search(
         recipe,
+        task=task,
         observer=observer,
         device=device,
         num_workers=num_workers,
@@ -91,6 +97,7 @@ def find_hyperparameters(
 def run_search(
     recipe: Recipe | Path | str,
     *,
+    task: Task | TaskFunction | None = None,
     observer: Observer | None = None,
     device: str | DeviceSpec = "auto",
     num_workers: int | None = None,
@@ -106,10 +113,10 @@ def run_search(
     """As `find_hyperparameters`, but an error that comes after the first measurement comes beside the result, to be raised
     once that is safe."""
     started = time.monotonic()
-    found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides=overrides)
+    found = recipe_with_task(recipe, task, overrides=overrides)
     data_dir = Path(data_dir).absolute()  # paths hold though the task's code changes the current folder
     folder, storage = (None if path is None else Path(path).absolute() for path in (folder, storage))
-    source = recipe_source(found, data_dir=data_dir)
+    source = recipe_source(found, data_dir=data_dir) if task is None else pickled_source(given_source(task))
     if not resume:  # a search that goes on was checked when it was begun, and these take PyTorch's import
         with contextlib.chdir("."):  # where the workers start
             check_names(found, source)

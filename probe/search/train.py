@@ -15,9 +15,9 @@ from probe.device.select import DeviceSpec, open_device, parse_device
 from probe.errors import NothingFitsError, OutputError, ProbeError, UsageError
 from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.fixed import fixed_params, with_seed
-from probe.recipe.load import load_recipe
 from probe.recipe.schema import Recipe
 from probe.search.checks import check_names, check_values
+from probe.search.given_task import recipe_with_task
 from probe.search.jobs import Split
 from probe.search.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records import ParamValue, Score
@@ -25,6 +25,7 @@ from probe.search.train_records import TrainEnd, TrainPlan, TrainResult
 from probe.seeds import derive_seed
 from probe.training.diagnose import diagnose
 from probe.training.records import EpochReport, FitSummary, WeightCounts
+from probe.zoo.given import TaskFunction, given_source
 from probe.zoo.source import TaskSource, recipe_source
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Observer = Callable[[Any], None]
 def train(
     recipe: Recipe | Path | str,
     *,
+    task: Task | TaskFunction | None = None,
     epochs: int | None = None,
     all_data: bool = False,
     seed: int | None = None,
@@ -53,6 +55,7 @@ def train(
     Args:
         recipe: a recipe whose [space] holds constants only, or the path of its TOML file; `overrides` like
             `space.lr=0.01` are for the latter.
+        task: what is trained, in place of what the recipe's [task] names, as for `find_hyperparameters`.
         epochs: how many; by default those of the recipe's longest trial.
         all_data: train on the validation part, too; there is no validation curve then.
         seed: in place of search.seed, for the weights, the order of the data and what is held out.
@@ -66,12 +69,12 @@ def train(
     Raises:
         RecipeError, TaskError, DeviceError, UsageError: before anything is trained. What the task's own code raises passes.
     """
-    found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides=overrides)
+    found = recipe_with_task(recipe, task, overrides=overrides)
     found = found if seed is None else with_seed(found, seed)
     if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
         raise UsageError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
     params = fixed_params(found)
-    source = recipe_source(found, data_dir=Path(data_dir))
+    source = recipe_source(found, data_dir=Path(data_dir)) if task is None else given_source(task)
     check_names(found, source)
     check_values(found)
     training = _Training(

@@ -7,19 +7,21 @@ Task that exists in the caller's Python alone (`probe.find_lr(task)`) travels wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probe.seeds import derive_seed
 from probe.task import Task, find_target, load_task
 from probe.zoo.data_options import NO_OPTIONS, DataOptions
+from probe.zoo.given import TaskFunction, given_source, keywords_of
 from probe.zoo.options import OPTION_NAMES
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
 
 
+@runtime_checkable
 class TaskSource(Protocol):
     """Picklable. `build` may be called many times with different hyperparameters."""
 
@@ -82,37 +84,15 @@ class TargetSource:
         return self.target
 
     def keywords(self) -> tuple[str, ...] | None:
-        import inspect
-
-        parameters = inspect.signature(find_target(self.target)).parameters.values()
-        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-            return None
-        return tuple(parameter.name for parameter in parameters)
+        return keywords_of(find_target(self.target))
 
     def build(self, params: Mapping[str, Any]) -> Task:
         return load_task(self.target, params)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenSource:
-    """A Task made by the caller; it has no hyperparameters of its own."""
-
-    task: Task = field(repr=False)
-
-    @property
-    def title(self) -> str:
-        return self.task.name
-
-    def keywords(self) -> tuple[str, ...] | None:
-        return ()
-
-    def build(self, params: Mapping[str, Any]) -> Task:
-        return self.task
-
-
-def as_source(task: Task | TaskSource) -> TaskSource:
-    """The source itself, or the Task wrapped as one."""
-    return GivenSource(task=task) if isinstance(task, Task) else task
+def as_source(task: Task | TaskFunction | TaskSource) -> TaskSource:
+    """The source itself, or the Task or the function that returns one wrapped as one. Raises TaskError for anything else."""
+    return task if isinstance(task, TaskSource) else given_source(task)
 
 
 def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: int | None = None) -> TaskSource:
