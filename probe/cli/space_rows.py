@@ -17,7 +17,7 @@ from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.grid import MAX_GRID, grid_positions
 from probe.search.records import BudgetLimits, Dimension
 from probe.search.refiner import UNROLLED_COST
-from probe.search.space import Space, num_configurations
+from probe.search.space import Space, axis_of, num_configurations
 from probe.units import format_count, format_seconds, format_value
 
 
@@ -93,7 +93,8 @@ def _range(entry: SpaceEntry) -> str:
         return "from a range test" + (" of each optimizer" if entry.per == "optimizer" else "")
     if isinstance(entry, Range):
         kind = {"pow2": ", powers of two", "int": ", whole", "float": ""}[entry.kind]
-        return f"{format_value(entry.low)} to {format_value(entry.high)}{kind}{', log' if entry.log else ''}"
+        scale = ", log" if entry.log else "" if entry.step is None else f", in steps of {format_value(entry.step)}"
+        return f"{format_value(entry.low)} to {format_value(entry.high)}{kind}{scale}"
     return format_value(entry.value)
 
 
@@ -101,7 +102,7 @@ def _size(space: Space) -> str:
     counted = num_configurations(space)
     if counted is not None:
         return plural(counted, "configuration")
-    names = [dimension.name for dimension in space.dimensions if dimension.kind == "float"]
+    names = [dimension.name for dimension in space.dimensions if axis_of(dimension).kind == "float"]
     if names:
         return f"unlimited: {', '.join(names)} can be any number in {'its' if len(names) == 1 else 'their'} range"
     return f"more than {format_count(MAX_GRID)} configurations"

@@ -150,7 +150,8 @@ def _allowed(entry: SpaceEntry) -> str:
         return f"one of {', '.join(show(choice) for choice in entry.choices)}"
     if isinstance(entry, Range):
         kind = {"int": "a whole number", "pow2": "a power of two", "float": "a number"}[entry.kind]
-        return f"{kind} from {show(entry.low)} to {show(entry.high)}"
+        steps = "" if entry.step is None else f" in steps of {show(entry.step)}"
+        return f"{kind} from {show(entry.low)} to {show(entry.high)}{steps}"
     if isinstance(entry, ProbedBatch):
         return "a power of two" if entry.max is None else f"a power of two up to {entry.max}"
     return "a number above 0"

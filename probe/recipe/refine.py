@@ -104,8 +104,8 @@ def _check_range(name: str, space: Mapping[str, SpaceEntry]) -> None:
     entry = space.get(name)
     if isinstance(entry, ProbedLr) and entry.per is None:
         return
-    if not isinstance(entry, Range) or entry.kind != "float" or entry.when:
+    if not isinstance(entry, Range) or entry.kind != "float" or entry.step is not None or entry.when:
         raise ValueError(
-            f"search.refine.hyperparameters: {name} must be a range of numbers in [space], without a condition, like "
+            f"search.refine.hyperparameters: {name} must be a range of numbers in [space], without steps or a condition, like "
             f"{name} = {{ low = 1e-5, high = 1e-2, log = true }}"
         )

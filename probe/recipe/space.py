@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from probe.recipe.steps import check_step, is_step
 from probe.recipe.values import Number, ParamValue, Scalar, is_power_of_two, nearest_powers_of_two, same_value, show
 
 When = dict[str, Scalar]
@@ -43,6 +53,8 @@ class Range(Section):
     """Draw evenly in the logarithm."""
     pow2: bool = False
     """Powers of two only."""
+    step: Number | None = None
+    """Only `low`, `low + step`, `low + 2 * step`, ... up to `high`, which is one of them."""
     steps: int | None = Field(default=None, ge=2)
     """How many values a grid takes of it."""
     when: When | None = Field(default=None, min_length=1)
@@ -51,7 +63,8 @@ class Range(Section):
     def kind(self) -> Literal["int", "float", "pow2"]:
         if self.pow2:
             return "pow2"
-        return "int" if isinstance(self.low, int) and isinstance(self.high, int) else "float"
+        parts = (self.low, self.high, *(() if self.step is None else (self.step,)))
+        return "int" if all(isinstance(part, int) for part in parts) else "float"
 
     @model_validator(mode="after")
     def _check(self) -> Range:
@@ -61,6 +74,16 @@ class Range(Section):
             raise ValueError(f"log = true needs a low above 0, not {show(self.low)}")
         if self.pow2 and self.log:
             raise ValueError("takes pow2 or log, not both: powers of two are evenly spaced in the logarithm already")
+        if self.step is not None:
+            other = next((name for name in ("log", "pow2", "steps") if getattr(self, name)), None)
+            if other is not None:
+                why = (
+                    "a grid takes every value of it"
+                    if other == "steps"
+                    else "steps are evenly spaced between low and high"
+                )
+                raise ValueError(f"takes step or {other}, not both: {why}")
+            check_step(self.low, self.high, self.step)
         for end in ("low", "high"):
             value = getattr(self, end)
             if self.pow2 and not is_power_of_two(value):
@@ -73,6 +96,8 @@ class Range(Section):
     def contains(self, value: ParamValue) -> bool:
         if isinstance(value, (bool, str)) or not self.low <= value <= self.high:
             return False
+        if self.step is not None and not is_step(value, self.low, self.step):
+            return False
         return self.kind == "float" or (is_power_of_two(value) if self.pow2 else isinstance(value, int))
 
 
@@ -81,6 +106,18 @@ class Choices(Section):
 
     choices: tuple[Scalar, ...] = Field(strict=False)
     when: When | None = Field(default=None, min_length=1)
+
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _check_kinds(cls, choices: Any) -> Any:
+        """What cannot be told apart in a table or handed to a sampler is named instead: a list, a table, None."""
+        for value in choices if isinstance(choices, (list, tuple)) else ():
+            if value is None or isinstance(value, (list, tuple, Mapping)):
+                raise ValueError(
+                    f"a choice is text, a number, true or false, not {show(value)}; name each choice, like "
+                    f'choices = ["none", "small"], and look its value up in the task: {{"none": None, "small": [32, 32]}}[name]'
+                )
+        return choices
 
     @model_validator(mode="after")
     def _check(self) -> Choices:

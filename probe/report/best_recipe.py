@@ -88,4 +88,7 @@ def _searched(dimension: Dimension, optimizer: str) -> str:
     low, high = (dimension.low, dimension.high) if ends is None else (ends[0], ends[-1])
     if low is None or high is None:
         return "not known"
-    return f"{end_text(dimension, low)} to {end_text(dimension, high)}{'' if ends is None else f' for {optimizer}'}"
+    steps = "" if dimension.step is None else f" in steps of {end_text(dimension, dimension.step)}"
+    return (
+        f"{end_text(dimension, low)} to {end_text(dimension, high)}{steps}{'' if ends is None else f' for {optimizer}'}"
+    )

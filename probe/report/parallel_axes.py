@@ -110,7 +110,7 @@ def _hyperparameter(dimension: Dimension, trials: Sequence[TrialResult]) -> tupl
         is_discrete = True
     else:
         place, ticks = _numbers(dimension, [float(number) for number in numbers])
-        is_discrete = dimension.kind in ("int", "pow2")
+        is_discrete = dimension.kind in ("int", "pow2") or dimension.step is not None
     places = []
     for rank, value in enumerate(values):
         fan = SPREAD * (1 - 2 * rank / (len(values) - 1)) if is_discrete or value is None else 0.0

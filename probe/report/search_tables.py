@@ -50,7 +50,8 @@ def range_text(dimension: Dimension) -> str:
         )
     if dimension.low is None or dimension.high is None:
         return "not known"
-    return f"{end_text(dimension, dimension.low)} to {end_text(dimension, dimension.high)}"
+    steps = "" if dimension.step is None else f" in steps of {end_text(dimension, dimension.step)}"
+    return f"{end_text(dimension, dimension.low)} to {end_text(dimension, dimension.high)}{steps}"
 
 
 def trials_table(result: SearchResult) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.search.records import Dimension, ParamValue
-from probe.search.space import Space, is_active, round_significant, value_at
+from probe.search.space import Space, axis_of, is_active, round_significant, value_at
 
 USUAL_SMALL_BATCH = 32
 USUAL_LARGEST_BATCH = 256
@@ -50,6 +50,7 @@ def build_space(
                     log=entry.log,
                     when=entry.when,
                     steps=entry.steps,
+                    step=None if entry.step is None else float(entry.step),
                 )
             )
     return Space(dimensions=_optimizer_before_lr(dimensions), constants=recipe.constants)
@@ -144,6 +145,8 @@ def _value_between(dimension: Dimension, share: float, params: Mapping[str, Para
     if dimension.per is not None:
         low, high = dimension.per[str(params["optimizer"])]
         return round_significant(low * (high / low) ** share)
+    if dimension.step is not None:
+        return value_at(dimension, math.floor(share * axis_of(dimension).high), {})
     if dimension.kind == "pow2":
         return value_at(dimension, math.floor(math.log2(low) + share * (math.log2(high) - math.log2(low))), {})
     if dimension.log:

@@ -10,6 +10,7 @@ from typing import Literal
 import optuna
 
 from probe.errors import OutputError, UsageError
+from probe.recipe.steps import is_step
 from probe.search.objective import Objective, epoch_value
 from probe.search.optuna_study import quiet
 from probe.search.records import Dimension, ParamValue, SearchResult, Status, TrialResult
@@ -138,6 +139,8 @@ def _distribution(dimension: Dimension, values: Sequence[ParamValue]) -> optuna.
     numbers = [float(value) for value in values] + [end for end in (dimension.low, dimension.high) if end is not None]
     low, high = min(numbers), max(numbers)
     log = (dimension.log or dimension.kind == "pow2" or dimension.per is not None) and low > 0
+    on_steps = dimension.step is not None and all(is_step(number, low, dimension.step) for number in numbers)
+    step = dimension.step if on_steps else None
     if dimension.kind == "float":
-        return optuna.distributions.FloatDistribution(low, high, log=log)
-    return optuna.distributions.IntDistribution(int(low), int(high), log=log)
+        return optuna.distributions.FloatDistribution(low, high, log=log, step=step)
+    return optuna.distributions.IntDistribution(int(low), int(high), log=log, step=round(step or 1))

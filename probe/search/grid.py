@@ -1,8 +1,8 @@
 """The grid over a space: which values it takes of every dimension, how many configurations that makes, and which. Pure.
 
-Of choices a grid takes all, of powers of two all. Of other ranges it takes `steps` values, as the recipe says, evenly spaced on
-the range's own scale with both ends among them; where it says nothing, GRID_STEPS, or all of a whole-numbered range that
-holds no more than that. A hyperparameter that does not exist in a configuration multiplies nothing.
+Of choices a grid takes all, of powers of two and of ranges in steps all. Of other ranges it takes `steps` values, as the recipe
+says, evenly spaced on the range's own scale with both ends among them; where it says nothing, GRID_STEPS, or all of a
+whole-numbered range that holds no more than that. A hyperparameter that does not exist in a configuration multiplies nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def grid_positions(dimension: Dimension) -> tuple[ParamValue, ...]:
     if axis.kind == "choices":
         return axis.choices
     num_values = int(axis.high) - int(axis.low) + 1 if axis.kind == "int" else math.inf
-    steps = dimension.steps or (int(num_values) if dimension.kind == "pow2" else GRID_STEPS)
+    takes_all = dimension.kind == "pow2" or dimension.step is not None
+    steps = dimension.steps or (int(num_values) if takes_all else GRID_STEPS)
     if num_values <= steps:
         return tuple(range(int(axis.low), int(axis.high) + 1))
     if axis.low == axis.high:

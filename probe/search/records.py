@@ -193,6 +193,8 @@ class Dimension:
     """For a range that depends on the optimizer: optimizer -> (low, high); `low` and `high` then span all of them."""
     steps: int | None = None
     """How many values a grid takes of it; None: the grid's own rule."""
+    step: float | None = None
+    """Its values are `low`, `low + step`, ... up to `high`; None: any between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
+from probe.recipe.steps import num_steps, value_after
 from probe.recipe.values import same_value
 from probe.search.records import Dimension, ParamValue
 
@@ -55,6 +56,8 @@ def axis_of(dimension: Dimension) -> Axis:
     low, high = _ends(dimension)
     if dimension.kind == "pow2":
         return Axis(name=f"log2_{dimension.name}", kind="int", low=_exponent(low), high=_exponent(high))
+    if dimension.step is not None:
+        return Axis(name=f"{dimension.name}@step", kind="int", high=num_steps(low, high, dimension.step))
     return Axis(name=dimension.name, kind=dimension.kind, low=low, high=high, log=dimension.log)
 
 
@@ -116,12 +119,12 @@ def random_suggest(seed: int) -> Callable[[Axis], ParamValue]:
     def suggest(axis: Axis) -> ParamValue:
         if axis.kind == "choices":
             return generator.choice(axis.choices)
-        if axis.log:
-            drawn = math.exp(generator.uniform(math.log(axis.low), math.log(axis.high)))
-        else:
-            drawn = generator.uniform(axis.low, axis.high + (axis.kind == "int"))
-        drawn = min(max(drawn, axis.low), axis.high)
-        return math.floor(drawn) if axis.kind == "int" else drawn
+        margin = 0.5 if axis.kind == "int" else 0.0  # what is rounded to an end counts for it, as for any other number
+        low, high = axis.low - margin, axis.high + margin
+        drawn = math.exp(generator.uniform(math.log(low), math.log(high))) if axis.log else generator.uniform(low, high)
+        if axis.kind == "int":
+            return int(min(max(round(drawn), axis.low), axis.high))
+        return min(max(drawn, axis.low), axis.high)
 
     return suggest
 
@@ -138,6 +141,9 @@ def value_at(dimension: Dimension, position: ParamValue, params: Params) -> Para
     if dimension.kind == "pow2":
         return int(2 ** round(number))
     low, high = _range(dimension, params)
+    if dimension.step is not None:
+        number = value_after(low, dimension.step, round(number))
+        return round(number) if dimension.kind == "int" else number
     if dimension.per is not None:
         number = low * (high / low) ** number
     if dimension.kind == "int":
@@ -152,6 +158,8 @@ def position_of(dimension: Dimension, value: ParamValue, params: Params) -> Para
     number = min(max(float(value), low), high)
     if dimension.kind == "pow2":
         return _exponent(number)
+    if dimension.step is not None:
+        return round((number - low) / dimension.step)
     if dimension.per is not None:
         return math.log(number / low) / math.log(high / low) if high > low else 0.0
     return round(number) if dimension.kind == "int" else number

@@ -32,8 +32,11 @@ LOG_RANGES = st.tuples(st.floats(1e-9, 1), st.floats(2, 1e9)).map(sorted_pair).m
 POW2_RANGES = st.tuples(st.integers(0, 8), st.integers(9, 20)).map(
     lambda powers: {"low": 2 ** powers[0], "high": 2 ** powers[1], "pow2": True}
 )
+STEPPED_RANGES = st.tuples(st.integers(-100, 100), st.integers(1, 50), st.integers(1, 100)).map(
+    lambda parts: {"low": parts[0] / 10, "high": (parts[0] + parts[1] * parts[2]) / 10, "step": parts[2] / 10}
+)
 CHOICES = st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(lambda values: {"choices": values})
-ENTRIES = SCALARS | WHOLE_RANGES | FLOAT_RANGES | LOG_RANGES | POW2_RANGES | CHOICES
+ENTRIES = SCALARS | WHOLE_RANGES | FLOAT_RANGES | LOG_RANGES | POW2_RANGES | STEPPED_RANGES | CHOICES
 LR_OPTIONS = st.fixed_dictionaries(
     {"from": st.floats(1e-9, 1e-3), "to": st.floats(1, 100)},
     optional={

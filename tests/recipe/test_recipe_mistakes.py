@@ -67,11 +67,22 @@ MISTAKES = {
     "space.layers.steps=1": "space.layers.steps: must be at least 2, not 1.",
     "space.lr.steps=2.5": "space.lr.steps: must be a whole number, not 2.5.",
     "space.optimizer.steps=2": "space.optimizer.steps: there is no such key in space.optimizer; known: choices, when.",
+    "space.layers={low=1, high=4, step=2}": "space.layers: high must be low plus a whole number of steps of 2, not 4; near "
+    "it lie 3 and 5.",
+    "space.layers={low=1, high=4, step=0}": "space.layers: step must be above 0, not 0.",
+    "space.layers={low=1, high=4, step=true}": "space.layers.step: must be a finite number, not true.",
+    "space.layers={low=1, high=4, step=1, log=true}": "space.layers: takes step or log, not both: steps are evenly spaced "
+    "between low and high.",
+    "space.width.step=8": "space.width: takes step or pow2, not both: steps are evenly spaced between low and high.",
+    "space.layers={low=1, high=4, step=1, steps=2}": "space.layers: takes step or steps, not both: a grid takes every value "
+    "of it.",
     # Choices, constants and probes.
     "space.optimizer.choices=[]": "space.optimizer: choices must not be empty.",
     "space.optimizer.choices=sgd": 'space.optimizer.choices: must be a list, not "sgd".',
     'space.layers={choices=[1, "1", 1.0]}': "space.layers: choices holds 1.0 twice.",
-    "space.layers={choices=[[1]]}": "space.layers.choices[1]: must be text, a number, true or false, not [1].",
+    "space.layers={choices=[[1]]}": "space.layers.choices: a choice is text, a number, true or false, not [1]; name each "
+    'choice, like choices = ["none", "small"], and look its value up in the task: {"none": None, "small": [32, 32]}[name].',
+    "space.layers={choices=[2020-01-01]}": "space.layers.choices[1]: must be text, a number, true or false, not 2020-01-01.",
     "space.dropout=nan": "space.dropout: must be a finite number, not NaN.",
     "space.dropout=[0.1]": "space.dropout: must be text, a number, true or false, not [0.1].",
     "space.dropout=2020-01-01": "space.dropout: must be text, a number, true or false, not 2020-01-01.",

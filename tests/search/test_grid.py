@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,12 +9,13 @@ from hypothesis import strategies as st
 from test_search_space import SPACE
 
 from probe.errors import RecipeError
+from probe.recipe.steps import num_steps, value_after
 from probe.search.grid import GRID_STEPS, MAX_GRID, grid, grid_epochs, grid_positions, grid_size, is_listed, on_grid
 from probe.search.records import Dimension
 from probe.search.space import Space, params_at, positions_of
 
 quick = settings(deadline=None, max_examples=100)
-KINDS = st.sampled_from(["float", "int", "pow2", "choices"])
+KINDS = st.sampled_from(["float", "int", "pow2", "stepped", "choices"])
 STEPS = st.none() | st.integers(2, 4)
 
 
@@ -35,6 +37,11 @@ def spaces(draw: st.DrawFn) -> Space:
         elif kind == "pow2":
             high = float(2 ** draw(st.integers(0, 4)))
             dimensions.append(Dimension(name=name, kind="pow2", low=1.0, high=high, when=when, steps=steps))
+        elif kind == "stepped":
+            step = draw(st.sampled_from([3.0, 0.1]))
+            high = value_after(1.0, step, draw(st.integers(0, 5)))
+            of_numbers = Dimension(name=name, kind="int" if step == 3.0 else "float", low=1.0, high=high)
+            dimensions.append(replace(of_numbers, when=when, step=step))
         elif kind == "int":
             high = float(draw(st.integers(1, 9)))
             log = draw(st.booleans())
@@ -69,6 +76,8 @@ def test_the_points_of_a_dimension_lie_in_it_with_both_ends(space: Space) -> Non
         numbers = [float(point) for point in points]
         low, high = dimension.low or 0.0, dimension.high or 0.0
         ends = (math.log2(low), math.log2(high)) if dimension.kind == "pow2" else (low, high)
+        if dimension.step is not None:
+            ends = (0, num_steps(low, high, dimension.step))
         assert (numbers[0], numbers[-1]) == ends
         assert numbers == sorted(numbers)
         assert dimension.steps is None or len(numbers) <= dimension.steps
