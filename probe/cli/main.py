@@ -16,7 +16,7 @@ from probe.cli.devices import devices
 from probe.cli.export import export
 from probe.cli.layout import ProbeGroup
 from probe.cli.lr import lr
-from probe.cli.output import INTERRUPTED, reserve_stdout, result_stream
+from probe.cli.output import INTERRUPTED, note_start_folder, reserve_stdout, result_stream
 from probe.cli.report import report
 from probe.cli.search import search
 from probe.cli.space import space
@@ -48,6 +48,7 @@ def main() -> None:
 def run(args: Sequence[str]) -> int:
     """Run one command line; returns its exit code and never raises."""
     debug = "--debug" in args  # read by hand: it must work for errors in the command line itself, too
+    note_start_folder()
     try:
         code = cli.main(args=list(args), prog_name="probe", standalone_mode=False, obj=tuple(args))
         result_stream().flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,17 @@ def reserve_stdout(args: Sequence[str]) -> None:
         return
     _reserved = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
     os.dup2(2, 1)
+
+
+_start_folder = Path()
+"""Where the command was typed."""
+
+
+def note_start_folder() -> None:
+    """What is typed as a relative path means this folder, wherever the task's module moves the process when it is imported."""
+    global _start_folder
+    with suppress(FileNotFoundError):  # it was removed; then there is nothing relative to it
+        _start_folder = Path.cwd()
 
 
 def result_stream() -> TextIO:
@@ -96,10 +107,11 @@ def open_output(
     from probe.cli.runs import run_to_resume
     from probe.report.folders import default_folder, prepare_folder
 
-    check_json_target(json_target)
-    shown = run_to_resume(name, out) if resume else prepare_folder(out or default_folder(name, datetime.now(UTC)))
-    folder = shown.absolute()
-    target = json_target if json_target in (None, "-") else str(Path(json_target).absolute())
+    with chdir(_start_folder):
+        check_json_target(json_target)
+        shown = run_to_resume(name, out) if resume else prepare_folder(out or default_folder(name, datetime.now(UTC)))
+        folder = shown.absolute()
+        target = json_target if json_target in (None, "-") else str(Path(json_target).absolute())
     try:
         yield Output(folder=folder, shown_folder=shown, json_target=target, quiet=quiet)
     finally:

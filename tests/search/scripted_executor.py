@@ -138,4 +138,5 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         checkpoint_in=None,
         checkpoint_out=None,
         accumulation=trial.accumulation,
+        needs_fresh_process=trial.failed_rung == trial.rung + 1,
     )

@@ -105,6 +105,25 @@ class TestLocalExecutor(ExecutorConformance, DecisionConformance):
         with pytest.raises(UserCodeError, match="ZeroDivisionError"):
             executor.call(operator.truediv, 1, 0)
 
+    def test_a_worker_is_used_again_until_a_call_fails_in_it_or_a_fresh_one_is_needed(
+        self, single: LocalExecutor, folder: Path
+    ) -> None:
+        def pid_after(job: RungJob) -> int:
+            [pid] = single.pids or [0]
+            single.submit(job)
+            [used] = single.pids
+            drain(single, num_ends=1)
+            assert (used == pid) == (not job.needs_fresh_process and pid != 0)
+            return used
+
+        assert pid_after(make_job(folder, 0)) == pid_after(make_job(folder, 1, fault="out_of_memory"))
+        fresh = pid_after(replace(make_job(folder, 2), needs_fresh_process=True))
+        assert pid_after(make_job(folder, 3, fault="raises")) == fresh
+        assert single.pids == []
+        with pytest.raises(UserCodeError):
+            single.call(divmod, 1, 0)
+        assert single.pids == []
+
     def test_a_trial_goes_on_from_its_checkpoint_in_another_process(
         self, executor: LocalExecutor, folder: Path
     ) -> None:

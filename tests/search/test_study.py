@@ -15,6 +15,7 @@ from probe.search.events import Event
 from probe.search.jobs import Outcome, RungJob
 from probe.search.objective import Objective
 from probe.search.pacing import SHOW_SECONDS
+from probe.search.plans import end_warnings
 from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialResult
 from probe.search.sampler import Sampler, Verdict
 from probe.search.space import Space, configuration_key
@@ -228,6 +229,35 @@ def test_a_trial_that_kills_every_worker_is_given_up() -> None:
     assert ran.results[0].status == "crashed"
     assert sum(job.number == 0 for job in ran.executor.jobs) == 4
     assert {result.status for result in ran.results[1:]} <= {"complete", "stopped"}
+
+
+def test_a_trial_that_fails_once_is_run_again_from_its_rung_in_a_fresh_process() -> None:
+    def fail_once(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "failed" if epoch == 3 and not job.needs_fresh_process else None
+
+    ran = Ran(limits=BudgetLimits(trials=1), executor=ScriptedExecutor(fault=fail_once))
+    assert [(job.epochs_from, job.epochs_to, job.needs_fresh_process) for job in ran.executor.jobs] == [
+        (0, 1, False),
+        (1, 3, False),
+        (1, 3, True),
+        (3, 9, False),
+    ]
+    (result,) = ran.results
+    assert (result.status, result.message) == ("complete", None)
+    assert [report.epoch for report in result.reports] == list(range(1, 10))
+    assert [type(record) for record in ran.seen].count(TrialResult) == 3  # nobody is told of the failure
+    assert ran.state.num_failed_in_a_row == 0
+    [warning] = end_warnings("random", ran.state.trials)
+    assert "trial 0" in warning
+
+
+def test_a_failure_that_repeats_is_the_trials_own_and_counts_once() -> None:
+    ran = Ran(limits=BudgetLimits(trials=4), executor=ScriptedExecutor(fault=fail_on(t1="failed")))
+    assert [job.needs_fresh_process for job in ran.executor.jobs if job.number == 1] == [False, True]
+    assert ran.results[1].status == "failed"
+    assert ran.results[1].message == "Traceback: ZeroDivisionError"
+    assert ran.state.num_failed_in_a_row == 0  # the next trial ran
+    assert end_warnings("random", ran.state.trials) == []
 
 
 def test_three_failures_in_a_row_end_the_search_and_two_do_not() -> None:
