@@ -7,7 +7,6 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 from probe.batch.decide import Plan
 from probe.batch.records import Attempt, Outcome
@@ -17,11 +16,11 @@ from probe.device.resident_memory import peak_resident_bytes, reset_peak_residen
 from probe.errors import ProbeError
 from probe.records import MemoryReading
 from probe.task import Task, user_code_error
+from probe.training.batch import Batch
 from probe.training.data import is_unbounded, largest_batch, num_samples
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
-from probe.training.trees import map_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,8 @@ def _measure(
         with device.track():
             # Where the loss is not finite, the optimizer moves all the same: its memory is what is asked for.
             run = TrainingRun(task, settings, device=device, seed=seed, stops_at_nan=False)
-            batch = _on_device(on_host, device)
+            # Copied on the CPU, too, so that the batch counts there as it does on a GPU.
+            batch = on_host.to(device.torch_device, copy=True)
             run.model.train()
             for _ in range(duration.num_warmup_steps - 1):
                 run.train_step(batch)
@@ -161,12 +161,12 @@ def _measure(
             stages.append("training on the data set's last, partial batch")
             del batch  # in training, too, one batch makes room for the next
             with device.track():
-                run.train_step(_on_device(last_on_host, device))
+                run.train_step(last_on_host.to(device.torch_device, copy=True))
                 device.synchronize()
         return _Timed(seconds, loss)
 
 
-def _last_partial_batch(task: Task, batch_size: int) -> Any:
+def _last_partial_batch(task: Task, batch_size: int) -> Batch | None:
     """What an epoch ends with, on the CPU: the samples that do not fill a batch; None where there are none, or a single
     one, which training leaves out."""
     if is_unbounded(task.train):
@@ -175,12 +175,7 @@ def _last_partial_batch(task: Task, batch_size: int) -> Any:
     return largest_batch(task, num_left) if num_left > 1 else None
 
 
-def _on_device(on_host: Any, device: Device) -> Any:
-    """A copy on the CPU as well, so that the batch counts there as it does on a GPU."""
-    return map_tensors(lambda tensor: tensor.to(device.torch_device, copy=True), on_host)
-
-
-def _timed_once(run: TrainingRun, batch: Any, device: Device) -> tuple[float, float]:
+def _timed_once(run: TrainingRun, batch: Batch, device: Device) -> tuple[float, float]:
     """Seconds of one step, and its loss."""
     device.synchronize()
     started = time.perf_counter()
@@ -190,7 +185,7 @@ def _timed_once(run: TrainingRun, batch: Any, device: Device) -> tuple[float, fl
 
 
 def _time_steps(
-    run: TrainingRun, batch: Any, device: Device, duration: _Duration, expected_seconds: float
+    run: TrainingRun, batch: Batch, device: Device, duration: _Duration, expected_seconds: float
 ) -> tuple[float, ...]:
     """Seconds of steps that are queued without waiting for the device between them, as in training."""
     wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from torch.utils.data import Subset, TensorDataset
 
 from probe.task import Task
+from probe.training.batch import Batch
 from probe.training.data import as_tensors, is_unbounded, largest_batch, num_samples
 from probe.training.trees import num_bytes
 
 
-def sample_batches(task: Task, sizes: Iterable[int]) -> dict[int, Any]:
+def sample_batches(task: Task, sizes: Iterable[int]) -> dict[int, Batch]:
     """Batches of these sizes as attempts train on, on the CPU; a data set with fewer samples repeats them.
 
     Raises DataError for data that cannot be read.

@@ -22,10 +22,11 @@ from probe.batch.recorder import Recorder, UntraceableError
 from probe.device.cpu import CpuDevice
 from probe.errors import ProbeError
 from probe.task import Task
+from probe.training.batch import Batch
 from probe.training.random_state import random_state_kept
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.trees import map_tensors, tensors_of
+from probe.training.trees import tensors_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Traced:
 def trace_run(
     task: Task,
     settings: TrainerSettings,
-    batch: Any,
+    batch: Batch,
     *,
     micro_batch: int,
     num_steps: int,
@@ -52,7 +53,7 @@ def trace_run(
     """Train `num_steps` steps on fakes of `batch`, then evaluate once. No steps: one that ends before the optimizer's turn.
 
     Args:
-        batch: real tensors on the CPU, of which nothing but shapes and types is used.
+        batch: of real tensors on the CPU, of which nothing but shapes and types is used.
         micro_batch: how many of its samples the model sees at once; kept in the trace.
         as_cuda: do what PyTorch's optimizers do on a GPU: work on all weights at once, with more scratch memory.
 
@@ -72,11 +73,11 @@ def trace_run(
 
 
 def _trace(
-    task: Task, settings: TrainerSettings, batch: Any, micro_batch: int, num_steps: int, as_cuda: bool, seed: int
+    task: Task, settings: TrainerSettings, batch: Batch, micro_batch: int, num_steps: int, as_cuda: bool, seed: int
 ) -> Traced:
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder(fake_mode)
-    fakes = map_tensors(fake_mode.from_tensor, batch)
+    fakes = batch.map(fake_mode.from_tensor)
     run = _build(task, settings, fake_mode, recorder, seed)
     if as_cuda:
         for group in run.optimizer.param_groups:
@@ -86,7 +87,7 @@ def _trace(
     run.optimizer.register_step_post_hook(lambda *_: recorder.enter_phase("activations"))
     with fake_mode, recorder:
         recorder.enter_phase("data")
-        on_device = map_tensors(lambda tensor: tensor.to(torch.device("cpu"), copy=True), fakes)
+        on_device = fakes.to(torch.device("cpu"), copy=True)
         recorder.enter_phase("activations")
         run.model.train()
         with suppress(_BeforeOptimizerError):
@@ -151,7 +152,7 @@ def _unmoved(model: Any) -> Any:
     return model
 
 
-def _evaluate(run: TrainingRun, batch: Any, recorder: Recorder) -> str | None:
+def _evaluate(run: TrainingRun, batch: Batch, recorder: Recorder) -> str | None:
     """One evaluation step; why it left no trace, if it did not. Operators made for inference often have no fake."""
     before = recorder.save()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -25,6 +25,9 @@ class CpuDevice:
     @contextmanager
     def track(self) -> Iterator[None]:
         yield
+
+    def untracked(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def synchronize(self) -> None:
         """Work on the CPU is done when its call returns."""

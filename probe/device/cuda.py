@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -72,6 +72,9 @@ class CudaDevice:
     def track(self) -> Iterator[None]:
         """The allocator always counts, and its limit is always in force."""
         yield
+
+    def untracked(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.torch_device)

@@ -43,6 +43,9 @@ class Device(Protocol):
         (the simulated one does not, so that timings taken there are those of the plain CPU).
         """
 
+    def untracked(self) -> AbstractContextManager[None]:
+        """Inside `track`: what is allocated on the host inside, like samples that a data set reads, does not count."""
+
     def synchronize(self) -> None:
         """Return when everything queued on the device is done."""
 

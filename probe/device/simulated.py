@@ -6,13 +6,13 @@ import gc
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from probe.records import MemoryReading
 from probe.units import format_bytes
@@ -54,6 +54,10 @@ class SimulatedDevice:
                 yield
         finally:
             self._mode = None
+
+    def untracked(self) -> AbstractContextManager[None]:
+        disabled: AbstractContextManager[None] = _disable_current_modes()
+        return disabled
 
     def synchronize(self) -> None:
         """Work on the CPU is done when its call returns."""

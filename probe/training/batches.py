@@ -4,16 +4,19 @@ so a position in the data is two numbers: the epoch and the batch."""
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
+from probe.device.protocol import Device
 from probe.seeds import derive_seed
 from probe.task import Task
+from probe.training.batch import Batch
 from probe.training.data import TensorData, as_tensors, num_samples
 from probe.training.trees import map_tensors, num_bytes
 
@@ -27,26 +30,18 @@ class Batches(Protocol):
     num_samples: int
     num_batches: int
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Any]:
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number` (0-based) in its own order, from batch `first` on."""
 
 
 class TensorBatches:
     """Batches by indexing. The tensors live on the device if they take at most MAX_RESIDENT_SHARE of its limit."""
 
-    def __init__(
-        self,
-        data: TensorData,
-        *,
-        batch_size: int,
-        device: torch.device,
-        limit_bytes: int | None,
-        seed: int,
-        shuffle: bool,
-    ) -> None:
+    def __init__(self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
+        limit_bytes = device.limit_bytes
         small = limit_bytes is None or num_bytes(data.tensors) <= MAX_RESIDENT_SHARE * limit_bytes
-        self._home = device if small else torch.device("cpu")
-        self._device = device
+        self._device = device.torch_device
+        self._home = self._device if small else torch.device("cpu")
         self._tensors = map_tensors(lambda tensor: _resident(tensor, self._home), data.tensors)
         self._indices = data.indices
         self._batch_size = batch_size
@@ -55,22 +50,21 @@ class TensorBatches:
         self.num_samples = len(data)
         self.num_batches = count_batches(len(data), batch_size, training=shuffle)
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Any]:
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
         order = _order(self.num_samples, self._seed, number) if self._shuffle else None
         chosen = self._indices if order is None else self._indices[order.numpy()]
         indices = torch.from_numpy(chosen).to(self._home)
         for start in range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size):
             rows = indices[start : start + self._batch_size]
-            batch = map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors)
-            yield batch if self._home == self._device else _to_device(batch, self._device)
+            content = map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors)
+            batch = Batch(content, len(rows))
+            yield batch if self._home == self._device else batch.to(self._device)
 
 
 class LoadedBatches:
-    """Batches through a DataLoader: for data too large for memory, or with transforms or a collate function of its own."""
+    """Batches through a DataLoader. Samples are read and collated outside of the accounting of the device's memory."""
 
-    def __init__(
-        self, task: Task, data: Any, *, batch_size: int, device: torch.device, seed: int, shuffle: bool
-    ) -> None:
+    def __init__(self, task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
         self._task = task
         self._data = data
         self._batch_size = batch_size
@@ -80,30 +74,41 @@ class LoadedBatches:
         self.num_samples = num_samples(data)
         self.num_batches = count_batches(self.num_samples, batch_size, training=shuffle)
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Any]:
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
         order = _order(self.num_samples, self._seed, number) if self._shuffle else torch.arange(self.num_samples)
         starts = range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size)
-        loader: DataLoader[Any] = DataLoader(
-            self._data,
-            batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],
-            collate_fn=self._task.collate,
-            num_workers=self._task.num_loader_workers,
-            generator=torch.Generator().manual_seed(derive_seed(self._seed, "loader", number)),
-        )
-        for batch in loader:
-            yield _to_device(batch, self._device)
+        with self._device.untracked():
+            loader: DataLoader[Batch] = DataLoader(
+                self._data,
+                batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],
+                collate_fn=BatchCollate(self._task.collate),
+                num_workers=self._task.num_loader_workers,
+                generator=torch.Generator().manual_seed(derive_seed(self._seed, "loader", number)),
+            )
+            loaded = iter(loader)
+        for _ in starts:
+            with self._device.untracked():
+                on_host = next(loaded)
+            counts = self._device.limit_bytes is not None  # on the host, only a simulated device does
+            yield on_host.to(self._device.torch_device, copy=counts)
 
 
-def make_batches(
-    task: Task, data: Any, *, batch_size: int, device: torch.device, limit_bytes: int | None, seed: int, shuffle: bool
-) -> Batches:
+@dataclass(frozen=True, slots=True)
+class BatchCollate:
+    """Samples -> Batch, by a task's own function or PyTorch's. Picklable if that is, for the processes of a DataLoader."""
+
+    collate: Callable[[list[Any]], Any] | None
+
+    def __call__(self, samples: list[Any]) -> Batch:
+        return Batch((self.collate or default_collate)(samples), len(samples))
+
+
+def make_batches(task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> Batches:
     """Batches of one part of the task's data, by indexing where that is possible. `shuffle` marks the training part."""
     tensors = as_tensors(data, task)
     if tensors is None:
         return LoadedBatches(task, data, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
-    return TensorBatches(
-        tensors, batch_size=batch_size, device=device, limit_bytes=limit_bytes, seed=seed, shuffle=shuffle
-    )
+    return TensorBatches(tensors, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
 
 
 def count_batches(samples: int, batch_size: int, *, training: bool) -> int:
@@ -117,13 +122,6 @@ def count_batches(samples: int, batch_size: int, *, training: bool) -> int:
 def _order(samples: int, seed: int, epoch: int) -> Tensor:
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return torch.randperm(samples, generator=generator)
-
-
-def _to_device(batch: Any, device: torch.device) -> Any:
-    """A copy that the host does not wait for, where the device allows it."""
-    if device.type == "cpu":
-        return batch
-    return map_tensors(lambda tensor: tensor.pin_memory().to(device, non_blocking=True), batch)
 
 
 _copies: dict[tuple[int, torch.device], tuple[weakref.ref[Tensor], Tensor]] = {}

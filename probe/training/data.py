@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_colla
 from probe.errors import DataError
 from probe.splits import fold_numbers, hold_out_indices, share_indices
 from probe.task import Task
+from probe.training.batch import Batch
 from probe.training.trees import map_tensors, num_bytes, tensors_of
 
 MAX_TENSOR_BYTES = 4 * 2**30
@@ -162,7 +163,7 @@ def is_unbounded(data: Any) -> bool:
     return bool(getattr(data, "unbounded", False))
 
 
-def largest_batch(task: Task, size: int) -> Any:
+def largest_batch(task: Task, size: int) -> Batch:
     """A batch of `size` training samples on the CPU: with samples of different length, the longest ones.
 
     Raises DataError where the training set is smaller.
@@ -173,14 +174,14 @@ def largest_batch(task: Task, size: int) -> Any:
         raise DataError(f"A batch of {size} was asked for, but the training set has {available} samples.")
     if data is not None:
         chosen = torch.from_numpy(data.indices[:size])
-        return map_tensors(lambda tensor: tensor.index_select(0, chosen), data.tensors)
+        return Batch(map_tensors(lambda tensor: tensor.index_select(0, chosen), data.tensors), size)
     source = task.train
     if task.collate is None or is_unbounded(source):
         samples = [source[index % available] for index in range(size)]
     else:
         scanned = [source[index] for index in range(min(available, max(size, MAX_SAMPLES_SCANNED)))]
         samples = sorted(scanned, key=num_bytes, reverse=True)[:size]
-    return (task.collate or default_collate)(samples)
+    return Batch((task.collate or default_collate)(samples), size)
 
 
 def _as_dataset(data: Any) -> Any:

@@ -13,7 +13,7 @@ from probe.task import Baseline, Task
 from probe.training.batches import Batches
 from probe.training.metrics import metric_function
 from probe.training.step import ForwardPass
-from probe.training.trees import batch_length, concatenate, map_tensors
+from probe.training.trees import concatenate, map_tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +52,12 @@ def _evaluate(task: Task, model: torch.nn.Module, batches: Batches, forward: For
     count = 0
     outputs, targets = [], []
     for batch in batches.epoch(0):
-        loss, output = forward(model, batch)
-        size = batch_length(batch)
-        total = total + loss.double() * size
-        count += size
+        loss, output = forward(model, batch.content)
+        total = total + loss.double() * batch.num_samples
+        count += batch.num_samples
         if task.metrics:
             outputs.append(map_tensors(torch.Tensor.detach, output))
-            targets.append(batch[-1] if isinstance(batch, (tuple, list)) else batch)
+            targets.append(batch.targets)
     metrics = {}
     if task.metrics:
         all_outputs, all_targets = concatenate(outputs), concatenate(targets)

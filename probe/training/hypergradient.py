@@ -34,7 +34,7 @@ from probe.training.run import MIN_EVAL_BATCH_SIZE, TrainingRun
 from probe.training.schedules import lr_factor
 from probe.training.settings import TrainerSettings
 from probe.training.step import ForwardPass
-from probe.training.trees import batch_length, num_bytes
+from probe.training.trees import num_bytes
 from probe.zoo.augment import augmentation
 
 HyperparameterName = Literal["lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing"]
@@ -174,11 +174,11 @@ class _Training:
         self._loss.train()
         for number, batch in enumerate(islice(self._run.batches(), total)):
             if number == 0:
-                step_bytes = 2 * num_bytes(weights) + num_bytes(buffers) + num_bytes(batch)
+                step_bytes = 2 * num_bytes(weights) + num_bytes(buffers) + batch.num_bytes
                 num_stored = max(1, min(num_stored, max_stored_bytes // max(1, step_bytes)))
             kept = {name: buffer.clone() for name, buffer in moment.buffers.items()}
             factor = lr_factor(settings.schedule, number, planned)
-            moment = replace(moment, buffers=kept, random=random_state(self._kind), batch=batch, factor=factor)
+            moment = replace(moment, buffers=kept, random=random_state(self._kind), batch=batch.content, factor=factor)
             if number >= total - num_stored:
                 moments.append(moment)
             buffers = {name: buffer.clone() for name, buffer in kept.items()}
@@ -226,8 +226,8 @@ class _Training:
         sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         self._loss.eval()
         for batch in batches.epoch(0):
-            size = batch_length(batch)
-            loss, _ = functional_call(self._loss, {**weights, **self._constants, **buffers}, (batch,))
+            size = batch.num_samples
+            loss, _ = functional_call(self._loss, {**weights, **self._constants, **buffers}, (batch.content,))
             found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
             for name, gradient in zip(weights, found, strict=True):
                 if gradient is not None:
@@ -268,8 +268,7 @@ def _validation_batches(task: Task, settings: TrainerSettings, device: Device) -
         task,
         task.val,
         batch_size=max(settings.batch_size, MIN_EVAL_BATCH_SIZE) if device.limit_bytes is None else settings.batch_size,
-        device=device.torch_device,
-        limit_bytes=device.limit_bytes,
+        device=device,
         seed=0,
         shuffle=False,
     )

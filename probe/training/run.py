@@ -15,6 +15,7 @@ from probe.device.protocol import Device
 from probe.errors import TaskError
 from probe.seeds import derive_seed
 from probe.task import Task
+from probe.training.batch import Batch
 from probe.training.batches import Batches, make_batches
 from probe.training.evaluate import Evaluation, evaluate
 from probe.training.optimizers import make_optimizer
@@ -76,11 +77,11 @@ class TrainingRun:
     def num_steps_per_epoch(self) -> int:
         return self._train.num_batches
 
-    def train_step(self, batch: Any) -> Tensor:
+    def train_step(self, batch: Batch) -> Tensor:
         """One optimizer step: the batch's loss before it, a scalar on the device. Does not wait for a GPU."""
         return self._step(batch)
 
-    def batches(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[Batch]:
         """Training batches without end, epoch after epoch."""
         epoch = 0
         while True:
@@ -151,11 +152,11 @@ class TrainingRun:
         """Whatever is drawn inside, training goes on as if it had not been."""
         return random_state_kept(self._device.torch_device)
 
-    def eval_step(self, batch: Any) -> None:
+    def eval_step(self, batch: Batch) -> None:
         """One forward pass in evaluation mode, without gradients."""
         self.model.eval()
         with torch.no_grad(), matmul_precision(self.settings.precision):
-            self._forward(self.model, batch)
+            self._forward(self.model, batch.content)
         self.model.train()
 
     def state(self) -> dict[str, Any]:
@@ -187,8 +188,7 @@ class TrainingRun:
             self.task,
             data,
             batch_size=batch_size,
-            device=self._device.torch_device,
-            limit_bytes=self._device.limit_bytes,
+            device=self._device,
             seed=self._seed,
             shuffle=shuffle,
         )

@@ -53,11 +53,10 @@ class RunningMetrics:
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._kept_bytes = 0
 
-    def add(self, outputs: Any, batch: Any) -> None:
+    def add(self, outputs: Any, targets: Any) -> None:
         """Of one batch or micro-batch: outputs as they were before its update."""
         if not self._per_sample:
             return
-        targets = batch[-1] if isinstance(batch, (tuple, list)) else batch
         if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
             self._per_sample.clear()
             return

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,10 +15,11 @@ from probe.errors import TaskError
 from probe.records import Precision
 from probe.task import Task
 from probe.training import penalties
+from probe.training.batch import Batch, checked_content
 from probe.training.losses import loss_function
 from probe.training.running_metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
-from probe.training.trees import batch_length, map_tensors, tensors_of
+from probe.training.trees import map_tensors
 from probe.zoo.augment import augmentation
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -97,7 +97,7 @@ class TrainStep:
         self._checked = False
         self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None
 
-    def __call__(self, batch: Any, metrics: RunningMetrics | None = None) -> Tensor:
+    def __call__(self, batch: Batch, metrics: RunningMetrics | None = None) -> Tensor:
         """The batch's mean loss before the update, `Task.loss` whatever is minimized: detached, scalar, on the device. Raises
         TaskError if it is no loss. The outputs are added to `metrics`."""
         self._optimizer.zero_grad(set_to_none=True)
@@ -108,8 +108,8 @@ class TrainStep:
         self._update()
         return loss
 
-    def _backward(self, batch: Any, metrics: RunningMetrics | None, share: float | None = None) -> Tensor:
-        loss, reported, outputs = self._forward.train(self._model, batch)
+    def _backward(self, batch: Batch, metrics: RunningMetrics | None, share: float | None = None) -> Tensor:
+        loss, reported, outputs = self._forward.train(self._model, batch.content)
         if not self._checked:
             check_loss(loss)
             self._checked = True
@@ -117,31 +117,22 @@ class TrainStep:
             loss, reported = loss * share, reported * share
         torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
         if metrics is not None:  # after backward, so that its peak of memory stays what it was
-            metrics.add(outputs, batch)
+            metrics.add(outputs, batch.targets)
         detached: Tensor = reported.detach()
         return detached
 
-    def _augmented(self, batch: Any) -> Any:
+    def _augmented(self, batch: Batch) -> Batch:
         """The whole batch, so that what is drawn does not depend on how it is split."""
         if self._augment is None:
             return batch
         with torch.no_grad():
-            batch = self._augment(batch)
-        if next(tensors_of(batch), None) is None:
-            raise TaskError(
-                f"Task.augment must return a batch, but returned {type(batch).__name__}.",
-                hint="End it with: return (inputs, targets)",
-            )
-        return batch
+            content = self._augment(batch.content)
+        return replace(batch, content=checked_content(content, returned_by="Task.augment"))
 
-    def _accumulate(self, batch: Any, metrics: RunningMetrics | None) -> Tensor:
-        size = batch_length(batch)
-        if any(tensor.dim() == 0 or len(tensor) != size for tensor in tensors_of(batch)):
-            raise TaskError("accumulation needs batches whose tensors all have the samples as their first dimension.")
+    def _accumulate(self, batch: Batch, metrics: RunningMetrics | None) -> Tensor:
         total: Tensor | None = None
-        for start, stop in pairwise(self._micro_edges(size)):
-            part = map_tensors(partial(_rows, start=start, stop=stop), batch)
-            loss = self._backward(part, metrics, (stop - start) / size)
+        for part in batch.split(self._micro_edges(batch.num_samples)):
+            loss = self._backward(part, metrics, part.num_samples / batch.num_samples)
             total = loss if total is None else total + loss
         assert total is not None  # a batch has at least one sample
         return total
@@ -171,10 +162,6 @@ class TrainStep:
             scaler.update()
         if self._penalized and settings.decoupled:
             penalties.apply_to_weights(self._optimizer, settings)
-
-
-def _rows(tensor: Tensor, start: int, stop: int) -> Tensor:
-    return tensor[start:stop]
 
 
 def check_loss(loss: Any) -> None:

@@ -1,46 +1,102 @@
-"""Batches are pytrees: tensors in any nesting of tuples, lists and dicts. These few functions see through the nesting."""
+"""Trees of tensors: containers, dataclasses and objects with `to(device)`, in any nesting. These functions see through them."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from probe.errors import TaskError
+
+_CPU = torch.device("cpu")
 
 
 def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """`tree` with every tensor replaced by `function(tensor)`; anything that is neither tensor nor container stays."""
+    """`tree` with every tensor replaced by `function(tensor)`. Containers keep their type; what holds no tensors stays.
+
+    An object with a method `to` decides itself which tensors it has: `function` stands in for `Tensor.to` while a shallow copy
+    of the object is moved. Raises TaskError for any other object that holds tensors.
+    """
     if isinstance(tree, Tensor):
         return function(tree)
+    if tree is None or isinstance(tree, (str, bytes, int, float)):
+        return tree
+    if _moves_itself(tree):
+        with _InPlaceOfTo(function):
+            return copy.copy(tree).to(_CPU)
     if isinstance(tree, Mapping):
-        return {key: map_tensors(function, item) for key, item in tree.items()}
+        return _like_mapping(tree, {key: map_tensors(function, item) for key, item in tree.items()})
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*(map_tensors(function, item) for item in tree))
     if isinstance(tree, (tuple, list)):
         return type(tree)(map_tensors(function, item) for item in tree)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return _like_dataclass(tree, lambda item: map_tensors(function, item))
+    _refuse_hidden_tensors(tree)
     return tree
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:
-    """Every tensor of `tree`, depth first."""
+    """Every tensor of `tree`, depth first. Raises TaskError as `map_tensors`."""
     if isinstance(tree, Tensor):
         yield tree
-    elif isinstance(tree, Mapping):
-        for item in tree.values():
-            yield from tensors_of(item)
-    elif isinstance(tree, (tuple, list)):
+    elif type(tree) in (tuple, list):
         for item in tree:
             yield from tensors_of(item)
+    elif type(tree) is dict:
+        for item in tree.values():
+            yield from tensors_of(item)
+    else:
+        found: list[Tensor] = []
 
+        def keep(tensor: Tensor) -> Tensor:
+            found.append(tensor)
+            return tensor
 
-def batch_length(tree: Any) -> int:
-    """The first dimension of the first tensor that has one: the number of samples of a batch. 1 where there is none."""
-    return next((len(tensor) for tensor in tensors_of(tree) if tensor.dim() > 0), 1)
+        map_tensors(keep, tree)
+        yield from found
 
 
 def num_bytes(tree: Any) -> int:
+    """Memory of all tensors of `tree`."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(tree))
+
+
+def slice_samples(tree: Any, num_samples: int, start: int, stop: int) -> Any:
+    """Samples `start` to `stop` of a tree whose tensors hold `num_samples` of them along their first dimension.
+
+    A list with one entry for each sample, like the images of a detector, is sliced itself. Raises TaskError where neither
+    holds.
+    """
+    if isinstance(tree, Tensor):
+        if not _has_rows(tree, num_samples):
+            raise _cannot_split(tree, num_samples)
+        return tree[start:stop]
+    if tree is None or isinstance(tree, (str, bytes, int, float)):
+        return tree
+    if not _moves_itself(tree):
+        is_list = isinstance(tree, (list, tuple))
+        if is_list and len(tree) == num_samples and not _has_rows(tree, num_samples):
+            return tree[start:stop]
+        if isinstance(tree, Mapping):
+            parts = {key: slice_samples(item, num_samples, start, stop) for key, item in tree.items()}
+            return _like_mapping(tree, parts)
+        if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+            return _like_dataclass(tree, lambda item: slice_samples(item, num_samples, start, stop))
+        if is_list:
+            items = [slice_samples(item, num_samples, start, stop) for item in tree]
+            return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    raise _cannot_split(tree, num_samples)
+
+
+def _has_rows(tree: Any, num_samples: int) -> bool:
+    tensors = list(tensors_of(tree))
+    return bool(tensors) and all(tensor.dim() > 0 and len(tensor) == num_samples for tensor in tensors)
 
 
 def concatenate(trees: Sequence[Any]) -> Any:
@@ -55,3 +111,63 @@ def concatenate(trees: Sequence[Any]) -> Any:
     if isinstance(first, (tuple, list)):
         return type(first)(concatenate(list(items)) for items in zip(*trees, strict=True))
     return list(trees)
+
+
+class _InPlaceOfTo(TorchFunctionMode):
+    """Inside, `tensor.to(...)` returns `function(tensor)`."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.to:
+            return self._function(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _moves_itself(tree: Any) -> bool:
+    return callable(getattr(tree, "to", None)) and not isinstance(tree, (type, Tensor))
+
+
+def _like_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    """`items` in a mapping of the type of `tree`."""
+    if type(tree) is dict:
+        return items
+    try:
+        made: Any = copy.copy(tree)
+        for key, item in items.items():
+            made[key] = item
+    except TypeError:  # read-only mappings
+        return items
+    return made
+
+
+def _like_dataclass(tree: Any, change: Callable[[Any], Any]) -> Any:
+    made = copy.copy(tree)
+    for field in dataclasses.fields(tree):
+        object.__setattr__(made, field.name, change(getattr(tree, field.name)))  # the class may be frozen
+    return made
+
+
+def _refuse_hidden_tensors(tree: Any) -> None:
+    held = getattr(tree, "__dict__", None)
+    if isinstance(tree, type) or callable(tree) or not held:
+        return
+    name = next((name for name, item in held.items() if isinstance(item, Tensor)), None)
+    if name is not None:
+        kind = type(tree).__name__
+        raise TaskError(
+            f"A {kind} holds tensors (.{name}) that cannot be moved to a device.",
+            hint=f"Give {kind} a method to(device) that returns the moved object, make it a dataclass, or use a dict.",
+        )
+
+
+def _cannot_split(tree: Any, num_samples: int) -> TaskError:
+    what = f"a tensor of shape {tuple(tree.shape)}" if isinstance(tree, Tensor) else f"a {type(tree).__name__}"
+    return TaskError(
+        f"A batch of {num_samples} samples cannot be split: {what} does not hold them along its first dimension.",
+        hint="Gradient accumulation needs tensors, or lists, with one entry for each sample.",
+    )

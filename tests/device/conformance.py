@@ -50,6 +50,16 @@ class DeviceConformance:
             tensor.view(-1, 4)[2:].t().add_(1).mul_(2)
         assert self.reading(device).peak_allocated_bytes == before
 
+    def test_what_the_host_allocates_untracked_does_not_count(self, device: Device) -> None:
+        with device.track():
+            device.reset_peaks()
+            before = self.reading(device).peak_allocated_bytes
+            with device.untracked():
+                sample = torch.ones(MIB)
+            kept = self.allocate(device, MIB)
+        assert self.reading(device).peak_allocated_bytes - before == MIB
+        del sample, kept
+
     def test_reset_forgets_old_peaks_but_not_what_is_alive(self, device: Device) -> None:
         with device.track():
             kept = self.allocate(device, 4 * MIB)

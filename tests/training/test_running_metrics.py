@@ -33,14 +33,14 @@ def test_batch_by_batch_it_is_the_metric_of_all_samples(
     outputs, targets = MADE[name]
     running = RunningMetrics({"shown": name})
     for start in range(0, 23, 7):
-        running.add(outputs[start : start + 7], ("inputs", targets[start : start + 7]))
+        running.add(outputs[start : start + 7], targets[start : start + 7])
     assert running.read() == pytest.approx({"shown": METRICS[name](outputs, targets)}, rel=1e-5)
 
 
 def test_batches_of_different_shapes_count_by_their_values() -> None:
     running = RunningMetrics({"mae": "mae"})
-    running.add(torch.ones(2, 3), ("inputs", torch.zeros(2, 3)))
-    running.add(torch.zeros(1, 2), ("inputs", torch.zeros(1, 2)))
+    running.add(torch.ones(2, 3), torch.zeros(2, 3))
+    running.add(torch.zeros(1, 2), torch.zeros(1, 2))
     assert running.read() == {"mae": 0.75}
 
 
@@ -68,29 +68,29 @@ def test_training_itself_does_not_notice() -> None:
 def test_a_callable_and_a_root_of_a_mean_are_left_to_validation() -> None:
     task = made_task(metrics={"mine": lambda outputs, targets: 0.5, "rmse": "rmse", "accuracy": "accuracy"})
     running = RunningMetrics(task.metrics)
-    running.add(torch.randn(4, 3), (torch.randn(4, 6), torch.zeros(4, dtype=torch.long)))
+    running.add(torch.randn(4, 3), torch.zeros(4, dtype=torch.long))
     assert set(running.read()) == {"accuracy"}
 
 
 @pytest.mark.parametrize(
-    ("outputs", "batch"),
+    ("outputs", "targets"),
     [
-        (torch.randn(4, 3), (torch.randn(4, 6), torch.full((4, 3), 1 / 3))),
-        (torch.randn(4), (torch.randn(4, 6), torch.zeros(4, dtype=torch.long))),
-        ({"logits": torch.randn(4, 3)}, (torch.randn(4, 6), torch.zeros(4, dtype=torch.long))),
+        (torch.randn(4, 3), torch.full((4, 3), 1 / 3)),
+        (torch.randn(4), torch.zeros(4, dtype=torch.long)),
+        ({"logits": torch.randn(4, 3)}, torch.zeros(4, dtype=torch.long)),
         (torch.randn(4, 3), {"inputs": torch.randn(4, 6)}),
     ],
     ids=["soft targets", "one output", "a dictionary", "a batch without targets"],
 )
-def test_what_has_no_class_has_no_accuracy(outputs: Any, batch: Any) -> None:
+def test_what_has_no_class_has_no_accuracy(outputs: Any, targets: Any) -> None:
     running = RunningMetrics({"accuracy": "accuracy"})
-    running.add(outputs, batch)
+    running.add(outputs, targets)
     assert running.read() == {}
 
 
 def test_what_is_not_finite_is_left_out() -> None:
     running = RunningMetrics({"mae": "mae"})
-    running.add(torch.tensor([float("inf")]), (torch.zeros(1), torch.zeros(1)))
+    running.add(torch.tensor([float("inf")]), torch.zeros(1))
     assert running.read() == {}
 
 

@@ -12,6 +12,7 @@ from made_tasks import Rows, Words, made_data, made_task, pad
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+from probe.device.cpu import CpuDevice
 from probe.errors import DataError, TaskError
 from probe.training.batches import LoadedBatches, TensorBatches, count_batches, make_batches
 from probe.training.data import (
@@ -23,8 +24,6 @@ from probe.training.data import (
     num_samples,
     take_share,
 )
-
-CPU = torch.device("cpu")
 
 
 def test_tensors_are_used_where_they_can_be() -> None:
@@ -53,10 +52,8 @@ def test_subsets_of_subsets_are_indices_over_one_tensor() -> None:
 @settings(deadline=None, max_examples=60)
 def test_an_epoch_visits_every_sample_once(samples: int, batch_size: int, epoch: int, shuffle: bool) -> None:
     task = made_task(train=(torch.arange(samples), torch.zeros(samples)))
-    batches = make_batches(
-        task, task.train, batch_size=batch_size, device=CPU, limit_bytes=None, seed=1, shuffle=shuffle
-    )
-    seen = [batch[0].tolist() for batch in batches.epoch(epoch)]
+    batches = make_batches(task, task.train, batch_size=batch_size, device=CpuDevice(), seed=1, shuffle=shuffle)
+    seen = [batch.content[0].tolist() for batch in batches.epoch(epoch)]
     assert len(seen) == batches.num_batches
     assert all(len(batch) == batch_size for batch in seen[:-1])
     flat = [sample for batch in seen for sample in batch]
@@ -64,14 +61,14 @@ def test_an_epoch_visits_every_sample_once(samples: int, batch_size: int, epoch:
     assert len(set(flat)) == len(flat) == samples - left_out
     if not shuffle:
         assert flat == list(range(samples))
-    assert [batch[0].tolist() for batch in batches.epoch(epoch, first=1)] == seen[1:]
+    assert [batch.content[0].tolist() for batch in batches.epoch(epoch, first=1)] == seen[1:]
 
 
 def test_every_epoch_has_its_own_order_and_seeds_differ() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         task = made_task(train=(torch.arange(50), torch.zeros(50)))
-        batches = make_batches(task, task.train, batch_size=50, device=CPU, limit_bytes=None, seed=seed, shuffle=True)
-        return next(iter(batches.epoch(epoch)))[0].tolist()  # type: ignore[no-any-return]  # a pytree
+        batches = make_batches(task, task.train, batch_size=50, device=CpuDevice(), seed=seed, shuffle=True)
+        return next(iter(batches.epoch(epoch))).content[0].tolist()  # type: ignore[no-any-return]  # a pytree
 
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
@@ -81,11 +78,11 @@ def test_loaded_and_indexed_batches_are_the_same() -> None:
     task = made_task(train=Rows())
     data = as_tensors(task.train, task)
     assert data is not None
-    indexed = TensorBatches(data, batch_size=8, device=CPU, limit_bytes=None, seed=4, shuffle=True)
-    loaded = LoadedBatches(task, task.train, batch_size=8, device=CPU, seed=4, shuffle=True)
+    indexed = TensorBatches(data, batch_size=8, device=CpuDevice(), seed=4, shuffle=True)
+    loaded = LoadedBatches(task, task.train, batch_size=8, device=CpuDevice(), seed=4, shuffle=True)
     for a, b in zip(indexed.epoch(2), loaded.epoch(2), strict=True):
-        assert torch.equal(a[0], b[0])
-        assert torch.equal(a[1], b[1])
+        assert torch.equal(a.content[0], b.content[0])
+        assert torch.equal(a.content[1], b.content[1])
 
 
 def test_a_single_last_sample_is_left_out_of_training_only() -> None:
@@ -167,7 +164,7 @@ def test_merge_of_separate_parts() -> None:
 
 
 def test_the_largest_samples_make_the_batch_of_an_attempt() -> None:
-    words, targets = largest_batch(made_task(train=Words(), collate=pad), 4)
+    words, targets = largest_batch(made_task(train=Words(), collate=pad), 4).content
     assert words.shape == (4, 7)
     assert targets.shape == (4,)
     with pytest.raises(DataError, match="has 30 samples"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from probe.codec import to_plain
 from probe.device.cpu import CpuDevice
 from probe.errors import TaskError
+from probe.training.batch import Batch
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
@@ -50,7 +51,7 @@ def numbers(reports: list[Any]) -> list[Any]:
 
 
 def test_training_minimizes_one_loss_and_reports_the_other() -> None:
-    batch = tuple(tensor[:16] for tensor in made_data())
+    batch = Batch(tuple(tensor[:16] for tensor in made_data()), 16)
     net = small_net(dropout=0.0)
 
     def model() -> torch.nn.Module:
@@ -71,7 +72,7 @@ def test_training_minimizes_one_loss_and_reports_the_other() -> None:
 
 
 def test_the_reported_loss_is_the_same_in_micro_batches_and_under_autocast() -> None:
-    batch = tuple(tensor[:16] for tensor in made_data())
+    batch = Batch(tuple(tensor[:16] for tensor in made_data()), 16)
     task = made_task(model=lambda: torch.nn.Linear(6, 3), train_loss="focal")
     whole, split = started(task).train_step(batch), started(task, accumulation=4).train_step(batch)
     torch.testing.assert_close(split, whole)
@@ -101,7 +102,7 @@ def test_augmentation_is_for_training_alone() -> None:
         (8, False)
     ]  # whole batches, the last one smaller; none of the 45 validation samples
     run.evaluate(run.task.val)
-    run.eval_step(made_data(4))
+    run.eval_step(Batch(made_data(4), 4))
     assert len(seen) == 8
 
 

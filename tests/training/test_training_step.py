@@ -11,6 +11,7 @@ from torch import nn
 
 from probe.device.cpu import CpuDevice
 from probe.errors import TaskError, UsageError
+from probe.training.batch import Batch
 from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
 from probe.training.optimizers import make_optimizer
 from probe.training.run import TrainingRun
@@ -36,7 +37,7 @@ def test_the_step_is_the_hand_written_one() -> None:
     for batch, _ in zip(run.batches(), range(5), strict=False):
         loss = run.train_step(batch)
         by_hand.optimizer.zero_grad()
-        expected = nn.functional.cross_entropy(by_hand.model(batch[0]), batch[1])
+        expected = nn.functional.cross_entropy(by_hand.model(batch.content[0]), batch.content[1])
         expected.backward()  # type: ignore[no-untyped-call]  # unannotated in torch
         by_hand.optimizer.step()
         assert torch.equal(loss, expected.detach())
@@ -80,7 +81,7 @@ def test_coupled_penalties_are_the_derivative_of_the_penalized_loss() -> None:
     run, by_hand = run_of(l1=0.03, l2=0.2), run_of()
     batch = next(iter(run.batches()))
     run.train_step(batch)
-    loss = nn.functional.cross_entropy(by_hand.model(batch[0]), batch[1])
+    loss = nn.functional.cross_entropy(by_hand.model(batch.content[0]), batch.content[1])
     for weight in by_hand.model.parameters():
         if weight.dim() > 1:
             loss = loss + 0.03 * weight.abs().sum() + 0.2 * weight.square().sum()
@@ -159,5 +160,5 @@ def test_accumulation_refuses_what_it_cannot_split() -> None:
         model=plain_net, forward=lambda model, batch: (model(batch["x"]).square().mean() * batch["scale"], None)
     )
     run = TrainingRun(task, TrainerSettings(accumulation=2), device=CpuDevice(), seed=0)
-    with pytest.raises(TaskError, match="samples as their first dimension"):
-        run.train_step({"x": inputs, "scale": torch.tensor(2.0)})
+    with pytest.raises(TaskError, match="cannot be split"):
+        run.train_step(Batch({"x": inputs, "scale": torch.tensor(2.0)}, len(inputs)))
