@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from probe.batch.records import Alternative, BatchResult, Prediction
+from probe.batch.decide import too_small
+from probe.batch.records import Alternative, Attempt, BatchResult, Prediction
 from probe.records import DeviceMemory
 from probe.report.batch_facts import check_prediction, collapsed_sizes
+from probe.report.markdown import shorten
 from probe.units import format_bytes, format_card, format_count, format_share
 
 NO_MEASUREMENT = (
@@ -85,8 +87,22 @@ def result_warnings(result: BatchResult) -> list[str]:
     """What sets this device apart from an empty one whose memory is all its own, and what was odd about sizes that fit."""
     memory = result.device_memory
     told = [] if memory is None else [_others_text(memory), _emulation_text(memory), _integrated_text(memory)]
-    odd = dict.fromkeys(attempt.message for attempt in result.attempts if attempt.fits)
+    answers = (result.recommended, result.largest_fit)
+    odd = dict.fromkeys(
+        attempt.message for attempt in result.attempts if attempt.fits and attempt.batch_size in answers
+    )
     return [text for text in (*told, _collapse_text(result), *map(_sentence, odd)) if text is not None]
+
+
+def quote(attempt: Attempt) -> str:
+    """The first line of what was said of an attempt that failed."""
+    return shorten((attempt.message or "no message").strip().splitlines()[0])
+
+
+def too_small_text(result: BatchResult) -> str | None:
+    """The largest size that the task refuses below those that fit, with its error."""
+    refused = too_small(result.attempts)
+    return refused and f"Batch {format_count(refused.batch_size)} is too small for this task: {quote(refused)}"
 
 
 def _sentence(message: str | None) -> str | None:
