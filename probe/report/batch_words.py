@@ -96,7 +96,7 @@ def result_warnings(result: BatchResult) -> list[str]:
 
 def quote(attempt: Attempt) -> str:
     """The first line of what was said of an attempt that failed."""
-    return shorten((attempt.message or "no message").strip().splitlines()[0])
+    return shorten(next(iter((attempt.message or "").strip().splitlines()), "no message"))
 
 
 def too_small_text(result: BatchResult) -> str | None:
