@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from probe.batch.decide import GOOD_ENOUGH, timed_by_size
-from probe.batch.errors_by_size import is_suspect
 from probe.batch.records import Attempt, BatchResult
 from probe.report.batch_facts import (
     best_throughput,
@@ -16,7 +15,7 @@ from probe.report.batch_facts import (
     smallest_failure,
     step_spread,
 )
-from probe.report.batch_words import accumulation_text, quote, result_warnings, too_small_text
+from probe.report.batch_words import accumulation_text, limit_text, result_warnings, too_small_text
 from probe.report.common import asked_block, environment_block, partial_note
 from probe.report.markdown import bullets, escape, image, page, shorten, table
 from probe.report.prediction_page import (
@@ -227,8 +226,8 @@ def _sweep(result: BatchResult) -> str:
         return f"{how} It stopped at {size} because {_CAPS[result.capped_by]}, so more may fit."
     if failure is not None:
         above = f"{format_count(failure.batch_size)}: {_OUTCOMES[failure.outcome]}"
-        limit = f" The error counts as a limit, since smaller batches run: {escape(quote(failure))}"
-        return f"{how} It ended between {size}, which fits, and {above}.{limit if is_suspect(failure) else ''}"
+        limit = limit_text(result)
+        return f"{how} It ended between {size}, which fits, and {above}.{'' if limit is None else f' {escape(limit)}'}"
     return f"{how} Nothing larger than {size} was tried."
 
 

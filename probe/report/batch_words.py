@@ -5,7 +5,7 @@ from __future__ import annotations
 from probe.batch.decide import too_small
 from probe.batch.records import Alternative, Attempt, BatchResult, Prediction
 from probe.records import DeviceMemory
-from probe.report.batch_facts import check_prediction, collapsed_sizes
+from probe.report.batch_facts import check_prediction, collapsed_sizes, smallest_failure
 from probe.report.markdown import shorten
 from probe.units import format_bytes, format_card, format_count, format_share
 
@@ -99,10 +99,21 @@ def quote(attempt: Attempt) -> str:
     return shorten(next(iter((attempt.message or "").strip().splitlines()), "no message"))
 
 
+def limit_text(result: BatchResult) -> str | None:
+    """The error that keeps the sweep from larger batches; None where memory, the data or the user does."""
+    failure = smallest_failure(result)
+    if failure is None or result.capped_by not in ("error", "kernel_limit"):
+        return None
+    size = format_count(failure.batch_size)
+    return f"Batch {size} ends in an error that smaller batches do not meet, so it counts as a limit: {quote(failure)}"
+
+
 def too_small_text(result: BatchResult) -> str | None:
     """The largest size that the task refuses below those that fit, with its error."""
     refused = too_small(result.attempts)
-    return refused and f"Batch {format_count(refused.batch_size)} is too small for this task: {quote(refused)}"
+    if refused is None:
+        return None
+    return f"Batch {format_count(refused.batch_size)} is too small for this task: {quote(refused)}"
 
 
 def _sentence(message: str | None) -> str | None:

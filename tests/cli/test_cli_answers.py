@@ -475,6 +475,16 @@ def test_search_says_what_the_winners_curves_show() -> None:
     ]
 
 
+def test_search_warns_of_the_error_that_its_batch_probe_took_for_a_limit() -> None:
+    too_large = replace(attempt(512, "crashed"), message="A worker process was killed by SIGSEGV\nits last words")
+    probed = replace(BATCH, attempts=(too_large, *BATCH.attempts[1:]), capped_by="error")
+    warnings = [text for label, text in answer_rows(replace(SEARCH, batch_probe=probed)) if label == "Warning"]
+    assert len(warnings) == 1
+    assert "Batch 512" in str(warnings[0])
+    assert "killed by SIGSEGV" in str(warnings[0])
+    assert "last words" not in str(warnings[0])
+
+
 def test_search_without_a_winner() -> None:
     none = replace(SEARCH, best=None, trials=(), test=None, final=None, stopped_by="interrupted", importance={})
     rows = answer_rows(none)
