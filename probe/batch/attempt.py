@@ -75,7 +75,12 @@ def run_attempt(
     ended = _guarded(task, sized, device, seed, _duration(plan, confirm_steps, confirm_seconds))
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
-    device.release()  # here, where no exception and none of its frames is left
+    try:
+        device.release()  # here, where no exception and none of its frames is left
+    except RuntimeError:
+        if not isinstance(ended, _Failed):
+            raise
+        # An illegal access leaves a CUDA context in which every call fails; `ended` says what began it.
     if isinstance(ended, _Timed) and memory is not None and memory.num_alloc_retries > 0:
         times = f"{memory.num_alloc_retries} times"
         ended = _Failed("thrashes", f"the allocator emptied its cache {times} to serve a request")

@@ -160,6 +160,20 @@ def test_what_may_be_a_bug_keeps_its_traceback(error: Exception, outcome: str) -
     assert "_guarded" not in failed.traceback
 
 
+def test_a_device_that_an_error_has_broken_does_not_hide_that_error() -> None:
+    class Broken(SimulatedDevice):
+        def release(self) -> None:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def run(task: Task) -> Attempt:
+        options: dict[str, Any] = {"plan": Plan(4, "size"), "seed": 0, "confirm_steps": 1, "confirm_seconds": 0.01}
+        return run_attempt(task, TrainerSettings(), device=Broken(10**8), **options)
+
+    assert run(mlp_task(4, 2, forward=raise_error(IndexError("first")))).message == "IndexError: first"
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(mlp_task(4, 2))
+
+
 def test_an_error_that_wraps_a_lack_of_memory_is_one() -> None:
     runs_out = raise_error(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"))
 
