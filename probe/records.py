@@ -8,6 +8,9 @@ from typing import Literal
 SCHEMA_VERSION = 1
 """Of `result.json` and `--json`. Raised when a key is renamed or removed; adding keys keeps it."""
 
+DEFAULT_BATCH_SIZE = 64
+"""Of a Task and of a training that name none."""
+
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 

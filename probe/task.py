@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,8 @@ class Task:
     model: Callable[[], Any]
     """A factory: called for fresh weights before every attempt, trial and range test. Returns a torch.nn.Module."""
     train: Any
-    """A map-style data set, or a tuple of tensors with equal first dimension: inputs first, targets last."""
+    """A map-style data set, or a tuple of tensors or NumPy arrays with equal first dimension: inputs first, targets last.
+    Arrays become tensors that share their memory, except that float64 becomes PyTorch's default dtype, as weights have it."""
     val: Any = None
     """As `train`. Where it is None and a validation part is needed, one is held out of `train`."""
     test: Any = None
@@ -90,6 +92,7 @@ class Task:
     def __post_init__(self) -> None:
         _check_callable(self, "model")
         for part in ("train", "val", "test"):
+            object.__setattr__(self, part, _arrays_to_tensors(getattr(self, part), part))
             _check_data(self, part)
         for option in ("forward", "collate"):
             if getattr(self, option) is not None:
@@ -261,6 +264,33 @@ def has_updates(metric: Any) -> bool:
     return all(callable(getattr(metric, method, None)) for method in ("update", "compute"))
 
 
+def _arrays_to_tensors(data: Any, part: str) -> Any:
+    """`data` with tensors in place of NumPy arrays. Raises TaskError for arrays that PyTorch has no tensors for."""
+    numpy = sys.modules.get("numpy")  # not imported for this: where it is not there yet, nothing is an array
+    if numpy is None:
+        return data
+    if isinstance(data, tuple) and any(isinstance(item, numpy.ndarray) for item in data):
+        return tuple(_arrays_to_tensors(item, part) for item in data)
+    if not isinstance(data, numpy.ndarray):
+        return data
+    import torch
+
+    if isinstance(data, numpy.ma.MaskedArray):
+        raise TaskError(
+            f"Task.{part} holds a masked array, whose mask a tensor cannot keep.", hint="Fill it: .filled(0)."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "not writable": data are only read
+            tensor = torch.from_numpy(numpy.ascontiguousarray(data).reshape(data.shape))
+    except (TypeError, ValueError) as error:
+        raise TaskError(
+            f"Task.{part} holds a NumPy array of dtype {data.dtype}, which PyTorch has no tensors for: {error}",
+            hint="Convert it to numbers first, for example .astype(numpy.float32).",
+        ) from None
+    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
+
+
 def _check_data(task: Task, part: str) -> None:
     data = getattr(task, part)
     if data is None:
@@ -269,7 +299,20 @@ def _check_data(task: Task, part: str) -> None:
                 "Task.train is missing.", hint="Give a map-style data set, or a tuple of tensors (inputs, targets)."
             )
         return
+    import torch
+
+    if isinstance(data, torch.Tensor) and task.forward is None and task.collate is None and task.augment is None:
+        raise TaskError(
+            f"Task.{part} is a single array of shape {tuple(data.shape)}, without targets.",
+            hint="Give a tuple (inputs, targets), or a forward that works out the loss from the inputs alone.",
+        )
     if isinstance(data, tuple):
+        odd = [type(item).__name__ for item in data if hasattr(item, "shape") and not isinstance(item, torch.Tensor)]
+        if odd:
+            raise TaskError(
+                f"Task.{part} is a tuple, so it must hold tensors or NumPy arrays, not {' and '.join(dict.fromkeys(odd))}.",
+                hint="A pandas object becomes an array by .to_numpy().",
+            )
         lengths = [len(tensor) if hasattr(tensor, "shape") and tensor.shape else None for tensor in data]
         if len(data) < 1 or None in lengths or len(set(lengths)) != 1:
             raise TaskError(

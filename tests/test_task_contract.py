@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
+import pandas
 import pytest
 import torch
 
@@ -92,6 +94,13 @@ def task_of(**changes: Any) -> probe.Task:
         ({"train": None}, "Task.train is missing"),
         ({"train": (torch.zeros(4, 2), torch.zeros(5))}, r"lengths are \[4, 5\]"),
         ({"train": (torch.zeros(0, 2), torch.zeros(0))}, "Task.train is empty"),
+        ({"train": (numpy.zeros((4, 2)), numpy.zeros(5))}, r"lengths are \[4, 5\]"),
+        ({"train": (numpy.array([["a"], ["b"]]), numpy.zeros(2))}, "Task.train holds a NumPy array of dtype <U1"),
+        ({"val": (numpy.array([None, {}]), numpy.zeros(2))}, "Task.val holds a NumPy array of dtype object"),
+        ({"test": (numpy.ma.array([1.0]), numpy.zeros(1))}, "Task.test holds a masked array"),
+        ({"train": numpy.zeros((4, 2))}, r"Task.train is a single array of shape \(4, 2\), without targets"),
+        ({"val": torch.zeros(4, 2)}, r"Task.val is a single array of shape \(4, 2\)"),
+        ({"train": (pandas.DataFrame({"a": [1.0]}), pandas.Series([1]))}, "not DataFrame and Series"),
         ({"val": iter([])}, "Task.val must be a map-style data set"),
         ({"test": [], "train": (torch.zeros(4),)}, "Task.test is empty"),
         ({"loss": 3}, "Task.loss must be callable"),
@@ -104,6 +113,32 @@ def task_of(**changes: Any) -> probe.Task:
 def test_fields_that_break_the_contract(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TaskError, match=message):
         task_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (numpy.arange(6.0).reshape(3, 2), torch.float32),
+        (numpy.arange(6, dtype=numpy.float32).reshape(3, 2)[::-1], torch.float32),
+        (numpy.asfortranarray(numpy.arange(6).reshape(3, 2)), torch.int64),
+        (numpy.arange(6, dtype=numpy.uint8).reshape(3, 2)[:, ::-1], torch.uint8),
+        (numpy.array([True, False, True]), torch.bool),
+    ],
+    ids=["float64", "reversed", "fortran", "uint8", "bool"],
+)
+def test_arrays_become_tensors(array: Any, dtype: torch.dtype) -> None:
+    array.setflags(write=False)
+    task = task_of(train=(array, torch.zeros(3)), val=(array, array), test=array, forward=lambda model, batch: batch)
+    for tensor in (task.train[0], *task.val, task.test):
+        assert tensor.dtype == dtype
+        assert tensor.tolist() == array.tolist()
+
+
+def test_arrays_are_data_of_every_answer() -> None:
+    inputs = numpy.random.default_rng(0).standard_normal((32, 4))
+    task = probe.Task(model=lambda: torch.nn.Linear(4, 2), train=(inputs, numpy.arange(32) % 2), batch_size=8)
+    assert probe.find_batch_size(task, device="simulated:1MiB", in_process=True, confirm_steps=0).largest_fit == 32
+    assert probe.find_lr(task, steps=30, device="cpu").curves[0].num_steps > 0
 
 
 def test_importing_probe_imports_none_of_its_libraries() -> None:

@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass, replace
 
 from probe.batch.decide import Plan
-from probe.batch.records import Attempt, Outcome
-from probe.device.failures import classify_failure
+from probe.batch.records import MEMORY_OUTCOMES, Attempt, Outcome
+from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
-from probe.errors import ProbeError
+from probe.errors import ProbeError, UserCodeError
 from probe.records import MemoryReading
 from probe.task import Task, user_code_error
 from probe.training.batch import Batch
@@ -36,15 +36,18 @@ _QUICK = _Duration(num_warmup_steps=3, min_steps=3, max_steps=30, seconds=0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class _Timed:
-    step_seconds: tuple[float, ...]
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Failed:
     outcome: Outcome
     message: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    step_seconds: tuple[float, ...]
+    loss: float
+    partial: _Failed | None
+    """What the task's code had against the data set's last, partial batch."""
 
 
 def run_attempt(
@@ -57,11 +60,12 @@ def run_attempt(
     confirm_steps: int,
     confirm_seconds: float,
 ) -> Attempt:
-    """Try `plan.batch_size` on `device`. Running out of memory is a value; what else goes wrong is raised.
+    """Try `plan.batch_size` on `device`. Running out of memory is a value, and so is an error of the task's code: whether it
+    is a limit, a batch that is too small or a bug is known only beside other sizes.
 
     A confirming attempt trains at least `confirm_steps`, of which at least `confirm_seconds` are timed.
 
-    Raises UserCodeError with the user's traceback, or the ProbeError that the task's code met.
+    Raises ProbeError where the task breaks its contract, whatever the size.
     """
     device.reset_peaks()
     reset_peak_resident()
@@ -70,7 +74,12 @@ def run_attempt(
     ended = _guarded(task, sized, device, seed, _duration(plan, confirm_steps, confirm_seconds))
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
-    device.release()  # here, where no exception and none of its frames is left
+    try:
+        device.release()  # here, where no exception and none of its frames is left
+    except RuntimeError:
+        if not isinstance(ended, _Failed):
+            raise
+        # An illegal access leaves a CUDA context in which every call fails; `ended` says what began it.
     if isinstance(ended, _Timed) and memory is not None and memory.num_alloc_retries > 0:
         times = f"{memory.num_alloc_retries} times"
         ended = _Failed("thrashes", f"the allocator emptied its cache {times} to serve a request")
@@ -82,6 +91,7 @@ def run_attempt(
             memory=memory,
             host_peak_bytes=host_peak_bytes,
             message=ended.message,
+            traceback=ended.traceback,
         )
     return _fitting(plan, ended, memory, host_peak_bytes)
 
@@ -90,7 +100,6 @@ def _fitting(plan: Plan, timed: _Timed, memory: MemoryReading | None, host_peak_
     seconds = timed.step_seconds
     median = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [median] * 3
-    is_odd = not math.isfinite(timed.loss)
     return Attempt(
         batch_size=plan.batch_size,
         purpose=plan.purpose,
@@ -102,8 +111,21 @@ def _fitting(plan: Plan, timed: _Timed, memory: MemoryReading | None, host_peak_
         samples_per_second=plan.batch_size / median,
         memory=memory,
         host_peak_bytes=host_peak_bytes,
-        message=f"the loss is {timed.loss}: memory and speed are measured all the same" if is_odd else None,
+        message=_oddity(timed),
+        traceback=None if timed.partial is None else timed.partial.traceback,
     )
+
+
+def _oddity(timed: _Timed) -> str | None:
+    if timed.partial is not None:
+        quoted = _first_line(timed.partial.message)
+        return (
+            f"an epoch's last batch, which is smaller, ends in an error ({quoted}): leave it out of training, or make the "
+            "number of training samples a multiple of the batch size"
+        )
+    if math.isfinite(timed.loss):
+        return None
+    return f"the loss is {timed.loss}: memory and speed are measured all the same"
 
 
 def _duration(plan: Plan, confirm_steps: int, confirm_seconds: float) -> _Duration:
@@ -124,15 +146,25 @@ def _guarded(task: Task, settings: TrainerSettings, device: Device, seed: int, d
     stages = ["training"]
     try:
         return _measure(task, settings, device, seed, duration, stages)
-    except ProbeError:
-        raise
     except Exception as error:
-        failure = classify_failure(error)
-        if failure is not None:
-            in_eval = failure == "oom" and stages[-1] == "evaluation"
-            return _Failed("oom_in_eval" if in_eval else failure, f"in {stages[-1]}: {_first_line(error)}")
-        bug = user_code_error(f"{type(error).__name__}: {error}", error)
-    raise bug  # out here, where it does not take `error` and its frames' tensors along as its context
+        failed = _failed(error)
+        if failed is None:
+            raise
+        if failed.outcome not in MEMORY_OUTCOMES:
+            return failed
+        in_eval = failed.outcome == "oom" and stages[-1] == "evaluation"
+        return _Failed("oom_in_eval" if in_eval else failed.outcome, f"in {stages[-1]}: {failed.message}")
+
+
+def _failed(error: Exception) -> _Failed | None:
+    """What an exception says about the size; None for probe's own errors, which have nothing to do with it."""
+    failure, culprit = find_failure(error)
+    if failure in ("oom", "host_oom"):
+        return _Failed(failure, _first_line(str(culprit)) or type(culprit).__name__)
+    if isinstance(error, ProbeError) and not isinstance(error, UserCodeError):
+        return None
+    told = error if isinstance(error, UserCodeError) else user_code_error(f"{type(error).__name__}: {error}", error)
+    return _Failed(failure or "error", told.message, told.traceback)
 
 
 def _measure(
@@ -157,13 +189,27 @@ def _measure(
         stages.append("training")
         run.model.train()
         seconds = _time_steps(run, batch, device, duration, expected_seconds)
+        partial = None
         if last_on_host is not None:
             stages.append("training on the data set's last, partial batch")
             del batch  # in training, too, one batch makes room for the next
-            with device.track():
-                run.train_step(last_on_host.to(device.torch_device, copy=True))
-                device.synchronize()
-        return _Timed(seconds, loss)
+            partial = _refusal(run, last_on_host, device)
+        return _Timed(seconds, loss, partial)
+
+
+def _refusal(run: TrainingRun, on_host: Batch, device: Device) -> _Failed | None:
+    """Train on a partial batch. What the task's code has against it is a warning, as training can leave that batch out; a lack
+    of memory is raised."""
+    try:
+        with device.track():
+            run.train_step(on_host.to(device.torch_device, copy=True))
+            device.synchronize()
+    except Exception as error:
+        failed = _failed(error)
+        if failed is None or failed.outcome in MEMORY_OUTCOMES:
+            raise
+        return failed
+    return None
 
 
 def _last_partial_batch(task: Task, batch_size: int) -> Batch | None:
@@ -197,6 +243,5 @@ def _time_steps(
     return tuple(device.seconds_between(marks))
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")

@@ -1,8 +1,11 @@
 """Which batch size to try next, and what the attempts so far say. Pure: sizes and outcomes in, sizes out.
 
 Three phases over powers of two. *size*: from the start, halve while it does not fit, double while it does, until a fitting
-size stands next to a failing one or to a cap. *throughput*: time smaller sizes until the curve has bent. *confirm*: run the
-winner again, longer and in a fresh process; where that fails, the next smaller one.
+size stands next to a failing one or to a cap. *throughput*: time smaller sizes until the curve has bent, or a size is too
+small for the task. *confirm*: run the winner again, longer and in a fresh process; where that fails, the next smaller one.
+
+After an error that is not known to be a lack of memory, a small size decides what it is (`errors_by_size`). Where that one
+runs, the size phase goes on between the two.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from probe.batch.errors_by_size import is_bug, is_suspect, middle_between, next_check
 from probe.batch.records import Attempt, Cap, Prediction, Purpose
 from probe.errors import UsageError
 
@@ -28,6 +32,8 @@ class Limits:
     max: int | None = None
     num_samples: int | None = None
     """Of the training set; None where there are always more."""
+    own_size: int | None = None
+    """The batch size that the task asks for: tried, power of two or not, where no other size runs."""
     size_only: bool = False
     """Find the largest that fits and leave it at that: no throughput curve, no confirmation. For a search, where a batch
     that does not fit after all costs one trial and not the answer."""
@@ -73,18 +79,11 @@ def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> Plan | None:
     """What to try after `attempts`; None when everything is known, or nothing will be (`fatal_error`)."""
     if not attempts:
         return Plan(limits.first_size, "size")
-    if _only_refused_one_sample(attempts) and (limits.bound is None or limits.bound > 1):
-        return Plan(2, "size")
-    if fatal_error(attempts):
-        return None
-    failing = _failing(attempts)
     largest = largest_fit(attempts)
-    if largest is None:
-        smallest = min(failing)
-        return None if smallest == 1 else Plan(smallest // 2, "size")
-    if 2 * largest not in failing and (limits.bound is None or 2 * largest <= limits.bound):
-        return Plan(2 * largest, "size")
-    if limits.size_only:
+    size = _next_size(attempts, limits, largest)
+    if size is not None:
+        return Plan(size, "size")
+    if largest is None or limits.size_only:
         return None
     smaller = _next_timing(attempts, largest)
     if smaller is not None:
@@ -122,39 +121,58 @@ def capped_by(attempts: Sequence[Attempt], limits: Limits) -> Cap | None:
     largest = largest_fit(attempts)
     if largest is None:
         return None
-    if limits.bound is not None and 2 * largest > limits.bound:
+    failed = [a for a in attempts if a.batch_size > largest and not a.fits]
+    if not failed:
+        if limits.bound is None or 2 * floor_power_of_two(largest) <= limits.bound:
+            return None
         return "max" if limits.bound == limits.max else "data"
-    above = [a.outcome for a in attempts if a.batch_size == 2 * largest and not a.fits]
-    return "kernel_limit" if above and above[-1] == "kernel_limit" else None
+    above = min(failed, key=lambda a: a.batch_size)
+    if above.outcome == "kernel_limit":
+        return "kernel_limit"
+    return "error" if is_suspect(above) else None
 
 
 def fatal_error(attempts: Sequence[Attempt]) -> bool:
-    """Whether the task itself is broken: an attempt raised something that has nothing to do with its size.
-
-    Except at batch size 1 where a larger one ran or failed for want of memory: there a model may rightly refuse (batch
-    normalization has no variance over one value), so that 1 is one more size that does not fit.
-    """
-    broken = {a.batch_size for a in attempts if a.outcome == "error"}
-    sound = {a.batch_size for a in attempts if a.outcome != "error"}
-    return bool(broken - {1}) or (1 in broken and not any(size > 1 for size in sound))
+    """Whether the task itself is broken: no size fits, and errors that have nothing to do with the size are the reason."""
+    return largest_fit(attempts) is None and is_bug(attempts)
 
 
-def _only_refused_one_sample(attempts: Sequence[Attempt]) -> bool:
-    return all(a.batch_size == 1 and a.outcome == "error" for a in attempts)
+def too_small(attempts: Sequence[Attempt]) -> Attempt | None:
+    """Of the sizes below the largest that fits, the largest that the task refuses: a loss over triplets, clips of 8 frames,
+    batch normalization over one sample."""
+    largest = largest_fit(attempts) or 0
+    refused = [a for a in attempts if a.batch_size < largest and is_suspect(a)]
+    return max(refused, key=lambda a: a.batch_size, default=None)
 
 
 def _failing(attempts: Sequence[Attempt]) -> set[int]:
     return {a.batch_size for a in attempts if not a.fits}
 
 
+def _next_size(attempts: Sequence[Attempt], limits: Limits, largest: int | None) -> int | None:
+    """The next size on the way to the largest that fits; None where that is known, or that there is none."""
+    failing = _failing(attempts)
+    if largest is not None:
+        above = min((size for size in failing if size > largest), default=None)
+        if above is not None:
+            return middle_between(largest, above)
+        double = 2 * floor_power_of_two(largest)
+        return double if limits.bound is None or double <= limits.bound else None
+    if any(map(is_suspect, attempts)):
+        return next_check(attempts, bound=limits.bound, own_size=limits.own_size)
+    smallest = min(failing)
+    return None if smallest == 1 else smallest // 2
+
+
 def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
     """The next smaller size worth timing: the curve has too few points, or its smallest point is as good as the best."""
     tried = {a.batch_size for a in attempts}
     untried = largest
-    while untried in tried:
-        untried //= 2
-    if untried < 1:
+    while untried in tried and untried > 1:
+        untried = floor_power_of_two(untried - 1)
+    refused = too_small(attempts)
+    if untried in tried or (refused is not None and untried < refused.batch_size):
         return None
     wanted = largest >> (MIN_CURVE_SIZES - 1)
-    still_flat = recommended(attempts) == min(timed_by_size(attempts))
+    still_flat = recommended(attempts) == min(size for size in timed_by_size(attempts) if size > untried)
     return untried if untried >= wanted or still_flat else None

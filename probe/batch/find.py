@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from probe.batch.alternatives import find_alternatives
-from probe.batch.decide import Plan
+from probe.batch.decide import Plan, fatal_error, largest_fit
+from probe.batch.errors_by_size import is_suspect, next_check
 from probe.batch.records import Attempt, BatchResult
 from probe.batch.runner import CONFIRM_SECONDS, CONFIRM_STEPS, AttemptRunner, ChildRunner, InProcessRunner, Request
-from probe.batch.sweep import Announce, Observer, SweepOptions, run_sweep
+from probe.batch.sweep import Announce, Observer, SweepOptions, error_at_every_size, run_sweep
 from probe.device.select import DeviceSpec, parse_device
 from probe.errors import ProbeError, UsageError
 from probe.task import Task
@@ -51,7 +52,7 @@ def find_batch_size(
             steps: it does not.
 
     Raises:
-        UserCodeError: the task's own code raised. `probe_batch_size` keeps what was measured until then.
+        UserCodeError: the task's own code raised at every batch size. `probe_batch_size` keeps what was measured until then.
         UsageError, TaskError, DeviceError: as their names say.
     """
     result, error = probe_batch_size(
@@ -144,6 +145,8 @@ def try_batch_size(
 ) -> Attempt:
     """Train a few steps with batches of exactly `batch_size` samples, a power of two or not, and say how that went.
 
+    After an error that is not known to be a lack of memory, other sizes are tried as well: an error at every size is raised.
+
     Raises as `find_batch_size`; UsageError also for a size below 1 or above the size of the training set.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -154,7 +157,15 @@ def try_batch_size(
         facts = runner.open()
         if facts.num_samples is not None and batch_size > facts.num_samples:
             raise UsageError(f"A batch of {batch_size} is more than the {facts.num_samples} training samples.")
-        return runner.run(Plan(batch_size, "size"))
+        attempts = [runner.run(Plan(batch_size, "size"))]
+        while is_suspect(attempts[0]) and largest_fit(attempts) is None:
+            check = next_check(attempts, bound=facts.num_samples, own_size=facts.own_batch_size)
+            if check is None:
+                break
+            attempts.append(runner.run(Plan(check, "size")))
+        if fatal_error(attempts):
+            raise error_at_every_size(attempts)
+        return attempts[0]
     finally:
         runner.close()
 

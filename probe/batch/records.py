@@ -9,9 +9,12 @@ from probe.records import SCHEMA_VERSION, DeviceMemory, MemoryReading, Precision
 
 Purpose = Literal["size", "throughput", "confirm"]
 Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "host_oom", "crashed", "error"]
-Cap = Literal["max", "data", "kernel_limit"]
+Cap = Literal["max", "data", "kernel_limit", "error"]
 StoppedBy = Literal["finished", "nothing_fits", "predicted", "interrupted", "error"]
 TracedAs = Literal["fake cpu"]
+
+MEMORY_OUTCOMES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
+"""A lack of memory for certain. What other failures say about a size depends on the sizes beside it (errors_by_size.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class Attempt:
     """Largest resident set of the process that trained; None where the system does not say."""
     message: str | None = None
     """Why it did not fit, in the words of whoever said so; or what is odd about one that fits."""
+    traceback: str | None = None
+    """Of the error that the message quotes, where it is not known to be a lack of memory."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -164,7 +169,8 @@ class BatchResult:
     recommended: int | None
     """The smallest size whose throughput is within 5 % of the best measured; None where no curve was asked for."""
     capped_by: Cap | None
-    """What kept the sweep from going up though `largest_fit` fits: `--max`, the data set's size, a kernel limit."""
+    """What kept the sweep from going up though `largest_fit` fits: `--max`, the data set's size, a kernel limit, or an error
+    that larger batches end in."""
     attempts: tuple[Attempt, ...]
     """Empty where there was no device: then `predictions` are the answer."""
     forecast: Forecast | None = None

@@ -59,6 +59,8 @@ class Facts:
     costs: FixedCosts | None = None
     """Measured on the device; None where they have to be assumed."""
     num_samples: int | None
+    own_batch_size: int | None = None
+    """The batch size that the task asks for."""
     optimizer: str
     precision: Precision
 
@@ -73,7 +75,7 @@ class AttemptRunner(Protocol):
         """The memory that training takes, as a function of the batch size."""
 
     def run(self, plan: Plan) -> Attempt:
-        """Try one size. Raises a ProbeError only for what has nothing to do with memory."""
+        """Try one size. Raises a ProbeError only for what has nothing to do with the size."""
 
     def close(self) -> None: ...
 
@@ -110,6 +112,7 @@ class Session:
             device_memory=self.device.memory if self.device else None,
             costs=None if self.device is None else _measured_costs(self.device),
             num_samples=None if is_unbounded(self.task.train) else num_samples(self.task.train),
+            own_batch_size=self.task.batch_size,
             optimizer=optimizer_title(self.settings.optimizer),
             precision=self.settings.precision,
         )
@@ -154,8 +157,8 @@ def _measured_costs(device: Device) -> FixedCosts | None:
 
 
 class ChildRunner:
-    """One child serves attempts until one fails: leaks, lost contexts and the host's OOM killer cannot hurt this process.
-    Confirming attempts get a fresh child."""
+    """One child serves attempts until one fails or meets an error: leaks, lost contexts and the host's OOM killer cannot hurt
+    this process. Confirming attempts get a fresh child."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -193,8 +196,8 @@ class ChildRunner:
         except WorkerDied as death:
             attempt = _lost(plan, death)
         finally:
-            if attempt is None or not attempt.fits:
-                self.close()
+            if attempt is None or not attempt.fits or attempt.traceback is not None:
+                self.close()  # an error may have left the CUDA context unusable
         return attempt
 
     def close(self) -> None:

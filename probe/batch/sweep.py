@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from probe.batch.decide import (
@@ -17,12 +17,14 @@ from probe.batch.decide import (
     recommended,
     start_at,
 )
+from probe.batch.errors_by_size import is_suspect, suspects_by_size
 from probe.batch.forecast import CARDS_BYTES, USABLE_SHARE, forecast
 from probe.batch.profile import Untraceable
 from probe.batch.records import Attempt, BatchResult, Forecast, Prediction, StoppedBy
 from probe.batch.runner import AttemptRunner, Facts
 from probe.device.select import NO_GPU_HINT
-from probe.errors import DeviceError, ProbeError, UserCodeError
+from probe.errors import DeviceError, ProbeError, TaskError, UserCodeError
+from probe.units import format_count
 
 Observer = Callable[[Attempt], None]
 Announce = Callable[[Forecast | Plan], None]
@@ -44,9 +46,14 @@ class SweepOptions:
     def __post_init__(self) -> None:
         self.limits(DEFAULT_START if self.start is None else self.start, num_samples=None)
 
-    def limits(self, start: int, num_samples: int | None) -> Limits:
+    def limits(self, start: int, num_samples: int | None, own_size: int | None = None) -> Limits:
         return Limits(
-            start=start, max=self.max, num_samples=num_samples, size_only=self.size_only, confirms=self.confirms
+            start=start,
+            max=self.max,
+            num_samples=num_samples,
+            own_size=own_size,
+            size_only=self.size_only,
+            confirms=self.confirms,
         )
 
 
@@ -60,9 +67,9 @@ def run_sweep(
 ) -> tuple[BatchResult, ProbeError | None]:
     """Find the largest batch that fits and the smallest that is fast enough; where there is no device, predict.
 
-    `task` says in words what is trained. Ctrl-C ends the sweep with what it has. So does an error of the task's own code,
-    which is returned beside the result for the caller to raise once the result is safe. `announce` hears what is predicted,
-    and of every attempt before it is made. `runner` is closed in any case.
+    `task` says in words what is trained. Ctrl-C ends the sweep with what it has. So does an error that has nothing to do
+    with the batch size, which is returned beside the result for the caller to raise once the result is safe. `announce`
+    hears what is predicted, and of every attempt before it is made. `runner` is closed in any case.
 
     Raises what `runner.open` raises, and DeviceError where there is neither a device nor a prediction.
     """
@@ -79,14 +86,14 @@ def run_sweep(
             if announce is not None:
                 announce(expected)
         here = predictions[0] if predictions else None
-        limits = options.limits(start_at(options.start, here), facts.num_samples)
+        limits = options.limits(start_at(options.start, here), facts.num_samples, facts.own_batch_size)
         if facts.device_problem is None:
             interrupted, error = _attempt_all(runner, limits, attempts, observer, announce)
     finally:
         runner.close()
     result = BatchResult(
         meta=facts.meta,
-        stopped_by=_stopped_by(facts, attempts, interrupted=interrupted),
+        stopped_by=_stopped_by(facts, attempts, error, interrupted=interrupted),
         task=task,
         optimizer=facts.optimizer,
         precision=facts.precision,
@@ -101,7 +108,7 @@ def run_sweep(
         predictions=predictions,
         seconds=time.perf_counter() - started,
     )
-    return result, error if result.stopped_by == "error" else None
+    return result, error
 
 
 def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tuple[Forecast, tuple[Prediction, ...]]:
@@ -125,12 +132,12 @@ def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tupl
     return replace(expected, seconds=time.perf_counter() - started), predictions
 
 
-def _stopped_by(facts: Facts, attempts: list[Attempt], *, interrupted: bool) -> StoppedBy:
+def _stopped_by(facts: Facts, attempts: list[Attempt], error: ProbeError | None, *, interrupted: bool) -> StoppedBy:
     if interrupted:
         return "interrupted"
     if facts.device_problem is not None:
         return "predicted"
-    if fatal_error(attempts):
+    if error is not None:
         return "error"
     return "nothing_fits" if largest_fit(attempts) is None else "finished"
 
@@ -142,7 +149,7 @@ def _attempt_all(
     observer: Observer | None,
     announce: Announce | None,
 ) -> tuple[bool, ProbeError | None]:
-    """Fill `attempts`; whether the user interrupted, and the last error of the task's own code."""
+    """Fill `attempts`; whether the user interrupted, and the error that ended the sweep."""
     error: ProbeError | None = None
     try:
         while (plan := next_attempt(attempts, limits)) is not None:
@@ -152,16 +159,31 @@ def _attempt_all(
                 attempt = runner.run(plan)
             except ProbeError as raised:
                 error = raised
+                traceback = raised.traceback if isinstance(raised, UserCodeError) else None
                 attempt = Attempt(
-                    batch_size=plan.batch_size, purpose=plan.purpose, outcome="error", message=_message(raised)
+                    batch_size=plan.batch_size,
+                    purpose=plan.purpose,
+                    outcome="error",
+                    message=str(raised),
+                    traceback=traceback,
                 )
             attempts.append(attempt)
             if observer is not None:
                 observer(attempt)
+            if error is not None:
+                return False, error
     except KeyboardInterrupt:
-        return True, error
-    return False, error
+        return True, None
+    return False, error_at_every_size(attempts) if fatal_error(attempts) else None
 
 
-def _message(error: ProbeError) -> str:
-    return f"{error.message}\n{error.traceback}" if isinstance(error, UserCodeError) else str(error)
+def error_at_every_size(attempts: Sequence[Attempt]) -> TaskError:
+    """The error of a task that fails at all sizes that were tried, in the task's own words."""
+    last = [attempt for attempt in attempts if is_suspect(attempt)][-1]
+    suspects = suspects_by_size(attempts)
+    sizes = ", ".join(map(format_count, suspects))
+    larger = "; larger ones run out of memory" if any(a.batch_size not in suspects for a in attempts) else ""
+    hint = f"It fails at every batch size that was tried: {sizes}{larger}." if "," in sizes else None
+    if last.traceback is not None:
+        return UserCodeError(last.message or "", traceback=last.traceback, hint=hint)
+    return TaskError(last.message or "", hint=hint)

@@ -10,6 +10,7 @@ from probe.cli.compare_rows import search_comparison_rows
 from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.cli.train_rows import train_rows
+from probe.report.batch_words import limit_text
 from probe.report.common import baseline_text, metric_text
 from probe.report.diagnosis_words import diagnosis_line
 from probe.report.refinement_facts import refinement_facts, refinement_text
@@ -66,7 +67,8 @@ def search_rows(result: SearchResult) -> Rows:
     rows.append(("Task", result.task))
     rows.append(("Device", f"{result.meta.device}, {plural(result.num_workers, 'worker')}"))
     rows += labelled("Evidence", _search_evidence(result))
-    rows += labelled("Warning", result.warnings)
+    limit = None if result.batch_probe is None else limit_text(result.batch_probe)
+    rows += labelled("Warning", [*result.warnings, *([limit] if limit else [])])
     rows.append(("Cost", _search_cost(result)))
     return rows
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probe.batch.decide import timed_by_size
+from probe.batch.errors_by_size import is_suspect
 from probe.cli.layout_rows import Rows, labelled, plural
 from probe.cli.tables import TextTable
-from probe.report.batch_facts import headroom_bytes, is_confirmed, nothing_should_fit, rate_text, smallest_failure
+from probe.report.batch_facts import deciding_failures, headroom_bytes, is_confirmed, nothing_should_fit, rate_text
 from probe.report.batch_words import (
     accumulation_text,
     check_text,
     data_bound_text,
     needs_text,
     predicted_answer,
+    quote,
     result_warnings,
+    too_small_text,
 )
 from probe.report.comparison_facts import cap_text, comparison_table, is_predicted
 from probe.report.comparison_page import comparison_answer
@@ -30,6 +33,7 @@ _CAPS = {
     "max": "--max ended the sweep there",
     "data": "the training set has no more samples",
     "kernel_limit": "the next size passes a limit of a GPU kernel, not of memory",
+    "error": "the error counts as a limit, since smaller batches run",
 }
 OUTCOMES = {
     "fits": "fits",
@@ -53,6 +57,8 @@ def batch_rows(result: BatchResult) -> Rows:
     rows += labelled("Evidence", [*map(describe_attempt, _deciding_attempts(result)), *_prediction_lines(result)])
     if result.capped_by is not None and result.largest_fit is not None:
         rows.append(("", f"Larger batches were not tried: {_CAPS[result.capped_by]}."))
+    if (refused := too_small_text(result)) is not None:
+        rows.append(("", refused))
     headroom = headroom_bytes(result)
     if headroom is not None and result.limit_bytes:
         share = format_share(headroom / result.limit_bytes, decimals=0)
@@ -89,13 +95,14 @@ def comparison_rows(result: BatchComparison) -> Rows:
 
 
 def describe_attempt(attempt: Attempt) -> str:
-    """One attempt in one line: `batch 256 fits: 1,234 samples/s ± 0.8 %, peak 912 MiB`."""
+    """One attempt in one line: `batch 256 fits: 1,234 samples/s ± 0.8 %, peak 912 MiB`. Errors are quoted."""
     purpose = "" if attempt.purpose == "size" else f" ({attempt.purpose})"
     head = f"batch {attempt.batch_size}{purpose}"
     peak = f"{format_bytes(attempt.memory.peak_reserved_bytes)}" if attempt.memory else None
     if attempt.fits:
         return f"{head} fits: {rate_text(attempt)}" + (f", peak {peak}" if peak else "")
-    return f"{head} {OUTCOMES[attempt.outcome]}"
+    quoted = f": {quote(attempt)}" if is_suspect(attempt) and attempt.message else ""
+    return f"{head} {OUTCOMES[attempt.outcome]}{quoted}"
 
 
 def describe_forecast(forecast: Forecast) -> str | None:
@@ -182,8 +189,7 @@ def _deciding_attempts(result: BatchResult) -> list[Attempt]:
     """What the answer rests on: the recommended size, the largest that fits, the one that does not."""
     timed = timed_by_size(result.attempts)
     sizes = {size for size in (result.recommended, result.largest_fit) if size is not None}
-    failure = smallest_failure(result)
-    return [timed[size] for size in sorted(sizes) if size in timed] + ([failure] if failure is not None else [])
+    return [timed[size] for size in sorted(sizes) if size in timed] + deciding_failures(result)
 
 
 def _setup(result: BatchResult) -> str:

@@ -220,24 +220,26 @@ def _find(source: TaskSource, **options: Any) -> LrResult:
     """`find_lr` in the words of the command line: out of memory is an answer about the batch size, and what the task's own
     code raises is the user's to see. Bugs of probe's pass through.
     """
-    from probe.device.failures import classify_failure
+    from probe.device.failures import find_failure
     from probe.errors import NothingFitsError, ProbeError
     from probe.lr.find import find_lr
     from probe.task import user_code_error
 
     try:
         return find_lr(source, **options)
-    except ProbeError:
-        raise
     except Exception as error:
-        if classify_failure(error) is not None:
+        failure, culprit = find_failure(error)
+        if failure in ("oom", "host_oom"):
             raise NothingFitsError(
-                f"A training step of {source.title} does not fit into memory: {error}",
+                f"A training step of {source.title} does not fit into memory: {culprit}",
                 hint="Take a smaller --batch; `probe batch` finds the largest that fits.",
             ) from None
-        if _raised_by_probe(error):
+        if isinstance(error, ProbeError) or (failure is None and _raised_by_probe(error)):
             raise
-        raise user_code_error(f"Training {source.title} raised {type(error).__name__}: {error}", error) from None
+        told = user_code_error(f"Training {source.title} raised {type(error).__name__}: {error}", error)
+        if failure == "kernel_limit":
+            told.hint = "It may be a limit of a GPU kernel: `probe batch` finds out whether a smaller --batch runs."
+        raise told from None
 
 
 def _raised_by_probe(error: Exception) -> bool:

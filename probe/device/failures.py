@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -13,14 +15,28 @@ Failure = Literal["oom", "kernel_limit", "host_oom"]
 _TEXTS: tuple[tuple[Failure, str], ...] = (
     ("host_oom", "DefaultCPUAllocator"),  # "... can't allocate memory: you tried to allocate N bytes"
     ("host_oom", "not enough memory: you tried to allocate"),  # the same on Windows
+    ("host_oom", "Cannot allocate memory"),  # "unable to mmap N bytes from file <...>: Cannot allocate memory (12)"
+    ("host_oom", "unable to allocate shared memory"),  # at::MapAllocator, where /dev/shm is full
+    ("host_oom", "out of shared memory"),  # of a DataLoader whose worker got a bus error
     ("oom", "CUBLAS_STATUS_ALLOC_FAILED"),
     ("oom", "CUDNN_STATUS_ALLOC_FAILED"),
     ("oom", "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
     ("oom", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     ("oom", "CUSOLVER_STATUS_ALLOC_FAILED"),
+    ("oom", "CUSPARSE_STATUS_ALLOC_FAILED"),
+    ("oom", "CUFFT_ALLOC_FAILED"),
+    ("oom", "HIPBLAS_STATUS_ALLOC_FAILED"),
+    ("oom", "miopenStatusAllocFailed"),
     ("oom", "CUDA out of memory"),
     ("oom", "CUDA error: out of memory"),
+    ("oom", "CUDA driver error: out of memory"),
+    ("oom", "CUDA_ERROR_OUT_OF_MEMORY"),  # the driver's own name, which Triton and others quote
+    ("oom", "cudaErrorMemoryAllocation"),
     ("oom", "HIP out of memory"),
+    ("oom", "HIP error: out of memory"),
+    ("oom", "hipErrorOutOfMemory"),
+    ("oom", "failure 2 'out of memory'"),  # NCCL: "Cuda failure 2 'out of memory'"
+    ("oom", "failure 'out of memory'"),
     ("kernel_limit", "CUDNN_STATUS_NOT_SUPPORTED"),  # at a huge batch a dimension past 65535, not memory
     ("kernel_limit", "canUse32BitIndexMath"),
     ("kernel_limit", "integer out of range"),
@@ -30,13 +46,46 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
 
 
 def classify_failure(error: BaseException) -> Failure | None:
-    """What `error` says about the batch size; None where it says nothing of the kind: a bug, then.
+    """What `error` says about the batch size; None where it says nothing certain.
 
-    oom: the device's memory. host_oom: the machine's. kernel_limit: an operator that takes no more samples at once.
+    oom: the device's memory. host_oom: the machine's. kernel_limit: an operator that takes no more samples at once, or an
+    operator that this device does not have: that shows at a small size.
+
+    Errors that other code has wrapped count: those that `error` was raised from, or while they were handled.
     """
+    failure, _ = find_failure(error)
+    return failure
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error`, or one that it wraps, is a lack of memory, the device's or the machine's."""
+    return classify_failure(error) in ("oom", "host_oom")
+
+
+def find_failure(error: BaseException) -> tuple[Failure | None, BaseException]:
+    """The failure with the error that says so: `error` itself or one that it wraps; None with `error` where none does."""
+    return next(
+        ((failure, link) for link in _chain(error) if (failure := _own_failure(link)) is not None), (None, error)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what it was raised from or while handling, outermost first; each once."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        link = pending.pop()
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        pending += [other for other in (link.__context__, link.__cause__) if other is not None]
+
+
+def _own_failure(error: BaseException) -> Failure | None:
     if isinstance(error, torch.OutOfMemoryError):
         return "oom"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "host_oom"
     if not isinstance(error, RuntimeError):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from probe.device.failures import classify_failure
+from probe.device.failures import is_out_of_memory
 from probe.device.protocol import Device
 
 Made = TypeVar("Made")
@@ -17,7 +17,7 @@ def within_memory(device: Device, call: Callable[[], Made]) -> tuple[bool, Made 
         with device.track():
             return True, call()
     except Exception as error:
-        if classify_failure(error) is None:
+        if not is_out_of_memory(error):
             raise
     # Outside of the handler, where the frames that hold the tensors are gone.
     return False, None

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probe.batch.decide import timed_by_size
-from probe.batch.records import Attempt, BatchResult
+from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
 from probe.units import format_count, format_share
-
-MEMORY_OUTCOMES = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
 
 
 def best_throughput(attempts: Sequence[Attempt]) -> float:
@@ -37,6 +35,15 @@ def smallest_failure(result: BatchResult) -> Attempt | None:
     floor = result.largest_fit or 0
     failed = [attempt for attempt in result.attempts if not attempt.fits and attempt.batch_size > floor]
     return min(failed, key=lambda attempt: attempt.batch_size, default=None)
+
+
+def deciding_failures(result: BatchResult) -> list[Attempt]:
+    """The smallest size that failed above `largest_fit`; where nothing fits, also the smallest that ran out of memory."""
+    found = [smallest_failure(result)]
+    if result.largest_fit is None:
+        short = [attempt for attempt in result.attempts if attempt.outcome in MEMORY_OUTCOMES]
+        found.append(min(short, key=lambda attempt: attempt.batch_size, default=None))
+    return list(dict.fromkeys(attempt for attempt in found if attempt is not None))
 
 
 def step_spread(attempt: Attempt) -> float | None:

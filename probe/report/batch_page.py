@@ -15,7 +15,7 @@ from probe.report.batch_facts import (
     smallest_failure,
     step_spread,
 )
-from probe.report.batch_words import accumulation_text, result_warnings
+from probe.report.batch_words import accumulation_text, limit_text, result_warnings, too_small_text
 from probe.report.common import asked_block, environment_block, partial_note
 from probe.report.markdown import bullets, escape, image, page, shorten, table
 from probe.report.prediction_page import (
@@ -44,7 +44,6 @@ _PURPOSES = {"size": "does it fit", "throughput": "throughput", "confirm": "conf
 _CAPS = {
     "max": "`--max` allows no larger size",
     "data": "the next power of two is larger than the training set",
-    "kernel_limit": "a GPU kernel cannot index a larger batch",
 }
 _PARTIAL = {
     "interrupted": "the sweep was interrupted. The answer holds for the attempts below, a larger size may fit as well.",
@@ -220,11 +219,15 @@ def _sweep(result: BatchResult) -> str:
     if result.largest_fit is None:
         return how
     size = format_count(result.largest_fit)
-    if result.capped_by is not None:
+    refused = too_small_text(result)
+    if refused is not None:
+        how += f" {escape(refused)}{'' if refused.endswith('.') else '.'}"
+    if result.capped_by in ("max", "data"):
         return f"{how} It stopped at {size} because {_CAPS[result.capped_by]}, so more may fit."
     if failure is not None:
         above = f"{format_count(failure.batch_size)}: {_OUTCOMES[failure.outcome]}"
-        return f"{how} It ended between {size}, which fits, and {above}."
+        limit = limit_text(result)
+        return f"{how} It ended between {size}, which fits, and {above}.{'' if limit is None else f' {escape(limit)}'}"
     return f"{how} Nothing larger than {size} was tried."
 
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from probe.batch.decide import timed_by_size
-from probe.batch.records import Attempt, BatchResult, PredictedPeak
-from probe.report.batch_facts import MEMORY_OUTCOMES, best_throughput, taken_bytes
+from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult, PredictedPeak
+from probe.report.batch_facts import best_throughput, taken_bytes
 from probe.report.style import (
     BLACK,
     BLUE,

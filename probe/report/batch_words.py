@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from probe.batch.records import Alternative, BatchResult, Prediction
+from probe.batch.decide import too_small
+from probe.batch.records import Alternative, Attempt, BatchResult, Prediction
 from probe.records import DeviceMemory
-from probe.report.batch_facts import check_prediction, collapsed_sizes
+from probe.report.batch_facts import check_prediction, collapsed_sizes, smallest_failure
+from probe.report.markdown import shorten
 from probe.units import format_bytes, format_card, format_count, format_share
 
 NO_MEASUREMENT = (
@@ -85,8 +87,33 @@ def result_warnings(result: BatchResult) -> list[str]:
     """What sets this device apart from an empty one whose memory is all its own, and what was odd about sizes that fit."""
     memory = result.device_memory
     told = [] if memory is None else [_others_text(memory), _emulation_text(memory), _integrated_text(memory)]
-    odd = dict.fromkeys(attempt.message for attempt in result.attempts if attempt.fits)
+    answers = (result.recommended, result.largest_fit)
+    odd = dict.fromkeys(
+        attempt.message for attempt in result.attempts if attempt.fits and attempt.batch_size in answers
+    )
     return [text for text in (*told, _collapse_text(result), *map(_sentence, odd)) if text is not None]
+
+
+def quote(attempt: Attempt) -> str:
+    """The first line of what was said of an attempt that failed."""
+    return shorten(next(iter((attempt.message or "").strip().splitlines()), "no message"))
+
+
+def limit_text(result: BatchResult) -> str | None:
+    """The error that keeps the sweep from larger batches; None where memory, the data or the user does."""
+    failure = smallest_failure(result)
+    if failure is None or result.capped_by not in ("error", "kernel_limit"):
+        return None
+    size = format_count(failure.batch_size)
+    return f"Batch {size} ends in an error that smaller batches do not meet, so it counts as a limit: {quote(failure)}"
+
+
+def too_small_text(result: BatchResult) -> str | None:
+    """The largest size that the task refuses below those that fit, with its error."""
+    refused = too_small(result.attempts)
+    if refused is None:
+        return None
+    return f"Batch {format_count(refused.batch_size)} is too small for this task: {quote(refused)}"
 
 
 def _sentence(message: str | None) -> str | None:

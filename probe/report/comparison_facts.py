@@ -114,7 +114,7 @@ def _largest(variant: Variant) -> str:
 
 
 def _is_capped(variant: Variant) -> bool:
-    return variant.result.largest_fit is not None and variant.result.capped_by is not None
+    return variant.result.largest_fit is not None and variant.result.capped_by in ("max", "data")
 
 
 def cap_text(result: BatchComparison) -> str | None:

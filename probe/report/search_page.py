@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, batch_plots
+from probe.report.batch_words import limit_text
 from probe.report.choice_tables import choices_table
 from probe.report.cluster_page import cluster_blocks, slots_line
 from probe.report.common import (
@@ -236,6 +237,7 @@ def _probe_blocks(result: SearchResult, plots: Sequence[str]) -> list[str]:
     blocks = []
     if result.batch_probe is not None:
         blocks += ["### Batch probe", batch_answer(result.batch_probe), *batch_plots(plots, BATCH_PREFIX)]
+        blocks += [escape(text) for text in (limit_text(result.batch_probe),) if text]
         blocks.append(attempts_table(result.batch_probe.attempts))
     if result.lr_probes:
         blocks.append("### Learning-rate probe" + ("s" if len(result.lr_probes) > 1 else ""))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from probe.device.failures import classify_failure
+from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import OutputError, ProbeError, TaskError
@@ -87,17 +87,20 @@ def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
         with rung.device.track():
             return _train(rung), None
     except Exception as error:
-        ran_out = classify_failure(error) is not None
+        failure, culprit = find_failure(error)
+        settings = rung.settings
+        split_again = None if settings is None else next_accumulation(settings.batch_size, settings.accumulation)
+        if failure == "kernel_limit" and split_again is None:  # one sample passes it, too: no limit of the batch
+            raise
+        ran_out = failure is not None
         if not ran_out and not _may_be_the_split(rung.job, error):
             raise
-        lines = str(error).strip().splitlines()
-        message = lines[0] if lines else type(error).__name__
+        lines = str(culprit).strip().splitlines()
+        message = lines[0] if lines else type(culprit).__name__
     # Outside of the handler, where the frames that hold the tensors are gone.
     if not ran_out:
         parts = rung.job.accumulation
         return ("oom", f"Out of memory with the whole batch, and split into {parts} parts it fails: {message}"), None
-    settings = rung.settings
-    split_again = None if settings is None else next_accumulation(settings.batch_size, settings.accumulation)
     return ("oom", message), split_again
 
 

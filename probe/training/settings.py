@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from probe.errors import UsageError, unknown_name
-from probe.records import Precision
+from probe.records import DEFAULT_BATCH_SIZE, Precision
 from probe.task import Task
 
 Schedule = Literal["constant", "cosine", "one-cycle", "linear"]
@@ -32,7 +32,7 @@ class TrainerSettings:
     decoupled: bool = False
     """Apply l1 and l2 to the weights after the step, scaled by lr, instead of to the gradient (Loshchilov & Hutter 2019;
     for l1 this is the proximal step, which makes exact zeros)."""
-    batch_size: int = 64
+    batch_size: int = DEFAULT_BATCH_SIZE
     accumulation: int = 1
     """Micro-batches a batch is split into; the gradient is that of the whole batch."""
     precision: Precision = "fp32"

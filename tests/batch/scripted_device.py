@@ -39,6 +39,8 @@ class ScriptedDevice:
     """Sizes above end with `kernel_limit`."""
     failures: dict[int, Outcome] = field(default_factory=dict)
     """Sizes that fail whatever the memory."""
+    traceback: str | None = None
+    """Of every failure."""
     fails_confirmation: frozenset[int] = frozenset()
     step_seconds: Callable[[int], float] = lambda size: 0.01 + 0.001 * size
 
@@ -53,7 +55,14 @@ class ScriptedDevice:
         outcome = self.failures.get(size, outcome)
         memory = MemoryReading(peak_allocated_bytes=peak, peak_reserved_bytes=peak)
         if outcome != "fits":
-            return Attempt(batch_size=size, purpose=plan.purpose, outcome=outcome, memory=memory, message="scripted")
+            return Attempt(
+                batch_size=size,
+                purpose=plan.purpose,
+                outcome=outcome,
+                memory=memory,
+                message="scripted",
+                traceback=self.traceback,
+            )
         seconds = self.step_seconds(size)
         return Attempt(
             batch_size=size,
@@ -88,6 +97,7 @@ class ScriptedRunner:
 
     device: ScriptedDevice
     num_samples: int | None = None
+    own_batch_size: int | None = None
     raises: dict[int, BaseException] = field(default_factory=dict)
     """Attempt number (from 0) -> what it raises."""
     found: Profile | Untraceable = field(default_factory=lambda: Untraceable(reason="scripted"))
@@ -103,6 +113,7 @@ class ScriptedRunner:
             device_problem=self.device_problem,
             limit_bytes=self.device.limit_bytes if self.device_problem is None else None,
             num_samples=self.num_samples,
+            own_batch_size=self.own_batch_size,
             optimizer="adamw",
             precision="fp32",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import random
 from collections.abc import Callable, Iterator
@@ -147,29 +146,60 @@ def test_failures_of_the_device_are_values(error: BaseException, outcome: str) -
     assert attempt(mlp_task(4, 2, forward=raise_error(error)), 4, 10**8).outcome == outcome
 
 
-def test_a_bug_of_the_user_keeps_their_traceback() -> None:
-    with pytest.raises(UserCodeError, match="ValueError: their own") as caught:
-        attempt(mlp_task(4, 2, forward=raise_error(ValueError("their own"))), 4, 10**8)
-    assert "in forward" in caught.value.traceback
-    assert "_guarded" not in caught.value.traceback
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(ValueError("their own"), "error"), (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), "kernel_limit")],
+    ids=str,
+)
+def test_what_may_be_a_bug_keeps_its_traceback(error: Exception, outcome: str) -> None:
+    failed = attempt(mlp_task(4, 2, forward=raise_error(error)), 4, 10**8)
+    assert (failed.outcome, failed.message) == (outcome, f"{type(error).__name__}: {error}")
+    assert failed.traceback is not None
+    assert "in forward" in failed.traceback
+    assert "_guarded" not in failed.traceback
+
+
+def test_a_device_that_an_error_has_broken_does_not_hide_that_error() -> None:
+    class Broken(SimulatedDevice):
+        def release(self) -> None:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def run(task: Task) -> Attempt:
+        options: dict[str, Any] = {"plan": Plan(4, "size"), "seed": 0, "confirm_steps": 1, "confirm_seconds": 0.01}
+        return run_attempt(task, TrainerSettings(), device=Broken(10**8), **options)
+
+    assert run(mlp_task(4, 2, forward=raise_error(IndexError("first")))).message == "IndexError: first"
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(mlp_task(4, 2))
+
+
+def test_an_error_that_wraps_a_lack_of_memory_is_one() -> None:
+    runs_out = raise_error(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"))
+
+    def forward(model: Any, batch: Any) -> Any:
+        try:
+            runs_out(model, batch)
+        except torch.OutOfMemoryError as error:
+            raise ValueError("block 3 failed") from error
+
+    failed = attempt(mlp_task(4, 2, forward=forward), 4, 10**8)
+    assert (failed.outcome, failed.message) == ("oom", "in training: CUDA out of memory. Tried to allocate 20 MiB")
 
 
 def test_a_bug_leaves_nothing_on_the_device() -> None:
     device = SimulatedDevice(10**8)
-    caught = None
-    try:
-        run_attempt(
-            mlp_task(4, 4, 2, norm=True),
-            TrainerSettings(),
-            device=device,
-            plan=Plan(1, "size"),
-            seed=0,
-            confirm_steps=10,
-            confirm_seconds=0.01,
-        )
-    except UserCodeError as error:
-        caught = error
-    assert "Expected more than 1 value per channel" in str(caught)
+    failed = run_attempt(
+        mlp_task(4, 4, 2, norm=True),
+        TrainerSettings(),
+        device=device,
+        plan=Plan(1, "size"),
+        seed=0,
+        confirm_steps=10,
+        confirm_seconds=0.01,
+    )
+    assert failed.outcome == "error"
+    assert failed.message is not None
+    assert "Expected more than 1 value per channel" in failed.message
     device.release()
     device.reset_peaks()
     assert device.read_memory().peak_allocated_bytes == 0
@@ -234,16 +264,17 @@ def test_a_loss_that_is_not_finite_is_measured_with_the_optimizers_state() -> No
 
 
 class FailsAt(nn.Module):
-    """Runs out of memory where a batch has exactly so many samples."""
+    """Runs out of memory, or raises another error, where a batch has exactly so many samples."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, error: Exception | None = None) -> None:
         super().__init__()
         self.size = size
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory.")
         self.layer = nn.Linear(4, 2)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if len(inputs) == self.size:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise self.error
         return torch.as_tensor(self.layer(inputs))
 
 
@@ -254,6 +285,27 @@ def test_the_last_partial_batch_is_trained_on() -> None:
     assert failed.message is not None
     assert failed.message.startswith("in training on the data set's last, partial batch: ")
     assert attempt(Task(model=lambda: FailsAt(5), train=data), 4, 10**8).fits  # one sample is left, and left out
+
+
+def test_a_last_partial_batch_that_the_task_refuses_is_a_warning() -> None:
+    data = (torch.zeros(21, 4), torch.zeros(21, dtype=torch.int64))
+    refusing = Task(model=lambda: FailsAt(5, ValueError("clips of 8")), train=data)
+    found = attempt(refusing, 8, 10**8)
+    assert found.fits
+    assert found.message is not None
+    assert "clips of 8" in found.message
+    assert found.traceback is not None
+
+
+@pytest.mark.parametrize("size", [64, 3, 1])
+def test_one_size_beside_others(size: int) -> None:
+    """An error at the size asked for is an answer where other sizes run, and raised where none does."""
+    odd = Task(model=lambda: FailsAt(size, ValueError("not this many")), train=mlp_task(4, 2).train)
+    tried = try_batch_size(odd, size, device="simulated:1MiB", in_process=True)
+    assert (tried.batch_size, tried.outcome, tried.message) == (size, "error", "ValueError: not this many")
+    broken = mlp_task(4, 2, forward=raise_error(ValueError("their own")))
+    with pytest.raises(UserCodeError, match="their own"):
+        fits(broken, size, device="simulated:1MiB", in_process=True)
 
 
 def test_what_is_recorded_of_the_host_and_of_the_spread() -> None:
@@ -296,9 +348,9 @@ def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: py
     peaks = {}
     for size in (1, 2, 4, 8, 16):
         if size <= (limits.bound or 1):
-            with contextlib.suppress(UserCodeError):  # batch normalization over one sample
-                memory = attempt(task, size, 10**9, optimizer=optimizer).memory
-                peaks[size] = memory.peak_allocated_bytes if memory is not None else 0
+            tried = attempt(task, size, 10**9, optimizer=optimizer)
+            if tried.outcome != "error":  # batch normalization over one sample
+                peaks[size] = tried.memory.peak_allocated_bytes if tried.memory is not None else 0
     limit = draw.randint(int(min(peaks.values()) * 0.8), int(max(peaks.values()) * 1.1))
     expected = max((size for size, peak in peaks.items() if peak <= limit), default=None)
     result, _ = probe_batch_size(

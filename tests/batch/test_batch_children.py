@@ -56,22 +56,40 @@ def test_how_a_child_died_decides_what_it_says_about_the_size(exit_code: int, ou
     assert ("last words" in attempt.message) is (outcome == "crashed")
 
 
-class Broken(nn.Module):
-    def __init__(self) -> None:
+poisoned = False
+"""In this process: set by an error, as an illegal access leaves a CUDA context that fails at every call."""
+
+
+class Poisoning(nn.Module):
+    def __init__(self, smallest: int) -> None:
         super().__init__()
+        self.smallest = smallest
         self.layer = nn.Linear(4, 2)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if len(inputs) == 16:
-            raise IndexError("a bug that shows at 16 only")
+        global poisoned
+        poisoned = poisoned or len(inputs) >= self.smallest
+        if poisoned:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return torch.as_tensor(self.layer(inputs))
 
 
-def test_a_bug_in_the_child_keeps_what_was_measured() -> None:
-    result, error = probe_batch_size(task(Broken), device="simulated:10MiB", start=8)
+def test_an_error_that_poisons_its_process_is_a_limit_where_fresh_ones_run_smaller_batches() -> None:
+    made = task(lambda: Poisoning(8))
+    result, error = probe_batch_size(made, device="simulated:10MiB", predict=False, size_only=True)
+    assert error is None
+    assert (result.stopped_by, result.largest_fit, result.capped_by) == ("finished", 4, "error")
+    assert [attempt.batch_size for attempt in result.attempts] == [16, 1, 4, 8]
+    assert result.attempts[-1].message == "RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+def test_a_bug_at_every_size_is_raised_with_its_traceback() -> None:
+    made = task(lambda: Poisoning(1))
+    result, error = probe_batch_size(made, device="simulated:10MiB", predict=False)
     assert isinstance(error, UserCodeError)
     assert "in forward" in error.traceback
-    assert (result.stopped_by, result.largest_fit) == ("error", 8)
+    assert (result.stopped_by, result.largest_fit) == ("error", None)
+    assert [attempt.batch_size for attempt in result.attempts] == [16, 1]
 
 
 def test_a_task_that_cannot_be_sent_is_refused_with_a_way_out() -> None:

@@ -20,7 +20,7 @@ from probe.batch.decide import (
     recommended,
     timed_by_size,
 )
-from probe.batch.records import Attempt, Outcome, Purpose
+from probe.batch.records import Attempt, Purpose
 from probe.errors import UsageError
 
 sizes = st.integers(min_value=1, max_value=2**18)
@@ -169,33 +169,6 @@ def test_the_first_size(start: int, bound: int | None, first: int) -> None:
 def test_sizes_below_one_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"must be a batch size, a whole number of at least 1"):
         Limits(**bad)
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "fatal"),
-    [
-        ([(512, "error")], True),
-        ([(512, "fits", 1.0), (1024, "error")], True),
-        ([(1, "error")], True),
-        ([(2, "error"), (1, "error")], True),
-        ([(2, "oom"), (1, "error")], False),
-        ([(2, "fits", 1.0), (1, "error")], False),
-        ([(2, "crashed")], False),
-    ],
-)
-def test_a_broken_task_is_told_from_a_model_that_refuses_single_samples(
-    outcomes: list[tuple[int, str]], fatal: bool
-) -> None:
-    assert fatal_error(attempts_of(*outcomes)) is fatal
-
-
-@many
-@given(device=memories, limits=limits, broken=st.integers(1, 18).map(lambda exponent: 1 << exponent))
-def test_an_error_ends_the_sweep_at_once(device: ScriptedDevice, limits: Limits, broken: int) -> None:
-    failures: dict[int, Outcome] = {broken: "error"}
-    attempts = ScriptedDevice(limit_bytes=device.limit_bytes, failures=failures).sweep(limits)
-    errors = [attempt for attempt in attempts if attempt.outcome == "error"]
-    assert errors in ([], attempts[-1:])
 
 
 def test_batch_normalization_at_one_sample_leaves_the_other_sizes() -> None:

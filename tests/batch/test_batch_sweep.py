@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 from scripted_device import ScriptedDevice, ScriptedRunner, line_profile, task_error
 
 from probe.batch.decide import Limits
-from probe.batch.records import Attempt, BatchResult
+from probe.batch.records import Attempt, BatchResult, Outcome
 from probe.batch.sweep import SweepOptions, run_sweep
 from probe.codec import from_plain, to_plain
-from probe.errors import DeviceError, ProbeError, UsageError
+from probe.errors import DeviceError, ProbeError, TaskError, UsageError, UserCodeError
 
 
 def sweep(runner: ScriptedRunner, **options: Any) -> tuple[BatchResult, ProbeError | None]:
@@ -53,21 +54,45 @@ def test_ctrl_c_before_anything_fits_is_an_interruption_too() -> None:
     assert (result.stopped_by, result.largest_fit) == ("interrupted", None)
 
 
-def test_an_error_of_the_task_comes_beside_what_was_measured() -> None:
-    raised = task_error("ValueError: bad shape")
+def test_an_error_that_has_nothing_to_do_with_the_size_comes_beside_what_was_measured() -> None:
+    raised = task_error("ValueError: bad data")
     result, error = sweep(ScriptedRunner(ScriptedDevice(), raises={1: raised}))
     assert error is raised
     assert (result.stopped_by, result.largest_fit) == ("error", 512)
-    assert result.attempts[-1].outcome == "error"
-    assert result.attempts[-1].message == "ValueError: bad shape\nTraceback: theirs"
+    last = result.attempts[-1]
+    assert (last.outcome, last.message, last.traceback) == ("error", "ValueError: bad data", "Traceback: theirs")
+
+
+def test_an_error_of_larger_batches_is_no_error_of_the_sweep() -> None:
+    result, error = sweep(ScriptedRunner(ScriptedDevice(failures={1024: "error"})))
+    assert (result.stopped_by, result.largest_fit, result.capped_by, error) == ("finished", 512, "error", None)
+
+
+@pytest.mark.parametrize(("outcome", "kind"), [("kernel_limit", UserCodeError), ("crashed", TaskError)])
+def test_an_error_at_every_size_is_raised_in_its_own_words(outcome: Outcome, kind: type[TaskError]) -> None:
+    device = ScriptedDevice(failures={512: outcome, 1: outcome})
+    if kind is UserCodeError:
+        device = replace(device, traceback="Traceback: theirs")
+    result, error = sweep(ScriptedRunner(device))
+    assert (result.stopped_by, result.largest_fit, len(result.attempts)) == ("error", None, 2)
+    assert type(error) is kind
+    assert error.message == "scripted"
+    assert error.hint is not None
+    assert "1, 512" in error.hint
+    assert not isinstance(error, UserCodeError) or error.traceback == "Traceback: theirs"
 
 
 def test_a_model_that_refuses_single_samples_is_no_error() -> None:
-    runner = ScriptedRunner(ScriptedDevice(limit_bytes=1), raises={2: task_error("Expected more than 1 value")})
-    result, error = sweep(runner, start=4)
+    result, error = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=1, failures={1: "error"})), start=4)
     assert (result.stopped_by, error) == ("nothing_fits", None)
-    assert result.attempts[-1].message is not None
-    assert "Expected more than 1 value" in result.attempts[-1].message
+
+
+def test_the_tasks_own_batch_size_is_tried() -> None:
+    failures: dict[int, Outcome] = dict.fromkeys((1, 2, 32, 64, 128, 256, 512), "error")
+    runner = ScriptedRunner(ScriptedDevice(failures=failures), own_batch_size=48)
+    result, error = sweep(runner)
+    assert (result.largest_fit, result.recommended, error) == (48, 48, None)
+    assert (result.attempts[-1].purpose, result.attempts[-1].batch_size) == ("confirm", 48)
 
 
 def test_an_error_while_opening_is_raised_and_the_runner_closed() -> None:

@@ -50,6 +50,12 @@ def bug_in_forward() -> probe.Task:
             raise KeyError("a bug in forward")
     return probe.Task(model=lambda: Broken(4, 2), train=(torch.randn(64, 4), torch.arange(64) % 2), batch_size=8)
 
+def unsupported() -> probe.Task:
+    class Unsupported(nn.Linear):
+        def forward(self, x):
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED")
+    return probe.Task(model=lambda: Unsupported(4, 2), train=(torch.randn(64, 4), torch.arange(64) % 2), batch_size=8)
+
 def huge() -> probe.Task:
     return probe.Task(model=lambda: nn.Linear(40000, 100), train=(torch.randn(8, 40000), torch.arange(8) % 2), batch_size=2)
 """

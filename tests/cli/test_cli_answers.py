@@ -220,6 +220,27 @@ def test_batch_at_a_cap_says_what_stopped_it() -> None:
     assert ("", "Larger batches were not tried: the training set has no more samples.") in rows
 
 
+def test_batch_quotes_the_error_that_ended_it_and_the_size_that_is_too_small() -> None:
+    too_large = replace(attempt(512, "error"), message="RuntimeError: no engine\nmore of it")
+    too_few = replace(attempt(2, "error"), message="ValueError: clips of 8")
+    result = replace(BATCH, attempts=(too_large, *BATCH.attempts[1:], too_few), capped_by="error")
+    shown = "\n".join(text for _, text in answer_rows(result) if isinstance(text, str))
+    assert "batch 512 ends in an error: RuntimeError: no engine" in shown
+    assert "counts as a limit" in shown
+    assert "Batch 2 is too small for this task: ValueError: clips of 8" in shown
+    assert "more of it" not in shown
+
+
+def test_where_nothing_fits_both_kinds_of_failure_are_evidence() -> None:
+    refused = replace(attempt(1, "error"), message="ValueError: one sample")
+    result = replace(
+        BATCH, attempts=(attempt(2, "oom"), refused), stopped_by="nothing_fits", largest_fit=None, recommended=None
+    )
+    rows = [text for _, text in answer_rows(result)]
+    assert "batch 1 ends in an error: ValueError: one sample" in rows
+    assert "batch 2 runs out of memory" in rows
+
+
 def test_a_predicted_batch_is_a_table_of_cards() -> None:
     assert layout_rows(answer_rows(PREDICTED), width=100) == [
         "Answer    no GPU here, so this is predicted and not run: a batch of 128 should fit on a card of",
@@ -452,6 +473,16 @@ def test_search_says_what_the_winners_curves_show() -> None:
         "the winner: clearly overfitting: the validation loss ended 156 % above its lowest, around epoch 7, "
         "while the training loss went on falling"
     ]
+
+
+def test_search_warns_of_the_error_that_its_batch_probe_took_for_a_limit() -> None:
+    too_large = replace(attempt(512, "crashed"), message="A worker process was killed by SIGSEGV\nits last words")
+    probed = replace(BATCH, attempts=(too_large, *BATCH.attempts[1:]), capped_by="error")
+    warnings = [text for label, text in answer_rows(replace(SEARCH, batch_probe=probed)) if label == "Warning"]
+    assert len(warnings) == 1
+    assert "Batch 512" in str(warnings[0])
+    assert "killed by SIGSEGV" in str(warnings[0])
+    assert "last words" not in str(warnings[0])
 
 
 def test_search_without_a_winner() -> None:

@@ -150,6 +150,14 @@ def test_a_step_that_does_not_fit_names_the_batch_probe(capsys: pytest.CaptureFi
     assert "`probe batch`" in err
 
 
+def test_a_limit_of_a_kernel_may_be_a_bug_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lr", "--task", "clitask:unsupported", "--device", "cpu"]) == 3
+    err = capsys.readouterr().err
+    assert "CUDNN_STATUS_NOT_SUPPORTED" in err
+    assert 'clitask.py", line' in err
+    assert "`probe batch`" in err
+
+
 def test_debug_shows_our_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["lr", "--model", "densent", "--debug"]) == 3
     assert "in resolve_model" in capsys.readouterr().err

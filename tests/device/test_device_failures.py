@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
-from probe.device.failures import classify_failure
+from probe.device.failures import classify_failure, find_failure
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,19 @@ from probe.device.failures import classify_failure
         (RuntimeError("Expected canUse32BitIndexMath(input) && canUse32BitIndexMath(output)"), "kernel_limit"),
         (RuntimeError("integer out of range"), "kernel_limit"),
         (MemoryError(), "host_oom"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "host_oom"),
+        (RuntimeError("unable to mmap 96 bytes from file <w.pt>: Cannot allocate memory (12)"), "host_oom"),
+        (
+            RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)"),
+            "host_oom",
+        ),
+        (RuntimeError("CUDA driver error: out of memory"), "oom"),
+        (RuntimeError("HIP error: out of memory"), "oom"),
+        (RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"), "oom"),
+        (RuntimeError("NCCL Error 1: unhandled cuda error\nCuda failure 2 'out of memory'"), "oom"),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), None),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), None),
+        (OSError(errno.ENOENT, "No such file"), None),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x3 and 4x3)"), None),
         (ValueError("Expected more than 1 value per channel when training"), None),
         (ValueError("this text quotes CUDA out of memory"), None),
@@ -29,6 +44,42 @@ from probe.device.failures import classify_failure
 )
 def test_failures_are_told_apart(error: BaseException, expected: str | None) -> None:
     assert classify_failure(error) == expected
+
+
+def throw(error: BaseException) -> None:
+    raise error
+
+
+def raised_while_handling(inner: BaseException, outer: BaseException, *, how: str) -> BaseException:
+    try:
+        try:
+            throw(inner)
+        except BaseException as error:
+            if how == "from":
+                raise outer from error
+            if how == "from None":
+                raise outer from None
+            throw(outer)
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+@pytest.mark.parametrize("how", ["from", "from None", "implicitly"])
+def test_an_error_that_wraps_another_is_what_that_one_is(how: str) -> None:
+    out_of_memory = torch.OutOfMemoryError("CUDA out of memory.")
+    once = raised_while_handling(out_of_memory, ValueError("block 3 failed"), how=how)
+    twice = raised_while_handling(once, KeyError("block"), how=how)
+    assert classify_failure(twice) == "oom"
+    assert find_failure(twice) == ("oom", out_of_memory)
+    bug = raised_while_handling(KeyError("k"), ValueError("v"), how=how)
+    assert find_failure(bug) == (None, bug)
+
+
+def test_errors_that_wrap_each_other_in_a_circle_end() -> None:
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__context__ = second, first
+    assert classify_failure(first) is None
 
 
 def test_an_allocation_that_the_host_cannot_serve_is_the_hosts() -> None:

@@ -78,7 +78,7 @@ def readings(draw: st.DrawFn) -> MemoryReading:
 
 @st.composite
 def attempts(draw: st.DrawFn) -> Attempt:
-    outcome: Outcome = draw(st.sampled_from(["fits", "fits", "oom", "thrashes", "kernel_limit", "error"]))
+    outcome: Outcome = draw(st.sampled_from(["fits", "fits", "oom", "thrashes", "kernel_limit", "error", "crashed"]))
     fits = outcome == "fits"
     return Attempt(
         batch_size=2 ** draw(st.integers(0, 12)),
@@ -92,6 +92,7 @@ def attempts(draw: st.DrawFn) -> Attempt:
         memory=draw(st.none() | readings()),
         host_peak_bytes=draw(st.none() | amounts),
         message=draw(st.none() | texts),
+        traceback=draw(st.none() | texts),
     )
 
 
@@ -158,7 +159,7 @@ def batch_results(draw: st.DrawFn, *, predicted: bool | None = None) -> BatchRes
         num_samples=draw(st.none() | st.integers(1, 10**6)),
         largest_fit=draw(sizes),
         recommended=draw(sizes),
-        capped_by=draw(st.sampled_from([None, "max", "data", "kernel_limit"])),
+        capped_by=draw(st.sampled_from([None, "max", "data", "kernel_limit", "error"])),
         attempts=tried,
         device_memory=draw(st.none() | device_memories()),
         forecast=draw(st.none() | forecasts()),

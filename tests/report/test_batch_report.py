@@ -17,6 +17,7 @@ from made_records import (
     batch_result,
     checked_result,
     comparison,
+    failed_attempt,
     forecast,
     nothing_fits_result,
     predicted_result,
@@ -65,6 +66,19 @@ def test_the_spread_is_half_the_interquartile_range() -> None:
     made = replace(attempt(8), step_seconds=0.1, step_seconds_low=0.09, step_seconds_high=0.12)
     assert step_spread(made) == pytest.approx(0.15)
     assert step_spread(timed(1, 1.0)) is None
+
+
+def test_errors_are_quoted_as_a_limit_and_as_a_size_that_is_too_small() -> None:
+    too_large = failed_attempt(128, "error", "RuntimeError: Unable to find a valid cuDNN algorithm\nmore of it")
+    too_few = failed_attempt(4, "error", "RuntimeError: selected index k out of range")
+    result = batch_result(attempts=(too_large, attempt(64), too_few), capped_by="error")
+    text = batch_page(result, ())
+    (sweep,) = [line for line in text.splitlines() if line.startswith("Powers of two only")]
+    assert "Batch 4 is too small for this task: RuntimeError: selected index k out of range." in sweep
+    assert "between 64, which fits, and 128: error" in sweep
+    assert "Unable to find a valid cuDNN algorithm" in sweep
+    assert "more of it" not in sweep
+    assert "more may fit" not in sweep
 
 
 def test_a_spread_wider_than_the_rule_is_told() -> None:

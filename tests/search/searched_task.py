@@ -11,8 +11,6 @@ from torch import nn
 
 import probe
 
-FAULTS = ("none", "raises", "dies", "diverges", "out_of_memory", "fits_4", "fits_1_but_fails", "hangs")
-
 
 class _Faulty(nn.Module):
     def __init__(self, width: int, fault: str) -> None:
@@ -27,6 +25,10 @@ class _Faulty(nn.Module):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "out_of_memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB")
+        if self.fault == "wrapped":
+            raise ValueError("the first layer failed") from torch.OutOfMemoryError("CUDA out of memory. Tried 8 GiB")
+        if self.fault == "unsupported":
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED")
         if self.fault == "hangs":
             time.sleep(600)
         largest = {"fits_4": 4, "fits_1_but_fails": 1}.get(self.fault)

@@ -75,6 +75,18 @@ def test_a_model_that_refuses_parts_of_its_batch_is_out_of_memory_and_no_bug() -
     )
 
 
+def test_an_error_that_wraps_a_lack_of_memory_is_out_of_memory() -> None:
+    report, _ = ran(job("wrapped"))
+    assert (report.outcome, report.next_accumulation, report.message) == ("oom", 2, "CUDA out of memory. Tried 8 GiB")
+
+
+def test_a_limit_of_a_kernel_splits_the_batch_and_is_a_bug_where_one_sample_meets_it() -> None:
+    report, _ = ran(job("unsupported"))
+    assert (report.outcome, report.next_accumulation) == ("oom", 2)
+    with pytest.raises(RuntimeError, match="NOT_SUPPORTED"):
+        ran(job("unsupported", accumulation=16))
+
+
 def test_a_model_that_is_too_large_costs_no_epoch() -> None:
     report, sent = ran(job(constraints=Constraints(params=57)))
     assert (report.outcome, report.num_passes, sent) == ("infeasible", 0, [])
