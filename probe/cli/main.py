@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -56,7 +57,8 @@ def run(args: Sequence[str]) -> int:
         _drop_output()
         return 1
     except SystemExit as error:
-        if isinstance(error.__context__, OSError):  # click itself exits where a pipe breaks under it
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if raised_in.is_relative_to(Path(click.__file__).parent):  # click itself exits where a pipe breaks under it
             _drop_output()
             return 1
         from probe.task import exit_error
