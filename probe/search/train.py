@@ -22,6 +22,7 @@ from probe.search.jobs import Split
 from probe.search.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records import ParamValue, Score
 from probe.search.train_records import TrainEnd, TrainPlan, TrainResult
+from probe.search.undefined import training_warnings
 from probe.seeds import derive_seed
 from probe.training.diagnose import diagnose
 from probe.training.records import EpochReport, FitSummary, WeightCounts
@@ -253,7 +254,7 @@ class _Training:
             )
             if reports
             else None,
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *training_warnings(reports)),
             fit=self.fit,
             weights=self.weights,
             **measured,

@@ -14,7 +14,8 @@ Sureness = Literal["high", "moderate", "low"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
-    """One epoch of one training run. All numbers are finite: an epoch that is not ends the run as diverged."""
+    """One epoch of one training run. All numbers are finite: a loss that is not ends the run as diverged, a metric that is not
+    has no value in this epoch."""
 
     epoch: int
     """Counted from 1."""
@@ -30,6 +31,8 @@ class EpochReport:
     metric_spread: Mapping[str, float] | None = None
     """In k-fold validation, where all numbers are means over the folds: the standard deviation between them of each metric and
     of `loss`, the validation loss. None otherwise."""
+    undefined: tuple[str, ...] = ()
+    """Metrics that are NaN or infinite on the validation set in this epoch: they are not in `metrics`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
