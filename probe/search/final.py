@@ -17,11 +17,12 @@ from probe.search.final_job import FinalJob, FinalOutcome
 from probe.search.objective import LOSS
 from probe.search.records import BaselineScore, FinalFit, Score
 from probe.search.trial import split_task
+from probe.training.building import build_task
 from probe.training.data import merge_validation
 from probe.training.evaluate import BaselineModel, Evaluation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
-from probe.training.settings import TrainerSettings, task_params
+from probe.training.settings import TrainerSettings
 from probe.training.summary import count_weights
 from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
@@ -101,7 +102,7 @@ def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str 
 
 
 def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:
-    task = merge_validation(split_task(job.source.build(task_params(job.params)), job.split))
+    task = merge_validation(split_task(build_task(job.source, job.params, job.reference), job.split))
     settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.epochs})
     run = TrainingRun(task, settings, device=device, seed=job.seed)
     reports: list[EpochReport] = []

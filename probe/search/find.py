@@ -39,6 +39,7 @@ def find_hyperparameters(
     folder: Path | None = None,
     resume: bool = False,
     deterministic: bool = False,
+    allow_code_changes: bool = False,
     argv: Sequence[str] = (),
 ) -> SearchResult:
     """Probe batch size and learning rate, search the rest within the budget, train the winner again, score it on test.
@@ -57,6 +58,9 @@ def find_hyperparameters(
         resume: go on with the search in `folder`, however it was stopped, from where it was.
         deterministic: one worker, fixed threads, nothing that depends on a clock: two runs decide alike, and so does one that
             was stopped and resumed.
+
+        allow_code_changes: resume although the task's source files were edited since the search was started. Other data, or
+            a model of another size, are refused all the same.
 
     Ctrl-C ends the search with what it has: `stopped_by` is then "interrupted".
 
@@ -80,6 +84,7 @@ def find_hyperparameters(
         folder=folder,
         resume=resume,
         deterministic=deterministic,
+        allow_code_changes=allow_code_changes,
         argv=argv,
     )
     if error is not None:
@@ -100,6 +105,7 @@ def run_search(
     folder: Path | None = None,
     resume: bool = False,
     deterministic: bool = False,
+    allow_code_changes: bool = False,
     argv: Sequence[str] = (),
 ) -> tuple[SearchResult, ProbeError | None]:
     """As `find_hyperparameters`, but an error that comes after the first measurement comes beside the result, to be raised
@@ -123,6 +129,7 @@ def run_search(
             num_gpus=host.num_gpus,
             storage=storage,
             deterministic=deterministic,
+            allow_code_changes=allow_code_changes,
             argv=argv,
         )
         with open_session(folder, request, resume=resume) as session, host.open(session) as executor:

@@ -29,7 +29,7 @@ from probe.search.undefined import trials_warnings
 from probe.search.views import best_trial, first_rung_scores, spent, trial_result
 from probe.seeds import derive_seed
 from probe.training.diagnose import diagnose
-from probe.training.records import Diagnosis
+from probe.training.records import DataReference, Diagnosis
 from probe.zoo.source import TaskSource
 
 
@@ -46,6 +46,8 @@ class Setup:
     split: Split
     num_workers: int
     constraints: Constraints = UNCONSTRAINED
+    reference: DataReference | None = None
+    """The task's data, once they are loaded."""
 
     @property
     def rungs(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from probe.search.course import WHOLE
 from probe.search.objective import Objective
 from probe.search.outcomes import UNCONSTRAINED, Constraints
 from probe.search.records import ParamValue
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import DataReference, EpochReport, FitSummary
 from probe.zoo.source import TaskSource
 
 Outcome = Literal[
@@ -70,6 +70,8 @@ class RungJob:
     """Predicted of the GPU, where jobs may share one; None where they do not, or nobody knows."""
     gpu: int | None = None
     """Which of the executor's GPUs it is to run on; None: any."""
+    reference: DataReference | None = None
+    """What the data must be; None: nobody looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,15 @@ class Score:
     num_samples: int
     baseline: BaselineScore | None = None
     """What the model is to be compared with, where the task names something."""
+    num_shared: int = 0
+    """Test samples that are equal to training or validation samples."""
+    earlier_reads: int = 0
+    """How often the search had scored the test part before, for winners that it found with a smaller budget."""
+
+    @property
+    def is_untouched(self) -> bool:
+        """No sample of the test part played a role in any decision before this score."""
+        return not self.num_shared and not self.earlier_reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

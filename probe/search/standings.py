@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from probe.search.ladder import Mode
 
@@ -12,7 +13,10 @@ MAX_COMPARED = 100
 costs time."""
 
 
-def standings(scores: Sequence[Sequence[float | None]], *, mode: Mode) -> list[float | None]:
+Score = TypeVar("Score", bound=float | None)
+
+
+def standings(scores: Sequence[Sequence[Score]], *, mode: Mode) -> list[Score]:
     """For each trial the first-rung score of the place that it holds once all that is known has been looked at.
 
     `scores[i]`: of trial i at the end of each rung it reached, at least of the first. Places are those of the first rung;
@@ -34,7 +38,5 @@ def standings(scores: Sequence[Sequence[float | None]], *, mode: Mode) -> list[f
         climbers = sorted((order[place] for place in places), key=lambda trial: goodness(trial, rung))
         for place, trial in zip(places, climbers, strict=True):
             order[place] = trial
-    result: list[float | None] = [None] * len(scores)
-    for value, trial in zip(values, order, strict=True):
-        result[trial] = value
-    return result
+    result = dict(zip(order, values, strict=True))
+    return [result[trial] for trial in range(len(scores))]
