@@ -5,39 +5,58 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
-FOREIGN = ("site-packages", "dist-packages")
+INSTALLED = ("site-packages", "dist-packages")
 
 
 def code_hashes(target: str) -> dict[str, str]:
-    """File -> hash of its code, of the modules of `module:callable`'s package and of those below the current folder, as far as
-    they are imported in this process. Comments and the layout of the code do not count.
+    """File -> hash of its code, of the imported module of `module:callable` and of the user's own modules that it uses, which
+    are those of its package and those in the current folder. Comments and the layout of the code do not count.
 
     Files are named by their path from the current folder, or by their module where they lie elsewhere.
     """
-    package = target.partition(":")[0].partition(".")[0]
-    found = {}
-    for name, module in sorted(sys.modules.items()):
-        file = _source_file(module)
-        if file is None or name.partition(".")[0] in ("probe", "__main__"):
+    start = target.partition(":")[0]
+    package, found, waiting = start.partition(".")[0], {}, [start]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules.get(name)
+        if name in seen or module is None:
             continue
-        is_local = file.is_relative_to(Path.cwd()) and not _is_installed(file.relative_to(Path.cwd()))
-        if is_local or name.partition(".")[0] == package:
-            found[file.relative_to(Path.cwd()).as_posix() if is_local else name] = _hash(file)
-    return found
+        seen.add(name)
+        label = _label(module, package)
+        if label is not None:
+            found[label] = _hash(Path(str(module.__file__)))
+            waiting += _used_by(module)
+    return dict(sorted(found.items()))
 
 
-def _source_file(module: ModuleType) -> Path | None:
+def _label(module: ModuleType, package: str) -> str | None:
+    """None for a module that is not the user's own."""
     file = getattr(module, "__file__", None)
-    return Path(file).absolute() if isinstance(file, str) and file.endswith(".py") and Path(file).is_file() else None
+    top = module.__name__.partition(".")[0]
+    if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_file() or top == "probe":
+        return None
+    path, folder = Path(file).absolute(), Path.cwd()
+    if path.is_relative_to(folder):
+        inside = path.relative_to(folder)
+        # An environment may lie in the folder, too.
+        if not any(part in INSTALLED or part.startswith(".") for part in inside.parts):
+            return inside.as_posix()
+    return module.__name__ if top == package else None
 
 
-def _is_installed(file: Path) -> bool:
-    """Of an environment that lies in the folder: a package's, or one in a hidden folder."""
-    return any(part in FOREIGN or part.startswith(".") for part in file.parts)
+def _used_by(module: ModuleType) -> Iterator[str]:
+    """Modules that are one of its global names, or that a function, a class or another object of that name comes from."""
+    for value in list(vars(module).values()):
+        if isinstance(value, ModuleType):
+            yield value.__name__
+        else:
+            yield str((value if isinstance(value, (type, FunctionType)) else type(value)).__module__)
 
 
 def _hash(file: Path) -> str:

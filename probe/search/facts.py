@@ -120,22 +120,15 @@ def task_changes(before: TaskFacts, now: TaskFacts) -> list[str]:
     changes = [f"{what}: {_shown(old)} -> {_shown(new)}" for what, (old, new) in counts.items() if old != new]
     if before.reference is not None and now.reference is not None:
         old_prints, new_prints = before.reference.fingerprints, now.reference.fingerprints
-        for part in old_prints.keys() & new_prints.keys():
-            if old_prints[part] != new_prints[part]:
-                changes.append(f"{PART_NAMES[part]} data: other samples, or in another order")
+        for part, title in PART_NAMES.items():
+            if part in old_prints and part in new_prints and old_prints[part] != new_prints[part]:
+                changes.append(f"{title} data: other samples, or in another order")
     return changes
 
 
 def code_changes(before: TaskFacts, now: TaskFacts) -> list[str]:
-    """The source files that differ, `slow.py: edited` each."""
-    if not before.code or not now.code:
-        return []
-    changes = []
-    for file in dict.fromkeys((*before.code, *now.code)):
-        if before.code.get(file) != now.code.get(file):
-            what = "edited" if file in before.code and file in now.code else "new" if file in now.code else "gone"
-            changes.append(f"{file}: {what}")
-    return changes
+    """The source files that differ, `slow.py: edited` each. One that is only there now is imported by one that was edited."""
+    return [f"{file}: edited" for file in before.code if now.code.get(file, before.code[file]) != before.code[file]]
 
 
 def _shown(value: int | str | None) -> str:

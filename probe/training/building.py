@@ -129,7 +129,8 @@ def _check(source: TaskSource, task: Task, params: Mapping[str, Any], reference:
 def _raise_if_changed(reference: DataReference, found: Mapping[str, str], *, when: str) -> None:
     changed = [PART_NAMES[part] for part in PARTS if reference.fingerprints.get(part) != found.get(part)]
     if changed:
-        parts = f"{' and '.join(changed)} part{'s' if len(changed) > 1 else ''}"
+        listed = " and ".join(filter(None, (", ".join(changed[:-1]), changed[-1])))
+        parts = f"{listed} part{'s' if len(changed) > 1 else ''}"
         raise ChangedDataError(
             f"The samples of the task's {parts} have changed {when}: what is measured on them does not compare.",
             hint=_SEEDING_HINT,

@@ -215,7 +215,9 @@ def _feed(digest: Any, value: Any) -> None:
 
 def _contents(value: Any, depth: int = 0) -> Iterator[bytes]:
     """What a sample holds, as bytes, through any nesting: equal for equal samples in every process."""
-    if isinstance(value, (Tensor, np.ndarray, np.generic)) and getattr(value, "dtype", None) != np.dtype(object):
+    if isinstance(value, (Tensor, np.ndarray, np.generic)) and not value.shape:
+        value = value.item()  # a number is one, whatever holds it: collated they are the same
+    if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype != np.dtype(object)):
         yield f"{tuple(value.shape)}".encode()
         yield _bytes_of(value)
     elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset, random_split
 
 import probe
 
@@ -47,4 +48,33 @@ def undefined_loss() -> probe.Task:
 
     return probe.Task(
         model=net, train=(INPUTS, TARGETS), forward=forward, metrics={"accuracy": "accuracy"}, optimizer="sgd"
+    )
+
+
+def coin_flips(width: int = 4) -> probe.Task:
+    """Labels that nothing can predict, split as most tutorials split: without a generator."""
+    targets = torch.randint(0, 2, (200,), generator=torch.Generator().manual_seed(1))
+    train, val, test = random_split(TensorDataset(INPUTS, targets), [100, 50, 50])
+    return probe.Task(
+        model=lambda: net(width), train=train, val=val, test=test, metrics={"accuracy": "accuracy"}, batch_size=16
+    )
+
+
+def overlapping(test: str = "its own") -> probe.Task:
+    """A test part that is `its own`, the `validation` part, a `copy` of it, a `piece` of the training part, or `touches` it."""
+    parts = {
+        "its own": (160, 200),
+        "validation": (120, 160),
+        "copy": (120, 160),
+        "piece": (0, 40),
+        "touches": (159, 199),
+    }
+    first, last = parts[test]
+    held = INPUTS[first:last], TARGETS[first:last]
+    return probe.Task(
+        model=net,
+        train=(INPUTS[:120], TARGETS[:120]),
+        val=(INPUTS[120:160], TARGETS[120:160]),
+        test=(held[0].clone(), held[1].clone()) if test == "copy" else held,
+        metrics={"accuracy": "accuracy"},
     )
