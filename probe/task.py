@@ -31,6 +31,9 @@ class Baseline:
 class Task:
     """A model, its data and how it is trained.
 
+    A task is built from seeded generators (PyTorch's, NumPy's, `random`), so that a `random_split` without a generator is the
+    same split each time. It may be used for several trainings of a process, which only read its data.
+
     By default a batch is a tuple whose last item is the targets: `loss(model(*batch[:-1]), batch[-1])`. `forward` replaces
     that with any callable `(model, batch) -> (loss, outputs)`, a batch being any pytree of tensors.
 
@@ -55,7 +58,8 @@ class Task:
     is evaluated. Or names like `shift+cutout` of probe.zoo.augment, for images. What it draws from PyTorch's generators is
     drawn alike by a training that goes on from a checkpoint."""
     metrics: Mapping[str, str | Callable[[Any, Any], Any]] = field(default_factory=dict)
-    """Name -> callable (outputs, targets) -> number, or a name of probe.training.metrics; called once on the whole part."""
+    """Name -> callable (outputs, targets) -> number, or a name of probe.training.metrics; called once on the whole part. One
+    that is NaN or infinite in an epoch has no value there; it ends no training."""
     forward: Forward | None = None
     collate: Callable[[list[Any]], Any] | None = None
     """List of samples -> batch, for samples of different length. Batch attempts then use the largest samples."""

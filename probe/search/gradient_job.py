@@ -60,8 +60,8 @@ def run_gradient(job: GradientJob) -> GradientReport:
 
     device = open_device(job.device, measuring_memory=False)
     try:
+        task = split_task(build_task(job.source, job.params, job.reference), job.split)
         with device.track():
-            task = split_task(build_task(job.source, job.params, job.reference), job.split)
             settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.planned_epochs})
             run = TrainingRun(task, settings, device=device, seed=job.seed)
             found = hypergradient(

@@ -17,6 +17,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from probe.errors import DataError
 from probe.task import Task
+from probe.training.data import is_unbounded
 from probe.training.overlap import Part
 from probe.training.random_state import seed_everything
 
@@ -61,9 +62,8 @@ def pieces_of(data: Any) -> list[Piece]:
 
 
 def look_at(task: Task) -> dict[str, Part]:
-    """Each part that the task has, as `find_overlaps` compares them. Raises DataError for a sample that cannot be read."""
-    found = {name: getattr(task, name) for name in PARTS if getattr(task, name) is not None}
-    found = {name: data for name, data in found.items() if not getattr(data, "unbounded", False)}
+    """Each part, as `find_overlaps` compares them. Raises DataError for a sample that cannot be read."""
+    found = _parts_of(task)
     pieces = {name: pieces_of(data) for name, data in found.items()}
     every = [piece for of_part in pieces.values() for piece in of_part]
     by_rows = all(piece.is_arrays for piece in every) and sum(map(_num_bytes, every)) <= MAX_HASHED_BYTES
@@ -78,8 +78,8 @@ def look_at(task: Task) -> dict[str, Part]:
 
 
 def fingerprints(task: Task) -> dict[str, str]:
-    """One for each part that the task has: equal for equal samples in an equal order, on every machine."""
-    return {name: fingerprint(getattr(task, name)) for name in PARTS if getattr(task, name) is not None}
+    """One for each part: equal for equal samples in an equal order, on every machine."""
+    return {name: fingerprint(data) for name, data in _parts_of(task).items()}
 
 
 def fingerprint(data: Any) -> str:
@@ -102,6 +102,12 @@ def fingerprint(data: Any) -> str:
             once, again = (_sample_hash(piece.base, int(position)) for _ in range(2))
             digest.update(str(once if once == again else "varies").encode())
     return digest.hexdigest()
+
+
+def _parts_of(task: Task) -> dict[str, Any]:
+    """Those that the task has and that have an end: samples that are made as they are asked for belong to no part."""
+    found = {name: getattr(task, name) for name in PARTS}
+    return {name: data for name, data in found.items() if data is not None and not is_unbounded(data)}
 
 
 def _selected(pieces: Sequence[Piece], indices: Positions) -> list[Piece]:
