@@ -67,7 +67,7 @@ def build_task(source: TaskSource, params: Mapping[str, Any], reference: DataRef
         ChangedDataError: built with the reference's hyperparameters, the data are not those of `reference`.
     """
     global _kept
-    given = task_params(params)
+    given = _own_params(source, params)
     key = _key(given)
     if _kept is not None and (_kept.source, _kept.params) == (source, key):
         return _kept.task
@@ -82,7 +82,7 @@ def build_task(source: TaskSource, params: Mapping[str, Any], reference: DataRef
 
 def data_reference(source: TaskSource, params: Mapping[str, Any]) -> DataReference:
     """The fingerprints of the data of two tasks, built one after the other. Raises ChangedDataError where they differ."""
-    given = task_params(params)
+    given = _own_params(source, params)
     with _own_random_state():
         first = fingerprints(_build(source, given))
         second = fingerprints(build_task(source, given))
@@ -106,9 +106,14 @@ def check_parts(task: Task) -> tuple[Overlap, ...]:
     return overlaps
 
 
+def _own_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the task is built with, its modules imported first."""
+    load_keywords(source)
+    return task_params(params)
+
+
 def _build(source: TaskSource, params: Mapping[str, Any]) -> Task:
     with _own_random_state():
-        load_keywords(source)
         seed_everything(source.seed)
         return source.build(params)
 
