@@ -19,7 +19,7 @@ import torch
 from probe.errors import ChangedDataError, DataError
 from probe.task import Task
 from probe.training.overlap import find_overlaps
-from probe.training.parts import PARTS, fingerprints, look_at
+from probe.training.fingerprints import PARTS, fingerprints, look_at
 from probe.training.random_state import random_state_kept, seed_everything
 from probe.training.records import PART_NAMES, DataReference, Overlap
 from probe.training.settings import task_params

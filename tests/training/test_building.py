@@ -19,7 +19,7 @@ import probe
 from probe.errors import ChangedDataError
 from probe.training import building
 from probe.training.building import build_task, data_reference, load_keywords
-from probe.training.parts import fingerprints
+from probe.training.fingerprints import fingerprints
 from probe.training.random_state import seed_everything
 from probe.workers.child import messages_to
 from probe.zoo.source import GivenSource, TargetSource

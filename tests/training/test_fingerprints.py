@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 import probe
 from probe.errors import DataError
 from probe.training.building import check_parts
-from probe.training.parts import fingerprint, fingerprints
+from probe.training.fingerprints import fingerprint, fingerprints
 
 generator = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(100, 6, generator=generator)
