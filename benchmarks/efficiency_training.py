@@ -22,10 +22,11 @@ from probe.device.cpu import CpuDevice
 from probe.search.records import ParamValue
 from probe.seeds import derive_seed
 from probe.task import Task
+from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
-from probe.training.settings import TrainerSettings, task_params
+from probe.training.settings import TrainerSettings
 from probe.zoo.data import load_data
 from probe.zoo.models import build_model
 
@@ -68,6 +69,7 @@ class DigitsSource:
     """A TaskSource: the zoo's `cnn` on those images."""
 
     images: Images
+    seed: int = 0
 
     @property
     def title(self) -> str:
@@ -145,7 +147,7 @@ class Ledger:
         if self._held is not None and self._held[0] == key and self._held[1].epoch == epochs:
             return self._held[1]
         momentum = {"momentum": MOMENTUM} if params["optimizer"] == "sgd" else {}
-        task = DigitsSource(images=self.images).build(task_params(params))
+        task = build_task(DigitsSource(images=self.images), params)
         settings = TrainerSettings.for_task(task, {**params, **momentum, "epochs": EPOCHS_A_TRIAL})
         run = TrainingRun(task, settings, device=CpuDevice(), seed=derive_seed(0, key))
         if epochs:

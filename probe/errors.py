@@ -5,6 +5,7 @@
         RecipeError        exit 2   the recipe is wrong
       TaskError            exit 3   the user's task cannot be loaded or does not keep its contract
         DataError          exit 3   a data set is missing, unreadable or unfit
+          ChangedDataError          it is not the one that a search began with
         UserCodeError      exit 3   the user's own code raised; carries their traceback
       DeviceError          exit 4   the device is not there or cannot be used
       NothingFitsError     exit 5   not even batch size 1 fits, or no trial was completed
@@ -47,6 +48,10 @@ class TaskError(ProbeError):
 
 class DataError(TaskError):
     pass
+
+
+class ChangedDataError(DataError):
+    """A task's data are not those that a search began with. It ends the search: nothing that is measured on them compares."""
 
 
 class UserCodeError(TaskError):

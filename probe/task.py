@@ -33,6 +33,9 @@ class Baseline:
 class Task:
     """A model, its data and how it is trained.
 
+    A task is built from seeded generators (PyTorch's, NumPy's, `random`), so that a `random_split` without a generator is the
+    same split each time. It may be used for several trainings of a process, which only read its data.
+
     By default a batch is a tuple whose last item is the targets: `loss(model(*batch[:-1]), batch[-1])`. `forward` replaces
     that with any callable `(model, batch) -> (loss, outputs)`, a batch being any pytree of tensors.
 
@@ -66,6 +69,8 @@ class Task:
       they are lists with one entry for each sample;
     - an object with `update(outputs, targets)`, called on every batch, and `compute() -> number`, such as a metric of
       torchmetrics. `reset()` and `to(device)` are called first where it has them. Each evaluation uses a copy of it.
+
+    One that is NaN or infinite in an epoch has no value there; it ends no training.
     """
     forward: Forward | None = None
     collate: Callable[[list[Any]], Any] | None = None

@@ -62,9 +62,10 @@ def predict(
 
 def trace_profile(source: TaskSource, params: Mapping[str, Any], target: Target, seed: int) -> Profile | Untraceable:
     """`predict` in this process. Raises as it does."""
-    from probe.training.settings import TrainerSettings, task_params
+    from probe.training.building import build_task
+    from probe.training.settings import TrainerSettings
 
-    task = source.build(task_params(params))
+    task = build_task(source, params)
     trainer = {name: value for name, value in params.items() if name != "batch_size"}
     return profile_of(task, TrainerSettings.for_task(task, trainer), target=target, seed=seed)
 

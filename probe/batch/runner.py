@@ -86,16 +86,17 @@ class Session:
     def __init__(self, request: Request) -> None:
         from probe.device.environment import collect_meta
         from probe.device.select import cuda_problem, open_device, resolve_device
+        from probe.training.building import build_task
         from probe.training.data import is_unbounded, num_samples
         from probe.training.optimizer_names import optimizer_title
-        from probe.training.settings import TrainerSettings, task_params
+        from probe.training.settings import TrainerSettings
 
         spec = request.device
         problem = cuda_problem() if spec.kind == "auto" and request.predict else None
         if problem is None:
             spec = resolve_device(spec, measuring_memory=True)
         self.device: Device | None = None if problem else open_device(spec, measuring_memory=True)
-        self.task: Task = request.source.build(task_params(request.params))
+        self.task: Task = build_task(request.source, request.params)
         params = {name: value for name, value in request.params.items() if name != "batch_size"}
         self.settings: TrainerSettings = TrainerSettings.for_task(self.task, params)
         self._request = request

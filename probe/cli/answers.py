@@ -11,7 +11,7 @@ from probe.cli.layout_rows import Rows, labelled, layout_rows, plural
 from probe.cli.lr_rows import lr_comparison_rows, lr_rows
 from probe.cli.train_rows import train_rows
 from probe.report.batch_words import limit_text
-from probe.report.common import baseline_text, metric_text
+from probe.report.common import baseline_text, metric_text, test_note
 from probe.report.diagnosis_words import diagnosis_line
 from probe.report.refinement_facts import refinement_facts, refinement_text
 from probe.report.search_facts import status_counts
@@ -95,7 +95,8 @@ def _describe_test(result: SearchResult) -> str:
         band = f" (95 % interval: {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)})"
     fit = f", after a final fit of {plural(result.final.epochs, 'epoch')} on train + validation" if result.final else ""
     score = metric_text(test.metric, test.value)
-    return f"{test.metric} {score}{band} on {plural(test.num_samples, 'sample')} never used before{fit}"
+    comma = "" if test.is_untouched else ","
+    return f"{test.metric} {score}{band} on {plural(test.num_samples, 'sample')}{comma} {test_note(test)}{fit}"
 
 
 def _search_evidence(result: SearchResult) -> list[str]:

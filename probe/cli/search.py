@@ -51,6 +51,7 @@ from probe.errors import OutputError
     help="Folder for checkpoints that every node sees.  [default: the run's]",
 )
 @click.option("--resume", is_flag=True, help="Go on with a search that was stopped or killed: --out's, or the newest.")
+@click.option("--allow-code-changes", is_flag=True, help="Resume although the task's code was edited.")
 @click.option("--deterministic", is_flag=True, help="One worker, nothing by the clock: every run decides alike.")
 @device_option
 @seed_option(None)
@@ -66,6 +67,7 @@ def search(
     ray: str | None,
     storage: Path | None,
     resume: bool,
+    allow_code_changes: bool,
     deterministic: bool,
     device: str | None,
     seed: int | None,
@@ -107,6 +109,7 @@ def search(
                 folder=output.folder,
                 resume=resume,
                 deterministic=deterministic,
+                allow_code_changes=allow_code_changes,
                 argv=command_line(),
             )
         try:

@@ -113,11 +113,12 @@ def with_settings(subject: Subject, **settings: ParamValue | None) -> Subject:
 
 
 def _target_subject(target: str) -> Subject:
-    from probe.task import find_target
+    from probe.training.building import load_keywords
     from probe.zoo.source import TargetSource
 
-    find_target(target)  # a mistyped one is an error before the run has a folder
-    return Subject(name=target.replace(":", "-"), source=TargetSource(target=target), params={})
+    source = TargetSource(target=target)
+    load_keywords(source)  # a mistyped one is an error before the run has a folder
+    return Subject(name=target.replace(":", "-"), source=source, params={})
 
 
 def _named_subject(asked: Asked) -> Subject:

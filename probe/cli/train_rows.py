@@ -52,7 +52,7 @@ def train_rows(result: TrainResult) -> Rows:
         if test.low is not None and test.high is not None:
             band = f" (95 % interval: {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)})"
         score = metric_text(test.metric, test.value)
-        rows.append(("Test", f"{test.metric} {score}{band} on {plural(test.num_samples, 'sample')} never used before"))
+        rows.append(("Test", f"{test.metric} {score}{band} on {plural(test.num_samples, 'sample')}"))
         compared = baseline_text(test, result.mode).removeprefix(", ")
         rows += [("", compared)] if compared else []
     if result.weights_file is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from probe.records import RunMeta
 from probe.report.markdown import code, code_cell, command, escape, table
 from probe.search.records import Score
-from probe.units import format_share, format_value
+from probe.units import format_count, format_share, format_value
 
 CURVES_CAPTION = (
     "Loss and metrics by epoch: of training the mean over the epoch's batches, of validation after the epoch."
@@ -33,6 +33,35 @@ def baseline_text(score: Score | None, mode: str) -> str:
         return f", against {other}"
     change = score.value / value - 1
     return f", {format_share(abs(change), decimals=1)} {'below' if change <= 0 else 'above'} {other}"
+
+
+def test_note(score: Score) -> str:
+    """What the samples of a search's test score were used for before it: `never used before`."""
+    told = []
+    if score.num_shared:
+        told.append(f"of which {format_count(score.num_shared)} are training or validation samples, too")
+    if score.earlier_reads:
+        told.append(f"scored {_times(score.earlier_reads)} before, for earlier winners")
+    return ", ".join(told) or "never used before"
+
+
+def test_trust(score: Score) -> str:
+    """How far a search's test score can be trusted: the second half of a sentence on optimistic figures."""
+    if score.num_shared:
+        return (
+            f"the test figure may be, too, because {format_count(score.num_shared)} of its samples are training or validation "
+            "samples."
+        )
+    if score.earlier_reads:
+        return (
+            f"the test figure may be a little, too, because the test part had been scored {_times(score.earlier_reads)} "
+            "before the search was continued with a larger budget."
+        )
+    return "the test figure is not, because the test part was read once, after every decision."
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{format_count(count)} times"
 
 
 def asked_block(meta: RunMeta, rows: Sequence[tuple[str, str]]) -> str:

@@ -13,7 +13,7 @@ from probe.training.records import EpochReport
 
 def history_frame(reports: Sequence[EpochReport]) -> pd.DataFrame:
     """Columns epoch, seconds, train_loss, val_loss, `train_<metric>` and `val_<metric>`; None where nothing was measured."""
-    names = list(dict.fromkeys(name for report in reports for name in report.metrics))
+    names = list(dict.fromkeys(name for report in reports for name in (*report.metrics, *report.undefined)))
     trained = list(dict.fromkeys(name for report in reports for name in report.train_metrics))
     columns = ["epoch", "seconds", "train_loss", "val_loss"]
     columns += [f"train_{name}" for name in trained] + [f"val_{name}" for name in names]

@@ -17,6 +17,7 @@ from probe.report.common import (
     loading_text,
     metric_text,
     partial_note,
+    test_trust,
 )
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
@@ -142,7 +143,7 @@ def _trust(result: SearchResult) -> str | None:
     told = [
         f"The validation figure is the best of {format_count(len(result.trials))} trials and therefore optimistic; "
         + (
-            "the test figure is not, because the test part was read once, after every decision."
+            test_trust(result.test)
             if result.test is not None
             else "a test part, which is read once at the end, would show by how much."
         )

@@ -104,7 +104,10 @@ def _trust(result: TrainResult) -> str | None:
         return "What to try next: a lower learning rate if the loss diverged, a smaller batch size if memory ran out."
     told = []
     if result.test is not None:
-        told.append("The test part was scored once, after the last epoch, and decided nothing.")
+        told.append(
+            "The test part was scored once, after the last epoch"
+            + ("." if result.test.num_shared else ", and decided nothing.")
+        )
     elif result.num_test is not None:
         told.append("The test part was not scored, as the training did not come to its end.")
     note = best_note(result)

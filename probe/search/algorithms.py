@@ -58,8 +58,8 @@ class _Entry:
     verdict: Verdict | None = None
     value: float | None = None
     """As Optuna is told it."""
-    scores: list[float] = field(default_factory=list)
-    """At the end of each rung that it reached."""
+    scores: list[float | None] = field(default_factory=list)
+    """At the end of each rung that it reached; None: the objective had no value there."""
     told: int = -1
     """Its place among the first verdicts."""
 
@@ -115,7 +115,7 @@ class OptunaSampler:
         if number not in self._by_number:  # forgotten
             return
         entry, trial = self._by_number[number]
-        if value is not None:
+        if verdict == "scored":
             entry.scores.append(value)
         if entry.verdict == verdict:  # another score, which may change its place
             return
@@ -167,11 +167,11 @@ class OptunaSampler:
         if entry.verdict == "scored" and entry.value is not None:
             self._worst = entry.value if self._worst is None else self._worse(entry.value, self._worst)
             self._study.tell(trial, entry.value)
-        elif entry.verdict == "infeasible" and self.name not in WITHOUT_CONSTRAINTS:
+        elif entry.verdict in ("scored", "infeasible") and self.name not in WITHOUT_CONSTRAINTS:
             # Told as failed it would be invisible, and TPE walks into the same wall again and again.
             trial.set_constraint("infeasible", 1.0)
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        elif entry.verdict == "infeasible" and self._worst is not None:
+        elif entry.verdict in ("scored", "infeasible") and self._worst is not None:
             # These see completed trials only: one that is as bad as the worst so far keeps them away without bending a fit.
             self._study.tell(trial, self._worst)
         else:

@@ -54,7 +54,7 @@ class _Parts(Ladder, ABC):
     def enter(self, number: int) -> None:
         self._ladder_of(number).enter(number)
 
-    def record(self, number: int, rung: int, score: float) -> None:
+    def record(self, number: int, rung: int, score: float | None) -> None:
         self._ladder_of(number).record(number, rung, score)
 
     def settle(self, number: int, rung: int) -> None:

@@ -16,13 +16,16 @@ from probe.search.facts import TaskFacts
 from probe.search.grid import check_grid_size
 from probe.search.objective import Objective, check_metric
 from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
+from probe.training.records import overlap_warnings
 from probe.training.settings import TRAINER_NAMES, Schedule
 from probe.zoo.source import TaskSource
 
 
 def check_names(recipe: Recipe, source: TaskSource) -> None:
     """Every hyperparameter is the trainer's or a keyword of the task's. Raises RecipeError, and TaskError for the task."""
-    keywords = source.keywords()
+    from probe.training.building import load_keywords
+
+    keywords = load_keywords(source)
     if keywords is None:
         return
     for name in recipe.space:
@@ -122,6 +125,12 @@ def warnings_for(recipe: Recipe, facts: TaskFacts, course: Course) -> list[str]:
     if facts.num_test is None:
         found.append(
             "The task has no test part, so the winner is not scored on data that played no role in finding it."
+        )
+    found += overlap_warnings(facts.overlaps)
+    if facts.edited:
+        found.append(
+            f"The task's code changed while the search was stopped ({', '.join(facts.edited)}): trials before and after may "
+            "not compare."
         )
     limit = recipe.budget.epochs
     full_cost = course.total_costs[-1]

@@ -13,13 +13,16 @@ from functools import partial
 from typing import Any
 
 from probe.device.visible import VISIBLE_DEVICES
-from probe.errors import OutputError, UserCodeError
+from probe.errors import ChangedDataError, OutputError, UserCodeError
 from probe.search.final_job import FinalJob, FinalOutcome, fit_in_worker
 from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.search.slots import MAX_DEFAULT_SLOTS, spread_slots
 from probe.units import format_seconds
 from probe.workers.together import call_all
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
+
+ENDS_SEARCH = (OutputError, ChangedDataError)
+"""Errors of jobs that are no fault of the trial's: a checkpoint that cannot be written, data that are others."""
 
 
 @dataclass(slots=True)
@@ -100,9 +103,9 @@ class LocalExecutor:
                 self._drop(slot)
             elif isinstance(event, Message) and isinstance(event.value, JobBegun):
                 slot.started, slot.has_begun = time.monotonic(), True
-            elif isinstance(event, Raised) and isinstance(event.error, OutputError):
+            elif isinstance(event, Raised) and isinstance(event.error, ENDS_SEARCH):
                 slot.job = None
-                raise event.error  # a checkpoint that cannot be written is no fault of the trial's
+                raise event.error
             elif isinstance(event, Message):
                 found.append(JobEpoch(number=slot.job.number, report=event.value))
             else:

@@ -24,6 +24,7 @@ _STATES: Mapping[Status, optuna.trial.TrialState] = {
     "oom": optuna.trial.TrialState.PRUNED,
     "diverged": optuna.trial.TrialState.PRUNED,
     "infeasible": optuna.trial.TrialState.PRUNED,
+    "undefined": optuna.trial.TrialState.PRUNED,
 }
 """Every other status: failed, as it says nothing about the configuration."""
 

@@ -17,11 +17,13 @@ from probe.search.final_job import FinalJob, FinalOutcome
 from probe.search.objective import LOSS
 from probe.search.records import BaselineScore, FinalFit, Score
 from probe.search.trial import split_task
+from probe.task import Task
+from probe.training.building import build_task
 from probe.training.data import merge_validation
 from probe.training.evaluate import BaselineModel, Evaluation
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
-from probe.training.settings import TrainerSettings, task_params
+from probe.training.settings import TrainerSettings
 from probe.training.summary import count_weights
 from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
@@ -38,7 +40,8 @@ def run_final(job: FinalJob) -> FinalOutcome:
     started = time.perf_counter()
     torch.set_num_threads(job.num_threads)
     device = open_device(job.device, measuring_memory=False)
-    _, outcome = within_memory(device, lambda: _fit_and_score(job, device))
+    task = merge_validation(split_task(build_task(job.source, job.params, job.reference), job.split))
+    _, outcome = within_memory(device, lambda: _fit_and_score(job, task, device))
     fit, test, warning = outcome or (None, None, "The final fit on train + validation ran out of memory.")
     return FinalOutcome(fit=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
 
@@ -100,9 +103,7 @@ def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str 
     return path.name, left_out_warning(path.name, left_out)
 
 
-def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:
-    with device.untracked():  # the data is on the host
-        task = merge_validation(split_task(job.source.build(task_params(job.params)), job.split))
+def _fit_and_score(job: FinalJob, task: Task, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:
     settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.epochs})
     run = TrainingRun(task, settings, device=device, seed=job.seed)
     reports: list[EpochReport] = []

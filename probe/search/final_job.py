@@ -10,7 +10,7 @@ from probe.device.select import DeviceSpec
 from probe.search.jobs import Split
 from probe.search.records import FinalFit, ParamValue, Score
 from probe.seeds import derive_seed
-from probe.training.records import EpochReport
+from probe.training.records import DataReference, EpochReport
 from probe.units import format_value
 from probe.zoo.source import TaskSource
 
@@ -31,6 +31,8 @@ class FinalJob:
     metric: str
     weights_path: Path | None = None
     """Where the trained weights go; None: nowhere."""
+    reference: DataReference | None = None
+    """As of a RungJob."""
     num_threads: int = 1
     """PyTorch's threads: the final fit runs alone, so the cores that the trials shared are all its own."""
 
@@ -47,6 +49,8 @@ class FinalOutcome:
     seconds: float
     warning: str | None = None
     """Why there is no fit or no score."""
+    num_test_reads: int = 0
+    """How often this search has scored the test part, this time included."""
 
 
 def fit_in_worker(job: FinalJob) -> FinalOutcome:

@@ -22,7 +22,7 @@ from probe.search.session import SearchRequest, open_session
 from probe.search.study import MAX_FAILURES_IN_A_ROW
 from probe.task import Task
 from probe.zoo.given import TaskFunction, given_source, pickled_source
-from probe.zoo.source import recipe_source
+from probe.zoo.source import recipe_source, task_seed
 
 Observer = Callable[[Any], None]
 WEIGHTS_FILE = "winner.safetensors"
@@ -43,6 +43,7 @@ def find_hyperparameters(
     folder: Path | None = None,
     resume: bool = False,
     deterministic: bool = False,
+    allow_code_changes: bool = False,
     argv: Sequence[str] = (),
 ) -> SearchResult:
     """Probe batch size and learning rate, search the rest within the budget, train the winner again, score it on test.
@@ -63,6 +64,9 @@ def find_hyperparameters(
         resume: go on with the search in `folder`, however it was stopped, from where it was.
         deterministic: one worker, fixed threads, nothing that depends on a clock: two runs decide alike, and so does one that
             was stopped and resumed.
+
+        allow_code_changes: resume although the task's source files were edited since the search was started. Other data, or
+            a model of another size, are refused all the same.
 
     Ctrl-C ends the search with what it has: `stopped_by` is then "interrupted".
 
@@ -87,6 +91,7 @@ def find_hyperparameters(
         folder=folder,
         resume=resume,
         deterministic=deterministic,
+        allow_code_changes=allow_code_changes,
         argv=argv,
     )
     if error is not None:
@@ -108,6 +113,7 @@ def run_search(
     folder: Path | None = None,
     resume: bool = False,
     deterministic: bool = False,
+    allow_code_changes: bool = False,
     argv: Sequence[str] = (),
 ) -> tuple[SearchResult, ProbeError | None]:
     """As `find_hyperparameters`, but an error that comes after the first measurement comes beside the result, to be raised
@@ -116,7 +122,11 @@ def run_search(
     found = recipe_with_task(recipe, task, overrides=overrides)
     data_dir = Path(data_dir).absolute()  # paths hold though the task's code changes the current folder
     folder, storage = (None if path is None else Path(path).absolute() for path in (folder, storage))
-    source = recipe_source(found, data_dir=data_dir) if task is None else pickled_source(given_source(task))
+    source = (
+        recipe_source(found, data_dir=data_dir)
+        if task is None
+        else pickled_source(given_source(task, seed=task_seed(found)))
+    )
     if not resume:  # a search that goes on was checked when it was begun, and these take PyTorch's import
         with contextlib.chdir("."):  # where the workers start
             check_names(found, source)
@@ -134,6 +144,7 @@ def run_search(
             num_gpus=host.num_gpus,
             storage=storage,
             deterministic=deterministic,
+            allow_code_changes=allow_code_changes,
             argv=argv,
         )
         with open_session(folder, request, resume=resume) as session, host.open(session) as executor:

@@ -25,10 +25,11 @@ from probe.search.outcomes import UNCONSTRAINED, Constraints
 from probe.search.records import BestTrial, BudgetLimits, SearchResult, Spent, StoppedBy, TrialResult
 from probe.search.space import Space
 from probe.search.state import SearchState
+from probe.search.undefined import trials_warnings
 from probe.search.views import best_trial, first_rung_scores, spent, trial_result
 from probe.seeds import derive_seed
 from probe.training.diagnose import diagnose
-from probe.training.records import Diagnosis
+from probe.training.records import DataReference, Diagnosis
 from probe.zoo.source import TaskSource
 
 
@@ -45,6 +46,8 @@ class Setup:
     split: Split
     num_workers: int
     constraints: Constraints = UNCONSTRAINED
+    reference: DataReference | None = None
+    """The task's data, once they are loaded."""
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -151,7 +154,7 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         final=None if final is None else final.fit,
         test=None if final is None else final.test,
         diagnosis=_diagnosis(objective, best, trials, findings.lr_probes),
-        warnings=tuple(findings.warnings),
+        warnings=(*findings.warnings, *trials_warnings(trials)),
         cluster=findings.cluster,
         slots=slot_use(setup, findings),
     )

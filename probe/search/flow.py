@@ -26,8 +26,8 @@ from probe.search.plans import batch_plan, end_warnings, final_job, lr_plan, run
 from probe.search.probing import batch_epochs, measured_batch, probe_lrs
 from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
 from probe.search.refining import make_refiner
-from probe.search.restore import restore_final, restore_probes
-from probe.search.resume import check_same_data, goes_on, remove_orphans
+from probe.search.restore import restore_final, restore_probes, with_history
+from probe.search.resume import goes_on, remove_orphans
 from probe.search.room import Peaks, Room, make_peaks, make_room
 from probe.search.session import Session
 from probe.search.slots import device_title
@@ -112,9 +112,8 @@ class Search:
         self._show("load")
         params = central_params(build_space(self.recipe))
         facts = same_facts(self._executor.call_everywhere(describe_task, self.setup.source, params, self.setup.split))
-        before = self._database.stage(LOAD, TaskFacts)
-        if before is not None:
-            check_same_data(before, facts)
+        facts = self._session.recognized(facts)
+        self.setup = replace(self.setup, reference=facts.reference)
         check_against_task(self.recipe, facts)
         self._session.accept()
         self._keep(LOAD, facts)
@@ -270,6 +269,7 @@ class Search:
             outcome = self._executor.fit(job, on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it
             return FinalOutcome(fit=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
+        outcome = with_history(outcome, self._database)
         self._keep(FINAL, outcome)
         return outcome
 

@@ -15,11 +15,14 @@ def fold_name(fold: int) -> str:
 
 
 def mean_report(reports: Sequence[EpochReport]) -> EpochReport:
-    """One epoch over all folds: means of losses and metrics, their standard deviation kept; seconds are summed."""
+    """One epoch over all folds: means of losses and metrics, their standard deviation kept; seconds are summed. A metric that
+    is undefined in one fold has no mean."""
     first = reports[0]
     if any(report.epoch != first.epoch for report in reports):
         raise ValueError(f"reports of one epoch were expected, not of {[report.epoch for report in reports]}")
-    metrics = {name: [report.metrics[name] for report in reports] for name in first.metrics}
+    undefined = tuple(dict.fromkeys(name for report in reports for name in report.undefined))
+    defined = [name for name in first.metrics if name not in undefined]
+    metrics = {name: [report.metrics[name] for report in reports] for name in defined}
     losses = _measured(reports, lambda report: report.val_loss)
     shared = [name for name in first.train_metrics if all(name in report.train_metrics for report in reports)]
     steps = _measured(reports, lambda report: report.step_seconds)
@@ -33,6 +36,7 @@ def mean_report(reports: Sequence[EpochReport]) -> EpochReport:
         seconds=sum(report.seconds for report in reports),
         step_seconds=None if steps is None else fmean(steps),
         metric_spread={name: stdev(values) if len(values) > 1 else 0.0 for name, values in spreads.items()},
+        undefined=undefined,
     )
 
 

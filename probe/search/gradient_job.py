@@ -11,6 +11,7 @@ from probe.device.select import DeviceSpec, open_device
 from probe.search.course import WHOLE
 from probe.search.jobs import Split
 from probe.search.records import ParamValue
+from probe.training.records import DataReference
 from probe.zoo.source import TaskSource
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class GradientJob:
     """To the end of the epoch whose loss is the trial's value."""
     names: tuple[str, ...]
     unroll: int | None = None
+    reference: DataReference | None = None
+    """As of a RungJob."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +53,15 @@ def run_gradient(job: GradientJob) -> GradientReport:
     `hypergradient` does, and whatever else the task's own code raises."""
     from probe.device.failures import classify_failure
     from probe.search.trial import split_task
+    from probe.training.building import build_task
     from probe.training.hypergradient import hypergradient
     from probe.training.run import TrainingRun
-    from probe.training.settings import TrainerSettings, task_params
+    from probe.training.settings import TrainerSettings
 
     device = open_device(job.device, measuring_memory=False)
     try:
+        task = split_task(build_task(job.source, job.params, job.reference), job.split)
         with device.track():
-            with device.untracked():  # the data is on the host
-                task = split_task(job.source.build(task_params(job.params)), job.split)
             settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.planned_epochs})
             run = TrainingRun(task, settings, device=device, seed=job.seed)
             found = hypergradient(

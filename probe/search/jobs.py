@@ -13,7 +13,7 @@ from probe.search.course import WHOLE
 from probe.search.objective import Objective
 from probe.search.outcomes import UNCONSTRAINED, Constraints
 from probe.search.records import ParamValue
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import DataReference, EpochReport, FitSummary
 from probe.zoo.source import TaskSource
 
 Outcome = Literal[
@@ -72,6 +72,8 @@ class RungJob:
     """Which of the executor's GPUs it is to run on; None: any."""
     needs_fresh_process: bool = False
     """It failed in a process that had run other jobs, and is run again in one that has not."""
+    reference: DataReference | None = None
+    """What the data must be; None: nobody looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,12 +90,14 @@ class Ladder:
     def enter(self, number: int) -> None:
         """Trial `number` starts on its way to the first rung."""
 
-    def record(self, number: int, rung: int, score: float) -> None:
-        """Trial `number` reached the end of `rung` with this score (finite, larger is better where the mode is max)."""
-        if not math.isfinite(score):
+    def record(self, number: int, rung: int, score: float | None) -> None:
+        """Trial `number` reached the end of `rung` with this score (finite, larger is better where the mode is max). None: its
+        objective has no value yet; it ranks behind all that have one."""
+        if score is not None and not math.isfinite(score):
             raise ValueError(f"trial {number}: a score on a rung must be finite, not {score}")
+        badness = math.inf if score is None else self._sign * score
         for standings in (self._rungs[rung].ranked, self._rungs[rung].waiting):
-            insort(standings, (self._sign * score, number))
+            insort(standings, (badness, number))
 
     def settle(self, number: int, rung: int) -> None:
         """Trial `number` stopped improving on the way to `rung`: it is complete and will not climb."""

@@ -10,9 +10,9 @@ from probe.training.records import EpochReport
 
 
 def stale_epochs(objective: Objective, reports: Sequence[EpochReport]) -> int:
-    """Epochs since the objective was last better than ever before; all of them where it was never measured."""
+    """Epochs since the objective was last better than ever before; 0 where it never had a value: nothing got worse."""
     best = best_epoch(replace(objective, reduce="best"), reports)
-    return len(reports) if best is None else reports[-1].epoch - best
+    return 0 if best is None else reports[-1].epoch - best
 
 
 def has_stopped_improving(objective: Objective, reports: Sequence[EpochReport], patience: int | None) -> bool:

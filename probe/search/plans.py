@@ -152,6 +152,7 @@ def rung_job(
         max_seconds=None if search.trial_seconds is None else max(0.0, search.trial_seconds - trial.seconds),
         trial_seconds=search.trial_seconds,
         gpu=gpu,
+        reference=setup.reference,
         peak_bytes=peak_bytes,
         needs_fresh_process=trial.failed_rung == rung,
     )
@@ -174,5 +175,6 @@ def final_job(setup: Setup, best: BestTrial, epochs: int, *, weights: Path | Non
         epochs=epochs,
         metric=setup.objective.metric,
         weights_path=weights,
+        reference=setup.reference,
         num_threads=num_threads,
     )

@@ -10,9 +10,8 @@ from typing import Any
 
 import ray
 
-from probe.errors import OutputError
 from probe.search.cluster_records import ClusterUse
-from probe.search.executors import report_of, timed_out, train_in_worker
+from probe.search.executors import ENDS_SEARCH, report_of, timed_out, train_in_worker
 from probe.search.final_job import FinalJob, FinalOutcome
 from probe.search.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob
 from probe.search.ray_carried import (
@@ -176,7 +175,7 @@ class RayExecutor:
             return []
         if isinstance(event, Message):
             return [JobEpoch(number=number, report=event.value)]
-        if isinstance(event, Raised) and isinstance(event.error, OutputError):
+        if isinstance(event, Raised) and isinstance(event.error, ENDS_SEARCH):
             raise event.error
         if isinstance(event, Died) and task.started is None and task.starts < MAX_STARTS:
             self._start_job(task.job, starts=task.starts + 1)

@@ -16,10 +16,11 @@ from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCou
 DATABASE_FILE = "search.sqlite"
 """Of a run's folder."""
 ParamValue = bool | int | float | str
-Status = Literal["complete", "stopped", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
+Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
 """complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never
-promoted further. timeout: cut off by a time limit; its value is that of the epochs before, if there are any. infeasible: it
-broke one of the recipe's constraints. The rest, too: why it has no value."""
+promoted further. undefined: the objective's metric was NaN or infinite in every epoch. timeout: cut off by a time limit; its
+value is that of the epochs before, if there are any. infeasible: it broke one of the recipe's constraints. The rest, too: why
+it has no value."""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
 """Statuses that can come with a value; the first two always do."""
 Stage = Literal["load", "batch", "lr", "search", "final"]
@@ -162,6 +163,15 @@ class Score:
     num_samples: int
     baseline: BaselineScore | None = None
     """What the model is to be compared with, where the task names something."""
+    num_shared: int = 0
+    """Test samples that are equal to training or validation samples."""
+    earlier_reads: int = 0
+    """How often the search had scored the test part before, for winners that it found with a smaller budget."""
+
+    @property
+    def is_untouched(self) -> bool:
+        """No sample of the test part played a role in any decision before this score."""
+        return not self.num_shared and not self.earlier_reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ def make_refiner(setup: Setup, found: Findings, executor: SearchExecutor) -> Ref
             epochs=epochs,
             names=plan.names,
             unroll=plan.unroll,
+            reference=setup.reference,
         )
         try:
             report: GradientReport = executor.call(run_gradient, job)

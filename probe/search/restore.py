@@ -7,9 +7,11 @@ from dataclasses import replace
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
 from probe.search.database import SearchDatabase
+from probe.search.facts import TaskFacts
 from probe.search.final_job import FinalOutcome
 from probe.search.findings import Findings
-from probe.search.stages import BATCH, FINAL, PROBED, Probed, lr_stages
+from probe.search.stages import BATCH, FINAL, LOAD, PROBED, Probed, lr_stages
+from probe.training.records import shared_test_samples
 
 
 def restore_probes(found: Findings, database: SearchDatabase) -> bool:
@@ -33,3 +35,15 @@ def restore_final(database: SearchDatabase, *, seed: int, epochs: int) -> FinalO
     if outcome is None or outcome.fit is None or (outcome.fit.seed, outcome.fit.epochs) != (seed, epochs):
         return None
     return outcome
+
+
+def with_history(outcome: FinalOutcome, database: SearchDatabase) -> FinalOutcome:
+    """A new final fit, with what is known of its test part: the samples that it shares with others, and how often it had been
+    scored for earlier winners."""
+    facts, before = database.stage(LOAD, TaskFacts), database.stage(FINAL, FinalOutcome)
+    earlier = 0 if before is None else before.num_test_reads
+    if outcome.test is None:
+        return replace(outcome, num_test_reads=earlier)
+    num_shared = 0 if facts is None else shared_test_samples(facts.overlaps)
+    test = replace(outcome.test, num_shared=num_shared, earlier_reads=earlier)
+    return replace(outcome, test=test, num_test_reads=earlier + 1)

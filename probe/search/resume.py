@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from probe.errors import DataError, OutputError, RecipeError
 from probe.recipe.schema import Recipe
 from probe.recipe.values import show
 from probe.records import RunMeta
-from probe.search.facts import TaskFacts
+from probe.search.facts import TaskFacts, code_changes, task_changes
 from probe.search.jobs import checkpoint_path
 from probe.search.records import BudgetLimits
 from probe.search.stages import StudyEnded
@@ -41,25 +42,28 @@ def check_same_recipe(before: Recipe, now: Recipe) -> None:
     changes = recipe_changes(before, now)
     if changes:
         raise RecipeError(
-            "\n".join(["This search was begun with another recipe. Since then changed:", *(f"  {c}" for c in changes)]),
+            "\n".join(["The recipe has changed since this search was started:", *(f"  {c}" for c in changes)]),
             hint="Only the budget may change, and only grow: give the same --set and --try again, or start a new search.",
         )
 
 
-def check_same_data(before: TaskFacts, now: TaskFacts) -> None:
-    """Raise DataError where the task's data or metrics are not those that the search was begun with."""
-    for name, what in (
-        ("num_train", "training samples"),
-        ("num_val", "validation samples"),
-        ("num_test", "test samples"),
-        ("metrics", "metrics"),
-    ):
-        left, right = getattr(before, name), getattr(now, name)
-        if left != right:
-            raise DataError(
-                f"The task has changed since the search was begun: {_listed(left)} {what} then, {_listed(right)} now.",
-                hint="What was measured then does not compare. Bring the data back, or start a new search.",
+def same_task(before: TaskFacts, now: TaskFacts, *, may_be_edited: bool) -> TaskFacts:
+    """`now`, with the files that were edited since the search was started, where that is allowed.
+
+    Raises DataError, naming what changed, where the task's data, model or metrics are others than before, and where its code
+    was edited without `may_be_edited`.
+    """
+    changes, edits = task_changes(before, now), code_changes(before, now)
+    if changes or (edits and not may_be_edited):
+        hint = "Trials before and after such a change do not compare. Undo it, or start a new search."
+        if not changes:
+            hint += (
+                " If it does not affect the results, as where only a message or a crash was fixed, resume with "
+                "--allow-code-changes (allow_code_changes=True in Python)."
             )
+        lines = ["The task has changed since this search was started:", *(f"  {c}" for c in (*edits, *changes))]
+        raise DataError("\n".join(lines), hint=hint)
+    return replace(now, edited=tuple(dict.fromkeys((*before.edited, *edits))))
 
 
 def version_warning(before: RunMeta, now: RunMeta, *, deterministic: bool) -> str | None:
@@ -137,7 +141,3 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _shown(value: Any) -> str:
     return "(not there)" if value is _ABSENT else show(value)
-
-
-def _listed(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)

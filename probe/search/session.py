@@ -22,10 +22,11 @@ from probe.search.cluster_records import ClusterUse
 from probe.search.database import IN_MEMORY, SearchDatabase
 from probe.search.deterministic import check_deterministic
 from probe.search.executors import default_slots, threads_per_slot
+from probe.search.facts import TaskFacts
 from probe.search.lock import RunLock
 from probe.search.records import DATABASE_FILE
-from probe.search.resume import check_same_recipe, version_warning
-from probe.search.stages import CLUSTER, Begun
+from probe.search.resume import check_same_recipe, same_task, version_warning
+from probe.search.stages import CLUSTER, END, LOAD, Begun, StudyEnded
 
 CHECKPOINTS = "checkpoints"
 
@@ -45,6 +46,8 @@ class SearchRequest:
     num_gpus: int = 1
     """That the trials may be spread over."""
     deterministic: bool = False
+    allow_code_changes: bool = False
+    """Go on although the task's source files were edited."""
     argv: Sequence[str] = ()
 
 
@@ -64,6 +67,18 @@ class Session:
     """Whether what this process finds may be noted in the file."""
     goes_on_as: tuple[RunMeta, Recipe] | None = None
     """This process and its recipe, until the file says so."""
+    allow_code_changes: bool = False
+
+    def recognized(self, facts: TaskFacts) -> TaskFacts:
+        """The task as it is now, of a search that goes on with the files noted that were edited since. Raises DataError where
+        it is another task than the one that the search was started with."""
+        before = self.database.stage(LOAD, TaskFacts)
+        if before is None:
+            return facts
+        ended = self.database.stage(END, StudyEnded)
+        failed = ended is not None and ended.stopped_by == "failures"
+        # After failures the user has seen the traceback, and mends the code.
+        return same_task(before, facts, may_be_edited=self.allow_code_changes or failed)
 
     def accept(self) -> None:
         """Note in the file that this process goes on, and with which budget. Only once the task's data are known to be the
@@ -230,6 +245,7 @@ def _resume(path: Path, request: SearchRequest) -> Session:
         num_resumes=len(database.sessions()),
         warnings=() if warning is None else (warning,),
         goes_on_as=(now, request.recipe),
+        allow_code_changes=request.allow_code_changes,
     )
 
 

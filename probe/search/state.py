@@ -33,8 +33,8 @@ class Trial:
     reports: list[EpochReport] = field(default_factory=list)
     before: list[EpochReport] = field(default_factory=list)
     """Reports of the rung below, where a rung does not go on from it; they count until the next rung is finished."""
-    scores: list[float] = field(default_factory=list)
-    """What it was ranked by at the end of each rung."""
+    scores: list[float | None] = field(default_factory=list)
+    """What it was ranked by at the end of each rung; None: its objective had no value yet."""
     rung: int = -1
     """The last rung it finished."""
     climbing_to: int | None = None
@@ -112,7 +112,7 @@ class SearchState:
         return self.epoch_seconds * WHOLE / self._reported if self._reported else None
 
     def score(self, trial: Trial, rung: int) -> float | None:
-        """What a trial was ranked by at the end of `rung`; None where it did not reach that."""
+        """What a trial was ranked by at the end of `rung`; None where it did not reach that, or had no value there."""
         return trial.scores[rung] if rung < len(trial.scores) else None
 
     def epochs_at(self, trial: Trial, rung: int) -> int:
@@ -283,15 +283,11 @@ class SearchState:
         trial.before = []
         trial.fit = fit
         score = reduced_value(self.objective, trial.reports)
-        if score is None:
-            trial.status = "diverged"
-            self.ladder.lose(trial.number, rung)
-            return
         trial.scores.append(score)
         if settled:
             trial.status = "complete"
             self.ladder.settle(trial.number, rung)
         else:
             self.ladder.record(trial.number, rung, score)
-        if self.best is None or self.objective.better(score, self.best.value):
+        if score is not None and (self.best is None or self.objective.better(score, self.best.value)):
             self.best = BestTrial(number=trial.number, params=trial.params, value=score)

@@ -22,11 +22,12 @@ from probe.search.jobs import Split
 from probe.search.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records import ParamValue, Score
 from probe.search.train_records import TrainEnd, TrainPlan, TrainResult
+from probe.search.undefined import training_warnings
 from probe.seeds import derive_seed
 from probe.training.diagnose import diagnose
-from probe.training.records import EpochReport, FitSummary, WeightCounts
+from probe.training.records import EpochReport, FitSummary, WeightCounts, overlap_warnings, shared_test_samples
 from probe.zoo.given import TaskFunction, given_source
-from probe.zoo.source import TaskSource, recipe_source
+from probe.zoo.source import TaskSource, recipe_source, task_seed
 
 if TYPE_CHECKING:
     from probe.device.protocol import Device
@@ -70,11 +71,14 @@ def train(
         RecipeError, TaskError, DeviceError, UsageError: before anything is trained. What the task's own code raises passes.
     """
     found = recipe_with_task(recipe, task, overrides=overrides)
+    # Made with the recipe's own seed, so that the test part stays what it was.
+    source = (
+        recipe_source(found, data_dir=Path(data_dir)) if task is None else given_source(task, seed=task_seed(found))
+    )
     found = found if seed is None else with_seed(found, seed)
     if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
         raise UsageError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
     params = fixed_params(found)
-    source = recipe_source(found, data_dir=Path(data_dir)) if task is None else given_source(task)
     check_names(found, source)
     check_values(found)
     training = _Training(
@@ -131,6 +135,8 @@ class _Training:
     kept: _Kept = field(default_factory=_Kept)
     untrained_loss: float | None = None
     warnings: list[str] = field(default_factory=list)
+    num_shared: int = 0
+    """Test samples that are training or validation samples, too."""
     fit: FitSummary | None = None
     weights: WeightCounts | None = None
 
@@ -174,10 +180,13 @@ class _Training:
     def _task(self) -> Task:
         """The task, with the validation part that a search of the same seed holds out. Raises RecipeError, TaskError."""
         from probe.search.trial import split_task
+        from probe.training.building import build_task, check_parts
         from probe.training.data import merge_validation
-        from probe.training.settings import task_params
 
-        task = self.source.build(task_params(self.params))
+        task = build_task(self.source, self.params)
+        overlaps = check_parts(task)
+        self.num_shared = shared_test_samples(overlaps)
+        self.warnings += overlap_warnings(overlaps)
         check_metric(self.objective, tuple(task.metrics))
         validation, seed = self.recipe.task.validation, derive_seed(self.recipe.search.seed, "validation")
         share = validation.share or 1 / validation.num_folds  # of folds, as much is held out as one of them
@@ -232,7 +241,7 @@ class _Training:
         _, scored = within_memory(device, lambda: score_test_part(run, self.objective.metric))
         score, problem = scored or (None, "Scoring the test part ran out of memory.")
         self.warnings += [] if problem is None else [problem]
-        return score
+        return None if score is None else replace(score, num_shared=self.num_shared)
 
     def _result(self, **measured: Any) -> TrainResult:
         objective, reports = self.objective, self.kept.reports
@@ -256,7 +265,7 @@ class _Training:
             )
             if reports
             else None,
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *training_warnings(reports)),
             fit=self.fit,
             weights=self.weights,
             **measured,

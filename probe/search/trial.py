@@ -18,11 +18,12 @@ from probe.search.outcomes import next_accumulation
 from probe.search.patience import has_stopped_improving
 from probe.seeds import derive_seed
 from probe.task import Task
+from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
 from probe.training.data import hold_out, hold_out_fold, take_share
 from probe.training.records import EpochReport, FitSummary
 from probe.training.run import TrainingRun
-from probe.training.settings import TrainerSettings, task_params
+from probe.training.settings import TrainerSettings
 from probe.training.summary import mean_summary, summarize_fit
 from probe.training.trees import map_tensors
 from probe.workers.child import send_message
@@ -84,8 +85,9 @@ def split_task(task: Task, split: Split, *, fold: int = 0) -> Task:
 def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
     """How it ended, and after running out of memory the parts that the batch can be split into next."""
     try:
+        task = build_task(rung.job.source, rung.job.params, rung.job.reference)
         with rung.device.track():
-            return _train(rung), None
+            return _train(rung, task), None
     except Exception as error:
         failure, culprit = find_failure(error)
         settings = rung.settings
@@ -110,10 +112,9 @@ def _may_be_the_split(job: RungJob, error: Exception) -> bool:
     return job.accumulation is not None and (isinstance(error, TaskError) or not isinstance(error, ProbeError))
 
 
-def _train(rung: _Rung) -> Ending:
+def _train(rung: _Rung, task: Task) -> Ending:
     job = rung.job
-    with rung.device.untracked():  # the data and the checkpoint are on the host
-        task = job.source.build(task_params(job.params))
+    with rung.device.untracked():  # the checkpoint is on the host
         state, lost = _load_state(job)
     ending, new_state = _train_folds(rung, task, state) if job.split.num_folds > 1 else _train_once(rung, task, state)
     if ending[0] == "finished" and job.checkpoint_out is not None:

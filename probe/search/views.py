@@ -31,6 +31,10 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     if status is None and trial.retry and trial.rung < 0:
         status = "oom" if trial.accumulation is not None else "crashed" if trial.num_crashes else None
         status = status or ("failed" if trial.failed_rung is not None else None)
+    if status in (None, "complete") and value is None and trial.counted:
+        status = "undefined"
+        metric, count = state.objective.metric, len(trial.counted)
+        message = message or f"The {metric} was NaN or infinite in every one of its {count} epochs."
     if status is None and value is None:
         status = "timeout"
         message = message or "The search ended before its first epoch did."

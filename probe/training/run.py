@@ -122,23 +122,30 @@ class TrainingRun:
         return mean_loss if math.isfinite(mean_loss) else None
 
     def run_epoch(self) -> EpochReport | None:
-        """Train one epoch and evaluate on the validation part if there is one; None where a number is not finite."""
+        """Train one epoch and evaluate on the validation part if there is one; None where a loss is not finite.
+
+        A metric that is not finite, like a precision before the first positive prediction, does not end the training: it is
+        named in the report's `undefined`.
+        """
         started = time.perf_counter()
         train_metrics = RunningMetrics(self.task.metrics)
         train_loss = self.train_epoch(train_metrics)
         if train_loss is None:
             return None
         scores = self.evaluate(self.task.val) if self.task.val is not None else None
-        if scores is not None and not all(map(math.isfinite, (scores.loss, *scores.metrics.values()))):
+        if scores is not None and not math.isfinite(scores.loss):
             return None
+        metrics = {} if scores is None else scores.metrics
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return EpochReport(
             epoch=self.epoch,
             train_loss=train_loss,
             val_loss=scores.loss if scores else None,
-            metrics=scores.metrics if scores else {},
+            metrics=finite,
             train_metrics=train_metrics.read(),
             seconds=time.perf_counter() - started,
             step_seconds=self.step_seconds,
+            undefined=tuple(name for name in metrics if name not in finite),
         )
 
     def evaluate(self, data: Any, *, model: torch.nn.Module | None = None) -> Evaluation:

@@ -19,7 +19,7 @@ NEAR_ZERO = 0.01
 
 def summarize_fit(run: TrainingRun, last: EpochReport) -> FitSummary | None:
     """After the epoch of `last`, whose validation it takes over: it costs about as much as validating once more. None without
-    a validation part, or where a number is not finite.
+    a validation part, or where the loss is not finite. Metrics without a value on either part are left out.
 
     The generators are left as they were: whoever goes on from here trains as if nobody had looked.
     """
@@ -29,12 +29,14 @@ def summarize_fit(run: TrainingRun, last: EpochReport) -> FitSummary | None:
     num_val = num_samples(task.val)
     with run.random_state_kept():
         found = run.evaluate(take_samples(task.train, num_val, seed=0))
-    if not all(map(math.isfinite, (found.loss, *found.metrics.values()))):
+    if not math.isfinite(found.loss):
         return None
+    train = {name: value for name, value in found.metrics.items() if name in last.metrics and math.isfinite(value)}
+    val = {name: last.metrics[name] for name in train}
     return FitSummary(
         epoch=last.epoch,
-        train=PartScore(loss=found.loss, metrics=found.metrics, num_samples=found.num_samples),
-        val=PartScore(loss=last.val_loss, metrics=last.metrics, num_samples=num_val),
+        train=PartScore(loss=found.loss, metrics=train, num_samples=found.num_samples),
+        val=PartScore(loss=last.val_loss, metrics=val, num_samples=num_val),
         weights=count_weights(run.model),
     )
 
@@ -72,8 +74,9 @@ def mean_summary(summaries: Sequence[FitSummary | None]) -> FitSummary | None:
 
 
 def _mean(scores: Sequence[PartScore]) -> PartScore:
+    shared = [name for name in scores[0].metrics if all(name in score.metrics for score in scores)]
     return PartScore(
         loss=fmean(score.loss for score in scores),
-        metrics={name: fmean(score.metrics[name] for score in scores) for name in scores[0].metrics},
+        metrics={name: fmean(score.metrics[name] for score in scores) for name in shared},
         num_samples=sum(score.num_samples for score in scores),
     )

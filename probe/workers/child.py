@@ -55,6 +55,11 @@ def send_message(message: Any) -> None:
         _channel.send("message", message)
 
 
+def in_worker() -> bool:
+    """Whether this process runs calls for another one, and is its own to keep things in."""
+    return _channel is not None
+
+
 def main() -> None:
     """Serve calls until the parent says to leave."""
     global _channel

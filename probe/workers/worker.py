@@ -270,6 +270,9 @@ def _child_environment(num_threads: int | None, extra: Mapping[str, str]) -> dic
     # Waiting OpenMP threads that spin take the cores from the other workers: two processes of two spinning threads on two
     # cores ran ten times slower.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment.setdefault(
+        "PYTHONHASHSEED", "0"
+    )  # sets of strings, which data are made of, have one order in all workers
     if num_threads is not None:
         environment |= {"OMP_NUM_THREADS": str(num_threads), "MKL_NUM_THREADS": str(num_threads)}
     home = Path(__file__).parents[2]

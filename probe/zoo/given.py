@@ -28,6 +28,7 @@ class FunctionSource:
 
     function: TaskFunction
     title: str
+    seed: int = 0
 
     def keywords(self) -> tuple[str, ...] | None:
         return keywords_of(self.function)
@@ -41,6 +42,7 @@ class GivenSource:
     """A Task; it has no hyperparameters of its own."""
 
     task: Task = field(repr=False)
+    seed: int = 0
 
     @property
     def title(self) -> str:
@@ -61,6 +63,7 @@ class PickledSource:
     title: str
     names: tuple[str, ...] | None
     """Its keywords."""
+    seed: int
     content: bytes = field(repr=False)
 
     def keywords(self) -> tuple[str, ...] | None:
@@ -70,8 +73,8 @@ class PickledSource:
         return _unpickled(self.content).build(params)
 
 
-def given_source(task: Task | TaskFunction) -> GivenSource | FunctionSource:
-    """Raises TaskError for anything else than a Task or a function that may return one."""
+def given_source(task: Task | TaskFunction, *, seed: int = 0) -> GivenSource | FunctionSource:
+    """`seed`: for what is drawn while a function builds its task. Raises TaskError for anything else than a Task or a function that may return one."""
     if isinstance(task, Task):
         return GivenSource(task=task)
     if not callable(task):
@@ -79,7 +82,7 @@ def given_source(task: Task | TaskFunction) -> GivenSource | FunctionSource:
             f"task must be a probe.Task, or a function that returns one, not {type(task).__name__}.",
             hint="Write: def task(width=16): return probe.Task(model=..., train=...)",
         )
-    return FunctionSource(function=task, title=target_of(task))
+    return FunctionSource(function=task, title=target_of(task), seed=seed)
 
 
 def pickled_source(source: GivenSource | FunctionSource) -> PickledSource:
@@ -91,7 +94,7 @@ def pickled_source(source: GivenSource | FunctionSource) -> PickledSource:
             f"The task {source.title} cannot be sent to a worker process: {type(error).__name__}: {error}",
             hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
         ) from None
-    return PickledSource(title=source.title, names=source.keywords(), content=content)
+    return PickledSource(title=source.title, names=source.keywords(), seed=source.seed, content=content)
 
 
 def target_of(task: Task | TaskFunction) -> str:

@@ -29,11 +29,16 @@ class TaskSource(Protocol):
     def title(self) -> str:
         """What is trained, in words: `cnn on digits`."""
 
+    @property
+    def seed(self) -> int:
+        """For what is drawn while the task is built, like a split of its data."""
+
     def keywords(self) -> tuple[str, ...] | None:
         """Names that `build` takes as hyperparameters; None where it takes any."""
 
     def build(self, params: Mapping[str, Any]) -> Task:
-        """The Task with these hyperparameters (none of them the trainer's). Raises TaskError, DataError, UserCodeError."""
+        """The Task with these hyperparameters (none of them the trainer's). To be called by `training.building` alone, which
+        seeds the generators first. Raises TaskError, DataError, UserCodeError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ class NamedSource:
     """How many training samples are used, validation part included; None: all."""
     subset_seed: int = 0
     """Which ones."""
+    seed: int = 0
 
     @property
     def title(self) -> str:
@@ -78,6 +84,7 @@ class TargetSource:
     """A user's `module:callable`."""
 
     target: str
+    seed: int = 0
 
     @property
     def title(self) -> str:
@@ -95,11 +102,16 @@ def as_source(task: Task | TaskFunction | TaskSource) -> TaskSource:
     return task if isinstance(task, TaskSource) else given_source(task)
 
 
+def task_seed(recipe: Recipe) -> int:
+    """For what is drawn while a recipe's task is built."""
+    return derive_seed(recipe.search.seed, "task")
+
+
 def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: int | None = None) -> TaskSource:
     """What a recipe's [task] names; `image_size` replaces its own."""
-    section = recipe.task
+    section, seed = recipe.task, task_seed(recipe)
     if section.target is not None:
-        return TargetSource(target=section.target)
+        return TargetSource(target=section.target, seed=seed)
     if section.model is None or section.data is None:
         raise ValueError("a validated recipe names a target, or a model and data")
     return NamedSource(
@@ -112,4 +124,5 @@ def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: 
         held_out_share=section.validation.share or 0.0,
         num_train=section.num_train,
         subset_seed=derive_seed(recipe.search.seed, "num_train") if section.num_train else 0,
+        seed=seed,
     )

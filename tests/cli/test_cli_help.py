@@ -51,6 +51,7 @@ OPTIONS = {
             "--ray",
             "--storage",
             "--resume",
+            "--allow-code-changes",
             "--deterministic",
         ],
         *["--device", "--seed", *RUN],

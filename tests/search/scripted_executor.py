@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -78,9 +79,7 @@ class ScriptedExecutor:
                 return
             now += self.epoch_seconds(job)
             value = self.accuracy(dict(job.params), epoch)
-            report = EpochReport(
-                epoch=epoch, train_loss=1 - value, val_loss=1 - value, metrics={"accuracy": value}, seconds=1.0
-            )
+            report = _report_of(epoch, value)
             self._add(now, JobEpoch(number=job.number, report=report))
             if self.stops_after(job, epoch):
                 self._add(now, JobEnd(number=job.number, report=self._report("early_stopped", now, "nothing better")))
@@ -121,6 +120,13 @@ class ScriptedExecutor:
     def _report(self, outcome: Outcome, ended: float, message: str | None, job: RungJob | None = None) -> RungReport:
         parts = None if job is None or outcome != "oom" else next_accumulation(self.max_parts, job.accumulation or 1)
         return RungReport(outcome=outcome, seconds=ended - self.clock.now, message=message, next_accumulation=parts)
+
+
+def _report_of(epoch: int, value: float) -> EpochReport:
+    """NaN: the loss is sound, the accuracy undefined."""
+    if math.isnan(value):
+        return EpochReport(epoch=epoch, train_loss=0.5, val_loss=0.5, metrics={}, seconds=1.0, undefined=("accuracy",))
+    return EpochReport(epoch=epoch, train_loss=1 - value, val_loss=1 - value, metrics={"accuracy": value}, seconds=1.0)
 
 
 def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:

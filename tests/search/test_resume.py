@@ -30,7 +30,7 @@ from probe.search.find import run_search
 from probe.search.jobs import Outcome, RungJob
 from probe.search.lock import LOCK_FILE, RunLock
 from probe.search.records import DATABASE_FILE, BudgetLimits, TrialResult
-from probe.search.resume import check_same_data, check_same_recipe, goes_on, recipe_changes, version_warning
+from probe.search.resume import check_same_recipe, goes_on, recipe_changes, same_task, version_warning
 from probe.search.stages import StudyEnded
 from probe.search.stored import stored_result
 from probe.search.study import Study
@@ -250,7 +250,7 @@ def test_only_a_raised_budget_may_change() -> None:
     ],
 )
 def test_what_changed_in_the_recipe_is_named(sections: dict[str, Any], named: str) -> None:
-    with pytest.raises(RecipeError, match="begun with another recipe") as raised:
+    with pytest.raises(RecipeError, match="recipe has changed") as raised:
         check_same_recipe(RECIPE, changed(**sections))
     assert f"  {named}" in raised.value.message.splitlines()
 
@@ -264,11 +264,11 @@ def test_the_order_of_the_space_counts() -> None:
 
 
 def test_other_data_is_refused() -> None:
-    check_same_data(FACTS, FACTS)
-    with pytest.raises(DataError, match="100 training samples then, 101 now"):
-        check_same_data(FACTS, replace(FACTS, num_train=101))
-    with pytest.raises(DataError, match="None test samples then, 5 now"):
-        check_same_data(FACTS, replace(FACTS, num_test=5))
+    assert same_task(FACTS, FACTS, may_be_edited=False) == FACTS
+    with pytest.raises(DataError, match="training samples: 100 -> 101"):
+        same_task(FACTS, replace(FACTS, num_train=101), may_be_edited=True)
+    with pytest.raises(DataError, match="test samples: none -> 5"):
+        same_task(FACTS, replace(FACTS, num_test=5), may_be_edited=True)
 
 
 def test_other_versions_are_a_warning_or_refused_where_decisions_must_be_equal() -> None:
@@ -395,7 +395,7 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     connection.execute("UPDATE stages SET record = json_set(record, '$.num_train', 7) WHERE name = 'load'")
     connection.commit()
     connection.close()
-    with pytest.raises(DataError, match="7 training samples then"):
+    with pytest.raises(DataError, match="training samples: 7 -> 128"):
         search(blobs_recipe(budget={"trials": 20}, search=recipe.search.model_dump()), folder=folder, resume=True)
     with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:  # a refused process leaves no trace
         assert "trials = 9" in database.facts()["recipe"]
