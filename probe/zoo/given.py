@@ -74,7 +74,11 @@ class PickledSource:
 
 
 def given_source(task: Task | TaskFunction, *, seed: int = 0) -> GivenSource | FunctionSource:
-    """`seed`: for what is drawn while a function builds its task. Raises TaskError for anything else than a Task or a function that may return one."""
+    """The task or the function as a source. Raises TaskError for anything else.
+
+    Args:
+        seed: for what is drawn while the function builds its task.
+    """
     if isinstance(task, Task):
         return GivenSource(task=task)
     if not callable(task):

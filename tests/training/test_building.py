@@ -22,7 +22,8 @@ from probe.training.building import build_task, data_reference, load_keywords
 from probe.training.fingerprints import fingerprints
 from probe.training.random_state import seed_everything
 from probe.workers.child import messages_to
-from probe.zoo.source import GivenSource, TargetSource
+from probe.zoo.given import GivenSource
+from probe.zoo.source import TargetSource
 
 built: list[dict[str, Any]] = []
 """By every source of this module, in their order."""
