@@ -9,8 +9,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from probe.task import Task
 from probe.training.batch import Batch
-from probe.training.data import as_tensors, is_unbounded, largest_batch, num_samples
-from probe.training.trees import num_bytes
+from probe.training.data import is_unbounded, largest_batch, num_samples, tensor_bytes
 
 
 def sample_batches(task: Task, sizes: Iterable[int]) -> dict[int, Batch]:
@@ -27,6 +26,5 @@ def sample_batches(task: Task, sizes: Iterable[int]) -> dict[int, Batch]:
 
 
 def dataset_bytes(task: Task) -> int:
-    """Of the training set's tensors, which training keeps on the device where they are small; 0 where it is loaded."""
-    data = as_tensors(task.train, task)
-    return 0 if data is None else num_bytes(data.tensors)
+    """Of the data's tensors, which training keeps on the device where they are small; 0 where it is loaded."""
+    return tensor_bytes(task)

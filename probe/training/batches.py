@@ -17,12 +17,13 @@ from probe.errors import TaskError
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.batch import Batch, checked_content, stack_samples
-from probe.training.data import TensorData, as_tensors, samples_to_load
-from probe.training.trees import map_tensors, num_bytes, tensors_of
+from probe.training.data import TensorData, as_tensors, samples_to_load, tensor_bytes
+from probe.training.trees import map_tensors, tensors_of
 from probe.training.weak_memo import WeakMemo
 
 MAX_RESIDENT_SHARE = 0.25
-"""Of a GPU's memory: larger data stays on the host and its batches are copied over."""
+"""Of a GPU's memory, for the training and validation parts together: larger data stays on the host and its batches are copied
+over."""
 
 
 class Batches(Protocol):
@@ -36,18 +37,15 @@ class Batches(Protocol):
 
 
 class TensorBatches:
-    """Batches by indexing. With `resident`, tensors that take at most MAX_RESIDENT_SHARE of the device's limit are copied to it
-    and kept there."""
+    """Batches by indexing. With `resident`, the tensors are copied to the device and kept there."""
 
     def __init__(
         self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
     ) -> None:
-        limit_bytes = device.limit_bytes
-        small = limit_bytes is None or num_bytes(data.tensors) <= MAX_RESIDENT_SHARE * limit_bytes
         self._device = device
         self._target = device.torch_device
-        stays = small and (resident or all(_is_resident(tensor, self._target) for tensor in tensors_of(data.tensors)))
-        self._home = self._target if stays else torch.device("cpu")
+        resident = resident or all(_is_resident(tensor, self._target) for tensor in tensors_of(data.tensors))
+        self._home = self._target if resident else torch.device("cpu")
         self._tensors = map_tensors(lambda tensor: _resident(tensor, self._home), data.tensors)
         self._indices = data.indices
         self._batch_size = batch_size
@@ -137,9 +135,12 @@ def make_batches(
 
     Args:
         shuffle: marks the training part.
-        resident: small tensors are copied to the device and kept there, for data that is used more than once.
+        resident: keep tensors on the device if they are small, for data that is used more than once.
     """
+    limit_bytes = device.limit_bytes
     with device.untracked():
+        if limit_bytes is not None:
+            resident = resident and tensor_bytes(task) <= MAX_RESIDENT_SHARE * limit_bytes
         tensors = as_tensors(data, task)
         to_load = samples_to_load(data, task) if tensors is None else None
     if tensors is None:

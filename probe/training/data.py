@@ -62,6 +62,14 @@ def as_tensors(data: Any, task: Task) -> TensorData | None:
     return TensorData(tensors, _joined_rows(origins, [rows for _, rows in stores], lengths))
 
 
+def tensor_bytes(task: Task) -> int:
+    """Memory of the tensors behind the training and validation parts, counted once where they share them; 0 where samples are
+    loaded."""
+    parts = [as_tensors(part, task) for part in (task.train, task.val) if part is not None]
+    tensors = {id(tensor): tensor for part in parts if part is not None for tensor in tensors_of(part.tensors)}
+    return num_bytes(list(tensors.values()))
+
+
 def samples_to_load(data: Any, task: Task) -> Any:
     """`data` as a map-style data set for a DataLoader. Where Task.cache is True, its samples are read and kept before."""
     if not task.cache or task.collate is None or is_unbounded(data):

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 
 from probe.device.cpu import CpuDevice
+from probe.device.simulated import SimulatedDevice
 from probe.errors import DataError, TaskError
 from probe.training.batches import LoadedBatches, TensorBatches, count_batches, make_batches
 from probe.training.data import (
@@ -27,6 +28,7 @@ from probe.training.data import (
     merge_validation,
     num_samples,
     take_share,
+    tensor_bytes,
 )
 
 
@@ -76,6 +78,25 @@ def test_a_joined_data_set_is_one_copy_of_its_tensors() -> None:
     assert inside is not None
     assert inside.tensors[0].data_ptr() == one.tensors[0].data_ptr()
     assert as_tensors(ConcatDataset([one, TensorDataset(torch.zeros(3, 9), torch.zeros(3))]), task) is None
+
+
+def test_the_memory_of_the_data_counts_shared_tensors_once() -> None:
+    inputs, targets = made_data(40)
+    own = inputs.nbytes + targets.nbytes
+    assert tensor_bytes(made_task(train=(inputs, targets), val=None)) == own
+    assert tensor_bytes(hold_out(made_task(train=(inputs, targets), val=None), share=0.25, seed=0)) == own
+    assert tensor_bytes(made_task(train=(inputs, targets), val=made_data(20))) == 1.5 * own
+    assert tensor_bytes(made_task(train=Rows(), val=(inputs, targets))) == own
+
+
+@pytest.mark.parametrize("limit_bytes", [10**6, 1000])
+def test_tensors_of_the_host_are_copied_only_where_they_do_not_stay(limit_bytes: int) -> None:
+    """On the simulated device, where staying costs nothing, both ways are the same batches."""
+    task = made_task()
+    batches = make_batches(task, task.train, batch_size=16, device=SimulatedDevice(limit_bytes), seed=0, shuffle=True)
+    plain = make_batches(task, task.train, batch_size=16, device=CpuDevice(), seed=0, shuffle=True)
+    for found, expected in zip(batches.epoch(1), plain.epoch(1), strict=True):
+        assert torch.equal(found.content[0], expected.content[0])
 
 
 def test_tensors_go_through_a_collate_function() -> None:
