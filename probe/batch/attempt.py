@@ -1,44 +1,23 @@
-"""One batch size tried for real: a fresh model and optimizer, whole training steps, the data set's last partial batch, an
-evaluation step, then the clock."""
+"""One batch size tried for real, and what became of it: the place where running out of memory turns into a value."""
 
 from __future__ import annotations
 
 import math
 import statistics
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from probe.batch.decide import Plan
-from probe.batch.records import Attempt, Outcome
+from probe.batch.growth import growth_per_step
+from probe.batch.measure import QUICK, VALIDATION, Duration, Progress, Timed, measure
+from probe.batch.ranking import SampleRanking
+from probe.batch.records import Attempt, MemoryGrowth, Outcome
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
 from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
 from probe.errors import ProbeError
-from probe.records import MemoryReading
 from probe.task import Task, user_code_error
-from probe.training.batch import Batch
-from probe.training.data import is_unbounded, largest_batch, num_samples
-from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.step import matmul_precision
-
-
-@dataclass(frozen=True, slots=True)
-class _Duration:
-    num_warmup_steps: int
-    """At least 3: optimizer state appears in the first step and is resident from the second on."""
-    min_steps: int
-    max_steps: int
-    seconds: float
-
-
-_QUICK = _Duration(num_warmup_steps=3, min_steps=3, max_steps=30, seconds=0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    step_seconds: tuple[float, ...]
-    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +33,16 @@ def run_attempt(
     device: Device,
     plan: Plan,
     seed: int,
+    rankings: Sequence[SampleRanking],
     confirm_steps: int,
     confirm_seconds: float,
 ) -> Attempt:
     """Try `plan.batch_size` on `device`. Running out of memory is a value; what else goes wrong is raised.
 
-    A confirming attempt trains at least `confirm_steps`, of which at least `confirm_seconds` are timed.
+    Args:
+        rankings: of `probe.batch.sizing.rank_samples`.
+        confirm_steps, confirm_seconds: a confirming attempt trains on shuffled batches of the data set, at least so many and
+            so long.
 
     Raises UserCodeError with the user's traceback, or the ProbeError that the task's code met.
     """
@@ -67,26 +50,31 @@ def run_attempt(
     reset_peak_resident()
     size = plan.batch_size
     sized = replace(settings, batch_size=size, accumulation=min(settings.accumulation, size))
-    ended = _guarded(task, sized, device, seed, _duration(plan, confirm_steps, confirm_seconds))
+    progress = Progress()
+    ended = _guarded(task, sized, device, seed, _duration(plan, confirm_steps, confirm_seconds), rankings, progress)
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
     device.release()  # here, where no exception and none of its frames is left
-    if isinstance(ended, _Timed) and memory is not None and memory.num_alloc_retries > 0:
+    if isinstance(ended, Timed) and memory is not None and memory.num_alloc_retries > 0:
         times = f"{memory.num_alloc_retries} times"
         ended = _Failed("thrashes", f"the allocator emptied its cache {times} to serve a request")
-    if isinstance(ended, _Failed):
-        return Attempt(
-            batch_size=size,
-            purpose=plan.purpose,
-            outcome=ended.outcome,
-            memory=memory,
-            host_peak_bytes=host_peak_bytes,
-            message=ended.message,
-        )
-    return _fitting(plan, ended, memory, host_peak_bytes)
+    attempt = _failed(plan, ended) if isinstance(ended, _Failed) else _fitting(plan, ended)
+    return replace(
+        attempt,
+        memory=memory,
+        host_peak_bytes=host_peak_bytes,
+        num_batches=progress.num_batches,
+        batches_per_epoch=progress.batches_per_epoch,
+        excess_bytes=progress.excess_bytes,
+        growth=_growth(progress, device.limit_bytes, ended=isinstance(ended, _Failed)),
+    )
 
 
-def _fitting(plan: Plan, timed: _Timed, memory: MemoryReading | None, host_peak_bytes: int | None) -> Attempt:
+def _failed(plan: Plan, failed: _Failed) -> Attempt:
+    return Attempt(batch_size=plan.batch_size, purpose=plan.purpose, outcome=failed.outcome, message=failed.message)
+
+
+def _fitting(plan: Plan, timed: Timed) -> Attempt:
     seconds = timed.step_seconds
     median = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [median] * 3
@@ -100,101 +88,47 @@ def _fitting(plan: Plan, timed: _Timed, memory: MemoryReading | None, host_peak_
         step_seconds_low=low,
         step_seconds_high=high,
         samples_per_second=plan.batch_size / median,
-        memory=memory,
-        host_peak_bytes=host_peak_bytes,
         message=f"the loss is {timed.loss}: memory and speed are measured all the same" if is_odd else None,
     )
 
 
-def _duration(plan: Plan, confirm_steps: int, confirm_seconds: float) -> _Duration:
+def _growth(progress: Progress, limit_bytes: int | None, *, ended: bool) -> MemoryGrowth | None:
+    rate = growth_per_step(progress.live_bytes)
+    if rate is None:
+        return None
+    if ended or limit_bytes is None:
+        return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_steps if ended else None)
+    left = max(0, limit_bytes - progress.peak_bytes)
+    return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_steps + int(left / rate))
+
+
+def _duration(plan: Plan, confirm_steps: int, confirm_seconds: float) -> Duration:
     if plan.purpose != "confirm":
-        return _QUICK
-    num_warmup_steps = max(_QUICK.num_warmup_steps, min(5, confirm_steps // 2))
-    min_steps = max(1, confirm_steps - num_warmup_steps)
-    return _Duration(
-        num_warmup_steps=num_warmup_steps,
-        min_steps=min_steps,
-        max_steps=max(1000, min_steps),
-        seconds=confirm_seconds,
-    )
+        return QUICK
+    return replace(QUICK, num_batches=confirm_steps, batch_seconds=confirm_seconds)
 
 
-def _guarded(task: Task, settings: TrainerSettings, device: Device, seed: int, duration: _Duration) -> _Timed | _Failed:
+def _guarded(
+    task: Task,
+    settings: TrainerSettings,
+    device: Device,
+    seed: int,
+    duration: Duration,
+    rankings: Sequence[SampleRanking],
+    progress: Progress,
+) -> Timed | _Failed:
     """The one place where running out of memory is caught. Nothing of the exception leaves it."""
-    stages = ["training"]
     try:
-        return _measure(task, settings, device, seed, duration, stages)
+        return measure(task, settings, device, seed, duration, rankings, progress)
     except ProbeError:
         raise
     except Exception as error:
         failure = classify_failure(error)
         if failure is not None:
-            in_eval = failure == "oom" and stages[-1] == "evaluation"
-            return _Failed("oom_in_eval" if in_eval else failure, f"in {stages[-1]}: {_first_line(error)}")
+            in_eval = failure == "oom" and progress.stage == VALIDATION
+            return _Failed("oom_in_eval" if in_eval else failure, f"in {progress.stage}: {_first_line(error)}")
         bug = user_code_error(f"{type(error).__name__}: {error}", error)
     raise bug  # out here, where it does not take `error` and its frames' tensors along as its context
-
-
-def _measure(
-    task: Task, settings: TrainerSettings, device: Device, seed: int, duration: _Duration, stages: list[str]
-) -> _Timed:
-    """`stages` grows as the attempt goes on, so that a failure can say where it was."""
-    on_host = largest_batch(task, settings.batch_size)
-    last_on_host = _last_partial_batch(task, settings.batch_size)
-    with matmul_precision(settings.precision):
-        with device.track():
-            # Where the loss is not finite, the optimizer moves all the same: its memory is what is asked for.
-            run = TrainingRun(task, settings, device=device, seed=seed, stops_at_nan=False)
-            # Copied on the CPU, too, so that the batch counts there as it does on a GPU.
-            batch = on_host.to(device.torch_device, copy=True)
-            run.model.train()
-            for _ in range(duration.num_warmup_steps - 1):
-                run.train_step(batch)
-            expected_seconds, loss = _timed_once(run, batch, device)
-            stages.append("evaluation")
-            run.eval_step(batch)
-            device.synchronize()
-        stages.append("training")
-        run.model.train()
-        seconds = _time_steps(run, batch, device, duration, expected_seconds)
-        if last_on_host is not None:
-            stages.append("training on the data set's last, partial batch")
-            del batch  # in training, too, one batch makes room for the next
-            with device.track():
-                run.train_step(last_on_host.to(device.torch_device, copy=True))
-                device.synchronize()
-        return _Timed(seconds, loss)
-
-
-def _last_partial_batch(task: Task, batch_size: int) -> Batch | None:
-    """What an epoch ends with, on the CPU: the samples that do not fill a batch; None where there are none, or a single
-    one, which training leaves out."""
-    if is_unbounded(task.train):
-        return None
-    num_left = num_samples(task.train) % batch_size
-    return largest_batch(task, num_left) if num_left > 1 else None
-
-
-def _timed_once(run: TrainingRun, batch: Batch, device: Device) -> tuple[float, float]:
-    """Seconds of one step, and its loss."""
-    device.synchronize()
-    started = time.perf_counter()
-    loss = run.train_step(batch)
-    device.synchronize()
-    return time.perf_counter() - started, float(loss)
-
-
-def _time_steps(
-    run: TrainingRun, batch: Batch, device: Device, duration: _Duration, expected_seconds: float
-) -> tuple[float, ...]:
-    """Seconds of steps that are queued without waiting for the device between them, as in training."""
-    wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
-    num_steps = min(max(wanted, duration.min_steps), duration.max_steps)
-    marks = [device.mark()]
-    for _ in range(num_steps):
-        run.train_step(batch)
-        marks.append(device.mark())
-    return tuple(device.seconds_between(marks))
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,6 +12,30 @@ Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "hos
 Cap = Literal["max", "data", "kernel_limit"]
 StoppedBy = Literal["finished", "nothing_fits", "predicted", "interrupted", "error"]
 TracedAs = Literal["fake cpu"]
+Part = Literal["train", "val"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleCoverage:
+    """How the costliest samples of one part of the data were found."""
+
+    part: Part
+    num_samples: int
+    num_measured: int
+    """Samples that were read in order to measure them; the others are taken to be like these."""
+    ranked_by: tuple[str, ...] = ()
+    """Measures by which samples differ: `total size`, `[0].length`. Batches of the largest samples by each are tried."""
+    unmeasured: tuple[str, ...] = ()
+    """Types found in samples whose size is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryGrowth:
+    """Memory that every training step adds and none frees."""
+
+    bytes_per_step: float
+    last_step: int | None
+    """The step in which memory should run out at this rate; None where the limit is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +59,13 @@ class Attempt:
     """Largest resident set of the process that trained; None where the system does not say."""
     message: str | None = None
     """Why it did not fit, in the words of whoever said so; or what is odd about one that fits."""
+    num_batches: int = 0
+    """Shuffled batches of the training set that were trained on without a failure; only a confirming attempt does."""
+    batches_per_epoch: int | None = None
+    """None where the data set has no end."""
+    excess_bytes: int = 0
+    """By how much the shuffled batches needed more than those of the costliest samples."""
+    growth: MemoryGrowth | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -159,6 +190,8 @@ class BatchResult:
     """What was there before the first attempt; None for the CPU and where there was no device."""
     num_samples: int | None
     """Size of the training set; None if it has none (synthetic data)."""
+    samples: tuple[SampleCoverage, ...] = ()
+    """Of the training part, and of the validation part where the task has one."""
     largest_fit: int | None
     """The largest power of two that fits; confirmed unless a confirming attempt is missing from `attempts`."""
     recommended: int | None

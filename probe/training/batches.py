@@ -25,7 +25,7 @@ MAX_RESIDENT_SHARE = 0.25
 
 
 class Batches(Protocol):
-    """One part of the data, in batches on the device."""
+    """One part of the data, in batches on the device. None of them is kept here: a batch is freed when its user lets it go."""
 
     num_samples: int
     num_batches: int
@@ -40,8 +40,8 @@ class TensorBatches:
     def __init__(self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
         limit_bytes = device.limit_bytes
         small = limit_bytes is None or num_bytes(data.tensors) <= MAX_RESIDENT_SHARE * limit_bytes
-        self._device = device.torch_device
-        self._home = self._device if small else torch.device("cpu")
+        self._device = device
+        self._home = device.torch_device if small else torch.device("cpu")
         self._tensors = map_tensors(lambda tensor: _resident(tensor, self._home), data.tensors)
         self._indices = data.indices
         self._batch_size = batch_size
@@ -51,14 +51,17 @@ class TensorBatches:
         self.num_batches = count_batches(len(data), batch_size, training=shuffle)
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
-        order = _order(self.num_samples, self._seed, number) if self._shuffle else None
-        chosen = self._indices if order is None else self._indices[order.numpy()]
-        indices = torch.from_numpy(chosen).to(self._home)
+        with self._device.untracked():
+            order = _order(self.num_samples, self._seed, number) if self._shuffle else None
+            chosen = torch.from_numpy(self._indices if order is None else self._indices[order.numpy()])
+        indices = chosen.to(self._home)
         for start in range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size):
-            rows = indices[start : start + self._batch_size]
-            content = map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors)
-            batch = Batch(content, len(rows))
-            yield batch if self._home == self._device else batch.to(self._device)
+            yield self._batch(indices[start : start + self._batch_size])
+
+    def _batch(self, rows: Tensor) -> Batch:
+        content = map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors)
+        batch = Batch(content, len(rows))
+        return batch if self._home == self._device.torch_device else batch.to(self._device.torch_device)
 
 
 class LoadedBatches:
@@ -75,9 +78,9 @@ class LoadedBatches:
         self.num_batches = count_batches(self.num_samples, batch_size, training=shuffle)
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
-        order = _order(self.num_samples, self._seed, number) if self._shuffle else torch.arange(self.num_samples)
         starts = range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size)
         with self._device.untracked():
+            order = _order(self.num_samples, self._seed, number) if self._shuffle else torch.arange(self.num_samples)
             loader: DataLoader[Batch] = DataLoader(
                 self._data,
                 batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],

@@ -14,13 +14,10 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_colla
 from probe.errors import DataError
 from probe.splits import fold_numbers, hold_out_indices, share_indices
 from probe.task import Task
-from probe.training.batch import Batch
-from probe.training.trees import map_tensors, num_bytes, tensors_of
+from probe.training.trees import num_bytes, tensors_of
 
 MAX_TENSOR_BYTES = 4 * 2**30
 """A map-style data set is read into tensors once if they stay below this; larger ones go through a DataLoader."""
-MAX_SAMPLES_SCANNED = 10_000
-"""How many samples are looked at when the largest ones are sought."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +70,7 @@ def hold_out(task: Task, *, share: float, seed: int) -> Task:
         return _hold_out_end(task, task.time_steps, share)
     labels = _class_labels(task.train) if task.stratify else None
     rest, held_out = hold_out_indices(num_samples(task.train), share=share, seed=seed, labels=labels)
-    base = _as_dataset(task.train)
+    base = as_dataset(task.train)
     return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
 
 
@@ -86,7 +83,7 @@ def _hold_out_end(task: Task, time_steps: int, share: float) -> Task:
             "samples: none would be left to train on.",
             hint="Shorten the window, give a longer series, or hold out a smaller share.",
         )
-    base = _as_dataset(task.train)
+    base = as_dataset(task.train)
     rest, held_out = range(available - len(last_steps)), range(available - len(last_steps), available)
     return replace(task, train=Subset(base, rest), val=Subset(base, held_out), time_steps=time_steps - len(last_steps))
 
@@ -108,7 +105,7 @@ def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
         )
     labels = _class_labels(task.train) if task.stratify else None
     folds = fold_numbers(num_samples(task.train), num_folds=num_folds, seed=seed, labels=labels)
-    base = _as_dataset(task.train)
+    base = as_dataset(task.train)
     rest, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
     return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
 
@@ -121,11 +118,11 @@ def take_share(task: Task, thousandths: int, *, seed: int) -> Task:
     if count >= available:
         return task
     if task.time_steps is not None:
-        latest = Subset(_as_dataset(task.train), range(available - count, available))
+        latest = Subset(as_dataset(task.train), range(available - count, available))
         return replace(task, train=latest, time_steps=task.time_steps - (available - count))
     labels = _class_labels(task.train) if task.stratify else None
     chosen = share_indices(available, count=count, seed=seed, labels=labels)
-    return replace(task, train=Subset(_as_dataset(task.train), chosen.tolist()))
+    return replace(task, train=Subset(as_dataset(task.train), chosen.tolist()))
 
 
 def merge_validation(task: Task) -> Task:
@@ -140,7 +137,7 @@ def merge_validation(task: Task) -> Task:
     if isinstance(train, tuple) and isinstance(val, tuple):
         joined = tuple(torch.cat([a, b]) for a, b in zip(train, val, strict=True))
         return replace(task, train=joined, val=None)
-    return replace(task, train=ConcatDataset([_as_dataset(train), _as_dataset(val)]), val=None)
+    return replace(task, train=ConcatDataset([as_dataset(train), as_dataset(val)]), val=None)
 
 
 def take_samples(data: Any, count: int, *, seed: int) -> Any:
@@ -163,28 +160,8 @@ def is_unbounded(data: Any) -> bool:
     return bool(getattr(data, "unbounded", False))
 
 
-def largest_batch(task: Task, size: int) -> Batch:
-    """A batch of `size` training samples on the CPU: with samples of different length, the longest ones.
-
-    Raises DataError where the training set is smaller.
-    """
-    data = as_tensors(task.train, task)
-    available = num_samples(task.train)
-    if size > available and not is_unbounded(task.train):
-        raise DataError(f"A batch of {size} was asked for, but the training set has {available} samples.")
-    if data is not None:
-        chosen = torch.from_numpy(data.indices[:size])
-        return Batch(map_tensors(lambda tensor: tensor.index_select(0, chosen), data.tensors), size)
-    source = task.train
-    if task.collate is None or is_unbounded(source):
-        samples = [source[index % available] for index in range(size)]
-    else:
-        scanned = [source[index] for index in range(min(available, max(size, MAX_SAMPLES_SCANNED)))]
-        samples = sorted(scanned, key=num_bytes, reverse=True)[:size]
-    return Batch((task.collate or default_collate)(samples), size)
-
-
-def _as_dataset(data: Any) -> Any:
+def as_dataset(data: Any) -> Any:
+    """A part of a task, in any form it may have, as a map-style data set."""
     return TensorDataset(*data) if isinstance(data, tuple) else data
 
 

@@ -104,10 +104,11 @@ class TrainingRun:
         began = time.perf_counter()
         self.model.train()
         with matmul_precision(settings.precision):
-            for number, batch in enumerate(self._train.epoch(self.epoch)):
+            batches = self._train.epoch(self.epoch)
+            for number in range(steps):
                 if settings.schedule != "constant":
                     self.set_lr(settings.lr * lr_factor(settings.schedule, first_step + number, planned_steps))
-                total += self._step(batch, metrics)
+                total += self._step(next(batches), metrics)  # not held here: one batch makes room for the next
                 if number % looks_every == 0 and not math.isfinite(total.item()):
                     return None
                 if number == 0 and steps > 1:  # the loss was read, so that even a GPU is done with this step
@@ -145,6 +146,10 @@ class TrainingRun:
             batches = self._val
         else:
             batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
+        return self.evaluate_batches(batches, model=model)
+
+    def evaluate_batches(self, batches: Batches, *, model: torch.nn.Module | None = None) -> Evaluation:
+        """Score the model, or another one, on batches that are made already."""
         with matmul_precision(self.settings.precision):
             return evaluate(self.task, self.model if model is None else model, batches, self._forward)
 

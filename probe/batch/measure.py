@@ -1,0 +1,288 @@
+"""What an attempt does: training steps on the costliest samples, validation, shuffled batches of the data set if it confirms,
+the clock, and the data set's last, partial batch."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Subset
+
+from probe.batch.growth import growth_per_step
+from probe.batch.ranking import Indices, SampleRanking
+from probe.batch.samples import load_batch
+from probe.device.protocol import Device
+from probe.task import Task
+from probe.training.batch import Batch
+from probe.training.data import as_dataset, is_unbounded, num_samples
+from probe.training.run import TrainingRun
+from probe.training.settings import TrainerSettings
+from probe.training.step import matmul_precision
+
+TRAINING = "training"
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    num_warmup_steps: int
+    """At least 3: optimizer state appears in the first step and is resident from the second on."""
+    min_steps: int
+    max_steps: int
+    seconds: float
+    num_batches: int = 0
+    """Shuffled batches of the data set, at least; 0: none."""
+    batch_seconds: float = 0.0
+    """They go on until then, and up to `max_batches` of them."""
+    max_batches: int = 1000
+
+
+QUICK = Duration(num_warmup_steps=3, min_steps=3, max_steps=30, seconds=0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    step_seconds: tuple[float, ...]
+    loss: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an attempt has come; what it knows of one that fails."""
+
+    stage: str = TRAINING
+    num_steps: int = 0
+    """Training steps until the last shuffled batch."""
+    num_batches: int = 0
+    """Shuffled batches among them."""
+    batches_per_epoch: int | None = None
+    live_bytes: list[int] = field(default_factory=list)
+    """What was alive after the step on each shuffled batch, the batch itself freed."""
+    peak_bytes: int = 0
+    """Until the last shuffled batch."""
+    excess_bytes: int = 0
+    """By how much the shuffled batches needed more than the costliest samples."""
+
+
+def measure(
+    task: Task,
+    settings: TrainerSettings,
+    device: Device,
+    seed: int,
+    duration: Duration,
+    rankings: Sequence[SampleRanking],
+    progress: Progress,
+) -> Timed:
+    """Train with batches of `settings.batch_size` samples.
+
+    Args:
+        rankings: of the training part and, where the task has one, of the validation part.
+        progress: kept up to date, also where an error ends the attempt.
+    """
+    task = replace(task, metrics=_safe_metrics(task.metrics))
+    with matmul_precision(settings.precision), device.track():
+        # Where the loss is not finite, the optimizer moves all the same: its memory is what is asked for.
+        run = TrainingRun(task, settings, device=device, seed=seed, stops_at_nan=False)
+        run.model.train()
+    attempt = _Attempt(run, device, duration, rankings, progress)
+    with matmul_precision(settings.precision):
+        with device.track():
+            timed = attempt.train_costliest()
+            if duration.num_batches:
+                attempt.train_shuffled()
+        progress.stage = TRAINING
+        timed = replace(timed, step_seconds=attempt.time_steps(timed.step_seconds[0]))
+        with device.track():
+            attempt.train_last_partial()
+        return timed
+
+
+class _Attempt:
+    """A training run under measurement. Everything but `time_steps` is called where the device counts."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        device: Device,
+        duration: Duration,
+        rankings: Sequence[SampleRanking],
+        progress: Progress,
+    ) -> None:
+        self._run = run
+        self._task = run.task
+        self._device = device
+        self._duration = duration
+        self._rankings = rankings
+        self._progress = progress
+        self._orders = rankings[0].costliest(run.settings.batch_size)
+        with device.untracked():
+            self._first = load_batch(self._task, self._task.train, self._orders[0])
+        self._batch: Batch | None = None
+        """The first batch, on the device, while it is needed."""
+
+    def train_costliest(self) -> Timed:
+        """Train on the costliest samples by every measure, and validate."""
+        run, progress = self._run, self._progress
+        self._batch = batch = self._moved(self._first)
+        for _ in range(self._duration.num_warmup_steps - 1):
+            run.train_step(batch)
+        seconds, loss = self._timed_once(batch)
+        progress.num_steps += self._duration.num_warmup_steps
+        self._validate_training_batch(batch)
+        for indices in self._orders[1:]:
+            self._batch = None
+            del batch  # in training, too, one batch makes room for the next
+            with self._device.untracked():
+                on_host = load_batch(self._task, self._task.train, indices)
+            batch = self._moved(on_host)
+            run.train_step(batch)
+            progress.num_steps += 1
+            self._validate_training_batch(batch)
+        del batch
+        if self._task.val is not None:
+            progress.stage = VALIDATION
+            run.evaluate(self._validation_part())
+        self._device.synchronize()
+        progress.stage = TRAINING
+        return Timed((seconds,), loss)
+
+    def train_shuffled(self) -> None:
+        """Train on batches as training draws them, until there are enough of them and the time is over. Where memory grows
+        from step to step it ends with an epoch."""
+        run, progress, device = self._run, self._progress, self._device
+        self._batch = None
+        before = self._peak_bytes()
+        endless = is_unbounded(self._task.train)
+        progress.stage = "training on batches of the data set" if endless else "training on shuffled batches"
+        progress.batches_per_epoch = None if endless else run.num_steps_per_epoch
+        run.model.train()
+        started = time.perf_counter()
+        batches = self._repeated() if endless else run.batches()
+        has_enough = grows = False
+        while not has_enough and not grows:
+            run.train_step(next(batches))  # not held here: one batch makes room for the next
+            progress.num_steps += 1
+            progress.num_batches += 1
+            progress.live_bytes.append(device.live_bytes() or 0)
+            has_enough = self._has_enough(started)
+            ends_epoch = endless or progress.num_batches % run.num_steps_per_epoch == 0
+            grows = (has_enough or ends_epoch) and self._grows()
+        device.synchronize()
+        progress.peak_bytes = self._peak_bytes()
+        progress.excess_bytes = max(0, progress.peak_bytes - before)
+
+    def time_steps(self, expected_seconds: float) -> tuple[float, ...]:
+        """Seconds of steps on the first batch that are queued without waiting for the device between them."""
+        duration, device = self._duration, self._device
+        if self._batch is None:
+            with device.track():
+                self._batch = self._moved(self._first)
+        self._run.model.train()
+        wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
+        num_steps = min(max(wanted, duration.min_steps), duration.max_steps)
+        marks = [device.mark()]
+        for _ in range(num_steps):
+            self._run.train_step(self._batch)
+            marks.append(device.mark())
+        return tuple(device.seconds_between(marks))
+
+    def train_last_partial(self) -> None:
+        """What an epoch ends with: the samples that do not fill a batch; nothing for a single one, which training leaves
+        out."""
+        train = self._task.train
+        num_left = 0 if is_unbounded(train) else num_samples(train) % self._run.settings.batch_size
+        if num_left < 2:
+            return
+        self._progress.stage = "training on the data set's last, partial batch"
+        self._batch = None
+        with self._device.untracked():
+            on_host = load_batch(self._task, train, self._rankings[0].costliest(num_left)[0])
+        self._run.train_step(self._moved(on_host))
+        self._device.synchronize()
+
+    def _moved(self, on_host: Batch) -> Batch:
+        """Copied on the CPU, too, so that the batch counts there as it does on a GPU."""
+        return on_host.to(self._device.torch_device, copy=True)
+
+    def _timed_once(self, batch: Batch) -> tuple[float, float]:
+        """Seconds of one step, and its loss."""
+        self._device.synchronize()
+        started = time.perf_counter()
+        loss = self._run.train_step(batch)
+        self._device.synchronize()
+        return time.perf_counter() - started, float(loss)
+
+    def _validate_training_batch(self, batch: Batch) -> None:
+        """Where a task has no validation part, one will be held out of the training part."""
+        if self._task.val is None:
+            self._progress.stage = VALIDATION
+            self._run.evaluate_batches(_Twice(batch))
+            self._progress.stage = TRAINING
+
+    def _validation_part(self) -> Any:
+        """The costliest validation samples: a batch by every measure, at least two where there are more samples."""
+        val, collate = self._task.val, self._task.collate
+        size = min(self._run.settings.batch_size, num_samples(val))
+        orders = self._rankings[1].costliest(size)
+        chosen: Indices = np.concatenate(orders if len(orders) > 1 or size == num_samples(val) else orders * 2)
+        if isinstance(val, tuple) and collate is not None:  # which a tuple does not need, and a data set would get
+            with self._device.untracked():
+                return tuple(tensor[torch.from_numpy(chosen)] for tensor in val)
+        return Subset(as_dataset(val), chosen.tolist())
+
+    def _repeated(self) -> Iterator[Batch]:
+        while True:
+            yield self._moved(self._first)
+
+    def _has_enough(self, started: float) -> bool:
+        duration, num_batches = self._duration, self._progress.num_batches
+        is_late = time.perf_counter() - started >= duration.batch_seconds or num_batches >= duration.max_batches
+        return num_batches >= duration.num_batches and is_late
+
+    def _grows(self) -> bool:
+        """Whether memory grows from step to step, without reference cycles that Python has yet to free."""
+        live_bytes = self._progress.live_bytes
+        if growth_per_step(live_bytes) is None:
+            return False
+        gc.collect()
+        live_bytes[-1] = self._device.live_bytes() or 0
+        return growth_per_step(live_bytes) is not None
+
+    def _peak_bytes(self) -> int:
+        reading = self._device.read_memory()
+        return 0 if reading is None else reading.peak_allocated_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Twice:
+    """One batch on the device, evaluated twice: what is kept of it must leave room for the next."""
+
+    batch: Batch
+    num_batches: int = 2
+
+    @property
+    def num_samples(self) -> int:
+        return 2 * self.batch.num_samples
+
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
+        yield from itertools.repeat(self.batch, self.num_batches - first)
+
+
+def _safe_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What validation keeps for metrics is kept; but a function of the user is not called, which may be undefined for a few
+    samples."""
+    return {
+        name: _no_metric if callable(metric) and not hasattr(metric, "update") else metric
+        for name, metric in metrics.items()
+    }
+
+
+def _no_metric(outputs: Any, targets: Any) -> float:
+    return 0.0
