@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from probe.batch.decide import Plan
 from probe.batch.growth import growth_per_step
-from probe.batch.measure import QUICK, VALIDATION, Duration, Progress, Timed, measure
+from probe.batch.measure import VALIDATION, Duration, Progress, Timed, duration_of, measure
 from probe.batch.ranking import SampleRanking
 from probe.batch.records import Attempt, MemoryGrowth, Outcome
 from probe.device.failures import classify_failure
@@ -50,8 +50,9 @@ def run_attempt(
     reset_peak_resident()
     size = plan.batch_size
     sized = replace(settings, batch_size=size, accumulation=min(settings.accumulation, size))
+    duration = duration_of(plan.purpose, confirm_steps, confirm_seconds)
     progress = Progress()
-    ended = _guarded(task, sized, device, seed, _duration(plan, confirm_steps, confirm_seconds), rankings, progress)
+    ended = _guarded(task, sized, device, seed, duration, rankings, progress)
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
     device.release()  # here, where no exception and none of its frames is left
@@ -65,7 +66,6 @@ def run_attempt(
         host_peak_bytes=host_peak_bytes,
         num_batches=progress.num_batches,
         batches_per_epoch=progress.batches_per_epoch,
-        excess_bytes=progress.excess_bytes,
         growth=_growth(progress, device.limit_bytes, ended=isinstance(ended, _Failed)),
     )
 
@@ -97,15 +97,9 @@ def _growth(progress: Progress, limit_bytes: int | None, *, ended: bool) -> Memo
     if rate is None:
         return None
     if ended or limit_bytes is None:
-        return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_steps if ended else None)
+        return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches if ended else None)
     left = max(0, limit_bytes - progress.peak_bytes)
-    return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_steps + int(left / rate))
-
-
-def _duration(plan: Plan, confirm_steps: int, confirm_seconds: float) -> Duration:
-    if plan.purpose != "confirm":
-        return QUICK
-    return replace(QUICK, num_batches=confirm_steps, batch_seconds=confirm_seconds)
+    return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches + int(left / rate))
 
 
 def _guarded(

@@ -17,6 +17,7 @@ from torch.utils.data import Subset
 
 from probe.batch.growth import growth_per_step
 from probe.batch.ranking import Indices, SampleRanking
+from probe.batch.records import Purpose
 from probe.batch.samples import load_batch
 from probe.device.protocol import Device
 from probe.task import Task
@@ -47,6 +48,13 @@ class Duration:
 QUICK = Duration(num_warmup_steps=3, min_steps=3, max_steps=30, seconds=0.5)
 
 
+def duration_of(purpose: Purpose, confirm_steps: int, confirm_seconds: float) -> Duration:
+    """Of an attempt with this purpose; only a confirming one trains on shuffled batches, at least so many and so long."""
+    if purpose != "confirm":
+        return QUICK
+    return replace(QUICK, num_batches=confirm_steps, batch_seconds=confirm_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Timed:
     step_seconds: tuple[float, ...]
@@ -58,17 +66,15 @@ class Progress:
     """How far an attempt has come; what it knows of one that fails."""
 
     stage: str = TRAINING
-    num_steps: int = 0
-    """Training steps until the last shuffled batch."""
     num_batches: int = 0
-    """Shuffled batches among them."""
+    """Shuffled batches that were trained on."""
     batches_per_epoch: int | None = None
     live_bytes: list[int] = field(default_factory=list)
     """What was alive after the step on each shuffled batch, the batch itself freed."""
     peak_bytes: int = 0
     """Until the last shuffled batch."""
-    excess_bytes: int = 0
-    """By how much the shuffled batches needed more than the costliest samples."""
+    grows: bool = False
+    """Whether memory grows from step to step."""
 
 
 def measure(
@@ -94,14 +100,13 @@ def measure(
     attempt = _Attempt(run, device, duration, rankings, progress)
     with matmul_precision(settings.precision):
         with device.track():
-            timed = attempt.train_costliest()
-            if duration.num_batches:
-                attempt.train_shuffled()
-        progress.stage = TRAINING
-        timed = replace(timed, step_seconds=attempt.time_steps(timed.step_seconds[0]))
-        with device.track():
-            attempt.train_last_partial()
-        return timed
+            started = attempt.train_shuffled() if duration.num_batches else attempt.train_costliest()
+            attempt.validate()
+        seconds = attempt.time_steps(started.step_seconds[0])
+        if not duration.num_batches:
+            with device.track():
+                attempt.train_last_partial()
+        return replace(started, step_seconds=seconds)
 
 
 class _Attempt:
@@ -128,55 +133,56 @@ class _Attempt:
         """The first batch, on the device, while it is needed."""
 
     def train_costliest(self) -> Timed:
-        """Train on the costliest samples by every measure, and validate."""
-        run, progress = self._run, self._progress
-        self._batch = batch = self._moved(self._first)
+        """Train on the costliest samples by every measure; the seconds of one step."""
+        run = self._run
+        self._batch = self._moved(self._first)
         for _ in range(self._duration.num_warmup_steps - 1):
-            run.train_step(batch)
-        seconds, loss = self._timed_once(batch)
-        progress.num_steps += self._duration.num_warmup_steps
-        self._validate_training_batch(batch)
+            run.train_step(self._batch)
+        timed = self._timed_once(self._batch)
         for indices in self._orders[1:]:
-            self._batch = None
-            del batch  # in training, too, one batch makes room for the next
-            with self._device.untracked():
-                on_host = load_batch(self._task, self._task.train, indices)
-            batch = self._moved(on_host)
-            run.train_step(batch)
-            progress.num_steps += 1
-            self._validate_training_batch(batch)
-        del batch
-        if self._task.val is not None:
-            progress.stage = VALIDATION
-            run.evaluate(self._validation_part())
+            self._batch = None  # in training, too, one batch makes room for the next
+            run.train_step(self._loaded(self._task.train, indices))
         self._device.synchronize()
-        progress.stage = TRAINING
-        return Timed((seconds,), loss)
+        return timed
 
-    def train_shuffled(self) -> None:
-        """Train on batches as training draws them, until there are enough of them and the time is over. Where memory grows
-        from step to step it ends with an epoch."""
+    def train_shuffled(self) -> Timed:
+        """Train as training does, from the first step on, until there are enough batches and the time is over; where memory
+        grows from step to step, to the end of an epoch. The mean seconds of a step."""
         run, progress, device = self._run, self._progress, self._device
-        self._batch = None
-        before = self._peak_bytes()
         endless = is_unbounded(self._task.train)
         progress.stage = "training on batches of the data set" if endless else "training on shuffled batches"
         progress.batches_per_epoch = None if endless else run.num_steps_per_epoch
-        run.model.train()
-        started = time.perf_counter()
         batches = self._repeated() if endless else run.batches()
-        has_enough = grows = False
-        while not has_enough and not grows:
-            run.train_step(next(batches))  # not held here: one batch makes room for the next
-            progress.num_steps += 1
+        started = time.perf_counter()
+        has_enough = False
+        while not has_enough and not progress.grows:
+            loss = run.train_step(next(batches))  # not held here: one batch makes room for the next
             progress.num_batches += 1
             progress.live_bytes.append(device.live_bytes() or 0)
             has_enough = self._has_enough(started)
             ends_epoch = endless or progress.num_batches % run.num_steps_per_epoch == 0
-            grows = (has_enough or ends_epoch) and self._grows()
+            progress.grows = (has_enough or ends_epoch) and self._grows()
         device.synchronize()
         progress.peak_bytes = self._peak_bytes()
-        progress.excess_bytes = max(0, progress.peak_bytes - before)
+        return Timed(((time.perf_counter() - started) / progress.num_batches,), float(loss))
+
+    def validate(self) -> None:
+        """Evaluate the costliest validation samples; training samples where the task has no validation part, which is then
+        held out of these."""
+        self._progress.stage = VALIDATION
+        if self._task.val is not None:
+            self._batch = None
+            self._run.evaluate(self._validation_part())
+        else:
+            for number, indices in enumerate(self._orders):
+                if number > 0 or self._batch is None:
+                    self._batch = None
+                    self._batch = self._moved(self._first) if number == 0 else self._loaded(self._task.train, indices)
+                self._run.evaluate_batches(_Twice(self._batch))
+            if len(self._orders) > 1:
+                self._batch = None
+        self._device.synchronize()
+        self._progress.stage = TRAINING
 
     def time_steps(self, expected_seconds: float) -> tuple[float, ...]:
         """Seconds of steps on the first batch that are queued without waiting for the device between them."""
@@ -186,7 +192,7 @@ class _Attempt:
                 self._batch = self._moved(self._first)
         self._run.model.train()
         wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
-        num_steps = min(max(wanted, duration.min_steps), duration.max_steps)
+        num_steps = 1 if self._progress.grows else min(max(wanted, duration.min_steps), duration.max_steps)
         marks = [device.mark()]
         for _ in range(num_steps):
             self._run.train_step(self._batch)
@@ -202,29 +208,24 @@ class _Attempt:
             return
         self._progress.stage = "training on the data set's last, partial batch"
         self._batch = None
-        with self._device.untracked():
-            on_host = load_batch(self._task, train, self._rankings[0].costliest(num_left)[0])
-        self._run.train_step(self._moved(on_host))
+        self._run.train_step(self._loaded(train, self._rankings[0].costliest(num_left)[0]))
         self._device.synchronize()
 
     def _moved(self, on_host: Batch) -> Batch:
         """Copied on the CPU, too, so that the batch counts there as it does on a GPU."""
         return on_host.to(self._device.torch_device, copy=True)
 
-    def _timed_once(self, batch: Batch) -> tuple[float, float]:
-        """Seconds of one step, and its loss."""
+    def _loaded(self, data: Any, indices: Indices) -> Batch:
+        with self._device.untracked():
+            on_host = load_batch(self._task, data, indices)
+        return self._moved(on_host)
+
+    def _timed_once(self, batch: Batch) -> Timed:
         self._device.synchronize()
         started = time.perf_counter()
         loss = self._run.train_step(batch)
         self._device.synchronize()
-        return time.perf_counter() - started, float(loss)
-
-    def _validate_training_batch(self, batch: Batch) -> None:
-        """Where a task has no validation part, one will be held out of the training part."""
-        if self._task.val is None:
-            self._progress.stage = VALIDATION
-            self._run.evaluate_batches(_Twice(batch))
-            self._progress.stage = TRAINING
+        return Timed((time.perf_counter() - started,), float(loss))
 
     def _validation_part(self) -> Any:
         """The costliest validation samples: a batch by every measure, at least two where there are more samples."""
@@ -260,19 +261,17 @@ class _Attempt:
         return 0 if reading is None else reading.peak_allocated_bytes
 
 
-@dataclass(frozen=True, slots=True)
 class _Twice:
     """One batch on the device, evaluated twice: what is kept of it must leave room for the next."""
 
-    batch: Batch
-    num_batches: int = 2
+    num_batches = 2
 
-    @property
-    def num_samples(self) -> int:
-        return 2 * self.batch.num_samples
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self.num_samples = self.num_batches * batch.num_samples
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
-        yield from itertools.repeat(self.batch, self.num_batches - first)
+        yield from itertools.repeat(self._batch, self.num_batches - first)
 
 
 def _safe_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:

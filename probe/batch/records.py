@@ -63,8 +63,6 @@ class Attempt:
     """Shuffled batches of the training set that were trained on without a failure; only a confirming attempt does."""
     batches_per_epoch: int | None = None
     """None where the data set has no end."""
-    excess_bytes: int = 0
-    """By how much the shuffled batches needed more than those of the costliest samples."""
     growth: MemoryGrowth | None = None
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from probe.batch.records import Alternative, BatchResult, Prediction
 from probe.records import DeviceMemory
 from probe.report.batch_facts import check_prediction, collapsed_sizes
+from probe.report.sample_words import sample_warnings
 from probe.units import format_bytes, format_card, format_count, format_share
 
 NO_MEASUREMENT = (
@@ -86,7 +87,8 @@ def result_warnings(result: BatchResult) -> list[str]:
     memory = result.device_memory
     told = [] if memory is None else [_others_text(memory), _emulation_text(memory), _integrated_text(memory)]
     odd = dict.fromkeys(attempt.message for attempt in result.attempts if attempt.fits)
-    return [text for text in (*told, _collapse_text(result), *map(_sentence, odd)) if text is not None]
+    texts = (*told, _collapse_text(result), *sample_warnings(result), *map(_sentence, odd))
+    return [text for text in texts if text is not None]
 
 
 def _sentence(message: str | None) -> str | None:

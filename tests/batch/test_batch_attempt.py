@@ -308,7 +308,7 @@ def test_one_size_must_not_exceed_the_data() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models, optimizers and limits; every attempt is real training, hardly timed."""
-    monkeypatch.setattr("probe.batch.attempt.QUICK", replace(QUICK, min_steps=1, max_steps=1))
+    monkeypatch.setattr("probe.batch.measure.QUICK", replace(QUICK, min_steps=1, max_steps=1))
     draw = random.Random(seed)
     layers = [draw.choice([4, 16, 64]) for _ in range(draw.randint(1, 3))]
     task = mlp_task(*layers, 10, norm=draw.random() < 0.3, num_samples=draw.choice([7, 16, 20]))
