@@ -66,7 +66,7 @@ def run_attempt(
         host_peak_bytes=host_peak_bytes,
         num_batches=progress.num_batches,
         batches_per_epoch=progress.batches_per_epoch,
-        growth=_growth(progress, device.limit_bytes, ended=isinstance(ended, _Failed)),
+        growth=_growth_until(progress) if isinstance(ended, _Failed) else progress.growth,
     )
 
 
@@ -92,14 +92,10 @@ def _fitting(plan: Plan, timed: Timed) -> Attempt:
     )
 
 
-def _growth(progress: Progress, limit_bytes: int | None, *, ended: bool) -> MemoryGrowth | None:
+def _growth_until(progress: Progress) -> MemoryGrowth | None:
+    """Memory that grew in an attempt that failed: until the last batch."""
     rate = growth_per_step(progress.live_bytes)
-    if rate is None:
-        return None
-    if ended or limit_bytes is None:
-        return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches if ended else None)
-    left = max(0, limit_bytes - progress.peak_bytes)
-    return MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches + int(left / rate))
+    return None if rate is None else MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches)
 
 
 def _guarded(

@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 
 from probe.batch.growth import growth_per_step
 from probe.batch.ranking import Indices, SampleRanking
-from probe.batch.records import Purpose
+from probe.batch.records import MemoryGrowth, Purpose
 from probe.batch.samples import load_batch
 from probe.device.protocol import Device
 from probe.task import Task
@@ -27,6 +27,8 @@ from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
 
+MAX_STEPS_LEFT = 1_000_000
+"""Memory that grows, but lasts for more steps than that, is of no concern."""
 TRAINING = "training"
 VALIDATION = "validation"
 
@@ -71,10 +73,7 @@ class Progress:
     batches_per_epoch: int | None = None
     live_bytes: list[int] = field(default_factory=list)
     """What was alive after the step on each shuffled batch, the batch itself freed."""
-    peak_bytes: int = 0
-    """Until the last shuffled batch."""
-    grows: bool = False
-    """Whether memory grows from step to step."""
+    growth: MemoryGrowth | None = None
 
 
 def measure(
@@ -155,15 +154,15 @@ class _Attempt:
         batches = self._repeated() if endless else run.batches()
         started = time.perf_counter()
         has_enough = False
-        while not has_enough and not progress.grows:
+        while not has_enough:
             loss = run.train_step(next(batches))  # not held here: one batch makes room for the next
             progress.num_batches += 1
             progress.live_bytes.append(device.live_bytes() or 0)
             has_enough = self._has_enough(started)
-            ends_epoch = endless or progress.num_batches % run.num_steps_per_epoch == 0
-            progress.grows = (has_enough or ends_epoch) and self._grows()
+            if has_enough or endless or progress.num_batches % run.num_steps_per_epoch == 0:
+                progress.growth = self._growth()
+            has_enough = has_enough or self._runs_out_soon()
         device.synchronize()
-        progress.peak_bytes = self._peak_bytes()
         return Timed(((time.perf_counter() - started) / progress.num_batches,), float(loss))
 
     def validate(self) -> None:
@@ -192,7 +191,7 @@ class _Attempt:
                 self._batch = self._moved(self._first)
         self._run.model.train()
         wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
-        num_steps = 1 if self._progress.grows else min(max(wanted, duration.min_steps), duration.max_steps)
+        num_steps = 1 if self._progress.growth else min(max(wanted, duration.min_steps), duration.max_steps)
         marks = [device.mark()]
         for _ in range(num_steps):
             self._run.train_step(self._batch)
@@ -247,18 +246,24 @@ class _Attempt:
         is_late = time.perf_counter() - started >= duration.batch_seconds or num_batches >= duration.max_batches
         return num_batches >= duration.num_batches and is_late
 
-    def _grows(self) -> bool:
-        """Whether memory grows from step to step, without reference cycles that Python has yet to free."""
-        live_bytes = self._progress.live_bytes
-        if growth_per_step(live_bytes) is None:
-            return False
+    def _growth(self) -> MemoryGrowth | None:
+        """Memory that grows from step to step, without reference cycles that Python has yet to free."""
+        progress, device = self._progress, self._device
+        if growth_per_step(progress.live_bytes) is None:
+            return None
         gc.collect()
-        live_bytes[-1] = self._device.live_bytes() or 0
-        return growth_per_step(live_bytes) is not None
+        progress.live_bytes[-1] = device.live_bytes() or 0
+        rate, reading = growth_per_step(progress.live_bytes), device.read_memory()
+        if rate is None or reading is None or device.limit_bytes is None:
+            return None
+        num_left = max(0, device.limit_bytes - reading.peak_allocated_bytes) / rate
+        last_step = progress.num_batches + int(num_left)
+        return MemoryGrowth(bytes_per_step=rate, last_step=last_step) if num_left < MAX_STEPS_LEFT else None
 
-    def _peak_bytes(self) -> int:
-        reading = self._device.read_memory()
-        return 0 if reading is None else reading.peak_allocated_bytes
+    def _runs_out_soon(self) -> bool:
+        """Whether more batches would only show that memory grows."""
+        progress, wanted = self._progress, self._duration.num_batches
+        return progress.growth is not None and (progress.num_batches >= wanted or progress.growth.last_step <= wanted)
 
 
 class _Twice:

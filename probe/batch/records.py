@@ -34,8 +34,8 @@ class MemoryGrowth:
     """Memory that every training step adds and none frees."""
 
     bytes_per_step: float
-    last_step: int | None
-    """The step in which memory should run out at this rate; None where the limit is unknown."""
+    last_step: int
+    """The step in which memory runs out at this rate; where the attempt failed, in which it did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

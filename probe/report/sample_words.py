@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probe.batch.records import BatchResult, MemoryGrowth, SampleCoverage
+from probe.batch.records import BatchResult, SampleCoverage
 from probe.report.batch_facts import confirmation, largest_samples_peak, max_share_above
 from probe.units import format_bytes, format_count, format_share
 
@@ -92,16 +92,9 @@ def _growth_text(result: BatchResult) -> str | None:
         return None
     attempt = next((one for one in growing if one.fits and one.batch_size == result.largest_fit), growing[-1])
     assert attempt.growth is not None  # only those were chosen
-    rate = format_bytes(round(attempt.growth.bytes_per_step))
-    grows = f"Memory grows by {rate} in every training step at batch {format_count(attempt.batch_size)}"
+    rate, step = format_bytes(round(attempt.growth.bytes_per_step)), format_count(attempt.growth.last_step)
+    end = f"at this rate training ends at about step {step}" if attempt.fits else f"it ran out in step {step}"
     return (
-        f"{grows}{_end(attempt.growth, ran_out=not attempt.fits)}. Something keeps tensors of earlier steps, like a list of "
-        "losses or features: keep numbers (.item()), or detached tensors on the CPU."
+        f"Memory grows by {rate} in every training step at batch {format_count(attempt.batch_size)}: {end}. Something keeps "
+        "tensors of earlier steps, like a list of losses or features: keep numbers (.item()), or detached tensors on the CPU."
     )
-
-
-def _end(growth: MemoryGrowth, *, ran_out: bool) -> str:
-    if growth.last_step is None:
-        return ""
-    step = format_count(growth.last_step)
-    return f": it ran out in step {step}" if ran_out else f": at this rate training ends at about step {step}"
