@@ -54,8 +54,16 @@ class Task:
     """Batch -> batch, called on every training batch, on the device, before it is split into micro-batches; never when a part
     is evaluated. Or names like `shift+cutout` of probe.zoo.augment, for images. What it draws from PyTorch's generators is
     drawn alike by a training that goes on from a checkpoint."""
-    metrics: Mapping[str, str | Callable[[Any, Any], Any]] = field(default_factory=dict)
-    """Name -> callable (outputs, targets) -> number, or a name of probe.training.metrics; called once on the whole part."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> metric, one of:
+
+    - a name of probe.training.metrics: a mean over all values. Targets of -100 do not count in `accuracy` and `error_rate`;
+    - a callable (outputs, targets) -> number, called once on the whole part, on the CPU. Outputs and targets are joined along
+      their first dimension, the samples. Where they differ in other dimensions between batches (padded or ragged outputs),
+      they are lists with one entry for each sample;
+    - an object with `update(outputs, targets)`, called on every batch, and `compute() -> number`, such as a metric of
+      torchmetrics. `reset()` and `to(device)` are called first where it has them. Each evaluation uses a copy of it.
+    """
     forward: Forward | None = None
     collate: Callable[[list[Any]], Any] | None = None
     """List of samples -> batch, for samples of different length. Batch attempts then use the largest samples."""
@@ -63,7 +71,11 @@ class Task:
     """A name of probe.training.optimizers, or a callable (params, lr=...) -> torch.optim.Optimizer."""
     batch_size: int = 64
     num_loader_workers: int = 0
-    """Processes that load samples, for data that does not fit into memory as tensors."""
+    """Processes that load samples. Not used for tensors, which are indexed."""
+    cache: bool = False
+    """Read every sample of a map-style data set once in each process and keep it in memory, instead of reading it in every
+    epoch. Samples must not be random: augmentation in the data set would be frozen (that of `augment` is not). They are kept
+    as tensors and must have one shape; with `collate`, they are kept as they are."""
     stratify: bool = True
     """Keep class proportions when a validation part is held out (integer targets only)."""
     time_steps: int | None = None
@@ -91,10 +103,9 @@ class Task:
                 "Task.train_loss cannot be combined with Task.forward, which works out the loss itself.",
                 hint="Return another loss from forward where model.training is true.",
             )
-        if not isinstance(self.metrics, Mapping) or not all(
-            isinstance(m, str) or callable(m) for m in self.metrics.values()
-        ):
-            raise TaskError(f"Task.metrics must map names to callables (outputs, targets), not {self.metrics!r}.")
+        _check_metrics(self.metrics)
+        if not isinstance(self.cache, bool):
+            raise TaskError(f"Task.cache must be True or False, not {self.cache!r}.")
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise TaskError(f"Task.batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
         if self.time_steps is not None and self.time_steps < _num_samples(self.train):
@@ -202,6 +213,27 @@ def _check_callable(task: Task, name: str) -> None:
             "Task.model is a model; it must be a function that makes one.",
             hint="Write model=lambda: MyNet(...), so that every attempt starts from fresh weights.",
         )
+
+
+def _check_metrics(metrics: Any) -> None:
+    if not isinstance(metrics, Mapping):
+        raise TaskError(f"Task.metrics must map names to metrics, not be a {type(metrics).__name__}.")
+    for name, metric in metrics.items():
+        if inspect.isclass(metric) and has_updates(metric):
+            raise TaskError(
+                f"Metric '{name}' is the class {metric.__name__}; it must be an object.",
+                hint=f"Write {metric.__name__}(...).",
+            )
+        if not (isinstance(metric, str) or callable(metric) or has_updates(metric)):
+            raise TaskError(
+                f"Metric '{name}' must not be an object of type {type(metric).__name__}.",
+                hint="Give a name, a callable (outputs, targets) -> number, or an object with update and compute.",
+            )
+
+
+def has_updates(metric: Any) -> bool:
+    """Whether a metric is given batch by batch: with `update` and `compute`, as those of torchmetrics."""
+    return all(callable(getattr(metric, method, None)) for method in ("update", "compute"))
 
 
 def _check_data(task: Task, part: str) -> None:

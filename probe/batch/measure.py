@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Subset
 
 from probe.batch.growth import growth_per_step
@@ -20,7 +19,7 @@ from probe.batch.ranking import Indices, SampleRanking
 from probe.batch.records import MemoryGrowth, Purpose
 from probe.batch.samples import load_batch
 from probe.device.protocol import Device
-from probe.task import Task
+from probe.task import Task, has_updates
 from probe.training.batch import Batch
 from probe.training.data import as_dataset, is_unbounded, num_samples
 from probe.training.run import TrainingRun
@@ -177,7 +176,7 @@ class _Attempt:
                 if number > 0 or self._batch is None:
                     self._batch = None
                     self._batch = self._moved(self._first) if number == 0 else self._loaded(self._task.train, indices)
-                self._run.evaluate_batches(_Twice(self._batch))
+                self._run.evaluate_batches(itertools.repeat(self._batch, 2))  # the first leaves room for the second
             if len(self._orders) > 1:
                 self._batch = None
         self._device.synchronize()
@@ -228,13 +227,10 @@ class _Attempt:
 
     def _validation_part(self) -> Any:
         """The costliest validation samples: a batch by every measure, at least two where there are more samples."""
-        val, collate = self._task.val, self._task.collate
+        val = self._task.val
         size = min(self._run.settings.batch_size, num_samples(val))
         orders = self._rankings[1].costliest(size)
-        chosen: Indices = np.concatenate(orders if len(orders) > 1 or size == num_samples(val) else orders * 2)
-        if isinstance(val, tuple) and collate is not None:  # which a tuple does not need, and a data set would get
-            with self._device.untracked():
-                return tuple(tensor[torch.from_numpy(chosen)] for tensor in val)
+        chosen = np.concatenate(orders if len(orders) > 1 or size == num_samples(val) else orders * 2)
         return Subset(as_dataset(val), chosen.tolist())
 
     def _repeated(self) -> Iterator[Batch]:
@@ -266,25 +262,11 @@ class _Attempt:
         return progress.growth is not None and (progress.num_batches >= wanted or progress.growth.last_step <= wanted)
 
 
-class _Twice:
-    """One batch on the device, evaluated twice: what is kept of it must leave room for the next."""
-
-    num_batches = 2
-
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-        self.num_samples = self.num_batches * batch.num_samples
-
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
-        yield from itertools.repeat(self._batch, self.num_batches - first)
-
-
 def _safe_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """What validation keeps for metrics is kept; but a function of the user is not called, which may be undefined for a few
     samples."""
     return {
-        name: _no_metric if callable(metric) and not hasattr(metric, "update") else metric
-        for name, metric in metrics.items()
+        name: _no_metric if callable(metric) and not has_updates(metric) else metric for name, metric in metrics.items()
     }
 
 

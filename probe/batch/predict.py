@@ -83,10 +83,8 @@ def profile_of(
     from probe.batch.samples import dataset_bytes, sample_batches
     from probe.batch.trace import Traced, trace_run
     from probe.training.batches import MAX_RESIDENT_SHARE
-    from probe.training.data import with_tensors
 
     started = time.perf_counter()
-    task = with_tensors(task)
     accumulation = min(settings.accumulation, _MAX_TRACED_ACCUMULATION)
     sizes = [micro_batch * accumulation for micro_batch in MICRO_BATCHES]
     batches = sample_batches(task, sizes, seed=seed, ranking=ranking)

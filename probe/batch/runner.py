@@ -88,7 +88,7 @@ class Session:
         from probe.batch.sizing import rank_samples
         from probe.device.environment import collect_meta
         from probe.device.select import cuda_problem, open_device, resolve_device
-        from probe.training.data import is_unbounded, num_samples, with_tensors
+        from probe.training.data import is_unbounded, num_samples
         from probe.training.optimizer_names import optimizer_title
         from probe.training.settings import TrainerSettings, task_params
 
@@ -97,7 +97,7 @@ class Session:
         if problem is None:
             spec = resolve_device(spec, measuring_memory=True)
         self.device: Device | None = None if problem else open_device(spec, measuring_memory=True)
-        self.task: Task = with_tensors(request.source.build(task_params(request.params)))
+        self.task: Task = request.source.build(task_params(request.params))
         params = {name: value for name, value in request.params.items() if name != "batch_size"}
         self.settings: TrainerSettings = TrainerSettings.for_task(self.task, params)
         self._request = request

@@ -12,7 +12,7 @@ from probe.batch.sizing import rank_samples
 from probe.task import Task
 from probe.training.batch import Batch
 from probe.training.batches import BatchCollate
-from probe.training.data import as_tensors
+from probe.training.data import as_tensors, samples_to_load
 from probe.training.trees import map_tensors, num_bytes
 
 
@@ -20,7 +20,8 @@ def load_batch(task: Task, data: Any, indices: Indices) -> Batch:
     """The samples of `data` with these indices as one batch on the CPU."""
     tensors = as_tensors(data, task)
     if tensors is None:
-        return BatchCollate(task.collate)([data[int(index)] for index in indices])
+        samples = samples_to_load(data, task)
+        return BatchCollate(task.collate)([samples[int(index)] for index in indices])
     rows = torch.from_numpy(tensors.indices[indices])
     return Batch(map_tensors(lambda tensor: tensor.index_select(0, rows), tensors.tensors), len(rows))
 

@@ -16,7 +16,7 @@ from probe.batch.sample_size import INTEGER_TYPES, SampleSize
 from probe.errors import ProbeError
 from probe.seeds import derive_seed
 from probe.task import Task, user_code_error
-from probe.training.data import TensorData, as_tensors, is_unbounded, num_samples
+from probe.training.data import TensorData, as_tensors, is_unbounded, num_samples, samples_to_load
 from probe.training.random_state import random_state_kept
 from probe.training.trees import tensors_of
 
@@ -48,6 +48,7 @@ def _rank_part(task: Task, part: Part, data: Any, seed: int, max_seconds: float)
     tensors = as_tensors(data, task)
     if tensors is not None:
         return _rank_tensors(part, tensors)
+    samples = samples_to_load(data, task)
     order = np.random.default_rng(derive_seed(seed, "sizes")).permutation(available)
     sizes = _Sizes()
     deadline = time.perf_counter() + max_seconds
@@ -57,7 +58,7 @@ def _rank_part(task: Task, part: Part, data: Any, seed: int, max_seconds: float)
             break
         if not is_pilot and time.perf_counter() > deadline:
             break
-        sizes.add(_read(data, int(index)))
+        sizes.add(_read(samples, int(index)))
     return sizes.rank(part, order)
 
 

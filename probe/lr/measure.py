@@ -108,8 +108,9 @@ def run_at(run: TrainingRun, lr: float, num_steps: int, *, observer: Callable[[A
     try:
         run.set_lr(lr)
         with matmul_precision(run.settings.precision):
-            for done, batch in zip(range(1, num_steps + 1), run.batches(), strict=False):
-                run.train_step(batch)
+            batches = run.batches()
+            for done in range(1, num_steps + 1):
+                run.train_step(next(batches))  # not kept here: a batch makes room for the next one
                 if done not in wanted:
                     continue
                 loss = run.evaluate(run.task.val).loss

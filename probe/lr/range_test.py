@@ -39,9 +39,10 @@ def run_range_test(
     watch = _Watch(num_steps, part, observer)
     try:
         with matmul_precision(run.settings.precision):
-            for lr, batch in zip(ramp(lowest_lr, highest_lr, num_steps), run.batches(), strict=False):
+            batches = run.batches()
+            for lr in ramp(lowest_lr, highest_lr, num_steps):
                 run.set_lr(lr)
-                watch.add(lr, run.train_step(batch))
+                watch.add(lr, run.train_step(next(batches)))  # not kept here: a batch makes room for the next one
                 if watch.ended_by is not None:
                     break
             watch.read()

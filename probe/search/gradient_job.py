@@ -57,7 +57,8 @@ def run_gradient(job: GradientJob) -> GradientReport:
     device = open_device(job.device, measuring_memory=False)
     try:
         with device.track():
-            task = split_task(job.source.build(task_params(job.params)), job.split)
+            with device.untracked():  # the data is on the host
+                task = split_task(job.source.build(task_params(job.params)), job.split)
             settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.planned_epochs})
             run = TrainingRun(task, settings, device=device, seed=job.seed)
             found = hypergradient(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from probe.errors import TaskError
 from probe.training.trees import map_tensors, num_bytes, slice_samples
@@ -60,6 +61,17 @@ class Batch:
         if type(content) is tuple:  # of parts, like (inputs, targets), also where there are as many parts as samples
             return tuple(slice_samples(item, size, start, stop) for item in content)
         return slice_samples(content, size, start, stop)
+
+
+def stack_samples(samples: list[Any]) -> Any:
+    """PyTorch's default_collate. Raises ValueError with the reason where samples have other types or different shapes."""
+    try:
+        return default_collate(samples)
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        if isinstance(error, RuntimeError) and "equal size" not in reason:
+            raise  # not about these samples: the host may be out of memory
+        raise ValueError(reason) from error
 
 
 def checked_content(content: Any, *, returned_by: str) -> Any:

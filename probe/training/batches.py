@@ -3,7 +3,6 @@ so a position in the data is two numbers: the epoch and the batch."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,21 +10,23 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 
 from probe.device.protocol import Device
+from probe.errors import TaskError
 from probe.seeds import derive_seed
 from probe.task import Task
-from probe.training.batch import Batch
-from probe.training.data import TensorData, as_tensors, num_samples
-from probe.training.trees import map_tensors, num_bytes
+from probe.training.batch import Batch, checked_content, stack_samples
+from probe.training.data import TensorData, as_tensors, samples_to_load
+from probe.training.trees import map_tensors, num_bytes, tensors_of
+from probe.training.weak_memo import WeakMemo
 
 MAX_RESIDENT_SHARE = 0.25
 """Of a GPU's memory: larger data stays on the host and its batches are copied over."""
 
 
 class Batches(Protocol):
-    """One part of the data, in batches on the device. None of them is kept here: a batch is freed when its user lets it go."""
+    """One part of the data, in batches on the device."""
 
     num_samples: int
     num_batches: int
@@ -35,13 +36,18 @@ class Batches(Protocol):
 
 
 class TensorBatches:
-    """Batches by indexing. The tensors live on the device if they take at most MAX_RESIDENT_SHARE of its limit."""
+    """Batches by indexing. With `resident`, tensors that take at most MAX_RESIDENT_SHARE of the device's limit are copied to it
+    and kept there."""
 
-    def __init__(self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
+    ) -> None:
         limit_bytes = device.limit_bytes
         small = limit_bytes is None or num_bytes(data.tensors) <= MAX_RESIDENT_SHARE * limit_bytes
         self._device = device
-        self._home = device.torch_device if small else torch.device("cpu")
+        self._target = device.torch_device
+        stays = small and (resident or all(_is_resident(tensor, self._target) for tensor in tensors_of(data.tensors)))
+        self._home = self._target if stays else torch.device("cpu")
         self._tensors = map_tensors(lambda tensor: _resident(tensor, self._home), data.tensors)
         self._indices = data.indices
         self._batch_size = batch_size
@@ -52,16 +58,19 @@ class TensorBatches:
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
         with self._device.untracked():
-            order = _order(self.num_samples, self._seed, number) if self._shuffle else None
-            chosen = torch.from_numpy(self._indices if order is None else self._indices[order.numpy()])
-        indices = chosen.to(self._home)
+            chosen = self._indices
+            if self._shuffle:
+                chosen = chosen[_order(self.num_samples, self._seed, number).numpy()]
+            indices = torch.from_numpy(chosen)
+        indices = indices.to(self._home)
         for start in range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size):
-            yield self._batch(indices[start : start + self._batch_size])
+            yield self._batch(
+                indices[start : start + self._batch_size]
+            )  # not kept here: it makes room for the next one
 
     def _batch(self, rows: Tensor) -> Batch:
-        content = map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors)
-        batch = Batch(content, len(rows))
-        return batch if self._home == self._device.torch_device else batch.to(self._device.torch_device)
+        batch = Batch(map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors), len(rows))
+        return batch if self._home == self._target else batch.to(self._target)
 
 
 class LoadedBatches:
@@ -74,26 +83,28 @@ class LoadedBatches:
         self._device = device
         self._seed = seed
         self._shuffle = shuffle
-        self.num_samples = num_samples(data)
+        self.num_samples = len(data)
         self.num_batches = count_batches(self.num_samples, batch_size, training=shuffle)
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
         starts = range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size)
+        counts = self._device.limit_bytes is not None  # on the host, only a simulated device does
         with self._device.untracked():
-            order = _order(self.num_samples, self._seed, number) if self._shuffle else torch.arange(self.num_samples)
-            loader: DataLoader[Batch] = DataLoader(
-                self._data,
-                batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],
-                collate_fn=BatchCollate(self._task.collate),
-                num_workers=self._task.num_loader_workers,
-                generator=torch.Generator().manual_seed(derive_seed(self._seed, "loader", number)),
-            )
-            loaded = iter(loader)
+            loaded = iter(self._loader(number, starts))
         for _ in starts:
             with self._device.untracked():
                 on_host = next(loaded)
-            counts = self._device.limit_bytes is not None  # on the host, only a simulated device does
             yield on_host.to(self._device.torch_device, copy=counts)
+
+    def _loader(self, number: int, starts: range) -> DataLoader[Batch]:
+        order = _order(self.num_samples, self._seed, number) if self._shuffle else torch.arange(self.num_samples)
+        return DataLoader(
+            self._data,
+            batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],
+            collate_fn=BatchCollate(self._task.collate),
+            num_workers=self._task.num_loader_workers,
+            generator=torch.Generator().manual_seed(derive_seed(self._seed, "loader", number)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +114,37 @@ class BatchCollate:
     collate: Callable[[list[Any]], Any] | None
 
     def __call__(self, samples: list[Any]) -> Batch:
-        return Batch((self.collate or default_collate)(samples), len(samples))
+        """Raises TaskError where samples cannot be joined, and where the task's own function returns no batch."""
+        if self.collate is None:
+            return Batch(_stacked(samples), len(samples))
+        return Batch(checked_content(self.collate(samples), returned_by="Task.collate"), len(samples))
 
 
-def make_batches(task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> Batches:
-    """Batches of one part of the task's data, by indexing where that is possible. `shuffle` marks the training part."""
-    tensors = as_tensors(data, task)
+def _stacked(samples: list[Any]) -> Any:
+    try:
+        return stack_samples(samples)
+    except ValueError as error:
+        raise TaskError(
+            f"{len(samples)} samples cannot be joined to a batch: {error}",
+            hint="Give the Task a collate function: list of samples -> batch.",
+        ) from error
+
+
+def make_batches(
+    task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
+) -> Batches:
+    """Batches of one part of the task's data, by indexing where that is possible.
+
+    Args:
+        shuffle: marks the training part.
+        resident: small tensors are copied to the device and kept there, for data that is used more than once.
+    """
+    with device.untracked():
+        tensors = as_tensors(data, task)
+        to_load = samples_to_load(data, task) if tensors is None else None
     if tensors is None:
-        return LoadedBatches(task, data, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
-    return TensorBatches(tensors, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
+        return LoadedBatches(task, to_load, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
+    return TensorBatches(tensors, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle, resident=resident)
 
 
 def count_batches(samples: int, batch_size: int, *, training: bool) -> int:
@@ -127,16 +160,13 @@ def _order(samples: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(samples, generator=generator)
 
 
-_copies: dict[tuple[int, torch.device], tuple[weakref.ref[Tensor], Tensor]] = {}
+_copies: WeakMemo[Tensor] = WeakMemo()
 """Copies on devices, so that every trial of one process shares one copy of the data."""
 
 
 def _resident(tensor: Tensor, device: torch.device) -> Tensor:
-    if tensor.device == device:
-        return tensor
-    key = (id(tensor), device)
-    held = _copies.get(key)
-    if held is None or held[0]() is not tensor:
-        held = (weakref.ref(tensor, lambda _: _copies.pop(key, None)), tensor.to(device))
-        _copies[key] = held
-    return held[1]
+    return tensor if tensor.device == device else _copies.get([tensor], device, make=lambda: tensor.to(device))
+
+
+def _is_resident(tensor: Tensor, device: torch.device) -> bool:
+    return tensor.device == device or _copies.find([tensor], device) is not None

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from probe.errors import DataError
 from probe.splits import fold_numbers, hold_out_indices, share_indices
 from probe.task import Task
-from probe.training.trees import num_bytes, tensors_of
-
-MAX_TENSOR_BYTES = 4 * 2**30
-"""A map-style data set is read into tensors once if they stay below this; larger ones go through a DataLoader."""
+from probe.training.origins import Indices, Origins, origins_of, reads_as, tensors_behind
+from probe.training.parts import join_batches
+from probe.training.sample_cache import SampleCache, cache_of
+from probe.training.trees import tensors_of
+from probe.training.weak_memo import WeakMemo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,40 +26,87 @@ class TensorData:
     """Samples as a tree of tensors of equal length and the indices of those that belong to this part."""
 
     tensors: Any
-    indices: np.ndarray[Any, np.dtype[np.int64]]
+    indices: Indices
     """Shape (samples,). An array, no tensor: it stays on the host, where no account of a device's memory counts it."""
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
+_joined_tensors: WeakMemo[Any] = WeakMemo()
+"""The tensors of several data sets, one after another, so that the parts of a ConcatDataset share one copy."""
+
+
 def as_tensors(data: Any, task: Task) -> TensorData | None:
-    """`data` as tensors, or None where only a DataLoader does it justice: transforms per sample, a collate function,
-    samples of different shape, or more than MAX_TENSOR_BYTES."""
-    if isinstance(data, tuple):
-        return TensorData(data, np.arange(len(data[0])))
-    if task.collate is not None:
+    """`data` as rows of tensors; None where samples must be loaded.
+
+    Only what cannot be random is taken for tensors: tuples of tensors, a TensorDataset, Subsets and ConcatDatasets of those,
+    and any map-style data set where Task.cache is True. A collate function is given samples, so that it loads them, too.
+    """
+    if task.collate is not None or is_unbounded(data):
         return None
-    if isinstance(data, TensorDataset):
-        return TensorData(tuple(data.tensors), np.arange(len(data)))
-    if isinstance(data, Subset):
-        inner = as_tensors(data.dataset, task)
-        return inner and TensorData(inner.tensors, inner.indices[np.asarray(data.indices, dtype=np.int64)])
-    if is_unbounded(data) or _has_transforms(data) or not _is_uniform(data):
+    origins = origins_of(data)
+    found = [_rows_of(base, task, origins) for base in origins.bases]
+    stores = [store for store in found if store is not None]
+    if len(stores) < len(found):
         return None
-    tensors = default_collate([_sample(data, index) for index in range(len(data))])
-    return TensorData(tensors, np.arange(len(data)))
+    lengths = [len(next(tensors_of(tensors))) for tensors, _ in stores]
+    try:
+        tensors = _joined([tensors for tensors, _ in stores], lengths)
+    except ValueError:
+        return None
+    return TensorData(tensors, _joined_rows(origins, [rows for _, rows in stores], lengths))
 
 
-def with_tensors(task: Task) -> Task:
-    """`task` with a map-style data set read into tensors once, where that is possible, instead of for every attempt."""
-    if isinstance(task.train, (tuple, TensorDataset, Subset)):
-        return task  # tensors already, or cheap to look through
-    data = as_tensors(task.train, task)
-    if data is None or not isinstance(data.tensors, (tuple, list)):
-        return task
-    whole = TensorDataset(*data.tensors)
-    return replace(task, train=Subset(whole, data.indices.tolist()))
+def samples_to_load(data: Any, task: Task) -> Any:
+    """`data` as a map-style data set for a DataLoader. Where Task.cache is True, its samples are read and kept before."""
+    if not task.cache or task.collate is None or is_unbounded(data):
+        return as_dataset(data)
+    origins = origins_of(data)
+    caches = [_cached(base, task, origins, stacked=False) for base in origins.bases]
+    samples = [sample for cache in caches for sample in cache.content]
+    rows = _joined_rows(origins, [cache.rows for cache in caches], [len(cache.content) for cache in caches])
+    return Subset(samples, rows.tolist())  # type: ignore[arg-type]  # a list is a map-style data set
+
+
+def _rows_of(base: Any, task: Task, origins: Origins) -> tuple[Any, Indices | None] | None:
+    """Tensors that hold the samples of `base`, and the row of each sample (None: its index); None where there are none."""
+    tensors = tensors_behind(base)
+    if tensors is not None:
+        return tensors, None
+    if not task.cache:
+        return None
+    cache = _cached(base, task, origins, stacked=True)
+    return cache.content, cache.rows
+
+
+def _cached(base: Any, task: Task, origins: Origins, *, stacked: bool) -> SampleCache:
+    """With all samples of `base` that this part, training and validation need, so that the parts share their tensors."""
+    parts = [part for part in (task.train, task.val) if part is not None and not is_unbounded(part)]
+    wanted = np.concatenate([origins.of(base), *(origins_of(part).of(base) for part in parts)])
+    cache = cache_of(base, stacked=stacked)
+    cache.read(base, wanted)
+    return cache
+
+
+def _joined(trees: list[Any], lengths: list[int]) -> Any:
+    """Raises ValueError where they have different shapes."""
+    if len(trees) == 1:
+        return trees[0]
+    key = [tensor for tree in trees for tensor in tensors_of(tree)]
+    return _joined_tensors.get(key, make=lambda: join_batches(trees, lengths))
+
+
+def _joined_rows(origins: Origins, rows: list[Indices | None], lengths: list[int]) -> Indices:
+    """The row of each sample where the rows of all bases stand one after another."""
+    joined = np.empty(len(origins.index), dtype=np.int64)
+    start = 0
+    for number, (base_rows, length) in enumerate(zip(rows, lengths, strict=True)):
+        chosen = origins.base_of == number
+        index = origins.index[chosen]
+        joined[chosen] = start + (index if base_rows is None else base_rows[index])
+        start += length
+    return joined
 
 
 def hold_out(task: Task, *, share: float, seed: int) -> Task:
@@ -132,7 +180,7 @@ def merge_validation(task: Task) -> Task:
     train, val = task.train, task.val
     if task.time_steps is not None:
         task = replace(task, time_steps=task.time_steps + num_samples(val))
-    if isinstance(train, Subset) and isinstance(val, Subset) and train.dataset is val.dataset:
+    if reads_as(train, Subset) and reads_as(val, Subset) and train.dataset is val.dataset:
         return replace(task, train=Subset(train.dataset, [*train.indices, *val.indices]), val=None)
     if isinstance(train, tuple) and isinstance(val, tuple):
         joined = tuple(torch.cat([a, b]) for a, b in zip(train, val, strict=True))
@@ -146,9 +194,7 @@ def take_samples(data: Any, count: int, *, seed: int) -> Any:
     if available <= count:
         return data
     chosen = np.sort(np.random.default_rng(seed).choice(available, size=count, replace=False))
-    if isinstance(data, tuple):
-        return tuple(tensor[torch.from_numpy(chosen)] for tensor in data)
-    return Subset(data, chosen.tolist())
+    return Subset(as_dataset(data), chosen.tolist())
 
 
 def num_samples(data: Any) -> int:
@@ -161,34 +207,8 @@ def is_unbounded(data: Any) -> bool:
 
 
 def as_dataset(data: Any) -> Any:
-    """A part of a task, in any form it may have, as a map-style data set."""
+    """A tuple of tensors as a TensorDataset; other data as they are."""
     return TensorDataset(*data) if isinstance(data, tuple) else data
-
-
-def _sample(data: Any, index: int) -> Any:
-    try:
-        return data[index]
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"Sample {index} of {type(data).__name__} cannot be read: {error}") from error
-
-
-def _has_transforms(data: Any) -> bool:
-    """torchvision's convention: attributes transform, target_transform, transforms; looked for in wrapped data sets too."""
-    if any(getattr(data, name, None) is not None for name in ("transform", "target_transform", "transforms")):
-        return True
-    parts = getattr(data, "datasets", None) or [getattr(data, "dataset", None)]
-    return any(_has_transforms(part) for part in parts if part is not None)
-
-
-def _is_uniform(data: Any) -> bool:
-    """Whether the first sample reads the same twice, has the last one's shapes, and all of them stay small enough."""
-    first, again, last = _sample(data, 0), _sample(data, 0), _sample(data, len(data) - 1)
-    sizes = [num_bytes(default_collate([sample])) for sample in (first, last)]
-    if sizes[0] != sizes[1] or sizes[0] * len(data) > MAX_TENSOR_BYTES:
-        return False
-    pairs = zip(tensors_of(default_collate([first])), tensors_of(default_collate([again])), strict=True)
-    shapes = zip(tensors_of(default_collate([first])), tensors_of(default_collate([last])), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs) and all(a.shape == b.shape for a, b in shapes)
 
 
 def _class_labels(data: Any) -> np.ndarray[Any, Any] | None:
@@ -196,11 +216,17 @@ def _class_labels(data: Any) -> np.ndarray[Any, Any] | None:
     if isinstance(data, Subset):
         inner = _class_labels(data.dataset)
         return None if inner is None else inner[np.asarray(data.indices)]
+    if isinstance(data, ConcatDataset):
+        parts = [_class_labels(part) for part in data.datasets]
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if len(known) == len(parts) else None
     if isinstance(data, TensorDataset):
         data = data.tensors
     targets: Any = data[-1] if isinstance(data, tuple) else getattr(data, "targets", None)
-    if isinstance(targets, Sequence) and all(isinstance(target, int) for target in targets):
-        targets = torch.tensor(targets)
-    if not isinstance(targets, Tensor) or targets.dim() != 1 or targets.is_floating_point():
+    if isinstance(targets, Tensor):
+        targets = targets.cpu().numpy()
+    elif isinstance(targets, Sequence) and all(isinstance(target, (int, np.integer)) for target in targets):
+        targets = np.array(targets)
+    if not isinstance(targets, np.ndarray) or targets.ndim != 1 or targets.dtype.kind not in "iub":
         return None
-    return targets.cpu().numpy()
+    return targets

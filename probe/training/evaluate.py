@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from probe.device.protocol import Device
 from probe.errors import TaskError
-from probe.task import Baseline, Task
-from probe.training.batches import Batches
-from probe.training.metrics import metric_function
+from probe.task import Baseline, Task, has_updates
+from probe.training.batch import Batch
+from probe.training.parts import join_batches, split_batches
+from probe.training.running_metrics import MAX_KEPT_BYTES, RunningMetrics
 from probe.training.step import ForwardPass
-from probe.training.trees import concatenate, map_tensors
+from probe.training.trees import map_tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Mean loss over the samples, and each metric called once on all of them. Either may be not finite."""
+    """Mean loss over the samples (a batch's loss counts by the number of its samples), and each metric on all of them. Either
+    may be not finite."""
 
     loss: float
     metrics: Mapping[str, float]
     num_samples: int
 
 
-def evaluate(task: Task, model: torch.nn.Module, batches: Batches, forward: ForwardPass) -> Evaluation:
-    """Score `model` in evaluation mode; its mode is put back afterwards. Raises TaskError for a metric that is no number."""
+def evaluate(
+    task: Task, model: torch.nn.Module, batches: Iterable[Batch], forward: ForwardPass, device: Device
+) -> Evaluation:
+    """Score `model` in evaluation mode; its mode is put back afterwards.
+
+    The device holds one batch and its outputs at a time, however many there are. Raises TaskError for a metric that is no
+    number, or that cannot be computed from these outputs and targets.
+    """
     was_training = model.training
     model.eval()
+    scores = _Scores(task, device)
     try:
         with torch.no_grad():
-            return _evaluate(task, model, batches, forward)
+            for batch in batches:
+                scores.add(batch, *forward(model, batch.content))
+                del batch  # makes room for the next one
+            return scores.read()
     finally:
         model.train(was_training)
 
@@ -47,23 +62,88 @@ class BaselineModel(torch.nn.Module):
         return self._predict(*inputs)
 
 
-def _evaluate(task: Task, model: torch.nn.Module, batches: Batches, forward: ForwardPass) -> Evaluation:
-    total: Any = 0.0
-    count = 0
-    outputs, targets = [], []
-    for batch in batches.epoch(0):
-        loss, output = forward(model, batch.content)
-        total = total + loss.double() * batch.num_samples
-        count += batch.num_samples
-        if task.metrics:
-            outputs.append(map_tensors(torch.Tensor.detach, output))
-            targets.append(batch.targets)
-    metrics = {}
-    if task.metrics:
-        all_outputs, all_targets = concatenate(outputs), concatenate(targets)
-        for name, metric in task.metrics.items():
-            metrics[name] = _number(name, metric_function(metric)(all_outputs, all_targets))
-    return Evaluation(loss=float(total) / count, metrics=metrics, num_samples=count)
+class _Scores:
+    def __init__(self, task: Task, device: Device) -> None:
+        self._device = device
+        self._total: Any = 0.0
+        self._count = 0
+        self._names = list(task.metrics)
+        self._means = RunningMetrics(task.metrics, strict=True)
+        self._objects = {n: _fresh(m, device) for n, m in task.metrics.items() if has_updates(m)}
+        callables = {n: m for n, m in task.metrics.items() if n not in self._objects and not isinstance(m, str)}
+        self._kept = _KeptOutputs(callables, device) if callables else None
+
+    def add(self, batch: Batch, loss: Tensor, outputs: Any) -> None:
+        self._total = self._total + loss.detach().double() * batch.num_samples
+        self._count += batch.num_samples
+        self._means.add(outputs, batch.targets)
+        for metric in self._objects.values():
+            metric.update(outputs, batch.targets)
+        if self._kept is not None:
+            self._kept.add(outputs, batch)
+
+    def read(self) -> Evaluation:
+        found = self._means.read() | {name: _number(name, metric.compute()) for name, metric in self._objects.items()}
+        if self._kept is not None:
+            found |= self._kept.read()
+        metrics = {name: found[name] for name in self._names}
+        return Evaluation(loss=float(self._total) / self._count, metrics=metrics, num_samples=self._count)
+
+
+class _KeptOutputs:
+    """Outputs and targets on the host, outside of the accounting of the device's memory, for metrics of the whole part."""
+
+    def __init__(self, metrics: Mapping[str, Callable[[Any, Any], Any]], device: Device) -> None:
+        self._metrics = metrics
+        self._device = device
+        self._outputs: list[Any] = []
+        self._targets: list[Any] = []
+        self._sizes: list[int] = []
+
+    def add(self, outputs: Any, batch: Batch) -> None:
+        with self._device.untracked():
+            self._outputs.append(map_tensors(_on_host, outputs))
+            self._targets.append(map_tensors(_on_host, batch.targets))
+            self._sizes.append(batch.num_samples)
+            if len(self._sizes) == 1:
+                self._whole()  # what cannot be scored is told after the first batch
+
+    def read(self) -> dict[str, float]:
+        self._device.synchronize()  # small copies to the host may be on their way
+        with self._device.untracked():
+            outputs, targets = self._whole()
+            return {name: _number(name, metric(outputs, targets)) for name, metric in self._metrics.items()}
+
+    def _whole(self) -> tuple[Any, Any]:
+        return self._joined(self._outputs, "outputs"), self._joined(self._targets, "targets")
+
+    def _joined(self, trees: list[Any], name: str) -> Any:
+        try:
+            return join_batches(trees, self._sizes)
+        except ValueError:
+            pass
+        try:
+            return split_batches(trees, self._sizes, name)
+        except TaskError as error:
+            raise TaskError(
+                f"Metric '{next(iter(self._metrics))}' is called once on all samples, but {error.message}",
+                hint="Return outputs with one row, or one entry of a list, for each sample, or give an object with "
+                "update(outputs, targets) and compute(), which is given every batch as it is.",
+            ) from None
+
+
+def _on_host(tensor: Tensor) -> Tensor:
+    """A copy: a view would keep all of what it looks at. Large ones wait for a GPU; page-locked memory for them is dear."""
+    return tensor.detach().to("cpu", copy=True, non_blocking=tensor.nbytes <= MAX_KEPT_BYTES)
+
+
+def _fresh(metric: Any, device: Device) -> Any:
+    """A copy of a metric with `update` and `compute` that has seen nothing yet, on the device."""
+    made = copy.deepcopy(metric)
+    if hasattr(made, "reset"):
+        made.reset()
+    moved = made.to(device.torch_device) if hasattr(made, "to") else made
+    return made if moved is None else moved
 
 
 def _number(name: str, value: Any) -> float:

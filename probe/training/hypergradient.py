@@ -234,6 +234,7 @@ class _Training:
                     sums[name] += size * gradient
             total += size * float(loss.detach())
             count += size
+            del batch, loss, found  # they make room for the next batch
         return total / count, {name: total_of / count for name, total_of in sums.items()}
 
     def _go_back(self, moments: list[_Moment], cotangents: Weights) -> dict[str, float]:

@@ -1,47 +1,71 @@
-"""Metrics by name: callables (outputs, targets) -> number, called once on a whole part of the data."""
+"""Metrics by name: means over all values of a part of the data, summed batch by batch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from probe.errors import TaskError, unknown_name
 
+IGNORED = -100
+"""Targets of this class do not count, as for PyTorch's cross_entropy (its default `ignore_index`)."""
+
 Metric = Callable[[Any, Any], Any]
+Sums = tuple[Tensor, Tensor | int]
+"""The sum of a batch's values, a scalar, and how many they are. Neither is read, so that nothing waits for a GPU."""
 
 
-def accuracy(outputs: Tensor, targets: Tensor) -> float:
-    """Share of samples whose largest output is their class. outputs: (samples, classes, ...), targets: (samples, ...)."""
-    return (outputs.argmax(dim=1) == targets).float().mean().item()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanMetric:
+    """A function of the mean over all values of a part."""
+
+    sums: Callable[[Tensor, Tensor], Sums | None]
+    """(outputs, targets) of a batch -> sum and count; None where they do not fit together."""
+    needs: str
+    """What outputs and targets must be, in words."""
+    finish: Callable[[float], float] = float
 
 
-def error_rate(outputs: Tensor, targets: Tensor) -> float:
-    return 1.0 - accuracy(outputs, targets)
+def _right(outputs: Tensor, targets: Tensor) -> Sums | None:
+    if outputs.dim() < 2 or outputs.shape[1] < 2 or targets.is_floating_point():
+        return None
+    classes = outputs.argmax(dim=1)
+    if classes.shape != targets.shape:  # mixed or soft targets have no one class
+        return None
+    return (classes == targets).sum(), (targets != IGNORED).sum()
 
 
-def mean_absolute_error(outputs: Tensor, targets: Tensor) -> float:
-    return (outputs - targets).abs().float().mean().item()
+def _wrong(outputs: Tensor, targets: Tensor) -> Sums | None:
+    sums = _right(outputs, targets)
+    return None if sums is None else (sums[1] - sums[0], sums[1])
 
 
-def root_mean_squared_error(outputs: Tensor, targets: Tensor) -> float:
-    return (outputs - targets).float().square().mean().sqrt().item()
+def _absolute_errors(outputs: Tensor, targets: Tensor) -> Sums | None:
+    return None if outputs.shape != targets.shape else ((outputs - targets).float().abs_().sum(), targets.numel())
 
 
-METRICS: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "error_rate": error_rate,
-    "mae": mean_absolute_error,
-    "rmse": root_mean_squared_error,
+def _squared_errors(outputs: Tensor, targets: Tensor) -> Sums | None:
+    return None if outputs.shape != targets.shape else ((outputs - targets).float().square_().sum(), targets.numel())
+
+
+_CLASSES = "outputs (samples, classes, ...) and class numbers (samples, ...)"
+_NUMBERS = "outputs and targets of one shape"
+
+METRICS: dict[str, MeanMetric] = {
+    "accuracy": MeanMetric(sums=_right, needs=_CLASSES),
+    "error_rate": MeanMetric(sums=_wrong, needs=_CLASSES),
+    "mae": MeanMetric(sums=_absolute_errors, needs=_NUMBERS),
+    "rmse": MeanMetric(sums=_squared_errors, needs=_NUMBERS, finish=math.sqrt),
 }
 
 
-def metric_function(metric: str | Metric) -> Metric:
-    """The function behind a name; a callable is taken as it is. Raises TaskError for an unknown name."""
-    if callable(metric):
-        return metric
-    if metric not in METRICS:
-        message, hint = unknown_name("metric", metric, list(METRICS))
+def named_metric(name: str) -> MeanMetric:
+    """Raises TaskError for an unknown name."""
+    if name not in METRICS:
+        message, hint = unknown_name("metric", name, list(METRICS))
         raise TaskError(message, hint=f"{hint} Or give a callable (outputs, targets) -> number.")
-    return METRICS[metric]
+    return METRICS[name]

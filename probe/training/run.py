@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -57,7 +57,10 @@ class TrainingRun:
         self._step = TrainStep(task, self.model, self.optimizer, settings, kind, stops_at_nan=stops_at_nan)
         self._forward = ForwardPass(task, precision=settings.precision, device_type=kind)
         self._train = self._batches_of(task.train, batch_size=settings.batch_size, shuffle=True)
-        self._val: Batches | None = None
+        # Here, so that what validation keeps on the device counts in whatever measures a training step.
+        self._val = (
+            None if task.val is None else self._batches_of(task.val, batch_size=self._eval_batch_size(), shuffle=False)
+        )
         self.epoch = 0
         """Epochs done."""
         self.step_seconds: float | None = None
@@ -108,7 +111,7 @@ class TrainingRun:
             for number in range(steps):
                 if settings.schedule != "constant":
                     self.set_lr(settings.lr * lr_factor(settings.schedule, first_step + number, planned_steps))
-                total += self._step(next(batches), metrics)  # not held here: one batch makes room for the next
+                total += self._step(next(batches), metrics)  # not kept here: a batch makes room for the next one
                 if number % looks_every == 0 and not math.isfinite(total.item()):
                     return None
                 if number == 0 and steps > 1:  # the loss was read, so that even a GPU is done with this step
@@ -139,19 +142,17 @@ class TrainingRun:
         )
 
     def evaluate(self, data: Any, *, model: torch.nn.Module | None = None) -> Evaluation:
-        """Score the model on `data`, or another one; a validation part is put on the device once and kept."""
-        if data is self.task.val:
-            if self._val is None:
-                self._val = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
-            batches = self._val
-        else:
-            batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False)
-        return self.evaluate_batches(batches, model=model)
+        """Score the model on `data`, or another one. Only the validation part stays on the device."""
+        batches = self._val
+        if batches is None or data is not self.task.val:
+            batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False, resident=False)
+        return self.evaluate_batches(batches.epoch(0), model=model)
 
-    def evaluate_batches(self, batches: Batches, *, model: torch.nn.Module | None = None) -> Evaluation:
-        """Score the model, or another one, on batches that are made already."""
+    def evaluate_batches(self, batches: Iterable[Batch], *, model: torch.nn.Module | None = None) -> Evaluation:
+        """Score the model, or another one, on batches that are on the device."""
+        scored = self.model if model is None else model
         with matmul_precision(self.settings.precision):
-            return evaluate(self.task, self.model if model is None else model, batches, self._forward)
+            return evaluate(self.task, scored, batches, self._forward, self._device)
 
     def random_state_kept(self) -> AbstractContextManager[None]:
         """Whatever is drawn inside, training goes on as if it had not been."""
@@ -188,7 +189,7 @@ class TrainingRun:
         unlimited = self._device.limit_bytes is None
         return max(self.settings.batch_size, MIN_EVAL_BATCH_SIZE) if unlimited else self.settings.batch_size
 
-    def _batches_of(self, data: Any, *, batch_size: int, shuffle: bool) -> Batches:
+    def _batches_of(self, data: Any, *, batch_size: int, shuffle: bool, resident: bool = True) -> Batches:
         return make_batches(
             self.task,
             data,
@@ -196,6 +197,7 @@ class TrainingRun:
             device=self._device,
             seed=self._seed,
             shuffle=shuffle,
+            resident=resident,
         )
 
 

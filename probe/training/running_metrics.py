@@ -1,90 +1,90 @@
-"""Metrics of the training samples, summed up while an epoch trains on them: no second pass over the data, no wait for a GPU."""
+"""Named metrics, summed up batch by batch: no outputs are kept for them, and nothing waits for a GPU."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from probe.training.metrics import Metric
+from probe.errors import TaskError
+from probe.training.metrics import MeanMetric, Sums, named_metric
 
-PerSample = Callable[[Tensor, Tensor], Tensor | None]
-"""(outputs, targets) -> one value each, or None where these are no such outputs and targets."""
-
-
-def _right(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    if outputs.dim() < 2 or targets.is_floating_point():
-        return None
-    classes = outputs.argmax(dim=1)
-    return classes == targets if classes.shape == targets.shape else None  # mixed or soft targets have no one class
-
-
-def _wrong(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    right = _right(outputs, targets)
-    return None if right is None else ~right
-
-
-def _absolute_error(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    return (outputs - targets).abs() if outputs.shape == targets.shape else None
-
-
-MEANS_OVER_SAMPLES: Mapping[str, PerSample] = {"accuracy": _right, "error_rate": _wrong, "mae": _absolute_error}
-"""The named metrics of which an epoch's value is the mean over its batches. What a user's own callable does is unknown, and a
-root of a mean is none."""
-MAX_KEPT_BYTES = 2**20
+MAX_KEPT_BYTES = 2**16
 """Small outputs are kept and scored many batches at a time: operator by operator, a small network would be a tenth slower."""
 
 
 class RunningMetrics:
-    """Sums on the device, read once at an epoch's end. Only of metrics in MEANS_OVER_SAMPLES; one whose outputs and targets
-    turn out not to be such (augmentation that mixes targets, a task's own outputs) is left out."""
+    """Sums on the device, read once at an epoch's end: of the metrics that are given by name.
 
-    def __init__(self, metrics: Mapping[str, str | Metric]) -> None:
-        self._per_sample = {
-            name: MEANS_OVER_SAMPLES[metric]
-            for name, metric in metrics.items()
-            if isinstance(metric, str) and metric in MEANS_OVER_SAMPLES
+    Outputs and targets that are not what a metric needs are an error where `strict`. Otherwise the metric is left out, as one
+    that is not finite is: augmentation that mixes targets leaves training without an accuracy.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], *, strict: bool = False) -> None:
+        self._metrics: dict[str, MeanMetric] = {
+            name: named_metric(metric) for name, metric in metrics.items() if isinstance(metric, str)
         }
-        self._sums: dict[str, Tensor] = {}
-        self._num_values = 0
+        self._strict = strict
+        self._sums: dict[str, Sums] = {}
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._kept_bytes = 0
 
     def add(self, outputs: Any, targets: Any) -> None:
-        """Of one batch or micro-batch: outputs as they were before its update."""
-        if not self._per_sample:
+        """Of one batch or micro-batch: outputs as they were before its update. Raises TaskError where `strict`."""
+        if not self._metrics:
             return
         if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
-            self._per_sample.clear()
+            self._refuse(list(self._metrics), outputs, targets)
             return
-        if self._kept and any(
-            new.shape[1:] != kept.shape[1:] for new, kept in zip((outputs, targets), self._kept[0], strict=True)
+        num_bytes = outputs.untyped_storage().nbytes()  # a view keeps all of what it looks at
+        if self._kept and (
+            self._kept_bytes + num_bytes > MAX_KEPT_BYTES
+            or any(new.shape[1:] != kept.shape[1:] for new, kept in zip((outputs, targets), self._kept[0], strict=True))
         ):
             self._sum_up()
         self._kept.append((outputs.detach(), targets))
-        self._kept_bytes += outputs.untyped_storage().nbytes()  # a view keeps all of what it looks at
-        if self._kept_bytes > MAX_KEPT_BYTES:
+        self._kept_bytes += num_bytes
+        if num_bytes > MAX_KEPT_BYTES:
             self._sum_up()
 
     def read(self) -> dict[str, float]:
-        """The means so far, those that are finite. Waits for a GPU."""
+        """The metrics so far; NaN where no value counted. Waits for a GPU."""
         self._sum_up()
-        means = {name: self._sums[name].item() / self._num_values for name in self._per_sample if name in self._sums}
-        return {name: mean for name, mean in means.items() if math.isfinite(mean)}
+        found = {name: self._metrics[name].finish(_mean(*sums)) for name, sums in self._sums.items()}
+        return found if self._strict else {name: value for name, value in found.items() if math.isfinite(value)}
 
     def _sum_up(self) -> None:
         if not self._kept:
             return
         outputs, targets = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*self._kept, strict=True))
         self._kept, self._kept_bytes = [], 0
-        for name, per_sample in list(self._per_sample.items()):
-            values = per_sample(outputs, targets)
-            if values is None:
-                del self._per_sample[name]
+        for name, metric in list(self._metrics.items()):
+            sums = metric.sums(outputs, targets)
+            if sums is None:
+                self._refuse([name], outputs, targets)
                 continue
-            total = values.sum()
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
-        self._num_values += targets.numel()
+            total, count = self._sums.get(name, (0, 0))
+            self._sums[name] = (sums[0].double() + total, sums[1] + count)
+
+    def _refuse(self, names: list[str], outputs: Any, targets: Any) -> None:
+        if self._strict:
+            raise TaskError(
+                f"Metric '{names[0]}' needs {self._metrics[names[0]].needs}, but got {_words(outputs)} and {_words(targets)}.",
+                hint="Let Task.forward return such outputs, or give a callable (outputs, targets) -> number.",
+            )
+        for name in names:
+            del self._metrics[name]
+            self._sums.pop(name, None)
+
+
+def _mean(total: Tensor, count: Tensor | int) -> float:
+    return float(total) / int(count) if int(count) > 0 else math.nan
+
+
+def _words(content: Any) -> str:
+    if not isinstance(content, Tensor):
+        return f"a {type(content).__name__}"
+    return f"{str(content.dtype).removeprefix('torch.')} of shape {tuple(content.shape)}"

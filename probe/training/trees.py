@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,13 +30,13 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
         with _InPlaceOfTo(function):
             return copy.copy(tree).to(_CPU)
     if isinstance(tree, Mapping):
-        return _like_mapping(tree, {key: map_tensors(function, item) for key, item in tree.items()})
+        return like_mapping(tree, {key: map_tensors(function, item) for key, item in tree.items()})
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*(map_tensors(function, item) for item in tree))
     if isinstance(tree, (tuple, list)):
         return type(tree)(map_tensors(function, item) for item in tree)
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return _like_dataclass(tree, lambda item: map_tensors(function, item))
+        return _changed_dataclass(tree, lambda item: map_tensors(function, item))
     _refuse_hidden_tensors(tree)
     return tree
 
@@ -79,15 +79,15 @@ def slice_samples(tree: Any, num_samples: int, start: int, stop: int) -> Any:
         return tree[start:stop]
     if tree is None or isinstance(tree, (str, bytes, int, float)):
         return tree
+    if isinstance(tree, Mapping):  # also one that moves itself, like the BatchEncoding of transformers
+        parts = {key: slice_samples(item, num_samples, start, stop) for key, item in tree.items()}
+        return like_mapping(tree, parts)
     if not _moves_itself(tree):
         is_list = isinstance(tree, (list, tuple))
         if is_list and len(tree) == num_samples and not _has_rows(tree, num_samples):
             return tree[start:stop]
-        if isinstance(tree, Mapping):
-            parts = {key: slice_samples(item, num_samples, start, stop) for key, item in tree.items()}
-            return _like_mapping(tree, parts)
         if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-            return _like_dataclass(tree, lambda item: slice_samples(item, num_samples, start, stop))
+            return _changed_dataclass(tree, lambda item: slice_samples(item, num_samples, start, stop))
         if is_list:
             items = [slice_samples(item, num_samples, start, stop) for item in tree]
             return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
@@ -97,20 +97,6 @@ def slice_samples(tree: Any, num_samples: int, start: int, stop: int) -> Any:
 def _has_rows(tree: Any, num_samples: int) -> bool:
     tensors = list(tensors_of(tree))
     return bool(tensors) and all(tensor.dim() > 0 and len(tensor) == num_samples for tensor in tensors)
-
-
-def concatenate(trees: Sequence[Any]) -> Any:
-    """Equal trees joined tensor by tensor along the first dimension; tensors without dimensions are stacked."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(trees)) if first.dim() > 0 else torch.stack(list(trees))
-    if isinstance(first, Mapping):
-        return {key: concatenate([tree[key] for tree in trees]) for key in first}
-    if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*(concatenate(list(items)) for items in zip(*trees, strict=True)))
-    if isinstance(first, (tuple, list)):
-        return type(first)(concatenate(list(items)) for items in zip(*trees, strict=True))
-    return list(trees)
 
 
 class _InPlaceOfTo(TorchFunctionMode):
@@ -132,7 +118,7 @@ def _moves_itself(tree: Any) -> bool:
     return callable(getattr(tree, "to", None)) and not isinstance(tree, (type, Tensor))
 
 
-def _like_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+def like_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     """`items` in a mapping of the type of `tree`."""
     if type(tree) is dict:
         return items
@@ -145,11 +131,16 @@ def _like_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     return made
 
 
-def _like_dataclass(tree: Any, change: Callable[[Any], Any]) -> Any:
+def like_dataclass(tree: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of `tree` with these values of its fields."""
     made = copy.copy(tree)
-    for field in dataclasses.fields(tree):
-        object.__setattr__(made, field.name, change(getattr(tree, field.name)))  # the class may be frozen
+    for name, value in values.items():
+        object.__setattr__(made, name, value)  # the class may be frozen
     return made
+
+
+def _changed_dataclass(tree: Any, change: Callable[[Any], Any]) -> Any:
+    return like_dataclass(tree, {field.name: change(getattr(tree, field.name)) for field in dataclasses.fields(tree)})
 
 
 def _refuse_hidden_tensors(tree: Any) -> None:

@@ -55,14 +55,12 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         self.files = files
         self.size = size
         self.targets = torch.from_numpy(files.classes)
-        self.transform = read_image
-        """By torchvision's convention: samples are made, so nobody should read all of them in advance."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(self.files.paths[index], self.size), self.targets[index]
+        return read_image(self.files.paths[index], self.size), self.targets[index]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """What a DataLoader calls for a whole batch."""

@@ -23,7 +23,6 @@ from probe.batch.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError, UsageError, UserCodeError
 from probe.task import Task
-from probe.training.data import with_tensors
 from probe.training.settings import TrainerSettings
 
 
@@ -199,7 +198,7 @@ def test_accumulation_is_cut_to_what_a_small_batch_has() -> None:
     assert attempt(mlp_task(4, 2), 2, 10**8, accumulation=16, batch_size=64).outcome == "fits"
 
 
-def test_map_style_data_is_read_once() -> None:
+def test_cached_data_is_read_once() -> None:
     class Counting:
         reads = 0
 
@@ -211,11 +210,10 @@ def test_map_style_data_is_read_once() -> None:
             return torch.full((4,), float(index)), 0
 
     data = Counting()
-    task = with_tensors(Task(model=lambda: nn.Linear(4, 2), train=data))
-    reads = data.reads
+    task = Task(model=lambda: nn.Linear(4, 2), train=data, cache=True)
     assert attempt(task, 8, 10**8).fits
     assert attempt(task, 4, 10**8).fits
-    assert data.reads == reads
+    assert data.reads == 10
 
 
 def confirmed(task: Task, size: int, limit_bytes: int = 10**8, *, steps: int = 10) -> Attempt:

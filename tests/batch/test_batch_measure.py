@@ -158,6 +158,7 @@ class Keeps(nn.Module):
         self.layer = nn.Linear(64, 64)
         self.what = what
         self.kept: list[Tensor] = []
+        self.bank: Tensor
         self.register_buffer("bank", torch.zeros(0, 64))
 
     def forward(self, inputs: Tensor) -> Tensor:

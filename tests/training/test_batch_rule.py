@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, UserDict, namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
+from probe.device.cpu import CpuDevice
 from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError
+from probe.lr.range_test import run_range_test
 from probe.task import Task
 from probe.training.batch import Batch
 from probe.training.batches import make_batches
@@ -149,6 +151,75 @@ def test_a_graph_cannot_be_split() -> None:
     run = TrainingRun(graph_task(), TrainerSettings(accumulation=2), device=SimulatedDevice(2**20), seed=0)
     with pytest.raises(TaskError, match="a Graph does not hold them"):
         run.train_epoch()
+
+
+def encoding_task() -> Task:
+    """As a tokenizer's batches and transformers' models are used."""
+
+    def forward(model: nn.Module, batch: Encoding) -> tuple[Tensor, Tensor]:
+        outputs = model(batch["inputs"])
+        return nn.functional.cross_entropy(outputs, batch["labels"]), outputs
+
+    def collate(samples: list[Any]) -> Encoding:
+        return Encoding(inputs=torch.stack(samples), labels=torch.zeros(len(samples), dtype=torch.long))
+
+    return Task(model=lambda: nn.Linear(4, 2), train=[torch.randn(4)] * 20, forward=forward, collate=collate)
+
+
+@pytest.mark.parametrize("make", [graph_task, encoding_task])
+def test_range_tests_training_and_evaluation_take_what_moves_itself(make: Callable[[], Task]) -> None:
+    task = make()
+    metrics = {"size": lambda outputs, targets: len(targets["labels"])} if make is encoding_task else {}
+    task = replace(task, val=task.train, metrics=metrics)
+    run = TrainingRun(task, TrainerSettings(batch_size=6), device=SimulatedDevice(2**20), seed=0)
+    curve = run_range_test(run, lowest_lr=1e-5, highest_lr=1e-2, num_steps=8, seed=0)
+    assert len(curve.points) == 8
+    report = run.run_epoch()
+    assert report is not None
+    assert report.metrics == ({"size": 20.0} if metrics else {})
+
+
+def test_a_mapping_that_moves_itself_is_split_for_gradient_accumulation() -> None:
+    first, second = Batch(Encoding(inputs=ROWS, labels=ROWS[:, 0]), 6).split([0, 4, 6])
+    assert type(first.content) is Encoding
+    assert torch.equal(second.content["labels"], ROWS[4:, 0])
+    run = TrainingRun(encoding_task(), TrainerSettings(accumulation=2), device=SimulatedDevice(2**20), seed=0)
+    assert run.train_epoch() is not None
+
+
+def first_batch(task: Task) -> Any:
+    batches = make_batches(task, task.train, batch_size=4, device=SimulatedDevice(2**20), seed=0, shuffle=False)
+    return next(iter(batches.epoch(0)))
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        ([Graph(ROWS, 1)] * 4, "found <class 'test_batch_rule.Graph'>"),
+        ([torch.zeros(2), torch.zeros(3)] * 2, "equal size"),
+        ([[1, 2], [1]] * 2, "equal size"),
+    ],
+)
+def test_samples_that_need_a_collate_function_are_refused(samples: Any, words: str) -> None:
+    with pytest.raises(TaskError, match=f"4 samples cannot be joined to a batch: .*{words}") as caught:
+        first_batch(Task(model=lambda: nn.Linear(2, 1), train=samples))
+    assert "collate" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("returned", [None, [], "text"])
+def test_a_collate_function_that_returns_no_batch_is_refused(returned: Any) -> None:
+    with pytest.raises(TaskError, match=r"Task.collate must return a batch, but returned"):
+        first_batch(Task(model=lambda: nn.Linear(2, 1), train=[ROWS] * 4, collate=lambda samples: returned))
+
+
+@pytest.mark.parametrize("sample", [ROWS[0], {"x": ROWS[0]}])
+def test_batches_that_are_no_tuples_need_a_forward(sample: Any) -> None:
+    run = TrainingRun(
+        Task(model=lambda: nn.Linear(2, 1), train=[sample] * 8), TrainerSettings(), device=CpuDevice(), seed=0
+    )
+    with pytest.raises(TaskError, match=rf"but the data gives {type(sample).__name__}") as caught:
+        run.train_epoch()
+    assert "forward" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

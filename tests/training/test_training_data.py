@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_tasks import Rows, Words, made_data, made_task, pad
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 
 from probe.device.cpu import CpuDevice
 from probe.errors import DataError, TaskError
@@ -25,17 +29,60 @@ from probe.training.data import (
 )
 
 
-def test_tensors_are_used_where_they_can_be() -> None:
-    plain = made_task()
-    assert as_tensors(made_data(), plain) is not None
-    rows = as_tensors(Rows(), plain)
-    assert rows is not None
-    assert torch.equal(rows.tensors[0], made_data(40)[0])
-    assert as_tensors(Rows(transform=lambda row: row), plain) is None
-    assert as_tensors(Subset(Rows(transform=lambda row: row), [1, 2]), plain) is None
-    assert as_tensors(ConcatDataset([Rows(), Rows(transform=lambda row: row)]), plain) is None
-    assert as_tensors(Words(), plain) is None
-    assert as_tensors(Rows(), made_task(collate=pad)) is None
+def test_only_what_cannot_be_random_is_taken_for_tensors() -> None:
+    plain, dataset = made_task(), TensorDataset(*made_data())
+    rows: Any = Rows()
+    fixed: list[Any] = [made_data(), dataset, Subset(dataset, [1, 2]), ConcatDataset([dataset, Subset(dataset, [0])])]
+    assert all(as_tensors(data, plain) is not None for data in fixed)
+    read: list[Any] = [rows, Subset(rows, [1, 2]), ConcatDataset([dataset, rows]), Words(), [(torch.zeros(6), 1)]]
+    assert all(as_tensors(data, plain) is None for data in read)
+    assert all(as_tensors(data, made_task(collate=pad)) is None for data in (made_data(), dataset, rows))
+
+
+@pytest.mark.parametrize("num_alike", [2, 45, 100])
+def test_however_long_samples_look_alike_they_are_read_anew(num_alike: int) -> None:
+    """Augmentation that rarely does anything, in parts that are held out, joined or drawn at random alike."""
+    views: list[Callable[[Any], Any]] = [
+        lambda data: data,
+        lambda data: Subset(data, range(20)),
+        lambda data: random_split(data, [30, 10])[0],
+        lambda data: ConcatDataset([data, TensorDataset(*made_data(40))]),
+    ]
+    for view in views:
+        reads = count()
+        part = view(Rows(transform=lambda row, reads=reads: row + (next(reads) >= num_alike)))
+        task = made_task(train=part)
+        batches = make_batches(task, part, batch_size=8, device=CpuDevice(), seed=0, shuffle=False)
+        epochs = [torch.cat([batch.content[0] for batch in batches.epoch(number)]) for number in range(7)]
+        assert torch.equal(epochs[-1], epochs[-2])
+        assert not torch.equal(epochs[0], epochs[-1])
+
+
+def test_a_joined_data_set_is_one_copy_of_its_tensors() -> None:
+    one, two = TensorDataset(*made_data(20)), TensorDataset(*made_data(30, seed=1))
+    whole: Any = ConcatDataset([Subset(two, [4, 2]), one, two])
+    task = made_task(train=Subset(whole, range(5)), val=Subset(whole, range(5, 52)))
+    other: Any = ConcatDataset([two, one])
+    train, val, test = (as_tensors(part, task) for part in (task.train, task.val, other))
+    assert train is not None
+    assert val is not None
+    assert test is not None
+    assert train.tensors[0].data_ptr() == val.tensors[0].data_ptr()
+    assert len(train.tensors[0]) == 50
+    rows = [tensors.tensors[0][index] for tensors in (train, val) for index in tensors.indices]
+    assert all(torch.equal(row, whole[number][0]) for number, row in enumerate(rows))
+    inside = as_tensors(ConcatDataset([Subset(one, [1]), one]), task)
+    assert inside is not None
+    assert inside.tensors[0].data_ptr() == one.tensors[0].data_ptr()
+    assert as_tensors(ConcatDataset([one, TensorDataset(torch.zeros(3, 9), torch.zeros(3))]), task) is None
+
+
+def test_tensors_go_through_a_collate_function() -> None:
+    task = made_task(
+        collate=lambda samples: (torch.stack([row for row, _ in samples]), torch.tensor([7] * len(samples)))
+    )
+    batches = make_batches(task, task.train, batch_size=50, device=CpuDevice(), seed=0, shuffle=True)
+    assert [batch.content[1].tolist() for batch in batches.epoch(0)] == [[7] * 50, [7] * 50, [7] * 20]
 
 
 def test_subsets_of_subsets_are_indices_over_one_tensor() -> None:
@@ -74,7 +121,7 @@ def test_every_epoch_has_its_own_order_and_seeds_differ() -> None:
 
 
 def test_loaded_and_indexed_batches_are_the_same() -> None:
-    task = made_task(train=Rows())
+    task = made_task(train=Rows(), cache=True)
     data = as_tensors(task.train, task)
     assert data is not None
     indexed = TensorBatches(data, batch_size=8, device=CpuDevice(), seed=4, shuffle=True)
@@ -92,7 +139,7 @@ def test_a_single_last_sample_is_left_out_of_training_only() -> None:
 
 
 def members(data: object) -> set[tuple[float, ...]]:
-    tensors = as_tensors(data, made_task())
+    tensors = as_tensors(data, made_task(cache=True))
     assert tensors is not None
     rows: Tensor = tensors.tensors[0].index_select(0, torch.from_numpy(tensors.indices))
     return {tuple(row.tolist()) for row in rows}
@@ -116,6 +163,56 @@ def test_hold_out_keeps_class_proportions() -> None:
     held = as_tensors(split.val, split)
     assert held is not None
     assert targets[held.indices].sum() == 4
+
+
+class Labelled(Dataset[Any]):
+    """Samples that must not be read: their classes are known without."""
+
+    def __init__(self, targets: Any) -> None:
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> Any:
+        raise AssertionError(index)
+
+
+CLASSES = [0] * 80 + [1] * 20
+
+
+@pytest.mark.parametrize("targets", [CLASSES, torch.tensor(CLASSES), np.array(CLASSES), list(np.array(CLASSES))])
+def test_classes_are_taken_from_the_targets_of_a_data_set(targets: Any) -> None:
+    whole = Labelled(targets)
+    halves: Any = ConcatDataset([Subset(whole, range(50)), Subset(whole, range(50, 100))])
+    views: list[Any] = [whole, Subset(whole, range(100)), halves]
+    for data in views:
+        task = made_task(train=data, val=None)
+        split = hold_out(task, share=0.2, seed=0)
+        assert sum(CLASSES[index] for index in split.val.indices) == 4
+        assert sum(CLASSES[index] for index in take_share(task, 100, seed=0).train.indices) == 2
+        assert sum(CLASSES[index] for index in hold_out_fold(task, 0, num_folds=5, seed=0).val.indices) == 4
+
+
+@pytest.mark.parametrize("targets", [["a", "b"] * 50, [[1], [2, 3]] * 50, [0.5] * 100, None])
+def test_what_are_no_classes_is_not_stratified(targets: Any) -> None:
+    assert num_samples(hold_out(made_task(train=Labelled(targets), val=None), share=0.25, seed=0).val) == 25
+
+
+class Doubled(Subset[Any]):
+    def __getitem__(self, index: Any) -> Any:
+        row, target = self.dataset[self.indices[index]]
+        return 2 * row, target
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        return [self[index] for index in indices]
+
+
+def test_a_subset_that_transforms_its_samples_goes_on_doing_so_when_parts_are_merged() -> None:
+    whole = TensorDataset(*made_data())
+    merged = merge_validation(made_task(train=Doubled(whole, range(100)), val=Subset(whole, range(100, 120))))
+    assert torch.equal(merged.train[3][0], 2 * whole[3][0])
+    assert torch.equal(merged.train[110][0], whole[110][0])
 
 
 def test_time_series_hold_out_takes_the_end() -> None:

@@ -1,0 +1,70 @@
+"""Where the samples of a data set come from: PyTorch's Subset and ConcatDataset are seen through, and nothing is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origins:
+    """For each sample the data set that it is read from, and its index there."""
+
+    bases: tuple[Any, ...]
+    """Different objects, none of them a Subset or ConcatDataset."""
+    base_of: Indices
+    """Shape (samples,): positions in `bases`."""
+    index: Indices
+    """Shape (samples,)."""
+
+    def of(self, base: Any) -> Indices:
+        """The indices into `base` among the samples."""
+        numbers = [number for number, other in enumerate(self.bases) if other is base]
+        return self.index[np.isin(self.base_of, numbers)]
+
+
+def origins_of(data: Any) -> Origins:
+    """`data`: a map-style data set or a tuple of tensors.
+
+    A subclass that reads samples in its own way, such as a Subset that transforms them, is not seen through.
+    """
+    if reads_as(data, Subset):
+        inner = origins_of(data.dataset)
+        chosen = np.asarray(data.indices, dtype=np.int64)
+        return Origins(inner.bases, inner.base_of[chosen], inner.index[chosen])
+    if reads_as(data, ConcatDataset):
+        return _joined([origins_of(part) for part in data.datasets])
+    length = len(data[0]) if isinstance(data, tuple) else len(data)
+    return Origins((data,), np.zeros(length, dtype=np.int64), np.arange(length, dtype=np.int64))
+
+
+def reads_as(data: Any, kind: type) -> bool:
+    """Whether `data` is a `kind` that reads its samples as `kind` itself does."""
+    methods = ("__getitem__", "__getitems__", "__len__")
+    return isinstance(data, kind) and all(
+        getattr(type(data), method, None) is getattr(kind, method, None) for method in methods
+    )
+
+
+def tensors_behind(base: Any) -> tuple[Any, ...] | None:
+    """The tensors that the samples of a tuple or a TensorDataset are rows of; None for any other data set."""
+    if isinstance(base, tuple):
+        return base
+    return tuple(base.tensors) if reads_as(base, TensorDataset) else None
+
+
+def _joined(parts: list[Origins]) -> Origins:
+    bases: list[Any] = []
+    numbers = []
+    for part in parts:
+        for base in part.bases:
+            if all(base is not other for other in bases):
+                bases.append(base)
+        places = np.array([next(n for n, other in enumerate(bases) if other is base) for base in part.bases])
+        numbers.append(places[part.base_of])
+    return Origins(tuple(bases), np.concatenate(numbers), np.concatenate([part.index for part in parts]))
