@@ -41,8 +41,8 @@ def run_attempt(
 
     Args:
         rankings: of `probe.batch.sizing.rank_samples`.
-        confirm_steps, confirm_seconds: a confirming attempt trains on shuffled batches of the data set, at least so many and
-            so long.
+        confirm_steps, confirm_seconds: a confirming attempt trains on so many shuffled batches of the data set and at least
+            one epoch; after that time, on one of the two.
 
     Raises UserCodeError with the user's traceback, or the ProbeError that the task's code met.
     """

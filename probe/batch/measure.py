@@ -40,9 +40,9 @@ class Duration:
     max_steps: int
     seconds: float
     num_batches: int = 0
-    """Shuffled batches of the data set, at least; 0: none."""
+    """Shuffled batches of the data set, or an epoch of fewer; 0: none."""
     batch_seconds: float = 0.0
-    """They go on until then, and up to `max_batches` of them."""
+    """Until then they go on to the end of the epoch, or to `max_batches`."""
     max_batches: int = 1000
 
 
@@ -50,7 +50,7 @@ QUICK = Duration(num_warmup_steps=3, min_steps=3, max_steps=30, seconds=0.5)
 
 
 def duration_of(purpose: Purpose, confirm_steps: int, confirm_seconds: float) -> Duration:
-    """Of an attempt with this purpose; only a confirming one trains on shuffled batches, at least so many and so long."""
+    """Of an attempt with this purpose; only a confirming one trains on shuffled batches."""
     if purpose != "confirm":
         return QUICK
     return replace(QUICK, num_batches=confirm_steps, batch_seconds=confirm_seconds)
@@ -238,9 +238,14 @@ class _Attempt:
             yield self._moved(self._first)
 
     def _has_enough(self, started: float) -> bool:
-        duration, num_batches = self._duration, self._progress.num_batches
-        is_late = time.perf_counter() - started >= duration.batch_seconds or num_batches >= duration.max_batches
-        return num_batches >= duration.num_batches and is_late
+        """After the wanted number of batches and a whole epoch; where the time is over, one of the two will do."""
+        duration, progress = self._duration, self._progress
+        per_epoch = progress.batches_per_epoch
+        is_epoch = per_epoch is not None and progress.num_batches >= per_epoch
+        is_wanted = progress.num_batches >= duration.num_batches
+        if time.perf_counter() - started < duration.batch_seconds:
+            return (is_epoch and is_wanted) or progress.num_batches >= duration.max_batches
+        return is_epoch or is_wanted
 
     def _growth(self) -> MemoryGrowth | None:
         """Memory that grows from step to step, without reference cycles that Python has yet to free."""

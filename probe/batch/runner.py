@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONFIRM_STEPS = 30
 CONFIRM_SECONDS = 5.0
-"""A confirming attempt trains on that many shuffled batches, or that long, whichever takes longer."""
+"""A confirming attempt trains on that many shuffled batches and at least one epoch; after that time, on one of the two."""
 NO_DEVICE = "no GPU: predicted"
 
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "--confirm-steps",
     callback=whole_number(0),
     metavar="N",
-    help="Shuffled batches of the run that confirms the answer; 0: none.  [default: 30, and 5 s]",
+    help="Shuffled batches in the run that confirms the answer; 0: none.  [default: 30]",
 )
 @seed_option(0)
 @run_options

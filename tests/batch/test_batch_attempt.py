@@ -216,24 +216,27 @@ def test_cached_data_is_read_once() -> None:
     assert data.reads == 10
 
 
-def confirmed(task: Task, size: int, limit_bytes: int = 10**8, *, steps: int = 10) -> Attempt:
-    return run_attempt(
+@pytest.mark.parametrize(
+    ("steps", "seconds", "num_batches"),
+    [(1, 0.0, 1), (10, 0.0, 10), (40, 0.0, 16), (10, 1e9, 16), (40, 1e9, 40), (2000, 1e9, 1000)],
+    ids=str,
+)
+def test_a_confirming_run_trains_on_an_epoch_and_as_many_batches_as_asked_for_while_there_is_time(
+    steps: int, seconds: float, num_batches: int
+) -> None:
+    task = mlp_task(4, 2)
+    found = run_attempt(
         task,
         TrainerSettings(),
-        device=SimulatedDevice(limit_bytes),
-        plan=Plan(size, "confirm"),
+        device=SimulatedDevice(10**8),
+        plan=Plan(4, "confirm"),
         seed=0,
         rankings=rank_samples(task, seed=0),
         confirm_steps=steps,
-        confirm_seconds=1e-9,
+        confirm_seconds=seconds,
     )
-
-
-def test_a_confirming_run_trains_on_as_many_shuffled_batches_as_asked_for() -> None:
-    found = [confirmed(mlp_task(4, 2), 4, steps=steps) for steps in (1, 10, 40)]
-    assert [attempt.num_batches for attempt in found] == [1, 10, 40]
-    assert {attempt.batches_per_epoch for attempt in found} == {16}
-    assert attempt(mlp_task(4, 2), 4, 10**8).num_batches == 0
+    assert (found.fits, found.num_batches, found.batches_per_epoch) == (True, num_batches, 16)
+    assert attempt(task, 4, 10**8).num_batches == 0
 
 
 def test_a_loss_that_is_not_finite_is_measured_with_the_optimizers_state() -> None:

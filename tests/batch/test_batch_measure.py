@@ -32,7 +32,13 @@ def _young_heap() -> Iterator[None]:
 
 
 def attempt(
-    task: Task, size: int, limit_bytes: int = 10**8, *, purpose: Purpose = "size", num_batches: int = 12
+    task: Task,
+    size: int,
+    limit_bytes: int = 10**8,
+    *,
+    purpose: Purpose = "size",
+    num_batches: int = 12,
+    seconds: float = 1e9,
 ) -> Attempt:
     return run_attempt(
         task,
@@ -42,7 +48,7 @@ def attempt(
         seed=0,
         rankings=rank_samples(task, seed=0),
         confirm_steps=num_batches,
-        confirm_seconds=0.0,
+        confirm_seconds=seconds,
     )
 
 
@@ -217,7 +223,7 @@ def test_synthetic_data_have_no_epochs() -> None:
     task = Task(
         model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4)), train=SyntheticImages(8, num_classes=4)
     )
-    found = attempt(task, 4, purpose="confirm", num_batches=5)
+    found = attempt(task, 4, purpose="confirm", num_batches=5, seconds=0.0)
     assert (found.fits, found.num_batches, found.batches_per_epoch) == (True, 5, None)
 
 
