@@ -147,10 +147,11 @@ class _Attempt:
         """Train as training does, from the first step on, until there are enough batches and the time is over; where memory
         grows from step to step, to the end of an epoch. The mean seconds of a step."""
         run, progress, device = self._run, self._progress, self._device
-        endless = is_unbounded(self._task.train)
+        size, endless = run.settings.batch_size, is_unbounded(self._task.train)
         progress.stage = "training on batches of the data set" if endless else "training on shuffled batches"
-        progress.batches_per_epoch = None if endless else run.num_steps_per_epoch
-        batches = self._repeated() if endless else run.batches()
+        progress.batches_per_epoch = None if endless else num_samples(self._task.train) // size
+        # The last, partial batch of an epoch is tried beside the costliest samples, where its errors are told apart.
+        batches = self._repeated() if endless else filter(lambda batch: batch.num_samples == size, run.batches())
         started = time.perf_counter()
         has_enough = False
         while not has_enough:
@@ -158,7 +159,7 @@ class _Attempt:
             progress.num_batches += 1
             progress.live_bytes.append(device.live_bytes() or 0)
             has_enough = self._has_enough(started)
-            if has_enough or endless or progress.num_batches % run.num_steps_per_epoch == 0:
+            if has_enough or progress.num_batches % (progress.batches_per_epoch or 1) == 0:
                 progress.growth = self._growth()
             has_enough = has_enough or self._runs_out_soon()
         device.synchronize()

@@ -60,9 +60,10 @@ class Attempt:
     message: str | None = None
     """Why it did not fit, in the words of whoever said so; or what is odd about one that fits."""
     num_batches: int = 0
-    """Shuffled batches of the training set that were trained on without a failure; only a confirming attempt does."""
+    """Shuffled batches of the training set, of this size, that were trained on without a failure; only in a confirming
+    attempt."""
     batches_per_epoch: int | None = None
-    """None where the data set has no end."""
+    """Without a last one of fewer samples. None where the data set has no end."""
     growth: MemoryGrowth | None = None
 
     def __post_init__(self) -> None:

@@ -219,6 +219,23 @@ def test_batches_of_different_sizes_are_no_growth() -> None:
     assert (found.fits, found.growth, found.batches_per_epoch) == (True, None, 25)
 
 
+def test_shuffled_batches_have_the_size_that_is_tried() -> None:
+    """An epoch's last batch of fewer samples is tried by the other attempts."""
+    sizes: list[int] = []
+
+    def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        if model.training:
+            sizes.append(len(batch[1]))
+        outputs = model(batch[0])
+        return outputs.square().mean(), outputs
+
+    task = Task(model=conv, train=images(21, 8), forward=forward)
+    assert attempt(task, 8, purpose="confirm", num_batches=6).batches_per_epoch == 2
+    assert set(sizes) == {8}
+    attempt(task, 8)
+    assert sizes[-1] == 5
+
+
 def test_synthetic_data_have_no_epochs() -> None:
     task = Task(
         model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4)), train=SyntheticImages(8, num_classes=4)
