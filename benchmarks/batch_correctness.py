@@ -58,8 +58,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import probe.batch.attempt
+import probe.batch.measure
 from probe.batch.decide import Plan
 from probe.batch.find import probe_batch_size
+from probe.batch.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import ProbeError
 from probe.task import Task
@@ -220,13 +222,15 @@ def make_cases(count: int, seed: int) -> Iterator[Case]:
 
 def attempt_at(case: Case, size: int) -> Any:
     """An attempt of probe's; None where the task itself refuses the size (batch normalization at 1)."""
+    task = case.task()
     try:
         return probe.batch.attempt.run_attempt(
-            case.task(),
+            task,
             case.settings(size),
             device=SimulatedDevice(case.limit_bytes),
             plan=Plan(size, "size"),
             seed=case.number,
+            rankings=rank_samples(task, seed=case.number),
             confirm_steps=1,
             confirm_seconds=0.0,
         )
@@ -547,14 +551,14 @@ def versions() -> str:
 @contextlib.contextmanager
 def quick_and_quiet() -> Iterator[None]:
     """Attempts that hardly time anything, and peers that do not talk."""
-    quick = probe.batch.attempt._QUICK
-    probe.batch.attempt._QUICK = replace(quick, min_steps=1, max_steps=1)
+    quick = probe.batch.measure.QUICK
+    probe.batch.measure.QUICK = replace(quick, min_steps=1, max_steps=1)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-    probe.batch.attempt._QUICK = quick
+    probe.batch.measure.QUICK = quick
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ import torchvision
 from probe.batch.forecast import forecast
 from probe.batch.predict import predict
 from probe.batch.profile import Profile, Untraceable
+from probe.batch.samples import sample_batches
 from probe.device.simulated import SimulatedDevice
-from probe.training.data import largest_batch
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.trees import map_tensors
@@ -63,7 +63,7 @@ def measured_peak(source: NamedSource, params: dict[str, object], batch_size: in
     task = source.build({})
     settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size})
     device = SimulatedDevice(2**60)
-    on_host = largest_batch(task, batch_size)
+    on_host = sample_batches(task, [batch_size])[batch_size]
     with device.track():
         run = TrainingRun(task, settings, device=device, seed=0)
         batch = map_tensors(lambda tensor: tensor.to("cpu", copy=True), on_host)

@@ -18,6 +18,8 @@ from probe.batch.records import Attempt, Cap, Prediction, Purpose
 from probe.errors import UsageError
 
 DEFAULT_START = 512
+SIZE_STEPS = 3
+"""Training steps that tell whether a size fits: optimizer state appears in the first and is resident from the second on."""
 GOOD_ENOUGH = 0.95
 """Of the best throughput: larger batches than needed for that buy nothing (and often cost generalization)."""
 MIN_CURVE_SIZES = 6

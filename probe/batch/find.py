@@ -48,8 +48,8 @@ def find_batch_size(
         predict: predict first, so that the sweep starts near its end.
         in_process: make the attempts in this process, for a task that cannot be sent to another one. An attempt that is
             killed, or that crashes, then takes this process with it.
-        confirm_steps, confirm_seconds: how long the winner trains again, after all other attempts: both at least. No
-            steps: it does not.
+        confirm_steps, confirm_seconds: after all other attempts, the winner trains again on so many shuffled batches of the
+            data set and at least one epoch; after that time, on one of the two. No steps: it does not.
 
     Raises:
         UserCodeError: the task's own code raised at every batch size. `probe_batch_size` keeps what was measured until then.

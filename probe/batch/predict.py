@@ -9,6 +9,7 @@ from typing import Any
 
 from probe.batch.fit import Fit, NotAlikeError, fit
 from probe.batch.profile import Profile, Target, Untraceable
+from probe.batch.ranking import SampleRanking
 from probe.task import Task
 from probe.workers.worker import Worker, WorkerDied
 from probe.zoo.source import TaskSource, as_source
@@ -70,8 +71,15 @@ def trace_profile(source: TaskSource, params: Mapping[str, Any], target: Target,
     return profile_of(task, TrainerSettings.for_task(task, trainer), target=target, seed=seed)
 
 
-def profile_of(task: Task, settings: Any, *, target: Target = "cuda", seed: int = 0) -> Profile | Untraceable:
-    """As `predict`, for a task that is built: where the caller is a child process already. `settings`: TrainerSettings."""
+def profile_of(
+    task: Task, settings: Any, *, target: Target = "cuda", seed: int = 0, ranking: SampleRanking | None = None
+) -> Profile | Untraceable:
+    """As `predict`, for a task that is built: where the caller is a child process already.
+
+    Args:
+        settings: TrainerSettings.
+        ranking: of the training samples, where they were measured before.
+    """
     from probe.batch.recorder import UntraceableError
     from probe.batch.samples import dataset_bytes, sample_batches
     from probe.batch.trace import Traced, trace_run
@@ -80,7 +88,7 @@ def profile_of(task: Task, settings: Any, *, target: Target = "cuda", seed: int 
     started = time.perf_counter()
     accumulation = min(settings.accumulation, _MAX_TRACED_ACCUMULATION)
     sizes = [micro_batch * accumulation for micro_batch in MICRO_BATCHES]
-    batches = sample_batches(task, sizes)
+    batches = sample_batches(task, sizes, seed=seed, ranking=ranking)
 
     def traced_at(size: int, num_steps: int) -> Traced:
         return trace_run(

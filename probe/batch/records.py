@@ -12,6 +12,31 @@ Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "hos
 Cap = Literal["max", "data", "kernel_limit", "error"]
 StoppedBy = Literal["finished", "nothing_fits", "predicted", "interrupted", "error"]
 TracedAs = Literal["fake cpu"]
+Part = Literal["train", "val"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleCoverage:
+    """How the costliest samples of one part of the data were found."""
+
+    part: Part
+    num_samples: int
+    num_measured: int
+    """Samples that were read in order to measure them; the others are taken to be like these."""
+    ranked_by: tuple[str, ...] = ()
+    """Measures by which samples differ: `total size`, `[0].length`. Batches of the largest samples by each are tried."""
+    unmeasured: tuple[str, ...] = ()
+    """Types found in samples whose size is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryGrowth:
+    """Memory that every training step adds and none frees."""
+
+    bytes_per_step: float
+    last_step: int
+    """The step in which memory runs out at this rate; where the attempt failed, in which it did."""
+
 
 MEMORY_OUTCOMES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
 """A lack of memory for certain. What other failures say about a size depends on the sizes beside it (errors_by_size.py)."""
@@ -40,6 +65,14 @@ class Attempt:
     """Why it did not fit, in the words of whoever said so; or what is odd about one that fits."""
     traceback: str | None = None
     """Of the error that the message quotes, where it is not known to be a lack of memory."""
+    num_samples: int = 0
+    """Training samples that its steps saw, those that are not timed included."""
+    num_batches: int = 0
+    """Shuffled batches of the training set, of this size, that were trained on without a failure; only in a confirming
+    attempt."""
+    batches_per_epoch: int | None = None
+    """Without a last one of fewer samples. None where the data set has no end."""
+    growth: MemoryGrowth | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -164,6 +197,8 @@ class BatchResult:
     """What was there before the first attempt; None for the CPU and where there was no device."""
     num_samples: int | None
     """Size of the training set; None if it has none (synthetic data)."""
+    samples: tuple[SampleCoverage, ...] = ()
+    """Of the training part, and of the validation part where the task has one."""
     largest_fit: int | None
     """The largest power of two that fits; confirmed unless a confirming attempt is missing from `attempts`."""
     recommended: int | None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.batch.decide import Plan
 from probe.batch.profile import FixedCosts, Profile, Untraceable
+from probe.batch.ranking import SampleRanking
 from probe.batch.records import Attempt
 from probe.device.select import DeviceSpec
 from probe.errors import DeviceError, ProbeError
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from probe.training.settings import TrainerSettings
 
 
-CONFIRM_STEPS = 10
+CONFIRM_STEPS = 30
 CONFIRM_SECONDS = 5.0
-"""A confirming attempt trains that many steps, or that long, whichever takes longer."""
+"""A confirming attempt trains on that many shuffled batches and at least one epoch; after that time, on one of the two."""
 NO_DEVICE = "no GPU: predicted"
 
 
@@ -41,6 +42,8 @@ class Request:
     confirm_steps: int = CONFIRM_STEPS
     confirm_seconds: float = CONFIRM_SECONDS
     predict: bool = True
+    rankings: tuple[SampleRanking, ...] = ()
+    """Of the samples, as the first child found them; none: they are to be measured."""
     argv: tuple[str, ...] = ()
     recipe_hash: str | None = None
 
@@ -61,6 +64,8 @@ class Facts:
     num_samples: int | None
     own_batch_size: int | None = None
     """The batch size that the task asks for."""
+    rankings: tuple[SampleRanking, ...] = ()
+    """Of the training samples and the task's own validation samples."""
     optimizer: str
     precision: Precision
 
@@ -84,6 +89,7 @@ class Session:
     """A built task and an open device, in the process that trains."""
 
     def __init__(self, request: Request) -> None:
+        from probe.batch.sizing import rank_samples
         from probe.device.environment import collect_meta
         from probe.device.select import cuda_problem, open_device, resolve_device
         from probe.training.building import build_task
@@ -114,6 +120,7 @@ class Session:
             costs=None if self.device is None else _measured_costs(self.device),
             num_samples=None if is_unbounded(self.task.train) else num_samples(self.task.train),
             own_batch_size=self.task.batch_size,
+            rankings=request.rankings or rank_samples(self.task, seed=request.seed),
             optimizer=optimizer_title(self.settings.optimizer),
             precision=self.settings.precision,
         )
@@ -124,7 +131,11 @@ class Session:
         is_simulated = self.device is not None and self.device.torch_device.type == "cpu"
         try:
             return profile_of(
-                self.task, self.settings, target="simulated" if is_simulated else "cuda", seed=self._request.seed
+                self.task,
+                self.settings,
+                target="simulated" if is_simulated else "cuda",
+                seed=self._request.seed,
+                ranking=self.facts.rankings[0],
             )
         except ProbeError as error:  # the first attempt will meet it too, and say more
             return Untraceable(reason=error.message)
@@ -140,6 +151,7 @@ class Session:
             device=self.device,
             plan=plan,
             seed=self._request.seed,
+            rankings=self.facts.rankings,
             confirm_steps=self._request.confirm_steps,
             confirm_seconds=self._request.confirm_seconds,
         )
@@ -169,7 +181,7 @@ class ChildRunner:
     def open(self) -> Facts:
         self._worker = Worker(prepare=_import_training)
         facts: Facts = self._worker.call(_open_session, self._request)
-        self._request = replace(self._request, device=facts.device)
+        self._request = replace(self._request, device=facts.device, rankings=facts.rankings)
         self._is_fresh = True
         return facts
 

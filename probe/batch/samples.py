@@ -1,28 +1,43 @@
-"""The data that a trace needs: batches whose shapes are fact, and what the data set itself takes of a GPU."""
+"""Batches of chosen samples, and what the data set itself takes of a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from typing import Any
 
-from torch.utils.data import Subset, TensorDataset
+import torch
 
+from probe.batch.ranking import Indices, SampleRanking
+from probe.batch.sizing import rank_samples
 from probe.task import Task
 from probe.training.batch import Batch
-from probe.training.data import is_unbounded, largest_batch, num_samples, tensor_bytes
+from probe.training.batches import BatchCollate
+from probe.training.data import as_tensors, samples_to_load, tensor_bytes
+from probe.training.trees import map_tensors
 
 
-def sample_batches(task: Task, sizes: Iterable[int]) -> dict[int, Batch]:
-    """Batches of these sizes as attempts train on, on the CPU; a data set with fewer samples repeats them.
+def load_batch(task: Task, data: Any, indices: Indices) -> Batch:
+    """The samples of `data` with these indices as one batch on the CPU."""
+    tensors = as_tensors(data, task)
+    if tensors is None:
+        samples = samples_to_load(data, task)
+        return BatchCollate(task.collate)([samples[int(index)] for index in indices])
+    rows = torch.from_numpy(tensors.indices[indices])
+    return Batch(map_tensors(lambda tensor: tensor.index_select(0, rows), tensors.tensors), len(rows))
 
-    Raises DataError for data that cannot be read.
+
+def sample_batches(
+    task: Task, sizes: Iterable[int], *, seed: int = 0, ranking: SampleRanking | None = None
+) -> dict[int, Batch]:
+    """Batches of these sizes of the costliest training samples, on the CPU; a data set with fewer samples repeats them.
+
+    Args:
+        ranking: of the training part, where it is known; samples are measured otherwise.
+
+    Raises UserCodeError for samples that cannot be read.
     """
-    wanted = sorted(sizes)
-    available = num_samples(task.train)
-    if not is_unbounded(task.train) and available < wanted[-1]:
-        base = TensorDataset(*task.train) if isinstance(task.train, tuple) else task.train
-        task = replace(task, train=Subset(base, [index % available for index in range(wanted[-1])]))
-    return {size: largest_batch(task, size) for size in wanted}
+    ranking = rank_samples(task, seed=seed)[0] if ranking is None else ranking
+    return {size: load_batch(task, task.train, ranking.costliest(size)[0]) for size in sizes}
 
 
 def dataset_bytes(task: Task) -> int:

@@ -100,6 +100,7 @@ def run_sweep(
         limit_bytes=facts.limit_bytes,
         device_memory=facts.device_memory,
         num_samples=facts.num_samples,
+        samples=tuple(ranking.coverage for ranking in facts.rankings),
         largest_fit=largest_fit(attempts),
         recommended=None if limits.size_only else recommended(attempts),
         capped_by=capped_by(attempts, limits),

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     "--confirm-steps",
     callback=whole_number(0),
     metavar="N",
-    help="Steps of the run that confirms the answer; 0: none.  [default: 10, and 5 s]",
+    help="Shuffled batches in the run that confirms the answer; 0: none.  [default: 30]",
 )
 @seed_option(0)
 @run_options

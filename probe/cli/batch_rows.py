@@ -21,6 +21,7 @@ from probe.report.batch_words import (
 )
 from probe.report.comparison_facts import cap_text, comparison_table, is_predicted
 from probe.report.comparison_page import comparison_answer
+from probe.report.sample_words import confirmation_text, ranking_texts
 from probe.units import format_bytes, format_card, format_count, format_seconds, format_share
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _CAPS = {
 OUTCOMES = {
     "fits": "fits",
     "oom": "runs out of memory",
-    "oom_in_eval": "runs out of memory in evaluation",
+    "oom_in_eval": "runs out of memory in validation",
     "thrashes": "fits only by emptying the allocator's cache again and again",
     "kernel_limit": "passes a limit of a GPU kernel, not of memory",
     "host_oom": "runs out of the host's memory",
@@ -54,7 +55,9 @@ def batch_rows(result: BatchResult) -> Rows:
     rows: Rows = [("Answer", _batch_answer(result))]
     rows += _alternative_rows(result.alternatives)
     rows += [("Task", _setup(result)), ("Device", result.meta.device)]
-    rows += labelled("Evidence", [*map(describe_attempt, _deciding_attempts(result)), *_prediction_lines(result)])
+    confirmed = confirmation_text(result)
+    evidence = [*map(describe_attempt, _deciding_attempts(result)), *([confirmed] if confirmed else [])]
+    rows += labelled("Evidence", [*evidence, *ranking_texts(result), *_prediction_lines(result)])
     if result.capped_by is not None and result.largest_fit is not None:
         rows.append(("", f"Larger batches were not tried: {_CAPS[result.capped_by]}."))
     if (refused := too_small_text(result)) is not None:

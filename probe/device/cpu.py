@@ -45,5 +45,9 @@ class CpuDevice:
         """None: the allocator of the CPU keeps no peaks, and the process's resident memory is not that of its tensors."""
         return None
 
+    def live_bytes(self) -> int | None:
+        """None: nothing counts."""
+        return None
+
     def release(self) -> None:
         gc.collect()

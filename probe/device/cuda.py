@@ -101,6 +101,9 @@ class CudaDevice:
             num_alloc_retries=self._num_retries() - self._num_retries_before,
         )
 
+    def live_bytes(self) -> int:
+        return torch.cuda.memory_allocated(self.torch_device)
+
     def release(self) -> None:
         gc.collect()
         torch.cuda.empty_cache()

@@ -60,6 +60,9 @@ class Device(Protocol):
     def read_memory(self) -> MemoryReading | None:
         """Peaks since the last `reset_peaks`; None where nothing counts memory (plain CPU)."""
 
+    def live_bytes(self) -> int | None:
+        """Memory of all tensors that are alive now, None where nothing counts memory. Does not wait for the device."""
+
     def release(self) -> None:
         """Collect garbage and give cached memory back. Never called while an exception is being handled: its frames
         keep tensors alive (PyTorch FAQ, "My out of memory exception handler can't allocate memory")."""

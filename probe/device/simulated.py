@@ -77,6 +77,9 @@ class SimulatedDevice:
             peak_allocated_bytes=peak, peak_reserved_bytes=peak, device_total_bytes=self._ledger.limit_bytes
         )
 
+    def live_bytes(self) -> int:
+        return self._ledger.live_bytes
+
     def release(self) -> None:
         gc.collect()
 

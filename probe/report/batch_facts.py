@@ -9,6 +9,8 @@ from probe.batch.decide import timed_by_size
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
 from probe.units import format_count, format_share
 
+_CONFIDENCE = 0.95
+
 
 def best_throughput(attempts: Sequence[Attempt]) -> float:
     """Samples per second of the fastest size, 0 where nothing fit."""
@@ -17,7 +19,30 @@ def best_throughput(attempts: Sequence[Attempt]) -> float:
 
 def is_confirmed(result: BatchResult) -> bool:
     """Whether `largest_fit` fit again in its longer run."""
-    return any(a.fits and a.purpose == "confirm" and a.batch_size == result.largest_fit for a in result.attempts)
+    return confirmation(result) is not None
+
+
+def confirmation(result: BatchResult) -> Attempt | None:
+    """The longer run in which `largest_fit` fit again."""
+    size = result.largest_fit
+    return next((a for a in result.attempts if a.fits and a.purpose == "confirm" and a.batch_size == size), None)
+
+
+def largest_samples_peak(result: BatchResult, batch_size: int) -> int:
+    """Peak of allocated memory at this size with the largest samples, in bytes; the confirming run's own where that is the
+    only one."""
+    at_size = [one for one in result.attempts if one.fits and one.batch_size == batch_size and one.memory is not None]
+    with_largest = [one for one in at_size if one.purpose != "confirm"] or at_size
+    return max((one.memory.peak_allocated_bytes for one in with_largest if one.memory is not None), default=0)
+
+
+def max_share_above(num_batches: int) -> float:
+    """The largest share of batches that need more memory, with 95 % confidence, where none of `num_batches` random ones did.
+
+    A share p goes unnoticed with probability (1 - p)^n; solved for 5 %. Close to the rule of three, 3/n (Hanley & Lippman-Hand
+    1983, doi:10.1001/jama.1983.03330370053031), for many batches.
+    """
+    return 1.0 - float((1.0 - _CONFIDENCE) ** (1.0 / num_batches))
 
 
 def peak_at(result: BatchResult, batch_size: int | None) -> int | None:

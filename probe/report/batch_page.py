@@ -25,6 +25,7 @@ from probe.report.prediction_page import (
     prediction_block,
     predictions_table,
 )
+from probe.report.sample_words import confirmation_text, ranking_texts
 from probe.units import format_bytes, format_card, format_count, format_seconds, format_share
 
 THROUGHPUT_PLOT = "throughput.png"
@@ -33,7 +34,7 @@ MEMORY_PLOT = "memory.png"
 _OUTCOMES = {
     "fits": "fits",
     "oom": "out of memory",
-    "oom_in_eval": "out of memory in evaluation",
+    "oom_in_eval": "out of memory in validation",
     "thrashes": "thrashes",
     "kernel_limit": "limit of a kernel",
     "host_oom": "out of host memory",
@@ -212,9 +213,13 @@ def _sweep(result: BatchResult) -> str:
     """How the sweep went and what ended it."""
     how = (
         "Powers of two only: the sweep halves where a size does not fit and doubles where it does. Every attempt runs whole "
-        "training steps (forward, loss, backward, optimizer), an evaluation step and the data set's last, partial batch, in a "
-        "process of its own."
+        "training steps (forward, loss, backward, optimizer) on the largest samples, validation of the largest validation "
+        "samples and the data set's last, partial batch, in a process of its own."
     )
+    notes = [
+        escape(f"{text[0].upper()}{text[1:]}.") for text in (*ranking_texts(result), confirmation_text(result)) if text
+    ]
+    how = " ".join([how, *notes])
     failure = smallest_failure(result)
     if result.largest_fit is None:
         return how

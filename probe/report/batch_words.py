@@ -7,6 +7,7 @@ from probe.batch.records import Alternative, Attempt, BatchResult, Prediction
 from probe.records import DeviceMemory
 from probe.report.batch_facts import check_prediction, collapsed_sizes, smallest_failure
 from probe.report.markdown import shorten
+from probe.report.sample_words import sample_warnings
 from probe.units import format_bytes, format_card, format_count, format_share
 
 NO_MEASUREMENT = (
@@ -91,7 +92,8 @@ def result_warnings(result: BatchResult) -> list[str]:
     odd = dict.fromkeys(
         attempt.message for attempt in result.attempts if attempt.fits and attempt.batch_size in answers
     )
-    return [text for text in (*told, _collapse_text(result), *map(_sentence, odd)) if text is not None]
+    texts = (*told, _collapse_text(result), *sample_warnings(result), *map(_sentence, odd))
+    return [text for text in texts if text is not None]
 
 
 def quote(attempt: Attempt) -> str:

@@ -9,20 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from probe.errors import DataError
 from probe.splits import fold_numbers, hold_out_indices, share_indices
 from probe.task import Task
-from probe.training.batch import Batch
 from probe.training.origins import Indices, Origins, origins_of, reads_as, tensors_behind
 from probe.training.parts import join_batches
 from probe.training.sample_cache import SampleCache, cache_of
-from probe.training.trees import map_tensors, num_bytes, tensors_of
+from probe.training.trees import num_bytes, tensors_of
 from probe.training.weak_memo import WeakMemo
-
-MAX_SAMPLES_SCANNED = 10_000
-"""How many samples are looked at when the largest ones are sought."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,27 +212,6 @@ def num_samples(data: Any) -> int:
 def is_unbounded(data: Any) -> bool:
     """Whether a data set's length means nothing: synthetic samples, of which there are always more."""
     return bool(getattr(data, "unbounded", False))
-
-
-def largest_batch(task: Task, size: int) -> Batch:
-    """A batch of `size` training samples on the CPU: with samples of different length, the longest ones.
-
-    Raises DataError where the training set is smaller.
-    """
-    data = as_tensors(task.train, task)
-    available = num_samples(task.train)
-    if size > available and not is_unbounded(task.train):
-        raise DataError(f"A batch of {size} was asked for, but the training set has {available} samples.")
-    if data is not None:
-        chosen = torch.from_numpy(data.indices[:size])
-        return Batch(map_tensors(lambda tensor: tensor.index_select(0, chosen), data.tensors), size)
-    source = task.train
-    if task.collate is None or is_unbounded(source):
-        samples = [source[index % available] for index in range(size)]
-    else:
-        scanned = [source[index] for index in range(min(available, max(size, MAX_SAMPLES_SCANNED)))]
-        samples = sorted(scanned, key=num_bytes, reverse=True)[:size]
-    return Batch((task.collate or default_collate)(samples), size)
 
 
 def as_dataset(data: Any) -> Any:

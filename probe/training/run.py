@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -153,9 +153,13 @@ class TrainingRun:
         batches = self._val
         if batches is None or data is not self.task.val:
             batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False, resident=False)
+        return self.evaluate_batches(batches.epoch(0), model=model)
+
+    def evaluate_batches(self, batches: Iterable[Batch], *, model: torch.nn.Module | None = None) -> Evaluation:
+        """Score the model, or another one, on batches that are on the device."""
         scored = self.model if model is None else model
         with matmul_precision(self.settings.precision):
-            return evaluate(self.task, scored, batches.epoch(0), self._forward, self._device)
+            return evaluate(self.task, scored, batches, self._forward, self._device)
 
     def random_state_kept(self) -> AbstractContextManager[None]:
         """Whatever is drawn inside, training goes on as if it had not been."""

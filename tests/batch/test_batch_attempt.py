@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from probe.batch.attempt import _QUICK, run_attempt
+from probe.batch.attempt import run_attempt
 from probe.batch.decide import Limits, Plan, largest_fit, next_attempt
 from probe.batch.find import find_batch_size, fits, probe_batch_size, try_batch_size
+from probe.batch.measure import QUICK
 from probe.batch.records import Attempt
+from probe.batch.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError, UsageError, UserCodeError
 from probe.task import Task
@@ -49,6 +51,7 @@ def attempt(task: Task, size: int, limit_bytes: int, **settings: Any) -> Attempt
         device=SimulatedDevice(limit_bytes),
         plan=Plan(size, "size"),
         seed=0,
+        rankings=rank_samples(task, seed=0),
         confirm_steps=10,
         confirm_seconds=0.01,
     )
@@ -100,7 +103,16 @@ def test_running_out_leaves_nothing_behind() -> None:
     settings = TrainerSettings()
     for size in (64, 64, 64):
         plan = Plan(size, "size")
-        failed = run_attempt(task, settings, device=device, plan=plan, seed=0, confirm_steps=10, confirm_seconds=0.01)
+        failed = run_attempt(
+            task,
+            settings,
+            device=device,
+            plan=plan,
+            seed=0,
+            rankings=rank_samples(task, seed=0),
+            confirm_steps=10,
+            confirm_seconds=0.01,
+        )
         assert failed.outcome == "oom"
         device.reset_peaks()
         assert device.read_memory().peak_allocated_bytes == 0
@@ -122,7 +134,7 @@ def test_running_out_in_evaluation_is_told_apart() -> None:
     failed = attempt(task, 8, 100_000)
     assert failed.outcome == "oom_in_eval"
     assert failed.message is not None
-    assert failed.message.startswith("in evaluation: ")
+    assert failed.message.startswith("in validation: ")
     assert attempt(task, 1, 100_000).outcome == "fits"
 
 
@@ -165,7 +177,13 @@ def test_a_device_that_an_error_has_broken_does_not_hide_that_error() -> None:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     def run(task: Task) -> Attempt:
-        options: dict[str, Any] = {"plan": Plan(4, "size"), "seed": 0, "confirm_steps": 1, "confirm_seconds": 0.01}
+        options: dict[str, Any] = {
+            "plan": Plan(4, "size"),
+            "seed": 0,
+            "rankings": rank_samples(task, seed=0),
+            "confirm_steps": 1,
+            "confirm_seconds": 0.01,
+        }
         return run_attempt(task, TrainerSettings(), device=Broken(10**8), **options)
 
     assert run(mlp_task(4, 2, forward=raise_error(IndexError("first")))).message == "IndexError: first"
@@ -188,12 +206,14 @@ def test_an_error_that_wraps_a_lack_of_memory_is_one() -> None:
 
 def test_a_bug_leaves_nothing_on_the_device() -> None:
     device = SimulatedDevice(10**8)
+    task = mlp_task(4, 4, 2, norm=True)
     failed = run_attempt(
-        mlp_task(4, 4, 2, norm=True),
+        task,
         TrainerSettings(),
         device=device,
         plan=Plan(1, "size"),
         seed=0,
+        rankings=rank_samples(task, seed=0),
         confirm_steps=10,
         confirm_seconds=0.01,
     )
@@ -232,19 +252,27 @@ def test_cached_data_is_read_once() -> None:
     assert data.reads == 10
 
 
-def test_the_steps_of_a_confirming_run() -> None:
-    def confirmed(steps: int) -> Attempt:
-        return run_attempt(
-            mlp_task(4, 2),
-            TrainerSettings(),
-            device=SimulatedDevice(10**8),
-            plan=Plan(4, "confirm"),
-            seed=0,
-            confirm_steps=steps,
-            confirm_seconds=1e-9,
-        )
-
-    assert [confirmed(steps).num_steps for steps in (1, 4, 10, 1200)] == [1, 1, 5, 1195]
+@pytest.mark.parametrize(
+    ("steps", "seconds", "num_batches"),
+    [(1, 0.0, 1), (10, 0.0, 10), (40, 0.0, 16), (10, 1e9, 16), (40, 1e9, 40), (2000, 1e9, 1000)],
+    ids=str,
+)
+def test_a_confirming_run_trains_on_an_epoch_and_as_many_batches_as_asked_for_while_there_is_time(
+    steps: int, seconds: float, num_batches: int
+) -> None:
+    task = mlp_task(4, 2)
+    found = run_attempt(
+        task,
+        TrainerSettings(),
+        device=SimulatedDevice(10**8),
+        plan=Plan(4, "confirm"),
+        seed=0,
+        rankings=rank_samples(task, seed=0),
+        confirm_steps=steps,
+        confirm_seconds=seconds,
+    )
+    assert (found.fits, found.num_batches, found.batches_per_epoch) == (True, num_batches, 16)
+    assert attempt(task, 4, 10**8).num_batches == 0
 
 
 def test_a_loss_that_is_not_finite_is_measured_with_the_optimizers_state() -> None:
@@ -339,7 +367,7 @@ def test_one_size_must_not_exceed_the_data() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models, optimizers and limits; every attempt is real training, hardly timed."""
-    monkeypatch.setattr("probe.batch.attempt._QUICK", replace(_QUICK, min_steps=1, max_steps=1))
+    monkeypatch.setattr("probe.batch.measure.QUICK", replace(QUICK, min_steps=1, max_steps=1))
     draw = random.Random(seed)
     layers = [draw.choice([4, 16, 64]) for _ in range(draw.randint(1, 3))]
     task = mlp_task(*layers, 10, norm=draw.random() < 0.3, num_samples=draw.choice([7, 16, 20]))

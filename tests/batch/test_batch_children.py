@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from probe.batch.compare import Axes, compare_batch_sizes
 from probe.batch.decide import Plan
@@ -54,6 +56,36 @@ def test_how_a_child_died_decides_what_it_says_about_the_size(exit_code: int, ou
     assert attempt.outcome == outcome
     assert attempt.message is not None
     assert ("last words" in attempt.message) is (outcome == "crashed")
+
+
+class Logged(Dataset[Any]):
+    """Token ids of many lengths; every read leaves a byte in a file."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, index: int) -> list[int]:
+        with self.log.open("ab") as file:
+            file.write(b"x")
+        return [1] * (index % 5 + 1)
+
+
+def pad(samples: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    padded = [ids + [0] * (5 - len(ids)) for ids in samples]
+    return torch.tensor(padded, dtype=torch.float32), torch.zeros(len(samples), dtype=torch.int64)
+
+
+def test_samples_are_measured_by_the_first_child_alone(tmp_path: Path) -> None:
+    data = Logged(tmp_path / "reads")
+    tried = Task(model=lambda: nn.Linear(5, 2), train=data, collate=pad)
+    result = find_batch_size(tried, device="simulated:10MiB", max=4, confirm_steps=1, confirm_seconds=0.0)
+    num_trained = sum(attempt.batch_size for attempt in result.attempts)
+    assert result.samples[0].num_measured == 400
+    num_reads = data.log.stat().st_size
+    assert 400 <= num_reads <= 400 + 3 * num_trained + 3 * 16, "3 children, and batches for the prediction"
 
 
 poisoned = False

@@ -18,11 +18,11 @@ from probe.batch.forecast import forecast
 from probe.batch.predict import predict
 from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.records import Prediction
+from probe.batch.samples import sample_batches
 from probe.codec import from_plain, to_plain
 from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError
 from probe.task import Task
-from probe.training.data import largest_batch
 from probe.training.random_state import random_state_kept
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
@@ -48,7 +48,7 @@ def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
     accumulation = min(params.get("accumulation", 1), batch_size)
     settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size, "accumulation": accumulation})
     device = SimulatedDevice(2**60)
-    on_host = largest_batch(task, batch_size)
+    on_host = sample_batches(task, [batch_size])[batch_size]
     cpu = torch.device("cpu")
     with random_state_kept(cpu), matmul_precision(settings.precision), device.track():
         run = TrainingRun(task, settings, device=device, seed=0)

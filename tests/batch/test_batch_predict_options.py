@@ -10,9 +10,9 @@ import torch
 
 from probe.batch.predict import predict
 from probe.batch.profile import Profile
+from probe.batch.samples import sample_batches
 from probe.device.simulated import SimulatedDevice
 from probe.task import Task
-from probe.training.data import largest_batch
 from probe.training.random_state import random_state_kept
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
@@ -24,7 +24,7 @@ from probe.zoo.source import NamedSource
 def measured_peak(task: Task, batch_size: int) -> int:
     """As an attempt: three training steps, one evaluation step."""
     device, cpu = SimulatedDevice(2**60), torch.device("cpu")
-    on_host = largest_batch(task, batch_size)
+    on_host = sample_batches(task, [batch_size])[batch_size]
     with random_state_kept(cpu), device.track():
         run = TrainingRun(task, TrainerSettings.for_task(task, {"batch_size": batch_size}), device=device, seed=0)
         batch = map_tensors(lambda tensor: tensor.to(cpu, copy=True), on_host)

@@ -106,6 +106,17 @@ class DeviceConformance:
         assert weight.grad is not None
         assert self.reading(device).peak_allocated_bytes - before >= 8 * MIB
 
+    def test_live_bytes_follow_what_is_alive(self, device: Device) -> None:
+        before = device.live_bytes()
+        assert before is not None
+        with device.track():
+            kept = [self.allocate(device, MIB) for _ in range(3)]
+            assert device.live_bytes() == before + 3 * MIB
+            del kept[1:]
+            assert device.live_bytes() == before + MIB
+        del kept
+        assert device.live_bytes() == before
+
     def test_a_reading_tells_the_size_of_the_device(self, device: Device) -> None:
         assert self.reading(device).device_total_bytes == device.limit_bytes
 

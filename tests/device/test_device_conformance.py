@@ -50,6 +50,7 @@ def test_the_plain_cpu_counts_nothing_and_limits_nothing() -> None:
     with device.track():
         tensor = torch.ones(1000)
     assert device.read_memory() is None
+    assert device.live_bytes() is None
     assert device.limit_bytes is None
     assert device.memory is None
     assert device.workspace_bytes is None

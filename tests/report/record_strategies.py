@@ -13,10 +13,12 @@ from probe.batch.records import (
     BatchComparison,
     BatchResult,
     Forecast,
+    MemoryGrowth,
     MemoryParts,
     Outcome,
     PredictedPeak,
     Prediction,
+    SampleCoverage,
     Variant,
 )
 from probe.lr.records import (
@@ -93,7 +95,22 @@ def attempts(draw: st.DrawFn) -> Attempt:
         host_peak_bytes=draw(st.none() | amounts),
         message=draw(st.none() | texts),
         traceback=draw(st.none() | texts),
+        num_samples=draw(st.integers(0, 10**6)),
+        num_batches=draw(st.integers(0, 1000)),
+        batches_per_epoch=draw(st.none() | st.integers(1, 1000)),
+        growth=draw(st.none() | growths),
     )
+
+
+growths = st.builds(MemoryGrowth, bytes_per_step=positive, last_step=st.integers(1, 10**6))
+coverages = st.builds(
+    SampleCoverage,
+    part=st.sampled_from(["train", "val"]),
+    num_samples=st.integers(1, 10**6),
+    num_measured=st.integers(0, 10**6),
+    ranked_by=st.lists(texts, max_size=3).map(tuple),
+    unmeasured=st.lists(texts, max_size=2).map(tuple),
+)
 
 
 @st.composite
@@ -157,6 +174,7 @@ def batch_results(draw: st.DrawFn, *, predicted: bool | None = None) -> BatchRes
         precision=draw(st.sampled_from(["fp32", "bf16"])),
         limit_bytes=draw(st.none() | st.integers(1, 2**40)),
         num_samples=draw(st.none() | st.integers(1, 10**6)),
+        samples=tuple(draw(st.lists(coverages, max_size=2))),
         largest_fit=draw(sizes),
         recommended=draw(sizes),
         capped_by=draw(st.sampled_from([None, "max", "data", "kernel_limit", "error"])),

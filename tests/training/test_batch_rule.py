@@ -19,7 +19,6 @@ from probe.lr.range_test import run_range_test
 from probe.task import Task
 from probe.training.batch import Batch
 from probe.training.batches import make_batches
-from probe.training.data import largest_batch
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.trees import num_bytes, tensors_of
@@ -123,7 +122,6 @@ def test_samples_are_counted_where_they_are_collated(kind: type) -> None:
     task = detection_task(lambda samples: (kind(image for image, _ in samples), [boxes for _, boxes in samples]))
     batches = make_batches(task, task.train, batch_size=4, device=SimulatedDevice(2**20), seed=0, shuffle=False)
     assert [batch.num_samples for batch in batches.epoch(0)] == [4, 4, 2]
-    assert largest_batch(task, 5).num_samples == 5
     run = TrainingRun(task, TrainerSettings(accumulation=2), device=SimulatedDevice(2**20), seed=0)
     assert run.train_epoch() is not None
 

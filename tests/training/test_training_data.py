@@ -24,7 +24,6 @@ from probe.training.data import (
     as_tensors,
     hold_out,
     hold_out_fold,
-    largest_batch,
     merge_validation,
     num_samples,
     take_share,
@@ -279,11 +278,3 @@ def test_merge_of_separate_parts() -> None:
     assert num_samples(merged.train) == 165
     merged = merge_validation(made_task(train=Rows(), val=Rows(num_samples=10)))
     assert num_samples(merged.train) == 50
-
-
-def test_the_largest_samples_make_the_batch_of_an_attempt() -> None:
-    words, targets = largest_batch(made_task(train=Words(), collate=pad), 4).content
-    assert words.shape == (4, 7)
-    assert targets.shape == (4,)
-    with pytest.raises(DataError, match="has 30 samples"):
-        largest_batch(made_task(train=Words(), collate=pad), 31)

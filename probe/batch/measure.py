@@ -1,0 +1,300 @@
+"""What an attempt does: training steps on the costliest samples, validation, shuffled batches of the data set if it confirms,
+the clock, and the data set's last, partial batch."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Subset
+
+from probe.batch.decide import SIZE_STEPS
+from probe.batch.failed import Failed, failed_by
+from probe.batch.growth import growth_per_step
+from probe.batch.ranking import Indices, SampleRanking
+from probe.batch.records import MEMORY_OUTCOMES, MemoryGrowth, Purpose
+from probe.batch.samples import load_batch
+from probe.device.protocol import Device
+from probe.task import Task, has_updates
+from probe.training.batch import Batch
+from probe.training.data import as_dataset, is_unbounded, num_samples
+from probe.training.run import TrainingRun
+from probe.training.settings import TrainerSettings
+from probe.training.step import matmul_precision
+
+MAX_STEPS_LEFT = 1_000_000
+"""Memory that grows, but lasts for more steps than that, is of no concern."""
+TRAINING = "training"
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    num_warmup_steps: int
+    """At least SIZE_STEPS."""
+    min_steps: int
+    max_steps: int
+    seconds: float
+    num_batches: int = 0
+    """Shuffled batches of the data set, or an epoch of fewer; 0: none."""
+    batch_seconds: float = 0.0
+    """Until then they go on to the end of the epoch, or to `max_batches`."""
+    max_batches: int = 1000
+
+
+QUICK = Duration(num_warmup_steps=SIZE_STEPS, min_steps=3, max_steps=30, seconds=0.5)
+UNTIMED = Duration(num_warmup_steps=SIZE_STEPS, min_steps=0, max_steps=0, seconds=0.0)
+
+
+def duration_of(purpose: Purpose, confirm_steps: int, confirm_seconds: float, *, timed: bool = True) -> Duration:
+    """Of an attempt with this purpose; only a confirming one trains on shuffled batches."""
+    if not timed:
+        return UNTIMED
+    if purpose != "confirm":
+        return QUICK
+    return replace(QUICK, num_batches=confirm_steps, batch_seconds=confirm_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    step_seconds: tuple[float, ...]
+    loss: float
+    partial: Failed | None = None
+    """What the task's code has against an epoch's last, partial batch."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an attempt has come; what it knows of one that fails."""
+
+    stage: str = TRAINING
+    num_samples: int = 0
+    """Training samples that its steps saw, the one that has begun included."""
+    num_batches: int = 0
+    """Shuffled batches that were trained on."""
+    batches_per_epoch: int | None = None
+    live_bytes: list[int] = field(default_factory=list)
+    """What was alive after the step on each shuffled batch, the batch itself freed."""
+    growth: MemoryGrowth | None = None
+
+
+def measure(
+    task: Task,
+    settings: TrainerSettings,
+    device: Device,
+    seed: int,
+    duration: Duration,
+    rankings: Sequence[SampleRanking],
+    progress: Progress,
+) -> Timed:
+    """Train with batches of `settings.batch_size` samples.
+
+    Args:
+        rankings: of the training part and, where the task has one, of the validation part.
+        progress: kept up to date, also where an error ends the attempt.
+    """
+    task = replace(task, metrics=_safe_metrics(task.metrics))
+    with matmul_precision(settings.precision), device.track():
+        # Where the loss is not finite, the optimizer moves all the same: its memory is what is asked for.
+        run = TrainingRun(task, settings, device=device, seed=seed, stops_at_nan=False)
+        run.model.train()
+    attempt = _Attempt(run, device, duration, rankings, progress)
+    with matmul_precision(settings.precision):
+        with device.track():
+            started = attempt.train_shuffled() if duration.num_batches else attempt.train_costliest()
+            attempt.validate()
+        seconds = attempt.time_steps(started.step_seconds[0]) or started.step_seconds
+        partial = None if duration.num_batches else attempt.try_last_partial()
+        return replace(started, step_seconds=seconds, partial=partial)
+
+
+class _Attempt:
+    """A training run under measurement. Training and validation are called where the device counts."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        device: Device,
+        duration: Duration,
+        rankings: Sequence[SampleRanking],
+        progress: Progress,
+    ) -> None:
+        self._run = run
+        self._task = run.task
+        self._device = device
+        self._duration = duration
+        self._rankings = rankings
+        self._progress = progress
+        self._orders = rankings[0].costliest(run.settings.batch_size)
+        with device.untracked():
+            self._first = load_batch(self._task, self._task.train, self._orders[0])
+        self._batch: Batch | None = None
+        """The first batch, on the device, while it is needed."""
+
+    def train_costliest(self) -> Timed:
+        """Train on the costliest samples by every measure; the seconds of one step."""
+        self._batch = self._moved(self._first)
+        for _ in range(self._duration.num_warmup_steps - 1):
+            self._train(self._batch)
+        timed = self._timed_once(self._batch)
+        for indices in self._orders[1:]:
+            self._batch = None  # in training, too, one batch makes room for the next
+            self._train(self._loaded(self._task.train, indices))
+        self._device.synchronize()
+        return timed
+
+    def train_shuffled(self) -> Timed:
+        """Train as training does, from the first step on, until there are enough batches and the time is over; where memory
+        grows from step to step, to the end of an epoch. The mean seconds of a step."""
+        run, progress, device = self._run, self._progress, self._device
+        size, endless = run.settings.batch_size, is_unbounded(self._task.train)
+        progress.stage = "training on batches of the data set" if endless else "training on shuffled batches"
+        progress.batches_per_epoch = None if endless else num_samples(self._task.train) // size
+        # The last, partial batch of an epoch is tried beside the costliest samples, where its errors are told apart.
+        batches = self._repeated() if endless else filter(lambda batch: batch.num_samples == size, run.batches())
+        started = time.perf_counter()
+        has_enough = False
+        while not has_enough:
+            loss = self._train(next(batches))  # not held here: one batch makes room for the next
+            progress.num_batches += 1
+            progress.live_bytes.append(device.live_bytes() or 0)
+            has_enough = self._has_enough(started)
+            if has_enough or progress.num_batches % (progress.batches_per_epoch or 1) == 0:
+                progress.growth = self._growth()
+            has_enough = has_enough or self._runs_out_soon()
+        device.synchronize()
+        return Timed(((time.perf_counter() - started) / progress.num_batches,), float(loss))
+
+    def validate(self) -> None:
+        """Evaluate the costliest validation samples; training samples where the task has no validation part, which is then
+        held out of these."""
+        self._progress.stage = VALIDATION
+        if self._task.val is not None:
+            self._batch = None
+            self._run.evaluate(self._validation_part())
+        else:
+            for number, indices in enumerate(self._orders):
+                if number > 0 or self._batch is None:
+                    self._batch = None
+                    self._batch = self._moved(self._first) if number == 0 else self._loaded(self._task.train, indices)
+                self._run.evaluate_batches(itertools.repeat(self._batch, 2))  # the first leaves room for the second
+            if len(self._orders) > 1:
+                self._batch = None
+        self._device.synchronize()
+        self._progress.stage = TRAINING
+
+    def time_steps(self, expected_seconds: float) -> tuple[float, ...]:
+        """Seconds of steps on the first batch that are queued without waiting for the device between them."""
+        duration, device = self._duration, self._device
+        if self._batch is None:
+            with device.track():
+                self._batch = self._moved(self._first)
+        self._run.model.train()
+        wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
+        num_steps = 1 if self._progress.growth else min(max(wanted, duration.min_steps), duration.max_steps)
+        marks = [device.mark()]
+        for _ in range(num_steps):
+            self._train(self._batch)
+            marks.append(device.mark())
+        return tuple(device.seconds_between(marks))
+
+    def try_last_partial(self) -> Failed | None:
+        """Train on what an epoch ends with, the samples that do not fill a batch; on none where that is a single one, which
+        training leaves out. What the task's code has against it is told, as training can leave the batch out; a lack of memory
+        is raised."""
+        train = self._task.train
+        num_left = 0 if is_unbounded(train) else num_samples(train) % self._run.settings.batch_size
+        if num_left < 2:
+            return None
+        self._progress.stage = "training on the data set's last, partial batch"
+        self._batch = None
+        try:
+            with self._device.track():
+                self._train(self._loaded(train, self._rankings[0].costliest(num_left)[0]))
+                self._device.synchronize()
+        except Exception as error:
+            failed = failed_by(error)
+            if failed is None or failed.outcome in MEMORY_OUTCOMES:
+                raise
+            return failed
+        return None
+
+    def _train(self, batch: Batch) -> Tensor:
+        self._progress.num_samples += batch.num_samples
+        return self._run.train_step(batch)
+
+    def _moved(self, on_host: Batch) -> Batch:
+        """Copied on the CPU, too, so that the batch counts there as it does on a GPU."""
+        return on_host.to(self._device.torch_device, copy=True)
+
+    def _loaded(self, data: Any, indices: Indices) -> Batch:
+        with self._device.untracked():
+            on_host = load_batch(self._task, data, indices)
+        return self._moved(on_host)
+
+    def _timed_once(self, batch: Batch) -> Timed:
+        self._device.synchronize()
+        started = time.perf_counter()
+        loss = self._train(batch)
+        self._device.synchronize()
+        return Timed((time.perf_counter() - started,), float(loss))
+
+    def _validation_part(self) -> Any:
+        """The costliest validation samples: a batch by every measure, at least two where there are more samples."""
+        val = self._task.val
+        size = min(self._run.settings.batch_size, num_samples(val))
+        orders = self._rankings[1].costliest(size)
+        chosen = np.concatenate(orders if len(orders) > 1 or size == num_samples(val) else orders * 2)
+        return Subset(as_dataset(val), chosen.tolist())
+
+    def _repeated(self) -> Iterator[Batch]:
+        while True:
+            yield self._moved(self._first)
+
+    def _has_enough(self, started: float) -> bool:
+        """After the wanted number of batches and a whole epoch; where the time is over, one of the two will do."""
+        duration, progress = self._duration, self._progress
+        per_epoch = progress.batches_per_epoch
+        is_epoch = per_epoch is not None and progress.num_batches >= per_epoch
+        is_wanted = progress.num_batches >= duration.num_batches
+        if time.perf_counter() - started < duration.batch_seconds:
+            return (is_epoch and is_wanted) or progress.num_batches >= duration.max_batches
+        return is_epoch or is_wanted
+
+    def _growth(self) -> MemoryGrowth | None:
+        """Memory that grows from step to step, without reference cycles that Python has yet to free."""
+        progress, device = self._progress, self._device
+        if growth_per_step(progress.live_bytes) is None:
+            return None
+        gc.collect()
+        progress.live_bytes[-1] = device.live_bytes() or 0
+        rate, reading = growth_per_step(progress.live_bytes), device.read_memory()
+        if rate is None or reading is None or device.limit_bytes is None:
+            return None
+        num_left = max(0, device.limit_bytes - reading.peak_allocated_bytes) / rate
+        last_step = progress.num_batches + int(num_left)
+        return MemoryGrowth(bytes_per_step=rate, last_step=last_step) if num_left < MAX_STEPS_LEFT else None
+
+    def _runs_out_soon(self) -> bool:
+        """Whether more batches would only show that memory grows."""
+        progress, wanted = self._progress, self._duration.num_batches
+        return progress.growth is not None and (progress.num_batches >= wanted or progress.growth.last_step <= wanted)
+
+
+def _safe_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What validation keeps for metrics is kept; but a function of the user is not called, which may be undefined for a few
+    samples."""
+    return {
+        name: _no_metric if callable(metric) and not has_updates(metric) else metric for name, metric in metrics.items()
+    }
+
+
+def _no_metric(outputs: Any, targets: Any) -> float:
+    return 0.0
