@@ -8,6 +8,7 @@ from probe.cli.layout_rows import Rows, labelled, plural
 from probe.cli.tables import TextTable
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
+from probe.recipe.when import condition_words
 from probe.search.asked import make_course
 from probe.search.brackets import brackets_of
 from probe.search.budget import PROBE_SHARE
@@ -80,7 +81,7 @@ def _table(recipe: Recipe, space: Space) -> TextTable:
 
 
 def _values(entry: SpaceEntry, dimension: Dimension) -> str:
-    when = " and ".join(f"{name} {format_value(value)}" for name, value in (dimension.when or {}).items())
+    when = " and ".join(f"{name} {condition_words(condition)}" for name, condition in (dimension.when or {}).items())
     return _range(entry) + (f"; only with {when}" if when else "")
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
+from probe.recipe.when import Condition
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.search.cluster_records import ClusterUse, SlotUse
 from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
@@ -187,8 +188,8 @@ class Dimension:
     high: float | None = None
     log: bool = False
     choices: tuple[ParamValue, ...] = ()
-    when: Mapping[str, ParamValue] | None = None
-    """Other hyperparameters' values under which this one exists."""
+    when: Mapping[str, Condition] | None = None
+    """Conditions on other hyperparameters with which this one exists."""
     per: Mapping[str, tuple[float, ...]] | None = None
     """For a range that depends on the optimizer: optimizer -> (low, high); `low` and `high` then span all of them."""
     steps: int | None = None
