@@ -20,7 +20,7 @@ ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
 """complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never
 promoted further. timeout: cut off by a time limit; its value is that of the epochs before, if there are any. infeasible: it
-broke one of the recipe's constraints. The rest, too: why it has no value."""
+broke one of the recipe's constraints, or the user's code raised `probe.Infeasible`. The rest, too: why it has no value."""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
 """Statuses that can come with a value; the first two always do."""
 Stage = Literal["load", "batch", "lr", "search", "final"]
