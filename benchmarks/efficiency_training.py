@@ -145,7 +145,8 @@ class Ledger:
         if self._held is not None and self._held[0] == key and self._held[1].epoch == epochs:
             return self._held[1]
         momentum = {"momentum": MOMENTUM} if params["optimizer"] == "sgd" else {}
-        task = DigitsSource(images=self.images).build(task_params(params))
+        source = DigitsSource(images=self.images)
+        task = source.build(task_params(source, params))
         settings = TrainerSettings.for_task(task, {**params, **momentum, "epochs": EPOCHS_A_TRIAL})
         run = TrainingRun(task, settings, device=CpuDevice(), seed=derive_seed(0, key))
         if epochs:

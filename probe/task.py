@@ -95,6 +95,11 @@ class Task:
             isinstance(m, str) or callable(m) for m in self.metrics.values()
         ):
             raise TaskError(f"Task.metrics must map names to callables (outputs, targets), not {self.metrics!r}.")
+        if "loss" in self.metrics:
+            raise TaskError(
+                "Task.metrics must not have a metric named loss: that name is the validation loss, Task.loss.",
+                hint="Give the metric another name.",
+            )
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise TaskError(f"Task.batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
         if self.time_steps is not None and self.time_steps < _num_samples(self.train):

@@ -9,7 +9,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from probe.batch.decide import Plan
+import torch
+
+from probe.batch.decide import SIZE_STEPS, Plan
 from probe.batch.records import Attempt, Outcome
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
@@ -33,7 +35,8 @@ class _Duration:
     seconds: float
 
 
-_QUICK = _Duration(num_warmup_steps=3, min_steps=3, max_steps=30, seconds=0.5)
+_QUICK = _Duration(num_warmup_steps=SIZE_STEPS, min_steps=3, max_steps=30, seconds=0.5)
+_UNTIMED = _Duration(num_warmup_steps=SIZE_STEPS, min_steps=0, max_steps=0, seconds=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,19 @@ class _Failed:
     message: str
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How far an attempt came, for when an exception ends it."""
+
+    stage: str = "training"
+    num_samples: int = 0
+    """That its training steps saw, the one counted that has begun."""
+
+    def step(self, run: TrainingRun, batch: Any, size: int) -> torch.Tensor:
+        self.num_samples += size
+        return run.train_step(batch)
+
+
 def run_attempt(
     task: Task,
     settings: TrainerSettings,
@@ -57,10 +73,12 @@ def run_attempt(
     seed: int,
     confirm_steps: int,
     confirm_seconds: float,
+    timed: bool = True,
 ) -> Attempt:
     """Try `plan.batch_size` on `device`. Running out of memory is a value; what else goes wrong is raised.
 
-    A confirming attempt trains at least `confirm_steps`, of which at least `confirm_seconds` are timed.
+    A confirming attempt trains at least `confirm_steps`, of which at least `confirm_seconds` are timed. Where it need not be
+    `timed`, it ends after SIZE_STEPS steps and the data set's last, partial batch.
 
     Raises UserCodeError with the user's traceback, or the ProbeError that the task's code met.
     """
@@ -68,7 +86,9 @@ def run_attempt(
     reset_peak_resident()
     size = plan.batch_size
     sized = replace(settings, batch_size=size, accumulation=min(settings.accumulation, size))
-    ended = _guarded(task, sized, device, seed, _duration(plan, confirm_steps, confirm_seconds))
+    progress = _Progress()
+    duration = _duration(plan, confirm_steps, confirm_seconds) if timed else _UNTIMED
+    ended = _guarded(task, sized, device, seed, duration, progress)
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
     device.release()  # here, where no exception and none of its frames is left
@@ -83,8 +103,9 @@ def run_attempt(
             memory=memory,
             host_peak_bytes=host_peak_bytes,
             message=ended.message,
+            num_samples=progress.num_samples,
         )
-    return _fitting(plan, ended, memory, host_peak_bytes)
+    return replace(_fitting(plan, ended, memory, host_peak_bytes), num_samples=progress.num_samples)
 
 
 def _fitting(plan: Plan, timed: _Timed, memory: MemoryReading | None, host_peak_bytes: int | None) -> Attempt:
@@ -120,26 +141,27 @@ def _duration(plan: Plan, confirm_steps: int, confirm_seconds: float) -> _Durati
     )
 
 
-def _guarded(task: Task, settings: TrainerSettings, device: Device, seed: int, duration: _Duration) -> _Timed | _Failed:
+def _guarded(
+    task: Task, settings: TrainerSettings, device: Device, seed: int, duration: _Duration, progress: _Progress
+) -> _Timed | _Failed:
     """The one place where running out of memory is caught. Nothing of the exception leaves it."""
-    stages = ["training"]
     try:
-        return _measure(task, settings, device, seed, duration, stages)
+        return _measure(task, settings, device, seed, duration, progress)
     except ProbeError:
         raise
     except Exception as error:
         failure = classify_failure(error)
         if failure is not None:
-            in_eval = failure == "oom" and stages[-1] == "evaluation"
-            return _Failed("oom_in_eval" if in_eval else failure, f"in {stages[-1]}: {_first_line(error)}")
+            in_eval = failure == "oom" and progress.stage == "evaluation"
+            return _Failed("oom_in_eval" if in_eval else failure, f"in {progress.stage}: {_first_line(error)}")
         bug = user_code_error(f"{type(error).__name__}: {error}", error)
     raise bug  # out here, where it does not take `error` and its frames' tensors along as its context
 
 
 def _measure(
-    task: Task, settings: TrainerSettings, device: Device, seed: int, duration: _Duration, stages: list[str]
+    task: Task, settings: TrainerSettings, device: Device, seed: int, duration: _Duration, progress: _Progress
 ) -> _Timed:
-    """`stages` grows as the attempt goes on, so that a failure can say where it was."""
+    size = settings.batch_size
     on_host = largest_batch(task, settings.batch_size)
     last_on_host = _last_partial_batch(task, settings.batch_size)
     with matmul_precision(settings.precision):
@@ -149,19 +171,19 @@ def _measure(
             batch = _on_device(on_host, device)
             run.model.train()
             for _ in range(duration.num_warmup_steps - 1):
-                run.train_step(batch)
-            expected_seconds, loss = _timed_once(run, batch, device)
-            stages.append("evaluation")
+                progress.step(run, batch, size)
+            expected_seconds, loss = _timed_once(run, batch, device, progress)
+            progress.stage = "evaluation"
             run.eval_step(batch)
             device.synchronize()
-        stages.append("training")
+        progress.stage = "training"
         run.model.train()
-        seconds = _time_steps(run, batch, device, duration, expected_seconds)
+        seconds = _time_steps(run, batch, device, duration, expected_seconds, progress) or (expected_seconds,)
         if last_on_host is not None:
-            stages.append("training on the data set's last, partial batch")
+            progress.stage = "training on the data set's last, partial batch"
             del batch  # in training, too, one batch makes room for the next
             with device.track():
-                run.train_step(_on_device(last_on_host, device))
+                progress.step(run, _on_device(last_on_host, device), num_samples(task.train) % size)
                 device.synchronize()
         return _Timed(seconds, loss)
 
@@ -180,24 +202,24 @@ def _on_device(on_host: Any, device: Device) -> Any:
     return map_tensors(lambda tensor: tensor.to(device.torch_device, copy=True), on_host)
 
 
-def _timed_once(run: TrainingRun, batch: Any, device: Device) -> tuple[float, float]:
+def _timed_once(run: TrainingRun, batch: Any, device: Device, progress: _Progress) -> tuple[float, float]:
     """Seconds of one step, and its loss."""
     device.synchronize()
     started = time.perf_counter()
-    loss = run.train_step(batch)
+    loss = progress.step(run, batch, run.settings.batch_size)
     device.synchronize()
     return time.perf_counter() - started, float(loss)
 
 
 def _time_steps(
-    run: TrainingRun, batch: Any, device: Device, duration: _Duration, expected_seconds: float
+    run: TrainingRun, batch: Any, device: Device, duration: _Duration, expected_seconds: float, progress: _Progress
 ) -> tuple[float, ...]:
     """Seconds of steps that are queued without waiting for the device between them, as in training."""
     wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
     num_steps = min(max(wanted, duration.min_steps), duration.max_steps)
     marks = [device.mark()]
     for _ in range(num_steps):
-        run.train_step(batch)
+        progress.step(run, batch, run.settings.batch_size)
         marks.append(device.mark())
     return tuple(device.seconds_between(marks))
 

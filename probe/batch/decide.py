@@ -14,6 +14,8 @@ from probe.batch.records import Attempt, Cap, Prediction, Purpose
 from probe.errors import UsageError
 
 DEFAULT_START = 512
+SIZE_STEPS = 3
+"""Training steps that tell whether a size fits: optimizer state appears in the first and is resident from the second on."""
 GOOD_ENOUGH = 0.95
 """Of the best throughput: larger batches than needed for that buy nothing (and often cost generalization)."""
 MIN_CURVE_SIZES = 6
@@ -55,6 +57,11 @@ class Plan:
 
     batch_size: int
     purpose: Purpose
+
+
+def most_samples(batch_size: int) -> int:
+    """Training samples that an attempt which is not timed sees at most: its steps, and the data set's last, partial batch."""
+    return (SIZE_STEPS + 1) * batch_size
 
 
 def floor_power_of_two(number: int) -> int:

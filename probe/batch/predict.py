@@ -64,7 +64,7 @@ def trace_profile(source: TaskSource, params: Mapping[str, Any], target: Target,
     """`predict` in this process. Raises as it does."""
     from probe.training.settings import TrainerSettings, task_params
 
-    task = source.build(task_params(params))
+    task = source.build(task_params(source, params))
     trainer = {name: value for name, value in params.items() if name != "batch_size"}
     return profile_of(task, TrainerSettings.for_task(task, trainer), target=target, seed=seed)
 

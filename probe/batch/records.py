@@ -33,6 +33,8 @@ class Attempt:
     memory: MemoryReading | None = None
     host_peak_bytes: int | None = None
     """Largest resident set of the process that trained; None where the system does not say."""
+    num_samples: int = 0
+    """Training samples that its steps saw, those that are not timed included."""
     message: str | None = None
     """Why it did not fit, in the words of whoever said so; or what is odd about one that fits."""
 

@@ -39,6 +39,8 @@ class Request:
     confirm_steps: int = CONFIRM_STEPS
     confirm_seconds: float = CONFIRM_SECONDS
     predict: bool = True
+    timed: bool = True
+    """Measure speed as well, beyond what tells whether a size fits."""
     argv: tuple[str, ...] = ()
     recipe_hash: str | None = None
 
@@ -91,7 +93,7 @@ class Session:
         if problem is None:
             spec = resolve_device(spec, measuring_memory=True)
         self.device: Device | None = None if problem else open_device(spec, measuring_memory=True)
-        self.task: Task = with_tensors(request.source.build(task_params(request.params)))
+        self.task: Task = with_tensors(request.source.build(task_params(request.source, request.params)))
         params = {name: value for name, value in request.params.items() if name != "batch_size"}
         self.settings: TrainerSettings = TrainerSettings.for_task(self.task, params)
         self._request = request
@@ -136,6 +138,7 @@ class Session:
             seed=self._request.seed,
             confirm_steps=self._request.confirm_steps,
             confirm_seconds=self._request.confirm_seconds,
+            timed=self._request.timed,
         )
 
 

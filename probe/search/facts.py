@@ -24,25 +24,29 @@ class TaskFacts:
     metrics: tuple[str, ...]
     optimizer: str | None
     """The task's own; None: a callable."""
+    reached: tuple[str, ...] = ("lr",)
+    """Which of lr, momentum and weight_decay the task's own optimizer uses."""
     batch_size: int
 
 
-def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: Split) -> TaskFacts:
+def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamValue]) -> TaskFacts:
     """Build the task once and look at it. In a worker: it imports torch, loads the data and runs the user's code.
 
     Raises TaskError, DataError, UserCodeError.
     """
     from probe.search.trial import split_task
     from probe.training.data import num_samples
+    from probe.training.reach import reached
     from probe.training.settings import task_params
 
-    task = split_task(source.build(task_params(params)), split)
+    task = split_task(source.build(task_params(source, params)), split)
     return TaskFacts(
         num_train=num_samples(task.train),
         num_val=num_samples(task.val),
         num_test=None if task.test is None else num_samples(task.test),
         metrics=tuple(task.metrics),
         optimizer=task.optimizer if isinstance(task.optimizer, str) else None,
+        reached=reached(task, source, params),
         batch_size=task.batch_size,
     )
 

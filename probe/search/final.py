@@ -101,7 +101,7 @@ def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str 
 
 
 def _fit_and_score(job: FinalJob, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:
-    task = merge_validation(split_task(job.source.build(task_params(job.params)), job.split))
+    task = merge_validation(split_task(job.source.build(task_params(job.source, job.params)), job.split))
     settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.epochs})
     run = TrainingRun(task, settings, device=device, seed=job.seed)
     reports: list[EpochReport] = []

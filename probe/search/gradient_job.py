@@ -57,7 +57,7 @@ def run_gradient(job: GradientJob) -> GradientReport:
     device = open_device(job.device, measuring_memory=False)
     try:
         with device.track():
-            task = split_task(job.source.build(task_params(job.params)), job.split)
+            task = split_task(job.source.build(task_params(job.source, job.params)), job.split)
             settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.planned_epochs})
             run = TrainingRun(task, settings, device=device, seed=job.seed)
             found = hypergradient(

@@ -172,9 +172,12 @@ class _Training:
         """The task, with the validation part that a search of the same seed holds out. Raises RecipeError, TaskError."""
         from probe.search.trial import split_task
         from probe.training.data import merge_validation
+        from probe.training.reach import check_lr_reached
         from probe.training.settings import task_params
 
-        task = self.source.build(task_params(self.params))
+        task = self.source.build(task_params(self.source, self.params))
+        if "lr" in self.params:
+            check_lr_reached(task, self.source, self.params)
         check_metric(self.objective, tuple(task.metrics))
         validation, seed = self.recipe.task.validation, derive_seed(self.recipe.search.seed, "validation")
         share = validation.share or 1 / validation.num_folds  # of folds, as much is held out as one of them

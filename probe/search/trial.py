@@ -111,7 +111,7 @@ def _may_be_the_split(job: RungJob, error: Exception) -> bool:
 
 def _train(rung: _Rung) -> Ending:
     job = rung.job
-    task = job.source.build(task_params(job.params))
+    task = job.source.build(task_params(job.source, job.params))
     state, lost = _load_state(job)
     ending, new_state = _train_folds(rung, task, state) if job.split.num_folds > 1 else _train_once(rung, task, state)
     if ending[0] == "finished" and job.checkpoint_out is not None:

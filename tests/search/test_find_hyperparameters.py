@@ -102,7 +102,8 @@ def test_the_saved_weights_have_the_test_score(digits: tuple[SearchResult, list[
     assert result.final is not None
     assert result.best is not None
     assert result.test is not None
-    task = recipe_source(digits_recipe(), data_dir=Path("data")).build(task_params(result.best.params))
+    source = recipe_source(digits_recipe(), data_dir=Path("data"))
+    task = source.build(task_params(source, result.best.params))
     model = task.model()
     model.load_state_dict(load_file(folder / (result.final.weights_file or "")))
     model.eval()
