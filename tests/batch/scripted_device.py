@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from probe.batch.decide import Limits, Plan, floor_power_of_two, next_attempt
+from probe.batch.decide import Limits, Plan, floor_power_of_two, most_samples, next_attempt
 from probe.batch.fit import Kind, Trace, fit
 from probe.batch.profile import Profile, Untraceable
 from probe.batch.records import Attempt, Outcome
@@ -41,6 +41,8 @@ class ScriptedDevice:
     """Sizes that fail whatever the memory."""
     fails_confirmation: frozenset[int] = frozenset()
     step_seconds: Callable[[int], float] = lambda size: 0.01 + 0.001 * size
+    samples_of: Callable[[int], int] = most_samples
+    """Batch size -> training samples that an attempt sees."""
 
     def attempt(self, plan: Plan) -> Attempt:
         size = plan.batch_size
@@ -53,7 +55,14 @@ class ScriptedDevice:
         outcome = self.failures.get(size, outcome)
         memory = MemoryReading(peak_allocated_bytes=peak, peak_reserved_bytes=peak)
         if outcome != "fits":
-            return Attempt(batch_size=size, purpose=plan.purpose, outcome=outcome, memory=memory, message="scripted")
+            return Attempt(
+                batch_size=size,
+                purpose=plan.purpose,
+                outcome=outcome,
+                memory=memory,
+                num_samples=self.samples_of(size),
+                message="scripted",
+            )
         seconds = self.step_seconds(size)
         return Attempt(
             batch_size=size,
@@ -63,6 +72,7 @@ class ScriptedDevice:
             step_seconds=seconds,
             samples_per_second=size / seconds,
             memory=memory,
+            num_samples=self.samples_of(size),
         )
 
     def fits(self, size: int) -> bool:
