@@ -55,12 +55,14 @@ class Task:
     is evaluated. Or names like `shift+cutout` of probe.zoo.augment, for images. What it draws from PyTorch's generators is
     drawn alike by a training that goes on from a checkpoint."""
     metrics: Mapping[str, str | Callable[[Any, Any], Any]] = field(default_factory=dict)
-    """Name -> callable (outputs, targets) -> number, or a name of probe.training.metrics; called once on the whole part."""
+    """Name -> callable (outputs, targets) -> number, or a name of probe.training.metrics; called once on the whole part.
+    None of them is named `loss`, which is the validation loss."""
     forward: Forward | None = None
     collate: Callable[[list[Any]], Any] | None = None
     """List of samples -> batch, for samples of different length. Batch attempts then use the largest samples."""
     optimizer: str | Callable[..., Any] = "adamw"
-    """A name of probe.training.optimizers, or a callable (params, lr=...) -> torch.optim.Optimizer."""
+    """A name of probe.training.optimizers, or a callable (params, lr=...) -> torch.optim.Optimizer that uses `lr`. It gets
+    `momentum` and `weight_decay` as well where they are set and its signature takes them."""
     batch_size: int = 64
     num_loader_workers: int = 0
     """Processes that load samples, for data that does not fit into memory as tensors."""
