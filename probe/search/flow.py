@@ -136,7 +136,7 @@ class Search:
         self.found.probe_epochs += probe.epochs
         self.found.warnings += probe.warnings
         self._probe_warnings += probe.warnings
-        if probe.result is not None and known is None and not isinstance(probe.error, KeyboardInterrupt):
+        if probe.result is not None and known is None and probe.result.stopped_by in ("finished", "nothing_fits"):
             self._keep(BATCH, probe.result)
         if probe.error is not None:
             raise probe.error

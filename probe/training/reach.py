@@ -69,6 +69,8 @@ def _groups(task: Task, name: str, value: float) -> str | None:
         try:
             with torch.random.fork_rng(devices=[]):  # a model draws its weights
                 optimizer = task.optimizer(list(make_weights()), **options)  # type: ignore[operator]
+            if any("lr" not in group for group in optimizer.param_groups):
+                return None
             return repr(
                 [{key: item for key, item in group.items() if key != "params"} for group in optimizer.param_groups]
             )
