@@ -123,14 +123,14 @@ class Study:
 
     def _loop(self) -> StudyEnd:
         while True:
+            if self._only_fails and self._middle_is_over():
+                return "failures"
             self._fill_slots()
             if not self.state.running:
                 limit = reached_limit(self.state.ladder, self.plan.limits, self._usage(), pace=self._pace())
                 return limit or (self._refiner.ended_by if self._refiner else None) or "space"
             for event in self._executor.poll(self._poll_seconds()):
                 self._handle(event)
-            if self._only_fails and self._middle_is_over():
-                return "failures"
             if self.plan.limits.time_seconds is not None and self.seconds >= self.plan.limits.time_seconds:
                 return "time"
             self._show()
@@ -141,9 +141,7 @@ class Study:
 
     def _middle_is_over(self) -> bool:
         key = configuration_key(self._middle)
-        return key in self._tried and all(
-            configuration_key(trial.params) != key for trial in self.state.running.values()
-        )
+        return any(configuration_key(trial.params) == key and trial.status is not None for trial in self.state.trials)
 
     def _fill_slots(self) -> None:
         while len(self.state.running) < self._executor.num_slots:

@@ -78,13 +78,16 @@ def test_what_conditions_rule_out_is_never_drawn(name: str) -> None:
     for number in range(25):
         positions = sampler.ask(number)
         params = params_at(NESTED, positions)
-        has_dropout = params["layers"] >= 2  # type: ignore[operator]
+        layers = int(params["layers"])
         assert ("momentum" in params) == (params["optimizer"] != "adam")
-        assert ("dropout" in params) == has_dropout
-        assert ("width" in params) == (2 <= params["layers"] <= 3 and params["dropout"] >= 0.2)  # type: ignore[operator]
+        assert ("dropout" in params) == (layers >= 2)
+        assert ("width" in params) == (2 <= layers <= 3 and float(params["dropout"]) >= 0.2)
         assert positions.keys() == positions_of(NESTED, params).keys()
         seen.add(tuple(params))
-        sampler.tell(number, *(("infeasible",) if number % 4 == 1 else ("scored", float(params["layers"]))))  # type: ignore[arg-type]
+        if number % 4 == 1:
+            sampler.tell(number, "infeasible")
+        else:
+            sampler.tell(number, "scored", float(layers))
     assert len(seen) >= 4
 
 

@@ -257,6 +257,16 @@ def test_after_three_failures_and_no_success_the_middle_of_the_space_decides() -
     assert some.results[3].value is not None
 
 
+def test_a_worker_that_dies_with_the_middle_of_the_space_does_not_decide_about_the_task() -> None:
+    def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "failed" if job.number < 3 else "crashed" if (job.number, num_submitted) == (3, 1) else None
+
+    ran = Ran(limits=BudgetLimits(trials=6), executor=ScriptedExecutor(fault=fault))
+    assert (ran.end, len(ran.results)) == ("trials", 6)
+    assert ran.results[3].params["quality"] == 0.5
+    assert ran.results[3].value is not None
+
+
 @pytest.mark.parametrize("num_slots", [2, 4])
 def test_a_task_that_always_fails_ends_the_search_with_any_number_of_workers(num_slots: int) -> None:
     executor = ScriptedExecutor(num_slots=num_slots, fault=lambda job, epoch, _: "failed")

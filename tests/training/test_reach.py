@@ -36,7 +36,7 @@ class Function:
 
 
 def needs_matrices(params: Any, lr: float) -> torch.optim.Optimizer:
-    large = [weight for weight in params if weight.dim() == 2 and len(weight) > 2]
+    large: list[torch.Tensor] = [weight for weight in params if weight.dim() == 2 and len(weight) > 2]
     return SGD([{"params": large, "lr": 10 * lr}, {"params": []}], lr=lr)
 
 
