@@ -37,7 +37,8 @@ class Function:
 
 def needs_matrices(params: Any, lr: float) -> torch.optim.Optimizer:
     large: list[torch.Tensor] = [weight for weight in params if weight.dim() == 2 and len(weight) > 2]
-    return SGD([{"params": large, "lr": 10 * lr}, {"params": []}], lr=lr)
+    groups: list[dict[str, Any]] = [{"params": large, "lr": 10 * lr}, {"params": []}]
+    return SGD(groups, lr=lr)
 
 
 @pytest.mark.parametrize(
