@@ -189,12 +189,13 @@ def _probe_lrs(setup: Setup, ledger: Ledger) -> LrProbes | None:
         source=setup.source,
         entry=entry,
         keys=optimizers,
-        params={key: central_params(space, **({"optimizer": key} if key else {})) for key in optimizers},
+        params={key: (central_params(space, **({"optimizer": key} if key else {})),) for key in optimizers},
         device=setup.device,
         seed=setup.seed,
         num_train=ledger.images.num_train,
         planned_epochs=setup.rungs[-1],
         limits=setup.limits,
+        first_rung_epochs=setup.course.costs[0],
         spent_epochs=0.0,
     )
     return probe_lrs(plan, _RangeTester(ledger=ledger))  # type: ignore[arg-type]  # only its `call` is used

@@ -12,6 +12,7 @@ from probe.version import VERSION
 
 if TYPE_CHECKING:
     from probe.batch.find import find_batch_size
+    from probe.errors import Infeasible
     from probe.lr.find import find_lr
     from probe.search.find import find_hyperparameters
     from probe.search.train import train
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-__all__ = ["Task", "__version__", "find_batch_size", "find_hyperparameters", "find_lr", "train"]
+__all__ = ["Infeasible", "Task", "__version__", "find_batch_size", "find_hyperparameters", "find_lr", "train"]
 
 _HOMES = {
+    "Infeasible": "probe.errors",
     "Task": "probe.task",
     "find_batch_size": "probe.batch.find",
     "find_lr": "probe.lr.find",

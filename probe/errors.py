@@ -4,6 +4,7 @@
       UsageError           exit 2   the command line or a Python argument is wrong
         RecipeError        exit 2   the recipe is wrong
       TaskError            exit 3   the user's task cannot be loaded or does not keep its contract
+        Infeasible         exit 3   the user's code refuses a configuration
         DataError          exit 3   a data set is missing, unreadable or unfit
           ChangedDataError          it is not the one that a search began with
         UserCodeError      exit 3   the user's own code raised; carries their traceback
@@ -44,6 +45,17 @@ class RecipeError(UsageError):
 
 class TaskError(ProbeError):
     exit_code = 3
+
+
+class Infeasible(TaskError):  # noqa: N818 - users raise it as a statement, not as an error
+    """Raised by the user's own code: this combination of hyperparameters is invalid.
+
+        if dim % heads:
+            raise probe.Infeasible(f"dim {dim} is not divisible by {heads} heads")
+
+    From the function that builds the Task, from `model()` or from `forward`. In a search the trial is infeasible for this
+    reason and the sampler learns to avoid its like; elsewhere it is an error.
+    """
 
 
 class DataError(TaskError):

@@ -70,13 +70,15 @@ class Task:
     - an object with `update(outputs, targets)`, called on every batch, and `compute() -> number`, such as a metric of
       torchmetrics. `reset()` and `to(device)` are called first where it has them. Each evaluation uses a copy of it.
 
-    One that is NaN or infinite in an epoch has no value there; it ends no training.
+    One that is NaN or infinite in an epoch has no value there; it ends no training. None of them is named `loss`, which is the
+    validation loss.
     """
     forward: Forward | None = None
     collate: Callable[[list[Any]], Any] | None = None
     """List of samples -> batch, for samples of different length. Batch attempts then use the largest samples."""
     optimizer: str | Callable[..., Any] = "adamw"
-    """A name of probe.training.optimizers, or a callable (params, lr=...) -> torch.optim.Optimizer."""
+    """A name of probe.training.optimizers, or a callable (params, lr=...) -> torch.optim.Optimizer that uses `lr`. It gets
+    `momentum` and `weight_decay` as well where they are set and its signature takes them."""
     batch_size: int = 64
     num_loader_workers: int = 0
     """Processes that load samples. Not used for tensors, which are indexed."""
@@ -251,6 +253,11 @@ def _check_callable(task: Task, name: str) -> None:
 def _check_metrics(metrics: Any) -> None:
     if not isinstance(metrics, Mapping):
         raise TaskError(f"Task.metrics must map names to metrics, not be a {type(metrics).__name__}.")
+    if "loss" in metrics:
+        raise TaskError(
+            "Task.metrics must not have a metric named loss: that name is the validation loss, Task.loss.",
+            hint="Give the metric another name.",
+        )
     for name, metric in metrics.items():
         if inspect.isclass(metric) and has_updates(metric):
             raise TaskError(

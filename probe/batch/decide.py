@@ -65,6 +65,11 @@ class Plan:
     purpose: Purpose
 
 
+def most_samples(batch_size: int) -> int:
+    """Training samples that an attempt which is not timed sees at most: its steps, and the data set's last, partial batch."""
+    return (SIZE_STEPS + 1) * batch_size
+
+
 def floor_power_of_two(number: int) -> int:
     """The largest power of two that is not above `number` (at least 1)."""
     return 1 << (number.bit_length() - 1)

@@ -85,6 +85,7 @@ def probe_batch_size(
     start: int | None = None,
     max: int | None = None,
     size_only: bool = False,
+    max_samples: int | None = None,
     seed: int = 0,
     observer: Observer | None = None,
     announce: Announce | None = None,
@@ -97,7 +98,8 @@ def probe_batch_size(
 ) -> tuple[BatchResult, ProbeError | None]:
     """As `find_batch_size`, but an error of the task's own code comes beside what was measured before it.
 
-    `size_only` leaves out the throughput curve and the confirmation. `announce` hears the Forecast, and the Plan of every
+    `size_only` leaves out the throughput curve, the confirmation and the timing. `max_samples`: training samples that such a
+    sweep may see; it ends before the attempt that could take more. `announce` hears the Forecast, and the Plan of every
     attempt before it is made.
     """
     request = _request(
@@ -109,6 +111,7 @@ def probe_batch_size(
         predict=predict,
         confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
+        timed=not size_only,
         argv=argv,
         recipe_hash=recipe_hash,
     )
@@ -118,6 +121,7 @@ def probe_batch_size(
         card_bytes=request.device.limit_bytes,
         predict=predict,
         size_only=size_only,
+        max_samples=max_samples,
         confirms=confirm_steps > 0,
     )
     result, error = run_sweep(

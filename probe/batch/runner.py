@@ -44,6 +44,8 @@ class Request:
     predict: bool = True
     rankings: tuple[SampleRanking, ...] = ()
     """Of the samples, as the first child found them; none: they are to be measured."""
+    timed: bool = True
+    """Measure speed as well, beyond what tells whether a size fits."""
     argv: tuple[str, ...] = ()
     recipe_hash: str | None = None
 
@@ -154,6 +156,7 @@ class Session:
             rankings=self.facts.rankings,
             confirm_steps=self._request.confirm_steps,
             confirm_seconds=self._request.confirm_seconds,
+            timed=self._request.timed,
         )
 
 

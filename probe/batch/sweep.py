@@ -13,6 +13,7 @@ from probe.batch.decide import (
     capped_by,
     fatal_error,
     largest_fit,
+    most_samples,
     next_attempt,
     recommended,
     start_at,
@@ -41,6 +42,8 @@ class SweepOptions:
     """The one card to predict for where there is no device; None: common ones."""
     predict: bool = True
     size_only: bool = False
+    max_samples: int | None = None
+    """With `size_only`: training samples that the attempts may see together; None: any number."""
     confirms: bool = True
 
     def __post_init__(self) -> None:
@@ -88,12 +91,12 @@ def run_sweep(
         here = predictions[0] if predictions else None
         limits = options.limits(start_at(options.start, here), facts.num_samples, facts.own_batch_size)
         if facts.device_problem is None:
-            interrupted, error = _attempt_all(runner, limits, attempts, observer, announce)
+            interrupted, error = _attempt_all(runner, limits, attempts, observer, announce, options.max_samples)
     finally:
         runner.close()
     result = BatchResult(
         meta=facts.meta,
-        stopped_by=_stopped_by(facts, attempts, error, interrupted=interrupted),
+        stopped_by=_stopped_by(facts, attempts, limits, error, interrupted=interrupted),
         task=task,
         optimizer=facts.optimizer,
         precision=facts.precision,
@@ -133,14 +136,17 @@ def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tupl
     return replace(expected, seconds=time.perf_counter() - started), predictions
 
 
-def _stopped_by(facts: Facts, attempts: list[Attempt], error: ProbeError | None, *, interrupted: bool) -> StoppedBy:
+def _stopped_by(
+    facts: Facts, attempts: list[Attempt], limits: Limits, error: ProbeError | None, *, interrupted: bool
+) -> StoppedBy:
     if interrupted:
         return "interrupted"
     if facts.device_problem is not None:
         return "predicted"
     if error is not None:
         return "error"
-    return "nothing_fits" if largest_fit(attempts) is None else "finished"
+    has_ended = next_attempt(attempts, limits) is None  # else `max_samples` did not pay for more
+    return "nothing_fits" if largest_fit(attempts) is None and has_ended else "finished"
 
 
 def _attempt_all(
@@ -149,11 +155,14 @@ def _attempt_all(
     attempts: list[Attempt],
     observer: Observer | None,
     announce: Announce | None,
+    max_samples: int | None,
 ) -> tuple[bool, ProbeError | None]:
     """Fill `attempts`; whether the user interrupted, and the error that ended the sweep."""
     error: ProbeError | None = None
     try:
         while (plan := next_attempt(attempts, limits)) is not None:
+            if max_samples is not None and num_seen(attempts) + most_samples(plan.batch_size) > max_samples:
+                break
             if announce is not None:
                 announce(plan)
             try:
@@ -176,6 +185,11 @@ def _attempt_all(
     except KeyboardInterrupt:
         return True, None
     return False, error_at_every_size(attempts) if fatal_error(attempts) else None
+
+
+def num_seen(attempts: Sequence[Attempt]) -> int:
+    """Training samples that the attempts saw; of one that was lost with its process, those of its first step at least."""
+    return sum(max(attempt.num_samples, attempt.batch_size) for attempt in attempts)
 
 
 def error_at_every_size(attempts: Sequence[Attempt]) -> TaskError:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from probe.batch.decide import SIZE_STEPS
 from probe.cli.layout_rows import Rows, labelled, plural
 from probe.cli.tables import TextTable
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
+from probe.recipe.when import condition_words
 from probe.search.asked import make_course
 from probe.search.brackets import brackets_of
-from probe.search.budget import PROBE_SHARE
+from probe.search.budget import LR_STEPS, probe_allowance
 from probe.search.choice import NOT_LEARNING, NOTHING_SEARCHED, SamplerChoice, choose_sampler, grid_cost, grid_warning
 from probe.search.course import Course, rung_name
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.grid import MAX_GRID, grid_positions
+from probe.search.objective import direction_warning
 from probe.search.records import BudgetLimits, Dimension
 from probe.search.refiner import UNROLLED_COST
 from probe.search.space import Space, axis_of, num_configurations
@@ -37,14 +40,18 @@ def space_rows(recipe: Recipe) -> Rows:
     rows.append(("Sampler", choice.reason or choice.name))
     rows += labelled("Ladder", _ladder(recipe, course))
     rows += labelled("Then", _refinement(recipe, course))
-    rows.append(("Budget", _budget(limits, probed=_is_probed(recipe))))
+    rows.append(("Budget", _budget(limits)))
+    rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
     rows += labelled(
         "First", [text or "a configuration that is all drawn" for text in starts] + _central(recipe, choice)
     )
-    warnings = [] if space.dimensions else [NOTHING_SEARCHED]
-    grid = grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None
-    return rows + labelled("Warning", warnings + ([grid] if grid else []))
+    warnings = [
+        None if space.dimensions else NOTHING_SEARCHED,
+        direction_warning(recipe.task.objective.metric, recipe.task.objective.mode),
+        grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None,
+    ]
+    return rows + labelled("Warning", [warning for warning in warnings if warning is not None])
 
 
 def _central(recipe: Recipe, choice: SamplerChoice) -> list[str]:
@@ -80,7 +87,7 @@ def _table(recipe: Recipe, space: Space) -> TextTable:
 
 
 def _values(entry: SpaceEntry, dimension: Dimension) -> str:
-    when = " and ".join(f"{name} {format_value(value)}" for name, value in (dimension.when or {}).items())
+    when = " and ".join(f"{name} {condition_words(condition)}" for name, condition in (dimension.when or {}).items())
     return _range(entry) + (f"; only with {when}" if when else "")
 
 
@@ -158,18 +165,29 @@ def _ladder_lines(name: str, factor: int, names: list[str], course: Course) -> l
     return lines
 
 
-def _budget(limits: BudgetLimits, *, probed: bool) -> str:
+def _budget(limits: BudgetLimits) -> str:
     parts = [
         plural(limits.trials, "trial") if limits.trials is not None else "",
         f"{format_count(limits.epochs)} epochs" if limits.epochs is not None else "",
         format_seconds(limits.time_seconds) if limits.time_seconds is not None else "",
     ]
     given = [part for part in parts if part]
-    text = ", ".join(given) + (", whichever is reached first" if len(given) > 1 else "")
-    if probed and limits.epochs is not None:
-        text += f"; at most {format_count(PROBE_SHARE * limits.epochs)} of the epochs for the probes"
-    return text
+    return ", ".join(given) + (", whichever is reached first" if len(given) > 1 else "")
 
 
-def _is_probed(recipe: Recipe) -> bool:
-    return any(isinstance(entry, (ProbedBatch, ProbedLr)) for entry in recipe.space.values())
+def _probes(recipe: Recipe, limits: BudgetLimits, *, first_rung_epochs: float) -> list[str]:
+    """What the probes will cost, as far as that is known before the data are."""
+    lines = []
+    if isinstance(recipe.space.get("batch_size"), ProbedBatch):
+        lines.append(f"batch size: {SIZE_STEPS} training steps of each size that is tried, the largest first")
+    lr = recipe.space.get("lr")
+    if isinstance(lr, ProbedLr):
+        optimizers = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
+        each = f" for each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
+        lines.append(f"learning rate: a range test of up to {recipe.lr.steps or LR_STEPS} training steps{each}")
+    if lines and limits.epochs is not None:
+        most = probe_allowance(limits, first_rung_epochs=first_rung_epochs)
+        lines.append(
+            f"together at most {format_count(most)} of the epochs; what they do not pay for is a rule of thumb"
+        )
+    return lines

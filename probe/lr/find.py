@@ -22,6 +22,7 @@ from probe.training.building import build_task
 from probe.training.data import is_unbounded, num_samples
 from probe.training.optimizer_names import optimizer_title
 from probe.training.random_state import random_state_kept
+from probe.training.reach import check_lr_reached
 from probe.training.settings import TrainerSettings
 from probe.zoo.given import TaskFunction
 from probe.zoo.source import TaskSource, as_source
@@ -66,6 +67,7 @@ def find_lr(
     opened = open_device(resolve_device(parse_device(device), measuring_memory=False), measuring_memory=False)
     meta = collect_meta(device=opened.name, seed=seed, argv=argv, recipe_hash=recipe_hash)
     built = build_task(source, chosen)
+    check_lr_reached(built, source, chosen)
     settings = TrainerSettings.for_task(built, chosen)
     _check_batch(built, settings)
     span = find_horizon(built, settings, steps=horizon, has_epochs="epochs" in chosen)

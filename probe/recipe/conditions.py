@@ -5,12 +5,22 @@ Each raises ValueError with a text that begins with the key it is about, relativ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from probe.errors import near_misses
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.recipe.values import ParamValue, broken_rule, same_value, show
+from probe.recipe.when import (
+    Bounds,
+    Condition,
+    all_hold,
+    condition_words,
+    holds,
+    holds_in_range,
+    listed_values,
+    plain_condition,
+)
 
 if TYPE_CHECKING:
     from probe.recipe.space import SpaceEntry
@@ -50,23 +60,29 @@ def resolve_conditions(space: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]
     """
     resolved: dict[str, SpaceEntry] = {}
     for name, entry in space.items():
-        when: dict[str, ParamValue] = dict(getattr(entry, "when", None) or {})
+        given = conditions_of(entry)
+        when = dict(given)
         exists = True
-        for other, value in list(when.items()):
-            _check_condition(space, name, other, value)
-            condition = resolved.get(other)
-            if condition is None or (isinstance(condition, Constant) and not same_value(condition.value, value)):
+        for other, condition in given.items():
+            _check_condition(space, name, other, condition)
+            parent = resolved.get(other)
+            if parent is None or (isinstance(parent, Constant) and not holds(condition, parent.value)):
                 exists = False
-            elif isinstance(condition, Constant):
+            elif isinstance(parent, Constant):
                 del when[other]
-        if exists and when != (getattr(entry, "when", None) or {}):
-            entry = entry.model_copy(update={"when": when or None})
-        if exists:
-            resolved[name] = entry
+        if not exists:
+            continue
+        resolved[name] = entry if when == given else entry.model_copy(update={"when": when or None})
+        _check_chain(resolved, name)
     return resolved
 
 
-def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, value: ParamValue) -> None:
+def conditions_of(entry: SpaceEntry | None) -> Mapping[str, Condition]:
+    """With which values of others an entry exists; empty where it always does."""
+    return getattr(entry, "when", None) or {}
+
+
+def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, condition: Condition) -> None:
     earlier = list(space)[: list(space).index(name)]
     if other not in earlier:
         if other == name or other not in space:
@@ -74,12 +90,55 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, val
             guess = f"; did you mean {' or '.join(close)}?" if close else ""
             raise ValueError(f"{name}.when: there is no hyperparameter {other} above {name}{guess}")
         raise ValueError(f"{name}.when: {other} must stand above {name} in the space")
-    condition = space[other]
-    if isinstance(condition, Choices) and not condition.contains(value):
-        allowed = ", ".join(show(choice) for choice in condition.choices)
-        raise ValueError(f"{name}.when.{other}: must be one of {allowed}, not {show(value)}")
-    if not isinstance(condition, (Choices, Constant)):
-        raise ValueError(f"{name}.when: {other} must be a list of choices to be a condition")
+    parent = space[other]
+    if isinstance(parent, (ProbedBatch, ProbedLr)):
+        raise ValueError(
+            f"{name}.when: {other} must be a value, a range or a list of choices to be a condition; "
+            "what a probe finds is not known in advance"
+        )
+    where = f"{name}.when.{other}"
+    if isinstance(condition, Bounds):
+        texts = [value for value in _values_of(parent) if isinstance(value, (bool, str))]
+        if texts:
+            raise ValueError(f"{where}: min and max are for numbers, and {other} can be {show(texts[0])}")
+    if isinstance(parent, Constant):
+        return
+    for value in listed_values(condition):
+        if isinstance(parent, Range) and parent.kind == "float":
+            raise ValueError(
+                f"{where}: a range of numbers hardly ever draws exactly {show(value)}; "
+                f"write bounds, like {{ min = {show(value)} }}"
+            )
+        if not parent.contains(value):
+            raise ValueError(f"{where}: must be {_allowed(parent)}, not {show(value)}")
+    if not _can_hold(parent, [condition]):
+        raise ValueError(f"{where}: {show(plain_condition(condition))} never holds, as {other} is {_allowed(parent)}")
+
+
+def _check_chain(space: Mapping[str, SpaceEntry], name: str) -> None:
+    """The conditions of `name`, and those of the entries that they are about, can hold together."""
+    needed: dict[str, list[Condition]] = {}
+    waiting = [name]
+    while waiting:
+        for other, condition in conditions_of(space[waiting.pop()]).items():
+            needed.setdefault(other, []).append(condition)
+            waiting.append(other)
+    for other, conditions in needed.items():
+        if not _can_hold(space[other], conditions):
+            listed = " and ".join(dict.fromkeys(_stated(other, condition) for condition in conditions))
+            raise ValueError(f"{name}.when: never holds: it needs {listed} at once")
+
+
+def _stated(other: str, condition: Condition) -> str:
+    is_value = not isinstance(condition, (tuple, Bounds))
+    return f"{other} = {show(condition)}" if is_value else f"{other} {condition_words(condition)}"
+
+
+def _can_hold(parent: SpaceEntry, conditions: Sequence[Condition]) -> bool:
+    if isinstance(parent, Range):
+        whole, pow2 = parent.kind != "float", parent.pow2
+        return holds_in_range(conditions, low=parent.low, high=parent.high, whole=whole, pow2=pow2)
+    return any(all(holds(condition, value) for condition in conditions) for value in _values_of(parent))
 
 
 def check_ladder(ladder: str, space: Mapping[str, SpaceEntry]) -> None:
@@ -97,7 +156,7 @@ def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:
     What Optuna 5 does not refuse itself: `cma-es` draws choices at random, `cma-es`, `gp` and `qmc` draw whatever does not
     exist in every configuration at random, and `cma-es` needs two numbers to be more than a random walk.
     """
-    conditional = [name for name, entry in searched.items() if getattr(entry, "when", None)]
+    conditional = [name for name, entry in searched.items() if conditions_of(entry)]
     if sampler in ("cma-es", "gp", "qmc") and conditional:
         raise ValueError(
             f"search.sampler: {sampler} needs a space in which everything always exists, and {_listed(conditional)} "
@@ -140,9 +199,9 @@ def check_start(space: Mapping[str, SpaceEntry], configuration: Mapping[str, Par
             continue
         if not entry.contains(value):
             raise ValueError(f"{where}: must be {_allowed(entry)}, not {show(value)}")
-        for other, needed in (getattr(entry, "when", None) or {}).items():
-            if other not in configuration or not same_value(configuration[other], needed):
-                raise ValueError(f"{where}: exists only with {other} = {show(needed)}, which must stand beside it")
+        for other, condition in conditions_of(entry).items():
+            if not all_hold({other: condition}, configuration):
+                raise ValueError(f"{where}: exists only with {_stated(other, condition)}, which must stand beside it")
 
 
 def _allowed(entry: SpaceEntry) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from probe.errors import near_misses
-from probe.recipe.space import Choices, Constant, ProbedLr, Range, Section
-from probe.recipe.values import Number, Scalar, show
+from probe.recipe.space import Choices, Constant, Number, ProbedLr, Range, Scalar, Section
+from probe.recipe.values import show
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe

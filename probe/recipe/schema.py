@@ -14,8 +14,9 @@ from probe.recipe.conditions import check_entry_names, check_ladder, check_sampl
 from probe.recipe.data_options import DataOptions, check_data_options
 from probe.recipe.refine import Refine, check_refine
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
-from probe.recipe.space import Choices, Constant, Section, SpaceEntry
-from probe.recipe.values import ParamValue, Scalar, show
+from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
+from probe.recipe.values import ParamValue, show
+from probe.recipe.when import all_hold
 from probe.records import Precision
 from probe.units import parse_seconds
 
@@ -179,7 +180,7 @@ class Recipe(Section):
     @field_validator("space")
     @classmethod
     def _check_space(cls, space: dict[str, SpaceEntry]) -> dict[str, SpaceEntry]:
-        """Conditions on constants are settled here, so that every `when` of a recipe names a list of choices above it."""
+        """Conditions on constants are settled here, so that every `when` of a recipe is about a searched entry above it."""
         check_entry_names(space)
         return resolve_conditions(space)
 
@@ -218,7 +219,7 @@ class Recipe(Section):
         for name, entry in self.space.items():
             if isinstance(entry, Constant):
                 values[name] = entry.value
-            elif isinstance(entry, Choices) and all(values.get(k) == v for k, v in (entry.when or {}).items()):
+            elif isinstance(entry, Choices) and all_hold(entry.when, values):
                 values[name] = entry.choices[0]
         return values
 

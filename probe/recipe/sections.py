@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from probe.errors import UsageError
-from probe.recipe.space import Section
-from probe.recipe.values import Number, show
+from probe.recipe.space import Number, Section
+from probe.recipe.values import show
 from probe.units import parse_bytes, parse_seconds
 
 DEFAULT_SHARE = 0.2

@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
+    PlainValidator,
     Tag,
     field_validator,
     model_serializer,
@@ -17,10 +20,24 @@ from pydantic import (
 )
 
 from probe.recipe.steps import check_step, is_step
-from probe.recipe.values import Number, ParamValue, Scalar, is_power_of_two, nearest_powers_of_two, same_value, show
+from probe.recipe.values import (
+    ParamValue,
+    check_number,
+    check_param_value,
+    is_power_of_two,
+    nearest_powers_of_two,
+    same_value,
+    show,
+)
+from probe.recipe.when import Condition, plain_condition, read_condition
 
-When = dict[str, Scalar]
-"""Other hyperparameters' values under which this one exists; all of them must hold."""
+Number = Annotated[int | float, BeforeValidator(check_number)]
+"""Keeps apart 1 and 1.0: whole numbers make a whole-numbered hyperparameter."""
+
+Scalar = Annotated[bool | int | float | str, BeforeValidator(check_param_value)]
+
+When = dict[str, Annotated[Condition, PlainValidator(read_condition), PlainSerializer(plain_condition)]]
+"""Conditions on other hyperparameters with which this one exists; all of them must hold."""
 
 
 class Section(BaseModel):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import Annotated
-
-from pydantic import BeforeValidator
 
 ParamValue = bool | int | float | str
 """One value of a hyperparameter."""
@@ -22,7 +19,8 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _check_number(value: object) -> object:
+def check_number(value: object) -> object:
+    """The value itself. Raises ValueError for what is no finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"must be a finite number, not {show(value)}")
     return value
@@ -32,13 +30,7 @@ def check_param_value(value: object) -> object:
     """The value itself. Raises ValueError for one that no hyperparameter can have: a list, a date, infinity."""
     if not isinstance(value, (bool, int, float, str)):
         raise ValueError(f"must be text, a number, true or false, not {show(value)}")
-    return value if isinstance(value, (bool, str)) else _check_number(value)
-
-
-Number = Annotated[int | float, BeforeValidator(_check_number)]
-"""Keeps apart 1 and 1.0: whole numbers make a whole-numbered hyperparameter."""
-
-Scalar = Annotated[bool | int | float | str, BeforeValidator(check_param_value)]
+    return value if isinstance(value, (bool, str)) else check_number(value)
 
 
 def same_value(one: ParamValue, other: ParamValue) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from probe.recipe.when import Bounds, condition_words
 from probe.report.common import ParamValue, metric_text
 from probe.report.markdown import code, code_cell, escape, shorten, table
 from probe.report.search_facts import lost_epochs, objective_name, param_names, ranked, spending_by_rung, value_spread
@@ -143,7 +144,10 @@ def end_text(dimension: Dimension, end: float) -> str:
 
 
 def _when_text(dimension: Dimension) -> str:
-    return ", ".join(f"{code_cell(name)} = {_value_cell(value)}" for name, value in (dimension.when or {}).items())
+    return ", ".join(
+        f"{code_cell(name)} {'' if isinstance(condition, Bounds) else '= '}{escape(condition_words(condition))}"
+        for name, condition in (dimension.when or {}).items()
+    )
 
 
 def _share(part: float, whole: float) -> str:

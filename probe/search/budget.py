@@ -13,6 +13,8 @@ PROBE_SHARE = 0.1
 """Of the epochs, for all probes together: at most."""
 USUAL_PROBE_SHARE = 0.05
 """What they take of it where that is enough: an epoch more for a range test is a trial less."""
+LR_STEPS = 300
+"""Of a range test that the budget does not shorten."""
 MIN_PROBE_STEPS = 40
 """A range test over six decades with fewer steps jumps by more than 40 % a step and suggests at random."""
 
@@ -95,8 +97,22 @@ def reached_limit(ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: P
     return None
 
 
+def probe_allowance(limits: BudgetLimits, *, first_rung_epochs: float, share: float = PROBE_SHARE) -> float:
+    """Epochs that all probes together may spend: `share` of the budget, but so much less that a first trial can be paid."""
+    if limits.epochs is None:
+        return math.inf
+    return max(0.0, min(share * limits.epochs, limits.epochs - first_rung_epochs))
+
+
 def probe_steps(
-    *, limits: BudgetLimits, spent_epochs: float, num_probes: int, batch_size: int, num_train_samples: int, wanted: int
+    *,
+    limits: BudgetLimits,
+    first_rung_epochs: float,
+    spent_epochs: float,
+    num_probes: int,
+    batch_size: int,
+    num_train_samples: int,
+    wanted: int,
 ) -> int:
     """Steps that each of `num_probes` range tests may take: `wanted`, less where a twentieth of the epochs does not pay for
     them, but up to a tenth of the epochs where they would be fewer than MIN_PROBE_STEPS or MIN_PROBE_SAMPLES samples. 0 where
@@ -104,9 +120,12 @@ def probe_steps(
     """
     if limits.epochs is None:
         return wanted
-    most, usual = (
-        math.floor((share * limits.epochs - spent_epochs) / max(1, num_probes) * num_train_samples / batch_size)
+    allowed = (
+        probe_allowance(limits, first_rung_epochs=first_rung_epochs, share=share)
         for share in (PROBE_SHARE, USUAL_PROBE_SHARE)
+    )
+    most, usual = (
+        math.floor((epochs - spent_epochs) / max(1, num_probes) * num_train_samples / batch_size) for epochs in allowed
     )
     enough = max(MIN_PROBE_STEPS, math.ceil(MIN_PROBE_SAMPLES / batch_size))
     return min(wanted, max(usual, min(most, enough))) if most >= min(wanted, MIN_PROBE_STEPS) else 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 from probe.device.select import DeviceSpec
 from probe.errors import RecipeError, TaskError, unknown_name
+from probe.recipe.conditions import conditions_of
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, Range, SpaceEntry
+from probe.recipe.values import show
+from probe.recipe.when import holds
 from probe.records import Precision
 from probe.search.choice import NOTHING_SEARCHED
 from probe.search.course import Course
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.facts import TaskFacts
 from probe.search.grid import check_grid_size
-from probe.search.objective import Objective, check_metric
+from probe.search.objective import Objective, check_metric, direction_warning
 from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
 from probe.training.records import overlap_warnings
 from probe.training.settings import TRAINER_NAMES, Schedule
@@ -51,7 +55,9 @@ def _check_options(recipe: Recipe) -> None:
                 raise RecipeError(f"space.{name}: {error.message}", hint=error.hint) from None
     gamma = recipe.space.get("focal_gamma")
     losses = _listed(recipe.space.get("loss"))
-    if gamma is not None and (getattr(gamma, "when", None) or {}).get("loss") != "focal" and losses != ("focal",):
+    condition = conditions_of(gamma).get("loss")
+    met = losses if condition is None else [loss for loss in losses if holds(condition, str(loss))]
+    if gamma is not None and list(met) != ["focal"]:
         raise RecipeError(
             "space.focal_gamma: it belongs to the focal loss.",
             hint='Say when it exists: focal_gamma = { ..., when = { loss = "focal" } }, below loss.',
@@ -81,27 +87,44 @@ def check_grid(recipe: Recipe) -> None:
 
 
 def check_against_task(recipe: Recipe, facts: TaskFacts) -> None:
-    """The metric is measured; momentum and the like are taken by every optimizer they may meet. Raises RecipeError."""
+    """The metric is measured; lr, momentum and the like are used by every optimizer they may meet. Raises RecipeError."""
     objective = recipe.task.objective
     check_metric(Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce), facts.metrics)
-    for name in ("momentum", "weight_decay"):
-        entry = recipe.space.get(name)
-        if entry is None:
+    optimizers = optimizers_of(recipe, facts.optimizer)
+    for name in ("lr", "momentum", "weight_decay"):
+        if name not in recipe.space:
             continue
-        when = getattr(entry, "when", None) or {}
-        for optimizer in optimizers_of(recipe, facts.optimizer):
-            meets = when.get("optimizer", optimizer) == optimizer
-            if meets and name not in hyperparameters_of(optimizer):
-                takers = [other for other in OPTIMIZER_NAMES if name in hyperparameters_of(other)]
-                raise RecipeError(
-                    f"space.{name}: {optimizer} takes no {name}; {', '.join(takers)} do.",
-                    hint=_when_hint(name, entry, takers),
-                )
+        if not optimizers and name not in facts.reached:
+            raise RecipeError(
+                f"space.{name}: the task's optimizer, a callable, ignores it: no trial would differ by it.",
+                hint=f"Let the callable take and use it, like: optimizer=lambda params, {_arguments(name)}: "
+                f"torch.optim.SGD(params, {', '.join(f'{one}={one}' for one in _arguments(name).split(', '))})",
+            )
+        if name != "lr":
+            _check_takers(recipe, name, optimizers)
+
+
+def _arguments(name: str) -> str:
+    return "lr" if name == "lr" else f"lr, {name}"
+
+
+def _check_takers(recipe: Recipe, name: str, optimizers: Sequence[str]) -> None:
+    """Every optimizer with which `name` exists takes it. Raises RecipeError."""
+    entry = recipe.space[name]
+    when = conditions_of(entry)
+    for optimizer in optimizers:
+        meets = "optimizer" not in when or holds(when["optimizer"], optimizer)
+        if meets and name not in hyperparameters_of(optimizer):
+            takers = [other for other in OPTIMIZER_NAMES if name in hyperparameters_of(other)]
+            raise RecipeError(
+                f"space.{name}: {optimizer} takes no {name}; {', '.join(takers)} do.",
+                hint=_when_hint(name, entry, [one for one in optimizers if one in takers] or takers[:1]),
+            )
 
 
 def _when_hint(name: str, entry: SpaceEntry, takers: list[str]) -> str:
     given = f"choices = [{entry.value}]" if isinstance(entry, Constant) else "..."
-    return f'Say when it exists: {name} = {{ {given}, when = {{ optimizer = "{takers[0]}" }} }}.'
+    return f"Say when it exists: {name} = {{ {given}, when = {{ optimizer = {show(takers if takers[1:] else takers[0])} }} }}."
 
 
 def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
@@ -122,6 +145,8 @@ def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
 def warnings_for(recipe: Recipe, facts: TaskFacts, course: Course) -> list[str]:
     """What the user should know though it is no mistake."""
     found = [] if recipe.searched else [NOTHING_SEARCHED]
+    direction = direction_warning(recipe.task.objective.metric, recipe.task.objective.mode)
+    found += [] if direction is None else [direction]
     if facts.num_test is None:
         found.append(
             "The task has no test part, so the winner is not scored on data that played no role in finding it."

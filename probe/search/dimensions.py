@@ -9,7 +9,16 @@ from dataclasses import replace
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.search.records import Dimension, ParamValue
-from probe.search.space import Space, axis_of, is_active, round_significant, value_at
+from probe.search.space import (
+    Space,
+    axis_of,
+    is_active,
+    positions_of,
+    random_suggest,
+    round_significant,
+    value_at,
+)
+from probe.seeds import derive_seed
 
 USUAL_SMALL_BATCH = 32
 USUAL_LARGEST_BATCH = 256
@@ -124,9 +133,38 @@ def central_starts(space: Space, optimizers: Sequence[str]) -> tuple[dict[str, P
     return tuple({name: value for name, value in start.items() if name not in space.constants} for start in starts)
 
 
-def largest_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
-    """The upper end of every range: what fits with the widest and deepest model fits with all of them."""
-    return _corner(space, 1.0, fixed)
+def params_near(
+    space: Space, share: float, *, seed: int, num_drawn: int, **fixed: ParamValue
+) -> tuple[dict[str, ParamValue], ...]:
+    """The configuration at that share of every range, then `num_drawn` random ones, the nearest to it first: for where the
+    task's code refuses some of them (`probe.Infeasible`). `fixed` values go before."""
+    drawn = [_drawn(space, derive_seed(seed, number, "near"), fixed) for number in range(num_drawn)]
+    return (_corner(space, share, fixed), *sorted(drawn, key=lambda params: _distance(space, params, share)))
+
+
+def _drawn(space: Space, seed: int, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    suggest = random_suggest(seed)
+    params: dict[str, ParamValue] = {**space.constants, **fixed}
+    for dimension in space.dimensions:
+        if dimension.name not in fixed and is_active(dimension, params):
+            params[dimension.name] = value_at(dimension, suggest(axis_of(dimension)), params)
+    return params
+
+
+def _distance(space: Space, params: Mapping[str, ParamValue], share: float) -> float:
+    """How far from `share` of every range the configuration lies, in shares of the ranges. Choices count as 1 apart from the
+    first one."""
+    positions = positions_of(space, params)
+    total = 0.0
+    for dimension in space.dimensions:
+        axis = axis_of(dimension)
+        position = positions.get(axis.name)
+        if axis.kind == "choices":
+            total += position is not None and position != axis.choices[0]
+        elif position is not None and axis.high > axis.low:
+            low, high, at = (math.log(end) if axis.log else end for end in (axis.low, axis.high, float(position)))
+            total += abs((at - low) / (high - low) - share)
+    return total
 
 
 def _corner(space: Space, share: float, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:

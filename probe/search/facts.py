@@ -26,6 +26,8 @@ class TaskFacts:
     metrics: tuple[str, ...]
     optimizer: str | None
     """The task's own; None: a callable."""
+    reached: tuple[str, ...] = ("lr",)
+    """Which of lr, momentum and weight_decay the task's own optimizer uses."""
     batch_size: int
     """The task's own."""
     num_params: int | None = None
@@ -40,7 +42,7 @@ class TaskFacts:
     """Those that were edited while the search was stopped, which was allowed."""
 
 
-def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: Split) -> TaskFacts:
+def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamValue]) -> TaskFacts:
     """Build the task and look at it. In a worker: it imports torch, loads the data and runs the user's code.
 
     It is built twice, to see whether the data are the same each time.
@@ -52,6 +54,7 @@ def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: S
     from probe.search.trial import split_task
     from probe.training.building import build_task, check_parts, data_reference
     from probe.training.data import num_samples
+    from probe.training.reach import reached
 
     reference = data_reference(source, params)
     whole = build_task(source, params)
@@ -63,6 +66,7 @@ def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: S
         num_test=None if task.test is None else num_samples(task.test),
         metrics=tuple(task.metrics),
         optimizer=task.optimizer if isinstance(task.optimizer, str) else None,
+        reached=reached(task, source, params),
         batch_size=task.batch_size,
         num_params=_num_params(task),
         reference=reference,

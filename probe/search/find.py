@@ -19,7 +19,6 @@ from probe.search.given_task import recipe_with_task
 from probe.search.hosts import find_host
 from probe.search.records import SearchResult
 from probe.search.session import SearchRequest, open_session
-from probe.search.study import MAX_FAILURES_IN_A_ROW
 from probe.task import Task
 from probe.zoo.given import TaskFunction, given_source, pickled_source
 from probe.zoo.source import recipe_source, task_seed
@@ -74,8 +73,7 @@ def find_hyperparameters(
         RecipeError, TaskError, DeviceError, UsageError: before anything is spent.
         DeviceError: of a cluster also: no Ray, no answer within ten seconds, a node with another version of probe.
         OutputError: the folder's search is another process's, or cannot be read or written; what was written stays.
-        UserCodeError: three trials in a row failed in the task's own code. `run_search` keeps
-            what was measured.
+        UserCodeError: the task's own code fails with every configuration. `run_search` keeps what was measured.
         NothingFitsError: no trial came to a value.
     """
     result, error = run_search(
@@ -164,14 +162,16 @@ def run_search(
 def outcome_error(result: SearchResult) -> ProbeError | None:
     """What the user has to be told about a search that came to nothing; None for one that has a winner or was interrupted.
 
-    UserCodeError where trials kept failing in the task's own code, with the last one's traceback; else NothingFitsError.
+    UserCodeError where trials failed in the task's own code and in no other way, with the last one's traceback; else
+    NothingFitsError.
     """
     failed = [trial for trial in result.trials if trial.status == "failed"]
-    if result.stopped_by == "failures" and failed:
+    only_failed = len(failed) == len(result.trials) and result.stopped_by != "interrupted"
+    if failed and (result.stopped_by == "failures" or only_failed):
         traceback = failed[-1].message or "no message"
         return UserCodeError(
-            f"{MAX_FAILURES_IN_A_ROW} trials in a row failed, the last one (trial {failed[-1].number}) with: "
-            f"{traceback.strip().splitlines()[-1]}",
+            f"{len(failed)} of {len(result.trials)} trials failed and none succeeded, the last one "
+            f"(trial {failed[-1].number}) with: {traceback.strip().splitlines()[-1]}",
             traceback=traceback,
         )
     if result.best is None and result.stopped_by != "interrupted":

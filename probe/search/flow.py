@@ -5,25 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from probe.batch.records import BatchResult
-from probe.errors import NothingFitsError, ProbeError
+from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.algorithms import make_sampler
+from probe.search.batch_probing import probe_largest_batch
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.choice import choose_sampler
 from probe.search.cluster_records import ClusterUse
-from probe.search.dimensions import build_space, central_params
+from probe.search.dimensions import build_space
 from probe.search.executor import SearchExecutor
 from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
 from probe.search.final_job import FinalOutcome, unlike_warning
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.objective import best_epoch
-from probe.search.plans import batch_plan, end_warnings, final_job, lr_plan, rung_job, study_plan, study_warnings
-from probe.search.probing import batch_epochs, measured_batch, probe_lrs
+from probe.search.plans import (
+    batch_plan,
+    end_warnings,
+    final_job,
+    load_params,
+    lr_plan,
+    rung_job,
+    study_plan,
+    study_warnings,
+)
+from probe.search.probing import first_feasible, probe_lrs
 from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
 from probe.search.refining import make_refiner
 from probe.search.restore import restore_final, restore_probes, with_history
@@ -70,7 +80,7 @@ class Search:
         self._weights = weights
         self._observer = observer
         self._started = started
-        self._lr_warnings: tuple[str, ...] = ()
+        self._probe_warnings: tuple[str, ...] = ()
         self._room: Room | None = None
         self._peaks: Peaks | None = None
         self._seconds_before = session.database.seconds()
@@ -110,8 +120,8 @@ class Search:
 
     def _load(self) -> TaskFacts:
         self._show("load")
-        params = central_params(build_space(self.recipe))
-        facts = same_facts(self._executor.call_everywhere(describe_task, self.setup.source, params, self.setup.split))
+        describe = partial(self._executor.call_everywhere, describe_task, self.setup.source, self.setup.split)
+        facts = same_facts(first_feasible(load_params(self.setup), describe))
         facts = self._session.recognized(facts)
         self.setup = replace(self.setup, reference=facts.reference)
         check_against_task(self.recipe, facts)
@@ -122,32 +132,22 @@ class Search:
         return facts
 
     def _probe_batch(self, facts: TaskFacts) -> int | None:
-        """The largest batch that fits; None where the recipe does not ask."""
+        """Up to which batches are searched; None where the recipe does not ask."""
         entry = self.recipe.space.get("batch_size")
         if not isinstance(entry, ProbedBatch):
             return None
         self._show("batch")
-        if self.found.batch_probe is None:
-            self.found.batch_probe = self._measure_batch(entry, facts)
-            self._keep(BATCH, self.found.batch_probe)
-        result = self.found.batch_probe
-        self.found.probe_epochs += batch_epochs(result, facts.num_train)
-        if result.largest_fit is None:
-            raise NothingFitsError(
-                f"Not even a batch of 1 fits on {self.setup.device} with the largest model of the space.",
-                hint="Lower the upper ends of the space, or search on a device with more memory.",
-            )
-        return result.largest_fit
-
-    def _measure_batch(self, entry: ProbedBatch, facts: TaskFacts) -> BatchResult:
-        plan = batch_plan(self.setup, entry, facts)
-        result, error = measured_batch(plan, self._executor, observer=self._observer)
-        self._observe(result)
-        if error is not None or result.stopped_by == "interrupted":
-            self.found.batch_probe = result
-            self.found.probe_epochs += batch_epochs(result, facts.num_train)
-            raise error or KeyboardInterrupt
-        return result
+        known, plan = self.found.batch_probe, batch_plan(self.setup, entry, facts)
+        probe = probe_largest_batch(plan, self._executor, known=known, observer=self._observe)
+        self.found.batch_probe = probe.result
+        self.found.probe_epochs += probe.epochs
+        self.found.warnings += probe.warnings
+        self._probe_warnings += probe.warnings
+        if probe.result is not None and known is None and probe.result.stopped_by in ("finished", "nothing_fits"):
+            self._keep(BATCH, probe.result)
+        if probe.error is not None:
+            raise probe.error
+        return probe.largest
 
     def _probe_lr(self, facts: TaskFacts, largest_batch: int | None) -> None:
         # Asked only now: on a GPU a worker that opens the device holds memory, which the batch probe would have missed.
@@ -167,7 +167,7 @@ class Search:
             ranges = probes.ranges
             self.found.lr_probes = probes.results
             self.found.probe_epochs += probes.epochs
-            self._lr_warnings = probes.warnings
+            self._probe_warnings += probes.warnings
             self.found.warnings += probes.warnings
         self.found.space = build_space(self.recipe, largest_batch=largest_batch, lr_ranges=ranges)
 
@@ -186,7 +186,7 @@ class Search:
             sampler=choice.name,
             sampler_reason=choice.reason,
             probe_epochs=self.found.probe_epochs,
-            warnings=self._lr_warnings,
+            warnings=self._probe_warnings,
             device_name=self.found.meta.device,
         )
         self._keep(PROBED, probed)

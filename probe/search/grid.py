@@ -135,7 +135,7 @@ def _outcomes(
     if not is_active(dimension, params):
         return [(None, 1)]
     positions = grid_positions(dimension)
-    return [(position, 1) for position in positions] if keep else [(None, len(positions))]
+    return [(value_at(dimension, position, params), 1) for position in positions] if keep else [(None, len(positions))]
 
 
 def _expand(

@@ -19,7 +19,8 @@ from probe.zoo.source import TaskSource
 Outcome = Literal[
     "finished", "early_stopped", "oom", "diverged", "infeasible", "timeout", "failed", "crashed", "cancelled"
 ]
-"""early_stopped: nothing improved for as long as the recipe's patience. infeasible: it broke one of the recipe's constraints.
+"""early_stopped: nothing improved for as long as the recipe's patience. infeasible: it broke one of the recipe's constraints,
+or the user's code raised `probe.Infeasible`.
 timeout: the trial's time was up, and its worker was ended. failed: the user's code raised. crashed: the worker died.
 cancelled: the search ended before the rung did."""
 

@@ -35,6 +35,36 @@ def check_metric(objective: Objective, metrics: Sequence[str]) -> None:
         raise RecipeError(message, hint=f"{hint} This task measures: {', '.join(known)}.")
 
 
+_USUAL_MODES: dict[Mode, tuple[str, ...]] = {
+    "max": (
+        "accuracy",
+        "acc",
+        "balanced_accuracy",
+        "f1",
+        "auc",
+        "auroc",
+        "precision",
+        "recall",
+        "iou",
+        "dice",
+        "r2",
+        "map",
+    ),
+    "min": ("loss", "error_rate", "error", "mae", "mse", "rmse", "mape", "perplexity", "nll"),
+}
+
+
+def direction_warning(metric: str, mode: Mode) -> str | None:
+    """Where a metric whose better direction is known by its name is optimized the other way."""
+    usual = next((known for known, names in _USUAL_MODES.items() if metric.lower() in names), mode)
+    if usual == mode:
+        return None
+    return (
+        f"The search looks for the {'lowest' if mode == 'min' else 'highest'} {metric}, and of that "
+        f'{"lower" if usual == "min" else "higher"} is usually better: did you mean mode = "{usual}"?'
+    )
+
+
 def epoch_value(objective: Objective, report: EpochReport) -> float | None:
     """The metric after one epoch, None where it was not measured or is not finite."""
     value = report.val_loss if objective.metric == LOSS else report.metrics.get(objective.metric)

@@ -1,10 +1,11 @@
-"""What follows from the end of a job: whether a batch is split, whether a trial has broken a constraint. Pure."""
+"""What follows from the end of a job: what it costs, whether a batch is split or a constraint is broken. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from probe.search.course import Course
 from probe.units import format_bytes, format_count, format_seconds
 
 OomPolicy = Literal["accumulate", "infeasible"]
@@ -15,6 +16,29 @@ gradients are summed, down to single samples; the effective batch stays. infeasi
 def next_accumulation(batch_size: int, accumulation: int) -> int | None:
     """Into how many parts a batch is split next that did not fit in `accumulation` parts; None: they are single samples."""
     return None if accumulation >= batch_size else min(2 * accumulation, batch_size)
+
+
+MIN_TRIAL_SHARE = 10
+"""A trial that dies costs at least 1/10 of a pass over its training data, even where it ended before any training: so a
+budget of epochs always ends."""
+
+
+def lost_cost(outcome: str, num_passes: int | None, num_reports: int, *, course: Course, rung: int) -> int:
+    """Thousandths of an epoch that a job's passes without a report cost. `num_passes` were begun since the rung below.
+
+    Where their number is unknown, it is the epoch that the job died in; with folds, which report only at the end, all that
+    the rung costs, or one pass where the task's code raised, which it mostly does at once.
+    """
+    if num_passes is not None:
+        return max(0, num_passes - num_reports * course.num_folds) * course.data_thousandths(rung)
+    if outcome in ("diverged", "crashed", "timeout"):
+        return course.job_cost(rung) if course.num_folds > 1 else course.epoch_cost(rung)
+    return course.data_thousandths(rung) if outcome in ("oom", "failed") else 0
+
+
+def least_cost(course: Course, rung: int) -> int:
+    """Thousandths of an epoch that a trial has cost at least when it dies on the way to `rung`."""
+    return max(1, course.data_thousandths(rung) // MIN_TRIAL_SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,55 +2,96 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
+from probe.search.batch_probing import BatchPlan
+from probe.search.budget import LR_STEPS, MIN_PROBE_STEPS, probe_allowance
 from probe.search.choice import NOT_LEARNING, grid_warning
-from probe.search.dimensions import build_space, central_params, central_starts, largest_params, optimizers_of
+from probe.search.dimensions import (
+    USUAL_SMALL_BATCH,
+    build_space,
+    central_params,
+    central_starts,
+    optimizers_of,
+    params_near,
+)
 from probe.search.facts import TaskFacts
 from probe.search.final_job import FinalJob, final_seed
 from probe.search.findings import Findings, Setup
 from probe.search.jobs import RungJob, checkpoint_path
-from probe.search.probing import HIGHEST_LR, LOWEST_LR, LR_STEPS, BatchPlan, LrPlan
+from probe.search.probing import HIGHEST_LR, LOWEST_LR, LrPlan
 from probe.search.records import BestTrial, ParamValue
 from probe.search.refiner import RefinePlan
-from probe.search.space import Space
+from probe.search.space import Params, Space
 from probe.search.state import Trial
 from probe.search.study_plan import StudyPlan
 from probe.search.window import window_warning
 from probe.seeds import derive_seed
 
+NUM_CANDIDATES = 20
+"""Random configurations to build a task with where its code refuses the one that is wanted (`probe.Infeasible`)."""
+
+
+def load_params(setup: Setup) -> tuple[Params, ...]:
+    """Configurations to build the task with before anything else, the middle of the space first."""
+    return params_near(build_space(setup.recipe), 0.5, seed=setup.seed, num_drawn=NUM_CANDIDATES)
+
 
 def batch_plan(setup: Setup, entry: ProbedBatch, facts: TaskFacts) -> BatchPlan:
     options = setup.recipe.batch
+    allowed = min(bound for bound in (entry.max, options.max, facts.num_train) if bound is not None)
+    usual = min(USUAL_SMALL_BATCH, facts.batch_size, allowed)
     return BatchPlan(
         source=setup.source,
-        params=largest_params(build_space(setup.recipe)),
+        params=params_near(build_space(setup.recipe), 1.0, seed=setup.seed, num_drawn=NUM_CANDIDATES),
         device=setup.device,
-        largest=min(bound for bound in (entry.max, options.max, facts.num_train) if bound is not None),
+        allowed=allowed,
+        usual=usual,
         start=options.start,
         seed=derive_seed(setup.seed, "batch"),
+        num_train=facts.num_train,
+        max_samples=_batch_samples(setup, facts, at_least=most_samples(usual)),
     )
+
+
+def _batch_samples(setup: Setup, facts: TaskFacts, *, at_least: int) -> int | None:
+    """Training samples that the batch probe may see: what the shortest range tests after it leave of the probes' allowance,
+    or all of that where they would leave it less than `at_least`."""
+    allowance = probe_allowance(setup.limits, first_rung_epochs=setup.course.costs[0]) * facts.num_train
+    if math.isinf(allowance):
+        return None
+    lr = setup.recipe.space.get("lr")
+    num_tests = len(_lr_keys(setup, lr, facts)) if isinstance(lr, ProbedLr) else 0
+    left = allowance - num_tests * MIN_PROBE_STEPS * facts.batch_size
+    return math.floor(left if left >= at_least else allowance)
+
+
+def _lr_keys(setup: Setup, entry: ProbedLr, facts: TaskFacts) -> tuple[str, ...]:
+    optimizers = optimizers_of(setup.recipe, facts.optimizer)
+    return optimizers if entry.per == "optimizer" and optimizers else ("",)
 
 
 def lr_plan(
     setup: Setup, entry: ProbedLr, facts: TaskFacts, *, largest_batch: int | None, spent_epochs: float
 ) -> LrPlan:
     space = build_space(setup.recipe, largest_batch=largest_batch)
-    optimizers = optimizers_of(setup.recipe, facts.optimizer)
-    keys = optimizers if entry.per == "optimizer" and optimizers else ("",)
+    keys, first = _lr_keys(setup, entry, facts), next(iter(optimizers_of(setup.recipe, facts.optimizer)), "")
     options = setup.recipe.lr
     return LrPlan(
         source=setup.source,
         entry=entry,
         keys=keys,
-        params={key: _probed_params(space, facts, key or next(iter(optimizers), "")) for key in keys},
+        params={key: _probed_params(space, facts, key or first, setup.seed) for key in keys},
         device=setup.device,
         seed=setup.seed,
         num_train=facts.num_train,
         planned_epochs=setup.course.full_epochs,
         limits=setup.limits,
+        first_rung_epochs=setup.course.costs[0],
         spent_epochs=spent_epochs,
         wanted_steps=options.steps or LR_STEPS,
         lowest_lr=options.lowest or LOWEST_LR,
@@ -158,10 +199,11 @@ def rung_job(
     )
 
 
-def _probed_params(space: Space, facts: TaskFacts, optimizer: str) -> Mapping[str, ParamValue]:
-    """The configuration of a range test: the middle of the space, with this optimizer ("": the task's own callable)."""
+def _probed_params(space: Space, facts: TaskFacts, optimizer: str, seed: int) -> tuple[Params, ...]:
+    """Configurations for a range test, the middle of the space first, with this optimizer ("": the task's own callable)."""
     fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
-    return {"batch_size": facts.batch_size, **central_params(space, **fixed)}
+    fixed["batch_size"] = central_params(space, **fixed).get("batch_size", facts.batch_size)
+    return params_near(space, 0.5, seed=seed, num_drawn=NUM_CANDIDATES, **fixed)
 
 
 def final_job(setup: Setup, best: BestTrial, epochs: int, *, weights: Path | None, num_threads: int) -> FinalJob:

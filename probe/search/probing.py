@@ -1,27 +1,28 @@
-"""The probes that a search makes first: what the task is, the batch that fits, the learning rate of each optimizer."""
+"""The range tests that a search makes first, one for each optimizer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
-from probe.batch.records import BatchResult
 from probe.device.select import DeviceSpec
-from probe.errors import ProbeError
+from probe.errors import Infeasible
 from probe.lr.records import LrResult
 from probe.recipe.space import ProbedLr
-from probe.search.budget import probe_steps, steps_in_epochs
+from probe.search.budget import LR_STEPS, probe_steps, steps_in_epochs
 from probe.search.dimensions import lr_range, usual_lr
 from probe.search.executor import SearchExecutor
-from probe.search.records import BudgetLimits, ParamValue
+from probe.search.records import BudgetLimits
+from probe.search.space import Params
 from probe.seeds import derive_seed
 from probe.zoo.source import TaskSource
 
 LOWEST_LR, HIGHEST_LR = 1e-5, 10.0
-LR_STEPS = 300
 
 Observer = Callable[[Any], None]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +42,16 @@ class LrPlan:
     entry: ProbedLr
     keys: Sequence[str]
     """One range test each."""
-    params: Mapping[str, Mapping[str, ParamValue]]
-    """Key -> the configuration it is made with."""
+    params: Mapping[str, Sequence[Params]]
+    """Key -> configurations to make it with, all with one batch size: the first that the task's code does not refuse."""
     device: DeviceSpec
     seed: int
     num_train: int
     planned_epochs: int
     """Of the longest trials: how long the training is that the learning rates are for."""
     limits: BudgetLimits
+    first_rung_epochs: float
+    """What the first trial costs at least, which the probes must leave."""
     spent_epochs: float
     wanted_steps: int = LR_STEPS
     lowest_lr: float = LOWEST_LR
@@ -72,10 +75,12 @@ def probe_lrs(
     warnings = []
     epochs = 0.0
     for index, key in enumerate(plan.keys):
-        params = plan.params[key]
+        params = plan.params[key][0]
         batch_size = int(params["batch_size"])
+        in_epochs = partial(steps_in_epochs, batch_size=batch_size, num_train_samples=plan.num_train)
         steps = probe_steps(
             limits=plan.limits,
+            first_rung_epochs=plan.first_rung_epochs,
             spent_epochs=plan.spent_epochs + epochs,
             num_probes=len(plan.keys) - index,
             batch_size=batch_size,
@@ -84,26 +89,45 @@ def probe_lrs(
         )
         name = str(params.get("optimizer", key))
         result = (known or {}).get(key)
+        why = "would take more than a tenth of the budget's epochs"
         if result is None and steps:
-            result = _probe_lr(plan, executor, params, steps, observer)
+            try:
+                result = first_feasible(plan.params[key], partial(_probe_lr, plan, executor, steps, observer))
+                why = "ran out of memory"
+                epochs += in_epochs(num_steps=result is None)  # the step that it ran out in
+            except Infeasible as error:
+                why = f"is not possible ({error.message})"
             if result is not None and keep is not None:
                 keep(key, result)
         if result is None:
-            why = "ran out of memory" if steps else "would take more than a tenth of the budget's epochs"
             warnings.append(f"A range test for {name or 'the learning rate'} {why}: its range is a rule of thumb.")
         else:
             results[key] = result
-            epochs += steps_in_epochs(
-                num_steps=result.num_steps, batch_size=batch_size, num_train_samples=plan.num_train
-            )
+            epochs += in_epochs(num_steps=result.num_steps)
             warnings += [f"Range test for {name}: {warning}" for warning in result.warnings]
         found = result.suggestion.lr if result is not None and result.suggestion is not None else usual_lr(name)
         ranges[key] = lr_range(plan.entry, found, lowest=plan.lowest_lr, highest=plan.highest_lr)
     return LrProbes(ranges=ranges, results=results, epochs=epochs, warnings=tuple(warnings))
 
 
+def first_feasible(candidates: Sequence[Params], attempt: Callable[[Params], Answer]) -> Answer:
+    """What `attempt` returns for the first of the configurations that the task's code does not refuse. Raises Infeasible where
+    it refuses all of them."""
+    refused: Infeasible | None = None
+    for params in candidates:
+        try:
+            return attempt(params)
+        except Infeasible as error:
+            refused = refused or error
+    why = "" if refused is None else f", the first one because: {refused.message}"
+    raise Infeasible(
+        f"The task refuses each of {len(candidates)} configurations of the space that were tried{why}",
+        hint="Narrow [space], or say with `when` which hyperparameters go together.",
+    )
+
+
 def _probe_lr(
-    plan: LrPlan, executor: SearchExecutor, params: Mapping[str, ParamValue], steps: int, observer: Observer | None
+    plan: LrPlan, executor: SearchExecutor, steps: int, observer: Observer | None, params: Params
 ) -> LrResult | None:
     result: LrResult | None = executor.call(
         test_range,
@@ -124,7 +148,7 @@ def _probe_lr(
 
 def test_range(
     source: TaskSource,
-    params: Mapping[str, ParamValue],
+    params: Params,
     *,
     steps: int,
     horizon: int,
@@ -154,52 +178,3 @@ def test_range(
         if classify_failure(error) is None:
             raise
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPlan:
-    """What the batch probe of a search is asked."""
-
-    source: TaskSource
-    params: Mapping[str, ParamValue]
-    device: DeviceSpec
-    largest: int
-    """The largest batch that the recipe or the data allows."""
-    start: int | None
-    seed: int
-
-
-def probe_batch(plan: BatchPlan, *, observer: Observer | None = None) -> tuple[BatchResult, ProbeError | None]:
-    """The sizes that fit. An error of the task's own code comes beside what was measured before it."""
-    from probe.batch.find import probe_batch_size
-
-    # On a GPU every attempt that fails costs a process: there a prediction says where to start.
-    start = plan.start or (None if plan.device.kind == "cuda" else plan.largest)
-    return probe_batch_size(
-        plan.source,
-        params=plan.params,
-        # A CPU that was resolved for training has no limit; resolved for measuring, it gets one.
-        device=replace(plan.device, resolved=plan.device.kind != "cpu"),
-        start=start,
-        max=plan.largest,
-        predict=start is None,
-        size_only=True,
-        seed=plan.seed,
-        observer=observer,
-    )
-
-
-def measured_batch(
-    plan: BatchPlan, executor: SearchExecutor, *, observer: Observer | None
-) -> tuple[BatchResult, ProbeError | None]:
-    """`probe_batch` on the machine whose device is asked about."""
-    found: tuple[BatchResult, ProbeError | None] = executor.measure(probe_batch, plan, observer=observer)
-    return found
-
-
-def batch_epochs(result: BatchResult, num_train: int) -> float:
-    """What a batch probe's timed steps cost in epochs."""
-    return sum(
-        steps_in_epochs(num_steps=attempt.num_steps, batch_size=attempt.batch_size, num_train_samples=num_train)
-        for attempt in result.attempts
-    )

@@ -9,6 +9,7 @@ from typing import Literal
 
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
+from probe.recipe.when import Condition
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.search.cluster_records import ClusterUse, SlotUse
 from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
@@ -19,8 +20,8 @@ ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
 """complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never
 promoted further. undefined: the objective's metric was NaN or infinite in every epoch. timeout: cut off by a time limit; its
-value is that of the epochs before, if there are any. infeasible: it broke one of the recipe's constraints. The rest, too: why
-it has no value."""
+value is that of the epochs before, if there are any. infeasible: it broke one of the recipe's constraints, or the user's code
+raised `probe.Infeasible`. The rest, too: why it has no value."""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
 """Statuses that can come with a value; the first two always do."""
 Stage = Literal["load", "batch", "lr", "search", "final"]
@@ -197,8 +198,8 @@ class Dimension:
     high: float | None = None
     log: bool = False
     choices: tuple[ParamValue, ...] = ()
-    when: Mapping[str, ParamValue] | None = None
-    """Other hyperparameters' values under which this one exists."""
+    when: Mapping[str, Condition] | None = None
+    """Conditions on other hyperparameters with which this one exists."""
     per: Mapping[str, tuple[float, ...]] | None = None
     """For a range that depends on the optimizer: optimizer -> (low, high); `low` and `high` then span all of them."""
     steps: int | None = None

@@ -16,7 +16,7 @@ from itertools import product
 from typing import Literal
 
 from probe.recipe.steps import num_steps, value_after
-from probe.recipe.values import same_value
+from probe.recipe.when import all_hold
 from probe.search.records import Dimension, ParamValue
 
 SIGNIFICANT_DIGITS = 4
@@ -131,7 +131,7 @@ def random_suggest(seed: int) -> Callable[[Axis], ParamValue]:
 
 def is_active(dimension: Dimension, params: Params) -> bool:
     """Whether the dimension exists in a configuration with these values."""
-    return all(name in params and same_value(params[name], value) for name, value in (dimension.when or {}).items())
+    return all_hold(dimension.when, params)
 
 
 def value_at(dimension: Dimension, position: ParamValue, params: Params) -> ParamValue:

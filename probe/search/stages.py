@@ -38,7 +38,7 @@ class Probed:
     sampler_reason: str | None
     probe_epochs: float
     warnings: tuple[str, ...]
-    """The range tests'."""
+    """The probes'."""
     device_name: str
 
 

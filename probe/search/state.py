@@ -16,6 +16,7 @@ from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.ladder import Ladder, Promotion
 from probe.search.objective import Objective, reduced_value
 from probe.search.occupancy import Occupancy
+from probe.search.outcomes import least_cost, lost_cost
 from probe.search.records import BestTrial, ParamValue, Refinement, Status
 from probe.training.records import EpochReport, FitSummary
 
@@ -105,6 +106,11 @@ class SearchState:
     @property
     def promised_epochs(self) -> int | float:
         return in_epochs(self._promised)
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether any trial has come to the end of an epoch: the task's code works with some configuration."""
+        return self._reported > 0
 
     @property
     def typical_epoch_seconds(self) -> float | None:
@@ -258,15 +264,11 @@ class SearchState:
         self._promised -= cost
 
     def _pay_for_lost_passes(self, trial: Trial, rung: int, event: Ended) -> None:
-        """Passes without a report. Where nobody knows how many, the epoch that it died in; with folds, which report only at
-        the end, all that was promised."""
-        course = self.course
-        before = trial.spent
-        if event.num_passes is not None:
-            reported = (len(trial.reports) - course.epochs_before(rung)) * course.num_folds
-            self._spend(trial, max(0, event.num_passes - reported) * course.data_thousandths(rung))
-        elif event.outcome in ("diverged", "crashed", "timeout"):
-            self._spend(trial, trial.promised if course.num_folds > 1 else course.epoch_cost(rung))
+        before, num_reports = trial.spent, len(trial.reports) - self.course.epochs_before(rung)
+        cost = lost_cost(event.outcome, event.num_passes, num_reports, course=self.course, rung=rung)
+        self._spend(trial, cost)
+        if event.outcome not in ("finished", "early_stopped", "cancelled") and event.accumulation is None:
+            self._spend(trial, max(0, least_cost(self.course, rung) - trial.spent))
         trial.lost += trial.spent - before
 
     def _leave(self, trial: Trial) -> None:

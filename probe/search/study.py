@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from probe.errors import RecipeError
 from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
+from probe.search.dimensions import central_params
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.executor import Executor
 from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
@@ -29,6 +30,7 @@ from probe.search.views import progress, trial_result
 from probe.seeds import derive_seed
 
 MAX_FAILURES_IN_A_ROW = 3
+"""While no trial has finished an epoch: then the middle of the space is tried, and a failure there is the task's."""
 POLL_SECONDS = 0.5
 
 StudyEnd = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
@@ -74,6 +76,7 @@ class Study:
         self._pacing = Pacing()
         self._started = clock()
         self._tried = {configuration_key(trial.params) for trial in state.trials}
+        self._middle = central_params(plan.space)
         keys = configuration_keys(plan.space)
         self._untried = None if keys is None else keys - self._tried
         """Of a space that can be listed; start points may lie outside of it."""
@@ -93,7 +96,7 @@ class Study:
         self._emit(Resumed(after=after))
 
     def run(self) -> StudyEnd:
-        """Search until a limit is reached, nothing is left to try, three trials in a row fail, or Ctrl-C.
+        """Search until a limit is reached, nothing is left to try, every trial fails, or Ctrl-C.
 
         Jobs that still run then are ended; the epochs they reported count.
         """
@@ -120,17 +123,25 @@ class Study:
 
     def _loop(self) -> StudyEnd:
         while True:
+            if self._only_fails and self._middle_is_over():
+                return "failures"
             self._fill_slots()
             if not self.state.running:
                 limit = reached_limit(self.state.ladder, self.plan.limits, self._usage(), pace=self._pace())
                 return limit or (self._refiner.ended_by if self._refiner else None) or "space"
             for event in self._executor.poll(self._poll_seconds()):
                 self._handle(event)
-            if self.state.num_failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
-                return "failures"
             if self.plan.limits.time_seconds is not None and self.seconds >= self.plan.limits.time_seconds:
                 return "time"
             self._show()
+
+    @property
+    def _only_fails(self) -> bool:
+        return not self.state.has_trained and self.state.num_failed_in_a_row >= MAX_FAILURES_IN_A_ROW
+
+    def _middle_is_over(self) -> bool:
+        key = configuration_key(self._middle)
+        return any(configuration_key(trial.params) == key and trial.status is not None for trial in self.state.trials)
 
     def _fill_slots(self) -> None:
         while len(self.state.running) < self._executor.num_slots:
@@ -173,7 +184,10 @@ class Study:
     def _ask(self, proposal: Proposal | None = None) -> Trial:
         number = len(self.state.trials)
         space, seed = self.plan.space, derive_seed(self.plan.seed, number, "start")
-        if proposal is not None or number < len(self.plan.starts):
+        if proposal is None and self._only_fails and configuration_key(self._middle) not in self._tried:
+            params = dict(self._middle)
+            positions = self._sampler.ask(number, at=positions_of(space, params))
+        elif proposal is not None or number < len(self.plan.starts):
             params = dict(proposal.params) if proposal else complete(space, self.plan.starts[number], seed=seed)
             positions = self._sampler.ask(number, at=positions_of(space, params))
         else:
@@ -224,14 +238,17 @@ class Study:
     def _tell_sampler(self, trial: Trial, outcome: Outcome) -> None:
         """Every rung's score; and where a configuration that looked good turned out infeasible.
 
-        One that is too slow for the recipe's trial_time is infeasible as well, as slowness belongs to the configuration and
-        the sampler would keep on proposing its like; but where the first rung was done in time, its score stands.
+        One that is too slow for the recipe's trial_time, or with which the task's code fails, is infeasible as well: that
+        mostly belongs to the configuration, and the sampler would keep on proposing its like. But where the first rung was
+        finished, its score stands.
         """
-        if trial.status in ("oom", "diverged", "infeasible") or (trial.status == "timeout" and trial.rung < 0):
+        if trial.status in ("oom", "diverged", "infeasible") or (
+            trial.status in ("timeout", "failed") and trial.rung < 0
+        ):
             self._sampler.tell(trial.number, "infeasible")
         elif outcome in ("finished", "early_stopped"):
             self._sampler.tell(trial.number, "scored", self.state.score(trial, trial.rung))
-        elif trial.status in ("failed", "crashed") and trial.rung < 0:
+        elif trial.status == "crashed" and trial.rung < 0:
             self._sampler.tell(trial.number, "lost")
 
     def _discard_checkpoints(self, trial: Trial) -> None:

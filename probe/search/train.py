@@ -182,8 +182,11 @@ class _Training:
         from probe.search.trial import split_task
         from probe.training.building import build_task, check_parts
         from probe.training.data import merge_validation
+        from probe.training.reach import check_lr_reached
 
         task = build_task(self.source, self.params)
+        if "lr" in self.params:
+            check_lr_reached(task, self.source, self.params)
         overlaps = check_parts(task)
         self.num_shared = shared_test_samples(overlaps)
         self.warnings += overlap_warnings(overlaps)

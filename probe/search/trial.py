@@ -11,7 +11,7 @@ from typing import Any
 from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
-from probe.errors import OutputError, ProbeError, TaskError
+from probe.errors import Infeasible, OutputError, ProbeError, TaskError
 from probe.search.folds import fold_name, mean_report
 from probe.search.jobs import JobBegun, Outcome, RungJob, RungReport, Split
 from probe.search.outcomes import next_accumulation
@@ -53,8 +53,8 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
     With folds, one after the other goes through the whole rung, so that no more than one model is on the device at once, and
     the reports, means over the folds, come at the end.
 
-    Out of memory, divergence, a constraint that is broken and patience that is over are outcomes; whatever else the user's
-    code raises passes through.
+    Out of memory, divergence, `probe.Infeasible`, a broken constraint and patience that is over are outcomes; whatever else
+    the user's code raises passes through.
     """
     send(JobBegun())
     started = time.perf_counter()
@@ -88,6 +88,8 @@ def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
         task = build_task(rung.job.source, rung.job.params, rung.job.reference)
         with rung.device.track():
             return _train(rung, task), None
+    except Infeasible as error:
+        return ("infeasible", error.message), None
     except Exception as error:
         failure, culprit = find_failure(error)
         settings = rung.settings
@@ -194,10 +196,11 @@ def _train_run(
         run.restore(dict(state))
     steps: list[float | None] = []
     while run.epoch < job.epochs_to:
+        is_again = run.epoch < job.epochs_from  # reported and paid for before
+        rung.num_passes += not is_again  # before the pass, which may end in an exception
         report = run.run_epoch()
-        if run.epoch <= job.epochs_from and report is not None:  # trained again: reported and paid for before
+        if is_again and report is not None:
             continue
-        rung.num_passes += 1
         if report is None:
             return "diverged", None
         steps.append(report.step_seconds)

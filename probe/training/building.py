@@ -110,7 +110,7 @@ def check_parts(task: Task) -> tuple[Overlap, ...]:
 def _own_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]:
     """Those that the task is built with, its modules imported first."""
     load_keywords(source)
-    return task_params(params)
+    return task_params(source, params)
 
 
 def _build(source: TaskSource, params: Mapping[str, Any]) -> Task:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from probe.errors import TaskError, UsageError
-from probe.training.optimizer_names import OPTIMIZER_NAMES, named_optimizer
+from probe.training.optimizer_names import OPTIMIZER_NAMES, named_optimizer, optimizer_title
+from probe.training.reach import accepts
 from probe.training.settings import TrainerSettings
 
 
@@ -43,12 +44,13 @@ def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch
 def _make_from_callable(
     make: Callable[..., Any], params: list[Tensor], lr: float, given: dict[str, float]
 ) -> torch.optim.Optimizer:
-    if given:
+    refused = [name for name in given if not accepts(make, name)]
+    if refused:
         raise UsageError(
-            f"{' and '.join(given)} cannot be set for an optimizer given as a callable.",
-            hint="Set it inside the callable, or name the optimizer instead.",
+            f"{' and '.join(refused)} cannot be set: the optimizer callable {optimizer_title(make)} takes no such keyword.",
+            hint=f"Let it take one, like: optimizer=lambda params, lr, {refused[0]}: ...; or name the optimizer instead.",
         )
-    optimizer = make(params, lr=lr)
+    optimizer = make(params, lr=lr, **given)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TaskError(f"The optimizer callable must return a torch.optim.Optimizer, not {type(optimizer).__name__}.")
     if isinstance(optimizer, torch.optim.LBFGS):

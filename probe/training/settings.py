@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from probe.errors import UsageError, unknown_name
 from probe.records import DEFAULT_BATCH_SIZE, Precision
 from probe.task import Task
+from probe.zoo.source import TaskSource
 
 Schedule = Literal["constant", "cosine", "one-cycle", "linear"]
 
@@ -75,12 +76,26 @@ class TrainerSettings:
 
 
 TRAINER_NAMES = tuple(field.name for field in fields(TrainerSettings))
-"""Names that always mean the trainer's hyperparameter, never a keyword of the model or task."""
+"""Names of the trainer's hyperparameters. A task whose function takes one of them as a keyword gets the same value."""
+PENALTIES = ("l1", "l2")
+"""Those that a task would apply a second time."""
 
 
-def task_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `params` that are the task's or model's: everything that is not the trainer's."""
-    return {name: value for name, value in params.items() if name not in TRAINER_NAMES}
+def task_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `params` that the source's task is built with: all that are not the trainer's, and those of the trainer's that
+    its function names as keywords. `**kwargs` gets none of the trainer's.
+
+    Raises UsageError for a penalty that both the trainer and the task would apply.
+    """
+    keywords = source.keywords() or ()
+    for name in PENALTIES:
+        if name in params and name in keywords:
+            raise UsageError(
+                f"{name} is a penalty of probe's trainer, and {source.title} takes a keyword of that name as well: "
+                "it would be applied twice.",
+                hint=f"Rename the keyword, like my_{name}, or drop it and let the trainer apply {name}.",
+            )
+    return {name: value for name, value in params.items() if name not in TRAINER_NAMES or name in keywords}
 
 
 def _check_number(settings: TrainerSettings, name: str, *, above: float = -math.inf, least: float = -math.inf) -> None:

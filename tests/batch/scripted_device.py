@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from probe.batch.decide import Limits, Plan, floor_power_of_two, next_attempt
+from probe.batch.decide import Limits, Plan, floor_power_of_two, most_samples, next_attempt
 from probe.batch.fit import Kind, Trace, fit
 from probe.batch.profile import Profile, Untraceable
 from probe.batch.records import Attempt, Outcome
@@ -43,6 +43,8 @@ class ScriptedDevice:
     """Of every failure."""
     fails_confirmation: frozenset[int] = frozenset()
     step_seconds: Callable[[int], float] = lambda size: 0.01 + 0.001 * size
+    samples_of: Callable[[int], int] = most_samples
+    """Batch size -> training samples that an attempt sees."""
 
     def attempt(self, plan: Plan) -> Attempt:
         size = plan.batch_size
@@ -60,6 +62,7 @@ class ScriptedDevice:
                 purpose=plan.purpose,
                 outcome=outcome,
                 memory=memory,
+                num_samples=self.samples_of(size),
                 message="scripted",
                 traceback=self.traceback,
             )
@@ -72,6 +75,7 @@ class ScriptedDevice:
             step_seconds=seconds,
             samples_per_second=size / seconds,
             memory=memory,
+            num_samples=self.samples_of(size),
         )
 
     def fits(self, size: int) -> bool:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_device import ScriptedDevice, ScriptedRunner, line_profile, task_error
 
-from probe.batch.decide import Limits
+from probe.batch.decide import Limits, floor_power_of_two, most_samples
 from probe.batch.records import Attempt, BatchResult, Outcome
-from probe.batch.sweep import SweepOptions, run_sweep
+from probe.batch.sweep import SweepOptions, num_seen, run_sweep
 from probe.codec import from_plain, to_plain
 from probe.errors import DeviceError, ProbeError, TaskError, UsageError, UserCodeError
 
@@ -39,6 +39,18 @@ def test_nothing_fits() -> None:
     result, error = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=0)))
     assert (result.stopped_by, result.largest_fit, result.recommended, error) == ("nothing_fits", None, None, None)
     assert [attempt.batch_size for attempt in result.attempts] == [512, 256, 128, 64, 32, 16, 8, 4, 2, 1]
+
+
+@given(st.integers(0, 20_000), st.integers(0, 300), st.integers(1, 256))
+def test_a_sweep_sees_no_more_samples_than_it_may(max_samples: int, limit: int, most: int) -> None:
+    runner = ScriptedRunner(ScriptedDevice(limit_bytes=limit))
+    result, error = sweep(runner, start=most, max=most, size_only=True, max_samples=max_samples)
+    assert error is None
+    assert num_seen(result.attempts) <= max_samples
+    if result.stopped_by == "nothing_fits":
+        assert result.attempts[-1].batch_size == 1
+    if limit >= most and max_samples >= most_samples(most):
+        assert result.largest_fit == floor_power_of_two(most)
 
 
 def test_ctrl_c_keeps_what_was_measured() -> None:

@@ -76,7 +76,10 @@ def test_gradient_steps_and_what_each_costs(capsys: pytest.CaptureFixture[str]) 
 def test_what_is_probed_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     said = lines(capsys, "blobs.toml", "--set", 'space.lr={probe="range_test"}', "--set", "budget={epochs=60}")
     assert "lr from a range test 5" in said
-    assert "60 epochs; at most 6 of the epochs for the probes" in said
+    assert "a range test of up to 300 training steps together at most 6 of the epochs" in said
+    said = lines(capsys, "blobs.toml", "--set", 'space.batch_size={probe="max_batch"}', "--set", "budget={epochs=1}")
+    assert "3 training steps of each size that is tried" in said
+    assert "together at most 0 of the epochs" in said  # the only epoch is a trial's
 
 
 def test_a_grid_of_a_billion_is_refused_with_its_size(capsys: pytest.CaptureFixture[str]) -> None:

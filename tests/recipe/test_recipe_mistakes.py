@@ -115,7 +115,7 @@ MISTAKES = {
     'space.momentum.when={optimiser="sgd"}': "space.momentum.when: there is no hyperparameter optimiser above "
     "momentum; did you mean optimizer?",
     "space.momentum.when={dropout=0.2, width=8}": "space.momentum.when: dropout must stand above momentum in the space.",
-    "space.width.when={layers=1}": "space.width.when: layers must be a list of choices to be a condition.",
+    "space.width.when={layers=9}": "space.width.when.layers: must be a whole number from 1 to 4, not 9.",
     "space.momentum.when={}": "space.momentum.when: must not be empty, not {}.",
     # Search and budget.
     "search.sampler=gp": "search.sampler: gp needs a space in which everything always exists, and momentum does not "

@@ -47,6 +47,8 @@ class ScriptedExecutor:
     fault: Callable[[RungJob, int, int], Outcome | None] = no_fault
     stops_after: Callable[[RungJob, int], bool] = lambda job, epoch: False
     """The epoch after which a job's patience is over."""
+    num_passes: int | None = None
+    """That a job which ends by a fault says it began; None: it does not say."""
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     interrupt_at: float | None = None
     jobs: list[RungJob] = field(default_factory=list)
@@ -119,7 +121,13 @@ class ScriptedExecutor:
 
     def _report(self, outcome: Outcome, ended: float, message: str | None, job: RungJob | None = None) -> RungReport:
         parts = None if job is None or outcome != "oom" else next_accumulation(self.max_parts, job.accumulation or 1)
-        return RungReport(outcome=outcome, seconds=ended - self.clock.now, message=message, next_accumulation=parts)
+        return RungReport(
+            outcome=outcome,
+            seconds=ended - self.clock.now,
+            message=message,
+            next_accumulation=parts,
+            num_passes=None if job is None else self.num_passes,
+        )
 
 
 def _report_of(epoch: int, value: float) -> EpochReport:

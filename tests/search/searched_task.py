@@ -21,6 +21,8 @@ class _Faulty(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.fault == "raises":
             raise ZeroDivisionError("a bug of the user's own")
+        if self.fault == "refused":
+            raise probe.Infeasible("not with these layers")
         if self.fault == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "out_of_memory":
@@ -42,6 +44,8 @@ class _Faulty(nn.Module):
 
 def blobs(width: int = 8, fault: str = "none", dropout: float = 0.0) -> probe.Task:
     """Two Gaussian blobs in four dimensions: 160 training, 40 test samples."""
+    if fault == "refused early" or (fault == "refused middle" and 20 < width < 45):
+        raise probe.Infeasible(f"not with a width of {width}")
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(200) % 2
     inputs = torch.randn(200, 4, generator=generator) + 1.5 * targets[:, None]

@@ -8,6 +8,7 @@ import pytest
 from test_search_space import SPACE
 
 from probe.errors import RecipeError
+from probe.recipe.when import Bounds
 from probe.search.algorithms import (
     SAMPLER_NAMES,
     OptunaSampler,
@@ -19,7 +20,7 @@ from probe.search.importance import MIN_TRIALS, importance
 from probe.search.optuna_study import create_study, numpy_seed, suggest
 from probe.search.records import Dimension, ParamValue
 from probe.search.sampler import Sampler
-from probe.search.space import Space, draw, params_at
+from probe.search.space import Space, draw, params_at, positions_of
 from probe.seeds import derive_seed
 
 Positions = dict[str, ParamValue]
@@ -54,6 +55,40 @@ NUMBERS = Space(
 """What every sampler can search."""
 SAMPLERS = [name for name in SAMPLER_NAMES if name not in ("auto", "grid")]
 CONDITIONAL = ["random", "tpe", "evolutionary"]
+
+
+NESTED = Space(
+    dimensions=(
+        Dimension(name="optimizer", kind="choices", choices=("sgd", "nesterov", "adam")),
+        Dimension(name="momentum", kind="float", low=0.5, high=0.9, when={"optimizer": ("sgd", "nesterov")}),
+        Dimension(name="layers", kind="int", low=1, high=4),
+        Dimension(name="dropout", kind="float", low=0.0, high=0.5, steps=2, when={"layers": Bounds(min=2)}),
+        Dimension(
+            name="width", kind="pow2", low=4, high=16, when={"layers": Bounds(min=2, max=3), "dropout": Bounds(min=0.2)}
+        ),
+    ),
+    constants={},
+)
+
+
+@pytest.mark.parametrize("name", [*CONDITIONAL, "grid"])
+def test_what_conditions_rule_out_is_never_drawn(name: str) -> None:
+    sampler = make_sampler(name, NESTED, mode="max", seed=0)
+    seen = set()
+    for number in range(25):
+        positions = sampler.ask(number)
+        params = params_at(NESTED, positions)
+        layers = int(params["layers"])
+        assert ("momentum" in params) == (params["optimizer"] != "adam")
+        assert ("dropout" in params) == (layers >= 2)
+        assert ("width" in params) == (2 <= layers <= 3 and float(params["dropout"]) >= 0.2)
+        assert positions.keys() == positions_of(NESTED, params).keys()
+        seen.add(tuple(params))
+        if number % 4 == 1:
+            sampler.tell(number, "infeasible")
+        else:
+            sampler.tell(number, "scored", float(layers))
+    assert len(seen) >= 4
 
 
 def space_for(name: str) -> Space:

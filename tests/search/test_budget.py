@@ -114,12 +114,20 @@ def test_without_a_ladder_the_whole_budget_goes_to_new_trials() -> None:
 
 
 @quick
-@given(st.floats(1, 1000), st.floats(0, 50), st.integers(1, 5), st.integers(1, 512), st.integers(50, 60_000))
-def test_probes_stay_within_a_tenth_of_the_epochs(
-    epochs: float, spent: float, num_probes: int, batch_size: int, num_train: int
+@given(
+    st.floats(1, 1000),
+    st.floats(0, 50),
+    st.floats(0, 20),
+    st.integers(1, 5),
+    st.integers(1, 512),
+    st.integers(50, 60_000),
+)
+def test_probes_stay_within_a_tenth_of_the_epochs_and_leave_a_trial(
+    epochs: float, spent: float, first: float, num_probes: int, batch_size: int, num_train: int
 ) -> None:
     steps = probe_steps(
         limits=BudgetLimits(epochs=epochs),
+        first_rung_epochs=first,
         spent_epochs=spent,
         num_probes=num_probes,
         batch_size=batch_size,
@@ -128,14 +136,20 @@ def test_probes_stay_within_a_tenth_of_the_epochs(
     )
     assert steps == 0 or MIN_PROBE_STEPS <= steps <= 300
     cost = num_probes * steps_in_epochs(num_steps=steps, batch_size=batch_size, num_train_samples=num_train)
-    assert steps == 0 or cost + spent <= epochs / 10 + 1e-6
+    assert steps == 0 or cost + spent <= min(epochs / 10, epochs - first) + 1e-6
     is_enough = steps > MIN_PROBE_STEPS and steps * batch_size >= MIN_PROBE_SAMPLES + batch_size
     assert not is_enough or cost + spent <= epochs / 20 + 1e-6
 
 
 def test_without_a_limit_on_epochs_probes_take_what_they_want() -> None:
     steps = probe_steps(
-        limits=BudgetLimits(trials=5), spent_epochs=99, num_probes=2, batch_size=64, num_train_samples=100, wanted=300
+        limits=BudgetLimits(trials=5),
+        first_rung_epochs=1,
+        spent_epochs=99,
+        num_probes=2,
+        batch_size=64,
+        num_train_samples=100,
+        wanted=300,
     )
     assert steps == 300
     assert math.isinf(epochs_left(BudgetLimits(trials=5), Usage(spent_epochs=99)))

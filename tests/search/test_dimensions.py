@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +13,11 @@ from probe.search.dimensions import (
     build_space,
     central_params,
     central_starts,
-    largest_params,
     lr_range,
     optimizers_of,
+    params_near,
 )
+from probe.search.space import params_at, positions_of
 
 quick = settings(deadline=None, max_examples=100)
 RANGES = {"sgd": (0.01, 1.0), "adam": (1e-4, 1e-2)}
@@ -66,7 +69,24 @@ def test_probes_see_the_middle_and_the_upper_end_of_the_space() -> None:
         "width": 32,
     }
     assert central_params(space, optimizer="adam") == {"optimizer": "adam", "batch_size": 16, "width": 32}
-    assert largest_params(build_space(digits_recipe()))["width"] == 64
+    assert params_near(build_space(digits_recipe()), 1.0, seed=0, num_drawn=0)[0]["width"] == 64
+
+
+@quick
+@given(st.integers(0, 1000), st.sampled_from([0.5, 1.0]), st.sampled_from(["sgd", "adam"]))
+def test_other_configurations_to_probe_come_nearest_first_and_are_whole(
+    seed: int, share: float, optimizer: str
+) -> None:
+    space = build_space(digits_recipe(), largest_batch=64)
+    corner, *others = params_near(space, share, seed=seed, num_drawn=8, optimizer=optimizer, batch_size=32)
+    assert corner == params_near(space, share, seed=seed + 1, num_drawn=0, optimizer=optimizer, batch_size=32)[0]
+    for params in others:
+        assert (params["optimizer"], params["batch_size"]) == (optimizer, 32)
+        assert ("momentum" in params) == (optimizer == "sgd")
+        assert params == params_at(space, positions_of(space, params))
+    widths = [abs(math.log2(float(params["width"])) - 4 - 2 * share) / 2 for params in others]
+    if optimizer == "adam":  # width alone differs
+        assert widths == sorted(widths)
 
 
 def test_a_search_starts_in_the_middle_of_what_its_range_tests_left() -> None:

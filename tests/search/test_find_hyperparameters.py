@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from probe.batch.records import BatchResult
 from probe.codec import from_plain, to_plain
-from probe.errors import NothingFitsError, RecipeError, UserCodeError
+from probe.errors import NothingFitsError, ProbeError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
 from probe.search.find import find_hyperparameters, outcome_error, run_search
 from probe.search.findings import untrained_loss
@@ -101,7 +101,8 @@ def test_the_saved_weights_have_the_test_score(digits: tuple[SearchResult, list[
     assert result.final is not None
     assert result.best is not None
     assert result.test is not None
-    task = recipe_source(digits_recipe(), data_dir=Path("data")).build(task_params(result.best.params))
+    source = recipe_source(digits_recipe(), data_dir=Path("data"))
+    task = source.build(task_params(source, result.best.params))
     model = task.model()
     model.load_state_dict(load_file(folder / (result.final.weights_file or "")))
     model.eval()
@@ -125,21 +126,34 @@ def test_observers_saw_every_stage(digits: tuple[SearchResult, list[Any], Path])
     assert sorted(file.name for file in folder.iterdir()) == ["search.sqlite", "winner.safetensors"]
 
 
-def test_a_user_bug_ends_the_search_with_their_traceback_and_keeps_what_was_measured() -> None:
-    fault = {"fault": {"choices": ["none", "raises"]}}
+def failing_search(*faults: str) -> tuple[SearchResult, ProbeError | None]:
+    """Two-valued faults, the first trials with the given ones."""
     recipe = blobs_recipe(
-        fault | {"lr": {"low": 0.01, "high": 0.1}},
-        start=[{"fault": name} for name in ("none", "raises", "raises", "raises")],
-        budget={"trials": 9},
+        {"fault": {"choices": ["raises", "none"]}, "lr": {"low": 0.01, "high": 0.1}},
+        start=[{"fault": fault, "lr": 0.05} for fault in faults],
+        budget={"trials": len(faults) + 1},
         search={"sampler": "random", "ladder": "none", "fidelity": {"max": 1}},
     )
-    result, error = run_search(recipe, device="cpu", num_workers=1)
+    return run_search(recipe, device="cpu", num_workers=1)
+
+
+def test_a_user_bug_ends_the_search_with_their_traceback_while_nothing_has_succeeded() -> None:
+    result, error = failing_search("raises", "raises", "raises")
     assert isinstance(error, UserCodeError)
     assert "a bug of the user's own" in error.traceback
     assert result.stopped_by == "failures"
-    assert [trial.status for trial in result.trials] == ["complete", "failed", "failed", "failed"]
-    assert result.best is not None
-    assert result.test is None
+    assert [trial.status for trial in result.trials] == ["failed"] * 4
+    assert result.trials[3].params["lr"] == 0.055  # the middle of the space
+    assert result.spent.epochs == 4
+
+
+def test_failures_after_a_success_are_failed_trials_of_a_search_that_goes_on() -> None:
+    result, error = failing_search("none", "raises", "raises", "raises")
+    assert error is None
+    assert result.stopped_by == "trials"
+    assert [trial.status for trial in result.trials[:4]] == ["complete", "failed", "failed", "failed"]
+    assert len(result.trials) == 5
+    assert result.test is not None
 
 
 def test_ctrl_c_gives_the_partial_result() -> None:

@@ -10,6 +10,7 @@ from test_search_space import SPACE
 
 from probe.errors import RecipeError
 from probe.recipe.steps import num_steps, value_after
+from probe.recipe.when import Bounds, Condition
 from probe.search.grid import GRID_STEPS, MAX_GRID, grid, grid_epochs, grid_positions, grid_size, is_listed, on_grid
 from probe.search.records import Dimension
 from probe.search.space import Space, params_at, positions_of
@@ -19,16 +20,21 @@ KINDS = st.sampled_from(["float", "int", "pow2", "stepped", "choices"])
 STEPS = st.none() | st.integers(2, 4)
 
 
+def conditions_on(dimension: Dimension) -> st.SearchStrategy[Condition]:
+    if dimension.kind == "choices":
+        return st.lists(st.sampled_from(dimension.choices), min_size=1, unique=True).map(tuple)
+    return st.builds(Bounds, min=st.integers(0, 5)) | st.builds(Bounds, max=st.floats(0.5, 5))
+
+
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
-    """Up to five dimensions, some of which exist only with a choice above them, nested ones included."""
+    """Up to five dimensions, some of which exist only with values of those above them, nested ones included."""
     dimensions: list[Dimension] = []
     for index in range(draw(st.integers(0, 5))):
-        above = [dimension for dimension in dimensions if dimension.kind == "choices"]
         when = None
-        if above:
-            picked = draw(st.lists(st.sampled_from(above), max_size=2, unique_by=lambda one: one.name))
-            when = {dimension.name: draw(st.sampled_from(dimension.choices)) for dimension in picked} or None
+        if dimensions:
+            picked = draw(st.lists(st.sampled_from(dimensions), max_size=2, unique_by=lambda one: one.name))
+            when = {dimension.name: draw(conditions_on(dimension)) for dimension in picked} or None
         name, steps = f"x{index}", draw(STEPS)
         kind = draw(KINDS)
         if kind == "choices":

@@ -49,9 +49,21 @@ def numbers(reports: list[EpochReport]) -> list[tuple[float, float | None, dict[
     return [(report.train_loss, report.val_loss, dict(report.metrics)) for report in reports]
 
 
+@pytest.mark.parametrize(
+    ("fault", "message", "num_passes"),
+    [("refused early", "not with a width of 8", 0), ("refused", "not with these layers", 1)],
+)
+@pytest.mark.parametrize("accumulation", [None, 2])
+def test_a_configuration_that_the_task_refuses_is_infeasible(
+    fault: str, message: str, num_passes: int, accumulation: int | None
+) -> None:
+    report, sent = ran(job(fault, accumulation=accumulation))
+    assert (report.outcome, report.message, report.num_passes, sent) == ("infeasible", message, num_passes, [])
+
+
 def test_out_of_memory_says_how_to_split_the_batch_and_the_split_trains_alike() -> None:
     report, sent = ran(job("fits_4"))
-    assert (report.outcome, report.next_accumulation, report.num_passes, sent) == ("oom", 2, 0, [])
+    assert (report.outcome, report.next_accumulation, report.num_passes, sent) == ("oom", 2, 1, [])
     report, _ = ran(job("fits_4", accumulation=2))
     assert (report.outcome, report.next_accumulation) == ("oom", 4)
     report, sent = ran(job("fits_4", accumulation=4))

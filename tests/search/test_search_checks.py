@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,44 @@ def test_an_unknown_optimizer_schedule_or_precision_is_named(entry: str, value: 
 def test_momentum_must_be_tied_to_an_optimizer_that_takes_it(space: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"adam takes no momentum(.|\n)*when = \{ optimizer = \"sgd\" \}"):
         check_against_task(blobs_recipe(space), FACTS)
+
+
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])
+def test_what_the_tasks_own_optimizer_ignores_is_refused(name: str) -> None:
+    own = replace(FACTS, optimizer=None, reached=("lr", "momentum", "weight_decay"))
+    recipe = blobs_recipe({name: {"low": 0.1, "high": 0.5}})
+    check_against_task(recipe, own)
+    with pytest.raises(RecipeError, match=rf"space\.{name}: .*ignores it"):
+        check_against_task(recipe, replace(own, reached=()))
+    check_against_task(blobs_recipe({"optimizer": "sgd", name: 0.1}), replace(own, reached=()))
+
+
+def test_momentum_may_exist_with_several_optimizers() -> None:
+    momentum = {"low": 0.5, "high": 0.9, "when": {"optimizer": ["sgd", "nesterov"]}}
+    check_against_task(
+        blobs_recipe({"optimizer": {"choices": ["sgd", "nesterov", "adam"]}, "momentum": momentum}), FACTS
+    )
+    without = {"low": 0.5, "high": 0.9}
+    with pytest.raises(RecipeError, match=r"when = \{ optimizer = \[\"sgd\", \"nesterov\"\] \}"):
+        check_against_task(
+            blobs_recipe({"optimizer": {"choices": ["sgd", "nesterov", "adam"]}, "momentum": without}), FACTS
+        )
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "warned"),
+    [
+        ("accuracy", "min", True),
+        ("rmse", "max", True),
+        ("accuracy", "max", False),
+        ("loss", "max", True),
+        ("mine", "max", False),
+    ],
+)
+def test_a_metric_that_is_searched_the_wrong_way_round_is_warned_about(metric: str, mode: str, warned: bool) -> None:
+    task = {"target": "searched_task:blobs", "objective": {"metric": metric, "mode": mode}}
+    found = warnings_for(blobs_recipe(task=task), FACTS, Course(rungs=(1, 3)))
+    assert ["did you mean" in warning for warning in found] == [True] * warned
 
 
 def test_momentum_of_the_optimizer_that_takes_it_is_fine() -> None:

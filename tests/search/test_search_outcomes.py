@@ -46,11 +46,11 @@ def test_folds_constraints_patience_and_a_split_batch_in_one_search() -> None:
     )
     result = found(recipe)
     split, large, plain = result.trials
-    assert (large.status, large.epochs, large.value) == ("infeasible", 0, None)
-    assert split.accumulation == 4
+    assert (large.status, large.epochs, large.value) == ("infeasible", 0.1, None)
+    assert (split.accumulation, split.lost_epochs, plain.lost_epochs) == (4, 2, 0)
     for trial in (split, plain):
         assert trial.status in ("complete", "stopped")
-        assert trial.epochs == 4 * len(trial.reports)
+        assert trial.epochs - trial.lost_epochs == 4 * len(trial.reports)
         assert all(set(report.metric_spread or {}) == {"loss", "accuracy"} for report in trial.reports)
     assert result.rung_costs == (4, 8)
     assert result.spent.epochs == sum(trial.epochs for trial in result.trials)

@@ -260,14 +260,49 @@ def test_a_failure_that_repeats_is_the_trials_own_and_counts_once() -> None:
     assert end_warnings("random", ran.state.trials) == []
 
 
-def test_three_failures_in_a_row_end_the_search_and_two_do_not() -> None:
-    two = Ran(limits=BudgetLimits(trials=6), executor=ScriptedExecutor(fault=fail_on(t1="failed", t2="failed")))
-    assert (two.end, len(two.results)) == ("trials", 6)
-    faults = fail_on(t2="failed", t3="failed", t4="failed")
-    three = Ran(limits=BudgetLimits(trials=9), executor=ScriptedExecutor(fault=faults))
-    assert (three.end, len(three.results)) == ("failures", 5)
-    assert three.results[-1].message == "Traceback: ZeroDivisionError"
-    assert three.results[0].value is not None
+def test_failures_end_the_search_only_while_nothing_has_succeeded() -> None:
+    faults = fail_on(t2="failed", t3="failed", t4="failed", t5="failed")
+    told: list[tuple[int, str, float | None]] = []
+    after = Ran(
+        limits=BudgetLimits(trials=9), executor=ScriptedExecutor(fault=faults), listen=lambda *news: told.append(news)
+    )
+    assert (after.end, len(after.results)) == ("trials", 9)
+    assert [result.status for result in after.results[2:6]] == ["failed"] * 4
+    assert after.results[2].message == "Traceback: ZeroDivisionError"
+    assert [number for number, verdict, _ in told if verdict == "infeasible"] == [2, 3, 4, 5]
+
+
+def test_after_three_failures_and_no_success_the_middle_of_the_space_decides() -> None:
+    executor = ScriptedExecutor(fault=lambda job, epoch, _: "failed")
+    never = Ran(limits=BudgetLimits(trials=40), executor=executor)
+    assert (never.end, len(never.results)) == ("failures", 4)
+    assert never.results[3].params["quality"] == 0.5
+
+    def far_from_the_middle(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "failed" if abs(float(job.params["quality"]) - 0.5) > 0.1 else None
+
+    some = Ran(limits=BudgetLimits(trials=40), executor=ScriptedExecutor(fault=far_from_the_middle), seed=1)
+    assert [result.status for result in some.results[:3]] == ["failed"] * 3
+    assert (some.end, len(some.results)) == ("trials", 40)
+    assert some.results[3].value is not None
+
+
+def test_a_worker_that_dies_with_the_middle_of_the_space_does_not_decide_about_the_task() -> None:
+    def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "failed" if job.number < 3 else "crashed" if (job.number, num_submitted) == (3, 1) else None
+
+    ran = Ran(limits=BudgetLimits(trials=6), executor=ScriptedExecutor(fault=fault))
+    assert (ran.end, len(ran.results)) == ("trials", 6)
+    assert ran.results[3].params["quality"] == 0.5
+    assert ran.results[3].value is not None
+
+
+@pytest.mark.parametrize("num_slots", [2, 4])
+def test_a_task_that_always_fails_ends_the_search_with_any_number_of_workers(num_slots: int) -> None:
+    executor = ScriptedExecutor(num_slots=num_slots, fault=lambda job, epoch, _: "failed")
+    ran = Ran(limits=BudgetLimits(trials=100), executor=executor)
+    assert ran.end == "failures"
+    assert len(ran.results) <= 3 * num_slots + 1
 
 
 def test_ctrl_c_keeps_what_was_reported() -> None:

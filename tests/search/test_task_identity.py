@@ -34,7 +34,7 @@ SPLIT = Split(share=0.25, seed=7)
 
 
 def look(target: str, seed: int = 0, **params: Any) -> TaskFacts:
-    return describe_task(TargetSource(target=f"odd_tasks:{target}", seed=seed), params, SPLIT)
+    return describe_task(TargetSource(target=f"odd_tasks:{target}", seed=seed), SPLIT, params)
 
 
 def test_every_rung_and_every_process_sees_the_same_split(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from test_study import ACCURACY, Ran, fail_on
 
 from probe.search.course import Course
 from probe.search.jobs import Outcome, RungJob
-from probe.search.outcomes import Constraints, next_accumulation
+from probe.search.outcomes import MIN_TRIAL_SHARE, Constraints, next_accumulation
 from probe.search.records import BudgetLimits
 from probe.search.views import best_trial, trial_result
 
@@ -44,7 +44,12 @@ def test_a_trial_that_runs_out_of_memory_is_run_again_with_its_batch_split() -> 
     ran = Ran(limits=BudgetLimits(trials=1), executor=out_of_memory_until(4))
     (result,) = ran.results
     assert [job.accumulation for job in ran.executor.jobs] == [None, 2, 4, 4, 4]
-    assert (result.status, result.accumulation, result.epochs, result.lost_epochs) == ("complete", 4, 9, 0)
+    assert (result.status, result.accumulation, result.epochs, result.lost_epochs) == (
+        "complete",
+        4,
+        11,
+        2,
+    )  # two begun passes
     assert result.message == "Out of memory with the whole batch: split into 4 parts."
 
 
@@ -55,7 +60,7 @@ def test_memory_that_runs_out_on_a_later_rung_costs_what_was_lost() -> None:
     ran = Ran(limits=BudgetLimits(trials=1), executor=ScriptedExecutor(fault=fault, max_parts=8))
     (result,) = ran.results
     assert [(job.epochs_from, job.epochs_to) for job in ran.executor.jobs] == [(0, 1), (1, 3), (1, 3), (3, 9)]
-    assert (result.status, result.epochs, result.lost_epochs) == ("complete", 10, 1)
+    assert (result.status, result.epochs, result.lost_epochs) == ("complete", 11, 2)
     assert [report.epoch for report in result.reports] == list(range(1, 10))
 
 
@@ -65,6 +70,7 @@ def test_a_trial_that_fits_in_no_way_is_infeasible(plan: dict[str, Any]) -> None
     num_tries = 1 if plan else 4
     assert [job.accumulation for job in ran.executor.jobs if job.number == 0] == [None, 2, 4, 8][:num_tries]
     assert (ran.results[0].status, ran.results[0].value) == ("oom", None)
+    assert ran.results[0].epochs == ran.results[0].lost_epochs == num_tries
     assert ran.results[1].value is not None
 
 
@@ -72,6 +78,54 @@ def test_a_constraint_that_is_broken_is_a_status_and_no_candidate() -> None:
     ran = Ran(limits=BudgetLimits(trials=4), executor=ScriptedExecutor(fault=fail_on(t1="infeasible")))
     assert (ran.results[1].status, ran.results[1].value, ran.results[1].message) == ("infeasible", None, "infeasible")
     assert sum(job.number == 1 for job in ran.executor.jobs) == 1
+
+
+DEAD = ("oom", "diverged", "infeasible", "timeout", "failed", "crashed")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    outcomes=st.lists(st.sampled_from(DEAD), min_size=1, max_size=6),
+    passes=st.sampled_from([None, 0, 1]),
+    epochs=st.integers(1, 12),
+    num_folds=st.integers(1, 3),
+    by_data=st.booleans(),
+    num_slots=st.integers(1, 3),
+)
+def test_a_budget_of_epochs_ends_whatever_the_trials_die_of(
+    outcomes: list[Outcome], passes: int | None, epochs: int, num_folds: int, by_data: bool, num_slots: int
+) -> None:
+    if by_data:
+        course = Course(unit="data", rungs=(300, 1000), data_epochs=2, num_folds=num_folds)
+    else:
+        course = Course(rungs=(1, 3), num_folds=num_folds)
+    executor = ScriptedExecutor(
+        num_slots=num_slots,
+        num_passes=passes,
+        max_parts=4,
+        fault=lambda job, epoch, _: outcomes[job.number % len(outcomes)],
+    )
+    ran = Ran(limits=BudgetLimits(epochs=epochs), executor=executor, course=course, rungs=course.rungs)
+    assert ran.end in ("epochs", "failures")
+    least = max(1, course.data_thousandths(0) // MIN_TRIAL_SHARE) / 1000
+    assert ran.state.spent_epochs <= epochs
+    assert all(result.value is None and result.epochs >= least for result in ran.results)
+    assert len(ran.results) <= epochs / least
+
+
+def test_the_price_of_a_trial_that_ends_early_is_the_passes_it_began_and_a_tenth_of_one_at_least() -> None:
+    def cost(outcome: Outcome, passes: int | None, course: Course) -> float:
+        executor = ScriptedExecutor(fault=fail_on(t0=outcome), num_passes=passes)
+        return (
+            Ran(limits=BudgetLimits(trials=1), executor=executor, course=course, rungs=course.rungs).results[0].epochs
+        )
+
+    whole, folds = Course(rungs=(2, 4)), Course(rungs=(2, 4), num_folds=5)
+    share = Course(unit="data", rungs=(200, 1000), data_epochs=3)
+    assert [cost("infeasible", passes, whole) for passes in (0, 1, 2)] == [0.1, 1, 2]
+    assert [cost("oom", passes, folds) for passes in (0, 1, 7)] == [0.1, 1, 7]
+    assert [cost("failed", None, course) for course in (whole, folds, share)] == [1, 1, 0.2]
+    assert [cost("infeasible", passes, share) for passes in (0, 1)] == [0.02, 0.2]
 
 
 def test_a_trial_whose_time_is_up_keeps_the_value_that_it_had() -> None:
