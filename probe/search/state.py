@@ -181,7 +181,8 @@ class SearchState:
         rung = trial.climbing_to
         if rung is None:
             raise ValueError(f"trial {trial.number} is not running")
-        self._pay_for_lost_passes(trial, rung, event)
+        is_first_failure = event.outcome == "failed" and trial.failed_rung is None
+        self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure)
         self._leave(trial)
         trial.seconds += event.seconds
         trial.memory = larger_peak(trial.memory, event.memory)
@@ -196,7 +197,7 @@ class SearchState:
             if not trial.retry:
                 self.ladder.drop(trial.number, rung)
                 trial.status = "crashed"
-        elif event.outcome == "failed" and trial.failed_rung is None:
+        elif is_first_failure:
             trial.failed_rung = rung
             self._run_again(trial, rung, True)
         elif event.outcome == "oom" and event.accumulation is not None:
@@ -263,10 +264,11 @@ class SearchState:
         self._spent += cost
         self._promised -= cost
 
-    def _pay_for_lost_passes(self, trial: Trial, rung: int, event: Ended) -> None:
+    def _pay_for_lost_passes(self, trial: Trial, rung: int, event: Ended, *, runs_again: bool) -> None:
         before, num_reports = trial.spent, len(trial.reports) - self.course.epochs_before(rung)
-        cost = lost_cost(event.outcome, event.num_passes, num_reports, course=self.course, rung=rung)
-        self._spend(trial, cost)
+        if not runs_again:  # else its passes are paid for when it has run again
+            cost = lost_cost(event.outcome, event.num_passes, num_reports, course=self.course, rung=rung)
+            self._spend(trial, cost)
         if event.outcome not in ("finished", "early_stopped", "cancelled") and event.accumulation is None:
             self._spend(trial, max(0, least_cost(self.course, rung) - trial.spent))
         trial.lost += trial.spent - before
