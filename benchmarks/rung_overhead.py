@@ -44,7 +44,6 @@ COMMANDS = {
     "`probe search recipes/digits.toml`, 12 trials": (
         "search recipes/digits.toml --trials 12 --time none --device cpu --workers 1"
     ),
-    "the same, 2 workers": "search recipes/digits.toml --trials 12 --time none --device cpu --workers 2",
     "`probe batch --model cnn --data digits`": "batch --model cnn --data digits --device simulated:64MiB",
     "`probe batch --model resnet18 --img 32`": "batch --model resnet18 --img 32 --device simulated:200MiB",
 }
