@@ -25,6 +25,8 @@ class TaskFacts:
     optimizer: str | None
     """The task's own; None: a callable."""
     batch_size: int
+    proportions: tuple[str, ...] = ()
+    """Those of the metrics that are shares of samples."""
 
 
 def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: Split) -> TaskFacts:
@@ -34,6 +36,7 @@ def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: S
     """
     from probe.search.trial import split_task
     from probe.training.data import num_samples
+    from probe.training.metrics import proportions
     from probe.training.settings import task_params
 
     task = split_task(source.build(task_params(params)), split)
@@ -44,6 +47,7 @@ def describe_task(source: TaskSource, params: Mapping[str, ParamValue], split: S
         metrics=tuple(task.metrics),
         optimizer=task.optimizer if isinstance(task.optimizer, str) else None,
         batch_size=task.batch_size,
+        proportions=proportions(task.metrics),
     )
 
 

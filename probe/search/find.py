@@ -16,6 +16,7 @@ from probe.search.checks import check_constraints, check_grid, check_names, chec
 from probe.search.findings import make_setup
 from probe.search.flow import Search
 from probe.search.hosts import find_host
+from probe.search.reasons import reason
 from probe.search.records import SearchResult
 from probe.search.session import SearchRequest, open_session
 from probe.search.study import MAX_FAILURES_IN_A_ROW
@@ -149,7 +150,7 @@ def outcome_error(result: SearchResult) -> ProbeError | None:
         traceback = failed[-1].message or "no message"
         return UserCodeError(
             f"{MAX_FAILURES_IN_A_ROW} trials in a row failed, the last one (trial {failed[-1].number}) with: "
-            f"{traceback.strip().splitlines()[-1]}",
+            f"{reason(traceback)}",
             traceback=traceback,
         )
     if result.best is None and result.stopped_by != "interrupted":

@@ -119,6 +119,7 @@ class Search:
         check_against_task(self.recipe, facts)
         self._session.accept()
         self._keep(LOAD, facts)
+        self.found.facts = facts
         self._session.note_cluster(self.found.cluster, self._seconds())
         self.found.warnings += warnings_for(self.recipe, facts, self.setup.course)
         return facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -35,6 +35,16 @@ METRICS: dict[str, Metric] = {
     "mae": mean_absolute_error,
     "rmse": root_mean_squared_error,
 }
+
+
+SHARES_OF_SAMPLES = ("accuracy", "error_rate")
+
+
+def proportions(metrics: Mapping[str, str | Metric]) -> tuple[str, ...]:
+    """Those of a task's metrics that are shares of samples: probe's own, under any name, and whatever is called one."""
+    return tuple(
+        name for name, metric in metrics.items() if (metric if isinstance(metric, str) else name) in SHARES_OF_SAMPLES
+    )
 
 
 def metric_function(metric: str | Metric) -> Metric:
