@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,8 @@ BANDWIDTH = 0.5
 RIDGE = 1.0
 """Of kernel ridge regression: a mean over n trials of a choice is shrunk by n / (n + 1)."""
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[Any]
+"""Of floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +49,16 @@ class _Smoother:
 
     def centred(self, ranks: Numbers) -> Numbers:
         """(..., all trials) -> (..., trials with the hyperparameter), each row with mean 0."""
-        own = ranks[..., self.trials]
-        return own - own.mean(axis=-1, keepdims=True)
+        own: Numbers = ranks[..., self.trials]
+        own = own - own.mean(axis=-1, keepdims=True)
+        return own
 
     def r_squared(self, ranks: Numbers) -> Numbers:
         """(permutations, all trials) -> (permutations,): the explained share, 0 where there is no variation."""
         own = self.centred(ranks)
         variation = np.square(own).sum(axis=1)
-        return np.einsum("pt,pt->p", own @ self.explained, own) / np.where(variation > 0, variation, 1.0)
+        shares: Numbers = np.einsum("pt,pt->p", own @ self.explained, own) / np.where(variation > 0, variation, 1.0)
+        return shares
 
 
 def importance(
@@ -122,7 +126,8 @@ def _smoother(axis: Axis, positions: Sequence[Positions]) -> _Smoother | None:
 def _kernel(axis: Axis, values: Sequence[ParamValue]) -> Numbers:
     if axis.kind == "choices":
         _, codes = np.unique([repr(value) for value in values], return_inverse=True)
-        return (codes[:, None] == codes[None, :]).astype(float)
+        same: Numbers = (codes[:, None] == codes[None, :]).astype(float)
+        return same
     numbers, low, high = np.array(values, dtype=float), axis.low, axis.high
     if axis.log:
         numbers, low, high = np.log(numbers), math.log(low), math.log(high)
@@ -135,5 +140,6 @@ def _ranks(scores: Sequence[float]) -> Numbers:
     """With mean 0, equal scores sharing their mean rank."""
     _, codes, counts = np.unique(scores, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[codes]
-    return ranks - ranks.mean()
+    ranks: Numbers = (last - (counts - 1) / 2)[codes]
+    ranks -= ranks.mean()
+    return ranks

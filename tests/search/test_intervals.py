@@ -68,7 +68,8 @@ def test_a_share_of_samples_is_known_and_a_loss_only_where_there_are_folds() -> 
     assert interval(LOSS, 0.85) is None
     folds = interval(LOSS, 0.85, spread=0.1, num_folds=4)
     assert folds is not None
-    assert (folds.rule, folds.low) == ("folds", pytest.approx(0.85 - 3.182 * 0.1 / 2))
+    assert folds.rule == "folds"
+    assert folds.low == pytest.approx(0.85 - 3.182 * 0.1 / 2)
     assert interval(Objective(metric="accuracy", mode="max"), 1.5) is None  # called an accuracy, but no share
 
 
