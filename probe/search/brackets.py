@@ -37,6 +37,8 @@ class _Parts(Ladder, ABC):
         super().__init__(rungs, factor=factor, mode=mode, costs=costs)
         self._mode: Mode = mode
         self._parts: dict[int, Ladder] = {}
+        self._beyond: dict[int, list[list[int]]] = {}
+        """`beyond_rank` of the ladders on which nothing happens; a search may have a thousand of them."""
 
     @abstractmethod
     def part_of(self, number: int) -> int:
@@ -83,10 +85,17 @@ class _Parts(Ladder, ABC):
 
     def beyond_rank(self, outlook: Outlook) -> list[list[int]]:
         found: list[list[int]] = [[] for _ in range(self.top)]
+        on_the_way: dict[int, dict[int, int]] = {number: {} for number in self._parts}
+        for trial, rung in outlook.on_the_way.items():
+            on_the_way.setdefault(self.part_of(trial), {})[trial] = rung
         for number in sorted(self._parts):
-            own = {trial: rung for trial, rung in outlook.on_the_way.items() if self.part_of(trial) == number}
-            part_outlook = replace(outlook, new_trials=self.num_new(number, outlook), on_the_way=own)
-            for on_rung, numbers in zip(found, self._parts[number].beyond_rank(part_outlook), strict=True):
+            beyond = self._beyond.get(number)
+            if beyond is None:
+                new, own = self.num_new(number, outlook), on_the_way[number]
+                beyond = self._parts[number].beyond_rank(replace(outlook, new_trials=new, on_the_way=own))
+                if not new and not own:
+                    self._beyond[number] = beyond
+            for on_rung, numbers in zip(found, beyond, strict=True):
                 on_rung += numbers
         return found
 
@@ -95,6 +104,7 @@ class _Parts(Ladder, ABC):
 
     def _ladder_of(self, number: int) -> Ladder:
         part = self.part_of(number)
+        self._beyond.pop(part, None)
         if part not in self._parts:
             self._parts[part] = self.make_part(part)
         return self._parts[part]

@@ -111,8 +111,9 @@ def outlook(
     new_trials = min(max_new, math.inf if limits.trials is None else limits.trials - usage.trials)
     open_epochs = 0.0
     if new_trials > 0 and min(epochs, in_time) < math.inf:
-        reserve = num_slots * (_reserve(ladder, limits, pace) + ladder.epochs_between(0))
-        open_epochs = min(epochs, in_time, reserve + usage.promised_epochs)
+        reserve = _reserve(ladder, limits, pace) + ladder.epochs_between(0)
+        in_reserve = reserve if math.isinf(in_time) else TIME_MARGIN * num_slots * reserve
+        open_epochs = min(epochs, in_time, in_reserve + usage.promised_epochs)
     return Outlook(
         first_new=usage.trials,
         new_trials=max(0, new_trials),

@@ -65,9 +65,9 @@ class CheckpointFolder:
         if not self._num_dropped and not self._num_failed:
             return None
         return (
-            f"The disk of {self.path} ran short: it was full {self._num_failed} times, and {self._num_dropped} checkpoints of "
-            "paused trials were deleted, the worst first. A trial without a checkpoint that is promoted is trained again from "
-            "its seed, which takes longer and changes no result."
+            f"The disk of {self.path} ran short: {self._num_dropped} checkpoints of paused trials were deleted, the worst "
+            f"first, and {self._num_failed} attempts to write failed. A trial without a checkpoint that is promoted is trained "
+            "again from its seed, which takes longer and changes no result."
         )
 
     def _largest_bytes(self) -> int:

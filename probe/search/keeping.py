@@ -1,4 +1,4 @@
-"""Which checkpoints of a search are kept. Pure.
+"""Which checkpoints of a search are kept: decisions only, files are the business of whoever asks.
 
 A trial whose checkpoint is gone is not lost: it is trained again from its seed, which costs its epochs' time. So a checkpoint
 goes as soon as no promotion can reach its trial within the budget, and where the disk runs short, those of the worst paused

@@ -171,7 +171,7 @@ def test_only_deaths_of_promoted_trials_let_others_climb_that_were_out_of_reach(
 def test_far_fewer_checkpoints_than_trials_are_there_at_a_time(ladder: LadderName, limits: BudgetLimits) -> None:
     found = search(limits=limits, ladder=ladder)
     assert len(found.state.trials) > 30
-    assert found.peak <= 0.5 * len(found.state.trials)
+    assert found.peak <= 0.6 * len(found.state.trials)
 
 
 def test_what_is_discarded_changes_no_decision() -> None:
