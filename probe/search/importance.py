@@ -5,8 +5,9 @@ choices: their means) explains, beyond what it would explain by chance. Chance i
 to the trials anew, and the largest standardized statistic over all hyperparameters makes the null distribution (Westfall &
 Young 1993, Resampling-Based Multiple Testing), so that with scores that depend on nothing at most one search in twenty
 reports anything. The curve is kernel ridge regression and its test the kernel score test of Liu, Lin & Ghosh 2007
-(https://doi.org/10.1111/j.1541-0420.2007.00799.x). PED-ANOVA, which compares the few best trials with all of them, found a
-learning rate whose optimum lies inside its range in one of ten searches of 20 trials where this finds it in half of them.
+(https://doi.org/10.1111/j.1541-0420.2007.00799.x). In a simulation with 20
+trials and noise of 0.7 standard deviations of the effect, the same test of PED-ANOVA's statistic, which compares the few best
+trials with all of them, found an optimum inside of the range in one search of twenty, and this one in half of them.
 """
 
 from __future__ import annotations
