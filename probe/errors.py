@@ -11,6 +11,7 @@
       DeviceError          exit 4   the device is not there or cannot be used
       NothingFitsError     exit 5   not even batch size 1 fits, or no trial was completed
       OutputError          exit 6   results cannot be written or read
+        DiskFullError      exit 6   because there is no room for them
 
 Running out of memory, divergence and stopping a trial are not here: they are values in records.
 """
@@ -84,6 +85,10 @@ class NothingFitsError(ProbeError):
 
 class OutputError(ProbeError):
     exit_code = 6
+
+
+class DiskFullError(OutputError):
+    pass
 
 
 def _rebuild(kind: type[ProbeError], state: dict[str, object]) -> ProbeError:

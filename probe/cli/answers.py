@@ -14,8 +14,9 @@ from probe.report.batch_words import limit_text
 from probe.report.common import baseline_text, metric_text, test_note
 from probe.report.diagnosis_words import diagnosis_line
 from probe.report.refinement_facts import refinement_facts, refinement_text
-from probe.report.search_facts import status_counts
-from probe.units import format_count, format_seconds, format_share, format_value
+from probe.report.search_facts import failures, importance_text, optimism_text, status_counts, ties_text
+from probe.search.reasons import reason
+from probe.units import format_count, format_seconds, format_value
 
 if TYPE_CHECKING:
     from probe.report.store import Result
@@ -32,6 +33,10 @@ _ENDS = {
     "failures": "too many trials failed",
     "interrupted": "interrupted",
 }
+
+
+MAX_REASONS = 3
+"""For which trials failed, on the screen; trials.csv has all of them."""
 
 
 def answer_rows(result: Result) -> Rows:
@@ -67,6 +72,7 @@ def search_rows(result: SearchResult) -> Rows:
     rows.append(("Task", result.task))
     rows.append(("Device", f"{result.meta.device}, {plural(result.num_workers, 'worker')}"))
     rows += labelled("Evidence", _search_evidence(result))
+    rows += labelled("Failed", _failure_lines(result))
     limit = None if result.batch_probe is None else limit_text(result.batch_probe)
     rows += labelled("Warning", [*result.warnings, *([limit] if limit else [])])
     rows.append(("Cost", _search_cost(result)))
@@ -81,9 +87,9 @@ def params_text(params: Mapping[str, ParamValue], constants: Collection[str] = (
 def describe_trial(trial: TrialResult, constants: Collection[str] = ()) -> str:
     """A trial at the end of a rung: `trial 7 after 3 epochs: 0.9543 (lr 0.0032, width 16)`."""
     value = format_value(trial.value) if trial.value is not None else trial.status
-    return (
-        f"trial {trial.number} after {plural(trial.epochs, 'epoch')}: {value} ({params_text(trial.params, constants)})"
-    )
+    why = f": {reason(trial.message)}" if trial.value is None and trial.message else ""
+    params = params_text(trial.params, constants)
+    return f"trial {trial.number} after {plural(trial.epochs, 'epoch')}: {value}{why} ({params})"
 
 
 def _describe_test(result: SearchResult) -> str:
@@ -105,14 +111,25 @@ def _search_evidence(result: SearchResult) -> list[str]:
     refined = refinement_facts(result)
     if refined is not None:
         lines.append(refinement_text(refined))
-    if result.importance:
-        ranked = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
-        lines.append("matters most: " + ", ".join(f"{name} {format_share(share)}" for name, share in ranked))
+    chosen = optimism_text(result)
+    if result.best is not None and chosen is not None:
+        lines.append(f"the validation {result.metric} is {chosen}: optimistic")
+    lines += [text for text in (ties_text(result), importance_text(result)) if text is not None]
     if result.diagnosis is not None:
         lines.append(f"the winner: {diagnosis_line(result.diagnosis)}")
     if result.sampler_reason is not None:
         lines.append(f"sampler: {result.sampler_reason}")
     return lines
+
+
+def _failure_lines(result: SearchResult) -> list[str]:
+    """One for each reason, at most MAX_REASONS of them."""
+    found = failures(result)
+    lines = [
+        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {why}"
+        for why, numbers in list(found.items())[:MAX_REASONS]
+    ]
+    return lines + ([f"and for {plural(len(found) - MAX_REASONS, 'other reason')}"] if len(found) > MAX_REASONS else [])
 
 
 def _search_cost(result: SearchResult) -> str:

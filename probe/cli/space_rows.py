@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from probe.batch.decide import SIZE_STEPS
 from probe.cli.layout_rows import Rows, labelled, plural
@@ -11,17 +12,19 @@ from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
 from probe.recipe.when import condition_words
 from probe.search.asked import make_course
-from probe.search.brackets import brackets_of
+from probe.search.brackets import brackets_of, make_ladder
 from probe.search.budget import LR_STEPS, probe_allowance
 from probe.search.choice import NOT_LEARNING, NOTHING_SEARCHED, SamplerChoice, choose_sampler, grid_cost, grid_warning
 from probe.search.course import Course, rung_name
 from probe.search.dimensions import expected_space, optimizers_of
+from probe.search.disk_forecast import peak_checkpoints
 from probe.search.grid import MAX_GRID, grid_positions
 from probe.search.objective import direction_warning
 from probe.search.records import BudgetLimits, Dimension
 from probe.search.refiner import UNROLLED_COST
 from probe.search.space import Space, axis_of, num_configurations
-from probe.units import format_count, format_seconds, format_value
+from probe.training.optimizer_names import OPTIMIZER_NAMES, num_state_values
+from probe.units import format_bytes, format_count, format_seconds, format_value
 
 
 def space_rows(recipe: Recipe) -> Rows:
@@ -39,6 +42,7 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
     rows.append(("Sampler", choice.reason or choice.name))
     rows += labelled("Ladder", _ladder(recipe, course))
+    rows += labelled("Disk", _disk(recipe, course, limits))
     rows += labelled("Then", _refinement(recipe, course))
     rows.append(("Budget", _budget(limits)))
     rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
@@ -163,6 +167,37 @@ def _ladder_lines(name: str, factor: int, names: list[str], course: Course) -> l
             judged = "trained to the end" if bracket.judged_from == len(names) - 1 else first
             lines.append(f"{plural(bracket.num_trials, 'trial')} of each round {judged}")
     return lines
+
+
+def _disk(recipe: Recipe, course: Course, limits: BudgetLimits) -> list[str]:
+    """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
+    if not course.goes_on or len(course.rungs) == 1:
+        return []
+    search, mode = recipe.search, recipe.task.objective.mode
+    make = partial(
+        make_ladder, search.ladder, course.rungs, factor=search.fidelity.factor, mode=mode, costs=course.costs
+    )
+    peak = peak_checkpoints(make, limits)
+    values = _state_values(recipe)
+    low, high = (4 * (1 + values_of_one) * course.num_folds for values_of_one in (min(values), max(values)))
+    size = f"{high} bytes a trainable parameter" if low == high else f"{low} to {high} bytes a trainable parameter"
+    each = f"a checkpoint takes {size}{', with a model of each fold' if course.num_folds > 1 else ''}"
+    if peak is None:
+        return ["one checkpoint for each paused trial: how many trials the time allows is not known", each]
+    most = format_bytes(peak * high * 1_000_000)
+    return [
+        f"up to about {plural(peak, 'checkpoint')} at a time with one worker, a few more with several",
+        f"{each}: {most} in all for a model of 1,000,000",
+    ]
+
+
+def _state_values(recipe: Recipe) -> list[int]:
+    """Numbers that each optimizer of the space keeps for a parameter; those of SGD and Adam where the task brings its own."""
+    entry = recipe.space.get("optimizer")
+    names = entry.choices if isinstance(entry, Choices) else [recipe.constants.get("optimizer")]
+    momentum = recipe.constants.get("momentum") != 0 and ("momentum" in recipe.space or "momentum" in recipe.constants)
+    known = [name for name in names if isinstance(name, str) and name in OPTIMIZER_NAMES] or ["sgd", "adam"]
+    return [num_state_values(name, momentum=momentum) for name in known]
 
 
 def _budget(limits: BudgetLimits) -> str:

@@ -95,9 +95,8 @@ def _drawn_trials(result: SearchResult) -> list[TrialResult]:
 
 
 def _drawn_dimensions(result: SearchResult) -> list[Dimension]:
-    names = sorted((dimension.name for dimension in result.space), key=lambda name: -result.importance.get(name, 0.0))[
-        :MAX_AXES
-    ]
+    shares = result.importance or {}
+    names = sorted((dimension.name for dimension in result.space), key=lambda name: -shares.get(name, 0.0))[:MAX_AXES]
     return [dimension for dimension in result.space if dimension.name in names]
 
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from probe.report.common import metric_text
 from probe.search.objective import LOSS, Objective, epoch_value
-from probe.search.records import SearchResult, TrialResult
+from probe.search.reasons import reason
+from probe.search.records import MIN_COMPARED_TRIALS, SearchResult, TrialResult
+from probe.units import format_count, format_share
 
 
 def param_names(result: SearchResult) -> list[str]:
@@ -125,16 +128,63 @@ def lost_epochs(trials: Sequence[TrialResult]) -> float:
     return sum(trial.lost_epochs for trial in trials)
 
 
-def near_ties(result: SearchResult) -> int | None:
-    """Other complete trials within half the test interval's width of the best; None where no interval is known."""
-    test, best = result.test, result.best
-    if test is None or best is None or test.low is None or test.high is None or test.metric != result.metric:
+def ties(result: SearchResult) -> tuple[TrialResult, ...] | None:
+    """Other complete trials whose value lies within the 95 % interval of the best one's, best first; None where no interval
+    is known."""
+    interval, best = result.best_interval, result.best
+    if interval is None or best is None:
         return None
-    margin = (test.high - test.low) / 2
-    return sum(
-        trial.status == "complete"
+    return tuple(
+        trial
+        for trial in ranked(result)
+        if trial.status == "complete"
         and trial.number != best.number
         and trial.value is not None
-        and abs(trial.value - best.value) <= margin
-        for trial in result.trials
+        and interval.low <= trial.value <= interval.high
     )
+
+
+def ties_text(result: SearchResult) -> str | None:
+    """How many trials tie with the best one, and by which interval; None where no interval is known."""
+    tied, interval = ties(result), result.best_interval
+    if tied is None or interval is None or result.best is None or len(result.trials) < 2:
+        return None
+    samples = "" if interval.num_samples is None else f", {format_count(interval.num_samples)} validation samples"
+    basis = samples if interval.rule == "wilson" else f" over {result.num_folds} folds"
+    within = (
+        f"the 95 % interval of its validation {result.metric}, {metric_text(result.metric, interval.low)} to "
+        f"{metric_text(result.metric, interval.high)}{basis}"
+    )
+    if not tied:
+        return f"no other complete trial ties with trial {result.best.number}: none lies within {within}"
+    count = "1 other complete trial ties" if len(tied) == 1 else f"{format_count(len(tied))} other complete trials tie"
+    return f"{count} with trial {result.best.number}: within {within}"
+
+
+def optimism_text(result: SearchResult) -> str | None:
+    """What the best value was chosen over, which makes it optimistic; None where it was not chosen."""
+    epochs = "at its best epoch" if result.reduce == "best" else "at its last epoch"
+    if len(result.trials) > 1:
+        return f"the best of {format_count(len(result.trials))} trials, each {epochs}"
+    return "the best of the trial's epochs" if result.reduce == "best" and result.best is not None else None
+
+
+def importance_text(result: SearchResult) -> str | None:
+    """Which hyperparameters matter, or why that is not said; None where nothing was searched."""
+    if result.importance:
+        most = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
+        return "matters most: " + ", ".join(f"{name} {format_share(share, decimals=0)}" for name, share in most)
+    if not result.space or not result.trials:
+        return None
+    if result.importance is None:
+        return f"too few trials to tell which hyperparameters matter: at least {MIN_COMPARED_TRIALS} are needed"
+    return "no hyperparameter stands out above chance"
+
+
+def failures(result: SearchResult) -> dict[str, list[int]]:
+    """Why trials failed or crashed -> which ones, the commonest reason first."""
+    found: dict[str, list[int]] = {}
+    for trial in result.trials:
+        if trial.status in ("failed", "crashed") and trial.message:
+            found.setdefault(reason(trial.message), []).append(trial.number)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))

@@ -26,7 +26,16 @@ from probe.report.lr_page import lr_caption, warnings_block
 from probe.report.markdown import code, command, escape, fenced, image, page
 from probe.report.refinement_page import refinement_blocks
 from probe.report.regularization import loss_note, regularization_blocks, winner_text, zero_text
-from probe.report.search_facts import near_ties, objective_name, status_counts, value_spread, winner
+from probe.report.search_facts import (
+    importance_text,
+    objective_name,
+    optimism_text,
+    status_counts,
+    ties,
+    ties_text,
+    value_spread,
+    winner,
+)
 from probe.report.search_tables import best_table, rungs_table, space_table, spent_table, trials_table
 from probe.search.course import rung_names
 from probe.search.records import SearchResult
@@ -49,6 +58,14 @@ _STOPPED_BY = {
     "failures": "too many trials failed",
     "interrupted": "it was interrupted",
 }
+_INTERVAL_NOTE = (
+    "The order among them is not established. The interval is that of one score, not of a difference: trials are scored on "
+    "the same samples, so a paired test could separate some of them, but needs each sample's result, which is not stored."
+)
+_IMPORTANCE_NOTE = (
+    "Shares are of the variation of the trials' ranks after the first rung, beyond what chance explains. Hyperparameters "
+    "without a share do not stand out in a permutation test with a false-alarm probability of 5 % over all of them."
+)
 _PARTIAL = {
     "interrupted": "the search was interrupted before its budget was spent.",
     "failures": "the search gave up because too many trials failed.",
@@ -87,7 +104,8 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
                 ALL_CURVES_PLOT,
                 f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
             ),
-            _plot(plots, IMPORTANCE_PLOT, "Share of the objective's variation that each hyperparameter explains."),
+            _importance(result),
+            _plot(plots, IMPORTANCE_PLOT, "Share of the variation that each hyperparameter explains beyond chance."),
             _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
             *refinement_blocks(result),
             *_probe_blocks(result, plots),
@@ -140,21 +158,36 @@ def _trust(result: SearchResult) -> str | None:
             "What to try next: look at the status and the note of each trial below; a larger budget if the trials were cut "
             "off, a smaller learning rate if they diverged, a smaller batch size or model if they ran out of memory."
         )
+    chosen = optimism_text(result)
     told = [
-        f"The validation figure is the best of {format_count(len(result.trials))} trials and therefore optimistic; "
+        ("" if chosen is None else f"The validation figure is {chosen}, and therefore optimistic; ")
         + (
             test_trust(result.test)
             if result.test is not None
             else "a test part, which is read once at the end, would show by how much."
         )
     ]
-    ties = near_ties(result)
-    if ties:
+    tied = ties_text(result)
+    if tied is None and len(result.trials) > 1:
         told.append(
-            f"{format_count(ties)} other complete trial{'s lie' if ties > 1 else ' lies'} within half the width of that "
-            "interval of the best value: the order among them is not established."
+            f"Which other trials tie with the best one is not known: how the {escape(objective_name(result))} varies from "
+            "sample to sample is not stored."
         )
+    elif tied is not None:
+        told.append(f"{escape(_sentence(tied))} {_INTERVAL_NOTE if ties(result) else ''}".strip())
     return " ".join(told)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _importance(result: SearchResult) -> str | None:
+    """Above the table of trials: what stands out above chance, and how that was tested."""
+    told = importance_text(result)
+    return (
+        None if told is None else f"{escape(_sentence(told))} {_IMPORTANCE_NOTE if result.importance else ''}".strip()
+    )
 
 
 def _asked(result: SearchResult) -> list[tuple[str, str]]:

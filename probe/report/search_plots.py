@@ -141,8 +141,8 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
 
 
 def draw_importance(result: SearchResult, path: Path) -> bool:
-    """Importance as horizontal bars, the largest on top. Returns False where none is known."""
-    shares = sorted(result.importance.items(), key=lambda item: item[1], reverse=True)[:MAX_IMPORTANCE_BARS]
+    """Importance as horizontal bars, the largest on top. Returns False where none stands out."""
+    shares = sorted((result.importance or {}).items(), key=lambda item: item[1], reverse=True)[:MAX_IMPORTANCE_BARS]
     if not shares:
         return False
     figure, [axes] = new_figure(height=1.1 + 0.34 * len(shares))
@@ -154,7 +154,7 @@ def draw_importance(result: SearchResult, path: Path) -> bool:
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1.18 * max(*values, 1e-9))
     axes.xaxis.set_major_formatter(lambda value, _: format_share(value, decimals=0))
-    axes.set_xlabel(f"share of the variation of {objective_name(result)}")
+    axes.set_xlabel("share of the variation of the trials' ranks")
     axes.set_title("Importance of the hyperparameters")
     save_figure(figure, path)
     return True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from probe.recipe.when import Bounds, condition_words
 from probe.report.common import ParamValue, metric_text
-from probe.report.markdown import code, code_cell, escape, shorten, table
+from probe.report.markdown import code, code_cell, escape, table
 from probe.report.search_facts import lost_epochs, objective_name, param_names, ranked, spending_by_rung, value_spread
 from probe.search.course import rung_name
+from probe.search.reasons import reason
 from probe.search.records import Dimension, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_seconds, format_share, format_value
 
@@ -21,7 +22,7 @@ def best_table(result: SearchResult) -> str | None:
     rows = []
     for name, value in result.best.params.items():
         searched = range_text(dimensions[name]) if name in dimensions else "constant"
-        share = result.importance.get(name)
+        share = (result.importance or {}).get(name)
         rows.append(
             [code_cell(name), _value_cell(value), searched, "" if share is None else format_share(share, decimals=0)]
         )
@@ -123,7 +124,7 @@ def _trial_row(result: SearchResult, trial: TrialResult, names: list[str], has_n
         format_seconds(trial.seconds),
         *[_value_cell(trial.params[name]) if name in trial.params else "" for name in names],
     ]
-    return [*row, escape(shorten(trial.message or "", 80))] if has_notes else row
+    return [*row, escape(reason(trial.message or ""))] if has_notes else row
 
 
 def _trial_value(result: SearchResult, trial: TrialResult) -> str:

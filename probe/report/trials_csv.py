@@ -8,6 +8,7 @@ import pandas as pd
 
 from probe.report.files import write_text
 from probe.report.search_facts import param_names
+from probe.search.reasons import reason
 from probe.search.records import SearchResult
 
 TRIALS_FILE = "trials.csv"
@@ -15,7 +16,7 @@ TRIALS_FILE = "trials.csv"
 
 def trials_frame(result: SearchResult) -> pd.DataFrame:
     """Columns number, status, value, epochs, seconds, then `param_<name>` in the space's order, then accumulation (the parts
-    that a batch was split into because whole it did not fit) and message (its last line: of a traceback, the error). None
+    that a batch was split into because whole it did not fit) and message (as one line; of a traceback, the error). None
     where there is no value.
 
     Of dtype object: a column of whole numbers stays one though some trials do not have that hyperparameter.
@@ -32,7 +33,7 @@ def trials_frame(result: SearchResult) -> pd.DataFrame:
             trial.seconds,
             *[trial.params.get(name) for name in names],
             trial.accumulation,
-            trial.message.strip().splitlines()[-1] if trial.message and trial.message.strip() else None,
+            reason(trial.message) if trial.message and trial.message.strip() else None,
         ]
         for trial in result.trials
     ]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, get_args
 
-from probe.search.ladder import Ladder, Mode, Promotion, Rule
+from probe.search.ladder import Ladder, Mode, Outlook, Promotion, Rule
 
 LadderName = Literal["none", "halving", "asha", "hyperband"]
 LADDER_NAMES: tuple[LadderName, ...] = get_args(LadderName)
@@ -37,6 +37,8 @@ class _Parts(Ladder, ABC):
         super().__init__(rungs, factor=factor, mode=mode, costs=costs)
         self._mode: Mode = mode
         self._parts: dict[int, Ladder] = {}
+        self._beyond: dict[int, list[list[int]]] = {}
+        """`beyond_rank` of the ladders on which nothing happens; a search may have a thousand of them."""
 
     @abstractmethod
     def part_of(self, number: int) -> int:
@@ -77,8 +79,32 @@ class _Parts(Ladder, ABC):
                 found = promotion
         return found
 
+    @abstractmethod
+    def num_new(self, part: int, outlook: Outlook) -> float:
+        """How many of the trials that may still start would be on this ladder."""
+
+    def beyond_rank(self, outlook: Outlook) -> list[list[int]]:
+        found: list[list[int]] = [[] for _ in range(self.top)]
+        on_the_way: dict[int, dict[int, int]] = {number: {} for number in self._parts}
+        for trial, rung in outlook.on_the_way.items():
+            on_the_way.setdefault(self.part_of(trial), {})[trial] = rung
+        for number in sorted(self._parts):
+            beyond = self._beyond.get(number)
+            if beyond is None:
+                new, own = self.num_new(number, outlook), on_the_way[number]
+                beyond = self._parts[number].beyond_rank(replace(outlook, new_trials=new, on_the_way=own))
+                if not new and not own:
+                    self._beyond[number] = beyond
+            for on_rung, numbers in zip(found, beyond, strict=True):
+                on_rung += numbers
+        return found
+
+    def waiting(self) -> list[tuple[int, int]]:
+        return sorted((pair for part in self._parts.values() for pair in part.waiting()), key=lambda pair: pair[1])
+
     def _ladder_of(self, number: int) -> Ladder:
         part = self.part_of(number)
+        self._beyond.pop(part, None)
         if part not in self._parts:
             self._parts[part] = self.make_part(part)
         return self._parts[part]
@@ -94,6 +120,10 @@ class Halving(_Parts):
 
     def part_of(self, number: int) -> int:
         return number // self.cohort_size
+
+    def num_new(self, part: int, outlook: Outlook) -> float:
+        begin, end = (max(outlook.first_new, edge * self.cohort_size) for edge in (part, part + 1))
+        return max(0, min(end, outlook.first_new + outlook.new_trials) - begin)
 
     def make_part(self, part: int) -> Ladder:
         return _Cohort(self.rungs, factor=self.factor, mode=self._mode, size=self.cohort_size, costs=self.costs)
@@ -172,6 +202,14 @@ class Hyperband(_Parts):
 
     def part_of(self, number: int) -> int:
         return self._dealt[number % len(self._dealt)]
+
+    def num_new(self, part: int, outlook: Outlook) -> float:
+        new = min(outlook.new_trials, outlook.num_affordable(0))
+        if math.isinf(new):
+            return new
+        rounds, rest = divmod(int(new), len(self._dealt))
+        begun = sum(self.part_of(outlook.first_new + number) == part for number in range(rest))
+        return rounds * self._dealt.count(part) + begun
 
     def make_part(self, part: int) -> Ladder:
         return Ladder(self.rungs, factor=self.factor, mode=self._mode, judged_from=part, costs=self.costs)

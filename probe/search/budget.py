@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from probe.search.ladder import Ladder, Promotion
+from probe.search.ladder import Ladder, Outlook, Promotion
 from probe.search.records import BudgetLimits
 
 PROBE_SHARE = 0.1
@@ -21,6 +22,11 @@ MIN_PROBE_STEPS = 40
 MIN_PROBE_SAMPLES = 3000
 """A range test that sees fewer often finds no fall of the loss beyond its noise."""
 
+TIME_MARGIN = 2.0
+"""Of what is left of the time, over what the mean pace so far makes of it: later trials may be faster."""
+
+ROUNDING = 1e-9
+"""Of sums of epochs."""
 Limit = Literal["trials", "epochs", "time"]
 
 
@@ -73,7 +79,7 @@ def next_step(
         return promotion
     asks_left = can_ask and (limits.trials is None or usage.trials < limits.trials)
     fits = ladder.epochs_between(0) <= affordable
-    reserve = 0.0 if len(ladder.rungs) == 1 else min(ladder.epochs_between(ladder.top), _whole_epochs(limits, pace) / 3)
+    reserve = _reserve(ladder, limits, pace)
     if asks_left and fits and affordable - ladder.epochs_between(0) >= reserve:
         return NewTrial()
     promotion = ladder.next_promotion(max_epochs=affordable, rule="closing")
@@ -82,6 +88,42 @@ def next_step(
     if promotion is not None:
         return promotion
     return NewTrial() if asks_left and fits else None
+
+
+def outlook(
+    ladder: Ladder,
+    limits: BudgetLimits,
+    usage: Usage,
+    *,
+    pace: Pace | None = None,
+    num_slots: int = 1,
+    max_new: float = math.inf,
+    prices: Sequence[float],
+    on_the_way: Mapping[int, int],
+) -> Outlook:
+    """What the budget still allows, at most.
+
+    `usage`: without what running jobs were promised, which may come back, and without what they have spent, which comes back
+    where the search is stopped and goes on. `max_new`: new trials that the space still has.
+
+    What time allows is an estimate: TIME_MARGIN times what all slots train at the mean pace so far.
+    """
+    in_time = TIME_MARGIN * num_slots * _epochs_in_time(limits, usage, pace)
+    epochs = math.inf if limits.epochs is None else limits.epochs - usage.spent_epochs
+    new_trials = min(max_new, math.inf if limits.trials is None else limits.trials - usage.trials)
+    open_epochs = 0.0
+    if new_trials > 0 and min(epochs, in_time) < math.inf:
+        reserve = _reserve(ladder, limits, pace) + ladder.epochs_between(0)
+        in_reserve = reserve if math.isinf(in_time) else TIME_MARGIN * num_slots * reserve
+        open_epochs = min(epochs, in_time, in_reserve + usage.promised_epochs)
+    return Outlook(
+        first_new=usage.trials,
+        new_trials=max(0, new_trials),
+        epochs=max(0.0, min(epochs, in_time)) + ROUNDING,
+        open_epochs=max(0.0, open_epochs) + ROUNDING,
+        prices=prices,
+        on_the_way=on_the_way,
+    )
 
 
 def reached_limit(ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None) -> Limit | None:
@@ -134,6 +176,13 @@ def probe_steps(
 def steps_in_epochs(*, num_steps: int, batch_size: int, num_train_samples: int) -> float:
     """What `num_steps` training steps cost in epochs, by the samples they saw."""
     return num_steps * batch_size / num_train_samples
+
+
+def _reserve(ladder: Ladder, limits: BudgetLimits, pace: Pace | None) -> float:
+    """Epochs below which no new trial starts while a paused one can climb."""
+    if len(ladder.rungs) == 1:
+        return 0.0
+    return min(ladder.epochs_between(ladder.top), _whole_epochs(limits, pace) / 3)
 
 
 def _whole_epochs(limits: BudgetLimits, pace: Pace | None) -> float:

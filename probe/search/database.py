@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, TypeVar, get_args
 
 from probe.codec import from_plain, to_plain
-from probe.errors import OutputError
+from probe.errors import DiskFullError, OutputError
 from probe.records import RunMeta
 from probe.search.events import Event, Resumed
 from probe.search.records import DATABASE_FILE
@@ -226,7 +226,7 @@ class SearchDatabase:
                 raise self._damaged(str(error)) from error
             is_full = "disk is full" in str(error)
             reason = "the disk is full" if is_full else str(error)
-            raise OutputError(
+            raise (DiskFullError if is_full else OutputError)(
                 f"{self.path} cannot be read or written: {reason}.",
                 hint="What was written stays. Free some space, then go on with --resume."
                 if is_full

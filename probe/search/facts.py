@@ -40,6 +40,8 @@ class TaskFacts:
     """Source file -> hash of its code, of the user's own modules."""
     edited: tuple[str, ...] = ()
     """Those that were edited while the search was stopped, which was allowed."""
+    proportions: tuple[str, ...] = ()
+    """Those of the metrics that are shares of samples."""
 
 
 def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamValue]) -> TaskFacts:
@@ -54,6 +56,7 @@ def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamVa
     from probe.search.trial import split_task
     from probe.training.building import build_task, check_parts, data_reference
     from probe.training.data import num_samples
+    from probe.training.metrics import proportions
     from probe.training.reach import reached
 
     reference = data_reference(source, params)
@@ -72,6 +75,7 @@ def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamVa
         reference=reference,
         overlaps=overlaps,
         code=code_hashes(source.target) if isinstance(source, TargetSource) else {},
+        proportions=proportions(task.metrics),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from statistics import NormalDist
 
 import torch
 
@@ -14,6 +13,7 @@ from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import OutputError
 from probe.search.final_job import FinalJob, FinalOutcome
+from probe.search.intervals import wilson_interval
 from probe.search.objective import LOSS
 from probe.search.records import BaselineScore, FinalFit, Score
 from probe.search.trial import split_task
@@ -21,14 +21,13 @@ from probe.task import Task
 from probe.training.building import build_task
 from probe.training.data import merge_validation
 from probe.training.evaluate import BaselineModel, Evaluation
+from probe.training.metrics import proportions
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.summary import count_weights
 from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
-
-ACCURACY = "accuracy"
 
 
 def run_final(job: FinalJob) -> FinalOutcome:
@@ -46,20 +45,6 @@ def run_final(job: FinalJob) -> FinalOutcome:
     return FinalOutcome(fit=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
 
 
-def wilson_interval(share: float, num_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval for a proportion (Wilson 1927): right for shares near 1 too, where the usual +- interval leaves [0, 1]."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    shrink = 1 + z * z / num_samples
-    center = (share + z * z / (2 * num_samples)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / num_samples + z * z / (4 * num_samples**2))
-    return max(0.0, center - half), min(1.0, center + half)
-
-
-def interval_of(metric: str, value: float, num_samples: int) -> tuple[float, float] | tuple[None, None]:
-    """95 % where the metric is a share of right answers; unknown otherwise."""
-    return wilson_interval(value, num_samples) if metric == ACCURACY and 0 <= value <= 1 else (None, None)
-
-
 def score_test_part(run: TrainingRun, metric: str) -> tuple[Score | None, str | None]:
     """The score, or a warning why there is none; neither where the task has no test part."""
     if run.task.test is None:
@@ -68,7 +53,8 @@ def score_test_part(run: TrainingRun, metric: str) -> tuple[Score | None, str | 
     value = _value(scores, metric)
     if not math.isfinite(value):
         return None, f"The {metric} on the test part is {value}."
-    low, high = interval_of(metric, value, scores.num_samples)
+    is_share = metric in proportions(run.task.metrics) and 0 <= value <= 1
+    low, high = wilson_interval(value, scores.num_samples) if is_share else (None, None)
     score = Score(
         metric=metric,
         value=value,

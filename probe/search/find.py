@@ -17,6 +17,7 @@ from probe.search.findings import make_setup
 from probe.search.flow import Search
 from probe.search.given_task import recipe_with_task
 from probe.search.hosts import find_host
+from probe.search.reasons import reason
 from probe.search.records import SearchResult
 from probe.search.session import SearchRequest, open_session
 from probe.task import Task
@@ -171,7 +172,7 @@ def outcome_error(result: SearchResult) -> ProbeError | None:
         traceback = failed[-1].message or "no message"
         return UserCodeError(
             f"{len(failed)} of {len(result.trials)} trials failed and none succeeded, the last one "
-            f"(trial {failed[-1].number}) with: {traceback.strip().splitlines()[-1]}",
+            f"(trial {failed[-1].number}) with: {reason(traceback)}",
             traceback=traceback,
         )
     if result.best is None and result.stopped_by != "interrupted":

@@ -17,12 +17,22 @@ from probe.search.asked import make_constraints, make_course
 from probe.search.budget import Usage
 from probe.search.cluster_records import ClusterUse, SlotUse
 from probe.search.course import Course
+from probe.search.facts import TaskFacts
 from probe.search.final_job import FinalOutcome
 from probe.search.importance import importance
+from probe.search.intervals import value_interval
 from probe.search.jobs import Split
 from probe.search.objective import Objective
 from probe.search.outcomes import UNCONSTRAINED, Constraints
-from probe.search.records import BestTrial, BudgetLimits, SearchResult, Spent, StoppedBy, TrialResult
+from probe.search.records import (
+    BestTrial,
+    BudgetLimits,
+    SearchResult,
+    Spent,
+    StoppedBy,
+    TrialResult,
+    ValueInterval,
+)
 from probe.search.space import Space
 from probe.search.state import SearchState
 from probe.search.undefined import trials_warnings
@@ -66,6 +76,7 @@ class Findings:
     space: Space
     sampler: str
     sampler_reason: str | None = None
+    facts: TaskFacts | None = None
     batch_probe: BatchResult | None = None
     lr_probes: Mapping[str, LrResult] = field(default_factory=dict)
     probe_epochs: float = 0.0
@@ -150,7 +161,9 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         lr_probes=findings.lr_probes,
         trials=trials,
         best=best,
-        importance=importance(findings.space.dimensions, scored, mode=objective.mode),
+        best_interval=_best_interval(setup, findings, best, trials),
+        reduce=objective.reduce,
+        importance=importance(findings.space.dimensions, scored),
         final=None if final is None else final.fit,
         test=None if final is None else final.test,
         diagnosis=_diagnosis(objective, best, trials, findings.lr_probes),
@@ -178,6 +191,23 @@ def untrained_loss(probes: Mapping[str, LrResult]) -> float | None:
     """
     losses = [point.loss for probe in probes.values() for curve in probe.curves for point in curve.points[:5]]
     return median(losses) if losses else None
+
+
+def _best_interval(
+    setup: Setup, findings: Findings, best: BestTrial | None, trials: Sequence[TrialResult]
+) -> ValueInterval | None:
+    facts = findings.facts
+    if best is None or facts is None:
+        return None
+    num_folds = setup.split.num_folds
+    return value_interval(
+        setup.objective,
+        best.value,
+        next(trial.reports for trial in trials if trial.number == best.number),
+        proportions=facts.proportions,
+        num_samples=facts.num_val if num_folds == 1 else facts.num_train + facts.num_val,
+        num_folds=num_folds,
+    )
 
 
 def _diagnosis(

@@ -13,6 +13,7 @@ from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.algorithms import make_sampler
 from probe.search.batch_probing import probe_largest_batch
+from probe.search.checkpoint_folder import CheckpointFolder
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.choice import choose_sampler
 from probe.search.cluster_records import ClusterUse
@@ -21,7 +22,7 @@ from probe.search.executor import SearchExecutor
 from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
 from probe.search.final_job import FinalOutcome, unlike_warning
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
-from probe.search.jobs import RungJob, checkpoint_path
+from probe.search.jobs import RungJob
 from probe.search.objective import best_epoch
 from probe.search.plans import (
     batch_plan,
@@ -76,7 +77,7 @@ class Search:
         self._session = session
         self._database = session.database
         self._executor = executor
-        self._checkpoints = session.checkpoints
+        self._checkpoints = CheckpointFolder(session.checkpoints)
         self._weights = weights
         self._observer = observer
         self._started = started
@@ -127,6 +128,7 @@ class Search:
         check_against_task(self.recipe, facts)
         self._session.accept()
         self._keep(LOAD, facts)
+        self.found.facts = facts
         self._session.note_cluster(self.found.cluster, self._seconds())
         self.found.warnings += warnings_for(self.recipe, facts, self.setup.course)
         return facts
@@ -207,15 +209,17 @@ class Search:
             sampler=sampler,
             executor=self._executor,
             make_job=self._make_job,
-            discard=self._discard_checkpoint,
+            discard=self._checkpoints.discard,
+            free_disk=lambda **failed: self._checkpoints.free_disk(study.state, **failed),
             has_room=self._room,
             refiner=refiner,
-            sink=lambda event: self._database.append(event, self._seconds()),
+            sink=lambda event: self._checkpoints.write_beside(
+                found.state, lambda: self._database.append(event, self._seconds())
+            ),
             observer=None if self._observer is None else self._observe,
         )
         stopped_by = self._run_study(study)
-        if refiner is not None and refiner.warning is not None:
-            found.warnings.append(refiner.warning)
+        found.warnings += filter(None, (refiner.warning,)) if refiner is not None else ()
         found.study_seconds = self._seconds()
         return stopped_by
 
@@ -228,34 +232,31 @@ class Search:
             return ended.stopped_by if ended is not None and ended.stopped_by != "interrupted" else "time"
         if study.state.trials:
             study.resume(None if ended is None else ended.stopped_by)
-            remove_orphans(study.state, self._checkpoints)
+            remove_orphans(study.state, self._checkpoints.path)
         self._database.drop(END)
         stopped_by = study.run()
         self.found.warnings += end_warnings(self.found.sampler, study.state.trials)
+        self.found.warnings += filter(None, (self._checkpoints.warning,))
         self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.setup.limits))
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         gpu = None if self._room is None else self._room.gpu_of(trial)
         peak = None if self._peaks is None else self._peaks(trial)
-        checkpoints = self._checkpoints
-        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=checkpoints, gpu=gpu, peak_bytes=peak)
-
-    def _discard_checkpoint(self, trial: Trial, epochs: int) -> None:
-        checkpoint_path(self._checkpoints, trial.number, epochs).unlink(missing_ok=True)
+        where = self._checkpoints.path
+        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=where, gpu=gpu, peak_bytes=peak)
 
     def _finish(self) -> None:
-        best = best_trial(self.setup.objective, trial_results(self.found))
-        if best is None or self.found.state is None:
+        best, state = best_trial(self.setup.objective, trial_results(self.found)), self.found.state
+        if best is None or state is None:
             return
-        trial = self.found.state.trials[best.number]
+        trial = state.trials[best.number]
         if trial.accumulation is not None:  # whole, its batches do not fit
             best = replace(best, params={**best.params, "accumulation": trial.accumulation})
         reports = trial.counted
         self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
         again = () if self.found.final.fit is None else self.found.final.fit.reports
-        warnings = (self.found.final.warning, unlike_warning(trial.counted, again))
-        self.found.warnings += [warning for warning in warnings if warning is not None]
+        self.found.warnings += filter(None, (self.found.final.warning, unlike_warning(trial.counted, again)))
 
     def _fit_again(self, best: BestTrial, epochs: int) -> FinalOutcome:
         self._show("final", f"{epochs} epochs of trial {best.number} on train + validation")
@@ -275,7 +276,7 @@ class Search:
 
     def _keep(self, stage: str, record: Any) -> None:
         """A finished stage, which no later session repeats."""
-        self._database.save(stage, record, self._seconds())
+        self._checkpoints.write_beside(self.found.state, lambda: self._database.save(stage, record, self._seconds()))
 
     def _seconds(self) -> float:
         """Spent on this search, by earlier sessions too."""

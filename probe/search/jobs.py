@@ -91,6 +91,8 @@ class RungReport:
     """Passes over the training part that were begun, over all folds; None where the worker did not live to say."""
     fit: FitSummary | None = None
     """With outcomes `finished` and `early_stopped`."""
+    is_unsaved: bool = False
+    """Its checkpoint could not be written, because the disk is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

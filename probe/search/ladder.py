@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -27,6 +27,35 @@ class Promotion:
 
     number: int
     rung: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What the rest of a search may still hold: upper bounds, from its budget."""
+
+    first_new: int
+    """The number of the next new trial."""
+    new_trials: float
+    """How many may still start."""
+    epochs: float
+    """That jobs which have not ended may still cost, all together."""
+    open_epochs: float
+    """Those of them that promotions by the rule `open` may cost."""
+    prices: Sequence[float]
+    """The least that the way to each rung costs a trial that does not die on it."""
+    on_the_way: Mapping[int, int]
+    """Trial number -> the rung that it is running to, or waits to run to."""
+
+    def num_affordable(self, rung: int) -> float:
+        """Trials whose way to `rung` the epochs pay for."""
+        return math.inf if math.isinf(self.epochs) else self.epochs // self.prices[rung]
+
+    def num_open(self, rung: int) -> int:
+        """How many may climb to `rung` by the rule `open`."""
+        return int(self.open_epochs // self.prices[rung])
+
+    def num_on_the_way(self, rung: int) -> int:
+        return sum(aim == rung for aim in self.on_the_way.values())
 
 
 Standing = tuple[float, int]
@@ -126,6 +155,57 @@ class Ladder:
             ):
                 return Promotion(number=waiting[0][1], rung=climbed)
         return None
+
+    def out_of_reach(self, outlook: Outlook) -> list[tuple[int, int]]:
+        """(trial, rung) of the waiting trials that no promotion can reach any more, by any rule.
+
+        Deaths of trials that were promoted let others climb in their place. As many of them as there were, and one more, are
+        provided for; beyond that a trial that was out of reach may climb after all.
+        """
+        return [
+            (number, rung)
+            for rung, numbers in enumerate(self.beyond_rank(outlook))
+            for number in numbers[outlook.num_open(rung + 1) :]
+        ]
+
+    def beyond_rank(self, outlook: Outlook) -> list[list[int]]:
+        """On each rung the waiting trials that only the rule `open` can reach, in the order in which it takes them."""
+        found = []
+        arriving = min(outlook.new_trials, outlook.num_affordable(0))
+        for rung in range(self.top):
+            waiting = self._rungs[rung].waiting
+            num_reachable = self._num_reachable(rung, arriving, outlook)
+            found.append([number for _, number in waiting[num_reachable:]])
+            num_climbing = min(len(waiting), num_reachable + outlook.num_open(rung + 1))
+            arriving += num_climbing + outlook.num_on_the_way(rung)
+            arriving = min(arriving, outlook.num_affordable(rung + 1))
+        return found
+
+    def waiting(self) -> list[tuple[int, int]]:
+        """(trial, rung) of all that wait: from the lowest rung up, on each rung the worst first."""
+        return [(number, rung) for rung, found in enumerate(self._rungs) for _, number in reversed(found.waiting)]
+
+    def _num_reachable(self, rung: int, arriving: float, outlook: Outlook) -> int:
+        """How many of those that wait on `rung` the rules `published` and `closing` may still promote, while at most `arriving`
+        more trials start on their way to it. Trials wait in order, and a promotion takes the first."""
+        here, above = self._rungs[rung], self._rungs[rung + 1]
+        num_ranked = self.num_ranked(rung) + outlook.num_on_the_way(rung)
+        price, price_above, whole = outlook.prices[rung], outlook.prices[rung + 1], self.epochs_between(rung + 1)
+
+        def is_out_of_reach(place: int, deaths_here: int, deaths_above: int) -> bool:
+            cost = max(0, place - deaths_above) * price_above + whole  # whoever waits ahead climbs first
+            if rung < self.judged_from:
+                return cost > outlook.epochs
+            rank = bisect_left(here.ranked, here.waiting[place])
+            num_climbing = here.num_promoted + place - above.num_lost - deaths_above
+            missing = max(0, min(self.factor * (rank + 1), self.factor * num_climbing + 1) - num_ranked)
+            return missing > arriving or cost + max(0, missing - deaths_here) * price > outlook.epochs
+
+        places = range(len(here.waiting))
+        if not places or (is_out_of_reach(0, here.num_lost + 1, 0) and not outlook.num_on_the_way(rung + 1)):
+            return 0  # and nobody is or will be above who could die there
+        deaths = (here.num_lost + 1, above.num_lost + 1)
+        return bisect_left(places, True, key=lambda place: is_out_of_reach(place, *deaths))
 
     def _may_climb(self, rung: int, best_waiting: Standing, rule: Rule) -> bool:
         left = self._rungs[rung]

@@ -6,11 +6,11 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from probe.errors import OutputError
+from probe.errors import DiskFullError, OutputError
 from probe.search.executors import train_in_worker
 from probe.search.final_job import FinalJob, FinalOutcome, fit_in_worker
 from probe.search.jobs import RungJob, RungReport
-from probe.training.whole_file import whole_file
+from probe.training.whole_file import unwritten, whole_file
 from probe.units import format_bytes
 
 MAX_CARRIED_BYTES = 2**30
@@ -55,9 +55,12 @@ def carried_arguments(job: RungJob) -> tuple[RungJob, bytes | None]:
 
 
 def unpacked(job: RungJob, carried: CarriedReport) -> RungReport:
-    """The report; the checkpoint is written where `job` says. Raises OutputError."""
+    """The report; the checkpoint is written where `job` says. Raises OutputError, but for a full disk."""
     if carried.checkpoint is not None and job.checkpoint_out is not None:
-        _write(job.checkpoint_out, carried.checkpoint, "checkpoint")
+        try:
+            _write(job.checkpoint_out, carried.checkpoint, "checkpoint")
+        except DiskFullError:
+            return replace(carried.report, is_unsaved=True)
     return carried.report
 
 
@@ -88,4 +91,4 @@ def _write(path: Path, content: bytes, what: str) -> None:
         with whole_file(path) as file:
             file.write(content)
     except OSError as error:
-        raise OutputError(f"The {what} {path} could not be written: {error}", hint="Is the disk full?") from error
+        raise unwritten(what, path, error) from error

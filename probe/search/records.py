@@ -16,6 +16,8 @@ from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCou
 
 DATABASE_FILE = "search.sqlite"
 """Of a run's folder."""
+MIN_COMPARED_TRIALS = 10
+"""With fewer, nothing is said about which hyperparameters matter."""
 ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
 """complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never
@@ -89,6 +91,18 @@ class BestTrial:
     number: int
     params: Mapping[str, ParamValue]
     value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueInterval:
+    """The 95 % interval of the best trial's validation value."""
+
+    low: float
+    high: float
+    rule: Literal["wilson", "folds"]
+    """wilson: of a share of `num_samples` samples. folds: of a mean over folds, from the standard deviation between them."""
+    num_samples: int | None
+    """Validation samples that the value was measured on, those of all folds together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,8 +255,13 @@ class SearchResult:
     """Optimizer -> its range test; the key is "" where one test serves all."""
     trials: tuple[TrialResult, ...]
     best: BestTrial | None
-    importance: Mapping[str, float]
-    """Share of the objective's variation that each hyperparameter explains; empty with too few trials."""
+    best_interval: ValueInterval | None = None
+    """None where the samples' own results would be needed to know it."""
+    reduce: Literal["best", "last"] = "best"
+    """Which of a trial's epochs its value is of."""
+    importance: Mapping[str, float] | None
+    """Share of the variation of the trials' ranks that each hyperparameter explains, of those that stand out above chance.
+    None with fewer than MIN_COMPARED_TRIALS trials that were trained equally long."""
     final: FinalFit | None
     test: Score | None
     diagnosis: Diagnosis | None = None

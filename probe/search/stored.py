@@ -7,6 +7,7 @@ from pathlib import Path
 from probe.device.select import parse_device
 from probe.search.cluster_records import ClusterUse
 from probe.search.database import SearchDatabase
+from probe.search.facts import TaskFacts
 from probe.search.final_job import FinalOutcome, final_seed
 from probe.search.findings import Findings, Setup, make_result, make_setup, trial_results
 from probe.search.plans import study_plan
@@ -14,7 +15,7 @@ from probe.search.records import DATABASE_FILE, SearchResult
 from probe.search.restore import restore_probes
 from probe.search.session import stored_begun, stored_recipe
 from probe.search.space import Space
-from probe.search.stages import CLUSTER, END, FINAL, StudyEnded
+from probe.search.stages import CLUSTER, END, FINAL, LOAD, StudyEnded
 from probe.search.study_plan import new_state
 from probe.search.views import best_trial
 from probe.zoo.source import recipe_source
@@ -40,6 +41,7 @@ def stored_result(folder: Path) -> SearchResult:
             sampler=recipe.search.sampler,
             num_resumes=len(database.sessions()) - 1,
         )
+        found.facts = database.stage(LOAD, TaskFacts)
         if restore_probes(found, database):
             found.state = new_state(study_plan(setup, found, seconds=0.0))
             for event in database.events(lenient=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from probe.errors import RecipeError
@@ -12,6 +14,7 @@ from probe.search.dimensions import central_params
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.executor import Executor
 from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
+from probe.search.keeping import CheckpointKeeper, settled_epochs
 from probe.search.pacing import Pacing
 from probe.search.refiner import Proposal, Refiner
 from probe.search.sampler import Sampler
@@ -41,8 +44,10 @@ MakeJob = Callable[[Trial, int, int], RungJob]
 class Study:
     """Runs one search on one executor. All it knows is in `state`; `sink` sees every event before it takes effect.
 
-    `discard(trial, epochs)` is told of every checkpoint that nobody will go on from. `has_room(trial, running)` says whether
-    a trial may start beside those that run; it must allow one alone. `refiner` decides once the sampler has had its trials.
+    `discard(trial, epochs)` is told of every checkpoint that nobody will go on from. `free_disk()` is called before a job
+    that will write one, and with `has_failed=True` after one that found the disk full. `has_room(trial, running)` says
+    whether a trial may start beside those that run; it must allow one alone. `refiner` decides once the sampler has had its
+    trials.
     """
 
     def __init__(
@@ -53,7 +58,8 @@ class Study:
         sampler: Sampler,
         executor: Executor,
         make_job: MakeJob,
-        discard: Callable[[Trial, int], None] | None = None,
+        discard: Callable[[Trial, int], object] | None = None,
+        free_disk: Callable[..., object] | None = None,
         has_room: Callable[[Trial, Sequence[Trial]], bool] | None = None,
         refiner: Refiner | None = None,
         sink: Callable[[Event], None] | None = None,
@@ -65,7 +71,8 @@ class Study:
         self._sampler = sampler
         self._executor = executor
         self._make_job = make_job
-        self._discard = discard
+        self._keeper = None if discard is None else CheckpointKeeper(plan, state, discard)
+        self._free_disk = free_disk
         self._has_room = has_room
         self._refiner = refiner
         self._held: tuple[Trial, int] | None = None
@@ -155,7 +162,10 @@ class Study:
             self._held = None
             course = self.state.course
             self._emit(Started(number=trial.number, rung=rung))
-            self._executor.submit(self._make_job(trial, course.epochs_before(rung), self.state.epochs_at(trial, rung)))
+            job = self._make_job(trial, course.epochs_before(rung), self.state.epochs_at(trial, rung))
+            if self._free_disk is not None and job.checkpoint_out is not None:
+                self._free_disk()
+            self._executor.submit(job)
 
     def _next_job(self) -> tuple[Trial, int] | None:
         usage = self._usage()
@@ -231,6 +241,8 @@ class Study:
         )
         trial = self.state.trials[event.number]
         self._tell_sampler(trial, report.outcome)
+        if self._free_disk is not None and report.is_unsaved:
+            self._free_disk(has_failed=True)
         self._discard_checkpoints(trial)
         if self._observer is not None and not trial.retry:
             self._observer(trial_result(self.state, trial))
@@ -252,13 +264,18 @@ class Study:
             self._sampler.tell(trial.number, "lost")
 
     def _discard_checkpoints(self, trial: Trial) -> None:
-        """The one that a finished rung started from; of a dead trial also the one that it would have gone on from."""
-        if self._discard is None or trial.retry or not self.state.course.goes_on:
+        if self._keeper is None:
             return
-        rungs = self.state.ladder.rungs
-        for rung in range(trial.rung - 1, trial.rung + (trial.status is not None)):
-            if rung >= 0:
-                self._discard(trial, rungs[rung])
+        usage = replace(self._usage(), spent_epochs=self.plan.probe_epochs + settled_epochs(self.state))
+        num_starts = max(0, len(self.plan.starts) - len(self.state.trials))
+        self._keeper.trial_ended(
+            trial,
+            usage,
+            pace=self._pace(),
+            num_slots=self._executor.num_slots,
+            max_new=math.inf if self._untried is None else len(self._untried) + num_starts,
+            held=None if self._held is None else self._held[0],
+        )
 
     def _emit(self, event: Event) -> None:
         if self._sink is not None:

@@ -25,6 +25,8 @@ class StudyPlan:
     seed: int
     ladder: LadderName = "asha"
     on_oom: OomPolicy = "accumulate"
+    patience: int | None = None
+    """Epochs without a better value after which a trial ends."""
     starts: tuple[Params, ...] = ()
     """Configurations to try first."""
     probe_epochs: float = 0.0

@@ -11,7 +11,7 @@ from typing import Any
 from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
-from probe.errors import Infeasible, OutputError, ProbeError, TaskError
+from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError
 from probe.search.folds import fold_name, mean_report
 from probe.search.jobs import JobBegun, Outcome, RungJob, RungReport, Split
 from probe.search.outcomes import next_accumulation
@@ -45,6 +45,7 @@ class _Rung:
     """Sent ones."""
     fits: list[FitSummary | None] = field(default_factory=list)
     """One a fold, at the end of the rung."""
+    is_unsaved: bool = False
 
 
 def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> RungReport:
@@ -72,6 +73,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         next_accumulation=split_again,
         num_passes=rung.num_passes,
         fit=mean_summary(rung.fits) if outcome in ("finished", "early_stopped") else None,
+        is_unsaved=rung.is_unsaved,
     )
 
 
@@ -119,9 +121,13 @@ def _train(rung: _Rung, task: Task) -> Ending:
     with rung.device.untracked():  # the checkpoint is on the host
         state, lost = _load_state(job)
     ending, new_state = _train_folds(rung, task, state) if job.split.num_folds > 1 else _train_once(rung, task, state)
+    unsaved = None
     if ending[0] == "finished" and job.checkpoint_out is not None:
-        save_checkpoint(job.checkpoint_out, new_state())
-    return ending[0], " ".join(filter(None, (lost, ending[1]))) or None
+        try:
+            save_checkpoint(job.checkpoint_out, new_state())
+        except DiskFullError as error:
+            rung.is_unsaved, unsaved = True, f"{error.message} If it is promoted, it is trained again from its seed."
+    return ending[0], " ".join(filter(None, (lost, ending[1], unsaved))) or None
 
 
 def _load_state(job: RungJob) -> tuple[Mapping[str, Any], str | None]:

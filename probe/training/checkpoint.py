@@ -9,19 +9,19 @@ from typing import Any
 import torch
 
 from probe.errors import OutputError
-from probe.training.whole_file import whole_file
+from probe.training.whole_file import unwritten, whole_file
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` whole or not at all (`probe.training.whole_file`).
 
-    Raises OutputError where the folder cannot be written or the disk is full.
+    Raises OutputError where the folder cannot be written, DiskFullError where there is no room.
     """
     try:
         with whole_file(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"The checkpoint {path} could not be written: {error}", hint="Is the disk full?") from error
+        raise unwritten("checkpoint", path, error) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

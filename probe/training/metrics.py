@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,16 @@ METRICS: dict[str, MeanMetric] = {
     "mae": MeanMetric(sums=_absolute_errors, needs=_NUMBERS),
     "rmse": MeanMetric(sums=_squared_errors, needs=_NUMBERS, finish=math.sqrt),
 }
+
+
+SHARES_OF_SAMPLES = ("accuracy", "error_rate")
+
+
+def proportions(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of a task's metrics that are shares of samples: probe's own, under any name, and whatever is called one."""
+    return tuple(
+        name for name, metric in metrics.items() if (metric if isinstance(metric, str) else name) in SHARES_OF_SAMPLES
+    )
 
 
 def named_metric(name: str) -> MeanMetric:

@@ -13,6 +13,8 @@ from probe.errors import UsageError, unknown_name
 class NamedOptimizer:
     class_name: str
     """In torch.optim."""
+    num_state_values: int
+    """Numbers that it keeps for each parameter, without momentum."""
     hyperparameters: frozenset[str]
     """Which of momentum and weight_decay it takes."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -20,15 +22,15 @@ class NamedOptimizer:
 
 _DECAY = frozenset({"weight_decay"})
 _OPTIMIZERS = {
-    "sgd": NamedOptimizer("SGD", _DECAY | {"momentum"}),
-    "nesterov": NamedOptimizer("SGD", _DECAY | {"momentum"}, {"nesterov": True, "momentum": 0.9}),
-    "adam": NamedOptimizer("Adam", _DECAY),
-    "adamw": NamedOptimizer("AdamW", _DECAY),
-    "nadam": NamedOptimizer("NAdam", _DECAY),
-    "radam": NamedOptimizer("RAdam", _DECAY),
-    "adamax": NamedOptimizer("Adamax", _DECAY),
-    "rmsprop": NamedOptimizer("RMSprop", _DECAY | {"momentum"}),
-    "adagrad": NamedOptimizer("Adagrad", _DECAY),
+    "sgd": NamedOptimizer("SGD", 0, _DECAY | {"momentum"}),
+    "nesterov": NamedOptimizer("SGD", 0, _DECAY | {"momentum"}, {"nesterov": True, "momentum": 0.9}),
+    "adam": NamedOptimizer("Adam", 2, _DECAY),
+    "adamw": NamedOptimizer("AdamW", 2, _DECAY),
+    "nadam": NamedOptimizer("NAdam", 2, _DECAY),
+    "radam": NamedOptimizer("RAdam", 2, _DECAY),
+    "adamax": NamedOptimizer("Adamax", 2, _DECAY),
+    "rmsprop": NamedOptimizer("RMSprop", 1, _DECAY | {"momentum"}),
+    "adagrad": NamedOptimizer("Adagrad", 1, _DECAY),
 }
 
 OPTIMIZER_NAMES = tuple(_OPTIMIZERS)
@@ -40,6 +42,14 @@ def named_optimizer(name: str) -> NamedOptimizer:
         message, hint = unknown_name("optimizer", name, OPTIMIZER_NAMES)
         raise UsageError(message, hint=f"{hint} A Task may also bring a callable (params, lr=...) -> Optimizer.")
     return _OPTIMIZERS[name]
+
+
+def num_state_values(name: str, *, momentum: bool = False) -> int:
+    """Numbers that the optimizer called `name` keeps for each parameter that it trains. Raises UsageError for an unknown
+    name."""
+    named = named_optimizer(name)
+    has_momentum = "momentum" in named.hyperparameters and (momentum or "momentum" in named.fixed)
+    return named.num_state_values + has_momentum
 
 
 def hyperparameters_of(name: str) -> frozenset[str]:

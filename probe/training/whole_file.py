@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from probe.errors import DiskFullError, OutputError
+
+
+def unwritten(what: str, path: Path, error: Exception) -> OutputError:
+    """The error about a file that could not be written: DiskFullError where there is no room, also by a quota."""
+    cause: BaseException | None = error
+    while cause is not None:  # PyTorch's writer raises a RuntimeError of its own while it handles the system's error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(f"The {what} {path} could not be written: the disk is full.", hint="Free some space.")
+        cause = cause.__cause__ or cause.__context__
+    return OutputError(f"The {what} {path} could not be written: {error}", hint="Is the disk full?")
 
 
 @contextmanager

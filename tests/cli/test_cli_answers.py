@@ -451,7 +451,8 @@ def test_search() -> None:
         "Task      cnn on digits",
         "Device    CPU, 2 workers",
         "Evidence  2 trials: 1 diverged, 1 complete",
-        "          matters most: lr 80.00 %, optimizer 20.00 %",
+        "          the validation accuracy is the best of 2 trials, each at its best epoch: optimistic",
+        "          matters most: lr 80 %, optimizer 20 %",
         "Cost      2 trials, 12 epochs (2 for probes) + 8 epochs of the final fit, 1 min 11 s; the budget of",
         "          trials was used up",
     ]

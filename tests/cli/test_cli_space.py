@@ -47,6 +47,19 @@ def test_every_ladder_says_how_it_works(capsys: pytest.CaptureFixture[str]) -> N
     assert "none: every trial is trained for 3 epochs" in lines(capsys, "blobs.toml", "--set", "search.ladder=none")
 
 
+def test_the_disk_that_checkpoints_take_is_forecast(capsys: pytest.CaptureFixture[str]) -> None:
+    longer = ("blobs.toml", "--set", "search.fidelity.max=9", "--set", "budget={trials=24}")
+    said = lines(capsys, *longer, "--set", "space.optimizer='adam'")
+    assert "12 bytes a trainable parameter" in said
+    assert "10 checkpoints at a time" in said
+    assert "114 MiB" in said  # 10 * 12 bytes of a million parameters
+    mixed = lines(capsys, *longer, "--set", "space.optimizer={choices=['sgd', 'adam']}", "--set", "space.momentum=0.9")
+    assert "8 to 12 bytes a trainable parameter" in mixed
+    timed = lines(capsys, *longer, "--set", "budget={time='1m'}")
+    assert "how many trials the time allows is not known" in timed
+    assert "Disk" not in lines(capsys, *longer, "--set", "search.ladder=none")
+
+
 def test_what_auto_takes_and_a_finite_space(capsys: pytest.CaptureFixture[str]) -> None:
     finite = ("blobs.toml", "--set", "space.lr={choices=[0.1, 0.2]}", "--set", "search.sampler=auto")
     said = lines(capsys, *finite, "--set", "budget={epochs=20}")

@@ -47,6 +47,7 @@ from probe.search.records import (
     Spent,
     Status,
     TrialResult,
+    ValueInterval,
 )
 from probe.search.train_records import TrainResult
 from probe.training.diagnose import diagnose
@@ -510,6 +511,7 @@ def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
         },
         "trials": trials,
         "best": None if won is None else BestTrial(number=won.number, params=won.params, value=won.value or 0.0),
+        "best_interval": None if won is None else ValueInterval(low=0.98, high=0.99, rule="wilson", num_samples=12_000),
         "importance": IMPORTANCE,
         "final": None
         if won is None

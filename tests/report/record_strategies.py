@@ -47,6 +47,7 @@ from probe.search.records import (
     Spent,
     Status,
     TrialResult,
+    ValueInterval,
 )
 from probe.search.train_records import TrainEnd, TrainResult
 from probe.training.records import (
@@ -468,7 +469,18 @@ def search_results(draw: st.DrawFn) -> SearchResult:
         lr_probes=draw(st.dictionaries(texts, lr_results(), max_size=2)),
         trials=trials,
         best=draw(st.sampled_from([None, *winners])),
-        importance=draw(st.dictionaries(texts, st.floats(0, 1), max_size=3)),
+        best_interval=draw(
+            st.none()
+            | st.builds(
+                ValueInterval,
+                low=finite,
+                high=finite,
+                rule=st.sampled_from(["wilson", "folds"]),
+                num_samples=st.none() | st.integers(1, 10_000),
+            )
+        ),
+        reduce=draw(st.sampled_from(["best", "last"])),
+        importance=draw(st.none() | st.dictionaries(texts, st.floats(0, 1), max_size=3)),
         final=draw(st.sampled_from([None, final])),
         test=draw(st.sampled_from([None, score])),
         diagnosis=draw(st.none() | diagnoses()),

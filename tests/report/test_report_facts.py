@@ -12,10 +12,23 @@ from record_strategies import search_results
 from probe.report.batch_facts import best_throughput, is_confirmed, peak_at, smallest_failure
 from probe.report.lr_page import chosen_points
 from probe.report.lr_plots import loss_limits
-from probe.report.search_facts import history, lost_epochs, near_ties, param_names, ranked, spending_by_rung
+from probe.report.search_facts import (
+    failures,
+    history,
+    importance_text,
+    lost_epochs,
+    optimism_text,
+    param_names,
+    ranked,
+    spending_by_rung,
+    status_counts,
+    ties,
+    ties_text,
+)
 from probe.report.search_page import search_page
 from probe.report.search_scales import value_limits
 from probe.report.search_tables import rungs_table
+from probe.report.trials_csv import trials_frame
 from probe.search.records import SearchResult
 
 quick = settings(deadline=None, max_examples=25)
@@ -103,12 +116,61 @@ def test_rungs_over_shares_of_the_data_are_counted_by_what_they_cost() -> None:
     assert "means over 3 folds" in text
 
 
-def test_near_ties_need_an_interval() -> None:
+def test_ties_are_the_complete_trials_within_the_interval_of_the_best_ones_value() -> None:
     result = search_result()
-    assert result.test is not None
-    assert near_ties(result) == 2
-    assert near_ties(replace(result, test=replace(result.test, low=None, high=None))) is None
-    assert near_ties(replace(result, test=None)) is None
+    best = result.best
+    assert best is not None
+    assert result.best_interval is not None
+    tied = ties(result)
+    assert tied is not None
+    assert {trial.number for trial in tied} == {
+        trial.number
+        for trial in result.trials
+        if trial.status == "complete"
+        and trial.number != best.number
+        and (trial.value or 0.0) >= result.best_interval.low
+    }
+    assert 0 < len(tied) < len(result.trials)
+    wide = replace(result.best_interval, low=0.0)
+    assert len(ties(replace(result, best_interval=wide)) or ()) == status_counts(result)["complete"] - 1
+    told = ties_text(result)
+    assert told is not None
+    assert told.startswith(f"{len(tied)} other complete trial")
+    assert f"{result.best_interval.num_samples:,}" in told
+
+
+def test_without_an_interval_nothing_is_said_of_ties_but_that_they_are_not_known() -> None:
+    result = replace(search_result(), best_interval=None)
+    assert (ties(result), ties_text(result)) == (None, None)
+    assert "not known" in search_page(result, [])
+
+
+def test_what_the_best_value_was_chosen_over_is_told() -> None:
+    result = search_result()
+    assert "40 trials, each at its best epoch" in (optimism_text(result) or "")
+    assert "best epoch" not in (optimism_text(replace(result, reduce="last")) or "")
+    assert (optimism_text(result) or "?") in search_page(result, [])
+
+
+def test_importance_is_told_apart_from_chance_and_from_too_few_trials() -> None:
+    result = search_result()
+    told = [importance_text(replace(result, importance=shares)) for shares in ({"lr": 0.634}, {}, None)]
+    assert told[0] == "matters most: lr 63 %"
+    assert "chance" in (told[1] or "")
+    assert "too few" in (told[2] or "")
+    assert importance_text(replace(result, space=(), importance={})) is None
+
+
+def test_why_trials_failed_is_told_whole_and_counted() -> None:
+    draw = Random(0)
+    traceback = "Traceback (most recent call last):\n  File 'a.py', line 1, in f\n    g()\nValueError: " + "d" * 300
+    failed = [
+        replace(trial(number, draw), status="failed", value=None, rungs=(), message=traceback) for number in (1, 2)
+    ]
+    result = plain_search_result(*failed, best=None)
+    assert failures(result) == {"ValueError: " + "d" * 300: [1, 2]}
+    assert "ValueError: " + "d" * 300 in search_page(result, [])
+    assert list(trials_frame(result)["message"]) == ["ValueError: " + "d" * 300] * 2
 
 
 def test_constants_are_no_columns() -> None:

@@ -16,7 +16,6 @@ from probe.search.algorithms import (
 )
 from probe.search.blind_samplers import RandomSampler
 from probe.search.grid import grid, grid_size, on_grid
-from probe.search.importance import MIN_TRIALS, importance
 from probe.search.optuna_study import create_study, numpy_seed, suggest
 from probe.search.records import Dimension, ParamValue
 from probe.search.sampler import Sampler
@@ -258,17 +257,6 @@ def test_given_positions_are_kept_to_the_bit_and_a_discarded_ask_is_replaced() -
     assert sampler.ask(0, at=other) == other
     sampler.tell(0, "scored", 1.0)
     assert params_at(SPACE, sampler.ask(1))["dropout"] == 0.1
-
-
-def test_importance_finds_what_matters() -> None:
-    sampler = make_sampler("random", SPACE, mode="max", seed=0)
-    scored = [(positions, goodness(positions)) for positions in (sampler.ask(number) for number in range(80))]
-    shares = importance(SPACE.dimensions, scored, mode="max")
-    assert next(iter(shares)) == "lr"
-    assert set(shares) <= {dimension.name for dimension in SPACE.dimensions}
-    assert sum(shares.values()) == pytest.approx(1)
-    assert importance(SPACE.dimensions, scored[: MIN_TRIALS - 1], mode="max") == {}
-    assert importance(SPACE.dimensions, [(positions, 1.0) for positions, _ in scored], mode="max") == {}
 
 
 def test_an_unknown_sampler_is_named() -> None:
