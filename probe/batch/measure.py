@@ -278,7 +278,8 @@ class _Attempt:
         rate, reading = growth_per_step(progress.live_bytes), device.read_memory()
         if rate is None or reading is None or device.limit_bytes is None:
             return None
-        num_left = max(0, device.limit_bytes - reading.peak_allocated_bytes) / rate
+        context_bytes = 0 if device.memory is None else device.memory.context_bytes
+        num_left = max(0, device.limit_bytes - context_bytes - reading.peak_allocated_bytes) / rate
         last_step = progress.num_batches + int(num_left)
         return MemoryGrowth(bytes_per_step=rate, last_step=last_step) if num_left < MAX_STEPS_LEFT else None
 

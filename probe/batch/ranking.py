@@ -54,7 +54,7 @@ def rank(
     """Order samples by the measures that differ between them.
 
     Args:
-        columns: measure -> its value for every measured sample, shape (measured,), never negative. The first one counts
+        columns: measure -> its value for every measured sample, shape (measured,): counts, never negative. The first one counts
             most.
         measured: indices of the measured samples, shape (measured,).
         num_samples: of the whole part.
