@@ -90,6 +90,8 @@ class Prediction:
     """What that size takes of the card, the context included; what batch size 1 would take where `largest_fit` is None."""
     allocated_bytes: int
     """Of that, the largest sum of live tensors (`torch.cuda.max_memory_allocated`)."""
+    is_traced: bool = False
+    """Whether that size was traced itself; otherwise it was interpolated between sizes that were."""
     parts: MemoryParts
     """They add up to `peak_bytes`."""
 
@@ -98,6 +100,22 @@ class Prediction:
             raise ValueError(f"{self.peak_bytes} bytes do not fit into {self.memory_bytes}")
         if self.parts.total_bytes != self.peak_bytes:
             raise ValueError(f"parts of {self.parts.total_bytes} bytes do not add up to {self.peak_bytes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceCheck:
+    """A batch size that was predicted from other sizes' traces, and then traced itself."""
+
+    batch_size: int
+    expected_bytes: int
+    """Largest sum of live tensors, from the traces before this one."""
+    traced_bytes: int
+    """As its own trace says."""
+
+    @property
+    def error(self) -> float:
+        """Of what was expected, as a fraction of what was traced: above 0 where too much was expected."""
+        return (self.expected_bytes - self.traced_bytes) / self.traced_bytes if self.traced_bytes else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +139,8 @@ class Forecast:
     """What the trace or the model of the device does not see, in words."""
     failure: str | None = None
     """Why there is no prediction."""
+    checks: tuple[TraceCheck, ...] = ()
+    """Sizes whose own trace checked, and then replaced, what smaller ones had let expect; in the order they were traced."""
     curve: tuple[PredictedPeak, ...] = ()
     """Powers of two, growing; up to one beyond the largest size of interest."""
     seconds: float = 0.0

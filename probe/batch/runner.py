@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.batch.decide import Plan
+from probe.batch.forecast import Cards
 from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.records import Attempt
 from probe.device.select import DeviceSpec
@@ -67,8 +68,8 @@ class AttemptRunner(Protocol):
     def open(self) -> Facts:
         """Build the task and open the device. Raises what is wrong with them."""
 
-    def profile(self) -> Profile | Untraceable:
-        """The memory that training takes, as a function of the batch size."""
+    def profile(self, cards: Cards) -> Profile | Untraceable:
+        """The memory that training takes, as a function of the batch size, traced with the sizes that matter for `cards`."""
 
     def run(self, plan: Plan) -> Attempt:
         """Try one size. Raises a ProbeError only for what has nothing to do with memory."""
@@ -112,13 +113,17 @@ class Session:
             precision=self.settings.precision,
         )
 
-    def profile(self) -> Profile | Untraceable:
+    def profile(self, cards: Cards) -> Profile | Untraceable:
         from probe.batch.predict import profile_of
 
         is_simulated = self.device is not None and self.device.torch_device.type == "cpu"
         try:
             return profile_of(
-                self.task, self.settings, target="simulated" if is_simulated else "cuda", seed=self._request.seed
+                self.task,
+                self.settings,
+                target="simulated" if is_simulated else "cuda",
+                cards=cards,
+                seed=self._request.seed,
             )
         except ProbeError as error:  # the first attempt will meet it too, and say more
             return Untraceable(reason=error.message)
@@ -167,12 +172,12 @@ class ChildRunner:
         self._is_fresh = True
         return facts
 
-    def profile(self) -> Profile | Untraceable:
+    def profile(self, cards: Cards) -> Profile | Untraceable:
         if self._worker is None:
             self.open()
         assert self._worker is not None  # `open` made it
         try:
-            found: Profile | Untraceable = self._worker.call(_profile_in_session)
+            found: Profile | Untraceable = self._worker.call(_profile_in_session, cards)
         except WorkerDied as death:
             self.close()
             return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
@@ -211,8 +216,8 @@ class InProcessRunner:
     def open(self) -> Facts:
         return self._opened().facts
 
-    def profile(self) -> Profile | Untraceable:
-        return self._opened().profile()
+    def profile(self, cards: Cards) -> Profile | Untraceable:
+        return self._opened().profile(cards)
 
     def run(self, plan: Plan) -> Attempt:
         from probe.training.random_state import random_state_kept
@@ -242,8 +247,8 @@ def _open_session(request: Request) -> Facts:
     return _session.facts
 
 
-def _profile_in_session() -> Profile | Untraceable:
-    return _opened_session().profile()
+def _profile_in_session(cards: Cards) -> Profile | Untraceable:
+    return _opened_session().profile(cards)
 
 
 def _run_in_session(plan: Plan) -> Attempt:
