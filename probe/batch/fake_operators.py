@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
@@ -20,6 +20,15 @@ from torch.utils.weak import WeakIdKeyDictionary
 from probe.batch.shortcuts import contiguous_fake
 
 _ATEN = torch.ops.aten
+_LOSSES = frozenset(
+    {
+        _ATEN.mse_loss.default,
+        _ATEN.smooth_l1_loss.default,
+        _ATEN.soft_margin_loss.default,
+        _ATEN.binary_cross_entropy.default,
+    }
+)
+"""They work out a loss for each element first, and shrink that to its mean."""
 _LSTM = 2
 """What ATen calls the mode of an LSTM (aten/src/ATen/native/cudnn/RNN.cpp)."""
 _PAGE_BYTES = 4096
@@ -56,6 +65,18 @@ class FakeOperators:
             return self._of_real(func, args, kwargs)
         if func is _ATEN.mkldnn_rnn_layer.default:
             return self._mkldnn_rnn_layer(func, args)
+        if func is _ATEN.mkldnn_rnn_layer_backward.default:
+            *gradients, of_bias, of_hidden, of_cell = func(*args)
+            return *gradients, _like(self._fake_mode, of_bias), of_hidden, of_cell  # both biases' are the same fake
+        if func is _ATEN._coalesce.default:  # how many places occur more than once is not known
+            self.num_bounded += 1
+            return self._sparse_like(args[0], is_coalesced=True)
+        if func is _ATEN.sparse_mask.default:
+            return self._sparse_like(args[1], is_coalesced=True)
+        if func is _ATEN.clone.default and args[0].layout is torch.sparse_coo:
+            return self._sparse_like(args[0], is_coalesced=args[0].is_coalesced())
+        if func in _LOSSES:
+            return self._mean_loss(func, args, kwargs)
         if func is _ATEN._pack_padded_sequence.default:
             return self._pack(*args)
         if func is _ATEN.index.Tensor:
@@ -80,13 +101,38 @@ class FakeOperators:
                 self._real[result] = True
         return result
 
+    def _sparse_like(self, sparse: Any, *, is_coalesced: bool) -> Any:
+        """With as many entries, where FakeTensorMode's results have none."""
+        indices, values = (_like(self._fake_mode, part) for part in (sparse._indices(), sparse._values()))
+        return _ATEN._sparse_coo_tensor_with_dims_and_tensors.default(
+            sparse.sparse_dim(),
+            sparse.dense_dim(),
+            sparse.shape,
+            indices,
+            values,
+            dtype=sparse.dtype,
+            layout=torch.sparse_coo,
+            device=sparse.device,
+            is_coalesced=is_coalesced,
+        )
+
+    def _mean_loss(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A number, in the memory of the elements that it is the mean of."""
+        loss = func(*args, **kwargs)
+        if loss.dim() > 0 or known_value(loss) is not None:
+            return loss
+        shape = torch.broadcast_shapes(args[0].shape, args[1].shape)
+        elements = contiguous_fake(self._fake_mode, shape, loss.dtype)
+        with in_kernel_invocation_manager(self._fake_mode):
+            return FakeTensor(self._fake_mode, elements.resize_(()), elements.fake_device)
+
     def _mkldnn_rnn_layer(self, func: Any, args: tuple[Any, ...]) -> Any:
         output, hidden, cell, workspace = func(*args)
-        inputs, mode, hidden_size, batch_first, is_training = args[0], args[9], args[10], args[14], args[15]
+        inputs, mode, hidden_size, is_training = args[0], args[9], args[10], args[15]
         if is_training and mode == _LSTM:
-            steps, samples = (inputs.shape[1], inputs.shape[0]) if batch_first else inputs.shape[:2]
+            steps, samples, input_size = inputs.shape  # steps come first here, also where the layer's batch does
             size = lstm_workspace_bytes(
-                steps, samples, input_size=inputs.shape[2], hidden_size=hidden_size, itemsize=inputs.dtype.itemsize
+                steps, samples, input_size=input_size, hidden_size=hidden_size, itemsize=inputs.dtype.itemsize
             )
             workspace = contiguous_fake(self._fake_mode, (size,), torch.uint8)
         return output, hidden, cell, workspace
@@ -146,6 +192,10 @@ class FakeOperators:
             contiguous_fake(self._fake_mode, inverse, torch.int64),
             contiguous_fake(self._fake_mode, counts, torch.int64),
         )
+
+
+def _like(fake_mode: FakeTensorMode, tensor: Any) -> Any:
+    return contiguous_fake(fake_mode, tensor.shape, tensor.dtype)
 
 
 def lstm_workspace_bytes(steps: int, samples: int, *, input_size: int, hidden_size: int, itemsize: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ from probe.training.random_state import random_state_kept
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.trees import map_tensors, num_bytes, tensors_of
+
+
+_FAKE_TENSOR_LOG = logging.getLogger(fake_tensor.__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +75,15 @@ def trace_run(
     """
     with random_state_kept(torch.device("cpu")), warnings.catch_warnings(), _no_collection(), _values_kept():
         warnings.simplefilter("ignore")
+        _FAKE_TENSOR_LOG.disabled = True  # an operator that fails is a value here, and no news for the terminal
         try:
             return _trace(task, settings, batch, example, micro_batch, num_steps, as_cuda, seed)
         except (ProbeError, UntraceableError):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        finally:
+            _FAKE_TENSOR_LOG.disabled = False
         raise UntraceableError(reason)  # out here, without the frames of `error` and their tensors
 
 
