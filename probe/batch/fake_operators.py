@@ -56,12 +56,14 @@ class FakeOperators:
         self._fake_mode = fake_mode
         self.num_bounded = 0
         """Results that were taken to be as large as they can get."""
+        self.reads_values = False
+        """Whether a result's size, or what is done, depends on values of the batch."""
         self._real = WeakIdKeyDictionary()
         """Batch sizes of packed sequences, which ATen reads behind the dispatcher's back: real tensors, also in a trace."""
 
     def result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What `func` returns, or NO_RULE."""
-        if self._real and any(self._is_real(argument) for argument in args):
+        if self._real and any(self.is_real(argument) for argument in args):
             return self._of_real(func, args, kwargs)
         if func is _ATEN.mkldnn_rnn_layer.default:
             return self._mkldnn_rnn_layer(func, args)
@@ -87,10 +89,7 @@ class FakeOperators:
 
     def is_real(self, tensor: Any) -> bool:
         """Whether this is one of the few tensors of a trace that have data."""
-        return isinstance(tensor, Tensor) and self._is_real(tensor)
-
-    def _is_real(self, argument: Any) -> bool:
-        return type(argument) is Tensor and argument in self._real
+        return type(tensor) is Tensor and tensor in self._real
 
     def _of_real(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if any(isinstance(argument, FakeTensor) for argument in args):
@@ -121,7 +120,7 @@ class FakeOperators:
         loss = func(*args, **kwargs)
         if loss.dim() > 0 or known_value(loss) is not None:
             return loss
-        shape = torch.broadcast_shapes(args[0].shape, args[1].shape)
+        shape = _broadcast(args[0], args[1])
         elements = contiguous_fake(self._fake_mode, shape, loss.dtype)
         with in_kernel_invocation_manager(self._fake_mode):
             return FakeTensor(self._fake_mode, elements.resize_(()), elements.fake_device)
@@ -142,6 +141,7 @@ class FakeOperators:
         known = known_value(lengths)
         if known is None:
             return NO_RULE
+        self.reads_values = True
         with _disable_current_modes():
             steps = torch.arange(int(known[0]))
             batch_sizes = (known.unsqueeze(0) > steps.unsqueeze(1)).sum(1)
@@ -161,6 +161,7 @@ class FakeOperators:
         """Where a mask is true: an index for each of its dimensions."""
         known = known_value(mask)
         if known is not None:
+            self.reads_values = True
             with _disable_current_modes():
                 places = known.nonzero().unbind(1)
             return [constant_fake(self._fake_mode, place) for place in places]
@@ -175,10 +176,10 @@ class FakeOperators:
             known = known_value(args[1])
             if known is None:
                 self.num_bounded += 1
-                count = torch.broadcast_shapes(tensor.shape, args[1].shape).numel()
+                count = _broadcast(tensor, args[1]).numel()
             else:
                 with _disable_current_modes():
-                    count = int(known.expand(torch.broadcast_shapes(tensor.shape, known.shape)).sum())
+                    count = int(known.expand(_broadcast(tensor, known)).sum())
             return contiguous_fake(self._fake_mode, (count,), tensor.dtype)
         self.num_bounded += 1
         count = tensor.numel()
@@ -192,6 +193,10 @@ class FakeOperators:
             contiguous_fake(self._fake_mode, inverse, torch.int64),
             contiguous_fake(self._fake_mode, counts, torch.int64),
         )
+
+
+def _broadcast(one: Tensor, other: Tensor) -> torch.Size:
+    return torch.broadcast_shapes(one.shape, other.shape)  # type: ignore[no-untyped-call]  # torch does not annotate it
 
 
 def _like(fake_mode: FakeTensorMode, tensor: Any) -> Any:

@@ -6,12 +6,15 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, get_args
 
 Kind = Literal["weights", "gradients", "optimizer_state", "data", "activations", "scratch"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _GROWING: frozenset[Kind] = frozenset({"data", "activations"})
 """Kinds that depend on the batch size."""
+_ROUNDING_BYTES = 2
+"""An allocation whose bytes a sample are no whole number is off its line by less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,8 @@ class Fit:
 
     A size that was traced is what its trace says. Any other one is interpolated, allocation by allocation, from the nearest
     traces that are alike: along a line where three of them lie on it, along a parabola where they do not. Where the nearest
-    trace is like no other one, all of its allocations that depend on the batch grow in proportion to the batch.
+    trace is like no other one, all of its allocations that depend on the batch grow alike, so that its peak lies on a line
+    with that of the next one.
     """
 
     traces: tuple[Trace, ...]
@@ -97,14 +101,33 @@ class Fit:
         if nearest.micro_batch == micro_batch and batch_size == micro_batch * traced_accumulation:
             return nearest
         knots = self._knots(nearest, micro_batch)
+        if len(knots) == 1:
+            return self._scaled(nearest, micro_batch, Fraction(batch_size, nearest.micro_batch * traced_accumulation))
         of_part = _Curve([knot.micro_batch for knot in knots], micro_batch)
         of_whole = _Curve([knot.micro_batch * traced_accumulation for knot in knots], batch_size)
         sizes = []
         for index, kind in enumerate(nearest.kinds):
             is_whole = kind == "data" or index >= nearest.num_training
-            values = [knot.sizes[index] for knot in knots]
-            sizes.append((of_whole if is_whole else of_part).at(values, grows=kind in _GROWING))
+            sizes.append((of_whole if is_whole else of_part).at([knot.sizes[index] for knot in knots]))
         return Allocations(sizes=tuple(sizes), kinds=nearest.kinds, order=nearest.order)
+
+    def _scaled(self, trace: Trace, micro_batch: int, of_whole: Fraction) -> Allocations:
+        """`trace`, whose batch becomes `of_whole` times as large, at another size."""
+        others = [other for other in self.traces if other is not trace]
+        of_part = Fraction(micro_batch, trace.micro_batch)
+        if others:
+            other = min(others, key=lambda other: abs(math.log(other.micro_batch / micro_batch)))
+            (peak, parts), (other_peak, _) = trace.live_peak(), other.live_peak()
+            growth = Fraction(other_peak - peak, other.micro_batch - trace.micro_batch)
+            growing = sum(parts[kind] for kind in _GROWING)
+            rise = growth * (micro_batch - trace.micro_batch)
+            of_part = max(1 + rise / growing, Fraction(0)) if growing else of_part
+        factors = {kind: of_part if kind in _GROWING else Fraction(1) for kind in KINDS} | {"data": of_whole}
+        return Allocations(
+            sizes=tuple(int(size * factors[kind]) for size, kind in zip(trace.sizes, trace.kinds, strict=True)),
+            kinds=trace.kinds,
+            order=trace.order,
+        )
 
     def _knots(self, nearest: Trace, micro_batch: int) -> list[Trace]:
         """The traces to interpolate from: `nearest`, and up to two that are like it and next to it in size."""
@@ -114,27 +137,21 @@ class Fit:
 
 
 class _Curve:
-    """A line or a parabola through values at up to three sizes, read at another size, in whole numbers."""
+    """A line or a parabola through values at two or three sizes, read at another size, in whole numbers."""
 
     def __init__(self, knots: Sequence[int], size: int) -> None:
-        self._first = knots[0]
-        self._size = size
         self._beyond = size - knots[0]
         self._span = knots[-1] - knots[0]
         if len(knots) == 3:
             self._inner = knots[1] - knots[0]
             self._rise = (size - knots[0]) * (size - knots[2])
             self._run = (knots[1] - knots[0]) * (knots[1] - knots[2])
-            # A line through the outer knots is off by as much as this between them if their sizes are rounded to bytes.
-            self._rounding = 2
 
-    def at(self, values: Sequence[int], *, grows: bool) -> int:
+    def at(self, values: Sequence[int]) -> int:
         first, last = values[0], values[-1]
-        if len(values) == 1:
-            return first * self._size // self._first if grows else first
         value = first + (last - first) * self._beyond // self._span
         if len(values) == 3:
             bend = values[1] - (first + (last - first) * self._inner // self._span)
-            if abs(bend) >= self._rounding:
+            if abs(bend) >= _ROUNDING_BYTES:
                 value += bend * self._rise // self._run
         return max(value, 0)

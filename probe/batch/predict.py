@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MICRO_BATCHES = (4, 8)
 """Samples that the model sees at once in the first traces. Further ones are made with the sizes that matter."""
 MAX_TRACES = 12
-CLOSE = 1e-3
-"""A trace agrees with what was expected of it where the peaks differ by less than this fraction."""
 
 _UNSEEN: dict[Target, tuple[str, ...]] = {
     "cuda": (
@@ -125,9 +123,10 @@ def _checked(profile: Profile, tracer: Tracer, cards: Cards) -> tuple[Profile, s
     from probe.batch.recorder import UntraceableError
 
     failed: dict[int, str] = {}
-    num_close = num_off = 0
     while len(profile.fit.traces) + len(failed) < MAX_TRACES:
-        size = next_size_to_trace(profile, cards, excluded=failed, only_largest=num_close > num_off)
+        num_agreeing = sum(check.agrees for check in profile.checks)
+        trusted = num_agreeing > len(profile.checks) - num_agreeing
+        size = next_size_to_trace(profile, cards, excluded=failed, only_largest=trusted)
         if size is None:
             break
         try:
@@ -139,10 +138,6 @@ def _checked(profile: Profile, tracer: Tracer, cards: Cards) -> tuple[Profile, s
         profile = replace(profile, fit=profile.fit.with_trace(traced.trace))
         check = TraceCheck(batch_size=size, expected_bytes=expected_bytes, traced_bytes=profile.live_peak_bytes(size))
         profile = replace(profile, checks=(*profile.checks, check))
-        if abs(check.error) < CLOSE:
-            num_close += 1
-        else:
-            num_off += 1
     reason = "; ".join(
         f"batch size {size:,}, with which the training step cannot be traced ({why})" for size, why in failed.items()
     )

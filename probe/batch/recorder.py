@@ -82,6 +82,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             return args[0].fake_device if isinstance(args[0], FakeTensor) else args[0].device
         if func is _ATEN._local_scalar_dense.default and not self._has_value(args[0]):
             return self._value_of(args[0])
+        if func is _ATEN._local_scalar_dense.default and self._phase == "activations":
+            self.operators.reads_values = True
         if self._phase == "weights" and func in _RANDOM_FILLS:
             return args[0]
         if func is _ATEN.lift_fresh.default and self._is_counter(args[0]):

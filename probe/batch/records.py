@@ -12,6 +12,9 @@ Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "hos
 Cap = Literal["max", "data", "kernel_limit"]
 StoppedBy = Literal["finished", "nothing_fits", "predicted", "interrupted", "error"]
 TracedAs = Literal["fake cpu"]
+CLOSE_ERROR = 1e-3
+"""Fraction of a traced peak: what was expected to within this agrees with it."""
+ContradictionKind = Literal["fits", "does not fit", "peak"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,10 @@ class TraceCheck:
         """Of what was expected, as a fraction of what was traced: above 0 where too much was expected."""
         return (self.expected_bytes - self.traced_bytes) / self.traced_bytes if self.traced_bytes else 0.0
 
+    @property
+    def agrees(self) -> bool:
+        return abs(self.error) < CLOSE_ERROR
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedPeak:
@@ -148,6 +155,26 @@ class Forecast:
     def __post_init__(self) -> None:
         if (self.traced_as is None) != (self.failure is not None):
             raise ValueError("a forecast has either a trace or the reason why there is none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """A measurement that contradicts the prediction."""
+
+    kind: ContradictionKind
+    """fits: it was predicted not to. does not fit: it was predicted to. peak: another one was predicted."""
+    batch_size: int
+    predicted_bytes: int | None
+    """Largest sum of live tensors; None where the size was not predicted."""
+    measured_bytes: int | None
+    """None where the size does not fit, or where memory was not measured."""
+
+    @property
+    def error(self) -> float | None:
+        """Of the predicted peak, as a fraction of the measured one: above 0 where too much was predicted."""
+        if self.predicted_bytes is None or not self.measured_bytes:
+            return None
+        return (self.predicted_bytes - self.measured_bytes) / self.measured_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +218,8 @@ class BatchResult:
     """Where the predictions come from; None where none was asked for."""
     predictions: tuple[Prediction, ...] = ()
     """For the device where there was one, for common cards or the one asked for where there was not."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """Where attempts contradict the prediction."""
     alternatives: tuple[Alternative, ...] = ()
     """Where not even batch size 1 fits: what would, as predicted for the same memory."""
     seconds: float

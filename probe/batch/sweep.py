@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from probe.batch.contradictions import contradictions
 from probe.batch.decide import (
     DEFAULT_START,
     Limits,
@@ -71,6 +72,7 @@ def run_sweep(
     expected: Forecast | None = None
     predictions: tuple[Prediction, ...] = ()
     interrupted, error = False, None
+    here: Prediction | None = None
     limits = options.limits(DEFAULT_START, None)
     try:
         facts = runner.open()
@@ -99,6 +101,7 @@ def run_sweep(
         attempts=tuple(attempts),
         forecast=expected,
         predictions=predictions,
+        contradictions=contradictions(attempts, expected, here),
         seconds=time.perf_counter() - started,
     )
     return result, error if result.stopped_by == "error" else None

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from probe.batch.fake_operators import UnpackedSequences, constant_fake
 from probe.batch.fit import Trace
@@ -32,7 +32,6 @@ from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.trees import map_tensors, num_bytes, tensors_of
 
-
 _FAKE_TENSOR_LOG = logging.getLogger(fake_tensor.__name__)
 
 
@@ -44,6 +43,8 @@ class Traced:
     uses_convolutions: bool
     uses_matrix_products: bool
     has_recurrent_layers: bool
+    reads_values: bool
+    """Whether what is done depends on values of the batch."""
     num_bounded: int
     """Operators whose results are as large as they can get, since their size depends on values that a trace does not have."""
     eval_failure: str | None
@@ -124,6 +125,7 @@ def _trace(
         uses_convolutions=recorder.uses_convolutions,
         uses_matrix_products=recorder.uses_matrix_products,
         has_recurrent_layers=any(isinstance(module, torch.nn.RNNBase) for module in run.model.modules()),
+        reads_values=recorder.operators.reads_values,
         num_bounded=recorder.operators.num_bounded,
         eval_failure=eval_failure,
     )
@@ -176,7 +178,7 @@ def _dry_run(task: Task, settings: TrainerSettings, seed: int) -> TrainingRun:
 
 def _initialize_lazy_modules(task: Task, model: Any, batch: Any) -> None:
     """The first forward pass of a real model gives its lazy modules their sizes."""
-    if not any(isinstance(weight, UninitializedTensorMixin) for weight in model.parameters()):
+    if not any(map(is_lazy, model.parameters())):
         return
     with torch.no_grad():
         if task.forward is not None:

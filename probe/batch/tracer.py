@@ -61,6 +61,10 @@ class Tracer:
         notes = []
         if any(traced.has_recurrent_layers for traced in self._seen):
             notes.append(_RECURRENT[self._target])
+        if any(traced.reads_values for traced in self._seen):
+            notes.append(
+                "what is done depends on values of the data: it was traced with those of the first or largest samples"
+            )
         num_bounded = max(traced.num_bounded for traced in self._seen)
         if num_bounded:
             notes.append(

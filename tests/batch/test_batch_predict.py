@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from probe.batch.forecast import forecast
+from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import predict
 from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.records import Prediction
@@ -339,7 +339,7 @@ def test_the_parts_are_those_of_the_model() -> None:
 def test_predictions_are_what_replays_say() -> None:
     profile = pickle.loads(pickle.dumps(profiled(NamedSource(model="resnet18", image_size=64), target="cuda")))
     cards = (GIB // 2, GIB, 8 * GIB, 80 * GIB)
-    expected, found = forecast(profile, cards)
+    expected, found = forecast(profile, Cards(memory_bytes=cards))
     assert [one.memory_bytes for one in found] == list(cards)
     assert found[0].largest_fit is None
     assert found[0].peak_bytes > GIB // 2
@@ -357,10 +357,10 @@ def test_predictions_are_what_replays_say() -> None:
 def test_measured_costs_replace_the_assumed_ones() -> None:
     profile = profiled(vectors(mlp()), target="cuda")
     costs = FixedCosts(context_bytes=3 * GIB, cublas_bytes=1, cudnn_bytes=0)
-    _, (found,) = forecast(profile, (4 * GIB,), costs=costs)
+    _, (found,) = forecast(profile, Cards(memory_bytes=(4 * GIB,), costs=costs))
     assert found.parts.context_bytes == 3 * GIB
     assert found.largest_fit is not None
-    assert forecast(profile, (3 * GIB,), costs=costs)[1][0].largest_fit is None
+    assert forecast(profile, Cards(memory_bytes=(3 * GIB,), costs=costs))[1][0].largest_fit is None
 
 
 def test_tracing_leaves_this_process_as_it_was() -> None:
