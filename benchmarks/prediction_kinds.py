@@ -214,7 +214,7 @@ def batch_multiple(layers: Any, inputs: Tensor, *, multiple: int) -> Tensor:
 
 
 def in_chunks(layers: Any, inputs: Tensor) -> Tensor:
-    return torch.cat([layers.head(layers.first(chunk).relu()) for chunk in inputs.split(8)])
+    return torch.cat([layers.head(layers.first(chunk).relu()) for chunk in torch.split(inputs, 8)])
 
 
 def one_by_one(layers: Any, inputs: Tensor) -> Tensor:

@@ -196,7 +196,8 @@ class FakeOperators:
 
 
 def _broadcast(one: Tensor, other: Tensor) -> torch.Size:
-    return torch.broadcast_shapes(one.shape, other.shape)  # type: ignore[no-untyped-call]  # torch does not annotate it
+    shape: torch.Size = torch.broadcast_shapes(one.shape, other.shape)  # type: ignore[no-untyped-call]  # torch's own
+    return shape
 
 
 def _like(fake_mode: FakeTensorMode, tensor: Any) -> Any:

@@ -17,7 +17,7 @@ of an A100's 80; where error correction takes a part of the memory, as on a T4 o
 MAX_BATCH_SIZE = 2**30
 CHECKED_MICRO_BATCH = 16
 """Traced where no card's largest batch can be: no card is known, or the data set is too small."""
-MAX_STEP = 128
+MAX_STEP = 1024
 """How many times as large as any traced batch the next one may be: what is expected further away is a guess."""
 
 
