@@ -231,7 +231,8 @@ def main() -> None:
     text += "\n\n".join("\n".join(lines) for lines in parts) + "\n"
     print(text)
     if options.markdown is not None:
-        options.markdown.write_text("# Prediction of memory\n\n`python benchmarks/batch_prediction.py`\n\n" + text)
+        command = "python benchmarks/batch_prediction.py" + (f" --only {options.only}" if options.only else "")
+        options.markdown.write_text(f"# Prediction of memory\n\n`{command}`\n\n{text}")
 
 
 if __name__ == "__main__":
