@@ -1,10 +1,12 @@
 """Predicted memory against the bytes that training really allocates, and what a prediction costs.
 
-    python benchmarks/batch_prediction.py [--markdown FILE] [--only exact|all]
+    python benchmarks/batch_prediction.py [--markdown FILE] [--only exact|kinds|all]
 
 exact: torchvision models x {SGD with momentum, AdamW} x 3 batch sizes. Measured by SimulatedDevice: real training on the CPU
        (two steps and an evaluation step), every storage counted. The peer, in the same run: a straight line through the
        peaks measured at batch sizes 1 and 2, as batch finders draw it.
+kinds: tasks whose memory is no line (prediction_kinds.py), as `probe batch` asks: the largest batch for a limit in bytes that
+       batch 64 just fits, and for one byte less. The same peer.
 all:   every classification model of torchvision, at its usual image size, predicted for a GPU: does it trace, how long does
        the prediction take, in CPU time of a process that has imported PyTorch, what does
        it say.
@@ -22,12 +24,14 @@ from pathlib import Path
 
 import torch
 import torchvision
+from prediction_kinds import KINDS
 
-from probe.batch.forecast import forecast
+from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import predict
 from probe.batch.profile import Profile, Untraceable
 from probe.batch.samples import sample_batches
 from probe.device.simulated import SimulatedDevice
+from probe.task import Task
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.trees import map_tensors
@@ -35,6 +39,7 @@ from probe.units import format_bytes, format_share
 from probe.zoo.source import NamedSource
 
 IMAGE_SIZE = 64
+KIND_BATCH_SIZE = 64
 BATCH_SIZES = (3, 9, 24)
 MODELS = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasnet0_5",
@@ -60,7 +65,10 @@ class Case:
 
 
 def measured_peak(source: NamedSource, params: dict[str, object], batch_size: int) -> int:
-    task = source.build({})
+    return measured_peak_of(source.build({}), params, batch_size)
+
+
+def measured_peak_of(task: Task, params: dict[str, object], batch_size: int) -> int:
     settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size})
     device = SimulatedDevice(2**60)
     on_host = sample_batches(task, [batch_size])[batch_size]
@@ -110,7 +118,7 @@ def exact_part() -> list[str]:
         "",
         "| | equal to the byte | within 0.1 % | largest error | median error |",
         "|---|--:|--:|--:|--:|",
-        _summary("prediction (traces of 4, 8 and 16 samples)", errors, equal),
+        _summary("prediction (traces of 4 and 8 samples, and of the size in question)", errors, equal),
         _summary("line through batches 1 and 2", line_errors, sum(case.line == case.measured for case in rows)),
         "",
         "| model | optimizer | batch | measured | predicted | error | line's error |",
@@ -133,6 +141,51 @@ def _summary(name: str, errors: list[float], equal: int) -> str:
     )
 
 
+def kinds_part() -> list[str]:
+    lines = []
+    num_exact = num_answered = num_line = 0
+    for kind in KINDS:
+        task = kind.make()
+        peak, smaller = (measured_peak_of(task, {}, size) for size in (KIND_BATCH_SIZE, KIND_BATCH_SIZE // 2))
+        first, second = (measured_peak_of(task, {}, size) for size in (1, 2))
+        line = first + (second - first) * (KIND_BATCH_SIZE - 1)
+        wanted = (KIND_BATCH_SIZE, KIND_BATCH_SIZE // 2 if smaller < peak else None)
+        started = time.process_time()
+        answers = [_answer(task, limit_bytes) for limit_bytes in (peak, peak - 1)]
+        seconds = (time.process_time() - started) / len(answers)
+        found = tuple(size for size, _ in answers)
+        predicted = answers[0][1]
+        num_exact += predicted == peak
+        num_answered += found[0] == wanted[0] and (found[1] == wanted[1] or wanted[1] is None)
+        num_line += abs(line / peak - 1) <= 0.001
+        lines.append(
+            f"| {kind.name}{' (bound)' if kind.is_bound else ''} | {peak:,} | {format_share(predicted / peak - 1, decimals=2)} "
+            f"| {found[0]} | {found[1]} | {seconds:.1f} | {format_share(line / peak - 1, decimals=0)} |"
+        )
+        print(lines[-1], flush=True)
+    return [
+        "## Tasks whose memory is no line",
+        "",
+        f"The limit is what batch {KIND_BATCH_SIZE} takes, and one byte less, for which the answer must be "
+        f"{KIND_BATCH_SIZE // 2}; AdamW unless the task has its own optimizer. The peak at batch {KIND_BATCH_SIZE} is equal to "
+        f"the byte in {num_exact} of {len(KINDS)}, both answers are right in {num_answered}; a line through batches 1 and 2 is "
+        f"within 0.1 % in {num_line}. A bound is of what the weights decide: the most that it can take.",
+        "",
+        "| kind | measured | error | answer | one byte less | seconds | line's error |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+        *lines,
+    ]
+
+
+def _answer(task: Task, limit_bytes: int) -> tuple[int | None, int]:
+    """The largest batch that is predicted to fit, and the peak predicted for KIND_BATCH_SIZE."""
+    cards = Cards(memory_bytes=(limit_bytes,))
+    profile = predict(task, target="simulated", cards=cards, in_process=True)
+    if isinstance(profile, Untraceable):
+        raise TypeError(profile.reason)
+    return forecast(profile, cards)[1][0].largest_fit, profile.live_peak_bytes(KIND_BATCH_SIZE)
+
+
 def all_part() -> list[str]:
     names = torchvision.models.list_models(module=torchvision.models)
     seconds, rows, failed = [], [], []
@@ -145,7 +198,7 @@ def all_part() -> list[str]:
             seconds.append(time.process_time() - started)
             at_24 = answers[24 * 2**30]
             rows.append(
-                f"| {name} | {seconds[-1]:.1f} | {len(found.fit.sizes):,} | {at_24.largest_fit} "
+                f"| {name} | {seconds[-1]:.1f} | {len(found.fit.traces[-1].sizes):,} | {at_24.largest_fit} "
                 f"| {format_bytes(at_24.peak_bytes)} | {format_bytes(at_24.parts.activations_bytes)} |"
             )
         else:
@@ -169,19 +222,17 @@ def all_part() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
-    parser.add_argument("--only", choices=("exact", "all"), help="one of the two parts")
+    parser.add_argument("--only", choices=("exact", "kinds", "all"), help="one of the three parts")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    parts = []
-    if options.only != "all":
-        parts.append(exact_part())
-    if options.only != "exact":
-        parts.append(all_part())
+    every = {"exact": exact_part, "kinds": kinds_part, "all": all_part}
+    parts = [part() for name, part in every.items() if options.only in (None, name)]
     text = f"torch {torch.__version__}, torchvision {torchvision.__version__}, one thread, no GPU\n\n"
     text += "\n\n".join("\n".join(lines) for lines in parts) + "\n"
     print(text)
     if options.markdown is not None:
-        options.markdown.write_text("# Prediction of memory\n\n`python benchmarks/batch_prediction.py`\n\n" + text)
+        command = "python benchmarks/batch_prediction.py" + (f" --only {options.only}" if options.only else "")
+        options.markdown.write_text(f"# Prediction of memory\n\n`{command}`\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from probe.batch.forecast import forecast
+from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import trace_profile
 from probe.batch.profile import Profile, Target, Untraceable
-from probe.batch.records import Alternative, BatchResult, MemoryParts, Prediction
+from probe.batch.records import Alternative, BatchResult, MemoryParts
 from probe.batch.runner import Request
 from probe.errors import ProbeError
 from probe.workers.worker import Worker, WorkerDied
@@ -82,9 +82,10 @@ def find_alternatives(request: Request, result: BatchResult, *, in_process: bool
     )
     is_simulated = result.stopped_by != "predicted" and result.device_memory is None
     target: Target = "simulated" if is_simulated else "cuda"
+    cards = Cards(memory_bytes=(limit_bytes,))
     found = []
-    for change, profile in _profiles(request, changes, target, in_process=in_process):
-        best = _predicted(profile, limit_bytes)
+    for change, profile in _profiles(request, changes, target, cards, in_process=in_process):
+        best = next(iter(forecast(profile, cards)[1]), None)
         if best is not None and best.largest_fit is not None:
             found.append(Alternative(change=change.title, largest_fit=best.largest_fit, peak_bytes=best.peak_bytes))
     return tuple(found)
@@ -100,22 +101,17 @@ def _image_size(source: TaskSource) -> int | None:
     return source.image_size or (SYNTHETIC_IMAGE_SIZE if source.data == "synthetic" else None)
 
 
-def _predicted(found: Profile | Untraceable, limit_bytes: int) -> Prediction | None:
-    _, predictions = forecast(found, (limit_bytes,))
-    return predictions[0] if predictions else None
-
-
 def _profiles(
-    request: Request, changes: tuple[Change, ...], target: Target, *, in_process: bool
+    request: Request, changes: tuple[Change, ...], target: Target, cards: Cards, *, in_process: bool
 ) -> Iterator[tuple[Change, Profile | Untraceable]]:
     """One child traces all of them; a change that the task refuses is no alternative."""
     if in_process:
-        yield from ((change, _traced(trace_profile, request, change, target)) for change in changes)
+        yield from ((change, _traced(trace_profile, request, change, target, cards)) for change in changes)
         return
     with Worker(num_threads=1) as worker:
         for change in changes:
             try:
-                yield change, _traced(_call_in(worker), request, change, target)
+                yield change, _traced(_call_in(worker), request, change, target, cards)
             except WorkerDied as death:
                 yield change, Untraceable(reason=death.message)
                 return
@@ -125,7 +121,9 @@ def _call_in(worker: Worker) -> Callable[..., Any]:
     return lambda *arguments: worker.call(trace_profile, *arguments)
 
 
-def _traced(call: Callable[..., Any], request: Request, change: Change, target: Target) -> Profile | Untraceable:
+def _traced(
+    call: Callable[..., Any], request: Request, change: Change, target: Target, cards: Cards
+) -> Profile | Untraceable:
     source = request.source
     if change.image_size is not None and isinstance(source, NamedSource):
         source = replace(source, image_size=change.image_size)
@@ -133,7 +131,7 @@ def _traced(call: Callable[..., Any], request: Request, change: Change, target: 
     if "optimizer" in change.params:
         params = {name: value for name, value in params.items() if name not in ("momentum", "weight_decay")}
     try:
-        profile: Profile | Untraceable = call(source, params, target, request.seed)
+        profile: Profile | Untraceable = call(source, params, target, cards, request.seed)
     except ProbeError as error:
         return Untraceable(reason=error.message)
     return profile

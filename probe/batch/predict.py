@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from probe.batch.fit import Fit, NotAlikeError, fit
+from probe.batch.fit import Fit
+from probe.batch.forecast import Cards, next_size_to_trace
 from probe.batch.profile import Profile, Target, Untraceable
 from probe.batch.ranking import SampleRanking
+from probe.batch.records import TraceCheck
 from probe.task import Task
 from probe.workers.worker import Worker, WorkerDied
 from probe.zoo.source import TaskSource, as_source
 
-MICRO_BATCHES = (4, 8, 16)
-"""Samples that the model sees at once in the traces: two that are fitted, and the beginning of one that checks the fit."""
-_NUM_STEPS = 2
-"""The optimizer's state appears in the first step, and is there from the second on."""
-_MAX_TRACED_ACCUMULATION = 3
-"""From the third micro-batch on every one is like the one before."""
+if TYPE_CHECKING:
+    from probe.batch.tracer import Tracer
+    from probe.training.settings import TrainerSettings
+
+MICRO_BATCHES = (4, 8)
+"""Samples that the model sees at once in the first traces. Further ones are made with the sizes that matter."""
+MAX_TRACES = 12
 
 _UNSEEN: dict[Target, tuple[str, ...]] = {
     "cuda": (
@@ -36,6 +39,7 @@ def predict(
     *,
     params: Mapping[str, Any] | None = None,
     target: Target = "cuda",
+    cards: Cards | None = None,
     seed: int = 0,
     in_process: bool = False,
 ) -> Profile | Untraceable:
@@ -45,12 +49,13 @@ def predict(
         params: hyperparameters: the trainer's (optimizer, precision, accumulation, ...) and the task's own.
         target: whose allocations are predicted. `cuda`: a GPU's, as far as operators on fakes of the CPU tell them;
             `simulated`: SimulatedDevice's, byte for byte.
+        cards: the devices in question, whose largest batches are traced themselves; None: common ones.
         in_process: trace in this process. A crash of PyTorch, which fake tensors have caused, then takes it along.
 
     Raises:
         TaskError, DataError, UserCodeError: the task cannot be built or breaks its contract.
     """
-    arguments = (as_source(task), dict(params or {}), target, seed)
+    arguments = (as_source(task), dict(params or {}), target, cards, seed)
     if in_process:
         return trace_profile(*arguments)
     with Worker(num_threads=1) as worker:
@@ -61,75 +66,92 @@ def predict(
     return found
 
 
-def trace_profile(source: TaskSource, params: Mapping[str, Any], target: Target, seed: int) -> Profile | Untraceable:
+def trace_profile(
+    source: TaskSource, params: Mapping[str, Any], target: Target, cards: Cards | None, seed: int
+) -> Profile | Untraceable:
     """`predict` in this process. Raises as it does."""
     from probe.training.building import build_task
     from probe.training.settings import TrainerSettings
 
     task = build_task(source, params)
     trainer = {name: value for name, value in params.items() if name != "batch_size"}
-    return profile_of(task, TrainerSettings.for_task(task, trainer), target=target, seed=seed)
+    return profile_of(task, TrainerSettings.for_task(task, trainer), target=target, cards=cards, seed=seed)
 
 
 def profile_of(
-    task: Task, settings: Any, *, target: Target = "cuda", seed: int = 0, ranking: SampleRanking | None = None
+    task: Task,
+    settings: TrainerSettings,
+    *,
+    target: Target = "cuda",
+    cards: Cards | None = None,
+    seed: int = 0,
+    ranking: SampleRanking | None = None,
 ) -> Profile | Untraceable:
     """As `predict`, for a task that is built: where the caller is a child process already.
 
     Args:
-        settings: TrainerSettings.
         ranking: of the training samples, where they were measured before.
     """
     from probe.batch.recorder import UntraceableError
-    from probe.batch.samples import dataset_bytes, sample_batches
-    from probe.batch.trace import Traced, trace_run
+    from probe.batch.samples import dataset_bytes
+    from probe.batch.sizing import rank_samples
+    from probe.batch.tracer import Tracer
     from probe.training.batches import MAX_RESIDENT_SHARE
+    from probe.training.data import is_unbounded, num_samples
 
     started = time.perf_counter()
-    accumulation = min(settings.accumulation, _MAX_TRACED_ACCUMULATION)
-    sizes = [micro_batch * accumulation for micro_batch in MICRO_BATCHES]
-    batches = sample_batches(task, sizes, seed=seed, ranking=ranking)
-
-    def traced_at(size: int, num_steps: int) -> Traced:
-        return trace_run(
-            task,
-            replace(settings, batch_size=size, accumulation=accumulation),
-            batches[size],
-            micro_batch=size // accumulation,
-            num_steps=num_steps,
-            as_cuda=target == "cuda",
-            seed=seed,
-        )
-
+    cards = cards or Cards()
+    if not is_unbounded(task.train):
+        cards = replace(cards, bound=min(cards.max_batch_size, num_samples(task.train)))
+    ranking = rank_samples(task, seed=seed)[0] if ranking is None else ranking
+    tracer = Tracer(task, settings, target=target, seed=seed, ranking=ranking)
     try:
-        first, second = (traced_at(size, _NUM_STEPS) for size in sizes[:2])
-        fitted = fit(first.trace, second.trace, traced_at(sizes[2], 0).trace)
-        if fitted.bends:  # then all of the third trace is needed
-            fitted = fit(first.trace, second.trace, traced_at(sizes[2], _NUM_STEPS).trace)
-    except (UntraceableError, NotAlikeError) as error:
+        first, second = (tracer.trace(size) for size in MICRO_BATCHES)
+    except UntraceableError as error:
         return Untraceable(reason=str(error))
-    return Profile(
+    profile = Profile(
         target=target,
-        fit=fitted,
+        fit=Fit(traces=(first.trace, second.trace)),
         accumulation=settings.accumulation,
-        traced_accumulation=accumulation,
+        traced_accumulation=tracer.accumulation,
         dataset_bytes=dataset_bytes(task) if target == "cuda" else 0,
         max_dataset_share=MAX_RESIDENT_SHARE,
         uses_convolutions=first.uses_convolutions,
         uses_matrix_products=first.uses_matrix_products,
         traced_as="fake cpu",
-        unseen=_unseen(target, first.eval_failure, fitted),
-        seconds=time.perf_counter() - started,
+        unseen=(),
+        seconds=0.0,
     )
+    profile, failure = _checked(profile, tracer, cards)
+    unseen = (*_UNSEEN[target], *tracer.notes(), *([] if failure is None else [failure]))
+    return replace(profile, unseen=unseen, seconds=time.perf_counter() - started)
 
 
-def _unseen(target: Target, eval_failure: str | None, fitted: Fit) -> tuple[str, ...]:
-    unseen = list(_UNSEEN[target])
-    if eval_failure is not None:
-        unseen.append(f"the evaluation step, which cannot be traced ({eval_failure})")
-    if fitted.bends:
-        unseen.append(
-            f"{len(fitted.bends)} of {len(fitted.sizes)} allocations that do not grow in proportion to the batch: "
-            "a parabola through three traces takes the line's place"
-        )
-    return tuple(unseen)
+def _checked(profile: Profile, tracer: Tracer, cards: Cards) -> tuple[Profile, str | None]:
+    """`profile` with traces of the sizes that matter, and why one of them could not be made.
+
+    The size expected to fit on the largest card is always traced; where that is a surprise, so are the other cards' and the
+    next larger ones, until more traces are as expected than are not.
+    """
+    from probe.batch.recorder import UntraceableError
+
+    failed: dict[int, str] = {}
+    while len(profile.fit.traces) + len(failed) < MAX_TRACES:
+        num_agreeing = sum(check.agrees for check in profile.checks)
+        trusted = num_agreeing > len(profile.checks) - num_agreeing
+        size = next_size_to_trace(profile, cards, excluded=failed, only_largest=trusted)
+        if size is None:
+            break
+        try:
+            traced = tracer.trace(profile.micro_batch(size))
+        except UntraceableError as error:
+            failed[size] = str(error)
+            continue
+        expected_bytes = profile.live_peak_bytes(size)
+        profile = replace(profile, fit=profile.fit.with_trace(traced.trace))
+        check = TraceCheck(batch_size=size, expected_bytes=expected_bytes, traced_bytes=profile.live_peak_bytes(size))
+        profile = replace(profile, checks=(*profile.checks, check))
+    reason = "; ".join(
+        f"batch size {size:,}, with which the training step cannot be traced ({why})" for size, why in failed.items()
+    )
+    return profile, reason or None

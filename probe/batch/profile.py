@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.batch.allocator import Block, CachingAllocator
-from probe.batch.fit import Fit, Kind
-from probe.batch.records import MemoryParts, TracedAs
+from probe.batch.fit import Allocations, Fit, Kind
+from probe.batch.records import MemoryParts, TraceCheck, TracedAs
 
 _MIB = 2**20
 
@@ -83,6 +83,7 @@ class Profile:
     uses_convolutions: bool
     uses_matrix_products: bool
     traced_as: TracedAs
+    checks: tuple[TraceCheck, ...] = ()
     unseen: tuple[str, ...]
     """What the trace or the model of the card does not see, in words."""
     seconds: float
@@ -91,11 +92,19 @@ class Profile:
     def live_peak_bytes(self, batch_size: int) -> int:
         """The largest sum of live tensors in training and evaluation steps, byte for byte: without rounding, workspaces,
         and the resident data set."""
-        return self.fit.live_peak(self._sizes(batch_size))[0]
+        return self._allocations(batch_size).live_peak()[0]
+
+    def is_traced(self, batch_size: int) -> bool:
+        """Whether the training step was traced with this batch size, so that nothing about it is interpolated."""
+        return self.micro_batch(batch_size) in {trace.micro_batch for trace in self.fit.traces}
+
+    def micro_batch(self, batch_size: int) -> int:
+        """Samples that the model sees at once."""
+        return -(-batch_size // self.accumulation)
 
     def parts(self, batch_size: int) -> Mapping[Kind, int]:
         """What `live_peak_bytes` is made of; the values add up to it."""
-        return self.fit.live_peak(self._sizes(batch_size))[1]
+        return self._allocations(batch_size).live_peak()[1]
 
     def resident_bytes(self, card_bytes: int | None) -> int:
         """Of the data set, on a card of this size."""
@@ -132,7 +141,7 @@ class Profile:
             costs.cudnn_bytes * self.uses_convolutions,
         ]
         has_room = all(allocator.allocate(num_bytes) is not None for num_bytes in before if num_bytes)
-        has_room = has_room and self._run(allocator, self._sizes(batch_size))
+        has_room = has_room and _run(allocator, self._allocations(batch_size))
         return Replay(
             outcome="oom" if not has_room else "thrashes" if allocator.num_retries else "fits",
             peak_allocated_bytes=allocator.peak_allocated_bytes,
@@ -157,27 +166,26 @@ class Profile:
             context_bytes=replay.context_bytes,
         )
 
-    def _sizes(self, batch_size: int) -> list[int]:
-        return self.fit.sizes_at(
-            batch_size, accumulation=self.accumulation, traced_accumulation=self.traced_accumulation
-        )
+    def _allocations(self, batch_size: int) -> Allocations:
+        return self.fit.at(batch_size, accumulation=self.accumulation, traced_accumulation=self.traced_accumulation)
 
-    def _run(self, allocator: CachingAllocator, sizes: list[int]) -> bool:
-        """Whether the card had room for everything."""
-        blocks: list[Block | None] = [None] * len(sizes)
-        for step in self.fit.order:
-            if step > 0:
-                num_bytes = sizes[step - 1]
-                if num_bytes:
-                    block = allocator.allocate(num_bytes)
-                    if block is None:
-                        return False
-                    blocks[step - 1] = block
-            else:
-                freed = blocks[-step - 1]
-                if freed is not None:
-                    allocator.free(freed)
-        return True
+
+def _run(allocator: CachingAllocator, allocations: Allocations) -> bool:
+    """Whether the card had room for everything."""
+    blocks: list[Block | None] = [None] * len(allocations.sizes)
+    for step in allocations.order:
+        if step > 0:
+            num_bytes = allocations.sizes[step - 1]
+            if num_bytes:
+                block = allocator.allocate(num_bytes)
+                if block is None:
+                    return False
+                blocks[step - 1] = block
+        else:
+            freed = blocks[-step - 1]
+            if freed is not None:
+                allocator.free(freed)
+    return True
 
 
 def _without_allocator(peak_bytes: int, limit_bytes: int | None) -> Replay:

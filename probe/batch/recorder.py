@@ -12,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from probe.batch.fake_operators import NO_RULE, FakeOperators, known_value
 from probe.batch.fit import Kind, Trace
 from probe.batch.shortcuts import NO_SHORTCUT, shortcut
 from probe.device.simulated import allocates
@@ -32,10 +33,18 @@ _MATRIX_PRODUCTS = frozenset(
     }
 )
 _CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_overrideable.default})
-_TRANSPARENT = ("torch._", "torch.utils.", "torch.overrides", __name__)
+_TRANSPARENT = ("torch._", "torch.utils.", "torch.overrides", FakeOperators.__module__, __name__)
 """Modules between an operator and the code that asked for it."""
 
+MAX_OPERATORS = 300_000
+"""A training step of more operators, like one that works on each sample by itself, is not traced to its end."""
+
 State = tuple[list[int], list[Kind], list[int]]
+
+
+def _strided_parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What has memory of its own: a sparse tensor's indices and values."""
+    return (tensor._indices(), tensor._values()) if tensor.layout is torch.sparse_coo else (tensor,)
 
 
 class UntraceableError(Exception):
@@ -48,7 +57,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
     def __init__(self, fake_mode: FakeTensorMode) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
         self._fake_mode = fake_mode
+        self.operators = FakeOperators(fake_mode)
         self.num_optimizer_steps = 0
+        self._num_operators = 0
         self.uses_convolutions = False
         self.uses_matrix_products = False
         self._phase: Kind = "weights"
@@ -69,15 +80,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
     ) -> Any:
         if func is _DEVICE:  # asked by autograd several times for every operator
             return args[0].fake_device if isinstance(args[0], FakeTensor) else args[0].device
-        if func is _ATEN._local_scalar_dense.default and getattr(args[0], "constant", None) is None:
+        if func is _ATEN._local_scalar_dense.default and not self._has_value(args[0]):
             return self._value_of(args[0])
+        if func is _ATEN._local_scalar_dense.default and self._phase == "activations":
+            self.operators.reads_values = True
         if self._phase == "weights" and func in _RANDOM_FILLS:
             return args[0]
         if func is _ATEN.lift_fresh.default and self._is_counter(args[0]):
             kwargs = {"dtype": args[0].dtype}
             func, args = _ATEN.empty.memory_format, ([],)
+        self._num_operators += 1
+        if self._num_operators > MAX_OPERATORS:
+            raise UntraceableError(f"a training step of more than {MAX_OPERATORS:,} operators takes too long to trace")
         result = shortcut(func, args, kwargs or {}, self._fake_mode)
         if result is NO_SHORTCUT:
+            result = self.operators.result(func, args, kwargs or {})
+        if result is NO_RULE:
             result = func(*args, **(kwargs or {}))
         if func in _MATRIX_PRODUCTS:
             self.uses_matrix_products = True
@@ -98,9 +116,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
     def label(self, kind: Kind, tensors: Iterable[torch.Tensor | None]) -> None:
         """What these tensors live in was of this kind from the start."""
         for tensor in tensors:
-            index = None if tensor is None else self._live.get(tensor.untyped_storage()._cdata)
-            if index is not None:
-                self._kinds[index] = kind
+            for part in () if tensor is None else _strided_parts(tensor):
+                index = self._live.get(part.untyped_storage()._cdata)
+                if index is not None:
+                    self._kinds[index] = kind
 
     def adopt(self, tensors: Iterable[torch.Tensor]) -> None:
         """Enter storages that no operator made, if they are not known."""
@@ -147,7 +166,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         return len(self._sizes)
 
     def _enter(self, tensor: torch.Tensor, is_new: bool) -> None:
-        if not isinstance(tensor, FakeTensor) or tensor.layout is not torch.strided or tensor.fake_device.type != "cpu":
+        is_fake = isinstance(tensor, FakeTensor) and tensor.layout is torch.strided and tensor.fake_device.type == "cpu"
+        if not is_fake and not self.operators.is_real(tensor):
             return
         storage = tensor.untyped_storage()
         address, num_bytes = storage._cdata, storage.nbytes()
@@ -179,8 +199,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         with _disable_current_modes():  # it is a real number still
             return type(number) is torch.Tensor and not number.item()
 
+    def _has_value(self, tensor: torch.Tensor) -> bool:
+        is_known = isinstance(tensor, FakeTensor) and known_value(tensor) is not None
+        return is_known or self.operators.is_real(tensor)
+
     def _value_of(self, tensor: torch.Tensor) -> bool | int | float:
-        """The value that the training step itself asks a fake tensor for; anybody else's question has no answer.
+        """The value that PyTorch's own optimizers ask a fake tensor for; anybody else's question has no answer.
 
         Raises UntraceableError.
         """
@@ -188,8 +212,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         while frame.f_back is not None and frame.f_globals["__name__"].startswith(_TRANSPARENT):
             frame = frame.f_back
         module = frame.f_globals["__name__"]
-        if module == "probe.training.step":  # is the loss finite?
-            return True
         if module.startswith("torch.optim"):  # how many steps were there?
             return float(self.num_optimizer_steps)
         if module.startswith(("torch.nn.init", "torch.amp")):  # is any draw out of range, any gradient not finite?

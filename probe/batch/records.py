@@ -40,6 +40,9 @@ class MemoryGrowth:
 
 MEMORY_OUTCOMES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
 """A lack of memory for certain. What other failures say about a size depends on the sizes beside it (errors_by_size.py)."""
+CLOSE_ERROR = 1e-3
+"""Fraction of a traced peak: what was expected to within this agrees with it."""
+ContradictionKind = Literal["fits", "does not fit", "peak"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,8 @@ class Prediction:
     """What that size takes of the card, the context included; what batch size 1 would take where `largest_fit` is None."""
     allocated_bytes: int
     """Of that, the largest sum of live tensors (`torch.cuda.max_memory_allocated`)."""
+    is_traced: bool = False
+    """Whether that size was traced itself; otherwise it was interpolated between sizes that were."""
     parts: MemoryParts
     """They add up to `peak_bytes`."""
 
@@ -136,6 +141,26 @@ class Prediction:
             raise ValueError(f"{self.peak_bytes} bytes do not fit into {self.memory_bytes}")
         if self.parts.total_bytes != self.peak_bytes:
             raise ValueError(f"parts of {self.parts.total_bytes} bytes do not add up to {self.peak_bytes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceCheck:
+    """A batch size that was predicted from other sizes' traces, and then traced itself."""
+
+    batch_size: int
+    expected_bytes: int
+    """Largest sum of live tensors, from the traces before this one."""
+    traced_bytes: int
+    """As its own trace says."""
+
+    @property
+    def error(self) -> float:
+        """Of what was expected, as a fraction of what was traced: above 0 where too much was expected."""
+        return (self.expected_bytes - self.traced_bytes) / self.traced_bytes if self.traced_bytes else 0.0
+
+    @property
+    def agrees(self) -> bool:
+        return abs(self.error) < CLOSE_ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +184,8 @@ class Forecast:
     """What the trace or the model of the device does not see, in words."""
     failure: str | None = None
     """Why there is no prediction."""
+    checks: tuple[TraceCheck, ...] = ()
+    """Sizes whose own trace checked, and then replaced, what smaller ones had let expect; in the order they were traced."""
     curve: tuple[PredictedPeak, ...] = ()
     """Powers of two, growing; up to one beyond the largest size of interest."""
     seconds: float = 0.0
@@ -166,6 +193,26 @@ class Forecast:
     def __post_init__(self) -> None:
         if (self.traced_as is None) != (self.failure is not None):
             raise ValueError("a forecast has either a trace or the reason why there is none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """A measurement that contradicts the prediction."""
+
+    kind: ContradictionKind
+    """fits: it was predicted not to. does not fit: it was predicted to. peak: another one was predicted."""
+    batch_size: int
+    predicted_bytes: int | None
+    """Largest sum of live tensors; None where the size was not predicted."""
+    measured_bytes: int | None
+    """None where the size does not fit, or where memory was not measured."""
+
+    @property
+    def error(self) -> float | None:
+        """Of the predicted peak, as a fraction of the measured one: above 0 where too much was predicted."""
+        if self.predicted_bytes is None or not self.measured_bytes:
+            return None
+        return (self.predicted_bytes - self.measured_bytes) / self.measured_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +259,8 @@ class BatchResult:
     """Where the predictions come from; None where none was asked for."""
     predictions: tuple[Prediction, ...] = ()
     """For the device where there was one, for common cards or the one asked for where there was not."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """Where attempts contradict the prediction."""
     alternatives: tuple[Alternative, ...] = ()
     """Where not even batch size 1 fits: what would, as predicted for the same memory."""
     seconds: float

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.batch.decide import Plan
+from probe.batch.forecast import Cards
 from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.ranking import SampleRanking
 from probe.batch.records import Attempt
@@ -78,8 +79,8 @@ class AttemptRunner(Protocol):
     def open(self) -> Facts:
         """Build the task and open the device. Raises what is wrong with them."""
 
-    def profile(self) -> Profile | Untraceable:
-        """The memory that training takes, as a function of the batch size."""
+    def profile(self, cards: Cards) -> Profile | Untraceable:
+        """The memory that training takes, as a function of the batch size, traced with the sizes that matter for `cards`."""
 
     def run(self, plan: Plan) -> Attempt:
         """Try one size. Raises a ProbeError only for what has nothing to do with the size."""
@@ -127,7 +128,7 @@ class Session:
             precision=self.settings.precision,
         )
 
-    def profile(self) -> Profile | Untraceable:
+    def profile(self, cards: Cards) -> Profile | Untraceable:
         from probe.batch.predict import profile_of
 
         is_simulated = self.device is not None and self.device.torch_device.type == "cpu"
@@ -136,6 +137,7 @@ class Session:
                 self.task,
                 self.settings,
                 target="simulated" if is_simulated else "cuda",
+                cards=cards,
                 seed=self._request.seed,
                 ranking=self.facts.rankings[0],
             )
@@ -188,12 +190,12 @@ class ChildRunner:
         self._is_fresh = True
         return facts
 
-    def profile(self) -> Profile | Untraceable:
+    def profile(self, cards: Cards) -> Profile | Untraceable:
         if self._worker is None:
             self.open()
         assert self._worker is not None  # `open` made it
         try:
-            found: Profile | Untraceable = self._worker.call(_profile_in_session)
+            found: Profile | Untraceable = self._worker.call(_profile_in_session, cards)
         except WorkerDied as death:
             self.close()
             return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
@@ -232,8 +234,8 @@ class InProcessRunner:
     def open(self) -> Facts:
         return self._opened().facts
 
-    def profile(self) -> Profile | Untraceable:
-        return self._opened().profile()
+    def profile(self, cards: Cards) -> Profile | Untraceable:
+        return self._opened().profile(cards)
 
     def run(self, plan: Plan) -> Attempt:
         from probe.training.random_state import random_state_kept
@@ -268,8 +270,8 @@ def _import_training() -> None:
     importlib.import_module("probe.batch.attempt")
 
 
-def _profile_in_session() -> Profile | Untraceable:
-    return _opened_session().profile()
+def _profile_in_session(cards: Cards) -> Profile | Untraceable:
+    return _opened_session().profile(cards)
 
 
 def _run_in_session(plan: Plan) -> Attempt:

@@ -84,7 +84,8 @@ def _made(fake_mode: FakeTensorMode, shape: Any, strides: Any, dtype: torch.dtyp
     return FakeTensor(fake_mode, made, _CPU)
 
 
-def _contiguous(fake_mode: FakeTensorMode, shape: Any, dtype: torch.dtype) -> Any:
+def contiguous_fake(fake_mode: FakeTensorMode, shape: Any, dtype: torch.dtype) -> Any:
+    """A fake on the CPU that no operator made yet: dense, in the order of its dimensions."""
     with in_kernel_invocation_manager(fake_mode):
         made = torch.empty(shape, dtype=dtype, device="meta")
     return FakeTensor(fake_mode, made, _CPU)
@@ -113,7 +114,7 @@ def _pointwise(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTen
     """TensorIterator's rule: equal strides are kept; otherwise the dimensions keep their order, without gaps."""
     first = args[0]
     if kwargs.get("memory_format") is torch.contiguous_format and _is_plain(first):  # a clone
-        return _contiguous(fake_mode, first.shape, first.dtype)
+        return contiguous_fake(fake_mode, first.shape, first.dtype)
     if not _is_plain(first) or "dtype" in kwargs or "memory_format" in kwargs or not first.dtype.is_floating_point:
         return NO_SHORTCUT
     strides = first.stride()
@@ -133,7 +134,7 @@ def _pointwise(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTen
         elif not (_is_number(other) or isinstance(other, str)):
             return NO_SHORTCUT
     if all_ordered:
-        return _contiguous(fake_mode, first.shape, first.dtype)
+        return contiguous_fake(fake_mode, first.shape, first.dtype)
     is_dense = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
     return _made(fake_mode, first.shape, strides, first.dtype) if all_equal and is_dense else NO_SHORTCUT
 
@@ -153,7 +154,7 @@ def _cat(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMod
         return NO_SHORTCUT
     shape = list(first.shape)
     shape[dim] = sum(part.shape[dim] for part in parts)
-    return _contiguous(fake_mode, shape, first.dtype)
+    return contiguous_fake(fake_mode, shape, first.dtype)
 
 
 def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
@@ -168,7 +169,7 @@ def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeT
     for axis in range(rank):
         reach = dilation[axis] * (weight.shape[2 + axis] - 1) + 1
         shape.append((inputs.shape[2 + axis] + 2 * padding[axis] - reach) // stride[axis] + 1)
-    return _contiguous(fake_mode, shape, inputs.dtype) if min(shape) > 0 else NO_SHORTCUT
+    return contiguous_fake(fake_mode, shape, inputs.dtype) if min(shape) > 0 else NO_SHORTCUT
 
 
 def _convolution_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
@@ -180,7 +181,7 @@ def _convolution_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mo
     return (
         _like(inputs, fake_mode) if of_inputs else None,
         _like(weight, fake_mode) if of_weight else None,
-        _contiguous(fake_mode, (weight.shape[0],), weight.dtype) if of_bias else None,
+        contiguous_fake(fake_mode, (weight.shape[0],), weight.dtype) if of_bias else None,
     )
 
 
@@ -189,7 +190,7 @@ def _empty(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorM
         return NO_SHORTCUT
     if kwargs.get("device", _CPU) not in (None, _CPU) or kwargs.get("layout") not in (None, torch.strided):
         return NO_SHORTCUT
-    return _contiguous(fake_mode, args[0], kwargs.get("dtype") or torch.get_default_dtype())
+    return contiguous_fake(fake_mode, args[0], kwargs.get("dtype") or torch.get_default_dtype())
 
 
 def _filled_like(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
@@ -214,7 +215,7 @@ def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTe
     if kwargs or not all(map(_is_plain_contiguous, args[:5])) or weight.dtype is not torch.float32:
         return NO_SHORTCUT
     count = weight.shape if is_training else (0,)
-    return _like(inputs, fake_mode), *(_contiguous(fake_mode, count, torch.float32) for _ in range(2))
+    return _like(inputs, fake_mode), *(contiguous_fake(fake_mode, count, torch.float32) for _ in range(2))
 
 
 def _batch_norm_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
@@ -233,7 +234,7 @@ def _layer_norm(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTe
     if kwargs or not _is_plain_contiguous(inputs) or inputs.dtype is not torch.float32:
         return NO_SHORTCUT
     shape = [*inputs.shape[: inputs.dim() - len(normalized)], *[1] * len(normalized)]
-    return _like(inputs, fake_mode), *(_contiguous(fake_mode, shape, torch.float32) for _ in range(2))
+    return _like(inputs, fake_mode), *(contiguous_fake(fake_mode, shape, torch.float32) for _ in range(2))
 
 
 def _layer_norm_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
@@ -252,7 +253,7 @@ def _matrix_product(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: Fa
         return NO_SHORTCUT
     if left.shape[-1] != right.shape[-2] or left.shape[:-2] != right.shape[:-2]:
         return NO_SHORTCUT
-    return _contiguous(fake_mode, (*left.shape[:-1], right.shape[-1]), left.dtype)
+    return contiguous_fake(fake_mode, (*left.shape[:-1], right.shape[-1]), left.dtype)
 
 
 def _reduction(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
@@ -263,7 +264,7 @@ def _reduction(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTen
     gone = {dim % inputs.dim() for dim in dims}
     keeps = len(args) > 2 and args[2]
     shape = [1 if dim in gone else size for dim, size in enumerate(inputs.shape) if keeps or dim not in gone]
-    return _contiguous(fake_mode, shape, inputs.dtype)
+    return contiguous_fake(fake_mode, shape, inputs.dtype)
 
 
 _RULES: dict[Any, Callable[[tuple[Any, ...], dict[str, Any], FakeTensorMode], Any]] = {

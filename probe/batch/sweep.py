@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from probe.batch.contradictions import contradictions
 from probe.batch.decide import (
     DEFAULT_START,
     Limits,
@@ -19,7 +20,7 @@ from probe.batch.decide import (
     start_at,
 )
 from probe.batch.errors_by_size import is_suspect, suspects_by_size
-from probe.batch.forecast import CARDS_BYTES, USABLE_SHARE, forecast
+from probe.batch.forecast import USABLE_SHARE, Cards, forecast
 from probe.batch.profile import Untraceable
 from probe.batch.records import Attempt, BatchResult, Forecast, Prediction, StoppedBy
 from probe.batch.runner import AttemptRunner, Facts
@@ -81,6 +82,7 @@ def run_sweep(
     expected: Forecast | None = None
     predictions: tuple[Prediction, ...] = ()
     interrupted, error = False, None
+    here: Prediction | None = None
     limits = options.limits(DEFAULT_START, None)
     try:
         facts = runner.open()
@@ -110,6 +112,7 @@ def run_sweep(
         attempts=tuple(attempts),
         forecast=expected,
         predictions=predictions,
+        contradictions=contradictions(attempts, expected, here),
         seconds=time.perf_counter() - started,
     )
     return result, error
@@ -118,22 +121,26 @@ def run_sweep(
 def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tuple[Forecast, tuple[Prediction, ...]]:
     """For the device, or for cards where there is none. Raises DeviceError where that leaves nothing to say."""
     started = time.perf_counter()
-    found = runner.profile()
-    cards: tuple[int, ...]
-    if facts.device_problem is None:
-        cards = () if facts.limit_bytes is None else (facts.limit_bytes,)
-    elif isinstance(found, Untraceable):
+    cards = _cards(facts, options)
+    found = runner.profile(cards)
+    if facts.device_problem is not None and isinstance(found, Untraceable):
         raise DeviceError(
             f"There is no GPU to measure: {facts.device_problem} Nor can its memory be predicted: {found.reason}",
             hint=NO_GPU_HINT,
         )
-    else:
-        cards = CARDS_BYTES if options.card_bytes is None else (options.card_bytes,)
-    is_nominal = facts.device_problem is not None and options.card_bytes is None
-    usable_share = USABLE_SHARE if is_nominal else 1.0
-    bound = options.limits(DEFAULT_START, facts.num_samples).bound
-    expected, predictions = forecast(found, cards, usable_share=usable_share, bound=bound, costs=facts.costs)
+    expected, predictions = forecast(found, cards)
     return replace(expected, seconds=time.perf_counter() - started), predictions
+
+
+def _cards(facts: Facts, options: SweepOptions) -> Cards:
+    """The device, or cards where there is none."""
+    bound = options.limits(DEFAULT_START, facts.num_samples).bound
+    if facts.device_problem is None:
+        known = () if facts.limit_bytes is None else (facts.limit_bytes,)
+        return Cards(memory_bytes=known, bound=bound, costs=facts.costs)
+    if options.card_bytes is not None:
+        return Cards(memory_bytes=(options.card_bytes,), bound=bound, costs=facts.costs)
+    return Cards(usable_share=USABLE_SHARE, bound=bound, costs=facts.costs)
 
 
 def _stopped_by(

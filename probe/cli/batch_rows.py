@@ -18,6 +18,7 @@ from probe.report.batch_words import (
     quote,
     result_warnings,
     too_small_text,
+    traces_text,
 )
 from probe.report.comparison_facts import cap_text, comparison_table, is_predicted
 from probe.report.comparison_page import comparison_answer
@@ -130,7 +131,8 @@ def _predicted_rows(result: BatchResult) -> Rows:
     forecast = result.forecast
     if forecast is not None and forecast.traced_as is not None:
         unseen = [f"not seen: {text}" for text in forecast.unseen]
-        rows += labelled("Evidence", [f"training steps traced without data ({forecast.traced_as})", *unseen])
+        checked = [text for text in (traces_text(forecast),) if text]
+        rows += labelled("Evidence", [f"training steps traced without data ({forecast.traced_as})", *checked, *unseen])
     elif forecast is not None:
         rows.append(("Evidence", f"no prediction: {forecast.failure}"))
     rows += [("Next", MEASURE_NEXT), ("Cost", format_seconds(result.seconds))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probe.batch.decide import too_small
-from probe.batch.records import Alternative, Attempt, BatchResult, Prediction
+from probe.batch.records import Alternative, Attempt, BatchResult, Contradiction, Forecast, Prediction
 from probe.records import DeviceMemory
 from probe.report.batch_facts import check_prediction, collapsed_sizes, smallest_failure
 from probe.report.markdown import shorten
@@ -78,6 +78,18 @@ def check_text(result: BatchResult) -> str | None:
     return f"predicted {larger}; for batch {size} {predicted} predicted, {measured}"
 
 
+def traces_text(forecast: Forecast) -> str | None:
+    """What traces of the predicted sizes themselves say about the prediction; None where none was made."""
+    if not forecast.checks:
+        return None
+    sizes = [format_count(check.batch_size) for check in sorted(forecast.checks, key=lambda one: one.batch_size)]
+    named = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
+    worst = max((check.error for check in forecast.checks), key=abs)
+    if all(check.agrees for check in forecast.checks):
+        return f"the prediction was checked with a trace of batch size {named}, which agrees"
+    return f"batch size {named} had to be traced as well: smaller ones alone were off by up to {signed_share(worst)}"
+
+
 def signed_share(share: float) -> str:
     """A relative error: `+1.9 %`."""
     text = format_share(share, decimals=1)
@@ -88,6 +100,7 @@ def result_warnings(result: BatchResult) -> list[str]:
     """What sets this device apart from an empty one whose memory is all its own, and what was odd about sizes that fit."""
     memory = result.device_memory
     told = [] if memory is None else [_others_text(memory), _emulation_text(memory), _integrated_text(memory)]
+    told += map(_contradiction_text, result.contradictions)
     answers = (result.recommended, result.largest_fit)
     odd = dict.fromkeys(
         attempt.message for attempt in result.attempts if attempt.fits and attempt.batch_size in answers
@@ -120,6 +133,20 @@ def too_small_text(result: BatchResult) -> str | None:
 
 def _sentence(message: str | None) -> str | None:
     return message and f"{message[0].upper()}{message[1:]}."
+
+
+def _contradiction_text(told: Contradiction) -> str:
+    size = format_count(told.batch_size)
+    if told.kind == "fits":
+        text = f"Batch size {size} fits, although it was predicted not to"
+    elif told.kind == "does not fit":
+        text = f"Batch size {size} does not fit, although it was predicted to"
+    else:
+        text = f"The prediction contradicts the measurement at batch size {size}"
+    if told.predicted_bytes is None or told.measured_bytes is None or told.error is None:
+        return f"{text}."
+    predicted, measured = format_bytes(told.predicted_bytes), format_bytes(told.measured_bytes)
+    return f"{text}: a peak of {predicted} in tensors was predicted, {measured} measured ({signed_share(told.error)})."
 
 
 def _others_text(memory: DeviceMemory) -> str | None:

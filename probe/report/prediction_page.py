@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from probe.batch.records import Alternative, BatchResult, Forecast, MemoryParts, Prediction
 from probe.report.batch_facts import check_prediction
-from probe.report.batch_words import NO_MEASUREMENT, data_bound_text, needs_text, predicted_answer, signed_share
+from probe.report.batch_words import (
+    NO_MEASUREMENT,
+    data_bound_text,
+    needs_text,
+    predicted_answer,
+    signed_share,
+    traces_text,
+)
 from probe.report.markdown import bullets, escape, table
 from probe.units import format_bytes, format_card, format_count, format_seconds
 
@@ -62,6 +69,9 @@ def forecast_block(forecast: Forecast) -> str:
         "batch size and, for a GPU, replayed through a model of its caching allocator. What is taken is all of it: what "
         "tensors hold at their peak, what the allocator keeps beyond that, and the CUDA context where there is one."
     )
+    checked = traces_text(forecast)
+    if checked is not None:
+        how += f" {checked[0].upper()}{checked[1:]}."
     if not forecast.unseen:
         return how
     return f"{how}\n\nWhat it does not see:\n\n{bullets([escape(text) for text in forecast.unseen])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from probe.batch.forecast import Cards
 from probe.batch.profile import FixedCosts, Untraceable
 from probe.errors import ProbeError
 from probe.search.executor import SearchExecutor
@@ -115,7 +116,8 @@ def predicted_peak(
     step cannot be traced. In a worker: tracing has crashed PyTorch before. Raises what the task's own code raises."""
     from probe.batch.predict import predict
 
-    found = predict(source, params=dict(params), in_process=True)
+    cards = Cards(memory_bytes=(limit_bytes,), bound=batch_size)  # so that this size is traced if it fits
+    found = predict(source, params=dict(params), cards=cards, in_process=True)
     if isinstance(found, Untraceable):
         return None
     return found.replay(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from probe.batch.decide import Limits, Plan, floor_power_of_two, most_samples, next_attempt
-from probe.batch.fit import Kind, Trace, fit
+from probe.batch.fit import Fit, Kind, Trace
+from probe.batch.forecast import Cards
 from probe.batch.profile import Profile, Untraceable
 from probe.batch.records import Attempt, Outcome
 from probe.batch.runner import Facts
@@ -122,7 +123,7 @@ class ScriptedRunner:
             precision="fp32",
         )
 
-    def profile(self) -> Profile | Untraceable:
+    def profile(self, cards: Cards) -> Profile | Untraceable:
         return self.found
 
     def run(self, plan: Plan) -> Attempt:
@@ -152,7 +153,7 @@ def line_profile(*, fixed_bytes: int, bytes_per_sample: int) -> Profile:
 
     return Profile(
         target="simulated",
-        fit=fit(trace(4), trace(8), trace(16)),
+        fit=Fit(traces=(trace(4), trace(8), trace(16))),
         accumulation=1,
         traced_accumulation=1,
         dataset_bytes=0,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.batch.fit import Kind, NotAlikeError, Trace, fit
+from probe.batch.fit import Allocations, Fit, Kind, Trace
 from probe.batch.profile import FixedCosts, Profile
 
 COEFFICIENTS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**4), st.just(0)), min_size=1, max_size=8)
@@ -33,11 +31,13 @@ def traced(coefficients: Coefficients, micro_batch: int, *, accumulation: int = 
     )  # fmt: skip
 
 
+def fitted(coefficients: Coefficients, *sizes: int, **options: int) -> Fit:
+    return Fit(traces=tuple(traced(coefficients, size, **options) for size in sizes or (4, 8, 16)))
+
+
 @given(st.one_of(COEFFICIENTS, CURVED), st.integers(1, 10**5))
 def test_every_size_is_exact(coefficients: Coefficients, batch_size: int) -> None:
-    fitted = fit(*(traced(coefficients, size) for size in (4, 8, 16)))
-    assert tuple(fitted.sizes_at(batch_size)) == traced(coefficients, batch_size).sizes
-    assert bool(fitted.bends) == any(c for _, _, c in coefficients)
+    assert fitted(coefficients).at(batch_size).sizes == traced(coefficients, batch_size).sizes
 
 
 @given(COEFFICIENTS, st.integers(1, 500), st.integers(1, 9), st.integers(0, 3))
@@ -45,61 +45,76 @@ def test_the_whole_batch_and_its_parts(
     coefficients: Coefficients, micro: int, accumulation: int, num_eval: int
 ) -> None:
     num_eval = min(num_eval, len(coefficients) - 1)
-    traces = (traced(coefficients, size, accumulation=2, num_eval=num_eval) for size in (4, 8, 16))
-    sizes = fit(*traces).sizes_at(micro * accumulation, accumulation=accumulation, traced_accumulation=2)
-    assert tuple(sizes) == traced(coefficients, micro, accumulation=accumulation, num_eval=num_eval).sizes
+    found = fitted(coefficients, accumulation=2, num_eval=num_eval).at(
+        micro * accumulation, accumulation=accumulation, traced_accumulation=2
+    )
+    assert found.sizes == traced(coefficients, micro, accumulation=accumulation, num_eval=num_eval).sizes
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=6), st.integers(0, 5))
+def test_a_traced_size_is_what_its_trace_says(numbers: list[int], index: int) -> None:
+    """Whatever other traces say, like sizes that were padded or that depend on values."""
+    traces = tuple(traced([(number, 0, 0)], 2 << place) for place, number in enumerate(numbers))
+    index %= len(traces)
+    assert Fit(traces=traces).at(traces[index].micro_batch) == traces[index]
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=3, max_size=6), st.integers(1, 10**4))
+def test_no_allocation_is_negative(numbers: list[int], batch_size: int) -> None:
+    traces = tuple(traced([(number, 0, 0)], 2 << place) for place, number in enumerate(numbers))
+    assert min(Fit(traces=traces).at(batch_size).sizes) >= 0
 
 
 @given(COEFFICIENTS)
 def test_the_peak_is_the_largest_sum(coefficients: Coefficients) -> None:
-    fitted = fit(*(traced(coefficients, size) for size in (4, 8, 16)))
-    sizes = fitted.sizes_at(10)
+    found = fitted(coefficients).at(10)
     held = sums = 0
-    for index, size in enumerate(sizes):
+    for index, size in enumerate(found.sizes):
         sums = max(sums, held + size)
         held += 0 if index % 2 else size
-    peak, parts = fitted.live_peak(sizes)
+    peak, parts = found.live_peak()
     assert peak == sums == sum(parts.values())
 
 
-def test_a_check_may_be_the_beginning_only() -> None:
-    coefficients = [(1, 2, 0), (3, 4, 0), (5, 6, 0), (7, 8, 0)]
-    check = traced(coefficients[:2], 16)
-    fitted = fit(traced(coefficients, 4), traced(coefficients, 8), check)
-    assert fitted.sizes_at(100) == [201, 403, 605, 807]
-
-
 def test_sizes_that_are_no_whole_number_a_sample() -> None:
-    rounded = [
+    rounded = (
         Trace(micro_batch=n, sizes=(-(-n * 9 // 8),), kinds=("data",), order=(1,), num_training=1) for n in (4, 8, 16)
-    ]
-    assert fit(*rounded).sizes_at(64) == [
-        65
-    ]  # 5, 9 and 18 bytes, of which the last is off the line, but not by a square
+    )
+    assert Fit(traces=tuple(rounded)).at(64).sizes == (70,)  # 5, 9 and 18 bytes: the middle is off the line by rounding
 
 
-def test_traces_that_are_not_alike_are_refused() -> None:
-    four, eight, sixteen = (traced([(1, 1, 0)] * 4, size) for size in (4, 8, 16))
-    with pytest.raises(NotAlikeError, match="micro-batches of 4 and 8 samples do not do the same work"):
-        fit(four, traced([(1, 1, 0)] * 5, 8), sixteen)
-    with pytest.raises(NotAlikeError, match="micro-batches of 4 and 16 samples"):
-        fit(four, eight, replace(sixteen, order=(1, 2, 3, 4)))
-    with pytest.raises(ValueError, match="must grow"):
-        fit(eight, four, sixteen)
+def test_sizes_that_do_other_work_lie_on_a_line_with_the_nearest_ones() -> None:
+    four, eight = (traced([(100, 1, 0), (0, 1, 0)], size) for size in (4, 8))
+    other = traced([(100, 1, 0), (0, 1, 0), (0, 2, 0)], 64)
+    found = Fit(traces=(four, eight, other))
+    assert found.at(9).sizes == (109, 9)
+    assert found.at(128).order == other.order
+    rise = (other.live_peak()[0] - eight.live_peak()[0]) / 56
+    peak = other.live_peak()[0] + 64 * rise
+    assert found.at(128).live_peak()[0] == pytest.approx(peak, rel=0.2)
+
+
+def test_what_does_not_depend_on_the_batch_does_not_grow_with_it() -> None:
+    trace = Trace(
+        micro_batch=4, sizes=(40, 8, 16), kinds=("weights", "data", "activations"), order=(1, 2, 3), num_training=3
+    )
+    assert Fit(traces=(trace,)).at(12).sizes == (40, 24, 48)
 
 
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="made once each"):
-        Trace(micro_batch=4, sizes=(1, 2), kinds=("data", "data"), order=(2, 1), num_training=2)
+        Allocations(sizes=(1, 2), kinds=("data", "data"), order=(2, 1))
     with pytest.raises(ValueError, match="kinds"):
         Trace(micro_batch=4, sizes=(1,), kinds=(), order=(1,), num_training=1)
     with pytest.raises(ValueError, match="at least 1"):
-        fit(*(traced([(1, 1, 0)], size) for size in (4, 8, 16))).sizes_at(0)
+        fitted([(1, 1, 0)]).at(0)
+    with pytest.raises(ValueError, match="must grow"):
+        fitted([(1, 1, 0)], 8, 4)
 
 
 def made_profile(coefficients: Coefficients, *, dataset_bytes: int = 0) -> Profile:
     return Profile(
-        target="cuda", fit=fit(*(traced(coefficients, size) for size in (4, 8, 16))), accumulation=1, traced_accumulation=1,
+        target="cuda", fit=fitted(coefficients), accumulation=1, traced_accumulation=1,
         dataset_bytes=dataset_bytes, max_dataset_share=0.25, uses_convolutions=True, uses_matrix_products=False,
         traced_as="fake cpu", unseen=(), seconds=0.0,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hypothesis import strategies as st
 from made_records import META
@@ -12,6 +12,8 @@ from probe.batch.records import (
     Attempt,
     BatchComparison,
     BatchResult,
+    Contradiction,
+    ContradictionKind,
     Forecast,
     MemoryGrowth,
     MemoryParts,
@@ -19,6 +21,7 @@ from probe.batch.records import (
     PredictedPeak,
     Prediction,
     SampleCoverage,
+    TraceCheck,
     Variant,
 )
 from probe.lr.records import (
@@ -139,8 +142,12 @@ def predictions(draw: st.DrawFn) -> Prediction:
         largest_fit=2 ** draw(st.integers(0, 20)) if fits else None,
         peak_bytes=peak,
         allocated_bytes=draw(st.integers(0, peak)),
+        is_traced=draw(st.booleans()),
         parts=parts,
     )
+
+
+checks = st.builds(TraceCheck, batch_size=st.integers(1, 4096), expected_bytes=amounts, traced_bytes=amounts)
 
 
 @st.composite
@@ -154,10 +161,18 @@ def forecasts(draw: st.DrawFn) -> Forecast:
         curve=tuple(
             PredictedPeak(batch_size=size, allocated_bytes=draw(amounts), peak_bytes=draw(amounts)) for size in sizes
         ),
+        checks=tuple(draw(st.lists(checks, max_size=3))),
         seconds=draw(positive),
     )
 
 
+contradictions = st.builds(
+    Contradiction,
+    kind=st.sampled_from(get_args(ContradictionKind)),
+    batch_size=st.integers(1, 4096),
+    predicted_bytes=st.none() | amounts,
+    measured_bytes=st.none() | amounts,
+)
 alternatives = st.builds(Alternative, change=texts, largest_fit=st.integers(1, 4096), peak_bytes=amounts)
 
 
@@ -183,6 +198,7 @@ def batch_results(draw: st.DrawFn, *, predicted: bool | None = None) -> BatchRes
         device_memory=draw(st.none() | device_memories()),
         forecast=draw(st.none() | forecasts()),
         predictions=tuple(draw(st.lists(predictions(), max_size=3))),
+        contradictions=tuple(draw(st.lists(contradictions, max_size=2))),
         alternatives=tuple(draw(st.lists(alternatives, max_size=2))),
         seconds=draw(positive),
     )

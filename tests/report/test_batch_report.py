@@ -25,10 +25,10 @@ from made_records import (
 )
 from record_strategies import attempts, comparisons
 
-from probe.batch.records import Attempt, Forecast
+from probe.batch.records import Attempt, Contradiction, Forecast, TraceCheck
 from probe.report.batch_facts import check_prediction, collapsed_sizes, headroom_bytes, step_spread
 from probe.report.batch_page import attempts_table, batch_page
-from probe.report.batch_words import check_text, needs_text, predicted_answer, result_warnings
+from probe.report.batch_words import check_text, needs_text, predicted_answer, result_warnings, traces_text
 from probe.report.comparison_facts import comparison_table
 from probe.report.comparison_page import comparison_page
 from probe.report.write import write_report
@@ -119,6 +119,27 @@ def test_a_wrong_prediction_is_told() -> None:
     nothing = checked_result(predictions=(prediction(GIB // 4),))
     assert (check_text(nothing) or "").startswith("predicted that nothing fits; for batch 64")
     assert "Predicted to fit: nothing, as batch size 1 would take" in batch_page(nothing, [])
+
+
+def test_the_traces_that_check_a_prediction_are_named() -> None:
+    agreeing = TraceCheck(batch_size=128, expected_bytes=GIB, traced_bytes=GIB)
+    off = TraceCheck(batch_size=64, expected_bytes=GIB // 10, traced_bytes=GIB)
+    assert traces_text(forecast()) is None
+    one = replace(forecast(), checks=(agreeing,))
+    assert (traces_text(one) or "").endswith("a trace of batch size 128, which agrees")
+    several = replace(forecast(), checks=(agreeing, off))
+    assert (traces_text(several) or "").startswith("batch size 64 and 128 had to be traced as well")
+    for checked in (one, several):
+        text = traces_text(checked) or "?"
+        assert text[1:] in batch_page(checked_result(forecast=checked), [])
+
+
+def test_a_measurement_that_contradicts_the_prediction_is_a_warning() -> None:
+    peak = Contradiction(kind="peak", batch_size=64, predicted_bytes=GIB, measured_bytes=4 * GIB)
+    result = checked_result(contradictions=(peak,))
+    (told,) = (text for text in result_warnings(result) if "contradicts" in text)
+    assert "-75.0 %" in told
+    assert "contradicts the measurement at batch size 64" in batch_page(result, [])
 
 
 def test_why_there_is_no_prediction_is_one_sentence() -> None:
