@@ -58,7 +58,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import probe.batch.attempt
-import probe.batch.measure
+import probe.batch.duration
 from probe.batch.decide import Plan
 from probe.batch.find import probe_batch_size
 from probe.batch.sizing import rank_samples
@@ -551,14 +551,14 @@ def versions() -> str:
 @contextlib.contextmanager
 def quick_and_quiet() -> Iterator[None]:
     """Attempts that hardly time anything, and peers that do not talk."""
-    quick = probe.batch.measure.QUICK
-    probe.batch.measure.QUICK = replace(quick, min_steps=1, max_steps=1)
+    quick = probe.batch.duration.QUICK
+    probe.batch.duration.QUICK = replace(quick, min_steps=1, max_steps=1)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-    probe.batch.measure.QUICK = quick
+    probe.batch.duration.QUICK = quick
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from probe.process_state import ProcessState
-from probe.task import find_target
+from probe.target import find_target
 from probe.workers.worker import Worker
 
 CHANGES = {

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from probe.batch.decide import Plan
+from probe.batch.duration import Duration, duration_of
 from probe.batch.failed import Failed, failed_by, first_line
 from probe.batch.growth import growth_per_step
-from probe.batch.measure import VALIDATION, Duration, Progress, Timed, duration_of, measure
+from probe.batch.measure import VALIDATION, Progress, Timed, measure
 from probe.batch.ranking import SampleRanking
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, MemoryGrowth
 from probe.device.protocol import Device

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from probe.batch.comparison_records import BatchComparison, Variant, variant_title
 from probe.batch.find import probe_batch_size
-from probe.batch.records import BatchComparison, BatchResult, StoppedBy, Variant, variant_title
+from probe.batch.records import BatchResult, StoppedBy
 from probe.errors import ProbeError, UsageError
 from probe.records import Precision
 from probe.task import Task

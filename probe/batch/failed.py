@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from probe.batch.records import Outcome
 from probe.device.failures import find_failure
 from probe.errors import ProbeError, UserCodeError
-from probe.task import user_code_error
+from probe.user_code import user_code_error
 
 
 @dataclass(frozen=True, slots=True)

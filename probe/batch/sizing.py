@@ -15,10 +15,11 @@ from probe.batch.records import Part
 from probe.batch.sample_size import INTEGER_TYPES, SampleSize
 from probe.errors import ProbeError
 from probe.seeds import derive_seed
-from probe.task import Task, user_code_error
+from probe.task import Task
 from probe.training.data import TensorData, as_tensors, is_unbounded, num_samples, samples_to_load
 from probe.training.random_state import random_state_kept
 from probe.training.trees import tensors_of
+from probe.user_code import user_code_error
 
 MAX_SECONDS = 3.0
 """For measuring the samples of one part, which are read in random order."""

@@ -23,7 +23,8 @@ from probe.cli.options import (
 
 if TYPE_CHECKING:
     from probe.batch.compare import Axes
-    from probe.batch.records import BatchComparison, BatchResult
+    from probe.batch.comparison_records import BatchComparison
+    from probe.batch.records import BatchResult
     from probe.cli.output import Output
     from probe.cli.sources import Subject
     from probe.errors import NothingFitsError, ProbeError

@@ -28,7 +28,8 @@ from probe.units import format_bytes, format_card, format_count, format_seconds,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResult, Forecast, Prediction
+    from probe.batch.comparison_records import BatchComparison
+    from probe.batch.records import Alternative, Attempt, BatchResult, Forecast, Prediction
 
 MEASURE_NEXT = "run the same command on the GPU itself: it measures"
 _CAPS = {

@@ -223,7 +223,7 @@ def _find(source: TaskSource, **options: Any) -> LrResult:
     from probe.device.failures import find_failure
     from probe.errors import NothingFitsError, ProbeError
     from probe.lr.find import find_lr
-    from probe.task import user_code_error
+    from probe.user_code import user_code_error
 
     try:
         return find_lr(source, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probe.batch.records import BatchComparison, Variant
+from probe.batch.comparison_records import BatchComparison, Variant
 from probe.report.batch_page import answer as batch_answer
 from probe.report.batch_page import attempts_table, what_next
 from probe.report.batch_words import NO_MEASUREMENT, check_text, result_warnings

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from probe.batch.records import BatchComparison, Variant
+from probe.batch.comparison_records import BatchComparison, Variant
 from probe.report.comparison_facts import is_predicted, rate_at_recommended, sample_noun, short_names
 from probe.report.markdown import shorten
 from probe.report.style import BLUE, COLORS, GREY, LINES, MARKERS, ORANGE, color_of, new_figure, save_figure, ticks_at

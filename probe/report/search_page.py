@@ -294,8 +294,8 @@ def lr_plot_files(result: SearchResult) -> list[str]:
 def _again(result: SearchResult) -> str:
     typed = command(result.meta.argv)
     how = (
-        "It was called from Python, with this recipe:"
-        if typed is None
-        else "The recipe as it ran, command-line changes included:"
+        "The recipe as it ran, command-line changes included:"
+        if typed
+        else "It was called from Python, with this recipe:"
     )
     return page([None if typed is None else fenced(typed, "sh"), how, fenced(result.recipe, "toml")]).rstrip()

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from probe.batch.records import BatchComparison, BatchResult
+from probe.batch.comparison_records import BatchComparison
+from probe.batch.records import BatchResult
 from probe.codec import from_plain, to_plain
 from probe.errors import OutputError, UsageError
 from probe.lr.records import LrComparison, LrResult

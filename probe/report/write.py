@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from probe.batch.records import BatchComparison, BatchResult
+from probe.batch.comparison_records import BatchComparison
+from probe.batch.records import BatchResult
 from probe.errors import OutputError
 from probe.lr.records import LrComparison, LrResult
 from probe.report.batch_page import MEMORY_PLOT, THROUGHPUT_PLOT, batch_page

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from probe.errors import RecipeError
 from probe.search.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
 from probe.search.dimensions import central_params
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
@@ -19,16 +17,14 @@ from probe.search.pacing import Pacing
 from probe.search.refiner import Proposal, Refiner
 from probe.search.sampler import Sampler
 from probe.search.space import (
-    Params,
     complete,
     configuration_key,
-    configuration_keys,
     params_at,
-    pick_untried,
     positions_of,
 )
 from probe.search.state import SearchState, Trial
 from probe.search.study_plan import StudyPlan
+from probe.search.tried import TriedConfigurations
 from probe.search.views import progress, trial_result
 from probe.seeds import derive_seed
 
@@ -82,11 +78,8 @@ class Study:
         self._clock = clock
         self._pacing = Pacing()
         self._started = clock()
-        self._tried = {configuration_key(trial.params) for trial in state.trials}
+        self._tried = TriedConfigurations(plan.space, state.trials)
         self._middle = central_params(plan.space)
-        keys = configuration_keys(plan.space)
-        self._untried = None if keys is None else keys - self._tried
-        """Of a space that can be listed; start points may lie outside of it."""
 
     def replay(self, events: Iterable[Event]) -> None:
         """Come to where a study was that saw these events; sampler and ladder learn them in their order, nobody else does."""
@@ -94,7 +87,7 @@ class Study:
             self.state.apply(event)
             if isinstance(event, Asked):
                 self._sampler.ask(event.number, at=event.positions)
-                self._note_tried(event.params)
+                self._tried.add(event.params)
             elif isinstance(event, Ended):
                 self._tell_sampler(self.state.trials[event.number], event.outcome)
 
@@ -175,7 +168,7 @@ class Study:
         is_given = len(self.state.trials) < len(self.plan.starts)
         if self._refiner is not None and self._refiner.is_due(self.state):
             return self._next_refined(self._refiner, usage)
-        can_ask = self._untried != set() and (is_given or not self._sampler.exhausted)
+        can_ask = self._tried.num_left > 0 and (is_given or not self._sampler.exhausted)
         step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
         if step is None:
             return None
@@ -194,7 +187,7 @@ class Study:
     def _ask(self, proposal: Proposal | None = None) -> Trial:
         number = len(self.state.trials)
         space, seed = self.plan.space, derive_seed(self.plan.seed, number, "start")
-        if proposal is None and self._only_fails and configuration_key(self._middle) not in self._tried:
+        if proposal is None and self._only_fails and self._middle not in self._tried:
             params = dict(self._middle)
             positions = self._sampler.ask(number, at=positions_of(space, params))
         elif proposal is not None or number < len(self.plan.starts):
@@ -203,24 +196,15 @@ class Study:
         else:
             positions = self._sampler.ask(number)
             params = params_at(space, positions)
-            if self._untried is not None and configuration_key(params) in self._tried:
-                untried = pick_untried(space, self._tried, seed=seed)
-                if untried is None:
-                    raise RecipeError("Every configuration of the space has been tried.")
+            if self._tried.is_listed and params in self._tried:
+                params = self._tried.pick_another(seed=seed)
                 self._sampler.discard(number)
-                params = untried
                 positions = self._sampler.ask(number, at=positions_of(space, params))
-        self._note_tried(params)
+        self._tried.add(params)
         trial_seed = derive_seed(self.plan.seed, number, "training") if proposal is None else proposal.seed
         refinement = None if proposal is None else proposal.refinement
         self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed, refinement=refinement))
         return self.state.trials[number]
-
-    def _note_tried(self, params: Params) -> None:
-        key = configuration_key(params)
-        self._tried.add(key)
-        if self._untried is not None:
-            self._untried.discard(key)
 
     def _handle(self, event: JobEvent) -> None:
         if isinstance(event, JobEpoch):
@@ -273,7 +257,7 @@ class Study:
             usage,
             pace=self._pace(),
             num_slots=self._executor.num_slots,
-            max_new=math.inf if self._untried is None else len(self._untried) + num_starts,
+            max_new=self._tried.num_left + num_starts,
             held=None if self._held is None else self._held[0],
         )
 

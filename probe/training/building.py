@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from probe.errors import ChangedDataError, DataError
+from probe.process_state import ProcessState
 from probe.task import Task
 from probe.training.fingerprints import PARTS, fingerprints, look_at
 from probe.training.overlap import find_overlaps
@@ -41,6 +42,8 @@ class _Kept:
     source: TaskSource
     params: tuple[tuple[str, str, Any], ...]
     task: Task
+    settings: ProcessState
+    """What the task's code set while it built the task, like PyTorch's default dtype."""
 
 
 _kept: _Kept | None = None
@@ -71,13 +74,14 @@ def build_task(source: TaskSource, params: Mapping[str, Any], reference: DataRef
     given = _own_params(source, params)
     key = _key(given)
     if _kept is not None and (_kept.source, _kept.params) == (source, key):
+        _kept.settings.restore()
         return _kept.task
     _kept = None  # before the next data set is loaded
     task = _build(source, given)
     if reference is not None:
         _check(source, task, given, reference)
     if in_worker() and not isinstance(source, GivenSource) and not _draws_by_itself(task):
-        _kept = _Kept(source, key, task)
+        _kept = _Kept(source, key, task, ProcessState.captured())
     return task
 
 

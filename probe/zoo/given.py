@@ -16,7 +16,8 @@ import cloudpickle
 
 from probe.errors import TaskError
 from probe.process_state import settle
-from probe.task import Task, make_task
+from probe.target import make_task
+from probe.task import Task
 
 TaskFunction = Callable[..., Task]
 """Its keywords are the task's hyperparameters: `def task(width=16) -> probe.Task`."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probe.seeds import derive_seed
-from probe.task import Task, find_target, load_task
+from probe.target import find_target, load_task
+from probe.task import Task
 from probe.zoo.data_options import NO_OPTIONS, DataOptions
 from probe.zoo.given import TaskFunction, given_source, keywords_of
 from probe.zoo.options import OPTION_NAMES

@@ -15,8 +15,8 @@ from torch import nn
 
 from probe.batch.attempt import run_attempt
 from probe.batch.decide import Limits, Plan, largest_fit, next_attempt
+from probe.batch.duration import QUICK
 from probe.batch.find import find_batch_size, fits, probe_batch_size, try_batch_size
-from probe.batch.measure import QUICK
 from probe.batch.records import Attempt
 from probe.batch.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
@@ -367,7 +367,7 @@ def test_one_size_must_not_exceed_the_data() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models, optimizers and limits; every attempt is real training, hardly timed."""
-    monkeypatch.setattr("probe.batch.measure.QUICK", replace(QUICK, min_steps=1, max_steps=1))
+    monkeypatch.setattr("probe.batch.duration.QUICK", replace(QUICK, min_steps=1, max_steps=1))
     draw = random.Random(seed)
     layers = [draw.choice([4, 16, 64]) for _ in range(draw.randint(1, 3))]
     task = mlp_task(*layers, 10, norm=draw.random() < 0.3, num_samples=draw.choice([7, 16, 20]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from probe.batch.comparison_records import BatchComparison, Variant
 from probe.batch.records import (
     Alternative,
     Attempt,
-    BatchComparison,
     BatchResult,
     Forecast,
     MemoryParts,
@@ -15,7 +15,6 @@ from probe.batch.records import (
     PredictedPeak,
     Prediction,
     Purpose,
-    Variant,
 )
 from probe.cli.answers import Rows, answer_rows, layout_rows
 from probe.cli.lr_rows import describe_curve, describe_plan

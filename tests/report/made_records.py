@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from probe.batch.comparison_records import BatchComparison, Variant
 from probe.batch.records import (
     Alternative,
     Attempt,
-    BatchComparison,
     BatchResult,
     Forecast,
     MemoryParts,
@@ -19,7 +19,6 @@ from probe.batch.records import (
     PredictedPeak,
     Prediction,
     Purpose,
-    Variant,
 )
 from probe.lr.classical import classical_picks
 from probe.lr.confirm import steps_to_evaluate, suggest_confirmed, with_expectations

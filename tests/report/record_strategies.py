@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args
 from hypothesis import strategies as st
 from made_records import META
 
+from probe.batch.comparison_records import BatchComparison, Variant
 from probe.batch.records import (
     Alternative,
     Attempt,
-    BatchComparison,
     BatchResult,
     Contradiction,
     ContradictionKind,
@@ -22,7 +22,6 @@ from probe.batch.records import (
     Prediction,
     SampleCoverage,
     TraceCheck,
-    Variant,
 )
 from probe.lr.records import (
     ClassicalPicks,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from probe.search.reasons import reason
-from probe.task import user_code_error
+from probe.user_code import user_code_error
 
 
 class Refused(Exception):  # noqa: N818  # as users name theirs

@@ -26,7 +26,7 @@ from probe.search.jobs import Split
 from probe.search.records import Score, TrialResult
 from probe.search.resume import same_task
 from probe.search.train import train
-from probe.task import load_task
+from probe.target import load_task
 from probe.training.records import DataReference
 from probe.zoo.source import TargetSource
 

@@ -94,6 +94,11 @@ def advancing(size: int) -> dict[str, Any]:
     return by_clock(size)
 
 
+def in_doubles(size: int) -> dict[str, Any]:
+    torch.set_default_dtype(torch.float64)
+    return {"train": made_data(50 + size)}
+
+
 def by_size(size: int) -> dict[str, Any]:
     return {"train": made_data(50 + size)}
 
@@ -105,6 +110,7 @@ KINDS: dict[str, Any] = {
     "clock": by_clock,
     "advancing": advancing,
     "size": by_size,
+    "doubles": in_doubles,
     "jittered": lambda size: {"train": Jittered()},
 }
 
@@ -169,6 +175,16 @@ def test_a_worker_builds_once_what_has_not_changed(in_worker: None) -> None:
     build_task(Source("size"), {"size": 1})
     build_task(Source("size", seed=2), {"size": 1})
     assert built == [{"size": 1}, {"size": True}, {"size": 1}, {"size": 1}]
+
+
+def test_a_task_that_is_used_again_finds_what_its_code_had_set(in_worker: None) -> None:
+    try:
+        first = build_task(Source("doubles"), {"size": 1})
+        torch.set_default_dtype(torch.float32)  # as it is put back after each call
+        assert build_task(Source("doubles"), {"size": 1}) is first
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_nothing_is_kept_in_the_callers_process() -> None:
