@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +85,12 @@ def profile_of(
     target: Target = "cuda",
     cards: Cards | None = None,
     seed: int = 0,
-    ranking: SampleRanking | None = None,
+    rankings: Sequence[SampleRanking] = (),
 ) -> Profile | Untraceable:
     """As `predict`, for a task that is built: where the caller is a child process already.
 
     Args:
-        ranking: of the training samples, where they were measured before.
+        rankings: of the training and the validation samples, where they were measured before.
     """
     from probe.batch.recorder import UntraceableError
     from probe.batch.samples import dataset_bytes
@@ -103,8 +103,8 @@ def profile_of(
     cards = cards or Cards()
     if not is_unbounded(task.train):
         cards = replace(cards, bound=min(cards.max_batch_size, num_samples(task.train)))
-    ranking = rank_samples(task, seed=seed)[0] if ranking is None else ranking
-    tracer = Tracer(task, settings, target=target, seed=seed, ranking=ranking)
+    rankings = rankings or rank_samples(task, seed=seed)
+    tracer = Tracer(task, settings, target=target, seed=seed, rankings=rankings)
     try:
         first, second = (tracer.trace(size) for size in MICRO_BATCHES)
     except UntraceableError as error:

@@ -139,7 +139,7 @@ class Session:
                 target="simulated" if is_simulated else "cuda",
                 cards=cards,
                 seed=self._request.seed,
-                ranking=self.facts.rankings[0],
+                rankings=self.facts.rankings,
             )
         except ProbeError as error:  # the first attempt will meet it too, and say more
             return Untraceable(reason=error.message)

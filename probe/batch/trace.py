@@ -57,6 +57,7 @@ def trace_run(
     settings: TrainerSettings,
     batch: Batch,
     *,
+    val_batch: Batch | None,
     example: Batch,
     micro_batch: int,
     num_steps: int,
@@ -67,6 +68,7 @@ def trace_run(
 
     Args:
         batch: tensors on the CPU, whose values are looked at where the model does so; on the meta device they have none.
+        val_batch: what is evaluated; None: `batch`.
         example: a small batch with values, for lazy modules.
         micro_batch: how many of its samples the model sees at once; kept in the trace.
         as_cuda: do what PyTorch's optimizers do on a GPU: work on all weights at once, with more scratch memory.
@@ -79,7 +81,7 @@ def trace_run(
         warnings.simplefilter("ignore")
         _FAKE_TENSOR_LOG.disabled = True  # an operator that fails is a value here, and no news for the terminal
         try:
-            return _trace(task, settings, batch, example, micro_batch, num_steps, as_cuda, seed)
+            return _trace(task, settings, batch, val_batch, example, micro_batch, num_steps, as_cuda, seed)
         except (ProbeError, UntraceableError):
             raise
         except Exception as error:
@@ -93,6 +95,7 @@ def _trace(
     task: Task,
     settings: TrainerSettings,
     batch: Batch,
+    val_batch: Batch | None,
     example: Batch,
     micro_batch: int,
     num_steps: int,
@@ -101,7 +104,8 @@ def _trace(
 ) -> Traced:
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder(fake_mode)
-    fakes = batch.map(lambda tensor: _fake(fake_mode, tensor))
+    fakes = _fakes(fake_mode, batch)
+    val_fakes = None if val_batch is None else _fakes(fake_mode, val_batch)
     run = _build(task, settings, example, fake_mode, recorder, seed)
     if as_cuda:
         for group in run.optimizer.param_groups:
@@ -120,6 +124,11 @@ def _trace(
             recorder.label("gradients", (weight.grad for weight in run.model.parameters()))
             recorder.label("optimizer_state", tensors_of(list(run.optimizer.state.values())))
         num_training = recorder.num_allocations
+        if val_fakes is not None:
+            del on_device  # makes room for the next batch
+            recorder.enter_phase("data")
+            on_device = val_fakes.to(torch.device("cpu"), copy=True)
+            recorder.enter_phase("activations")
         eval_failure = _evaluate(run, on_device, recorder)
     return Traced(
         trace=recorder.trace(micro_batch, num_training),
@@ -130,6 +139,10 @@ def _trace(
         num_bounded=recorder.operators.num_bounded,
         eval_failure=eval_failure,
     )
+
+
+def _fakes(fake_mode: FakeTensorMode, batch: Batch) -> Batch:
+    return batch.map(lambda tensor: _fake(fake_mode, tensor))
 
 
 def _fake(fake_mode: FakeTensorMode, tensor: torch.Tensor) -> FakeTensor:

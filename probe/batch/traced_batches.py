@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probe.batch.ranking import SampleRanking
-from probe.batch.samples import sample_batches
+from probe.batch.samples import load_batch
 from probe.task import Task
 from probe.training.batch import Batch
 from probe.training.data import as_tensors
@@ -27,12 +27,14 @@ class UnstretchableError(Exception):
 
 
 class TracedBatches:
-    """Batches of any size. What they hold is real up to MAX_READ_BYTES; larger ones repeat samples, or have shapes only."""
+    """Batches of any size of one part of a task's data. What they hold is real up to MAX_READ_BYTES; larger ones repeat
+    samples, or have shapes only."""
 
-    def __init__(self, task: Task, ranking: SampleRanking) -> None:
+    def __init__(self, task: Task, data: Any, ranking: SampleRanking) -> None:
         self._task = task
+        self._data = data
         self._ranking = ranking
-        self._is_in_tensors = as_tensors(task.train, task) is not None
+        self._is_in_tensors = as_tensors(data, task) is not None
         self._read: dict[int, Batch] = {}
 
     def of(self, size: int) -> Batch:
@@ -48,7 +50,7 @@ class TracedBatches:
 
     def _real(self, size: int) -> Batch:
         if size not in self._read:
-            self._read[size] = sample_batches(self._task, [size], ranking=self._ranking)[size]
+            self._read[size] = load_batch(self._task, self._data, self._ranking.costliest(size)[0])
         return self._read[size]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from probe.batch.profile import Target
@@ -10,6 +11,7 @@ from probe.batch.recorder import UntraceableError
 from probe.batch.trace import Traced, trace_run
 from probe.batch.traced_batches import TracedBatches, UnstretchableError
 from probe.task import Task
+from probe.training.data import num_samples
 from probe.training.settings import TrainerSettings
 
 NUM_STEPS = 2
@@ -28,13 +30,17 @@ class Tracer:
     """Traces `task`, and remembers what was seen on the way."""
 
     def __init__(
-        self, task: Task, settings: TrainerSettings, *, target: Target, seed: int, ranking: SampleRanking
+        self, task: Task, settings: TrainerSettings, *, target: Target, seed: int, rankings: Sequence[SampleRanking]
     ) -> None:
+        """`rankings`: of the training part and, where the task has one, of the validation part."""
         self._task = task
         self._settings = settings
         self._target: Target = target
         self._seed = seed
-        self._batches = TracedBatches(task, ranking)
+        self._batches, *val_batches = (
+            TracedBatches(task, data, ranking) for data, ranking in zip((task.train, task.val), rankings, strict=False)
+        )
+        self._val_batches = next(iter(val_batches), None)
         self._seen: list[Traced] = []
         self.accumulation = min(settings.accumulation, MAX_ACCUMULATION)
         """Micro-batches of a traced step."""
@@ -44,12 +50,16 @@ class Tracer:
         size = micro_batch * self.accumulation
         try:
             batch = self._batches.of(size)
+            val_batch = (
+                None if self._val_batches is None else self._val_batches.of(min(size, num_samples(self._task.val)))
+            )
         except UnstretchableError as error:
             raise UntraceableError(str(error)) from None
         traced = trace_run(
             self._task,
             replace(self._settings, batch_size=size, accumulation=self.accumulation),
             batch,
+            val_batch=val_batch,
             example=self._batches.of(self.accumulation * 4),
             micro_batch=micro_batch,
             num_steps=NUM_STEPS,

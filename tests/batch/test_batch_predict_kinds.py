@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from probe.batch.fake_operators import lstm_workspace_bytes
+from probe.batch.find import try_batch_size
 from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import predict
 from probe.batch.profile import Profile, Untraceable
@@ -135,6 +136,25 @@ def test_every_card_is_answered_from_a_trace_where_sizes_are_no_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("num_val", [5, 200])
+def test_a_validation_part_with_larger_samples_decides(num_val: int) -> None:
+    """What is predicted is the peak of an attempt, which validates the largest validation samples."""
+    train = torch.zeros(64, 3, 8, 8), torch.zeros(64, dtype=torch.int64)
+    val = torch.zeros(num_val, 3, 64, 64), torch.zeros(num_val, dtype=torch.int64)
+
+    def model() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+        )
+
+    task = Task(model=model, train=train, val=val)
+    profile, _ = predicted(task, 2**23)
+    for size in (8, 32):
+        found = try_batch_size(task, size, device="simulated:1GiB", in_process=True)
+        assert found.memory is not None
+        assert profile.live_peak_bytes(size) == pytest.approx(found.memory.peak_allocated_bytes, rel=1e-3)
+
+
 def test_values_that_only_the_model_knows_leave_no_prediction() -> None:
     def looks(layers: Any, inputs: Tensor) -> Tensor:
         outputs = layers.head(layers.first(inputs))
@@ -175,7 +195,7 @@ def test_batches_are_stretched_as_they_grow() -> None:
             return torch.zeros(2**16), index % 10
 
     task = Task(model=nn.Identity, train=Wide())
-    batches = TracedBatches(task, rank_samples(task, seed=0)[0])
+    batches = TracedBatches(task, task.train, rank_samples(task, seed=0)[0])
     numbers, targets = batches.of(2**18).content
     assert (tuple(numbers.shape), numbers.is_meta) == ((2**18, 2**16), True)
     assert (tuple(targets.shape), targets.is_meta) == ((2**18,), False)

@@ -33,7 +33,8 @@ def nothing() -> int:
 
 class LooksAtValues(nn.Linear):
     def forward(self, inputs):
-        return super().forward(inputs) * (1 if inputs.sum() > 0 else 2)
+        outputs = super().forward(inputs)
+        return outputs * (1 if outputs.sum() > 0 else 2)
 
 def looks_at_values() -> probe.Task:
     return probe.Task(model=lambda: LooksAtValues(4, 2), train=(torch.ones(64, 4), torch.zeros(64, dtype=torch.int64)))

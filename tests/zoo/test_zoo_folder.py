@@ -267,7 +267,7 @@ class TestWeights:
         }
         source = recipe_source(parse_recipe(content, where="made"))
         assert isinstance(source, NamedSource)
-        assert source.weights == Path("resnet18.pth")
+        assert source.weights == Path("resnet18.pth").absolute()
         content["task"] = {"target": "a:b", "weights": "w.pth", "objective": {"metric": "loss", "mode": "min"}}
         with pytest.raises(RecipeError, match="cannot be combined with weights"):
             parse_recipe(content, where="made")
