@@ -10,7 +10,7 @@ from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import trace_profile
 from probe.batch.profile import Profile, Target, Untraceable
 from probe.batch.records import Alternative, BatchResult, MemoryParts
-from probe.batch.runner import Request
+from probe.batch.session import Request
 from probe.errors import ProbeError
 from probe.workers.worker import Worker, WorkerDied
 from probe.zoo.source import NamedSource, TaskSource

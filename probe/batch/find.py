@@ -11,7 +11,8 @@ from probe.batch.alternatives import find_alternatives
 from probe.batch.decide import Plan, fatal_error, largest_fit
 from probe.batch.errors_by_size import is_suspect, next_check
 from probe.batch.records import Attempt, BatchResult
-from probe.batch.runner import CONFIRM_SECONDS, CONFIRM_STEPS, AttemptRunner, ChildRunner, InProcessRunner, Request
+from probe.batch.runner import AttemptRunner, ChildRunner, InProcessRunner
+from probe.batch.session import CONFIRM_SECONDS, CONFIRM_STEPS, Request
 from probe.batch.sweep import Announce, Observer, SweepOptions, error_at_every_size, run_sweep
 from probe.device.select import DeviceSpec, parse_device
 from probe.errors import ProbeError, UsageError

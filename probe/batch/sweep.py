@@ -23,7 +23,8 @@ from probe.batch.errors_by_size import is_suspect, suspects_by_size
 from probe.batch.forecast import USABLE_SHARE, Cards, forecast
 from probe.batch.profile import Untraceable
 from probe.batch.records import Attempt, BatchResult, Forecast, Prediction, StoppedBy
-from probe.batch.runner import AttemptRunner, Facts
+from probe.batch.runner import AttemptRunner
+from probe.batch.session import Facts
 from probe.device.select import NO_GPU_HINT
 from probe.errors import DeviceError, ProbeError, TaskError, UserCodeError
 from probe.units import format_count

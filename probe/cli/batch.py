@@ -90,7 +90,7 @@ def batch(
 
     asked = Asked(recipe=recipe, target=target, model=model, data=data, img=img[0] if img else None, data_dir=data_dir)
     with waiting("starting", quiet=quiet):
-        from probe.batch.runner import CONFIRM_STEPS
+        from probe.batch.session import CONFIRM_STEPS
 
         with contextlib.chdir("."):  # the task's module may change it; a worker that imports it again starts from here
             subject = find_subject(asked)

@@ -10,7 +10,7 @@ from probe.batch.fit import Fit, Kind, Trace
 from probe.batch.forecast import Cards
 from probe.batch.profile import Profile, Untraceable
 from probe.batch.records import Attempt, Outcome
-from probe.batch.runner import Facts
+from probe.batch.session import Facts
 from probe.device.select import DeviceSpec
 from probe.errors import ProbeError
 from probe.records import MemoryReading, RunMeta

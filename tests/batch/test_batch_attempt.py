@@ -409,3 +409,32 @@ def test_no_attempt_is_repeated_for_the_same_purpose() -> None:
     limits = Limits(start=64, num_samples=64)
     assert next_attempt(result.attempts, limits) is None
     assert largest_fit(result.attempts) == result.largest_fit
+
+
+def test_what_a_failed_attempt_leaves_alive_does_not_count_in_this_process() -> None:
+    """As the graph does that PyTorch keeps after a backward pass that ran out of memory."""
+    left: list[torch.Tensor] = []
+
+    class Leaking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(32, 32)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            if len(inputs) > 16:
+                left.append(torch.zeros(10_000))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return torch.as_tensor(self.layer(inputs))
+
+    data = torch.zeros(64, 32), torch.zeros(64, dtype=torch.int64)
+    task = Task(model=Leaking, train=data)
+    options: dict[str, Any] = {"device": "simulated:1MiB", "in_process": True, "predict": False, "confirm_steps": 0}
+    after_failures = find_batch_size(task, start=64, **options)
+    without = find_batch_size(task, start=16, max=16, **options)
+    assert len(left) == 2
+    assert (after_failures.largest_fit, without.largest_fit) == (16, 16)
+    peaks = [
+        next(a.memory.peak_allocated_bytes for a in result.attempts if a.batch_size == 16 and a.memory is not None)
+        for result in (after_failures, without)
+    ]
+    assert peaks[0] == peaks[1]
