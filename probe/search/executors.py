@@ -110,8 +110,12 @@ class LocalExecutor:
                 found.append(JobEpoch(number=slot.job.number, report=event.value))
             else:
                 found.append(JobEnd(number=slot.job.number, report=report_of(event, time.monotonic() - slot.started)))
+                # An error may leave a GPU's context in which every call fails. On the CPU the process goes on: settings are
+                # put back, and a job that fails in a used process is run again in a fresh one.
+                is_lost = not isinstance(event, (Returned, Raised))
+                needs_new = is_lost or (isinstance(event, Raised) and slot.job.device.kind == "cuda")
                 slot.job = None
-                if not isinstance(event, Returned):
+                if needs_new:
                     self._drop(slot, failed=True)
         return found + self._timed_out()
 

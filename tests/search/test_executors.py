@@ -119,7 +119,10 @@ class TestLocalExecutor(ExecutorConformance, DecisionConformance):
         assert pid_after(make_job(folder, 0)) == pid_after(make_job(folder, 1, fault="out_of_memory"))
         fresh = pid_after(replace(make_job(folder, 2), needs_fresh_process=True))
         assert pid_after(make_job(folder, 3, fault="raises")) == fresh
-        assert single.pids == []
+        assert single.pids == [fresh]
+        on_gpu = replace(make_job(folder, 4, fault="raises"), device=DeviceSpec(kind="cuda", index=0))
+        assert pid_after(on_gpu) == fresh
+        assert single.pids == []  # an error may have broken the GPU's context
         with pytest.raises(UserCodeError):
             single.call(divmod, 1, 0)
         assert single.pids == []
