@@ -44,6 +44,11 @@ class Run:
     def trials(self) -> list[dict[str, Any]]:
         return list(self.result.get("trials", []))
 
+    @property
+    def text(self) -> str:
+        """The screen without the breaks of its lines."""
+        return " ".join(self.screen.split())
+
     def count(self, *statuses: str) -> int:
         return sum(trial["status"] in statuses for trial in self.trials)
 
@@ -96,7 +101,7 @@ def refused(*words: str) -> Callable[[Run], Verdict]:
     """Ended with an error that holds one of `words`, before any trial."""
 
     def judge(run: Run) -> Verdict:
-        named = any(word in run.screen for word in words)
+        named = any(word in run.text for word in words)
         done = run.code not in (0, 1, None) and not run.trials and named
         return done, f"refused: {run.message}" if done else ended(run)
 
@@ -141,9 +146,7 @@ def goes_on(run: Run) -> Verdict:
 
 
 def tied(run: Run) -> Verdict:
-    found = re.search(r"(\d+) other trial", run.screen) or re.search(
-        r"(\d+) (?:other )?trials? .{0,40}(?:tie|within)", run.screen
-    )
+    found = re.search(r"(\d+) other (?:complete )?trials? ties?", run.text)
     number = int(found.group(1)) if found else 0
     return number >= 4, f"{number} other trials reported as tied"
 
@@ -156,6 +159,11 @@ def silent_importance(run: Run) -> Verdict:
 def says_what_changed(run: Run) -> Verdict:
     named = "mytask" in run.screen and "changed" in run.screen
     return named, f"exit code {run.code}; {'names mytask.py' if named else 'mixed without a word'}"
+
+
+def warns_of_the_mode(run: Run) -> Verdict:
+    found = re.search(r"[^.]*accuracy[^.]*mode[^.]*", run.text)
+    return run.code == 0 and found is not None, "warned" if found else "no warning"
 
 
 def pure_json(run: Run) -> Verdict:
@@ -171,7 +179,7 @@ def whole_reason(run: Run) -> Verdict:
     text = csv.read_text() if csv.exists() else ""
     found = "17 is not a multiple of 5" in text
     return (
-        found and "17 is not a multiple of 5" in run.screen,
+        found and "17 is not a multiple of 5" in run.text,
         f"{'in' if found else 'not in'} trials.csv; {ended(run)}",
     )
 
@@ -280,12 +288,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
         must="a warning",
         task=plain(),
         metric='metric = "accuracy", mode = "min"',
-        judge=lambda run: (
-            run.code == 0 and any("mode" in line and "accuracy" in line for line in run.screen.splitlines()),
-            "warned"
-            if any("mode" in line and "accuracy" in line for line in run.screen.splitlines())
-            else "no warning",
-        ),
+        judge=warns_of_the_mode,
     ),
     Kind(
         name="momentum for an optimizer of the task's own",

@@ -60,8 +60,8 @@ def direction_warning(metric: str, mode: Mode) -> str | None:
     if usual == mode:
         return None
     return (
-        f"The search looks for the {'lowest' if mode == 'min' else 'highest'} {metric}, and of that "
-        f'{"lower" if usual == "min" else "higher"} is usually better: did you mean mode = "{usual}"?'
+        f"The search {'minimizes' if mode == 'min' else 'maximizes'} {metric}, but "
+        f'{"lower" if usual == "min" else "higher"} values are usually better: did you mean mode = "{usual}"?'
     )
 
 
