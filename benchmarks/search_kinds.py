@@ -393,7 +393,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
         must="refused, and how it is done",
         task=plain(keywords="width=8, layers=None"),
         space="layers = { choices = [[8, 8], [16]] }\nlr = 0.01",
-        judge=refused("list"),
+        judge=refused("name each choice"),
     ),
     Kind(
         name="a range with a step",

@@ -131,7 +131,9 @@ def _check(source: TaskSource, task: Task, params: Mapping[str, Any], reference:
         if found == reference.fingerprints or _checked == reference:
             return
         if _key(params) != _key(reference.params):
+            settings = ProcessState.captured()
             found = fingerprints(_build(source, reference.params))
+            settings.restore()  # what that task's code sets is not for this one
     _raise_if_changed(reference, found, when="since the search loaded it")
     _checked = reference if in_worker() else None
 

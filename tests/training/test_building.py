@@ -21,6 +21,7 @@ from probe.training import building
 from probe.training.building import build_task, data_reference, load_keywords
 from probe.training.fingerprints import fingerprints
 from probe.training.random_state import seed_everything
+from probe.training.records import DataReference
 from probe.workers.child import messages_to
 from probe.zoo.given import GivenSource
 from probe.zoo.source import TargetSource
@@ -99,6 +100,10 @@ def in_doubles(size: int) -> dict[str, Any]:
     return {"train": made_data(50 + size)}
 
 
+def in_doubles_of_two(size: int) -> dict[str, Any]:
+    return in_doubles(size) if size == 2 else {"train": made_data(50 + size)}
+
+
 def by_size(size: int) -> dict[str, Any]:
     return {"train": made_data(50 + size)}
 
@@ -111,6 +116,7 @@ KINDS: dict[str, Any] = {
     "advancing": advancing,
     "size": by_size,
     "doubles": in_doubles,
+    "doubles_of_two": in_doubles_of_two,
     "jittered": lambda size: {"train": Jittered()},
 }
 
@@ -183,6 +189,16 @@ def test_a_task_that_is_used_again_finds_what_its_code_had_set(in_worker: None) 
         torch.set_default_dtype(torch.float32)  # as it is put back after each call
         assert build_task(Source("doubles"), {"size": 1}) is first
         assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_reference_that_is_built_again_leaves_no_settings(in_worker: None) -> None:
+    reference = DataReference(params={"size": 2}, fingerprints=fingerprints(Source("doubles").build({"size": 2})))
+    torch.set_default_dtype(torch.float32)
+    try:
+        build_task(Source("doubles_of_two"), {"size": 1}, reference)
+        assert torch.get_default_dtype() is torch.float32
     finally:
         torch.set_default_dtype(torch.float32)
 
