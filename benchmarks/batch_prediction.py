@@ -29,7 +29,8 @@ from prediction_kinds import KINDS
 from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import predict
 from probe.batch.profile import Profile, Untraceable
-from probe.batch.samples import sample_batches
+from probe.batch.samples import load_batch
+from probe.batch.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.task import Task
 from probe.training.run import TrainingRun
@@ -71,7 +72,7 @@ def measured_peak(source: NamedSource, params: dict[str, object], batch_size: in
 def measured_peak_of(task: Task, params: dict[str, object], batch_size: int) -> int:
     settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size})
     device = SimulatedDevice(2**60)
-    on_host = sample_batches(task, [batch_size])[batch_size]
+    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
     with device.track():
         run = TrainingRun(task, settings, device=device, seed=0)
         batch = map_tensors(lambda tensor: tensor.to("cpu", copy=True), on_host)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from probe.batch.decide import Plan
-from probe.batch.duration import Duration, duration_of
+from probe.batch.duration import duration_of
 from probe.batch.failed import Failed, failed_by, first_line
 from probe.batch.growth import growth_per_step
 from probe.batch.measure import VALIDATION, Progress, Timed, measure
@@ -49,7 +49,7 @@ def run_attempt(
     sized = replace(settings, batch_size=size, accumulation=min(settings.accumulation, size))
     duration = duration_of(plan.purpose, confirm_steps, confirm_seconds, timed=timed)
     progress = Progress()
-    ended = _guarded(task, sized, device, seed, duration, rankings, progress)
+    ended = _guarded(lambda: measure(task, sized, device, seed, duration, rankings, progress), progress)
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
     try:
@@ -119,18 +119,10 @@ def _growth_until(progress: Progress) -> MemoryGrowth | None:
     return None if rate is None else MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches)
 
 
-def _guarded(
-    task: Task,
-    settings: TrainerSettings,
-    device: Device,
-    seed: int,
-    duration: Duration,
-    rankings: Sequence[SampleRanking],
-    progress: Progress,
-) -> Timed | Failed:
+def _guarded(attempt: Callable[[], Timed], progress: Progress) -> Timed | Failed:
     """The one place where running out of memory is caught. Nothing of the exception leaves it."""
     try:
-        return measure(task, settings, device, seed, duration, rankings, progress)
+        return attempt()
     except Exception as error:
         failed = failed_by(error)
         if failed is None:

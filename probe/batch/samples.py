@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from probe.batch.ranking import Indices, SampleRanking
-from probe.batch.sizing import rank_samples
+from probe.batch.ranking import Indices
 from probe.task import Task
 from probe.training.batch import Batch
 from probe.training.batches import BatchCollate
@@ -24,20 +22,6 @@ def load_batch(task: Task, data: Any, indices: Indices) -> Batch:
         return BatchCollate(task.collate)([samples[int(index)] for index in indices])
     rows = torch.from_numpy(tensors.indices[indices])
     return Batch(map_tensors(lambda tensor: tensor.index_select(0, rows), tensors.tensors), len(rows))
-
-
-def sample_batches(
-    task: Task, sizes: Iterable[int], *, seed: int = 0, ranking: SampleRanking | None = None
-) -> dict[int, Batch]:
-    """Batches of these sizes of the costliest training samples, on the CPU; a data set with fewer samples repeats them.
-
-    Args:
-        ranking: of the training part, where it is known; samples are measured otherwise.
-
-    Raises UserCodeError for samples that cannot be read.
-    """
-    ranking = rank_samples(task, seed=seed)[0] if ranking is None else ranking
-    return {size: load_batch(task, task.train, ranking.costliest(size)[0]) for size in sizes}
 
 
 def dataset_bytes(task: Task) -> int:

@@ -19,6 +19,7 @@ from probe.task import Task
 from probe.training.data import TensorData, as_tensors, is_unbounded, num_samples, samples_to_load
 from probe.training.random_state import random_state_kept
 from probe.training.trees import tensors_of
+from probe.training.weak_memo import WeakMemo
 from probe.user_code import user_code_error
 
 MAX_SECONDS = 3.0
@@ -49,8 +50,19 @@ def _rank_part(task: Task, part: Part, data: Any, seed: int, max_seconds: float)
     tensors = as_tensors(data, task)
     if tensors is not None:
         return _rank_tensors(part, tensors)
+    is_collated = task.collate is not None
+    return _rankings.get(
+        [data], part, seed, is_collated, max_seconds, make=lambda: _rank_loaded(task, part, data, seed, max_seconds)
+    )
+
+
+_rankings: WeakMemo[SampleRanking] = WeakMemo()
+"""Predictions of several ways to train one task, each of which asks, read its samples once."""
+
+
+def _rank_loaded(task: Task, part: Part, data: Any, seed: int, max_seconds: float) -> SampleRanking:
     samples = samples_to_load(data, task)
-    order = np.random.default_rng(derive_seed(seed, "sizes")).permutation(available)
+    order = np.random.default_rng(derive_seed(seed, "sizes")).permutation(num_samples(data))
     sizes = _Sizes()
     deadline = time.perf_counter() + max_seconds
     for position, index in enumerate(order):

@@ -39,7 +39,7 @@ class _Slot:
 
 class LocalExecutor:
     """One persistent worker process a slot. One that dies is replaced, and takes only its own rung with it; so is one in which
-    a call failed, as an error of the device may outlive the call that caused it."""
+    a call failed, other than a job on the CPU: an error of a device may outlive the call that caused it."""
 
     def __init__(
         self,

@@ -18,7 +18,8 @@ from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import predict
 from probe.batch.profile import FixedCosts, Profile, Untraceable
 from probe.batch.records import Prediction
-from probe.batch.samples import sample_batches
+from probe.batch.samples import load_batch
+from probe.batch.sizing import rank_samples
 from probe.codec import from_plain, to_plain
 from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError
@@ -48,7 +49,7 @@ def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
     accumulation = min(params.get("accumulation", 1), batch_size)
     settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size, "accumulation": accumulation})
     device = SimulatedDevice(2**60)
-    on_host = sample_batches(task, [batch_size])[batch_size]
+    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
     cpu = torch.device("cpu")
     with random_state_kept(cpu), matmul_precision(settings.precision), device.track():
         run = TrainingRun(task, settings, device=device, seed=0)

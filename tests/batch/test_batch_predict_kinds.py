@@ -18,7 +18,7 @@ from probe.batch.find import try_batch_size
 from probe.batch.forecast import Cards, forecast
 from probe.batch.predict import predict
 from probe.batch.profile import Profile, Untraceable
-from probe.batch.samples import sample_batches
+from probe.batch.samples import load_batch
 from probe.batch.sizing import rank_samples
 from probe.batch.traced_batches import MAX_READ_BYTES, TracedBatches, UnstretchableError, stretched
 from probe.device.simulated import SimulatedDevice
@@ -46,7 +46,7 @@ KINDS = _kinds()
 def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
     """As an attempt: three training steps, one evaluation step."""
     device, cpu = SimulatedDevice(2**60), torch.device("cpu")
-    on_host = sample_batches(task, [batch_size])[batch_size]
+    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
     with random_state_kept(cpu), device.track():
         run = TrainingRun(
             task, TrainerSettings.for_task(task, {**params, "batch_size": batch_size}), device=device, seed=0

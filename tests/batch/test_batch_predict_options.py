@@ -10,7 +10,8 @@ import torch
 
 from probe.batch.predict import predict
 from probe.batch.profile import Profile
-from probe.batch.samples import sample_batches
+from probe.batch.samples import load_batch
+from probe.batch.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.task import Task
 from probe.training.random_state import random_state_kept
@@ -24,7 +25,7 @@ from probe.zoo.source import NamedSource
 def measured_peak(task: Task, batch_size: int) -> int:
     """As an attempt: three training steps, one evaluation step."""
     device, cpu = SimulatedDevice(2**60), torch.device("cpu")
-    on_host = sample_batches(task, [batch_size])[batch_size]
+    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
     with random_state_kept(cpu), device.track():
         run = TrainingRun(task, TrainerSettings.for_task(task, {"batch_size": batch_size}), device=device, seed=0)
         batch = map_tensors(lambda tensor: tensor.to(cpu, copy=True), on_host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import UserDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from probe.batch import sizing
 from probe.batch.ranking import TOTAL, SampleRanking
-from probe.batch.samples import load_batch, sample_batches
+from probe.batch.samples import load_batch
 from probe.batch.sizing import NUM_PILOT_SAMPLES, rank_samples
 from probe.errors import UserCodeError
 from probe.task import Task
@@ -231,6 +231,27 @@ def test_batches_for_traces_are_of_the_costliest_samples_and_repeat_few() -> Non
         return nn.utils.rnn.pad_sequence([torch.tensor(sample) for sample in samples], batch_first=True)
 
     task = Task(model=lambda: nn.Linear(1, 1), train=[[1] * length for length in (2, 7, 5)], collate=pad)
-    batches = sample_batches(task, [1, 2, 8])
+    ranking = rank_samples(task, seed=0)[0]
+    batches = {size: load_batch(task, task.train, ranking.costliest(size)[0]) for size in (1, 2, 8)}
     assert {size: tuple(batch.content.shape) for size, batch in batches.items()} == {1: (1, 7), 2: (2, 7), 8: (8, 7)}
     assert batches[2].content.sum() == 12
+
+
+def test_samples_are_read_once_for_several_ways_to_train_them() -> None:
+    reads: list[int] = []
+
+    class Counted(Dataset[Any]):
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, index: int) -> list[int]:
+            reads.append(index)
+            return [1] * (index + 1)
+
+    def pad(samples: list[Any]) -> Any:
+        return nn.utils.rnn.pad_sequence([torch.tensor(sample) for sample in samples], batch_first=True)
+
+    task = Task(model=lambda: nn.Linear(1, 1), train=Counted(), collate=pad)
+    (first,), (again,) = rank_samples(task, seed=0), rank_samples(replace(task, optimizer="sgd"), seed=0)
+    assert sorted(reads) == list(range(20))
+    assert again is first
