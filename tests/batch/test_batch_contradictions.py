@@ -67,6 +67,10 @@ def test_a_peak_is_told_if_and_only_if_it_is_far_off(fixed_bytes: int, bytes_per
         for attempt in result.attempts
         if attempt.fits and attempt.batch_size in expected
     }
-    errors = [abs(expected[size] / one.peak_allocated_bytes - 1) for size, one in measured.items() if one is not None]
+    errors = [
+        abs(expected[size] - one.peak_allocated_bytes) / one.peak_allocated_bytes
+        for size, one in measured.items()
+        if one is not None
+    ]
     is_told = any(one.kind == "peak" for one in result.contradictions)
     assert is_told == (max(errors, default=0) > NOTABLE_ERROR)
