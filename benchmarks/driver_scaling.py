@@ -34,12 +34,12 @@ from driver_simulation import DriverClock, Parts, SimulatedCluster, TimedSampler
 from search_overhead import SPACE, make_job
 
 from probe.codec import from_plain, to_plain
-from probe.search.algorithms import make_sampler
 from probe.search.database import SearchDatabase
 from probe.search.events import Event
 from probe.search.jobs import checkpoint_path
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, SearchProgress
+from probe.search.samplers.registry import make_sampler
 from probe.search.study import Study
 from probe.search.study_plan import StudyPlan, new_state
 from probe.units import format_bytes, format_seconds

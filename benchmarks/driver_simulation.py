@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.search.records import ParamValue
-from probe.search.sampler import Sampler, Verdict
+from probe.search.samplers.protocol import Sampler, Verdict
 from probe.search.space import Positions
 from probe.seeds import derive_seed
 from probe.training.records import EpochReport

@@ -45,8 +45,6 @@ from probe.recipe.dump import recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import ProbedLr
-from probe.search.algorithms import make_sampler
-from probe.search.choice import choose_sampler
 from probe.search.dimensions import build_space, central_params, optimizers_of
 from probe.search.findings import Findings, Setup, make_setup
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
@@ -54,6 +52,8 @@ from probe.search.jobs import Outcome as JobOutcome
 from probe.search.plans import rung_job, study_plan
 from probe.search.probing import LrPlan, LrProbes, probe_lrs
 from probe.search.records import ParamValue
+from probe.search.samplers.auto_sampler import choose_sampler
+from probe.search.samplers.registry import make_sampler
 from probe.search.study import Study
 from probe.search.study_plan import new_state
 from probe.version import VERSION

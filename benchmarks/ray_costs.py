@@ -14,7 +14,6 @@ from ray_clusters import local_ray
 
 from probe.device.select import DeviceSpec
 from probe.search import executors
-from probe.search.algorithms import make_sampler
 from probe.search.database import SearchDatabase
 from probe.search.events import Ended, Event
 from probe.search.executor import Executor
@@ -22,6 +21,7 @@ from probe.search.executors import LocalExecutor
 from probe.search.jobs import RungJob, Split, checkpoint_path
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import Study

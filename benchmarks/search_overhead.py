@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from probe.device.select import DeviceSpec
-from probe.search.algorithms import make_sampler
 from probe.search.database import SearchDatabase
 from probe.search.events import Event
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, Split
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension, ParamValue
-from probe.search.sampler import Sampler, Verdict
+from probe.search.samplers.protocol import Sampler, Verdict
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Positions, Space
 from probe.search.state import Trial
 from probe.search.study import Study

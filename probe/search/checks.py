@@ -13,12 +13,12 @@ from probe.recipe.space import Choices, Constant, Range, SpaceEntry
 from probe.recipe.values import show
 from probe.recipe.when import holds
 from probe.records import Precision
-from probe.search.choice import NOTHING_SEARCHED
 from probe.search.course import Course
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.facts import TaskFacts
 from probe.search.grid import check_grid_size
 from probe.search.objective import Objective, check_metric, direction_warning
+from probe.search.samplers.auto_sampler import NOTHING_SEARCHED
 from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
 from probe.training.records import overlap_warnings
 from probe.training.settings import TRAINER_NAMES, Schedule

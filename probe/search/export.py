@@ -12,8 +12,8 @@ import optuna
 from probe.errors import OutputError, UsageError
 from probe.recipe.steps import is_step
 from probe.search.objective import Objective, epoch_value
-from probe.search.optuna_study import quiet
 from probe.search.records import Dimension, ParamValue, SearchResult, Status, TrialResult
+from probe.search.samplers.optuna_study import quiet
 
 Distributions = dict[str, optuna.distributions.BaseDistribution]
 _STATES: Mapping[Status, optuna.trial.TrialState] = {

@@ -11,11 +11,9 @@ from typing import Any
 
 from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
-from probe.search.algorithms import make_sampler
 from probe.search.batch_probing import probe_largest_batch
 from probe.search.checkpoint_folder import CheckpointFolder
 from probe.search.checks import check_against_task, warnings_for
-from probe.search.choice import choose_sampler
 from probe.search.cluster_records import ClusterUse
 from probe.search.dimensions import build_space
 from probe.search.executor import SearchExecutor
@@ -40,6 +38,8 @@ from probe.search.refining import make_refiner
 from probe.search.restore import restore_final, restore_probes, with_history
 from probe.search.resume import goes_on, remove_orphans
 from probe.search.room import Peaks, Room, make_peaks, make_room
+from probe.search.samplers.auto_sampler import choose_sampler
+from probe.search.samplers.registry import make_sampler
 from probe.search.session import Session
 from probe.search.slots import device_title
 from probe.search.space import Space

@@ -10,7 +10,6 @@ from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probing import BatchPlan
 from probe.search.budget import LR_STEPS, MIN_PROBE_STEPS, probe_allowance
-from probe.search.choice import NOT_LEARNING, grid_warning
 from probe.search.dimensions import (
     USUAL_SMALL_BATCH,
     build_space,
@@ -26,6 +25,7 @@ from probe.search.jobs import RungJob, checkpoint_path
 from probe.search.probing import HIGHEST_LR, LOWEST_LR, LrPlan
 from probe.search.records import BestTrial, ParamValue
 from probe.search.refiner import RefinePlan
+from probe.search.samplers.auto_sampler import NOT_LEARNING, grid_warning
 from probe.search.space import Params, Space
 from probe.search.state import Trial
 from probe.search.study_plan import StudyPlan

@@ -15,7 +15,7 @@ from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
 from probe.search.keeping import CheckpointKeeper, settled_epochs
 from probe.search.pacing import Pacing
 from probe.search.refiner import Proposal, Refiner
-from probe.search.sampler import Sampler
+from probe.search.samplers.protocol import Sampler
 from probe.search.space import (
     complete,
     configuration_key,

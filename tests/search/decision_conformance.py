@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 import probe
 from probe.device.select import DeviceSpec
-from probe.search.algorithms import make_sampler
 from probe.search.events import Asked, Ended, Event, Started
 from probe.search.executor import Executor
 from probe.search.jobs import RungJob, Split, checkpoint_path
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import Study

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from probe.errors import OutputError
-from probe.search.algorithms import make_sampler
 from probe.search.database import SearchDatabase
 from probe.search.events import Asked, Ended, Event, Resumed, Started
 from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, checkpoint_path
@@ -20,6 +19,7 @@ from probe.search.lock import RunLock
 from probe.search.objective import Objective
 from probe.search.records import DATABASE_FILE, BudgetLimits, Dimension
 from probe.search.resume import remove_orphans
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import Study

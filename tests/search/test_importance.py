@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from probe.search.algorithms import make_sampler
 from probe.search.importance import FALSE_ALARMS, MAX_TRIALS, importance
 from probe.search.records import MIN_COMPARED_TRIALS, Dimension, ParamValue
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Positions, Space, draw, random_suggest
 
 SPACE = Space(

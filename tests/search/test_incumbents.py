@@ -9,7 +9,6 @@ from made_recipes import blobs_recipe
 from scripted_executor import ScriptedExecutor, make_job, steady_accuracy
 
 from probe.recipe.schema import Recipe
-from probe.search.algorithms import make_sampler
 from probe.search.comparison_records import Incumbent
 from probe.search.events import Ended, Event, Reported
 from probe.search.findings import Findings, make_result, make_setup
@@ -17,6 +16,7 @@ from probe.search.incumbents import epochs_to, incumbents_of_trials, value_after
 from probe.search.jobs import Outcome, RungJob
 from probe.search.plans import study_plan
 from probe.search.records import Dimension, SearchResult
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Space
 from probe.search.stored_incumbents import incumbents_of_events
 from probe.search.study import Study

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job
 
-from probe.search.algorithms import make_sampler
 from probe.search.brackets import LadderName
 from probe.search.events import Ended, Event
 from probe.search.jobs import Outcome, RungJob
@@ -20,6 +19,7 @@ from probe.search.keeping import expendable
 from probe.search.ladder import make_rungs
 from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Space
 from probe.search.state import SearchState, Trial
 from probe.search.study import Study

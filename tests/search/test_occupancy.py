@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job
 from stored_searches import PLAN as LONG_PLAN
 
-from probe.search.algorithms import make_sampler
 from probe.search.database import IN_MEMORY, SearchDatabase
 from probe.search.events import Asked, Ended, Event, Reported, Resumed, Started
 from probe.search.jobs import Outcome, RungJob
 from probe.search.occupancy import Occupancy, idle_share
 from probe.search.records import BudgetLimits, SearchProgress
+from probe.search.samplers.registry import make_sampler
 from probe.search.study import Study
 from probe.search.study_plan import new_state
 from probe.training.records import EpochReport

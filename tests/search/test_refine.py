@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job
 
-from probe.search.algorithms import make_sampler
 from probe.search.events import Asked, Event
 from probe.search.gradient_job import GradientReport
 from probe.search.jobs import Outcome, RungJob
@@ -18,6 +17,7 @@ from probe.search.objective import Objective
 from probe.search.records import BudgetLimits, Dimension, ParamValue, Refinement
 from probe.search.refine import MIN_STEP, Tried, coordinate, next_params, place_after, value_of
 from probe.search.refiner import UNROLLED_COST, RefinePlan, Refiner
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Space
 from probe.search.state import Trial
 from probe.search.study import Study

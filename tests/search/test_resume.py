@@ -20,7 +20,6 @@ from stored_searches import PLAN, decisions, stored_events, work_on
 from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageError
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
-from probe.search.algorithms import make_sampler
 from probe.search.course import Course
 from probe.search.database import SearchDatabase
 from probe.search.deterministic import check_deterministic
@@ -31,6 +30,7 @@ from probe.search.jobs import Outcome, RungJob
 from probe.search.lock import LOCK_FILE, RunLock
 from probe.search.records import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import check_same_recipe, goes_on, recipe_changes, same_task, version_warning
+from probe.search.samplers.registry import make_sampler
 from probe.search.stages import StudyEnded
 from probe.search.stored import stored_result
 from probe.search.study import Study

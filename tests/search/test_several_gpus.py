@@ -16,12 +16,12 @@ from test_study import ACCURACY, QUALITY
 
 from probe.batch.profile import FixedCosts
 from probe.device.select import DeviceSpec
-from probe.search.algorithms import make_sampler
 from probe.search.facts import TaskFacts
 from probe.search.findings import make_setup
 from probe.search.jobs import RungJob
 from probe.search.records import BudgetLimits, SearchProgress
 from probe.search.room import Room, make_room
+from probe.search.samplers.registry import make_sampler
 from probe.search.slots import MARGIN, GpuLoad, choose_gpu, device_title, has_room, spread_slots
 from probe.search.state import Trial
 from probe.search.study import Study

@@ -13,10 +13,10 @@ from made_recipes import blobs_recipe
 from probe.recipe.dump import dump_recipe
 from probe.recipe.space import Range
 from probe.recipe.steps import check_step, is_step, num_steps, value_after
-from probe.search.algorithms import SAMPLER_NAMES, make_sampler
 from probe.search.dimensions import build_space, central_params, params_near
 from probe.search.export import _distribution
 from probe.search.grid import grid, is_listed
+from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
 from probe.search.space import (
     Axis,
     Space,

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job, no_fault
 
-from probe.search.algorithms import make_sampler
 from probe.search.brackets import LadderName
 from probe.search.events import Event
 from probe.search.jobs import Outcome, RungJob
@@ -17,7 +16,8 @@ from probe.search.objective import Objective
 from probe.search.pacing import SHOW_SECONDS
 from probe.search.plans import end_warnings
 from probe.search.records import BudgetLimits, Dimension, SearchProgress, TrialResult
-from probe.search.sampler import Sampler, Verdict
+from probe.search.samplers.protocol import Sampler, Verdict
+from probe.search.samplers.registry import make_sampler
 from probe.search.space import Space, configuration_key
 from probe.search.state import SearchState
 from probe.search.study import Study

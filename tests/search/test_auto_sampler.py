@@ -5,8 +5,8 @@ import math
 import pytest
 
 from probe.errors import RecipeError
-from probe.search.choice import MAX_GP_DIMENSIONS, choose_sampler, grid_cost, grid_warning, most_trials
 from probe.search.records import BudgetLimits, Dimension
+from probe.search.samplers.auto_sampler import MAX_GP_DIMENSIONS, choose_sampler, grid_cost, grid_warning, most_trials
 from probe.search.space import Space
 
 WIDTH = Dimension(name="width", kind="choices", choices=(4, 8))

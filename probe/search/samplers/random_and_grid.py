@@ -6,9 +6,9 @@ import optuna
 
 from probe.errors import RecipeError
 from probe.search.grid import grid, on_grid
-from probe.search.optuna_study import create_study, distribution, numpy_seed
 from probe.search.records import ParamValue
-from probe.search.sampler import Verdict
+from probe.search.samplers.optuna_study import create_study, distribution, numpy_seed
+from probe.search.samplers.protocol import Verdict
 from probe.search.space import Axis, Positions, Space, draw
 from probe.seeds import derive_seed
 

@@ -9,16 +9,13 @@ from test_search_space import SPACE
 
 from probe.errors import RecipeError
 from probe.recipe.when import Bounds
-from probe.search.algorithms import (
-    SAMPLER_NAMES,
-    OptunaSampler,
-    make_sampler,
-)
-from probe.search.blind_samplers import RandomSampler
 from probe.search.grid import grid, grid_size, on_grid
-from probe.search.optuna_study import create_study, numpy_seed, suggest
 from probe.search.records import Dimension, ParamValue
-from probe.search.sampler import Sampler
+from probe.search.samplers.optuna_samplers import OptunaSampler
+from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
+from probe.search.samplers.protocol import Sampler
+from probe.search.samplers.random_and_grid import RandomSampler
+from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
 from probe.search.space import Space, draw, params_at, positions_of
 from probe.seeds import derive_seed
 
@@ -311,7 +308,7 @@ def test_tpe_decides_as_if_it_looked_for_what_all_trials_share_at_every_ask(monk
 
     kept = asks()
     found_anew = optuna.samplers.TPESampler.infer_relative_search_space
-    monkeypatch.setattr("probe.search.algorithms._TPESampler.infer_relative_search_space", found_anew)
+    monkeypatch.setattr("probe.search.samplers.optuna_samplers._TPESampler.infer_relative_search_space", found_anew)
     assert asks() == kept
 
 

@@ -15,18 +15,15 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.search_space import IntersectionSearchSpace
 
-from probe.errors import RecipeError, unknown_name
-from probe.search.blind_samplers import GridSampler, RandomSampler
 from probe.search.ladder import Mode
-from probe.search.optuna_study import create_study, numpy_seed, suggest
 from probe.search.records import ParamValue
-from probe.search.sampler import Sampler, Verdict
+from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
+from probe.search.samplers.protocol import Verdict
 from probe.search.space import Positions, Space, draw
 from probe.search.standings import MAX_COMPARED, standings
 from probe.search.window import FORGETTING, is_full, kept_in_window
 from probe.seeds import derive_seed
 
-SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
 KEEPING_NOTES = ("cma-es", "evolutionary", "qmc")
 """Samplers that write their own state (a generation, a covariance, a place in a sequence) into Optuna's study when asked."""
 WITHOUT_CONSTRAINTS = ("gp", "cma-es", "evolutionary")
@@ -36,19 +33,6 @@ STARTUP_TRIALS = 5
 budget."""
 POPULATION = 10
 """Of the evolutionary sampler. Optuna's 50 would be one generation, drawn at random, of a usual search."""
-
-
-def make_sampler(name: str, space: Space, *, mode: Mode, seed: int) -> Sampler:
-    """`auto` is TPE; `probe.search.choice` knows better. Raises RecipeError for a name that is not there and for a grid that
-    is too large."""
-    if name not in SAMPLER_NAMES:
-        message, hint = unknown_name("sampler", name, SAMPLER_NAMES)
-        raise RecipeError(message, hint=hint)
-    if name == "grid":
-        return GridSampler(space, seed=seed)
-    if name == "random":
-        return RandomSampler(space, seed=seed)
-    return OptunaSampler("tpe" if name == "auto" else name, space, mode=mode, seed=seed)
 
 
 @dataclass(slots=True)
