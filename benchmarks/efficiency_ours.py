@@ -110,7 +110,7 @@ def probe_search(
     study = Study(
         plan,
         new_state(plan),
-        sampler=make_sampler(choice.name, space, mode="max", seed=seed),
+        sampler=make_sampler(choice.name, space, mode="max", seed=seed, num_rungs=len(setup.rungs)),
         executor=LedgerExecutor(ledger=ledger),
         make_job=partial(rung_job, setup, checkpoints=Path()),  # which nobody writes
     )

@@ -55,7 +55,7 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
     rows += labelled(
-        "First", [text or "a configuration that is all drawn" for text in starts] + _central(recipe, choice)
+        "First", [text or "a configuration that is all drawn" for text in starts] + _usual(recipe, space, choice)
     )
     warnings = [
         None if space.dimensions else NOTHING_SEARCHED,
@@ -65,13 +65,15 @@ def space_rows(recipe: Recipe) -> Rows:
     return rows + labelled("Warning", [warning for warning in warnings if warning is not None])
 
 
-def _central(recipe: Recipe, choice: SamplerChoice) -> list[str]:
-    lr = recipe.space.get("lr")
-    if not isinstance(lr, ProbedLr) or choice.name in NOT_LEARNING:
+def _usual(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:
+    """The starts that a learning sampler adds."""
+    if choice.name in NOT_LEARNING or not space.dimensions:
         return []
-    optimizers = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
+    lr = recipe.space.get("lr")
+    optimizers = optimizers_of(recipe, None) if isinstance(lr, ProbedLr) and lr.per == "optimizer" else ()
     each = f", with each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
-    return [f"the middle of the space, once learning rates are probed{each}"]
+    probed = ", once learning rates are probed" if isinstance(lr, ProbedLr) else ""
+    return [f"usual values, and the middle of the other ranges{probed}{each}"]
 
 
 def _refinement(recipe: Recipe, course: Course) -> list[str]:

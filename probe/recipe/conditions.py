@@ -153,15 +153,15 @@ def check_ladder(ladder: str, space: Mapping[str, SpaceEntry]) -> None:
 def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:
     """The sampler can search such a space.
 
-    What Optuna 5 does not refuse itself: `cma-es` draws choices at random, `cma-es`, `gp` and `qmc` draw whatever does not
+    What Optuna 5 does not refuse itself: `cma-es` draws choices at random, `cma-es` and `qmc` draw whatever does not
     exist in every configuration at random, and `cma-es` needs two numbers to be more than a random walk.
     """
     conditional = [name for name, entry in searched.items() if conditions_of(entry)]
-    if sampler in ("cma-es", "gp", "qmc") and conditional:
+    if sampler in ("cma-es", "qmc") and conditional:
         raise ValueError(
             f"search.sampler: {sampler} needs a space in which everything always exists, and {_listed(conditional)} "
             f"{'does' if len(conditional) == 1 else 'do'} not (when); drop the condition, or take another sampler, "
-            "like tpe or evolutionary"
+            "like gp or tpe"
         )
     choices = [name for name, entry in searched.items() if isinstance(entry, Choices)]
     if sampler != "cma-es":
@@ -170,7 +170,7 @@ def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:
         raise ValueError(
             f"search.sampler: cma-es searches numbers only, and {_listed(choices)} "
             f"{'is' if len(choices) == 1 else 'are'} searched by choices; fix {'it' if len(choices) == 1 else 'them'}, "
-            "or take another sampler, like tpe or gp"
+            "or take another sampler, like gp or tpe"
         )
     if len(searched) < 2:
         raise ValueError(

@@ -13,6 +13,7 @@ from probe.search.space import (
     Space,
     axis_of,
     is_active,
+    position_of,
     positions_of,
     random_suggest,
     round_significant,
@@ -27,6 +28,21 @@ USUAL_LRS = {"sgd": 0.1, "nesterov": 0.03}
 """Where no range test could say: a rule of thumb for each optimizer."""
 USUAL_LR = 1e-3
 """Of Adam and its kin."""
+USUAL_VALUES: Mapping[str, float] = {
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "dropout": 0.1,
+    "batch_size": 32,
+    "label_smoothing": 0.1,
+    "clip_norm": 1.0,
+    "focal_gamma": 2.0,
+    "augmentation_strength": 1.0,
+}
+USUAL_DECOUPLED_WEIGHT_DECAY = 0.01
+"""What papers and PyTorch's examples begin with: momentum and weight decay of He et al. 2016
+(https://arxiv.org/abs/1512.03385), dropout and label smoothing of Vaswani et al. 2017
+(https://arxiv.org/abs/1706.03762), batches of Masters & Luschi 2018, the focal loss of Lin et al. 2017
+(https://arxiv.org/abs/1708.02002), decoupled weight decay as torch.optim.AdamW has it."""
 
 
 def build_space(
@@ -123,21 +139,45 @@ def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
     return _corner(space, 0.5, fixed)
 
 
-def central_starts(space: Space, optimizers: Sequence[str]) -> tuple[dict[str, ParamValue], ...]:
-    """The middle of the space with each of the optimizers ("": with what it has), the learning rate in the middle of that
-    optimizer's range: the best guess before any trial, and one that no draw would hit."""
+def usual_starts(space: Space, probed: Sequence[str]) -> tuple[dict[str, ParamValue], ...]:
+    """The best guess before any trial: usual values where they lie inside their ranges, the middle elsewhere.
+
+    `probed`: optimizers whose learning rate was probed ("": whatever the space has), with a start for each: its
+    learning rate in the middle of the probed range, and the batch size with which it was probed.
+    """
     starts = []
-    for optimizer in optimizers:
-        fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
-        starts.append(central_params(space, **fixed))
-    return tuple({name: value for name, value in start.items() if name not in space.constants} for start in starts)
+    for optimizer in probed or ("",):
+        params: dict[str, ParamValue] = {**space.constants, **({"optimizer": optimizer} if optimizer else {})}
+        for dimension in sorted(space.dimensions, key=lambda dimension: dimension.name == "lr"):  # after the momentum
+            if is_active(dimension, params) and dimension.name not in params:
+                usual = None if probed and dimension.name in ("lr", "batch_size") else _usual_value(dimension, params)
+                params[dimension.name] = usual if usual is not None else _value_between(dimension, 0.5, params)
+        starts.append({name: value for name, value in params.items() if name not in space.constants})
+    return tuple(starts)
+
+
+def _usual_value(dimension: Dimension, params: Mapping[str, ParamValue]) -> ParamValue | None:
+    """None where there is none inside the range. `params`: those before it."""
+    usual = USUAL_VALUES.get(dimension.name)
+    optimizer = params.get("optimizer")
+    if dimension.name == "lr" and isinstance(optimizer, str):
+        usual = usual_lr(optimizer)
+        if optimizer == "sgd":  # where each gradient counts 1 / (1 - momentum) times in the end
+            usual *= 1 - float(params.get("momentum", 0.0))
+    if dimension.name == "weight_decay" and optimizer == "adamw":
+        usual = USUAL_DECOUPLED_WEIGHT_DECAY
+    if usual is None or dimension.kind == "choices" or dimension.low is None or dimension.high is None:
+        return None
+    if not dimension.low <= usual <= dimension.high:
+        return None
+    return value_at(dimension, position_of(dimension, usual, params), params)
 
 
 def params_near(
     space: Space, share: float, *, seed: int, num_drawn: int, **fixed: ParamValue
 ) -> tuple[dict[str, ParamValue], ...]:
-    """The configuration at that share of every range, then `num_drawn` random ones, the nearest to it first: for where the
-    task's code refuses some of them (`probe.Infeasible`). `fixed` values go before."""
+    """The configuration at that share of every range, then `num_drawn` random ones, the nearest to it first: for where
+    the task's code refuses some of them (`probe.Infeasible`). `fixed` values go before."""
     drawn = [_drawn(space, derive_seed(seed, number, "near"), fixed) for number in range(num_drawn)]
     return (_corner(space, share, fixed), *sorted(drawn, key=lambda params: _distance(space, params, share)))
 
@@ -152,8 +192,8 @@ def _drawn(space: Space, seed: int, fixed: Mapping[str, ParamValue]) -> dict[str
 
 
 def _distance(space: Space, params: Mapping[str, ParamValue], share: float) -> float:
-    """How far from `share` of every range the configuration lies, in shares of the ranges. Choices count as 1 apart from the
-    first one."""
+    """How far from `share` of every range the configuration lies, in shares of the ranges. Choices count as 1 apart
+    from the first one."""
     positions = positions_of(space, params)
     total = 0.0
     for dimension in space.dimensions:

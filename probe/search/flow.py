@@ -195,7 +195,9 @@ class Search:
 
     def _study(self, facts: TaskFacts) -> StoppedBy:
         setup, found = self.setup, self.found
-        sampler = make_sampler(found.sampler, found.space, mode=setup.objective.mode, seed=setup.seed)
+        sampler = make_sampler(
+            found.sampler, found.space, mode=setup.objective.mode, seed=setup.seed, num_rungs=len(setup.rungs)
+        )
         found.warnings += study_warnings(setup, found)
         plan = study_plan(setup, found, seconds=self._seconds())
         found.state = new_state(plan)

@@ -1,8 +1,13 @@
 """How far a trial is trained: rungs, and who climbs to the next one.
 
-Asynchronous successive halving with promotion, Algorithm 2 of Li et al. 2020, "A System for Massively Parallel Hyperparameter
-Tuning" (https://arxiv.org/abs/1810.05934): whenever a slot is free, the best trial in the top 1/factor of a rung that has not
-climbed yet goes on from its checkpoint; only where there is none, a new trial starts at the bottom.
+Asynchronous successive halving with promotion, Algorithm 2 of Li et al. 2020, "A System for Massively Parallel
+Hyperparameter Tuning" (https://arxiv.org/abs/1810.05934): whenever a slot is free, the best trial in the top 1/factor
+of a rung that has not climbed yet goes on from its checkpoint; only where there is none, a new trial starts at the
+bottom.
+
+Promotions are delayed as in Hyper-Tune (D-ASHA, Li et al. 2022, https://arxiv.org/abs/2201.06834): at most 1/factor of
+a rung's trials climb. With a sampler that learns, nearly each new trial is among the best so far, and the published
+rule would promote nearly each of them.
 """
 
 from __future__ import annotations
@@ -17,8 +22,9 @@ from typing import Literal
 
 Mode = Literal["max", "min"]
 Rule = Literal["published", "closing", "open"]
-"""Who may climb from a rung. published: whoever is in the top floor(n / factor). closing, for a search that starts no new
-trials: the best ones until ceil(n / factor) have climbed, so that no rung is a dead end. open: whoever is best."""
+"""Who may climb from a rung. published: whoever is in the top floor(n / factor), as long as fewer have climbed.
+closing, for a search that starts no new trials: the best ones until ceil(n / factor) have climbed, so that no rung is a
+dead end. open: whoever is best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,8 @@ class _Rung:
     waiting: list[Standing] = field(default_factory=list)
     """Those of them that did not climb."""
     num_lost: int = 0
-    """Trials that died on it. They count as ranked last: a rung where two of three diverge still promotes one of three."""
+    """Trials that died on it. They count as ranked last: a rung where two of three diverge still promotes one of
+    three."""
     num_settled: int = 0
     """Trials that came to their end on it. They count, but hold no place among those that climb."""
     num_promoted: int = 0
@@ -79,8 +86,8 @@ class Ladder:
     """The rungs and everybody's standing on them. Only `enter`, `record`, `settle`, `lose`, `drop` and `promote` change
     anything.
 
-    Below rung `judged_from` nobody is held back: whoever reaches a rung there may climb. `costs`: epochs that the job of
-    climbing to each rung costs, where that is not the difference of the rungs.
+    Below rung `judged_from` nobody is held back: whoever reaches a rung there may climb. `costs`: epochs that the job
+    of climbing to each rung costs, where that is not the difference of the rungs.
     """
 
     def __init__(
@@ -120,8 +127,8 @@ class Ladder:
         """Trial `number` starts on its way to the first rung."""
 
     def record(self, number: int, rung: int, score: float | None) -> None:
-        """Trial `number` reached the end of `rung` with this score (finite, larger is better where the mode is max). None: its
-        objective has no value yet; it ranks behind all that have one."""
+        """Trial `number` reached the end of `rung` with this score (finite, larger is better where the mode is max).
+        None: its objective has no value yet; it ranks behind all that have one."""
         if score is not None and not math.isfinite(score):
             raise ValueError(f"trial {number}: a score on a rung must be finite, not {score}")
         badness = math.inf if score is None else self._sign * score
@@ -133,7 +140,8 @@ class Ladder:
         self._rungs[rung].num_settled += 1
 
     def lose(self, number: int, rung: int) -> None:
-        """Trial `number` ended on the way to `rung` for a reason of its own: out of memory, diverged, too slow, too large."""
+        """Trial `number` ended on the way to `rung` for a reason of its own: out of memory, diverged, too slow, too
+        large."""
         self._rungs[rung].num_lost += 1
 
     def drop(self, number: int, rung: int) -> None:
@@ -159,8 +167,8 @@ class Ladder:
     def out_of_reach(self, outlook: Outlook) -> list[tuple[int, int]]:
         """(trial, rung) of the waiting trials that no promotion can reach any more, by any rule.
 
-        Deaths of trials that were promoted let others climb in their place. As many of them as there were, and one more, are
-        provided for; beyond that a trial that was out of reach may climb after all.
+        Deaths of trials that were promoted let others climb in their place. As many of them as there were, and one
+        more, are provided for; beyond that a trial that was out of reach may climb after all.
         """
         return [
             (number, rung)
@@ -186,8 +194,8 @@ class Ladder:
         return [(number, rung) for rung, found in enumerate(self._rungs) for _, number in reversed(found.waiting)]
 
     def _num_reachable(self, rung: int, arriving: float, outlook: Outlook) -> int:
-        """How many of those that wait on `rung` the rules `published` and `closing` may still promote, while at most `arriving`
-        more trials start on their way to it. Trials wait in order, and a promotion takes the first."""
+        """How many of those that wait on `rung` the rules `published` and `closing` may still promote, while at most
+        `arriving` more trials start on their way to it. Trials wait in order, and a promotion takes the first."""
         here, above = self._rungs[rung], self._rungs[rung + 1]
         num_ranked = self.num_ranked(rung) + outlook.num_on_the_way(rung)
         price, price_above, whole = outlook.prices[rung], outlook.prices[rung + 1], self.epochs_between(rung + 1)
@@ -196,9 +204,8 @@ class Ladder:
             cost = max(0, place - deaths_above) * price_above + whole  # whoever waits ahead climbs first
             if rung < self.judged_from:
                 return cost > outlook.epochs
-            rank = bisect_left(here.ranked, here.waiting[place])
             num_climbing = here.num_promoted + place - above.num_lost - deaths_above
-            missing = max(0, min(self.factor * (rank + 1), self.factor * num_climbing + 1) - num_ranked)
+            missing = max(0, self.factor * num_climbing + 1 - num_ranked)
             return missing > arriving or cost + max(0, missing - deaths_here) * price > outlook.epochs
 
         places = range(len(here.waiting))
@@ -211,14 +218,16 @@ class Ladder:
         left = self._rungs[rung]
         if rung < self.judged_from:
             return True
-        if rule == "published":
-            return bisect_left(left.ranked, best_waiting) < self.num_ranked(rung) // self.factor
         num_climbing = left.num_promoted - self._rungs[rung + 1].num_lost
+        if rule == "published":
+            num_allowed = self.num_ranked(rung) // self.factor
+            return num_climbing < num_allowed and bisect_left(left.ranked, best_waiting) < num_allowed
         return rule == "open" or num_climbing < -(-self.num_ranked(rung) // self.factor)
 
 
 def make_rungs(lowest: int, highest: int, factor: int) -> tuple[int, ...]:
-    """`lowest * factor^k` epochs, by whole multiplication (a floored logarithm misses a rung at 243 and 3), then `highest`.
+    """`lowest * factor^k` epochs, by whole multiplication (a floored logarithm misses a rung at 243 and 3), then
+    `highest`.
 
     The last rung below `highest` is left out where it is nearer to `highest` than to the rung after it, in ratio: with
     1..10 and 3 the rungs are 1, 3, 10, as ranking at 9 would cost an epoch of waiting and tell nothing.

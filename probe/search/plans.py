@@ -14,9 +14,9 @@ from probe.search.dimensions import (
     USUAL_SMALL_BATCH,
     build_space,
     central_params,
-    central_starts,
     optimizers_of,
     params_near,
+    usual_starts,
 )
 from probe.search.facts import TaskFacts
 from probe.search.final_job import FinalJob, final_seed
@@ -112,7 +112,7 @@ def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
         ladder=setup.recipe.search.ladder,
         on_oom=setup.recipe.search.on_oom,
         patience=setup.recipe.search.patience,
-        starts=(*setup.recipe.start, *_central_starts(found)),
+        starts=(*setup.recipe.start, *_usual_starts(found)),
         probe_epochs=found.probe_epochs,
         probe_seconds=seconds,
     )
@@ -141,11 +141,11 @@ def end_warnings(sampler: str, trials: Sequence[Trial]) -> list[str]:
     return found
 
 
-def _central_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
-    """For samplers that learn, where learning rates were measured; the others are to cover the space their own way."""
-    if found.sampler in NOT_LEARNING or not found.lr_probes:
+def _usual_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
+    """For samplers that learn; the others are to cover the space their own way."""
+    if found.sampler in NOT_LEARNING or not found.space.dimensions:
         return ()
-    return central_starts(found.space, tuple(found.lr_probes))
+    return usual_starts(found.space, tuple(found.lr_probes))
 
 
 def refine_plan(setup: Setup) -> RefinePlan | None:

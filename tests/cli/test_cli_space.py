@@ -67,7 +67,7 @@ def test_what_auto_takes_and_a_finite_space(capsys: pytest.CaptureFixture[str]) 
     assert "Sampler grid, since all 4 configurations of the space can be tried within the budget" in said
     said = lines(capsys, *finite, "--set", "budget={epochs=6}")
     assert "to train each to the end: 2 times the budget" in said
-    assert "Sampler tpe" in said
+    assert "Sampler gp, Bayesian optimization" in said
 
 
 def test_gradient_steps_and_what_each_costs(capsys: pytest.CaptureFixture[str]) -> None:

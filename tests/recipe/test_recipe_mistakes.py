@@ -118,8 +118,8 @@ MISTAKES = {
     "space.width.when={layers=9}": "space.width.when.layers: must be a whole number from 1 to 4, not 9.",
     "space.momentum.when={}": "space.momentum.when: must not be empty, not {}.",
     # Search and budget.
-    "search.sampler=gp": "search.sampler: gp needs a space in which everything always exists, and momentum does not "
-    "(when); drop the condition, or take another sampler, like tpe or evolutionary.",
+    "search.sampler=qmc": "search.sampler: qmc needs a space in which everything always exists, and momentum does not "
+    "(when); drop the condition, or take another sampler, like gp or tpe.",
     "search.fidelity.min=99": "search.fidelity: min must be at most max, not 99 to 27.",
     "search.fidelity.max=2.5": "search.fidelity.max: must be a whole number, not 2.5.",
     "search.fidelity.min=0": "search.fidelity.min: must be at least 1, not 0.",

@@ -6,7 +6,7 @@ import pytest
 
 from probe.errors import RecipeError
 from probe.search.records import BudgetLimits, Dimension
-from probe.search.samplers.auto_sampler import MAX_GP_DIMENSIONS, choose_sampler, grid_cost, grid_warning, most_trials
+from probe.search.samplers.auto_sampler import choose_sampler, grid_cost, grid_warning, most_trials
 from probe.search.space import Space
 
 WIDTH = Dimension(name="width", kind="choices", choices=(4, 8))
@@ -32,11 +32,11 @@ def test_a_grid_that_fits_the_budget_is_tried_whole() -> None:
         "grid",
         "grid, since all 6 configurations of the space can be tried within the budget",
     )
-    assert chosen(WIDTH, DEPTH, epochs=54, spent_epochs=1)[0] == "tpe"
-    assert chosen(WIDTH, DEPTH, epochs=53)[0] == "tpe"
+    assert chosen(WIDTH, DEPTH, epochs=54, spent_epochs=1)[0] == "gp"
+    assert chosen(WIDTH, DEPTH, epochs=53)[0] == "gp"
     assert chosen(WIDTH, DEPTH, trials=6)[0] == "grid"
-    assert chosen(WIDTH, DEPTH, trials=5)[0] == "tpe"
-    assert chosen(WIDTH, DEPTH, time_seconds=1e9)[0] == "tpe"  # how many fit is not known
+    assert chosen(WIDTH, DEPTH, trials=5)[0] == "gp"
+    assert chosen(WIDTH, DEPTH, time_seconds=1e9)[0] == "gp"  # how many fit is not known
     assert chosen(epochs=9) == (
         "grid",
         "grid, since the only configuration of the space can be tried within the budget",
@@ -44,21 +44,17 @@ def test_a_grid_that_fits_the_budget_is_tried_whole() -> None:
 
 
 def test_a_range_is_no_grid_unless_the_recipe_says_so() -> None:
-    assert chosen(WIDTH, LR, trials=50)[0] == "tpe"
+    assert chosen(WIDTH, LR, trials=50)[0] == "gp"
     fixed = Dimension(name="lr", kind="float", low=1e-3, high=1.0, log=True, steps=4)
     assert chosen(WIDTH, fixed, trials=50)[0] == "grid"
 
 
-def test_few_trials_of_a_space_of_ranges_are_for_a_gaussian_process_and_the_rest_for_tpe() -> None:
-    assert chosen(LR, DEPTH, epochs=60)[1].startswith(
-        "gp, a Gaussian process, since the budget allows at most 60 trials"
-    )
-    assert chosen(LR, DEPTH, epochs=500)[1].startswith("tpe, since the budget allows up to 500 trials")
-    assert chosen(LR, DEPTH, time_seconds=60.0)[1].startswith("tpe, since the budget allows any number of trials")
-    assert chosen(LR, WIDTH, trials=9) == ("tpe", "tpe, since the values of width are choices, in no order")
-    assert chosen(WIDTH, MOMENTUM, trials=9) == ("tpe", "tpe, since momentum exists in some configurations only")
-    many = [Dimension(name=f"x{number}", kind="float", low=0, high=1) for number in range(MAX_GP_DIMENSIONS + 1)]
-    assert chosen(*many, trials=50)[1].endswith("from few trials in 13 dimensions")
+def test_everything_else_is_for_bayesian_optimization() -> None:
+    for space in ((LR, DEPTH), (LR, WIDTH), (WIDTH, MOMENTUM)):
+        for limits in ({"epochs": 60}, {"epochs": 50_000}, {"time_seconds": 60.0}, {"trials": 9}):
+            name, reason = chosen(*space, **limits)
+            assert name == "gp"
+            assert reason.startswith("gp, Bayesian optimization, ")
 
 
 def test_a_sampler_that_is_named_is_taken() -> None:
@@ -67,7 +63,7 @@ def test_a_sampler_that_is_named_is_taken() -> None:
     huge = [Dimension(name=f"x{number}", kind="choices", choices=tuple(range(10))) for number in range(9)]
     with pytest.raises(RecipeError, match="1,000,000,000 configurations"):
         chosen(*huge, name="grid", trials=9)
-    assert chosen(*huge, trials=9)[0] == "tpe"  # auto never fails on a grid
+    assert chosen(*huge, trials=9)[0] == "gp"  # auto never fails on a grid
 
 
 def test_what_a_grid_costs_and_what_the_budget_leaves_of_it() -> None:

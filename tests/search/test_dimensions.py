@@ -12,12 +12,13 @@ from probe.search.dimensions import (
     batch_dimension,
     build_space,
     central_params,
-    central_starts,
     lr_range,
     optimizers_of,
     params_near,
+    usual_starts,
 )
-from probe.search.space import params_at, positions_of
+from probe.search.records import Dimension, ParamValue
+from probe.search.space import Space, params_at, positions_of
 
 quick = settings(deadline=None, max_examples=100)
 RANGES = {"sgd": (0.01, 1.0), "adam": (1e-4, 1e-2)}
@@ -89,14 +90,32 @@ def test_other_configurations_to_probe_come_nearest_first_and_are_whole(
         assert widths == sorted(widths)
 
 
-def test_a_search_starts_in_the_middle_of_what_its_range_tests_left() -> None:
+def test_a_search_starts_with_usual_values_and_in_the_middle_of_what_its_range_tests_left() -> None:
     space = build_space(digits_recipe(), largest_batch=64, lr_ranges={"sgd": (0.01, 1.0), "adam": (1e-4, 0.01)})
-    sgd, adam = central_starts(space, ("sgd", "adam"))
-    assert sgd == {"optimizer": "sgd", "lr": 0.1, "momentum": pytest.approx(0.725), "batch_size": 16, "width": 32}
+    sgd, adam = usual_starts(space, ("sgd", "adam"))
+    assert sgd == {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "batch_size": 16, "width": 32}
     assert adam == {"optimizer": "adam", "lr": 0.001, "batch_size": 16, "width": 32}
-    [alone] = central_starts(build_space(blobs_recipe(), lr_ranges={"": (0.01, 1.0)}), ("",))
+    [alone] = usual_starts(build_space(blobs_recipe(), lr_ranges={"": (0.01, 1.0)}), ("",))
     assert alone["lr"] == pytest.approx(0.1)
     assert not {"optimizer"} & alone.keys()
+
+
+def test_usual_values_are_those_of_the_optimizer_and_lie_inside_the_ranges() -> None:
+    lr = Dimension(name="lr", kind="float", low=1e-4, high=0.5, log=True)
+    momentum = Dimension(name="momentum", kind="float", low=0.5, high=0.99, when={"optimizer": "sgd"})
+    decay = Dimension(name="weight_decay", kind="float", low=1e-6, high=0.1, log=True)
+    batch = Dimension(name="batch_size", kind="pow2", low=64, high=256)
+    dropout = Dimension(name="dropout", kind="float", low=0.0, high=0.5, step=0.25)
+
+    def start(optimizer: str) -> dict[str, ParamValue]:
+        space = Space(dimensions=(lr, momentum, decay, batch, dropout), constants={"optimizer": optimizer})
+        [found] = usual_starts(space, ())
+        return found
+
+    assert start("sgd") == {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 128, "dropout": 0.0}
+    assert start("adamw") == {"lr": 1e-3, "weight_decay": 0.01, "batch_size": 128, "dropout": 0.0}
+    [unknown] = usual_starts(Space(dimensions=(lr,), constants={}), ())
+    assert unknown["lr"] == pytest.approx(math.sqrt(1e-4 * 0.5), rel=1e-3)
 
 
 def test_optimizers_are_the_spaces_or_the_tasks_own() -> None:

@@ -25,7 +25,6 @@ from probe.search.ladder import Ladder
 from probe.search.objective import Objective, best_epoch, epoch_value, reduced_value
 from probe.search.patience import has_stopped_improving, stale_epochs
 from probe.search.records import BudgetLimits
-from probe.search.standings import standings
 from probe.search.train import train
 from probe.search.train_records import TrainResult
 from probe.search.undefined import epochs_text, training_warnings, trials_warnings
@@ -98,15 +97,6 @@ def test_the_epochs_without_a_value_neither_count_nor_end_a_trial_before_its_fir
     stale = stale_epochs(PRECISION, reports)
     assert stale == (0 if best is None else len(found) - best)
     assert has_stopped_improving(PRECISION, reports, patience) == (best is not None and stale >= patience)
-
-
-@given(st.lists(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=3), max_size=8))
-def test_no_value_stands_behind_every_value(found: list[list[float | None]]) -> None:
-    values = standings(found, mode="max")
-    key = [-math.inf if value is None else value for value in values]
-    assert sorted(key) == sorted(-math.inf if scores[0] is None else scores[0] for scores in found)
-    if all(len(scores) == 1 for scores in found):
-        assert values == [scores[0] for scores in found]
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=3, max_size=20), st.integers(2, 4))

@@ -11,9 +11,6 @@ from probe.search.records import BudgetLimits
 from probe.search.space import Space
 from probe.units import format_count
 
-MAX_GP_TRIALS = 100
-"""A Gaussian process takes seconds to fit to several hundred trials, and time between trials is budget."""
-MAX_GP_DIMENSIONS = 12
 NOTHING_SEARCHED = (
     "[space] leaves nothing to search: one configuration is trained. Give a hyperparameter a range or choices, "
     "or train it with `probe train`."
@@ -61,9 +58,8 @@ def choose_sampler(
 ) -> SamplerChoice:
     """The sampler that `name` stands for. `rungs`: what a trial has cost in epochs at the end of each.
 
-    `auto` is the grid where the recipe names every value and all of them fit the budget; else a Gaussian process where the
-    trials are few and the whole space consists of ranges that always exist; else TPE, whose model of choices does not rest
-    on a distance between them. Raises RecipeError for a grid that is too large.
+    `auto` is the grid where the recipe names every value and all of them fit the budget, else Bayesian optimization
+    with a Gaussian process. Raises RecipeError for a grid that is too large.
     """
     if name == "grid":
         check_grid_size(space)
@@ -73,28 +69,8 @@ def choose_sampler(
     if is_listed(space) and cost.size <= MAX_GRID and cost.fits:
         count = f"all {format_count(cost.size)} configurations" if cost.size > 1 else "the only configuration"
         return SamplerChoice(name="grid", reason=f"grid, since {count} of the space can be tried within the budget")
-    most = most_trials(limits, rungs, spent_epochs=spent_epochs)
-    conditional = [dimension.name for dimension in space.dimensions if dimension.when]
-    if conditional:
-        return SamplerChoice(name="tpe", reason=f"tpe, since {conditional[0]} exists in some configurations only")
-    choices = [dimension.name for dimension in space.dimensions if dimension.kind == "choices"]
-    if choices:
-        return SamplerChoice(name="tpe", reason=f"tpe, since the values of {choices[0]} are choices, in no order")
-    if most > MAX_GP_TRIALS:
-        count = "any number of" if math.isinf(most) else f"up to {format_count(most)}"
-        return SamplerChoice(
-            name="tpe",
-            reason=f"tpe, since the budget allows {count} trials, and a Gaussian process is slow beyond {MAX_GP_TRIALS}",
-        )
-    if len(space.dimensions) > MAX_GP_DIMENSIONS:
-        return SamplerChoice(
-            name="tpe",
-            reason=f"tpe, since a Gaussian process learns little from few trials in {len(space.dimensions)} dimensions",
-        )
     return SamplerChoice(
-        name="gp",
-        reason=f"gp, a Gaussian process, since the budget allows at most {format_count(most)} trials "
-        "and the space is made of ranges",
+        name="gp", reason="gp, Bayesian optimization, which needed the fewest epochs in every comparison"
     )
 
 

@@ -1,16 +1,17 @@
 """What to try next: Optuna's samplers behind a small protocol, those that learn from what was tried.
 
-The Optuna study lives in memory and is told one number of each trial, from its first rung on: scores of different lengths of
-training do not compare, and waiting for the last rung would leave the sampler blind for most of the budget. What is learned
-on later rungs changes the trials' order (`standings`). Every ask starts from its own seed, so that a study rebuilt from its
-trials goes on exactly as the one that was never interrupted.
+The Optuna study lives in memory and holds one number of each trial, from its first rung on: the latest score. Waiting
+for the last rung would leave the sampler blind for most of the budget; scores after a longer training are mostly
+better, so that trials that were promoted count as better than those that were not, as in Optuna's own order of pruned
+trials. Every ask starts from its own seed, so that a study rebuilt from its trials goes on exactly as the one that was
+never interrupted.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import optuna
 from optuna.search_space import IntersectionSearchSpace
@@ -20,17 +21,16 @@ from probe.search.records import ParamValue
 from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
 from probe.search.samplers.protocol import Verdict
 from probe.search.space import Positions, Space, draw
-from probe.search.standings import MAX_COMPARED, standings
 from probe.search.window import FORGETTING, is_full, kept_in_window
 from probe.seeds import derive_seed
 
 KEEPING_NOTES = ("cma-es", "evolutionary", "qmc")
-"""Samplers that write their own state (a generation, a covariance, a place in a sequence) into Optuna's study when asked."""
-WITHOUT_CONSTRAINTS = ("gp", "cma-es", "evolutionary")
+"""Samplers that write their own state (a generation, a covariance, a place in a sequence) into Optuna's study when
+asked."""
+WITHOUT_CONSTRAINTS = ("cma-es", "evolutionary")
 """Samplers that learn from completed trials only."""
 STARTUP_TRIALS = 5
-"""Drawn at random, start points among them, before TPE and the Gaussian process decide. Optuna's 10 would be most of a small
-budget."""
+"""Drawn at random, start points among them, before TPE decides. Optuna's 10 would be most of a small budget."""
 POPULATION = 10
 """Of the evolutionary sampler. Optuna's 50 would be one generation, drawn at random, of a usual search."""
 
@@ -42,8 +42,6 @@ class _Entry:
     verdict: Verdict | None = None
     value: float | None = None
     """As Optuna is told it."""
-    scores: list[float | None] = field(default_factory=list)
-    """At the end of each rung that it reached; None: the objective had no value there."""
     told: int = -1
     """Its place among the first verdicts."""
 
@@ -71,8 +69,8 @@ class OptunaSampler:
         self._num_told = 0
         self._worst: float | None = None
         self._is_stale = False
-        """The study is not what `_entries` say, and is made anew before it decides anything: a search that is made again from
-        its events need not hand them to Optuna one by one."""
+        """The study is not what `_entries` say, and is made anew before it decides anything: a search that is made
+        again from its events need not hand them to Optuna one by one."""
         self._clear()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
@@ -86,7 +84,6 @@ class OptunaSampler:
             self._by_number[number] = (entry, None)
             self._is_stale = True
             return dict(at)
-        self._compare()
         if self._is_stale:
             self._rebuild()
         entry = _Entry(number, {})
@@ -99,16 +96,13 @@ class OptunaSampler:
         if number not in self._by_number:  # forgotten
             return
         entry, trial = self._by_number[number]
-        if verdict == "scored":
-            entry.scores.append(value)
-        if entry.verdict == verdict:  # another score, which may change its place
-            return
-        told_before, entry.verdict, entry.value = entry.verdict is not None, verdict, value
+        told_before = entry.verdict is not None
+        if told_before and verdict == "scored" and self.name in KEEPING_NOTES:
+            return  # what they noted came from the first score
+        entry.verdict, entry.value = verdict, value
         if not told_before:
             entry.told, self._num_told = self._num_told, self._num_told + 1
-        if (
-            told_before or trial is None or self.name == "gp"
-        ):  # whose infeasible trials are told as bad as the worst of all
+        if told_before or trial is None:
             self._is_stale = True
         else:
             self._close(trial, entry)
@@ -156,7 +150,8 @@ class OptunaSampler:
             trial.set_constraint("infeasible", 1.0)
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif entry.verdict in ("scored", "infeasible") and self._worst is not None:
-            # These see completed trials only: one that is as bad as the worst so far keeps them away without bending a fit.
+            # These see completed trials only: one that is as bad as the worst so far keeps them away without bending a
+            # fit.
             self._study.tell(trial, self._worst)
         else:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -164,22 +159,7 @@ class OptunaSampler:
     def _worse(self, one: float, other: float) -> float:
         return min(one, other) if self._mode == "max" else max(one, other)
 
-    def _compare(self) -> None:
-        """Bring what Optuna was told up to date with what later rungs have shown; a function of `_entries` alone."""
-        if self.name in KEEPING_NOTES:
-            return
-        scored = sorted(
-            (one for one in self._entries if one.verdict == "scored" and one.scores), key=lambda one: one.told
-        )
-        values = standings([entry.scores for entry in scored[:MAX_COMPARED]], mode=self._mode)
-        values += [entry.scores[0] for entry in scored[MAX_COMPARED:]]
-        for entry, value in zip(scored, values, strict=True):
-            if entry.value != value:
-                entry.value = value
-                self._is_stale = True
-
     def _forget(self) -> None:
-        self._compare()
         kept = kept_in_window([(one.number, one.value) for one in self._entries if one.verdict is not None], self._mode)
         self._entries = [entry for entry in self._entries if entry.verdict is None or entry.number in kept]
         self._by_number = {entry.number: (entry, None) for entry in self._entries}
@@ -193,7 +173,8 @@ class OptunaSampler:
         self._worst = None
 
     def _rebuild(self) -> None:
-        """Those that keep notes are led through the history as it was; for the others only the order of the verdicts counts."""
+        """Those that keep notes are led through the history as it was; for the others only the order of the verdicts
+        counts."""
         self._clear()
         keeps_notes = self.name in KEEPING_NOTES
         for entry in self._entries:
@@ -209,8 +190,8 @@ class OptunaSampler:
 
 
 class _TPESampler(optuna.samplers.TPESampler):
-    """Optuna's, one for each ask, with what it would forget in between: which dimensions all trials of the study have. To
-    find that anew is a third of an ask with a thousand trials."""
+    """Optuna's, one for each ask, with what it would forget in between: which dimensions all trials of the study have.
+    To find that anew is a third of an ask with a thousand trials."""
 
     def __init__(self, shared: IntersectionSearchSpace, *, seed: int) -> None:
         # Multivariate over what all trials share, independent for conditional hyperparameters; running trials count as
@@ -228,8 +209,6 @@ class _TPESampler(optuna.samplers.TPESampler):
 def _seeded(name: str, search_seed: int, number: int, shared: IntersectionSearchSpace) -> optuna.samplers.BaseSampler:
     """The sampler for one ask. Only `qmc` has one seed for all: its draws are the places of one sequence."""
     seed = numpy_seed(derive_seed(search_seed, number, "sampler"))
-    if name == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
     if name == "cma-es":
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     if name == "evolutionary":

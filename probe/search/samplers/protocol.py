@@ -26,8 +26,9 @@ class Sampler(Protocol):
         """Positions for trial `number`: the sampler's choice, or those given."""
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        """The end of a rung of a trial: of the first one, and then of each that it climbs to. A trial that was scored may turn
-        out infeasible later. `value` None with "scored": the objective has no value yet, which counts as infeasible."""
+        """The end of a rung of a trial: of the first one, and then of each that it climbs to. A trial that was scored
+        may turn out infeasible later. `value` None with "scored": the objective has no value yet, which counts as
+        infeasible."""
 
     def discard(self, number: int) -> None:
         """Forget the last ask, a configuration that was tried before; the number will be asked for again."""

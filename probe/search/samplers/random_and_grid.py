@@ -14,7 +14,8 @@ from probe.seeds import derive_seed
 
 
 class RandomSampler:
-    """Optuna's random sampler. It remembers nothing, so that a trial of a long search costs no more than one of a short one."""
+    """Optuna's random sampler. It remembers nothing, so that a trial of a long search costs no more than one of a short
+    one."""
 
     name = "random"
     exhausted = False
@@ -51,8 +52,8 @@ class RandomSampler:
 
 
 class GridSampler:
-    """Optuna's grid sampler over the numbers of the grid's configurations, so that no configuration comes twice where some
-    hyperparameters do not always exist.
+    """Optuna's grid sampler over the numbers of the grid's configurations, so that no configuration comes twice where
+    some hyperparameters do not always exist.
 
     It is told nothing: its last `tell` would raise, as it means to stop a loop of Optuna's.
     """

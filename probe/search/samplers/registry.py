@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from probe.errors import RecipeError, unknown_name
 from probe.search.ladder import Mode
+from probe.search.samplers.bayesian import BayesianSampler
 from probe.search.samplers.optuna_samplers import OptunaSampler
 from probe.search.samplers.protocol import Sampler
 from probe.search.samplers.random_and_grid import GridSampler, RandomSampler
@@ -12,7 +13,7 @@ from probe.search.space import Space
 SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
 
 
-def make_sampler(name: str, space: Space, *, mode: Mode, seed: int) -> Sampler:
+def make_sampler(name: str, space: Space, *, mode: Mode, seed: int, num_rungs: int = 1) -> Sampler:
     """The sampler with this name. Raises RecipeError for an unknown name and for a grid that is too large."""
     if name not in SAMPLER_NAMES:
         message, hint = unknown_name("sampler", name, SAMPLER_NAMES)
@@ -21,4 +22,6 @@ def make_sampler(name: str, space: Space, *, mode: Mode, seed: int) -> Sampler:
         return GridSampler(space, seed=seed)
     if name == "random":
         return RandomSampler(space, seed=seed)
+    if name == "gp":
+        return BayesianSampler(space, mode=mode, seed=seed, num_rungs=num_rungs)
     return OptunaSampler("tpe" if name == "auto" else name, space, mode=mode, seed=seed)

@@ -1,0 +1,219 @@
+"""Bayesian optimization: the next trial is where a Gaussian process of all scores so far expects the largest
+improvement.
+
+What it is told after each rung is a row of its own. The expectation is that of the score after the longest training,
+for which the scores after shorter ones count as much as they have been seen to tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from probe.search.ladder import Mode
+from probe.search.records import ParamValue
+from probe.search.samplers.acquisition import log_expected_improvement, log_probability_above, most_promising
+from probe.search.samplers.encoding import Encoder
+from probe.search.samplers.gaussian_process import GaussianProcess, KernelParameters, Observations, fit_parameters
+from probe.search.samplers.protocol import Verdict
+from probe.search.samplers.standardize import standardized
+from probe.search.space import Positions, Space
+from probe.seeds import derive_seed
+
+Numbers = NDArray[Any]
+INITIAL_TRIALS = 5
+"""Not chosen by the model: those that were given, and random ones."""
+MAX_ROWS = 500
+"""Scores that the process is conditioned on: the best and the latest. Its cost grows with their cube."""
+MAX_FIT_ROWS = 200
+"""Scores that the kernel's parameters are fitted to."""
+REFIT = 1.1
+"""The parameters are fitted anew when there are that many times as many scores."""
+MEDIOCRE = 0.25
+"""Quantile of the scores that an infeasible configuration counts as."""
+NUM_BEST = 10
+"""Configurations around which the next one is looked for."""
+
+
+class _Row(NamedTuple):
+    number: int
+    rung: int
+    value: float
+
+
+class BayesianSampler:
+    """Every ask is a function of the asks and tells before it, so that a replayed search goes on as the one that was
+    never stopped.
+
+    The expected improvement is multiplied with the probability that a configuration is feasible, from a second process
+    (Gardner et al. 2014, Bayesian Optimization with Inequality Constraints). In the model of the scores an infeasible
+    one counts as mediocre: with the worst score it would bend the model far around it, and with none the improvement
+    that is expected behind the border would draw one trial after the other there.
+
+    A trial without a score counts as one that scored what is expected of it after the longest training, so that trials
+    that run at the same time spread out (the kriging believer, Ginsbourger, Le Riche & Carraro 2010).
+    """
+
+    name = "gp"
+    exhausted = False
+
+    def __init__(self, space: Space, *, mode: Mode, seed: int, num_rungs: int = 1) -> None:
+        self._encoder = Encoder(space)
+        self._sign = 1.0 if mode == "max" else -1.0
+        self._seed = seed
+        self._top = num_rungs - 1
+        self._codes: dict[int, Numbers] = {}
+        self._rungs: dict[int, int] = {}
+        """Trial -> the number of rungs that it finished."""
+        self._over: set[int] = set()
+        """Trials with a verdict."""
+        self._scores: list[_Row] = []
+        self._feasible: list[_Row] = []
+        """1: scored, -1: infeasible. A trial that fails on a later rung has a row of each kind; the last one counts."""
+        self._fitted: dict[str, tuple[int, KernelParameters]] = {}
+
+    def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
+        if at is not None:
+            self._codes[number] = self._encoder.encode(at)
+            return dict(at)
+        self._codes[number] = self._next(number)
+        return self._encoder.decode(self._codes[number])
+
+    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        self._over.add(number)
+        if verdict == "lost":
+            return
+        rung = self._rungs.get(number, 0)
+        is_feasible = verdict == "scored" and value is not None
+        if not is_feasible or rung == 0:
+            self._feasible.append(_Row(number, 0, 1.0 if is_feasible else -1.0))
+        if verdict == "scored":
+            self._rungs[number] = rung + 1
+            if value is not None:
+                self._scores.append(_Row(number, rung, self._sign * value))
+
+    def discard(self, number: int) -> None:
+        del self._codes[number]
+
+    def _next(self, number: int) -> Numbers:
+        generator = np.random.default_rng(derive_seed(self._seed, number, "sampler"))
+        if number < INITIAL_TRIALS or len(self._scores) < 2:
+            code: Numbers = self._encoder.snapped(generator.random((1, self._encoder.num_dimensions)))[0]
+            return code
+        with one_thread():
+            return self._most_promising(generator)
+
+    def _most_promising(self, generator: np.random.Generator) -> Numbers:
+        scores = self._scores_process()
+        feasibility = self._feasibility_process()
+        codes = np.stack([self._codes[number] for number in self._rungs])
+        means, _ = scores.predict(self._encoder.features(codes), self._top)
+
+        def acquisition(candidates: Numbers) -> Numbers:
+            features = self._encoder.features(candidates)
+            value = log_expected_improvement(*scores.predict(features, self._top), best=float(means.max()))
+            if feasibility is not None:
+                value = value + log_probability_above(*feasibility.predict(features, 0), threshold=0.0)
+            return value
+
+        tried = {code.tobytes() for code in self._codes.values()}
+        return most_promising(
+            self._encoder,
+            acquisition,
+            known=codes[np.argsort(-means, kind="stable")[:NUM_BEST]],
+            is_tried=lambda candidates: np.array([code.tobytes() in tried for code in candidates]),
+            generator=generator,
+        )
+
+    def _scores_process(self) -> GaussianProcess:
+        parameters = self._parameters("scores", self._scores)
+        observed = self._observations(_window(self._scores))
+        observed = replace(observed, values=standardized(observed.values))
+        infeasible = [row.number for row in _latest(self._feasible) if row.value < 0]
+        if infeasible:
+            mediocre = np.full(len(infeasible), np.quantile(observed.values, MEDIOCRE))
+            observed = observed.with_rows(self._features(infeasible), self._top, mediocre)
+        process = GaussianProcess(parameters, observed, self._encoder.groups)
+        running = [number for number in self._codes if number not in self._over]
+        if not running:
+            return process
+        features = self._features(running)
+        expected, _ = process.predict(features, self._top)
+        return GaussianProcess(parameters, observed.with_rows(features, self._top, expected), self._encoder.groups)
+
+    def _feasibility_process(self) -> GaussianProcess | None:
+        """None where nothing was infeasible."""
+        if all(row.value > 0 for row in self._feasible):
+            return None
+        parameters = self._parameters("feasible", self._feasible)
+        return GaussianProcess(parameters, self._observations(_latest(self._feasible)), self._encoder.groups)
+
+    def _parameters(self, of: Literal["scores", "feasible"], rows: Sequence[_Row]) -> KernelParameters:
+        """Fitted to the first rows, as many as a schedule says: the fit of an earlier ask, as long as they are the
+        same."""
+        size = _fitted_size(len(rows))
+        known, parameters = self._fitted.get(of, (0, None))
+        if parameters is None or known != size:
+            first = rows[:size]
+            observed = self._observations(_thinned(_latest(first) if of == "feasible" else first))
+            if of == "scores":
+                observed = replace(observed, values=standardized(observed.values))
+            parameters = fit_parameters(observed, self._encoder.groups)
+            self._fitted[of] = (size, parameters)
+        return parameters
+
+    def _features(self, numbers: Sequence[int]) -> Numbers:
+        return self._encoder.features(np.stack([self._codes[number] for number in numbers]))
+
+    def _observations(self, rows: Sequence[_Row]) -> Observations:
+        return Observations(
+            features=self._features([row.number for row in rows]),
+            rungs=np.array([row.rung for row in rows]),
+            values=np.array([row.value for row in rows]),
+        )
+
+
+def _fitted_size(num_rows: int) -> int:
+    """The largest number of rows up to this one at which parameters are fitted."""
+    size = 2
+    while (larger := max(size + 1, math.floor(REFIT * size))) <= num_rows:
+        size = larger
+    return size
+
+
+def _thinned(rows: Sequence[_Row]) -> Sequence[_Row]:
+    return rows if len(rows) <= MAX_FIT_ROWS else [rows[i * len(rows) // MAX_FIT_ROWS] for i in range(MAX_FIT_ROWS)]
+
+
+def _window(rows: Sequence[_Row]) -> Sequence[_Row]:
+    """The latest half of MAX_ROWS, and the best of those before."""
+    if len(rows) <= MAX_ROWS:
+        return rows
+    latest = rows[-(MAX_ROWS // 2) :]
+    best = sorted(rows[: -len(latest)], key=lambda row: -row.value)[: MAX_ROWS - len(latest)]
+    return [*best, *latest]
+
+
+def _latest(rows: Sequence[_Row]) -> Sequence[_Row]:
+    """Of each trial the last row, of the latest trials."""
+    return list({row.number: row for row in rows}.values())[-MAX_ROWS:]
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on the calling thread alone: the other cores are for the trials."""
+    with _threads().limit(limits=1, user_api="blas"):
+        yield

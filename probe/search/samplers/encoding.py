@@ -1,0 +1,178 @@
+"""Configurations of a space as points of the unit cube, many at a time: what models learn from and where they look.
+Pure.
+
+A code has one number from 0 to 1 for each dimension: where a value lies on its axis. Whole numbers and choices sit in
+the middle of cells that fill the axis, so that an even draw hits each as often as any other. NaN: the dimension does
+not exist in the configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.recipe.values import same_value
+from probe.recipe.when import Condition, all_hold
+from probe.search.records import Dimension, ParamValue
+from probe.search.space import Axis, Positions, Space, axis_of, value_at
+
+Numbers = NDArray[Any]
+"""Of floats."""
+ABSENT = 0.5
+"""Where a range lies for the kernel in configurations without it: in the middle, as a default value would."""
+MOVED = 0.3
+"""Share of the dimensions in which a neighbour differs, on average."""
+
+
+class Encoder:
+    """Codes of one space, as arrays of shape (configurations, dimensions)."""
+
+    def __init__(self, space: Space) -> None:
+        self._columns = [_Column(dimension) for dimension in space.dimensions]
+        self._constants = space.constants
+        self.num_dimensions = len(self._columns)
+        self.groups: NDArray[np.intp] = np.repeat(
+            np.arange(self.num_dimensions), [column.num_features for column in self._columns]
+        )
+        """(features,): the dimension that each feature is of."""
+
+    def encode(self, positions: Positions) -> Numbers:
+        """(dimensions,): the code of one configuration."""
+        return np.array(
+            [column.code(positions[column.name]) if column.name in positions else math.nan for column in self._columns]
+        )
+
+    def decode(self, code: Numbers) -> dict[str, ParamValue]:
+        """The positions at one code."""
+        return {
+            column.name: column.position(number)
+            for column, number in zip(self._columns, code, strict=True)
+            if not math.isnan(number)
+        }
+
+    def snapped(self, points: Numbers) -> Numbers:
+        """The codes of the configurations at any points of the unit cube, without what does not exist in them."""
+        codes = np.stack([column.snapped(points[:, index]) for index, column in enumerate(self._columns)], axis=1)
+        for index, column in enumerate(self._columns):
+            if column.dimension.when:
+                codes[~self._exists(column.dimension.when, codes), index] = math.nan
+        return codes
+
+    def near(self, codes: Numbers, scale: float, generator: np.random.Generator) -> Numbers:
+        """A random neighbour of each configuration: moved by about `scale` of an axis in some of its dimensions."""
+        uniform = generator.random(codes.shape)
+        points = np.where(np.isnan(codes), uniform, codes)
+        moves = generator.random(codes.shape) < max(MOVED, 1 / self.num_dimensions)
+        moves[np.arange(len(codes)), generator.integers(0, self.num_dimensions, len(codes))] = True
+        steps = generator.normal(0.0, scale, codes.shape)
+        for index, column in enumerate(self._columns):
+            moved = column.moved(points[:, index], steps[:, index], uniform[:, index])
+            points[:, index] = np.where(moves[:, index], moved, points[:, index])
+        return self.snapped(points)
+
+    def features(self, codes: Numbers) -> Numbers:
+        """(configurations, features): what a kernel measures distances in."""
+        return np.concatenate([column.features(codes[:, index]) for index, column in enumerate(self._columns)], axis=1)
+
+    def _exists(self, when: Mapping[str, Condition], codes: Numbers) -> NDArray[np.bool_]:
+        """(configurations,): in which of them the condition holds, by the codes of the dimensions that it is about."""
+        about = [index for index, column in enumerate(self._columns) if column.dimension.name in when]
+        distinct, inverse = np.unique(codes[:, about], axis=0, return_inverse=True)
+        holds = []
+        for row in distinct:
+            params = {name: value for name, value in self._constants.items() if name in when}
+            for index, code in zip(about, row, strict=True):
+                if not math.isnan(code):
+                    params[self._columns[index].dimension.name] = self._columns[index].value(code)
+            holds.append(all_hold(when, params))
+        return np.array(holds)[inverse.reshape(-1)]
+
+
+class _Column:
+    """One dimension of the cube."""
+
+    def __init__(self, dimension: Dimension) -> None:
+        self.dimension = dimension
+        axis = axis_of(dimension)
+        self.name = axis.name
+        self._choices = _ordered(axis)
+        self._is_nominal = axis.kind == "choices" and self._choices is None
+        choices = self._choices or axis.choices
+        self._choices = choices if axis.kind == "choices" else None
+        self._is_log = axis.log
+        self._is_whole = axis.kind != "float"
+        self._low, self._high = (0.0, len(choices) - 1.0) if self._choices else (axis.low, axis.high)
+        margin = 0.5 if self._is_whole else 0.0  # a whole number fills the cell around it
+        self._from, self._to = self._scale(self._low - margin), self._scale(self._high + margin)
+
+    @property
+    def num_features(self) -> int:
+        return len(self._choices) if self._is_nominal and self._choices else 1
+
+    def code(self, position: ParamValue) -> float:
+        number = _index(self._choices, position) if self._choices else float(position)
+        return float(self._codes(np.array([min(max(number, self._low), self._high)]))[0])
+
+    def position(self, code: float) -> ParamValue:
+        number = float(self._values(np.array([code]))[0])
+        if self._choices:
+            return self._choices[int(number)]
+        return int(number) if self._is_whole else number
+
+    def value(self, code: float) -> ParamValue:
+        return value_at(self.dimension, self.position(code), {})
+
+    def snapped(self, points: Numbers) -> Numbers:
+        return self._codes(self._values(points))
+
+    def moved(self, points: Numbers, steps: Numbers, uniform: Numbers) -> Numbers:
+        """Nominal choices are drawn anew, as none is nearer than another; whole numbers move to the next one at
+        least."""
+        if self._is_nominal:
+            return uniform
+        found = np.clip(points + steps, 0.0, 1.0)
+        if self._is_whole:
+            before, after = self._values(points), self._values(found)
+            after = np.where(before == after, np.clip(before + np.sign(steps), self._low, self._high), after)
+            found = self._codes(after)
+        return found
+
+    def features(self, codes: Numbers) -> Numbers:
+        """One number; of nominal choices a one-hot vector, scaled so that two choices are at distance 1."""
+        if not self._is_nominal:
+            return np.where(np.isnan(codes), ABSENT, codes)[:, None]
+        cells = np.where(np.isnan(codes), -1, self._values(np.nan_to_num(codes)))
+        one_hot: Numbers = (cells[:, None] == np.arange(self.num_features)) / math.sqrt(2)
+        return one_hot
+
+    def _values(self, codes: Numbers) -> Numbers:
+        """Codes -> numbers on the axis: values, whole numbers, indices of choices."""
+        scaled = self._from + codes * (self._to - self._from)
+        numbers = np.exp(scaled) if self._is_log else scaled
+        clipped: Numbers = np.clip(np.rint(numbers) if self._is_whole else numbers, self._low, self._high)
+        return clipped
+
+    def _codes(self, numbers: Numbers) -> Numbers:
+        if self._to == self._from:
+            return np.full(len(numbers), 0.5)
+        codes: Numbers = ((np.log(numbers) if self._is_log else numbers) - self._from) / (self._to - self._from)
+        return codes
+
+    def _scale(self, number: float) -> float:
+        return math.log(number) if self._is_log else number
+
+
+def _index(choices: Sequence[ParamValue], wanted: ParamValue) -> int:
+    """True, 1 and 1.0 are different values."""
+    return next(index for index, choice in enumerate(choices) if same_value(choice, wanted))
+
+
+def _ordered(axis: Axis) -> tuple[ParamValue, ...] | None:
+    """Choices that are all numbers, in their order; None for others, of which none lies between two."""
+    if axis.kind != "choices" or not all(type(choice) in (int, float) for choice in axis.choices):
+        return None
+    return tuple(sorted(axis.choices, key=float))
