@@ -30,6 +30,7 @@ from probe.search.plans import (
     lr_plan,
     rung_job,
     study_plan,
+    study_sampler,
     study_warnings,
 )
 from probe.search.probing import first_feasible, probe_lrs
@@ -39,7 +40,7 @@ from probe.search.restore import restore_final, restore_probes, with_history
 from probe.search.resume import goes_on, remove_orphans
 from probe.search.room import Peaks, Room, make_peaks, make_room
 from probe.search.samplers.auto_sampler import choose_sampler
-from probe.search.samplers.registry import make_sampler
+from probe.search.samplers.time_limited import TimeLimitedSampler
 from probe.search.session import Session
 from probe.search.slots import device_title
 from probe.search.space import Space
@@ -195,9 +196,8 @@ class Search:
 
     def _study(self, facts: TaskFacts) -> StoppedBy:
         setup, found = self.setup, self.found
-        sampler = make_sampler(
-            found.sampler, found.space, mode=setup.objective.mode, seed=setup.seed, num_rungs=len(setup.rungs)
-        )
+        begun = self._session.begun
+        sampler = study_sampler(setup, found, self._executor.num_slots, is_deterministic=begun.deterministic)
         found.warnings += study_warnings(setup, found)
         plan = study_plan(setup, found, seconds=self._seconds())
         found.state = new_state(plan)
@@ -221,7 +221,8 @@ class Search:
             observer=None if self._observer is None else self._observe,
         )
         stopped_by = self._run_study(study)
-        found.warnings += filter(None, (refiner.warning,)) if refiner is not None else ()
+        sources = (sampler if isinstance(sampler, TimeLimitedSampler) else None, refiner)
+        found.warnings += [source.warning for source in sources if source is not None and source.warning is not None]
         found.study_seconds = self._seconds()
         return stopped_by
 

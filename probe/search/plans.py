@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from probe.batch.decide import most_samples
@@ -26,6 +27,9 @@ from probe.search.probing import HIGHEST_LR, LOWEST_LR, LrPlan
 from probe.search.records import BestTrial, ParamValue
 from probe.search.refiner import RefinePlan
 from probe.search.samplers.auto_sampler import NOT_LEARNING, grid_warning
+from probe.search.samplers.protocol import Sampler
+from probe.search.samplers.registry import make_sampler
+from probe.search.samplers.time_limited import TimeLimitedSampler
 from probe.search.space import Params, Space
 from probe.search.state import Trial
 from probe.search.study_plan import StudyPlan
@@ -116,6 +120,20 @@ def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
         probe_epochs=found.probe_epochs,
         probe_seconds=seconds,
     )
+
+
+def study_sampler(setup: Setup, found: Findings, num_slots: int, *, is_deterministic: bool) -> Sampler:
+    """The sampler that was settled on. Where that was left to us, asking it must not take longer than training: nothing that
+    depends on time decides in a deterministic search."""
+    make = partial(make_sampler, space=found.space, mode=setup.objective.mode, seed=setup.seed)
+    sampler = make(found.sampler, num_rungs=len(setup.rungs))
+    if setup.recipe.search.sampler != "auto" or found.sampler in NOT_LEARNING or is_deterministic:
+        return sampler
+
+    def training_seconds() -> float:
+        return 0.0 if found.state is None else found.state.epoch_seconds / num_slots
+
+    return TimeLimitedSampler(sampler, make("random"), training_seconds=training_seconds)
 
 
 def study_warnings(setup: Setup, found: Findings) -> list[str]:

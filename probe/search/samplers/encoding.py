@@ -134,7 +134,7 @@ class _Column:
         least."""
         if self._is_nominal:
             return uniform
-        found = np.clip(points + steps, 0.0, 1.0)
+        found: Numbers = np.clip(points + steps, 0.0, 1.0)
         if self._is_whole:
             before, after = self._values(points), self._values(found)
             after = np.where(before == after, np.clip(before + np.sign(steps), self._low, self._high), after)
@@ -144,7 +144,8 @@ class _Column:
     def features(self, codes: Numbers) -> Numbers:
         """One number; of nominal choices a one-hot vector, scaled so that two choices are at distance 1."""
         if not self._is_nominal:
-            return np.where(np.isnan(codes), ABSENT, codes)[:, None]
+            one: Numbers = np.where(np.isnan(codes), ABSENT, codes)[:, None]
+            return one
         cells = np.where(np.isnan(codes), -1, self._values(np.nan_to_num(codes)))
         one_hot: Numbers = (cells[:, None] == np.arange(self.num_features)) / math.sqrt(2)
         return one_hot

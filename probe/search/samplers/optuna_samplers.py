@@ -31,6 +31,9 @@ WITHOUT_CONSTRAINTS = ("cma-es", "evolutionary")
 """Samplers that learn from completed trials only."""
 STARTUP_TRIALS = 5
 """Drawn at random, start points among them, before TPE decides. Optuna's 10 would be most of a small budget."""
+MAX_RETOLD = 100
+"""Trials up to which a score from a later rung takes the place of the first one: that takes a new study, and with more trials
+the first scores say enough. Samplers that keep notes never get one, as their notes come from the first score."""
 POPULATION = 10
 """Of the evolutionary sampler. Optuna's 50 would be one generation, drawn at random, of a usual search."""
 
@@ -97,8 +100,8 @@ class OptunaSampler:
             return
         entry, trial = self._by_number[number]
         told_before = entry.verdict is not None
-        if told_before and verdict == "scored" and self.name in KEEPING_NOTES:
-            return  # what they noted came from the first score
+        if told_before and verdict == "scored" and (self.name in KEEPING_NOTES or len(self._entries) > MAX_RETOLD):
+            return
         entry.verdict, entry.value = verdict, value
         if not told_before:
             entry.told, self._num_told = self._num_told, self._num_told + 1

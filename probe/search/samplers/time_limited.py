@@ -1,0 +1,71 @@
+"""Asking must not take longer than training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from probe.search.records import ParamValue
+from probe.search.samplers.protocol import Sampler, Verdict
+from probe.search.space import Positions
+from probe.units import format_seconds
+
+FREE_SECONDS = 10.0
+"""Of asking, before it is compared with training: nobody waits for less."""
+
+
+class TimeLimitedSampler:
+    """A sampler that takes time, and a quick one that decides while the other one has taken more time than the training.
+
+    `training_seconds()`: wall-clock time that the trials have trained so far. The slow sampler learns from all trials.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        quick: Sampler,
+        *,
+        training_seconds: Callable[[], float],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.name = sampler.name
+        self._sampler = sampler
+        self._quick = quick
+        self._training_seconds = training_seconds
+        self._clock = clock
+        self._asking_seconds = 0.0
+        self._num_asked = 0
+        self._num_quick = 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self._sampler.exhausted
+
+    @property
+    def warning(self) -> str | None:
+        """None where the quick sampler decided nothing."""
+        if not self._num_quick:
+            return None
+        return (
+            f"{self.name} took {format_seconds(self._asking_seconds)} to choose {self._num_asked} configurations, longer than "
+            f"they trained: the other {self._num_quick} were chosen by {self._quick.name}. Write sampler = "
+            f'"{self.name}" in the recipe to let it choose all of them.'
+        )
+
+    def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
+        if at is not None:
+            return self._sampler.ask(number, at=at)
+        if self._asking_seconds > FREE_SECONDS + self._training_seconds():
+            self._num_quick += 1
+            return self._sampler.ask(number, at=self._quick.ask(number))
+        started = self._clock()
+        positions = self._sampler.ask(number)
+        self._asking_seconds += self._clock() - started
+        self._num_asked += 1
+        return positions
+
+    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        self._sampler.tell(number, verdict, value)
+
+    def discard(self, number: int) -> None:
+        self._sampler.discard(number)
