@@ -1,6 +1,7 @@
 """What does a search itself cost beside the training? Trials that train nothing, up to 10,000 of them.
 
-    python benchmarks/search_overhead.py [--trials 10000] [--samplers random tpe qmc] [--resume random] [--markdown FILE]
+    python benchmarks/search_overhead.py [--trials 10000] [--samplers random gp tpe qmc] [--resume random] [--asks]
+                                         [--markdown FILE]
 
 Real studies (space, ladder, budget, state, search.sqlite) with an executor that answers at once. Times are medians over the
 last tenth of the first 100, 1,000 and 10,000 trials: what grows with the search shows, and what else the machine does at the
@@ -23,6 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ask_costs import PEER
+from ask_costs import rows as ask_rows
 
 from probe.device.select import DeviceSpec
 from probe.search.database import SearchDatabase
@@ -285,10 +289,11 @@ HEADER = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=MARKS[-1])
-    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "qmc"])
+    parser.add_argument("--samplers", nargs="+", default=["random", "gp", "tpe", "qmc"])
     parser.add_argument(
         "--resume", choices=["random", "tpe", "qmc"], help="also time going on from files of this sampler's"
     )
+    parser.add_argument("--asks", action="store_true", help="also time asks alone, beside Optuna's Gaussian process")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="probe-overhead-") as name:
@@ -303,6 +308,11 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         found = rows(sampler, *run_study(sampler, args.trials, folder))
         print("\n".join(found), flush=True)
         lines += found
+        if args.markdown:
+            write(args.markdown, lines, args.trials)
+    if args.asks:
+        lines += ["", *ask_rows(["gp", "tpe", PEER], SPACE, MARKS[:2])]
+        print("\n".join(lines[-6:]))
         if args.markdown:
             write(args.markdown, lines, args.trials)
     if args.resume:
