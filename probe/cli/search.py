@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from probe.cli.options import (
     whole_number,
 )
 from probe.errors import OutputError
+
+if TYPE_CHECKING:
+    from probe.recipe.schema import Recipe
 
 
 @click.command(
@@ -94,9 +98,8 @@ def search(
         spec = parse_device(device or "auto")
     with open_output(found.name, out=out, json_target=json_target, quiet=quiet, resume=resume) as output:
         goal = f"{found.task.objective.mode} {found.task.objective.metric}"
-        ladder = "" if found.search.ladder == "none" else f" and {found.search.ladder}"
-        where = f" Going on in {output.shown_folder}." if resume else ""
-        output.note(f"Searching {path}: {goal}, by {found.search.sampler}{ladder}.{where}")
+        how = f". Going on in {output.shown_folder}" if resume else f", by {_means(found)}"
+        output.note(f"Searching {path}: {goal}{how}.")
         with open_progress("search", quiet=quiet, constants=found.constants) as observer:
             result, error = run_search(
                 found,
@@ -120,6 +123,14 @@ def search(
     if error is not None:
         raise error
     return INTERRUPTED if result.stopped_by == "interrupted" else 0
+
+
+def _means(recipe: Recipe) -> str:
+    """How a new search goes about it: its sampler and its ladder."""
+    from probe.search.auto_ladder import choose_ladder
+
+    ladder = choose_ladder(recipe).name
+    return recipe.search.sampler if ladder == "none" else f"{recipe.search.sampler} and {ladder}"
 
 
 def all_changes(changes: Sequence[str], shortcuts: dict[str, str | int | None]) -> tuple[str, ...]:

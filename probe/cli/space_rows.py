@@ -12,6 +12,7 @@ from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
 from probe.recipe.when import condition_words
 from probe.search.asked import make_course
+from probe.search.auto_ladder import LadderChoice, choose_ladder
 from probe.search.brackets import brackets_of, make_ladder
 from probe.search.budget import LR_STEPS, probe_allowance
 from probe.search.course import Course, rung_name
@@ -36,7 +37,8 @@ from probe.units import format_bytes, format_count, format_seconds, format_value
 
 def space_rows(recipe: Recipe) -> Rows:
     """Raises RecipeError for a grid that the recipe asks for and that is too large."""
-    space, course = expected_space(recipe), make_course(recipe)
+    space, ladder = expected_space(recipe), choose_ladder(recipe)
+    course = make_course(recipe, ladder.rungs)
     rungs = course.total_costs
     budget = recipe.budget
     limits = BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds)
@@ -48,8 +50,8 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += [("Fixed", fixed)] if fixed else []
     rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
     rows.append(("Sampler", choice.reason or choice.name))
-    rows += labelled("Ladder", _ladder(recipe, course))
-    rows += labelled("Disk", _disk(recipe, course, limits))
+    rows += labelled("Ladder", _ladder(recipe, ladder, course))
+    rows += labelled("Disk", _disk(recipe, ladder, course, limits))
     rows += labelled("Then", _refinement(recipe, course))
     rows.append(("Budget", _budget(limits)))
     rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
@@ -138,18 +140,11 @@ def _grid(space: Space, limits: BudgetLimits, rungs: Sequence[float]) -> str:
     return f"{text}: within the budget" if cost.fits else text
 
 
-def _ladder(recipe: Recipe, course: Course) -> list[str]:
-    name, factor = recipe.search.ladder, recipe.search.fidelity.factor
-    lengths = recipe.space.get("epochs")
-    if isinstance(lengths, Choices):
-        *before, last = map(str, sorted(map(int, lengths.choices)))
-        return [
-            f"{name}: every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"
-        ]
-    by_data = course.unit == "data"
-    names = [rung_name(course.unit, rung) for rung in course.rungs]
-    lines = _ladder_lines(name, factor, names, course)
-    if by_data:
+def _ladder(recipe: Recipe, ladder: LadderChoice, course: Course) -> list[str]:
+    """Its name, or in a line of its own why it was chosen, and what it does."""
+    first, *lines = _ladder_lines(recipe, ladder, course)
+    lines = [f"{ladder.name}: {first}", *lines] if ladder.reason is None else [ladder.reason, first, *lines]
+    if course.unit == "data":
         each = ", ".join(format_count(cost) for cost in course.costs)
         lines.append(f"each rung is a training anew, for {plural(course.data_epochs, 'epoch')}: it costs {each} epochs")
     if course.num_folds > 1:
@@ -157,19 +152,24 @@ def _ladder(recipe: Recipe, course: Course) -> list[str]:
     return lines
 
 
-def _ladder_lines(name: str, factor: int, names: list[str], course: Course) -> list[str]:
-    by_data = course.unit == "data"
+def _ladder_lines(recipe: Recipe, ladder: LadderChoice, course: Course) -> list[str]:
+    lengths = recipe.space.get("epochs")
+    if isinstance(lengths, Choices):
+        *before, last = map(str, sorted(map(int, lengths.choices)))
+        return [f"every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"]
+    by_data, factor = course.unit == "data", ladder.factor
+    names = [rung_name(course.unit, rung) for rung in course.rungs]
     if len(names) == 1:
         on = f"on {names[0]} of the training data, " if by_data and names != ["100 %"] else ""
-        return [f"{name}: every trial is trained {on}for {plural(course.full_epochs, 'epoch')}"]
+        return [f"every trial is trained {on}for {plural(course.full_epochs, 'epoch')}"]
     *before, last = names[:-1]
     steps = f"{', '.join(before)} and {last}" if before else last
     when = f"on {steps} of the training data" if by_data else f"after {steps} epoch{'s' if steps != '1' else ''}"
-    lines = [f"{name}: trials are ranked {when}, the best 1 in {factor} goes on, at most to {names[-1]}"]
-    if name == "halving":
+    lines = [f"trials are ranked {when}, the best 1 in {factor} goes on, at most to {names[-1]}"]
+    if ladder.name == "halving":
         size = factor ** (len(names) - 1)
         lines.append(f"in cohorts of {plural(size, 'trial')}, each rung decided when all are there")
-    if name == "hyperband":
+    if ladder.name == "hyperband":
         for bracket in brackets_of(len(names) - 1, factor):
             rung = names[bracket.judged_from]
             first = f"first ranked {'on' if by_data else 'after'} {rung}"
@@ -178,14 +178,12 @@ def _ladder_lines(name: str, factor: int, names: list[str], course: Course) -> l
     return lines
 
 
-def _disk(recipe: Recipe, course: Course, limits: BudgetLimits) -> list[str]:
+def _disk(recipe: Recipe, ladder: LadderChoice, course: Course, limits: BudgetLimits) -> list[str]:
     """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
     if not course.goes_on or len(course.rungs) == 1:
         return []
-    search, mode = recipe.search, recipe.task.objective.mode
-    make = partial(
-        make_ladder, search.ladder, course.rungs, factor=search.fidelity.factor, mode=mode, costs=course.costs
-    )
+    mode = recipe.task.objective.mode
+    make = partial(make_ladder, ladder.name, ladder.rungs, factor=ladder.factor, mode=mode, costs=course.costs)
     peak = peak_checkpoints(make, limits)
     values = _state_values(recipe)
     low, high = (4 * (1 + values_of_one) * course.num_folds for values_of_one in (min(values), max(values)))

@@ -142,11 +142,11 @@ def _can_hold(parent: SpaceEntry, conditions: Sequence[Condition]) -> bool:
 
 
 def check_ladder(ladder: str, space: Mapping[str, SpaceEntry]) -> None:
-    """Lengths of training are searched only where no ladder decides them."""
-    if "epochs" in space and ladder != "none":
+    """Lengths of training are searched only where no ladder decides them; `auto` is none there."""
+    if "epochs" in space and ladder not in ("auto", "none"):
         raise ValueError(
-            f'search.ladder: must be "none" where space.epochs says how long trials are trained, not "{ladder}", '
-            "which would decide that itself; or drop space.epochs and set search.fidelity.max"
+            f'search.ladder: must be "none" or "auto" with space.epochs, not "{ladder}", which decides itself how long a trial '
+            "is trained; or remove space.epochs and set search.fidelity.max"
         )
 
 

@@ -68,9 +68,10 @@ def check_refine(recipe: Recipe) -> None:
             f'task.objective: must be {{ metric = "loss", mode = "min" }} with search.refine, whose gradient is that of the '
             f"validation loss, not {objective.mode} {objective.metric}"
         )
-    if search.ladder != "none":
+    if search.ladder not in ("auto", "none"):
         raise ValueError(
-            f'search.ladder: must be "none" with search.refine, not "{search.ladder}": a step is judged by a whole training'
+            f'search.ladder: must be "none" or "auto" with search.refine, not "{search.ladder}": a step is judged by a whole '
+            "training"
         )
     if search.fidelity.unit != "epochs" or "epochs" in space:
         raise ValueError("search.fidelity: must have one length in epochs with search.refine, like { max = 8 }")

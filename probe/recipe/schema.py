@@ -78,7 +78,7 @@ class TaskSection(Section):
 
 class SearchSection(Section):
     sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
-    ladder: Literal["none", "halving", "asha", "hyperband"] = "asha"
+    ladder: Literal["auto", "none", "halving", "asha", "hyperband"] = "auto"
     seed: int = Field(default=0, ge=0)
     fidelity: Fidelity = Fidelity()
     on_oom: Literal["accumulate", "infeasible"] = "accumulate"

@@ -70,12 +70,13 @@ class Validation(Section):
 
 class Fidelity(Section):
     """How far a trial is trained. By epochs: the ladder ranks trials after min, min * factor, ... epochs, and at max. By
-    data: trials are trained anew for `epochs` on those shares of the training data."""
+    data: trials are trained anew for `epochs` on those shares of the training data. Where `min` or `factor` is not given,
+    probe.search.auto_ladder chooses it."""
 
     unit: Literal["epochs", "data"] = "epochs"
-    min: Number = 1
+    min: Number | None = None
     max: Number = 27
-    factor: int = Field(default=3, ge=2)
+    factor: int | None = Field(default=None, ge=2)
     """One trial in `factor` goes on from each rung to the next."""
     epochs: int | None = Field(default=None, ge=1)
     """With unit `data`."""
@@ -85,7 +86,7 @@ class Fidelity(Section):
     def _fill_in(cls, plain: Any) -> Any:
         if not isinstance(plain, Mapping) or plain.get("unit") != "data":
             return plain
-        return {"min": 0.1, "max": 1.0, "epochs": DEFAULT_DATA_EPOCHS, **plain}
+        return {"max": 1.0, "epochs": DEFAULT_DATA_EPOCHS, **plain}
 
     @model_validator(mode="after")
     def _check(self) -> Fidelity:
@@ -93,24 +94,29 @@ class Fidelity(Section):
             raise ValueError('epochs: belongs to unit = "data"; with unit = "epochs" write max')
         for end in ("min", "max"):
             value = getattr(self, end)
+            if value is None:
+                continue
             if self.unit == "epochs" and not isinstance(value, int):
                 raise ValueError(f"{end}: must be a whole number, not {show(value)}")
             if self.unit == "epochs" and value < 1:
                 raise ValueError(f"{end}: must be at least 1, not {show(value)}")
             if self.unit == "data" and not 0.001 <= value <= 1:
                 raise ValueError(f"{end}: must be a share of the training data from 0.001 to 1, not {show(value)}")
-        if self.min > self.max:
+        if self.min is not None and self.min > self.max:
             raise ValueError(f"min must be at most max, not {show(self.min)} to {show(self.max)}")
         return self
 
     @property
-    def lowest(self) -> int:
-        """Epochs, or thousandths of the training data."""
-        return round(1000 * self.min) if self.unit == "data" else int(self.min)
+    def lowest(self) -> int | None:
+        """Epochs, or thousandths of the training data; None where it is not given."""
+        return None if self.min is None else self._in_rungs(self.min)
 
     @property
     def highest(self) -> int:
-        return round(1000 * self.max) if self.unit == "data" else int(self.max)
+        return self._in_rungs(self.max)
+
+    def _in_rungs(self, end: float) -> int:
+        return round(1000 * end) if self.unit == "data" else int(end)
 
     @property
     def full_epochs(self) -> int:

@@ -191,7 +191,11 @@ def _importance(result: SearchResult) -> str | None:
 
 
 def _asked(result: SearchResult) -> list[tuple[str, str]]:
-    ranked = f", ranked {rung_names(result.rung_unit, result.rungs)}" if result.rungs else ""
+    ranked = (
+        f"{',' if result.ladder_reason is None else ';'} ranked {rung_names(result.rung_unit, result.rungs)}"
+        if result.rungs
+        else ""
+    )
     return [
         ("recipe", escape(result.name)),
         ("task", escape(result.task)),
@@ -201,7 +205,7 @@ def _asked(result: SearchResult) -> list[tuple[str, str]]:
             * (result.num_folds > 1)
         ),
         ("sampler", escape(result.sampler_reason or result.sampler)),
-        ("ladder", escape(result.ladder + ranked)),
+        ("ladder", escape((result.ladder_reason or result.ladder) + ranked)),
         ("workers", str(result.num_workers)),
     ]
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from probe.recipe.schema import Recipe
 from probe.search.course import Course
-from probe.search.ladder import make_rungs
 from probe.search.outcomes import Constraints
 
 
-def make_course(recipe: Recipe) -> Course:
-    """The rungs of a recipe's ladder and what they mean."""
-    fidelity = recipe.search.fidelity
-    whole = recipe.search.ladder == "none"
-    top = fidelity.highest if fidelity.unit == "data" else recipe.longest_epochs
+def make_course(recipe: Recipe, rungs: Sequence[int]) -> Course:
+    """What the rungs of a search mean, and what they cost."""
     return Course(
-        unit=fidelity.unit,
-        rungs=(top,) if whole else make_rungs(fidelity.lowest, fidelity.highest, fidelity.factor),
+        unit=recipe.search.fidelity.unit,
+        rungs=tuple(rungs),
         data_epochs=recipe.longest_epochs,
         num_folds=recipe.task.validation.num_folds,
     )

@@ -141,7 +141,7 @@ def _group_key(result: SearchResult) -> str:
     search = plain.get("search")
     if isinstance(search, dict):
         search.pop("seed", None)
-    return repr((result.name, result.sampler, plain or result.recipe))
+    return repr((result.name, result.sampler, result.ladder, result.rungs, plain or result.recipe))
 
 
 def _titles(searches: Sequence[NamedSearch]) -> dict[str, str]:

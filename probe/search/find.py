@@ -148,7 +148,13 @@ def run_search(
         )
         with open_session(folder, request, resume=resume) as session, host.open(session) as executor:
             search = Search(
-                make_setup(found, source, device=host.device, num_workers=session.begun.num_workers),
+                make_setup(
+                    found,
+                    source,
+                    device=host.device,
+                    num_workers=session.begun.num_workers,
+                    ladder=session.ladder,
+                ),
                 session=session,
                 executor=executor,
                 weights=None if folder is None else folder / WEIGHTS_FILE,

@@ -14,6 +14,7 @@ from probe.recipe.schema import Recipe
 from probe.recipe.sections import DEFAULT_SHARE
 from probe.records import RunMeta
 from probe.search.asked import make_constraints, make_course
+from probe.search.auto_ladder import LadderChoice, choose_ladder
 from probe.search.budget import Usage
 from probe.search.cluster_records import ClusterUse, SlotUse
 from probe.search.course import Course
@@ -52,6 +53,7 @@ class Setup:
     device: DeviceSpec
     objective: Objective
     limits: BudgetLimits
+    ladder: LadderChoice
     course: Course
     split: Split
     num_workers: int
@@ -91,7 +93,11 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def make_setup(recipe: Recipe, source: TaskSource, *, device: DeviceSpec, num_workers: int) -> Setup:
+def make_setup(
+    recipe: Recipe, source: TaskSource, *, device: DeviceSpec, num_workers: int, ladder: LadderChoice | None = None
+) -> Setup:
+    """`ladder`: of a search that goes on, whose rungs stay as they were when it started; None: of a new one."""
+    ladder = ladder or choose_ladder(recipe)
     objective, budget, validation = recipe.task.objective, recipe.budget, recipe.task.validation
     return Setup(
         recipe=recipe,
@@ -99,7 +105,8 @@ def make_setup(recipe: Recipe, source: TaskSource, *, device: DeviceSpec, num_wo
         device=device,
         objective=Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce),
         limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
-        course=make_course(recipe),
+        ladder=ladder,
+        course=make_course(recipe, ladder.rungs),
         split=Split(
             share=validation.share or DEFAULT_SHARE,
             seed=derive_seed(recipe.search.seed, "validation"),
@@ -146,7 +153,8 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         mode=objective.mode,
         sampler=findings.sampler,
         sampler_reason=findings.sampler_reason,
-        ladder=recipe.search.ladder,
+        ladder=setup.ladder.name,
+        ladder_reason=setup.ladder.reason,
         rungs=setup.rungs,
         rung_unit=setup.course.unit,
         rung_costs=setup.course.costs,

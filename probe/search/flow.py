@@ -44,7 +44,7 @@ from probe.search.samplers.time_limited import TimeLimitedSampler
 from probe.search.session import Session
 from probe.search.slots import device_title
 from probe.search.space import Space
-from probe.search.stages import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
+from probe.search.stages import BATCH, END, FINAL, LADDER, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
 from probe.search.state import Trial
 from probe.search.study import Study
 from probe.search.study_plan import new_state
@@ -128,6 +128,7 @@ class Search:
         self.setup = replace(self.setup, reference=facts.reference)
         check_against_task(self.recipe, facts)
         self._session.accept()
+        self._keep(LADDER, self.setup.ladder)
         self._keep(LOAD, facts)
         self.found.facts = facts
         self._session.note_cluster(self.found.cluster, self._seconds())

@@ -241,6 +241,8 @@ class SearchResult:
     sampler_reason: str | None = None
     """Why that one, where the recipe left it open."""
     ladder: str
+    ladder_reason: str | None = None
+    """Why that one, where the recipe left it open."""
     rungs: tuple[int, ...]
     """Epochs at which the ladder ranks trials, the last one being the full length; or thousandths of the training data."""
     space: tuple[Dimension, ...]

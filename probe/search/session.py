@@ -18,6 +18,7 @@ from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
+from probe.search.auto_ladder import LadderChoice
 from probe.search.cluster_records import ClusterUse
 from probe.search.database import IN_MEMORY, SearchDatabase
 from probe.search.deterministic import check_deterministic
@@ -26,7 +27,7 @@ from probe.search.facts import TaskFacts
 from probe.search.lock import RunLock
 from probe.search.records import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
-from probe.search.stages import CLUSTER, END, LOAD, Begun, StudyEnded
+from probe.search.stages import CLUSTER, END, LADDER, LOAD, Begun, StudyEnded
 
 CHECKPOINTS = "checkpoints"
 
@@ -68,6 +69,11 @@ class Session:
     goes_on_as: tuple[RunMeta, Recipe] | None = None
     """This process and its recipe, until the file says so."""
     allow_code_changes: bool = False
+
+    @property
+    def ladder(self) -> LadderChoice | None:
+        """That the search was started with; None for a new one."""
+        return self.database.stage(LADDER, LadderChoice)
 
     def recognized(self, facts: TaskFacts) -> TaskFacts:
         """The task as it is now, of a search that goes on with the files noted that were edited since. Raises DataError where

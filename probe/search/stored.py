@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from probe.device.select import parse_device
+from probe.search.auto_ladder import LadderChoice
 from probe.search.cluster_records import ClusterUse
 from probe.search.database import SearchDatabase
 from probe.search.facts import TaskFacts
@@ -15,7 +16,7 @@ from probe.search.records import DATABASE_FILE, SearchResult
 from probe.search.restore import restore_probes
 from probe.search.session import stored_begun, stored_recipe
 from probe.search.space import Space
-from probe.search.stages import CLUSTER, END, FINAL, LOAD, StudyEnded
+from probe.search.stages import CLUSTER, END, FINAL, LADDER, LOAD, StudyEnded
 from probe.search.study_plan import new_state
 from probe.search.views import best_trial
 from probe.zoo.source import recipe_source
@@ -34,6 +35,7 @@ def stored_result(folder: Path) -> SearchResult:
             recipe_source(recipe, data_dir=Path(begun.data_dir)),
             device=parse_device(begun.device),
             num_workers=begun.num_workers,
+            ladder=database.stage(LADDER, LadderChoice),
         )
         found = Findings(
             meta=begun.meta,

@@ -9,6 +9,7 @@ from pathlib import Path
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.search.asked import make_course
+from probe.search.auto_ladder import LadderChoice, choose_ladder
 from probe.search.brackets import make_ladder
 from probe.search.comparison_records import Incumbent
 from probe.search.database import SearchDatabase
@@ -16,6 +17,7 @@ from probe.search.events import Asked, Ended, Event, Reported
 from probe.search.incumbents import improving
 from probe.search.objective import Objective, reduced_value
 from probe.search.records import SearchResult
+from probe.search.stages import LADDER
 from probe.search.state import SearchState
 
 
@@ -26,24 +28,24 @@ def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...]
     """
     with SearchDatabase.open(file, to_write=False) as database:
         recipe = parse_recipe(tomllib.loads(database.facts().get("recipe", "")), where=str(file))
+        choice = database.stage(LADDER, LadderChoice) or choose_ladder(recipe)
         events = tuple(database.events(lenient=True))
     asked = sum(isinstance(event, Asked) for event in events)
-    return None if asked < len(result.trials) else incumbents_of_events(recipe, events, result)
+    return None if asked < len(result.trials) else incumbents_of_events(recipe, choice, events, result)
 
 
-def incumbents_of_events(recipe: Recipe, events: Iterable[Event], result: SearchResult) -> tuple[Incumbent, ...]:
-    """The curve of the search that these events are, `result` being what came of it.
+def incumbents_of_events(
+    recipe: Recipe, choice: LadderChoice, events: Iterable[Event], result: SearchResult
+) -> tuple[Incumbent, ...]:
+    """The curve of the search that these events are, `choice` being its ladder and `result` what came of it.
 
     Where a trial counts as its best epoch, every epoch may bring a new incumbent; else only the end of a rung does. Values of
     trials that died later are none. The last entry is the result's best.
     """
     asked = recipe.task.objective
     objective = Objective(metric=asked.metric, mode=asked.mode, reduce=asked.reduce)
-    course = make_course(recipe)
-    search = recipe.search
-    ladder = make_ladder(
-        search.ladder, course.rungs, factor=search.fidelity.factor, mode=objective.mode, costs=course.costs
-    )
+    course = make_course(recipe, choice.rungs)
+    ladder = make_ladder(choice.name, choice.rungs, factor=choice.factor, mode=objective.mode, costs=course.costs)
     state = SearchState(ladder=ladder, objective=objective, course=course)
     valued = {trial.number for trial in result.trials if trial.value is not None}
     each_epoch = asked.reduce == "best" and course.goes_on

@@ -485,6 +485,13 @@ def test_search_warns_of_the_error_that_its_batch_probe_took_for_a_limit() -> No
     assert "last words" not in str(warnings[0])
 
 
+def test_search_says_why_it_took_its_sampler_and_ladder() -> None:
+    chosen = replace(SEARCH, sampler_reason="tpe, since lr is drawn", ladder_reason="asha, since it saves epochs")
+    evidence = [text for label, text in answer_rows(chosen) if label in ("Evidence", "")]
+    assert evidence[-2:] == ["sampler: tpe, since lr is drawn", "ladder: asha, since it saves epochs"]
+    assert not [text for _, text in answer_rows(SEARCH) if str(text).startswith(("sampler:", "ladder:"))]
+
+
 def test_search_without_a_winner() -> None:
     none = replace(SEARCH, best=None, trials=(), test=None, final=None, stopped_by="interrupted", importance={})
     rows = answer_rows(none)

@@ -33,7 +33,8 @@ def test_the_space_its_size_a_grid_and_the_ladder(capsys: pytest.CaptureFixture[
     assert "Size unlimited: lr can be any number in its range" in said
     assert "Grid 10 configurations, 30 epochs to train each to the end; the budget is 2 trials" in said
     assert "Sampler random" in said
-    assert "asha: trials are ranked after 1 epoch, the best 1 in 3 goes on, at most to 3" in said
+    assert "Ladder asha, since stopping bad trials early saves epochs trials are ranked after 1 epoch, " in said
+    assert "the best 1 in 3 goes on, at most to 3" in said
     assert said.endswith("Budget 2 trials First lr 0.1, width 8")
 
 
@@ -44,7 +45,24 @@ def test_every_ladder_says_how_it_works(capsys: pytest.CaptureFixture[str]) -> N
     assert "9 trials of each round first ranked after 1" in hyperband
     assert "5 trials of each round first ranked after 3" in hyperband
     assert "3 trials of each round trained to the end" in hyperband
+    asha = lines(capsys, *longer, "--set", "search.ladder=asha")
+    assert "Ladder asha: trials are ranked after 1 and 3 epochs" in asha
     assert "none: every trial is trained for 3 epochs" in lines(capsys, "blobs.toml", "--set", "search.ladder=none")
+
+
+def test_the_ladder_that_is_chosen_where_the_recipe_names_none(capsys: pytest.CaptureFixture[str]) -> None:
+    bare = ("blobs.toml", "--set", "search={fidelity={max=52}}", "--set", "budget={epochs=1040}")
+    said = lines(capsys, *bare)
+    assert "Ladder asha, since the budget pays for 20 whole trainings" in said
+    assert "trials are ranked after 6 and 18 epochs, the best 1 in 3 goes on, at most to 52" in said
+    assert "on 10 % and 30 % of the training data" in lines(
+        capsys, "blobs.toml", "--set", 'search={fidelity={unit="data"}}'
+    )
+    said = lines(capsys, "blobs.toml", "--set", "search={fidelity={max=1}}")
+    assert "Ladder none, since search.fidelity leaves no rung below the longest training every trial is trained" in said
+    said = lines(capsys, "blobs.toml", "--set", "search={}", "--set", "space.epochs={choices=[5, 10]}")
+    assert "Ladder none, since space.epochs says how long each trial is trained every trial is trained" in said
+    assert "for its own 5 or 10 epochs" in said
 
 
 def test_the_disk_that_checkpoints_take_is_forecast(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from test_recipe_load import RECIPE, message
 
+from probe.recipe.load import load_recipe
+
 MISTAKES = {
     # Names and types.
     "nam=1": "nam: there is no such key in a recipe; did you mean name?",
@@ -31,8 +33,8 @@ MISTAKES = {
     'not "annealing".',
     "search.sampler=cmaes": "search.sampler: must be one of auto, tpe, random, grid, gp, cma-es, evolutionary, qmc, "
     'not "cmaes"; did you mean cma-es?',
-    "search.ladder=sha": 'search.ladder: must be one of none, halving, asha, hyperband, not "sha"; did you mean asha?',
-    "search.ladder=hyperbnd": 'search.ladder: must be one of none, halving, asha, hyperband, not "hyperbnd"; '
+    "search.ladder=sha": 'search.ladder: must be one of auto, none, halving, asha, hyperband, not "sha"; did you mean asha?',
+    "search.ladder=hyperbnd": 'search.ladder: must be one of auto, none, halving, asha, hyperband, not "hyperbnd"; '
     "did you mean hyperband?",
     "task.validation.kind=k-fold": 'task.validation.kind: must be one of holdout, kfold, not "k-fold"; did you mean kfold?',
     "search.fidelity.unit=steps": 'search.fidelity.unit: must be one of epochs, data, not "steps".',
@@ -106,8 +108,6 @@ MISTAKES = {
     "space.epochs=3": "space.epochs: is searched as choices without a condition, like { choices = [5, 10, 20] }; "
     "one length for all trials is search.fidelity.max, or search.fidelity.epochs where the unit is data.",
     "space.epochs={choices=[5, 0]}": "space.epochs: must be a whole number of at least 1, not 0.",
-    "space.epochs={choices=[5, 10]}": 'search.ladder: must be "none" where space.epochs says how long trials are trained, '
-    'not "asha", which would decide that itself; or drop space.epochs and set search.fidelity.max.',
     "space.a-b=3": "space.a-b: a hyperparameter's name is letters, digits and underscores.",
     # Conditions.
     'space.momentum.when={optimizer="adamm"}': 'space.momentum.when.optimizer: must be one of "sgd", "adam", '
@@ -170,3 +170,13 @@ def test_mistake(tmp_path: Path, override: str) -> None:
     path = tmp_path / "example.toml"
     path.write_text(RECIPE)
     assert message(path, override) == MISTAKES[override]
+
+
+@pytest.mark.parametrize("ladder", ["asha", "halving", "hyperband"])
+def test_a_ladder_and_searched_lengths_contradict_each_other(tmp_path: Path, ladder: str) -> None:
+    path = tmp_path / "example.toml"
+    path.write_text(RECIPE)
+    said = message(path, f"search.ladder={ladder}", "space.epochs={choices=[5, 10]}")
+    assert said.startswith(f'search.ladder: must be "none" or "auto" with space.epochs, not "{ladder}"')
+    recipe = load_recipe(path, overrides=["space.epochs={choices=[5, 10]}"])
+    assert recipe.search.ladder == "auto"

@@ -90,7 +90,7 @@ def test_names_are_those_of_the_derivative() -> None:
             {"task": {"objective": {"metric": "accuracy", "mode": "max"}}},
             'task.objective: must be { metric = "loss", mode = "min" }.*not max accuracy',
         ),
-        ({"search": {"ladder": "asha"}}, 'search.ladder: must be "none" with search.refine, not "asha"'),
+        ({"search": {"ladder": "asha"}}, 'search.ladder: must be "none" or "auto" with search.refine, not "asha"'),
         ({"search": {"fidelity": {"unit": "data"}}}, "search.fidelity: must have one length in epochs"),
         ({"space": {"epochs": {"choices": [2, 4]}}}, "search.fidelity: must have one length in epochs"),
         ({"task": {"validation": {"kind": "kfold"}}}, 'task.validation: must be of kind "holdout"'),

@@ -126,6 +126,14 @@ def test_search_report(tmp_path: Path) -> None:
     assert {"lr_sgd.png", "lr_adam.png", "batch_memory.png", "history.png", "parallel_coordinates.png"} < plots
 
 
+def test_a_search_report_says_which_ladder_was_taken_and_why() -> None:
+    result = search_result(num_trials=9)
+    rungs = ", ".join(map(str, result.rungs))
+    assert f"| ladder | asha, ranked after epoch {rungs} |" in search_page(result, [])
+    chosen = replace(result, ladder_reason="asha, since it saves epochs")
+    assert f"| ladder | asha, since it saves epochs; ranked after epoch {rungs} |" in search_page(chosen, [])
+
+
 def test_the_winner_is_there_as_a_recipe(tmp_path: Path) -> None:
     result = search_result()
     text = written(result, tmp_path)

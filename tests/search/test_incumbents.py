@@ -9,6 +9,7 @@ from made_recipes import blobs_recipe
 from scripted_executor import ScriptedExecutor, make_job, steady_accuracy
 
 from probe.recipe.schema import Recipe
+from probe.search.auto_ladder import choose_ladder
 from probe.search.comparison_records import Incumbent
 from probe.search.events import Ended, Event, Reported
 from probe.search.findings import Findings, make_result, make_setup
@@ -82,7 +83,7 @@ def test_the_curve_improves_and_ends_at_the_best(
         budget={"epochs": 60},
     )
     result, events = searched(recipe, slots=slots, faults=faults)
-    for curve in (incumbents_of_events(recipe, events, result), incumbents_of_trials(result)):
+    for curve in (incumbents_of_events(recipe, choose_ladder(recipe), events, result), incumbents_of_trials(result)):
         if result.best is None:
             assert curve == ()
             continue
@@ -100,7 +101,7 @@ def test_epochs_are_counted_when_they_are_trained_whichever_trial_they_belong_to
         search={"ladder": "asha", "fidelity": {"min": 1, "max": 9, "factor": 3}}, budget={"epochs": 40}
     )
     result, events = searched(recipe)
-    curve = incumbents_of_events(recipe, events, result)
+    curve = incumbents_of_events(recipe, choose_ladder(recipe), events, result)
     # By hand: the reports in their order, each costing one epoch after the 1.5 of the probes.
     reports = [event for event in events if isinstance(event, Reported)]
     best, expected = 0.0, []
@@ -122,7 +123,7 @@ def test_where_the_last_epoch_counts_only_ends_of_rungs_do() -> None:
     )
     result, events = searched(recipe)
     ends = {1.5 + 3.0 * number for number in range(1, 7)}
-    curve = incumbents_of_events(recipe, events, result)
+    curve = incumbents_of_events(recipe, choose_ladder(recipe), events, result)
     assert {point.epochs for point in curve} <= ends
     assert sum(isinstance(event, Ended) for event in events) == 6
     assert curve == incumbents_of_trials(result)  # with one worker and no ladder there is no difference
@@ -135,7 +136,7 @@ def test_a_trial_that_diverged_later_was_never_ahead() -> None:
     healthy, _ = searched(recipe)
     assert healthy.best is not None
     result, events = searched(recipe, faults={healthy.best.number: "diverged"})
-    curve = incumbents_of_events(recipe, events, result)
+    curve = incumbents_of_events(recipe, choose_ladder(recipe), events, result)
     told = {
         report.metrics["accuracy"] for trial in result.trials if trial.value is not None for report in trial.reports
     }
