@@ -154,7 +154,10 @@ def _config_space(seed: int) -> Any:
 
 
 def smac_search(task: str, seed: int, ledger: Ledger) -> int:
-    """SMAC3's MultiFidelityFacade by `ask` and `tell`, with the number of trials that SMAC itself reckons for the epochs."""
+    """SMAC3's MultiFidelityFacade by `ask` and `tell`, with the number of trials that SMAC itself reckons for the epochs.
+
+    What it tries depends on PYTHONHASHSEED, too.
+    """
     from smac import MultiFidelityFacade, Scenario
     from smac.intensifier.hyperband_utils import get_n_trials_for_hyperband_multifidelity
     from smac.runhistory.dataclasses import TrialValue

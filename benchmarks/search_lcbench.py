@@ -9,8 +9,8 @@ accuracy that a search has seen: regret 0 is the best of 4,000 random configurat
 
 Methods: the peers of lcbench_peers.py; `probe`, whose recipe leaves sampler and ladder to probe; `probe-<sampler>`. `probe@4`
 runs four trials at a time, in simulated time and for the same epochs; --slots 1 4 does so for all of ours.
-Searches that are in --out already are not made again. Extra: pip install '.[bench]'; DEHB needs NumPy 1, in an environment of
-its own.
+Searches that are in --out already are not made again. Extra: pip install '.[bench]'; DEHB needs NumPy 1, so that it runs in an
+environment of its own, with the same --out. SMAC repeats itself only where PYTHONHASHSEED is fixed.
 """
 
 from __future__ import annotations
@@ -239,6 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = pd.DataFrame(new) if known.empty else pd.concat([known, pd.DataFrame(new)])
     else:
         rows = read_rows(args.table)
+    if rows.empty:
+        print("There is no search to compare.")
+        return
     lines = tables(rows)
     print("\n".join(lines))
     if args.markdown is not None:
