@@ -20,10 +20,10 @@ from efficiency_training import (
     EPOCHS_A_TRIAL,
     FACTOR,
     RUNGS_FROM,
-    BudgetSpentError,
     Images,
     Ledger,
 )
+from ledger_executor import BudgetSpentError
 
 from probe.search.records import ParamValue
 

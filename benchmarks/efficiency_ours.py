@@ -1,15 +1,13 @@
-"""probe's own searches in `search_efficiency.py`: its recipe, probes, sampler, ladder and study, one trial at a time.
+"""probe's own searches in `search_efficiency.py`: its recipe and its range tests; `ledger_executor.py` does the rest.
 
-Only the executor is the benchmark's: it trains here instead of in a worker process, through the ledger, and remembers range
-tests as the ledger remembers epochs.
+Trials train here instead of in a worker process, through the ledger, which remembers epochs; range tests are remembered alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from efficiency_methods import (
@@ -35,27 +33,19 @@ from efficiency_training import (
     configuration_hash,
     remembered,
 )
+from ledger_executor import run_search
 
 from probe.codec import from_plain, to_plain
-from probe.device.environment import collect_meta
 from probe.device.select import DeviceSpec
 from probe.lr.find import find_lr
 from probe.lr.records import LrResult
-from probe.recipe.dump import recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import ProbedLr
 from probe.search.dimensions import build_space, central_params, optimizers_of
-from probe.search.findings import Findings, Setup, make_setup
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
-from probe.search.jobs import Outcome as JobOutcome
-from probe.search.plans import rung_job, study_plan
+from probe.search.findings import Setup, make_setup
 from probe.search.probing import LrPlan, LrProbes, probe_lrs
 from probe.search.records import ParamValue
-from probe.search.samplers.auto_sampler import choose_sampler
-from probe.search.samplers.registry import make_sampler
-from probe.search.study import Study
-from probe.search.study_plan import new_state
 from probe.version import VERSION
 
 PROBED_LR: dict[str, Any] = {"probe": "range_test", "per": "optimizer"}
@@ -96,60 +86,10 @@ def probe_search(
     source = DigitsSource(images=ledger.images)
     setup = make_setup(recipe, source, device=DeviceSpec(kind="cpu"), num_workers=1)
     probes = _probe_lrs(setup, ledger)
-    space = build_space(recipe, lr_ranges=None if probes is None else probes.ranges)
-    spent = 0.0 if probes is None else probes.epochs
-    choice = choose_sampler(recipe.search.sampler, space, limits=setup.limits, rungs=setup.rungs, spent_epochs=spent)
-    found = Findings(
-        meta=collect_meta(device="cpu", seed=seed, recipe_hash=recipe_hash(recipe)),
-        space=space,
-        sampler=choice.name,
-        lr_probes={} if probes is None else probes.results,
-        probe_epochs=spent,
+    num_trials = run_search(setup, ledger, probes=probes)
+    return Outcome(
+        accuracies=ledger.accuracies, probe_epochs=0.0 if probes is None else probes.epochs, num_trials=num_trials
     )
-    plan = study_plan(setup, found, seconds=0.0)
-    study = Study(
-        plan,
-        new_state(plan),
-        sampler=make_sampler(choice.name, space, mode="max", seed=seed, num_rungs=len(setup.rungs)),
-        executor=LedgerExecutor(ledger=ledger),
-        make_job=partial(rung_job, setup, checkpoints=Path()),  # which nobody writes
-    )
-    study.run()
-    return Outcome(accuracies=ledger.accuracies, probe_epochs=spent, num_trials=len(study.state.trials))
-
-
-@dataclass(kw_only=True)
-class LedgerExecutor:
-    """One slot that trains a whole rung as soon as it is submitted."""
-
-    ledger: Ledger
-    num_slots: int = 1
-    _events: list[JobEvent] = field(default_factory=list)
-
-    def submit(self, job: RungJob) -> None:
-        if self._events:
-            raise RuntimeError("the slot is taken")
-        outcome: JobOutcome = "finished"
-        for epoch in range(job.epochs_from + 1, job.epochs_to + 1):
-            report = self.ledger.epoch(job.params, epoch)
-            if report is None:
-                outcome = "diverged"
-                break
-            self._events.append(JobEpoch(number=job.number, report=report))
-        self._events.append(JobEnd(number=job.number, report=RungReport(outcome=outcome, seconds=0.0)))
-
-    def poll(self, timeout_seconds: float) -> list[JobEvent]:
-        events, self._events = self._events, []
-        return events
-
-    def places(self) -> dict[int, str]:
-        return {}
-
-    def cancel(self) -> None:
-        self._events = []
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True, kw_only=True)

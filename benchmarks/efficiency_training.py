@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ledger_executor import BudgetSpentError
 
 from probe.codec import from_plain, to_plain
 from probe.device.cpu import CpuDevice
@@ -103,10 +104,6 @@ def _parts(images: Images) -> tuple[Any, Any]:
     inputs, classes = inputs[order], classes[order]
     train, val = slice(0, images.num_train), slice(images.num_train, images.num_train + images.num_val)
     return (inputs[train], classes[train]), (inputs[val], classes[val])
-
-
-class BudgetSpentError(Exception):
-    """The epochs are used up; what was trained before stays in the ledger."""
 
 
 @dataclass(kw_only=True)

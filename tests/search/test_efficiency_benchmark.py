@@ -48,6 +48,7 @@ def test_a_ledger_counts_what_is_asked_for_and_trains_it_once(
 ) -> None:
     monkeypatch.setenv("PROBE_DATA", str(tmp_path / "no such data"))
     import efficiency_training as training
+    from ledger_executor import BudgetSpentError
 
     images = training.find_images()
     assert images.data == "digits"
@@ -65,5 +66,5 @@ def test_a_ledger_counts_what_is_asked_for_and_trains_it_once(
     for number in range(1, 4):
         fresh.epoch(params, number)
     assert fresh.accuracies == ledger.accuracies  # which took up the third epoch from a checkpoint
-    with pytest.raises(training.BudgetSpentError):
+    with pytest.raises(BudgetSpentError):
         ledger.epoch(params, 4)
