@@ -1,7 +1,7 @@
 """Grid, random, Bayesian and evolutionary search on one space with one budget: which finds the lowest validation loss?
 
-    python benchmarks/strategies.py [--seeds 5] [--recipes NAME ..] [--workers 2] [--out DIR] [--set KEY=VALUE ..]
-                                    [--markdown FILE]
+    python benchmarks/strategies.py [--seeds 5] [--recipes NAME .. | --mixed] [--workers 2] [--out DIR]
+                                    [--set KEY=VALUE ..] [--markdown FILE]
 
 Runs recipes/digits-grid.toml, -random, -bayes and -evolution (and, with --recipes, any other that has the same objective) with
 seeds 0 to 4, and compares them as `probe compare` does. The grid's configurations are the same whatever the seed; the seed is
@@ -34,7 +34,30 @@ from probe.version import VERSION
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 STRATEGIES = ("digits-grid", "digits-random", "digits-bayes", "digits-evolution")
-EXPECTED = (("digits-random", "digits-grid"), ("digits-bayes", "digits-random"))
+MIXED_FROM = "digits-bayes"
+MIXED_SPACE = """{
+    optimizer = { choices = ["sgd", "adam", "rmsprop"] },
+    momentum = { low = 0.5, high = 0.99, when = { optimizer = "sgd" } },
+    lr = { low = 1e-4, high = 1.0, log = true },
+    depth = { low = 1, high = 4 },
+    dropout = { low = 0.0, high = 0.5, when = { depth = { min = 2 } } },
+    activation = { choices = ["relu", "gelu", "tanh"] },
+    width = { low = 32, high = 128, pow2 = true },
+    batch_size = { low = 16, high = 128, pow2 = true },
+}"""
+MIXED = (
+    "space=" + " ".join(MIXED_SPACE.replace(",\n}", "\n}").split()),
+    "search={fidelity={max=9}}",
+    "budget={epochs=240}",
+)
+"""What makes of digits-bayes.toml a space of every kind, with the loss to minimize."""
+MIXED_SAMPLERS = {"mixed-auto": "auto", "mixed-tpe": "tpe", "mixed-random": "random"}
+EXPECTED = (
+    ("digits-random", "digits-grid"),
+    ("digits-bayes", "digits-random"),
+    ("mixed-auto", "mixed-tpe"),
+    ("mixed-auto", "mixed-random"),
+)
 """(no worse, than)."""
 
 
@@ -42,7 +65,10 @@ def run(name: str, seed: int, folder: Path, *, workers: int, changes: Sequence[s
     """One search, or what is stored of it."""
     if (folder / DATABASE_FILE).is_file():
         return stored_result(folder)
-    recipe = load_recipe(RECIPES / f"{name}.toml", overrides=(*changes, f"search.seed={seed}"))
+    if name in MIXED_SAMPLERS:
+        changes = (*MIXED, *changes, f"name={name}", f"search.sampler={MIXED_SAMPLERS[name]}")
+    source = MIXED_FROM if name in MIXED_SAMPLERS else name
+    recipe = load_recipe(RECIPES / f"{source}.toml", overrides=(*changes, f"search.seed={seed}"))
     began = time.monotonic()
     result, error = run_search(recipe, device="cpu", num_workers=workers, folder=folder)
     if error is not None:
@@ -93,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
     parser.add_argument("--recipes", nargs="+", default=list(STRATEGIES), help="names in recipes/, without .toml")
+    parser.add_argument("--mixed", action="store_true", help="compare samplers on one space of every kind")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, help="keep the searches and the comparison here; a temporary folder else")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="change a key of all recipes")
@@ -100,7 +127,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="probe-strategies-") as temporary:
         out = args.out or Path(temporary)
-        result = compare(args.recipes, range(args.seeds), out, workers=args.workers, changes=tuple(args.changes))
+        names = list(MIXED_SAMPLERS) if args.mixed else args.recipes
+        result = compare(names, range(args.seeds), out, workers=args.workers, changes=tuple(args.changes))
         told = verdicts(result)
         print(search_comparison_page(result, []))
         print("\n".join(told))
@@ -117,7 +145,8 @@ def write_markdown(result: SearchComparison, told: Sequence[str], path: Path, *,
     picture = path.with_suffix(".png")
     with plot_style():
         drawn = draw_search_comparison(result, picture)
-    head = f"`python benchmarks/strategies.py --seeds {num_seeds}` with probe {VERSION}.\n\n"
+    which = " --mixed" if result.runs[0].group in MIXED_SAMPLERS else ""
+    head = f"`python benchmarks/strategies.py{which} --seeds {num_seeds}` with probe {VERSION}.\n\n"
     body = search_comparison_page(result, ["comparison.png"] if drawn else []).replace(
         "(comparison.png)", f"({picture.name})"
     )
