@@ -32,10 +32,6 @@ from ledger_executor import BudgetSpentError
 Search = Callable[[str, int, Ledger], int]
 """(task, seed, ledger) -> the number of trials."""
 
-LEAST_BUDGET = 1
-"""What SMAC and DEHB are given as the smallest budget, as in SMAC's example with epochs. Both count from the top, 52 / 3 ** k,
-so that this makes rungs of 2, 6, 18 and 52 epochs, as the others have; with 2 the lowest rung would be 6."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
@@ -164,7 +160,7 @@ def smac_search(task: str, seed: int, ledger: Ledger) -> int:
 
     num_trials = get_n_trials_for_hyperband_multifidelity(
         total_budget=EPOCHS_IN_ALL,
-        min_budget=LEAST_BUDGET,
+        min_budget=FIRST_RUNG,
         max_budget=EPOCHS_A_TRIAL,
         eta=FACTOR,
         print_summary=False,
@@ -176,7 +172,7 @@ def smac_search(task: str, seed: int, ledger: Ledger) -> int:
             _config_space(seed),
             output_directory=Path(folder),
             deterministic=True,
-            min_budget=LEAST_BUDGET,
+            min_budget=FIRST_RUNG,
             max_budget=EPOCHS_A_TRIAL,
             n_trials=num_trials,  # reckoned without checkpoints, which leave epochs for more
             seed=seed,
@@ -204,7 +200,7 @@ def dehb_search(task: str, seed: int, ledger: Ledger) -> int:
         optimizer = DEHB(
             cs=_config_space(seed),
             dimensions=len(HYPERPARAMETERS),
-            min_fidelity=LEAST_BUDGET,
+            min_fidelity=FIRST_RUNG,
             max_fidelity=EPOCHS_A_TRIAL,
             eta=FACTOR,
             n_workers=1,

@@ -23,7 +23,8 @@ from ledger_executor import BudgetSpentError
 MODEL_FILE, TASKS_FILE = "model.onnx", "tasks.json"
 EPOCHS_A_TRIAL = 52
 FIRST_RUNG, FACTOR = 2, 3
-"""Of the peers that are told their rungs."""
+"""What the peers that have rungs are told. Optuna counts upwards from 2 epochs; SMAC and DEHB count down from 52, so that their
+lowest rung is 6."""
 EPOCHS_IN_ALL = 20 * EPOCHS_A_TRIAL
 NUM_REFERENCES, REFERENCE_SEED = 4000, 12345
 ACCURACY = 1

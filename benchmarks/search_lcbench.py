@@ -9,8 +9,8 @@ accuracy that a search has seen: regret 0 is the best of 4,000 random configurat
 
 Methods: the peers of lcbench_peers.py; `probe`, whose recipe leaves sampler and ladder to probe; `probe-<sampler>`. `probe@4`
 runs four trials at a time, in simulated time and for the same epochs; --slots 1 4 does so for all of ours.
-Searches that are in --out already are not made again. Extra: pip install '.[bench]'; DEHB needs NumPy 1, so that it runs in an
-environment of its own, with the same --out. SMAC repeats itself only where PYTHONHASHSEED is fixed.
+Searches that are in --out already are not made again. Extra: pip install '.[bench]'; DEHB is not in it, since it needs NumPy 1:
+an environment that has it runs all of this, too. SMAC repeats itself only where PYTHONHASHSEED is fixed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def make_row(
 
 
 def run_one(asked: Asked, folder: Path) -> Row:
-    """One search from its beginning. Seconds are this process's, on one thread: others may have its core meanwhile."""
+    """One search from its beginning. Its seconds are processor time, as others may have the core meanwhile; those of the first
+    search in a process include imports."""
     reference = _reference(folder, asked.task)
     search, ledger = search_of(asked.method), Ledger(curves=Surrogate(folder=folder, task=asked.task))
     started = time.process_time()
