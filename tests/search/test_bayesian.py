@@ -144,8 +144,8 @@ def test_standardized_scores_keep_their_order_and_are_small(scores: list[float])
     assert (np.diff(found[order]) >= 0).all()
 
 
-def test_one_loss_of_1e30_leaves_the_others_apart() -> None:
-    found = standardized(np.array([-1e30, -0.5, -0.4, -0.3, -0.2, -0.1]))
+def test_one_loss_of_1e30_leaves_the_others_apart_and_halving_a_loss_counts_alike() -> None:
+    found = standardized(np.array([-1e30, -1.6, -0.8, -0.4, -0.2, -0.1]))
     assert np.diff(found[1:]) == pytest.approx(np.diff(found[1:])[0])
     assert found[-1] - found[1] > 0.5
 

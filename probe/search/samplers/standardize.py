@@ -16,13 +16,17 @@ Analysis)."""
 def standardized(scores: Numbers) -> Numbers:
     """Scores, larger is better, with mean 0 and variance 1; zeros where all are equal.
 
-    A score below the outer fence counts as one on the fence: by how much a configuration fails says nothing about where
-    the best ones are, and a single loss of 1e30 would make all others look alike.
+    Scores that are all negative are losses to minimize: their logarithms are taken, as a loss that is halved counts for
+    as much from 0.02 as from 2. A score below the outer fence counts as one on the fence: by how much a configuration
+    fails says nothing about where the best ones are, and a single loss of 1e30 would make all others look alike.
     """
-    first, third = np.quantile(scores, [0.25, 0.75])
-    fenced = np.maximum(scores, first - FENCE * (third - first)) if third > first else scores
-    # In units of the largest, so that squares of huge scores do not overflow.
-    scaled = fenced / max(float(np.abs(fenced).max()), np.finfo(float).tiny)
+    if (scores < 0).all():
+        scores = -np.log(-scores)
+    # In units of the largest, so that differences and squares of huge scores do not overflow.
+    scaled = scores / max(float(np.abs(scores).max()), np.finfo(float).tiny)
+    first, third = np.quantile(scaled, [0.25, 0.75])
+    if third > first:
+        scaled = np.maximum(scaled, first - FENCE * (third - first))
     deviation = float(scaled.std())
     if deviation <= 1e-12:
         return np.zeros_like(scores)
