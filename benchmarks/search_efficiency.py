@@ -33,9 +33,9 @@ from efficiency_training import EPOCHS_A_TRIAL, EPOCHS_IN_ALL, Images, Ledger, f
 
 from probe.version import VERSION
 
-FIRST_SEED = 2000
+FIRST_SEED = 3000
 CACHE = Path(tempfile.gettempdir()) / "probe-search-efficiency"
-RIVAL = "Optuna TPE + Hyperband"
+RIVAL = "Optuna TPE + halving"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,11 @@ from probe.search.space import Positions, Space
 from probe.seeds import derive_seed
 
 Numbers = NDArray[Any]
-INITIAL_TRIALS = 5
+INITIAL_TRIALS = 8
 """Not chosen by the model: those that were given, and random ones."""
+EXPLORED_EVERY = 8
+"""Of the trials after them, each of that many is random: a model that is wrong about a part of the space would never
+find out (as in SMAC, Hutter, Hoos & Leyton-Brown 2011)."""
 MAX_ROWS = 500
 """Scores that the process is conditioned on: the best and the latest. Its cost grows with their cube."""
 MAX_FIT_ROWS = 200
@@ -105,7 +108,8 @@ class BayesianSampler:
 
     def _next(self, number: int) -> Numbers:
         generator = np.random.default_rng(derive_seed(self._seed, number, "sampler"))
-        if number < INITIAL_TRIALS or len(self._scores) < 2:
+        is_random = number < INITIAL_TRIALS or number % EXPLORED_EVERY == EXPLORED_EVERY - 1
+        if is_random or len(self._scores) < 2:
             code: Numbers = self._encoder.snapped(generator.random((1, self._encoder.num_dimensions)))[0]
             return code
         with one_thread():
