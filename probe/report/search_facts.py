@@ -161,6 +161,13 @@ def ties_text(result: SearchResult) -> str | None:
     return f"{count} with trial {result.best.number}: within {within}"
 
 
+def tried_text(result: SearchResult) -> str:
+    """What was tried completely where a search ended with nothing left to try. A grid is not all of a space with ranges."""
+    if result.sampler == "grid":
+        return "every configuration of the grid was tried"
+    return "the only configuration was tried" if not result.space else "every configuration of the space was tried"
+
+
 def optimism_text(result: SearchResult) -> str | None:
     """What the best value was chosen over, which makes it optimistic; None where it was not chosen."""
     epochs = "at its best epoch" if result.reduce == "best" else "at its last epoch"

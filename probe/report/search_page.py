@@ -33,6 +33,7 @@ from probe.report.search_facts import (
     status_counts,
     ties,
     ties_text,
+    tried_text,
     value_spread,
     winner,
 )
@@ -53,7 +54,6 @@ _STOPPED_BY = {
     "trials": "the budget's number of trials was reached",
     "epochs": "the budget's epochs were spent",
     "time": "the budget's time was up",
-    "space": "every configuration of the space was tried",
     "refined": "gradient steps from the best trial led no further",
     "failures": "too many trials failed",
     "interrupted": "it was interrupted",
@@ -243,7 +243,7 @@ def _reuse(best_recipe: str | None) -> list[str]:
 def _course(result: SearchResult) -> str:
     return (
         f"{format_count(len(result.trials))} trials: {escape(_counts(result))}. The search ended because "
-        f"{_STOPPED_BY[result.stopped_by]}."
+        f"{tried_text(result) if result.stopped_by == 'space' else _STOPPED_BY[result.stopped_by]}."
     )
 
 

@@ -152,6 +152,13 @@ def test_what_the_best_value_was_chosen_over_is_told() -> None:
     assert (optimism_text(result) or "?") in search_page(result, [])
 
 
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_the_end_of_a_grid_is_not_called_the_end_of_the_space(sampler: str) -> None:
+    result = replace(search_result(), stopped_by="space", sampler=sampler)
+    assert (f"of the {'grid' if sampler == 'grid' else 'space'} was tried") in search_page(result, [])
+    assert "the only configuration" in search_page(replace(result, sampler="tpe", space=()), [])
+
+
 def test_importance_is_told_apart_from_chance_and_from_too_few_trials() -> None:
     result = search_result()
     told = [importance_text(replace(result, importance=shares)) for shares in ({"lr": 0.634}, {}, None)]
