@@ -66,6 +66,11 @@ _IMPORTANCE_NOTE = (
     "Shares are of the variation of the trials' ranks after the first rung, beyond what chance explains. Hyperparameters "
     "without a share do not stand out in a permutation test with a false-alarm probability of 5 % over all of them."
 )
+_PARTIAL_NOTE = (
+    "A hyperparameter that only some trials have is tested among these, after the effect of what its condition asks about is "
+    "removed, and its share is of their variation alone: it says how much that hyperparameter matters where it exists, and "
+    "does not add up with the others."
+)
 _PARTIAL = {
     "interrupted": "the search was interrupted before its budget was spent.",
     "failures": "the search gave up because too many trials failed.",
@@ -105,7 +110,11 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
                 f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
             ),
             _importance(result),
-            _plot(plots, IMPORTANCE_PLOT, "Share of the variation that each hyperparameter explains beyond chance."),
+            _plot(
+                plots,
+                IMPORTANCE_PLOT,
+                "Share of the variation that each hyperparameter explains beyond chance, among the trials that have it.",
+            ),
             _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
             *refinement_blocks(result),
             *_probe_blocks(result, plots),
@@ -185,9 +194,11 @@ def _sentence(text: str) -> str:
 def _importance(result: SearchResult) -> str | None:
     """Above the table of trials: what stands out above chance, and how that was tested."""
     told = importance_text(result)
-    return (
-        None if told is None else f"{escape(_sentence(told))} {_IMPORTANCE_NOTE if result.importance else ''}".strip()
-    )
+    if told is None:
+        return None
+    found = (result.importance or {}).values()
+    notes = [_IMPORTANCE_NOTE] * bool(found) + [_PARTIAL_NOTE] * any(one.is_partial for one in found)
+    return " ".join([escape(_sentence(told)), *notes])
 
 
 def _asked(result: SearchResult) -> list[tuple[str, str]]:
