@@ -5,12 +5,22 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from probe.errors import RecipeError
 from probe.search.configurations import configurations, listed_configurations, with_fixed
 from probe.search.records import ParamValue
-from probe.search.space import Params, Positions, Space, complete, configuration_key, draw, params_at, random_suggest
+from probe.search.space import (
+    Axis,
+    Params,
+    Positions,
+    Space,
+    complete,
+    configuration_key,
+    draw,
+    params_at,
+    random_suggest,
+)
 from probe.search.state import Trial
 from probe.seeds import derive_seed
 
@@ -56,7 +66,7 @@ class TriedConfigurations:
         for turn in range(MAX_DRAWS):
             redrawn = set(generator.sample(names, 1 + turn * len(names) // MAX_DRAWS)) if names else set()
             kept = {name: position for name, position in positions.items() if name not in redrawn}
-            drawn = draw(self._space, lambda axis, kept=kept: kept[axis.name] if axis.name in kept else suggest(axis))
+            drawn = draw(self._space, _keeping(kept, suggest))
             params = params_at(self._space, drawn)
             if params not in self:
                 return params
@@ -80,3 +90,8 @@ class TriedConfigurations:
         while self._first is not None and self._first in self:
             self._first = next(self._rest, None)
         return self._first
+
+
+def _keeping(kept: Positions, suggest: Callable[[Axis], ParamValue]) -> Callable[[Axis], ParamValue]:
+    """Draws on all axes but those in `kept`."""
+    return lambda axis: kept[axis.name] if axis.name in kept else suggest(axis)

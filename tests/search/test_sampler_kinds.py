@@ -131,7 +131,7 @@ class Searched:
         study = Study(
             self.plan,
             new_state(self.plan),
-            sampler=Overheard(asked, lambda number, verdict, value: self.told.append(value)),  # type: ignore[arg-type]
+            sampler=Overheard(asked, lambda number, verdict, value: self.told.append(value)),
             executor=executor,
             make_job=make_job,
             sink=self.events.append,

@@ -9,7 +9,7 @@ from test_configurations import FINITE, NARROW
 
 from probe.errors import RecipeError
 from probe.search.configurations import configurations, num_configurations
-from probe.search.records import Dimension
+from probe.search.records import Dimension, ParamValue
 from probe.search.space import Space, configuration_key, draw, params_at, positions_of, random_suggest
 from probe.search.tried import TriedConfigurations
 
@@ -69,5 +69,5 @@ def test_a_start_point_is_completed_to_something_new_where_that_is_possible() ->
         tried.add(params)
     assert len(set(seen[:9])) == 9
     assert seen[9] in seen[:9]
-    whole = {"optimizer": "adam", "width": 4, "dropout": 0.25}
+    whole: dict[str, ParamValue] = {"optimizer": "adam", "width": 4, "dropout": 0.25}
     assert [tried.complete(whole, seed=seed) for seed in (0, 1)] == [{**whole, "l2": 0.0}] * 2
