@@ -21,13 +21,13 @@ from probe.report.common import (
 )
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
+from probe.report.importance_page import importance_paragraph
 from probe.report.lr_page import answer as lr_answer
 from probe.report.lr_page import lr_caption, warnings_block
-from probe.report.markdown import code, command, escape, fenced, image, page
+from probe.report.markdown import code, command, escape, fenced, image, page, sentence
 from probe.report.refinement_page import refinement_blocks
 from probe.report.regularization import loss_note, regularization_blocks, winner_text, zero_text
 from probe.report.search_facts import (
-    importance_text,
     objective_name,
     optimism_text,
     status_counts,
@@ -61,15 +61,6 @@ _STOPPED_BY = {
 _INTERVAL_NOTE = (
     "The order among them is not established. The interval is that of one score, not of a difference: trials are scored on "
     "the same samples, so a paired test could separate some of them, but needs each sample's result, which is not stored."
-)
-_IMPORTANCE_NOTE = (
-    "Shares are of the variation of the trials' ranks after the first rung, beyond what chance explains. Hyperparameters "
-    "without a share do not stand out in a permutation test with a false-alarm probability of 5 % over all of them."
-)
-_PARTIAL_NOTE = (
-    "A hyperparameter that only some trials have is tested among these, after the effect of what its condition asks about is "
-    "removed, and its share is of their variation alone: it says how much that hyperparameter matters where it exists, and "
-    "does not add up with the others."
 )
 _PARTIAL = {
     "interrupted": "the search was interrupted before its budget was spent.",
@@ -109,7 +100,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
                 ALL_CURVES_PLOT,
                 f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
             ),
-            _importance(result),
+            importance_paragraph(result),
             _plot(
                 plots,
                 IMPORTANCE_PLOT,
@@ -183,22 +174,8 @@ def _trust(result: SearchResult) -> str | None:
             "sample to sample is not stored."
         )
     elif tied is not None:
-        told.append(f"{escape(_sentence(tied))} {_INTERVAL_NOTE if ties(result) else ''}".strip())
+        told.append(f"{escape(sentence(tied))} {_INTERVAL_NOTE if ties(result) else ''}".strip())
     return " ".join(told)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _importance(result: SearchResult) -> str | None:
-    """Above the table of trials: what stands out above chance, and how that was tested."""
-    told = importance_text(result)
-    if told is None:
-        return None
-    found = (result.importance or {}).values()
-    notes = [_IMPORTANCE_NOTE] * bool(found) + [_PARTIAL_NOTE] * any(one.is_partial for one in found)
-    return " ".join([escape(_sentence(told)), *notes])
 
 
 def _asked(result: SearchResult) -> list[tuple[str, str]]:
