@@ -14,7 +14,7 @@ from probe.report.batch_words import limit_text
 from probe.report.common import baseline_text, metric_text, test_note
 from probe.report.diagnosis_words import diagnosis_line
 from probe.report.refinement_facts import refinement_facts, refinement_text
-from probe.report.search_facts import failures, importance_text, optimism_text, status_counts, ties_text
+from probe.report.search_facts import failures, importance_text, optimism_text, status_counts, ties_text, tried_text
 from probe.search.reasons import reason
 from probe.units import format_count, format_seconds, format_value
 
@@ -28,7 +28,6 @@ _ENDS = {
     "trials": "the budget of trials was used up",
     "epochs": "the budget of epochs was used up",
     "time": "the budget of time was used up",
-    "space": "every configuration was tried",
     "refined": "gradient steps led no further",
     "failures": "too many trials failed",
     "interrupted": "interrupted",
@@ -141,7 +140,7 @@ def _search_cost(result: SearchResult) -> str:
     lost = f", {plural(spent.lost_epochs, 'epoch')} lost when it was stopped" if spent.lost_epochs else ""
     return (
         f"{plural(spent.trials, 'trial')}, {format_count(spent.epochs)} epochs{probes}{final}{lost}, "
-        f"{format_seconds(spent.seconds)}; {_ENDS[result.stopped_by]}"
+        f"{format_seconds(spent.seconds)}; {tried_text(result) if result.stopped_by == 'space' else _ENDS[result.stopped_by]}"
     )
 
 

@@ -15,6 +15,7 @@ from probe.search.asked import make_course
 from probe.search.auto_ladder import LadderChoice, choose_ladder
 from probe.search.brackets import brackets_of, make_ladder
 from probe.search.budget import LR_STEPS, probe_allowance
+from probe.search.configurations import num_configurations
 from probe.search.course import Course, rung_name
 from probe.search.dimensions import expected_space, optimizers_of
 from probe.search.disk_forecast import peak_checkpoints
@@ -30,7 +31,7 @@ from probe.search.samplers.auto_sampler import (
     grid_cost,
     grid_warning,
 )
-from probe.search.space import Space, axis_of, num_configurations
+from probe.search.space import Space, axis_of
 from probe.training.optimizer_names import OPTIMIZER_NAMES, num_state_values
 from probe.units import format_bytes, format_count, format_seconds, format_value
 

@@ -78,3 +78,8 @@ def command(argv: Sequence[str]) -> str | None:
     if program in ("batch", "lr", "search"):
         return shlex.join(["probe", *argv])
     return shlex.join(["probe" if is_ours else program, *argv[1:]])
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from probe.report.common import ParamValue, metric_text
-from probe.report.search_facts import objective_name, winner
+from probe.report.search_facts import by_importance, objective_name, winner
 from probe.report.search_scales import num_hidden, shown_range
 from probe.search.records import Dimension, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_value
@@ -95,8 +95,9 @@ def _drawn_trials(result: SearchResult) -> list[TrialResult]:
 
 
 def _drawn_dimensions(result: SearchResult) -> list[Dimension]:
-    shares = result.importance or {}
-    names = sorted((dimension.name for dimension in result.space), key=lambda name: -shares.get(name, 0.0))[:MAX_AXES]
+    first = [name for name, _ in by_importance(result)]
+    rest = [dimension.name for dimension in result.space if dimension.name not in first]
+    names = [*first, *rest][:MAX_AXES]
     return [dimension for dimension in result.space if dimension.name in names]
 
 

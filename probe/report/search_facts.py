@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from probe.report.common import metric_text
+from probe.search.importance_records import MIN_COMPARED_TRIALS, Importance
 from probe.search.objective import LOSS, Objective, epoch_value
 from probe.search.reasons import reason
-from probe.search.records import MIN_COMPARED_TRIALS, SearchResult, TrialResult
+from probe.search.records import SearchResult, TrialResult
 from probe.units import format_count, format_share
 
 
@@ -161,6 +162,13 @@ def ties_text(result: SearchResult) -> str | None:
     return f"{count} with trial {result.best.number}: within {within}"
 
 
+def tried_text(result: SearchResult) -> str:
+    """What was tried completely where a search ended with nothing left to try. A grid is not all of a space with ranges."""
+    if result.sampler == "grid":
+        return "every configuration of the grid was tried"
+    return "the only configuration was tried" if not result.space else "every configuration of the space was tried"
+
+
 def optimism_text(result: SearchResult) -> str | None:
     """What the best value was chosen over, which makes it optimistic; None where it was not chosen."""
     epochs = "at its best epoch" if result.reduce == "best" else "at its last epoch"
@@ -169,11 +177,26 @@ def optimism_text(result: SearchResult) -> str | None:
     return "the best of the trial's epochs" if result.reduce == "best" and result.best is not None else None
 
 
+def by_importance(result: SearchResult) -> list[tuple[str, Importance]]:
+    """The hyperparameters that stand out, the largest share first."""
+    return sorted((result.importance or {}).items(), key=lambda item: -item[1].share)
+
+
+def share_text(found: Importance) -> str:
+    """`52 %`, or `40 % (in the 12 of 40 trials that have it)`."""
+    share = format_share(found.share, decimals=0)
+    if not found.is_partial:
+        return share
+    return (
+        f"{share} (in the {format_count(found.num_trials)} of {format_count(found.num_compared)} trials that have it)"
+    )
+
+
 def importance_text(result: SearchResult) -> str | None:
     """Which hyperparameters matter, or why that is not said; None where nothing was searched."""
     if result.importance:
-        most = sorted(result.importance.items(), key=lambda item: -item[1])[:3]
-        return "matters most: " + ", ".join(f"{name} {format_share(share, decimals=0)}" for name, share in most)
+        most = by_importance(result)[:3]
+        return "matters most: " + ", ".join(f"{name} {share_text(found)}" for name, found in most)
     if not result.space or not result.trials:
         return None
     if result.importance is None:

@@ -21,18 +21,19 @@ from probe.report.common import (
 )
 from probe.report.diagnosis_words import diagnosis_block
 from probe.report.folders import file_name
+from probe.report.importance_page import importance_paragraph
 from probe.report.lr_page import answer as lr_answer
 from probe.report.lr_page import lr_caption, warnings_block
-from probe.report.markdown import code, command, escape, fenced, image, page
+from probe.report.markdown import code, command, escape, fenced, image, page, sentence
 from probe.report.refinement_page import refinement_blocks
 from probe.report.regularization import loss_note, regularization_blocks, winner_text, zero_text
 from probe.report.search_facts import (
-    importance_text,
     objective_name,
     optimism_text,
     status_counts,
     ties,
     ties_text,
+    tried_text,
     value_spread,
     winner,
 )
@@ -53,7 +54,6 @@ _STOPPED_BY = {
     "trials": "the budget's number of trials was reached",
     "epochs": "the budget's epochs were spent",
     "time": "the budget's time was up",
-    "space": "every configuration of the space was tried",
     "refined": "gradient steps from the best trial led no further",
     "failures": "too many trials failed",
     "interrupted": "it was interrupted",
@@ -61,10 +61,6 @@ _STOPPED_BY = {
 _INTERVAL_NOTE = (
     "The order among them is not established. The interval is that of one score, not of a difference: trials are scored on "
     "the same samples, so a paired test could separate some of them, but needs each sample's result, which is not stored."
-)
-_IMPORTANCE_NOTE = (
-    "Shares are of the variation of the trials' ranks after the first rung, beyond what chance explains. Hyperparameters "
-    "without a share do not stand out in a permutation test with a false-alarm probability of 5 % over all of them."
 )
 _PARTIAL = {
     "interrupted": "the search was interrupted before its budget was spent.",
@@ -104,8 +100,12 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
                 ALL_CURVES_PLOT,
                 f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
             ),
-            _importance(result),
-            _plot(plots, IMPORTANCE_PLOT, "Share of the variation that each hyperparameter explains beyond chance."),
+            importance_paragraph(result),
+            _plot(
+                plots,
+                IMPORTANCE_PLOT,
+                "Share of the variation that each hyperparameter explains beyond chance, among the trials that have it.",
+            ),
             _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
             *refinement_blocks(result),
             *_probe_blocks(result, plots),
@@ -174,20 +174,8 @@ def _trust(result: SearchResult) -> str | None:
             "sample to sample is not stored."
         )
     elif tied is not None:
-        told.append(f"{escape(_sentence(tied))} {_INTERVAL_NOTE if ties(result) else ''}".strip())
+        told.append(f"{escape(sentence(tied))} {_INTERVAL_NOTE if ties(result) else ''}".strip())
     return " ".join(told)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _importance(result: SearchResult) -> str | None:
-    """Above the table of trials: what stands out above chance, and how that was tested."""
-    told = importance_text(result)
-    return (
-        None if told is None else f"{escape(_sentence(told))} {_IMPORTANCE_NOTE if result.importance else ''}".strip()
-    )
 
 
 def _asked(result: SearchResult) -> list[tuple[str, str]]:
@@ -247,7 +235,7 @@ def _reuse(best_recipe: str | None) -> list[str]:
 def _course(result: SearchResult) -> str:
     return (
         f"{format_count(len(result.trials))} trials: {escape(_counts(result))}. The search ended because "
-        f"{_STOPPED_BY[result.stopped_by]}."
+        f"{tried_text(result) if result.stopped_by == 'space' else _STOPPED_BY[result.stopped_by]}."
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from probe.report.curve_plots import draw_curves
-from probe.report.search_facts import history, objective_curve, objective_name, winner
+from probe.report.search_facts import by_importance, history, objective_curve, objective_name, winner
 from probe.report.search_scales import num_hidden, value_limits
 from probe.report.style import (
     BLACK,
@@ -20,6 +20,7 @@ from probe.report.style import (
     save_figure,
     ticks_at,
 )
+from probe.search.importance_records import Importance
 from probe.search.records import SearchResult
 from probe.units import format_share
 
@@ -142,22 +143,29 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
 
 def draw_importance(result: SearchResult, path: Path) -> bool:
     """Importance as horizontal bars, the largest on top. Returns False where none stands out."""
-    shares = sorted((result.importance or {}).items(), key=lambda item: item[1], reverse=True)[:MAX_IMPORTANCE_BARS]
-    if not shares:
+    shown = by_importance(result)[:MAX_IMPORTANCE_BARS]
+    if not shown:
         return False
-    figure, [axes] = new_figure(height=1.1 + 0.34 * len(shares))
-    names, values = [name for name, _ in shares], [share for _, share in shares]
-    bars = axes.barh(range(len(shares)), values, color=BLUE, height=0.62, zorder=3)
+    figure, [axes] = new_figure(height=1.1 + 0.34 * len(shown))
+    values = [found.share for _, found in shown]
+    bars = axes.barh(range(len(shown)), values, color=BLUE, height=0.62, zorder=3)
+    for bar, (_, found) in zip(bars, shown, strict=True):
+        if found.is_partial:  # of other trials, so its length is not to be added to the others
+            bar.set(facecolor="none", edgecolor=BLUE, hatch="///")
     axes.bar_label(bars, labels=[format_share(value, decimals=0) for value in values], padding=4, fontsize=9)
-    axes.set_yticks(range(len(shares)), names)
+    axes.set_yticks(range(len(shown)), [_trials_label(name, found) for name, found in shown])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1.18 * max(*values, 1e-9))
     axes.xaxis.set_major_formatter(lambda value, _: format_share(value, decimals=0))
-    axes.set_xlabel("share of the variation of the trials' ranks")
+    axes.set_xlabel("share of the variation of the ranks among the trials that have it")
     axes.set_title("Importance of the hyperparameters")
     save_figure(figure, path)
     return True
+
+
+def _trials_label(name: str, found: Importance) -> str:
+    return f"{name}\n({found.num_trials} of {found.num_compared} trials)" if found.is_partial else name
 
 
 def _note_hidden(axes: Axes, count: int, mode: str) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from probe.recipe.when import Bounds, condition_words
 from probe.report.common import ParamValue, metric_text
 from probe.report.markdown import code, code_cell, escape, table
-from probe.report.search_facts import lost_epochs, objective_name, param_names, ranked, spending_by_rung, value_spread
+from probe.report.search_facts import (
+    lost_epochs,
+    objective_name,
+    param_names,
+    ranked,
+    share_text,
+    spending_by_rung,
+    value_spread,
+)
 from probe.search.course import rung_name
 from probe.search.reasons import reason
 from probe.search.records import Dimension, SearchResult, TrialResult
@@ -22,10 +30,8 @@ def best_table(result: SearchResult) -> str | None:
     rows = []
     for name, value in result.best.params.items():
         searched = range_text(dimensions[name]) if name in dimensions else "constant"
-        share = (result.importance or {}).get(name)
-        rows.append(
-            [code_cell(name), _value_cell(value), searched, "" if share is None else format_share(share, decimals=0)]
-        )
+        found = (result.importance or {}).get(name)
+        rows.append([code_cell(name), _value_cell(value), searched, "" if found is None else share_text(found)])
     return table(["hyperparameter", "best", "searched", "importance"], rows, right=(3,)) if rows else None
 
 

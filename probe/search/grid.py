@@ -37,6 +37,8 @@ def grid_positions(dimension: Dimension) -> tuple[ParamValue, ...]:
     spaced = [_between(axis, index, steps - 1) for index in range(steps)]
     if axis.kind == "int":
         return tuple(sorted({round(position) for position in spaced}))
+    if dimension.per is None:  # in a narrow range several of them are the same value
+        return tuple({value_at(dimension, position, {}): position for position in spaced}.values())
     return tuple(spaced)
 
 

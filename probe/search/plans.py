@@ -116,7 +116,8 @@ def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
         ladder=setup.ladder.name,
         on_oom=setup.recipe.search.on_oom,
         patience=setup.recipe.search.patience,
-        starts=(*setup.recipe.start, *_usual_starts(found)),
+        starts=setup.recipe.start,
+        guesses=_usual_starts(found),
         probe_epochs=found.probe_epochs,
         probe_seconds=seconds,
     )

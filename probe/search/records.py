@@ -12,12 +12,11 @@ from probe.lr.records import LrResult
 from probe.recipe.when import Condition
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.search.cluster_records import ClusterUse, SlotUse
+from probe.search.importance_records import Importance
 from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
 
 DATABASE_FILE = "search.sqlite"
 """Of a run's folder."""
-MIN_COMPARED_TRIALS = 10
-"""With fewer, nothing is said about which hyperparameters matter."""
 ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
 """complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never
@@ -261,9 +260,9 @@ class SearchResult:
     """None where the samples' own results would be needed to know it."""
     reduce: Literal["best", "last"] = "best"
     """Which of a trial's epochs its value is of."""
-    importance: Mapping[str, float] | None
-    """Share of the variation of the trials' ranks that each hyperparameter explains, of those that stand out above chance.
-    None with fewer than MIN_COMPARED_TRIALS trials that were trained equally long."""
+    importance: Mapping[str, Importance] | None
+    """Of the hyperparameters that stand out above chance. None with fewer than MIN_COMPARED_TRIALS trials that were trained
+    equally long."""
     final: FinalFit | None
     test: Score | None
     diagnosis: Diagnosis | None = None

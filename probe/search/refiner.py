@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from probe.search.course import in_epochs
 from probe.search.objective import Objective, best_epoch, reduced_value
 from probe.search.records import ParamValue, Refinement
-from probe.search.refine import Place, Tried, next_params, place_after
-from probe.search.space import Space
+from probe.search.refine import MIN_STEP, SHRINKAGE, Place, Tried, next_params, place_after
+from probe.search.space import Space, configuration_key
 from probe.search.state import SearchState, Trial
 from probe.units import format_count
 
@@ -81,14 +81,29 @@ class Refiner:
         refinement = self._refinement(base, epochs, place)
         params = None
         if refinement is not None:
-            params = next_params(self._dimensions, base.params, refinement.gradient, place.step)
+            refinement, params = self._new_params(base, refinement, state.trials)
             if params is None:
-                told = f"The refinement ended at trial {base.number}: its gradient points out of all ranges."
+                told = (
+                    f"The refinement ended at trial {base.number}: its gradient leads to no configuration that is new."
+                )
                 self.warning = told + _unpaid(refinement.epochs)
         if refinement is None or params is None:
             self.ended_by = "refined"
             return None
         return Proposal(params=params, seed=base.seed, refinement=refinement)
+
+    def _new_params(
+        self, base: Trial, refinement: Refinement, trials: Sequence[Trial]
+    ) -> tuple[Refinement, dict[str, ParamValue] | None]:
+        """One step from the base, shortened until no trial had that configuration: at the end of a range, a long step and a
+        shorter one may lead to the same. None where it leads nowhere."""
+        tried = {configuration_key(trial.params) for trial in trials}
+        while refinement.step >= MIN_STEP:
+            params = next_params(self._dimensions, base.params, refinement.gradient, refinement.step)
+            if params is None or configuration_key(params) not in tried:
+                return refinement, params
+            refinement = replace(refinement, step=SHRINKAGE * refinement.step)
+        return refinement, None
 
     def _refinement(self, base: Trial, epochs: int, place: Place) -> Refinement | None:
         """By the gradient at the base that is known, or by a new one; None where there is none."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 from probe.recipe.steps import num_steps, value_after
@@ -21,8 +20,6 @@ from probe.search.records import Dimension, ParamValue
 
 SIGNIFICANT_DIGITS = 4
 """Of sampled floats: finer differences mean nothing and read badly."""
-MAX_LISTED = 10_000
-"""Larger spaces are never listed to find what is untried."""
 
 Params = Mapping[str, ParamValue]
 Positions = Mapping[str, ParamValue]
@@ -79,7 +76,7 @@ def params_at(space: Space, positions: Positions) -> dict[str, ParamValue]:
     for dimension in space.dimensions:
         if is_active(dimension, params):
             params[dimension.name] = value_at(dimension, positions[axis_of(dimension).name], params)
-    return _constants_last(space, params)
+    return constants_last(space, params)
 
 
 def positions_of(space: Space, params: Params) -> dict[str, ParamValue]:
@@ -103,10 +100,10 @@ def complete(space: Space, given: Params, *, seed: int) -> dict[str, ParamValue]
             drawn = suggest(axis_of(dimension))  # drawn even where given, so that what is given changes nothing else
             name = dimension.name
             params[name] = given[name] if name in given else value_at(dimension, drawn, params)
-    return _constants_last(space, params)
+    return constants_last(space, params)
 
 
-def _constants_last(space: Space, params: Params) -> dict[str, ParamValue]:
+def constants_last(space: Space, params: Params) -> dict[str, ParamValue]:
     """People read what was chosen first."""
     searched = {name: value for name, value in params.items() if name not in space.constants}
     return {**searched, **params}
@@ -140,7 +137,7 @@ def value_at(dimension: Dimension, position: ParamValue, params: Params) -> Para
     number = float(position)
     if dimension.kind == "pow2":
         return int(2 ** round(number))
-    low, high = _range(dimension, params)
+    low, high = range_of(dimension, params)
     if dimension.step is not None:
         number = value_after(low, dimension.step, round(number))
         return round(number) if dimension.kind == "int" else number
@@ -154,7 +151,7 @@ def value_at(dimension: Dimension, position: ParamValue, params: Params) -> Para
 def position_of(dimension: Dimension, value: ParamValue, params: Params) -> ParamValue:
     if dimension.kind == "choices":
         return value
-    low, high = _range(dimension, params)
+    low, high = range_of(dimension, params)
     number = min(max(float(value), low), high)
     if dimension.kind == "pow2":
         return _exponent(number)
@@ -165,59 +162,17 @@ def position_of(dimension: Dimension, value: ParamValue, params: Params) -> Para
     return round(number) if dimension.kind == "int" else number
 
 
-def num_configurations(space: Space) -> int | None:
-    """How many different configurations there are; None: too many to list, or a continuum."""
-    keys = configuration_keys(space)
-    return None if keys is None else len(keys)
-
-
-def configuration_keys(space: Space) -> set[tuple[tuple[str, str], ...]] | None:
-    """The keys of all different configurations; None: too many to list, or a continuum."""
-    if any(axis.kind == "float" and axis.low < axis.high for axis in map(axis_of, space.dimensions)):
-        return None
-    if math.prod(_num_values(axis_of(dimension)) for dimension in space.dimensions) > MAX_LISTED:
-        return None
-    return {configuration_key(params) for params in configurations(space)}
-
-
-def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
-    """All configurations of a space that can be listed; equal ones may come more than once."""
-    axes = [axis_of(dimension) for dimension in space.dimensions]
-    for values in product(*map(_axis_values, axes)):
-        yield params_at(space, {axis.name: value for axis, value in zip(axes, values, strict=True)})
-
-
 def configuration_key(params: Params) -> tuple[tuple[str, str], ...]:
     """Equal for equal configurations; True, 1 and 1.0 are different values."""
     return tuple(sorted((name, repr(value)) for name, value in params.items()))
-
-
-def pick_untried(space: Space, tried: set[tuple[tuple[str, str], ...]], *, seed: int) -> dict[str, ParamValue] | None:
-    """A random one of a finite space's configurations that are not among `tried`."""
-    left = {configuration_key(params): params for params in configurations(space)}
-    keys = sorted(left.keys() - tried)
-    return left[random.Random(seed).choice(keys)] if keys else None
 
 
 def round_significant(number: float, digits: int = SIGNIFICANT_DIGITS) -> float:
     return float(f"{number:.{digits}g}")
 
 
-def _num_values(axis: Axis) -> int:
-    if axis.kind == "choices":
-        return len(axis.choices)
-    return int(axis.high) - int(axis.low) + 1 if axis.kind == "int" else 1
-
-
-def _axis_values(axis: Axis) -> tuple[ParamValue, ...]:
-    if axis.kind == "choices":
-        return axis.choices
-    if axis.kind == "int":
-        return tuple(range(int(axis.low), int(axis.high) + 1))
-    return (axis.low,)
-
-
-def _range(dimension: Dimension, params: Params) -> tuple[float, float]:
+def range_of(dimension: Dimension, params: Params) -> tuple[float, float]:
+    """Its lowest and highest value in a configuration with these values; not for choices."""
     if dimension.per is None:
         return _ends(dimension)
     low, high = dimension.per[str(params["optimizer"])]

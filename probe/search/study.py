@@ -14,14 +14,10 @@ from probe.search.executor import Executor
 from probe.search.jobs import JobEpoch, JobEvent, Outcome, RungJob
 from probe.search.keeping import CheckpointKeeper, settled_epochs
 from probe.search.pacing import Pacing
+from probe.search.records import ParamValue
 from probe.search.refiner import Proposal, Refiner
 from probe.search.samplers.protocol import Sampler
-from probe.search.space import (
-    complete,
-    configuration_key,
-    params_at,
-    positions_of,
-)
+from probe.search.space import complete, configuration_key, params_at, positions_of
 from probe.search.state import SearchState, Trial
 from probe.search.study_plan import StudyPlan
 from probe.search.tried import TriedConfigurations
@@ -80,6 +76,7 @@ class Study:
         self._started = clock()
         self._tried = TriedConfigurations(plan.space, state.trials)
         self._middle = central_params(plan.space)
+        self._guesses = [complete(plan.space, guess, seed=0) for guess in plan.guesses]
 
     def replay(self, events: Iterable[Event]) -> None:
         """Come to where a study was that saw these events; sampler and ladder learn them in their order, nobody else does."""
@@ -168,7 +165,7 @@ class Study:
         is_given = len(self.state.trials) < len(self.plan.starts)
         if self._refiner is not None and self._refiner.is_due(self.state):
             return self._next_refined(self._refiner, usage)
-        can_ask = self._tried.num_left > 0 and (is_given or not self._sampler.exhausted)
+        can_ask = is_given or (self._tried.num_left > 0 and not self._sampler.exhausted)
         step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
         if step is None:
             return None
@@ -187,24 +184,28 @@ class Study:
     def _ask(self, proposal: Proposal | None = None) -> Trial:
         number = len(self.state.trials)
         space, seed = self.plan.space, derive_seed(self.plan.seed, number, "start")
-        if proposal is None and self._only_fails and self._middle not in self._tried:
-            params = dict(self._middle)
-            positions = self._sampler.ask(number, at=positions_of(space, params))
-        elif proposal is not None or number < len(self.plan.starts):
-            params = dict(proposal.params) if proposal else complete(space, self.plan.starts[number], seed=seed)
-            positions = self._sampler.ask(number, at=positions_of(space, params))
-        else:
+        given = self._given(seed) if proposal is None else dict(proposal.params)
+        if given is None:
             positions = self._sampler.ask(number)
             params = params_at(space, positions)
-            if self._tried.is_listed and params in self._tried:
-                params = self._tried.pick_another(seed=seed)
+            if params in self._tried:
                 self._sampler.discard(number)
-                positions = self._sampler.ask(number, at=positions_of(space, params))
+                given = self._tried.pick_another(positions, seed=seed)
+        if given is not None:
+            params, positions = given, self._sampler.ask(number, at=positions_of(space, given))
         self._tried.add(params)
         trial_seed = derive_seed(self.plan.seed, number, "training") if proposal is None else proposal.seed
         refinement = None if proposal is None else proposal.refinement
         self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed, refinement=refinement))
         return self.state.trials[number]
+
+    def _given(self, seed: int) -> dict[str, ParamValue] | None:
+        """The next configuration where that is not the sampler's to decide."""
+        number = len(self.state.trials)
+        if number < len(self.plan.starts):
+            return self._tried.complete(self.plan.starts[number], seed=seed)
+        others = [*([self._middle] if self._only_fails else []), *self._guesses]
+        return next((dict(params) for params in others if params not in self._tried), None)
 
     def _handle(self, event: JobEvent) -> None:
         if isinstance(event, JobEpoch):

@@ -28,7 +28,9 @@ class StudyPlan:
     patience: int | None = None
     """Epochs without a better value after which a trial ends."""
     starts: tuple[Params, ...] = ()
-    """Configurations to try first."""
+    """Configurations to try first, in any case."""
+    guesses: tuple[Params, ...] = ()
+    """Whole configurations to try after these, unless one of these is the same."""
     probe_epochs: float = 0.0
     """Spent before the first trial."""
     probe_seconds: float = 0.0

@@ -32,6 +32,7 @@ from probe.lr.records import (
 )
 from probe.lr.suggest import FREE_PASSES
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, RunMeta
+from probe.search.importance_records import Importance
 from probe.search.records import BestTrial, BudgetLimits, FinalFit, Score, SearchResult, Spent, TrialResult
 from probe.training.diagnose import diagnose
 from probe.training.records import EpochReport
@@ -138,7 +139,10 @@ SEARCH = SearchResult(
     lr_probes={},
     trials=(replace(TRIAL, number=0, value=None, status="diverged"), TRIAL),
     best=BestTrial(number=3, params=TRIAL.params, value=0.98611),
-    importance={"lr": 0.8, "optimizer": 0.2},
+    importance={
+        name: Importance(share=share, num_trials=12, num_compared=12)
+        for name, share in (("lr", 0.8), ("optimizer", 0.2))
+    },
     final=FinalFit(epochs=8, seed=0, reports=()),
     test=Score(metric="accuracy", value=0.975, low=0.951, high=0.988, num_samples=360),
 )

@@ -36,6 +36,7 @@ from probe.lr.records import (
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
 from probe.search.cluster_records import ClusterUse, NodeFacts
+from probe.search.importance_records import Importance
 from probe.search.records import (
     BestTrial,
     BudgetLimits,
@@ -394,7 +395,17 @@ SPACE = (
 )
 
 SPENT = Spent(trials=0, epochs=2.4, probe_epochs=2.4, seconds=754.0, final_epochs=21, final_seconds=66.0)
-IMPORTANCE = {"lr": 0.52, "optimizer": 0.21, "weight_decay": 0.04, "width": 0.13, "batch_size": 0.08, "momentum": 0.02}
+IMPORTANCE = {
+    name: Importance(share=share, num_trials=15 if name == "momentum" else 40, num_compared=40)
+    for name, share in {
+        "lr": 0.52,
+        "optimizer": 0.21,
+        "weight_decay": 0.04,
+        "width": 0.13,
+        "batch_size": 0.08,
+        "momentum": 0.31,
+    }.items()
+}
 
 RECIPE = """schema = 1
 name = "mnist"

@@ -37,6 +37,7 @@ from probe.lr.records import (
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.search.cluster_records import ClusterUse, NodeFacts, SlotUse
+from probe.search.importance_records import Importance
 from probe.search.records import (
     BaselineScore,
     BestTrial,
@@ -68,6 +69,14 @@ texts = st.text(max_size=8)
 amounts = st.integers(0, 2**40)
 values: st.SearchStrategy[ParamValue] = st.booleans() | st.integers(-100, 100) | finite | texts
 params = st.dictionaries(texts, values, max_size=3)
+
+
+@st.composite
+def importances(draw: st.DrawFn) -> Importance:
+    num_trials = draw(st.integers(10, 300))
+    return Importance(
+        share=draw(st.floats(0, 1)), num_trials=num_trials, num_compared=draw(st.integers(num_trials, 300))
+    )
 
 
 @st.composite
@@ -495,7 +504,7 @@ def search_results(draw: st.DrawFn) -> SearchResult:
             )
         ),
         reduce=draw(st.sampled_from(["best", "last"])),
-        importance=draw(st.none() | st.dictionaries(texts, st.floats(0, 1), max_size=3)),
+        importance=draw(st.none() | st.dictionaries(texts, importances(), max_size=3)),
         final=draw(st.sampled_from([None, final])),
         test=draw(st.sampled_from([None, score])),
         diagnosis=draw(st.none() | diagnoses()),

@@ -12,6 +12,7 @@ from made_records import plain_search_result, search_result, trial
 from record_strategies import search_results
 
 from probe.report.parallel_axes import ABSENT, MAX_AXES, MAX_LINES, SPREAD, ParallelAxis, parallel_layout
+from probe.search.importance_records import Importance
 from probe.search.records import Dimension, SearchResult
 
 
@@ -95,7 +96,8 @@ def test_of_many_trials_an_even_selection_with_the_winner_is_drawn() -> None:
 def test_of_many_hyperparameters_the_most_important_are_drawn_in_their_order() -> None:
     space = tuple(Dimension(name=f"p{number}", kind="float", low=0.0, high=1.0) for number in range(20))
     params = {dimension.name: 0.5 for dimension in space}
-    result = two_trials(space, params, params, importance={f"p{number}": number / 200 for number in range(20)})
+    importance = {f"p{number}": Importance(share=number / 200, num_trials=12, num_compared=12) for number in range(20)}
+    result = two_trials(space, params, params, importance=importance)
     layout = parallel_layout(result)
     assert layout is not None
     assert [axis.name for axis in layout.axes[:-1]] == [f"p{number}" for number in range(20 - MAX_AXES, 20)]

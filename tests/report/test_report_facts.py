@@ -27,8 +27,9 @@ from probe.report.search_facts import (
 )
 from probe.report.search_page import search_page
 from probe.report.search_scales import value_limits
-from probe.report.search_tables import rungs_table
+from probe.report.search_tables import best_table, rungs_table
 from probe.report.trials_csv import trials_frame
+from probe.search.importance_records import Importance
 from probe.search.records import SearchResult
 
 quick = settings(deadline=None, max_examples=25)
@@ -152,13 +153,33 @@ def test_what_the_best_value_was_chosen_over_is_told() -> None:
     assert (optimism_text(result) or "?") in search_page(result, [])
 
 
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_the_end_of_a_grid_is_not_called_the_end_of_the_space(sampler: str) -> None:
+    result = replace(search_result(), stopped_by="space", sampler=sampler)
+    assert (f"of the {'grid' if sampler == 'grid' else 'space'} was tried") in search_page(result, [])
+    assert "the only configuration" in search_page(replace(result, sampler="tpe", space=()), [])
+
+
 def test_importance_is_told_apart_from_chance_and_from_too_few_trials() -> None:
     result = search_result()
-    told = [importance_text(replace(result, importance=shares)) for shares in ({"lr": 0.634}, {}, None)]
+    lr = Importance(share=0.634, num_trials=12, num_compared=12)
+    told = [importance_text(replace(result, importance=shares)) for shares in ({"lr": lr}, {}, None)]
     assert told[0] == "matters most: lr 63 %"
     assert "chance" in (told[1] or "")
     assert "too few" in (told[2] or "")
     assert importance_text(replace(result, space=(), importance={})) is None
+
+
+def test_from_how_many_trials_a_share_comes_is_told_where_some_do_not_have_the_hyperparameter() -> None:
+    everywhere = Importance(share=0.634, num_trials=40, num_compared=40)
+    somewhere = Importance(share=0.31, num_trials=15, num_compared=40)
+    result = replace(search_result(), importance={"lr": everywhere, "momentum": somewhere})
+    assert importance_text(result) == "matters most: lr 63 %, momentum 31 % (in the 15 of 40 trials that have it)"
+    assert result.best is not None
+    both = replace(result, best=replace(result.best, params={"lr": 0.1, "momentum": 0.9}))
+    assert "15 of 40 trials" in (best_table(both) or "")
+    assert "does not add up" in search_page(result, [])
+    assert "does not add up" not in search_page(replace(result, importance={"lr": everywhere}), [])
 
 
 def test_why_trials_failed_is_told_whole_and_counted() -> None:

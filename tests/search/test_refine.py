@@ -131,9 +131,10 @@ class Refined:
         report: GradientReport | None = None,
         uphill: bool = False,
         events: tuple[Event, ...] = (),
+        starts: tuple[dict[str, float], ...] = (),
     ) -> None:
         self.plan = StudyPlan(
-            space=SPACE, objective=LOSS, rungs=(EPOCHS,), factor=3, limits=limits, seed=3, ladder="none"
+            space=SPACE, objective=LOSS, rungs=(EPOCHS,), factor=3, limits=limits, seed=3, ladder="none", starts=starts
         )
         self.state = new_state(self.plan)
         self.events: list[Event] = list(events)
@@ -230,6 +231,20 @@ def test_without_a_gradient_the_search_ends_with_a_warning() -> None:
     assert (ran.end, len(ran.results)) == ("refined", 4)
     assert ran.refiner.warning is not None
     assert "out of memory. That took 8 epochs" in ran.refiner.warning
+
+
+def test_steps_to_the_end_of_a_range_are_not_repeated() -> None:
+    """A long step and shorter ones from near the end all lead to the end."""
+    starts = tuple({"lr": lr, "momentum": 0.6} for lr in (0.9, 1e-4, 2e-4, 3e-4))
+    report = GradientReport(gradient={"lr": -1.0, "momentum": 0.0}, cost=8000)
+    ran = Refined(limits=BudgetLimits(trials=60), report=report, starts=starts)
+    assert ran.end == "refined"
+    lrs = [trial.params["lr"] for trial in ran.results[4:]]
+    assert lrs[0] == 1.0
+    assert len(set(lrs)) == len(lrs) == 2
+    assert 0.9 < float(lrs[1]) < 1.0
+    steps = [trial.refinement.step for trial in ran.results[4:] if trial.refinement is not None]
+    assert steps == pytest.approx([0.2, 0.2 / 27])
 
 
 def test_steps_that_diverge_are_not_kept() -> None:

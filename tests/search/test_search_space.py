@@ -11,13 +11,9 @@ from probe.search.space import (
     Space,
     axis_of,
     complete,
-    configuration_key,
-    configurations,
     draw,
     is_active,
-    num_configurations,
     params_at,
-    pick_untried,
     positions_of,
     random_suggest,
 )
@@ -110,34 +106,3 @@ def test_axes_suit_their_dimensions() -> None:
     assert (axes["log2_batch_size"].kind, axes["log2_batch_size"].low, axes["log2_batch_size"].high) == ("int", 3, 6)
     assert (axes["lr@position"].low, axes["lr@position"].high) == (0, 1)
     assert axes["weight_decay"].log
-
-
-FINITE = Space(
-    dimensions=(
-        Dimension(name="optimizer", kind="choices", choices=("sgd", "adam")),
-        Dimension(name="momentum", kind="choices", choices=(0.0, 0.9), when={"optimizer": "sgd"}),
-        Dimension(name="width", kind="pow2", low=4, high=16),
-    ),
-    constants={},
-)
-
-
-def test_configurations_of_a_finite_space_are_counted_once() -> None:
-    assert num_configurations(FINITE) == 3 * (2 + 1)
-    assert num_configurations(SPACE) is None
-    assert num_configurations(Space(dimensions=(), constants={"lr": 0.1})) == 1
-    huge = Dimension(name="x", kind="int", low=0, high=10**9)
-    assert num_configurations(Space(dimensions=(huge,), constants={})) is None
-
-
-@quick
-@given(st.integers(0, 1000))
-def test_every_configuration_is_picked_once_and_then_none(seed: int) -> None:
-    tried: set[tuple[tuple[str, str], ...]] = set()
-    for turn in range(9):
-        params = pick_untried(FINITE, tried, seed=seed + turn)
-        assert params is not None
-        assert configuration_key(params) not in tried
-        tried.add(configuration_key(params))
-    assert pick_untried(FINITE, tried, seed=seed) is None
-    assert {configuration_key(params) for params in configurations(FINITE)} == tried

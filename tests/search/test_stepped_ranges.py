@@ -13,6 +13,7 @@ from made_recipes import blobs_recipe
 from probe.recipe.dump import dump_recipe
 from probe.recipe.space import Range
 from probe.recipe.steps import check_step, is_step, num_steps, value_after
+from probe.search.configurations import configurations, num_configurations
 from probe.search.dimensions import build_space, central_params, params_near
 from probe.search.export import _distribution
 from probe.search.grid import grid, is_listed
@@ -21,9 +22,7 @@ from probe.search.space import (
     Axis,
     Space,
     axis_of,
-    configurations,
     draw,
-    num_configurations,
     params_at,
     positions_of,
     random_suggest,

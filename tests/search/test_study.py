@@ -356,6 +356,49 @@ def test_a_small_space_is_tried_completely_and_nothing_twice() -> None:
         assert best.params["quality"] == choices[-1]
 
 
+def keys(ran: Ran) -> list[Any]:
+    return [configuration_key(result.params) for result in ran.results]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+def test_what_a_start_point_asks_for_is_trained_as_often_as_it_asks(sampler: str) -> None:
+    """Also where it exhausts the space, or comes after what exhausted it, or lies outside of it."""
+    only = Dimension(name="quality", kind="choices", choices=(0.5,))
+    starts: tuple[dict[str, float], ...] = ({"quality": 0.5}, {"quality": 0.5}, {"quality": 0.5, "lr": 0.2})
+    for dimensions in ((only,), ()):
+        space = Space(dimensions=dimensions, constants={"lr": 0.1} if dimensions else {"lr": 0.1, "quality": 0.5})
+        ran = Ran(limits=BudgetLimits(trials=50), space=space, sampler=sampler, starts=starts)
+        assert ran.end == "space"
+        assert [(result.params["quality"], result.params["lr"]) for result in ran.results] == [
+            (0.5, 0.1),
+            (0.5, 0.1),
+            (0.5, 0.2),
+        ]
+
+
+def test_what_a_start_point_leaves_open_is_drawn_so_that_nothing_repeats() -> None:
+    dimensions = [Dimension(name=name, kind="choices", choices=(0.1, 0.2)) for name in ("quality", "width")]
+    space = Space(dimensions=tuple(dimensions), constants={})
+    ran = Ran(limits=BudgetLimits(trials=50), space=space, starts=({}, {"width": 0.1}, {"width": 0.1}))
+    assert len(set(keys(ran))) == len(ran.results) == 4
+    assert [result.params["width"] for result in ran.results[1:3]] == [0.1, 0.1]
+
+
+def test_our_own_guesses_come_after_the_start_points_and_repeat_none() -> None:
+    guesses: tuple[dict[str, float], ...] = ({"quality": 0.5}, {"quality": 0.5}, {"quality": 0.7})
+    ran = Ran(limits=BudgetLimits(trials=5), starts=({"quality": 0.5}, {"quality": 0.25}), guesses=guesses)
+    assert [result.params["quality"] for result in ran.results[:3]] == [0.5, 0.25, 0.7]
+    assert len(set(keys(ran))) == 5
+
+
+def test_no_start_point_is_left_out_where_the_first_ones_fail() -> None:
+    starts = tuple({"quality": number / 10} for number in range(5))
+    executor = ScriptedExecutor(fault=lambda job, epoch, _: "failed")
+    ran = Ran(limits=BudgetLimits(trials=40), executor=executor, starts=starts)
+    assert ran.end == "failures"
+    assert [result.params["quality"] for result in ran.results] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
 def test_nothing_to_search_is_one_trial() -> None:
     ran = Ran(limits=BudgetLimits(trials=50), space=Space(dimensions=(), constants={"quality": 0.5}))
     assert (ran.end, [result.status for result in ran.results]) == ("space", ["complete"])
