@@ -16,6 +16,7 @@ from probe.search.checkpoint_folder import CheckpointFolder
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.cluster_records import ClusterUse
 from probe.search.dimensions import build_space
+from probe.search.events import Event
 from probe.search.executor import SearchExecutor
 from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
 from probe.search.final_job import FinalOutcome, unlike_warning
@@ -40,7 +41,6 @@ from probe.search.restore import restore_final, restore_probes, with_history
 from probe.search.resume import goes_on, remove_orphans
 from probe.search.room import Peaks, Room, make_peaks, make_room
 from probe.search.samplers.auto_sampler import choose_sampler
-from probe.search.samplers.time_limited import TimeLimitedSampler
 from probe.search.session import Session
 from probe.search.slots import device_title
 from probe.search.space import Space
@@ -197,8 +197,7 @@ class Search:
 
     def _study(self, facts: TaskFacts) -> StoppedBy:
         setup, found = self.setup, self.found
-        begun = self._session.begun
-        sampler = study_sampler(setup, found, self._executor.num_slots, is_deterministic=begun.deterministic)
+        sampler = study_sampler(setup, found, self._executor.num_slots, self._session.begun.deterministic)
         found.warnings += study_warnings(setup, found)
         plan = study_plan(setup, found, seconds=self._seconds())
         found.state = new_state(plan)
@@ -216,16 +215,16 @@ class Search:
             free_disk=lambda **failed: self._checkpoints.free_disk(study.state, **failed),
             has_room=self._room,
             refiner=refiner,
-            sink=lambda event: self._checkpoints.write_beside(
-                found.state, lambda: self._database.append(event, self._seconds())
-            ),
+            sink=self._write,
             observer=None if self._observer is None else self._observe,
         )
         stopped_by = self._run_study(study)
-        sources = (sampler if isinstance(sampler, TimeLimitedSampler) else None, refiner)
-        found.warnings += [source.warning for source in sources if source is not None and source.warning is not None]
+        found.warnings += filter(None, (sampler.warning, None if refiner is None else refiner.warning))
         found.study_seconds = self._seconds()
         return stopped_by
+
+    def _write(self, event: Event) -> None:
+        self._checkpoints.write_beside(self.found.state, lambda: self._database.append(event, self._seconds()))
 
     def _run_study(self, study: Study) -> StoppedBy:
         """From where the file's events left it, to its end."""

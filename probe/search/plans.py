@@ -27,7 +27,6 @@ from probe.search.probing import HIGHEST_LR, LOWEST_LR, LrPlan
 from probe.search.records import BestTrial, ParamValue
 from probe.search.refiner import RefinePlan
 from probe.search.samplers.auto_sampler import NOT_LEARNING, grid_warning
-from probe.search.samplers.protocol import Sampler
 from probe.search.samplers.registry import make_sampler
 from probe.search.samplers.time_limited import TimeLimitedSampler
 from probe.search.space import Params, Space
@@ -123,17 +122,16 @@ def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
     )
 
 
-def study_sampler(setup: Setup, found: Findings, num_slots: int, *, is_deterministic: bool) -> Sampler:
-    """The sampler that was settled on. Where that was left to us, asking it must not take longer than training: nothing that
+def study_sampler(setup: Setup, found: Findings, num_slots: int, is_deterministic: bool) -> TimeLimitedSampler:
+    """The sampler that was settled on. Where that was left to us, asking it must not take longer than training; nothing that
     depends on time decides in a deterministic search."""
     make = partial(make_sampler, space=found.space, mode=setup.objective.mode, seed=setup.seed)
-    sampler = make(found.sampler, num_rungs=len(setup.rungs))
-    if setup.recipe.search.sampler != "auto" or found.sampler in NOT_LEARNING or is_deterministic:
-        return sampler
+    is_limited = setup.recipe.search.sampler == "auto" and found.sampler not in NOT_LEARNING and not is_deterministic
 
     def training_seconds() -> float:
-        return 0.0 if found.state is None else found.state.epoch_seconds / num_slots
+        return math.inf if found.state is None or not is_limited else found.state.epoch_seconds / num_slots
 
+    sampler = make(found.sampler, num_rungs=len(setup.rungs))
     return TimeLimitedSampler(sampler, make("random"), training_seconds=training_seconds)
 
 

@@ -195,11 +195,11 @@ def test_what_a_longer_training_shows_counts() -> None:
 def test_trials_that_run_at_the_same_time_spread_out() -> None:
     def together(*, told: bool) -> float:
         sampler = BayesianSampler(NUMBERS, mode="max", seed=1)
-        for number in range(12):
+        for number in range(16):
             positions = sampler.ask(number)
             sampler.tell(number, "scored", -abs(float(positions["lr@position"]) - 0.5))
         places = []
-        for number in range(12, 18):
+        for number in range(16, 22):
             places.append(float(sampler.ask(number)["lr@position"]))
             if told:
                 sampler.tell(number, "lost")  # nothing is expected of it
