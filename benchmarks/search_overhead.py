@@ -311,8 +311,9 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         if args.markdown:
             write(args.markdown, lines, args.trials)
     if args.asks:
-        lines += ["", *ask_rows(["gp", "tpe", PEER], SPACE, MARKS[:2])]
-        print("\n".join(lines[-6:]))
+        asks = ask_rows(["gp", "tpe", PEER], SPACE, MARKS[:2])
+        print("\n".join(["", *asks]))
+        lines += ["", *asks]
         if args.markdown:
             write(args.markdown, lines, args.trials)
     if args.resume:
