@@ -24,6 +24,7 @@ from efficiency_training import (
     Ledger,
 )
 from ledger_executor import BudgetSpentError
+from optuna_peer import optuna_study
 
 from probe.search.records import ParamValue
 
@@ -67,41 +68,24 @@ def random_search(seed: int, ledger: Ledger) -> Outcome:
 
 
 def optuna_search(seed: int, ledger: Ledger, *, pruner: str) -> Outcome:
-    """Optuna's TPE with one of its pruners, both with their defaults, through `Study.optimize`."""
-    import optuna
+    """Optuna's TPE with one of its pruners."""
 
-    def objective(trial: optuna.Trial) -> float:
-        params = params_from(trial)
-        best = 0.0
-        try:
-            for epoch in range(1, EPOCHS_A_TRIAL + 1):
-                report = ledger.epoch(params, epoch)
-                if report is None:
-                    raise optuna.TrialPruned
-                best = max(best, report.metrics["accuracy"])
-                trial.report(report.metrics["accuracy"], epoch)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-        except BudgetSpentError:
-            trial.study.stop()
-            raise optuna.TrialPruned from None
-        return best
+    def epoch(params: Mapping[str, ParamValue], number: int) -> float | None:
+        report = ledger.epoch(params, number)
+        return None if report is None else report.metrics["accuracy"]
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruners: dict[str, optuna.pruners.BasePruner] = {
-        "hyperband": optuna.pruners.HyperbandPruner(
-            min_resource=RUNGS_FROM, max_resource=EPOCHS_A_TRIAL, reduction_factor=FACTOR
-        ),
-        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=RUNGS_FROM, reduction_factor=FACTOR),
-    }
-    study = optuna.create_study(
-        study_name=f"seed {seed}",  # Hyperband's brackets are dealt by it
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=pruners[pruner],
+    num_trials = optuna_study(
+        params_from,
+        epoch,
+        name=f"seed {seed}",
+        seed=seed,
+        sampler="tpe",
+        pruner=pruner,
+        first_rung=RUNGS_FROM,
+        epochs_a_trial=EPOCHS_A_TRIAL,
+        factor=FACTOR,
     )
-    study.optimize(objective)
-    return Outcome(accuracies=ledger.accuracies, num_trials=len(study.trials))
+    return Outcome(accuracies=ledger.accuracies, num_trials=num_trials)
 
 
 def params_from(trial: Any) -> dict[str, ParamValue]:

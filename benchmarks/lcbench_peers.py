@@ -28,6 +28,7 @@ from lcbench_surrogate import (
     draw_params,
 )
 from ledger_executor import BudgetSpentError
+from optuna_peer import optuna_study
 
 Search = Callable[[str, int, Ledger], int]
 """(task, seed, ledger) -> the number of trials."""
@@ -65,48 +66,17 @@ def random_search(task: str, seed: int, ledger: Ledger) -> int:
 
 
 def optuna_search(task: str, seed: int, ledger: Ledger, *, sampler: str, pruner: str) -> int:
-    """One of Optuna's samplers with one of its pruners, both with their defaults, through `Study.optimize`."""
-    import optuna
-
-    def objective(trial: optuna.Trial) -> float:
-        params, best = _suggest(trial), 0.0
-        try:
-            for epoch in range(1, EPOCHS_A_TRIAL + 1):
-                accuracy = ledger.epoch(params, epoch)
-                best = max(best, accuracy)
-                trial.report(accuracy, epoch)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-        except BudgetSpentError:
-            trial.study.stop()
-            raise optuna.TrialPruned from None
-        return best
-
-    samplers: Mapping[str, Callable[..., optuna.samplers.BaseSampler]] = {
-        "tpe": optuna.samplers.TPESampler,
-        "gp": optuna.samplers.GPSampler,
-        "random": optuna.samplers.RandomSampler,
-    }
-    pruners: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
-        "hyperband": partial(
-            optuna.pruners.HyperbandPruner,
-            min_resource=FIRST_RUNG,
-            max_resource=EPOCHS_A_TRIAL,
-            reduction_factor=FACTOR,
-        ),
-        "halving": partial(optuna.pruners.SuccessiveHalvingPruner, min_resource=FIRST_RUNG, reduction_factor=FACTOR),
-    }
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        study_name=f"{task} {seed}",  # Hyperband's brackets are dealt by it
-        direction="maximize",
-        sampler=samplers[sampler](seed=seed),
-        pruner=pruners[pruner](),
+    return optuna_study(
+        _suggest,
+        ledger.epoch,
+        name=f"{task} {seed}",
+        seed=seed,
+        sampler=sampler,
+        pruner=pruner,
+        first_rung=FIRST_RUNG,
+        epochs_a_trial=EPOCHS_A_TRIAL,
+        factor=FACTOR,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GPSampler's, that it is experimental
-        study.optimize(objective)
-    return len(study.trials)
 
 
 def _suggest(trial: Any) -> dict[str, Number]:

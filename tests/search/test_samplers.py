@@ -226,7 +226,7 @@ def test_tpe_learns_what_is_good() -> None:
 
 
 def test_tpe_keeps_away_from_what_runs_out_of_memory() -> None:
-    sampler = make_sampler("auto", SPACE, mode="max", seed=0)
+    sampler = make_sampler("tpe", SPACE, mode="max", seed=0)
     assert sampler.name == "tpe"
     num_late_walls = 0
     for number in range(50):

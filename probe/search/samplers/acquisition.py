@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr, ndtr
 
-from probe.search.samplers.encoding import Encoder
+from probe.search.samplers.encoding import Encoder, Numbers
 
-Numbers = NDArray[Any]
 NUM_DRAWN = 500
 """Configurations from the whole space that are looked at."""
 NUM_NEAR = 15

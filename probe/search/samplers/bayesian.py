@@ -12,23 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from probe.search.ladder import Mode
 from probe.search.records import ParamValue
 from probe.search.samplers.acquisition import log_expected_improvement, log_probability_above, most_promising
-from probe.search.samplers.encoding import Encoder
+from probe.search.samplers.encoding import Encoder, Numbers
 from probe.search.samplers.gaussian_process import GaussianProcess, KernelParameters, Observations, fit_parameters
 from probe.search.samplers.protocol import Verdict
 from probe.search.samplers.standardize import standardized
 from probe.search.space import Positions, Space
 from probe.seeds import derive_seed
 
-Numbers = NDArray[Any]
 INITIAL_TRIALS = 8
 """Not chosen by the model: those that were given, and random ones."""
 EXPLORED_EVERY = 8
@@ -139,8 +137,7 @@ class BayesianSampler:
 
     def _scores_process(self) -> GaussianProcess:
         parameters = self._parameters("scores", self._scores)
-        observed = self._observations(_window(self._scores))
-        observed = replace(observed, values=standardized(observed.values))
+        observed = self._observed_scores(_window(self._scores))
         infeasible = [row.number for row in _latest(self._feasible) if row.value < 0]
         if infeasible:
             mediocre = np.full(len(infeasible), np.quantile(observed.values, MEDIOCRE))
@@ -167,15 +164,20 @@ class BayesianSampler:
         known, parameters = self._fitted.get(of, (0, None))
         if parameters is None or known != size:
             first = rows[:size]
-            observed = self._observations(_thinned(_latest(first) if of == "feasible" else first))
             if of == "scores":
-                observed = replace(observed, values=standardized(observed.values))
+                observed = self._observed_scores(_thinned(first))
+            else:
+                observed = self._observations(_thinned(_latest(first)))
             parameters = fit_parameters(observed, self._encoder.groups)
             self._fitted[of] = (size, parameters)
         return parameters
 
     def _features(self, numbers: Sequence[int]) -> Numbers:
         return self._encoder.features(np.stack([self._codes[number] for number in numbers]))
+
+    def _observed_scores(self, rows: Sequence[_Row]) -> Observations:
+        observed = self._observations(rows)
+        return replace(observed, values=standardized(observed.values))
 
     def _observations(self, rows: Sequence[_Row]) -> Observations:
         return Observations(

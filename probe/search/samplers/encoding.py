@@ -99,19 +99,19 @@ class _Column:
         self.dimension = dimension
         axis = axis_of(dimension)
         self.name = axis.name
-        self._choices = _ordered(axis)
-        self._is_nominal = axis.kind == "choices" and self._choices is None
-        choices = self._choices or axis.choices
-        self._choices = choices if axis.kind == "choices" else None
+        ordered = _ordered(axis)
+        self._choices = ordered or axis.choices
+        """Empty for ranges."""
+        self._is_nominal = axis.kind == "choices" and ordered is None
         self._is_log = axis.log
         self._is_whole = axis.kind != "float"
-        self._low, self._high = (0.0, len(choices) - 1.0) if self._choices else (axis.low, axis.high)
+        self._low, self._high = (0.0, len(self._choices) - 1.0) if self._choices else (axis.low, axis.high)
         margin = 0.5 if self._is_whole else 0.0  # a whole number fills the cell around it
         self._from, self._to = self._scale(self._low - margin), self._scale(self._high + margin)
 
     @property
     def num_features(self) -> int:
-        return len(self._choices) if self._is_nominal and self._choices else 1
+        return len(self._choices) if self._is_nominal else 1
 
     def code(self, position: ParamValue) -> float:
         number = _index(self._choices, position) if self._choices else float(position)
@@ -168,7 +168,7 @@ class _Column:
 
 
 def _index(choices: Sequence[ParamValue], wanted: ParamValue) -> int:
-    """True, 1 and 1.0 are different values."""
+    """1 is 1.0, but not true."""
     return next(index for index, choice in enumerate(choices) if same_value(choice, wanted))
 
 

@@ -14,7 +14,10 @@ SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary"
 
 
 def make_sampler(name: str, space: Space, *, mode: Mode, seed: int, num_rungs: int = 1) -> Sampler:
-    """The sampler with this name. Raises RecipeError for an unknown name and for a grid that is too large."""
+    """The sampler with this name; `auto` is `gp`, and `auto_sampler` knows better.
+
+    Raises RecipeError for an unknown name and for a grid that is too large.
+    """
     if name not in SAMPLER_NAMES:
         message, hint = unknown_name("sampler", name, SAMPLER_NAMES)
         raise RecipeError(message, hint=hint)
@@ -22,6 +25,6 @@ def make_sampler(name: str, space: Space, *, mode: Mode, seed: int, num_rungs: i
         return GridSampler(space, seed=seed)
     if name == "random":
         return RandomSampler(space, seed=seed)
-    if name == "gp":
+    if name in ("auto", "gp"):
         return BayesianSampler(space, mode=mode, seed=seed, num_rungs=num_rungs)
-    return OptunaSampler("tpe" if name == "auto" else name, space, mode=mode, seed=seed)
+    return OptunaSampler(name, space, mode=mode, seed=seed)
