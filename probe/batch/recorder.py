@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import weakref
 from collections.abc import Iterable
@@ -33,8 +34,6 @@ _MATRIX_PRODUCTS = frozenset(
     }
 )
 _CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_overrideable.default})
-_TRANSPARENT = ("torch._", "torch.utils.", "torch.overrides", FakeOperators.__module__, __name__)
-"""Modules between an operator and the code that asked for it."""
 
 MAX_OPERATORS = 300_000
 """A training step of more operators, like one that works on each sample by itself, is not traced to its end."""
@@ -58,7 +57,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
         self._fake_mode = fake_mode
         self.operators = FakeOperators(fake_mode)
-        self.num_optimizer_steps = 0
+        self.answer: float | None = None
+        """What is answered when code asks for an unknown value; None: the step cannot be traced."""
         self._num_operators = 0
         self.uses_convolutions = False
         self.uses_matrix_products = False
@@ -194,8 +194,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         """Whether a number that was just made will count batches (in batch norm) or steps (in an optimizer, from 0)."""
         if self._phase not in ("weights", "scratch") or number.dim() > 0:
             return False
-        if self._phase == "weights":
-            return True
         with _disable_current_modes():  # it is a real number still
             return type(number) is torch.Tensor and not number.item()
 
@@ -203,18 +201,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         is_known = isinstance(tensor, FakeTensor) and known_value(tensor) is not None
         return is_known or self.operators.is_real(tensor)
 
-    def _value_of(self, tensor: torch.Tensor) -> bool | int | float:
-        """The value that PyTorch's own optimizers ask a fake tensor for; anybody else's question has no answer.
+    def _value_of(self, tensor: torch.Tensor) -> bool | float:
+        """An answer where the value decides nothing: in initialization and in the update. Raises UntraceableError elsewhere."""
+        if self.answer is not None:
+            return self.answer
+        if self._phase == "weights" and tensor.dtype is torch.bool:  # is any draw out of range?
+            return False
+        raise UntraceableError(f"the training step depends on the value of a tensor: {_line_of_caller()}")
 
-        Raises UntraceableError.
-        """
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_globals["__name__"].startswith(_TRANSPARENT):
-            frame = frame.f_back
-        module = frame.f_globals["__name__"]
-        if module.startswith("torch.optim"):  # how many steps were there?
-            return float(self.num_optimizer_steps)
-        if module.startswith(("torch.nn.init", "torch.amp")):  # is any draw out of range, any gradient not finite?
-            return False if tensor.dtype is torch.bool else 0
-        where = f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}, line {frame.f_lineno} ({frame.f_code.co_name})"
-        raise UntraceableError(f"what is done depends on the value of a tensor: {where}")
+
+def _line_of_caller() -> str:
+    """The innermost line outside of PyTorch and of this module's folder: where the value was asked for."""
+    ours = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno} ({frame.f_code.co_name})"

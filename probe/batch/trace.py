@@ -111,16 +111,15 @@ def _trace(
         for group in run.optimizer.param_groups:
             if group.get("foreach", 0) is None and not group.get("fused"):
                 group["foreach"] = True
-    run.optimizer.register_step_pre_hook(lambda *_: recorder.enter_phase("scratch"))
-    run.optimizer.register_step_post_hook(lambda *_: recorder.enter_phase("activations"))
+    _record_updates(run, recorder)
     with fake_mode, recorder, UnpackedSequences(fake_mode):
         recorder.enter_phase("data")
         on_device = fakes.to(torch.device("cpu"), copy=True)
         recorder.enter_phase("activations")
         run.model.train()
-        for number in range(num_steps):
-            recorder.num_optimizer_steps = number + 1
+        for _ in range(num_steps):
             run.train_step(on_device)
+            recorder.answer = None
             recorder.label("gradients", (weight.grad for weight in run.model.parameters()))
             recorder.label("optimizer_state", tensors_of(list(run.optimizer.state.values())))
         num_training = recorder.num_allocations
@@ -182,6 +181,26 @@ def _build(
     recorder.adopt([*run.model.parameters(), *run.model.buffers()])
     recorder.restart()
     return run
+
+
+def _record_updates(run: TrainingRun, recorder: Recorder) -> None:
+    """Record what the optimizer allocates as its own. It asks how many steps there were; gradient scaling asks whether any
+    gradient is not finite (0: none is)."""
+    num_steps = 0
+
+    def before_step(*_: Any) -> None:
+        nonlocal num_steps
+        num_steps += 1
+        recorder.enter_phase("scratch")
+        recorder.answer = float(num_steps)
+
+    def after_step(*_: Any) -> None:
+        recorder.enter_phase("activations")
+        recorder.answer = 0.0
+
+    run.register_update_pre_hook(lambda: setattr(recorder, "answer", 0.0))
+    run.optimizer.register_step_pre_hook(before_step)
+    run.optimizer.register_step_post_hook(after_step)
 
 
 def _dry_run(task: Task, settings: TrainerSettings, seed: int) -> TrainingRun:

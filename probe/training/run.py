@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -79,6 +79,10 @@ class TrainingRun:
     @property
     def num_steps_per_epoch(self) -> int:
         return self._train.num_batches
+
+    def register_update_pre_hook(self, hook: Callable[[], object]) -> None:
+        """See `TrainStep.register_update_pre_hook`."""
+        self._step.register_update_pre_hook(hook)
 
     def train_step(self, batch: Batch) -> Tensor:
         """One optimizer step: the batch's loss before it, a scalar on the device. Does not wait for a GPU."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -95,6 +95,7 @@ class TrainStep:
         self._looks = stops_at_nan and device_type == "cpu"
         self._penalized = bool(settings.l1 or settings.l2)
         self._checked = False
+        self._update_pre_hooks: list[Callable[[], object]] = []
         self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None
 
     def __call__(self, batch: Batch, metrics: RunningMetrics | None = None) -> Tensor:
@@ -107,6 +108,10 @@ class TrainStep:
             return loss
         self._update()
         return loss
+
+    def register_update_pre_hook(self, hook: Callable[[], object]) -> None:
+        """Call `hook` in every step, after the last backward pass and before gradients are scaled, penalized or clipped."""
+        self._update_pre_hooks.append(hook)
 
     def _backward(self, batch: Batch, metrics: RunningMetrics | None, share: float | None = None) -> Tensor:
         loss, reported, outputs = self._forward.train(self._model, batch.content)
@@ -146,6 +151,8 @@ class TrainStep:
         return [size * number // parts for number in range(parts + 1)]
 
     def _update(self) -> None:
+        for hook in self._update_pre_hooks:
+            hook()
         settings, scaler = self._settings, self.scaler
         changes_gradients = settings.clip_norm is not None or (self._penalized and not settings.decoupled)
         if scaler is not None and changes_gradients:

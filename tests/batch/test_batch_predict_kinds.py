@@ -162,7 +162,7 @@ def test_values_that_only_the_model_knows_leave_no_prediction() -> None:
 
     found = predict(KINDS.on_layers(looks), in_process=True)
     assert isinstance(found, Untraceable)
-    assert found.reason.startswith("what is done depends on the value of a tensor: test_batch_predict_kinds.py, line")
+    assert "test_batch_predict_kinds.py, line" in found.reason
 
 
 def test_values_of_the_data_decide_and_that_is_told() -> None:
