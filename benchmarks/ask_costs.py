@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from probe.search.records import ParamValue
+from probe.search.records.search import ParamValue
 from probe.search.samplers.optuna_study import distribution
 from probe.search.samplers.random_and_grid import RandomSampler
 from probe.search.samplers.registry import make_sampler
-from probe.search.space import Space, axis_of
+from probe.search.space.space import Space, axis_of
 from probe.seeds import derive_seed
 
 NUM_RUNGS = 3

@@ -61,11 +61,11 @@ import probe.batch.attempt
 import probe.batch.duration
 from probe.batch.decide import Plan
 from probe.batch.find import probe_batch_size
-from probe.batch.sizing import rank_samples
+from probe.batch.samples.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import ProbeError
 from probe.task import Task
-from probe.training.optimizers import make_optimizer
+from probe.training.optim.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings
 
 NUM_STEPS = 3

@@ -30,8 +30,8 @@ from typing import Any
 
 from probe.batch.find import probe_batch_size
 from probe.batch.records import BatchResult
+from probe.tasks.source import NamedSource
 from probe.units import format_bytes, format_card, format_seconds, format_share, parse_bytes
-from probe.zoo.source import NamedSource
 
 MODELS = ("resnet50", "vit_b_16", "densenet121", "swin_t", "efficientnet_b0", "convnext_tiny")
 MORE_MODELS = ("resnet18", "mobilenet_v3_large", "vgg16_bn", "regnet_y_3_2gf", "swin_v2_t", "vit_l_16", "maxvit_t")

@@ -26,18 +26,18 @@ import torch
 import torchvision
 from prediction_kinds import KINDS
 
-from probe.batch.forecast import Cards, forecast
-from probe.batch.predict import predict
-from probe.batch.profile import Profile, Untraceable
-from probe.batch.samples import load_batch
-from probe.batch.sizing import rank_samples
+from probe.batch.prediction.forecast import Cards, forecast
+from probe.batch.prediction.memory_model import Profile, Untraceable
+from probe.batch.prediction.predict import predict
+from probe.batch.samples.costly_batches import load_batch
+from probe.batch.samples.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
+from probe.loading.trees import map_tensors
 from probe.task import Task
+from probe.tasks.source import NamedSource
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.trees import map_tensors
 from probe.units import format_bytes, format_share
-from probe.zoo.source import NamedSource
 
 IMAGE_SIZE = 64
 KIND_BATCH_SIZE = 64

@@ -33,15 +33,15 @@ from typing import Any
 from driver_simulation import DriverClock, Parts, SimulatedCluster, TimedSampler
 from search_overhead import SPACE, make_job
 
-from probe.codec import from_plain, to_plain
-from probe.search.database import SearchDatabase
-from probe.search.events import Event
-from probe.search.jobs import checkpoint_path
-from probe.search.objective import Objective
-from probe.search.records import BudgetLimits, SearchProgress
+from probe.records_json import from_plain, to_plain
+from probe.search.jobs.jobs import checkpoint_path
+from probe.search.records.objective import Objective
+from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
-from probe.search.study import Study
-from probe.search.study_plan import StudyPlan, new_state
+from probe.search.storage.database import SearchDatabase
+from probe.search.study.events import Event
+from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.study import Study
 from probe.units import format_bytes, format_seconds
 from probe.version import VERSION
 

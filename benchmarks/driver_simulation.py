@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
-from probe.search.records import ParamValue
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.records.search import ParamValue
 from probe.search.samplers.protocol import Sampler, Verdict
-from probe.search.space import Positions
+from probe.search.space.space import Positions
 from probe.seeds import derive_seed
 from probe.training.records import EpochReport
 

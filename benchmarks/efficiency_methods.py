@@ -26,7 +26,7 @@ from efficiency_training import (
 from ledger_executor import BudgetSpentError
 from optuna_peer import optuna_study
 
-from probe.search.records import ParamValue
+from probe.search.records.search import ParamValue
 
 OPTIMIZERS = ["sgd", "adam", "rmsprop"]
 ACTIVATIONS = ["relu", "gelu", "tanh"]

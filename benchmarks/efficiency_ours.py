@@ -35,17 +35,17 @@ from efficiency_training import (
 )
 from ledger_executor import run_search
 
-from probe.codec import from_plain, to_plain
 from probe.device.select import DeviceSpec
 from probe.lr.find import find_lr
 from probe.lr.records import LrResult
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import ProbedLr
-from probe.search.dimensions import build_space, central_params, optimizers_of
+from probe.records_json import from_plain, to_plain
 from probe.search.findings import Setup, make_setup
 from probe.search.probing import LrPlan, LrProbes, probe_lrs
-from probe.search.records import ParamValue
+from probe.search.records.search import ParamValue
+from probe.search.space.dimensions import build_space, central_params, optimizers_of
 from probe.version import VERSION
 
 PROBED_LR: dict[str, Any] = {"probe": "range_test", "per": "optimizer"}

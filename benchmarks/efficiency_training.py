@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from ledger_executor import BudgetSpentError
 
-from probe.codec import from_plain, to_plain
+from probe.data.registry import load_data
 from probe.device.cpu import CpuDevice
-from probe.search.records import ParamValue
+from probe.models.registry import build_model
+from probe.records_json import from_plain, to_plain
+from probe.search.records.search import ParamValue
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.building import build_task
@@ -28,8 +30,6 @@ from probe.training.checkpoint import load_checkpoint, save_checkpoint
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.zoo.data import load_data
-from probe.zoo.models import build_model
 
 EPOCHS_IN_ALL = 60
 EPOCHS_A_TRIAL = 9

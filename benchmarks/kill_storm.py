@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from stored_searches import stored_events, work_on
 from storms import Storm, real_search, real_storm, same_decisions, scripted_storm

@@ -13,10 +13,10 @@ from probe.device.select import DeviceSpec
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.search.findings import make_setup
-from probe.search.records import ParamValue
+from probe.search.records.search import ParamValue
 from probe.search.samplers.registry import SAMPLER_NAMES
+from probe.tasks.source import NamedSource
 from probe.training.records import EpochReport
-from probe.zoo.source import NamedSource
 
 EPOCH_SECONDS = 60.0
 """That an epoch is said to take: long enough for any sampler to be worth its time, whatever machine the benchmark runs on."""

@@ -16,16 +16,16 @@ from typing import Protocol
 
 from probe.device.environment import collect_meta
 from probe.recipe.dump import recipe_hash
-from probe.search.dimensions import build_space
 from probe.search.findings import Findings, Setup
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport
 from probe.search.plans import rung_job, study_plan
 from probe.search.probing import LrProbes
-from probe.search.records import ParamValue
+from probe.search.records.search import ParamValue
 from probe.search.samplers.auto_sampler import choose_sampler
 from probe.search.samplers.registry import make_sampler
-from probe.search.study import Study
-from probe.search.study_plan import new_state
+from probe.search.space.dimensions import build_space
+from probe.search.study.plan import new_state
+from probe.search.study.study import Study
 from probe.training.records import EpochReport
 
 

@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 import probe
 from probe.device.cpu import CpuDevice
 from probe.lr.records import LrResult
-from probe.report.lr_plots import draw_lr, lr_axis
-from probe.report.style import BLACK, LINES, MARKERS, color_of, new_figure, plot_style, save_figure
+from probe.report.lr.plots import draw_lr, lr_axis
+from probe.report.shared.style import BLACK, LINES, MARKERS, color_of, new_figure, plot_style, save_figure
 from probe.training.run import TrainingRun
 from probe.units import format_lr
 

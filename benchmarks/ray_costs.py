@@ -13,20 +13,20 @@ from quick_job import quick_rung
 from ray_clusters import local_ray
 
 from probe.device.select import DeviceSpec
-from probe.search import executors
-from probe.search.database import SearchDatabase
-from probe.search.events import Ended, Event
-from probe.search.executor import Executor
-from probe.search.executors import LocalExecutor
-from probe.search.jobs import RungJob, Split, checkpoint_path
-from probe.search.objective import Objective
-from probe.search.records import BudgetLimits, Dimension
+from probe.search.executors import local as executors
+from probe.search.executors.local import LocalExecutor
+from probe.search.executors.protocol import Executor
+from probe.search.jobs.jobs import RungJob, Split, checkpoint_path
+from probe.search.records.objective import Objective
+from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
-from probe.search.space import Space
-from probe.search.state import Trial
-from probe.search.study import Study
-from probe.search.study_plan import StudyPlan, new_state
-from probe.zoo.source import TargetSource
+from probe.search.space.space import Space
+from probe.search.storage.database import SearchDatabase
+from probe.search.study.events import Ended, Event
+from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.state import Trial
+from probe.search.study.study import Study
+from probe.tasks.source import TargetSource
 
 EXECUTORS = ("Ray, local:2", "local processes")
 NUM_SLOTS = 2
@@ -135,7 +135,7 @@ def executor_of(name: str, folder: Path) -> Iterator[Executor]:
 @contextmanager
 def training_nothing() -> Iterator[None]:
     """Both executors run `quick_rung` inside, where they would train."""
-    from probe.search import ray_executor
+    from probe.search.executors.ray import executor as ray_executor
 
     with (
         patch.object(executors, "train_in_worker", quick_rung),

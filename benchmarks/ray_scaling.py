@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "search"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from ray_clusters import cluster_environment
 from ray_costs import EXECUTORS, RUNGS, RUNGS_A_TRIAL, Cost, executor_of, study_on, training_nothing

@@ -4,7 +4,7 @@
 
 Rungs of one epoch of a small network on 400 samples, one after the other in one worker process, each from the checkpoint of the
 one before. In every other block the worker's garbage collector traverses what imports left, as it did before
-`probe.process_state.freeze_imports`; the blocks alternate, and times are medians over all rungs of a kind. A rung's time is
+`freeze_imports`; the blocks alternate, and times are medians over all rungs of a kind. A rung's time is
 the caller's, from handing the job over to its report; its parts are measured inside of the worker at their doors.
 
 With `--before`, a git worktree of an older version (`git worktree add DIR COMMIT`), whole commands of both run in turns;
@@ -31,11 +31,11 @@ from typing import Any
 
 import probe
 from probe.device.select import DeviceSpec
-from probe.process_state import freeze_imports
-from probe.search.executors import LocalExecutor
-from probe.search.jobs import RungJob, RungReport, Split, checkpoint_path
+from probe.search.executors.local import LocalExecutor
+from probe.search.jobs.jobs import RungJob, RungReport, Split, checkpoint_path
+from probe.tasks.source import TargetSource
 from probe.units import format_seconds
-from probe.zoo.source import TargetSource
+from probe.workers.process_state import freeze_imports
 
 ROOT = Path(__file__).parents[1]
 MOST_SECONDS = 0.02
@@ -78,7 +78,7 @@ class Measured:
 def measured_rung(job: RungJob) -> Measured:
     """In a worker: a rung, and where its time went."""
     from probe.device.cpu import CpuDevice
-    from probe.search import trial
+    from probe.search.jobs import trial
     from probe.training.run import TrainingRun
 
     parts: dict[str, float] = defaultdict(float)

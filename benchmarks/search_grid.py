@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import probe
+from probe.data.registry import load_data
+from probe.models.registry import build_model
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.search.find import run_search
-from probe.search.records import SearchResult
+from probe.search.records.search import SearchResult
 from probe.splits import hold_out_indices
 from probe.units import format_count
 from probe.version import VERSION
-from probe.zoo.data import load_data
-from probe.zoo.models import build_model
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SHARE_OF_GRID = 20

@@ -29,21 +29,21 @@ from ask_costs import PEER
 from ask_costs import rows as ask_rows
 
 from probe.device.select import DeviceSpec
-from probe.search.database import SearchDatabase
-from probe.search.events import Event
-from probe.search.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, Split
-from probe.search.objective import Objective
-from probe.search.records import BudgetLimits, Dimension, ParamValue
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, Split
+from probe.search.records.objective import Objective
+from probe.search.records.search import BudgetLimits, Dimension, ParamValue
 from probe.search.samplers.protocol import Sampler, Verdict
 from probe.search.samplers.registry import make_sampler
-from probe.search.space import Positions, Space
-from probe.search.state import Trial
-from probe.search.study import Study
-from probe.search.study_plan import StudyPlan, new_state
+from probe.search.space.space import Positions, Space
+from probe.search.storage.database import SearchDatabase
+from probe.search.study.events import Event
+from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.state import Trial
+from probe.search.study.study import Study
 from probe.seeds import derive_seed
+from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 from probe.version import VERSION
-from probe.zoo.source import TargetSource
 
 MARKS = (100, 1_000, 10_000)
 SPACE = Space(

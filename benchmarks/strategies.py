@@ -22,14 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from probe.recipe.load import load_recipe
-from probe.report.search_comparison_page import search_comparison_page
+from probe.report.compare.page import search_comparison_page
 from probe.report.write import write_report
-from probe.search.compare import NamedSearch, compare_searches
-from probe.search.comparison_records import SearchComparison
+from probe.search.compare.compare import NamedSearch, compare_searches
+from probe.search.compare.stored_incumbents import stored_incumbents
 from probe.search.find import run_search
-from probe.search.records import DATABASE_FILE, SearchResult
-from probe.search.stored import stored_result
-from probe.search.stored_incumbents import stored_incumbents
+from probe.search.records.comparison import SearchComparison
+from probe.search.records.search import DATABASE_FILE, SearchResult
+from probe.search.stored_result import stored_result
 from probe.version import VERSION
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -139,8 +139,8 @@ def main() -> None:
 
 
 def write_markdown(result: SearchComparison, told: Sequence[str], path: Path, *, num_seeds: int) -> None:
-    from probe.report.search_comparison_plots import draw_search_comparison
-    from probe.report.style import plot_style
+    from probe.report.compare.plots import draw_search_comparison
+    from probe.report.shared.style import plot_style
 
     picture = path.with_suffix(".png")
     with plot_style():

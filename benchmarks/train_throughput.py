@@ -31,9 +31,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets, transforms
 
 from probe.device.cpu import CpuDevice
+from probe.tasks.source import NamedSource
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.zoo.source import NamedSource
 
 BATCH_SIZES = (32, 128, 512)
 SAMPLES_PER_ROUND = 2048

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from probe.errors import Infeasible
     from probe.lr.find import find_lr
     from probe.search.find import find_hyperparameters
-    from probe.search.train import train
+    from probe.single.train import train
     from probe.task import Task
 
 __version__ = VERSION
@@ -28,7 +28,7 @@ _HOMES = {
     "find_batch_size": "probe.batch.find",
     "find_lr": "probe.lr.find",
     "find_hyperparameters": "probe.search.find",
-    "train": "probe.search.train",
+    "train": "probe.single.train",
 }
 
 

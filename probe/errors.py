@@ -111,3 +111,9 @@ def unknown_name(kind: str, given: str, known: list[str] | tuple[str, ...]) -> t
     close = near_misses(given, known)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known))}."
     return f"Unknown {kind} '{given}'.", hint
+
+
+def check_whole(name: str, value: object, *, least: int, most: int) -> None:
+    """Raise TaskError for anything but a whole number in this range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise TaskError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")

@@ -54,7 +54,7 @@ class Task:
     reported losses, the training part's too, stay `loss`: so they compare, whatever was minimized. Not with `forward`."""
     augment: str | Callable[[Any], Any] | None = None
     """Batch -> batch, called on every training batch, on the device, before it is split into micro-batches; never when a part
-    is evaluated. Or names like `shift+cutout` of probe.zoo.augment, for images. What it draws from PyTorch's generators is
+    is evaluated. Or names like `shift+cutout` of probe.tasks.augment, for images. What it draws from PyTorch's generators is
     drawn alike by a training that goes on from a checkpoint."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Name -> metric, one of:
@@ -73,7 +73,7 @@ class Task:
     collate: Callable[[list[Any]], Any] | None = None
     """List of samples -> batch, for samples of different length. Batch attempts then use the largest samples."""
     optimizer: str | Callable[..., Any] = "adamw"
-    """A name of probe.training.optimizers, or a callable (params, lr=...) -> torch.optim.Optimizer that uses `lr`. It gets
+    """An optimizer name, or a callable (params, lr=...) -> torch.optim.Optimizer that uses `lr`. It gets
     `momentum` and `weight_decay` as well where they are set and its signature takes them."""
     batch_size: int = 64
     num_loader_workers: int = 0

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.batch.records import Attempt, BatchResult
-from probe.codec import from_plain, to_plain
 from probe.records import MemoryReading
+from probe.records_json import from_plain, to_plain
 
 quick = settings(deadline=None, max_examples=100)
 

@@ -14,7 +14,7 @@ import torch
 
 import probe
 from probe.errors import TaskError, UserCodeError
-from probe.target import load_task
+from probe.tasks.target import load_task
 
 GOOD = """
 import probe, torch
@@ -78,7 +78,7 @@ def test_the_users_bug_shows_the_users_traceback(target: str, line: str) -> None
     with pytest.raises(UserCodeError) as caught:
         load_task(target)
     assert line in caught.value.traceback
-    assert "probe/target.py" not in caught.value.traceback.replace("\\", "/")
+    assert "probe/tasks/target.py" not in caught.value.traceback.replace("\\", "/")
 
 
 def task_of(**changes: Any) -> probe.Task:

@@ -7,13 +7,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from probe.batch.compare import compare_batch_sizes
+    from probe.batch.comparison.compare import compare_batch_sizes
     from probe.batch.find import fits, try_batch_size
 
 __all__ = ["compare_batch_sizes", "fits", "try_batch_size"]
 
 _HOMES = {
-    "compare_batch_sizes": "probe.batch.compare",
+    "compare_batch_sizes": "probe.batch.comparison.compare",
     "fits": "probe.batch.find",
     "try_batch_size": "probe.batch.find",
 }

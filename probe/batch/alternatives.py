@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from probe.batch.forecast import Cards, forecast
-from probe.batch.predict import trace_profile
-from probe.batch.profile import Profile, Target, Untraceable
+from probe.batch.prediction.forecast import Cards, forecast
+from probe.batch.prediction.memory_model import Profile, Target, Untraceable
+from probe.batch.prediction.predict import trace_profile
 from probe.batch.records import Alternative, BatchResult, MemoryParts
 from probe.batch.session import Request
 from probe.errors import ProbeError
+from probe.tasks.source import NamedSource, TaskSource
 from probe.workers.worker import Worker, WorkerDied
-from probe.zoo.source import NamedSource, TaskSource
 
 SYNTHETIC_IMAGE_SIZE = 224
 """Of made-up images whose size is not named."""

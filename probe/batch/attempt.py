@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from probe.batch.decide import Plan
 from probe.batch.duration import duration_of
-from probe.batch.failed import Failed, failed_by, first_line
+from probe.batch.failures import Failed, failed_by, first_line
 from probe.batch.growth import growth_per_step
 from probe.batch.measure import VALIDATION, Progress, Timed, measure
-from probe.batch.ranking import SampleRanking
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, MemoryGrowth
+from probe.batch.samples.ranking import SampleRanking
 from probe.device.protocol import Device
 from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
 from probe.task import Task
@@ -36,7 +36,7 @@ def run_attempt(
     is a limit, a batch that is too small or a bug is known only beside other sizes.
 
     Args:
-        rankings: of `probe.batch.sizing.rank_samples`.
+        rankings: of `probe.batch.samples.sizing.rank_samples`.
         confirm_steps, confirm_seconds: a confirming attempt trains on so many shuffled batches of the data set and at least
             one epoch; after that time, on one of the two.
         timed: measure the speed, too. Otherwise the attempt ends after the steps that tell whether the size fits.

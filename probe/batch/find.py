@@ -17,7 +17,7 @@ from probe.batch.sweep import Announce, Observer, SweepOptions, error_at_every_s
 from probe.device.select import DeviceSpec, parse_device
 from probe.errors import ProbeError, UsageError
 from probe.task import Task
-from probe.zoo.source import TaskSource, as_source
+from probe.tasks.source import TaskSource, as_source
 
 
 def find_batch_size(

@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from probe.batch.duration import Duration
-from probe.batch.failed import Failed, failed_by
+from probe.batch.failures import Failed, failed_by
 from probe.batch.growth import growth_per_step
-from probe.batch.ranking import Indices, SampleRanking
 from probe.batch.records import MEMORY_OUTCOMES, MemoryGrowth
-from probe.batch.samples import load_batch
+from probe.batch.samples.costly_batches import load_batch
+from probe.batch.samples.ranking import Indices, SampleRanking
 from probe.device.protocol import Device
+from probe.loading.batch import Batch
+from probe.loading.dataset import as_dataset, is_unbounded, num_samples
 from probe.task import Task, has_updates
-from probe.training.batch import Batch
-from probe.training.data import as_dataset, is_unbounded, num_samples
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision

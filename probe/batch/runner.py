@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from probe.batch.decide import Plan
-from probe.batch.forecast import Cards
-from probe.batch.profile import Profile, Untraceable
+from probe.batch.prediction.forecast import Cards
+from probe.batch.prediction.memory_model import Profile, Untraceable
 from probe.batch.records import Attempt
 from probe.batch.session import Facts, Request, Session
-from probe.process_state import settle
+from probe.workers.process_state import settle
 from probe.workers.worker import Worker, WorkerDied
 
 
@@ -94,7 +94,7 @@ class InProcessRunner:
         return self._opened().profile(cards)
 
     def run(self, plan: Plan) -> Attempt:
-        from probe.training.random_state import random_state_kept
+        from probe.loading.random_state import random_state_kept
 
         session = self._opened()
         if session.device is None:

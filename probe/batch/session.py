@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from probe.batch.decide import Plan
-from probe.batch.forecast import Cards
-from probe.batch.profile import FixedCosts, Profile, Untraceable
-from probe.batch.ranking import SampleRanking
+from probe.batch.prediction.forecast import Cards
+from probe.batch.prediction.memory_model import FixedCosts, Profile, Untraceable
 from probe.batch.records import Attempt
+from probe.batch.samples.ranking import SampleRanking
 from probe.device.select import DeviceSpec
 from probe.errors import DeviceError, ProbeError
 from probe.records import DeviceMemory, Precision, RunMeta
-from probe.zoo.source import TaskSource
+from probe.tasks.source import TaskSource
 
 if TYPE_CHECKING:
     from probe.device.protocol import Device
@@ -73,12 +73,12 @@ class Session:
     """A built task and an open device, in the process that trains."""
 
     def __init__(self, request: Request) -> None:
-        from probe.batch.sizing import rank_samples
+        from probe.batch.samples.sizing import rank_samples
         from probe.device.environment import collect_meta
         from probe.device.select import cuda_problem, open_device, resolve_device
+        from probe.loading.dataset import is_unbounded, num_samples
         from probe.training.building import build_task
-        from probe.training.data import is_unbounded, num_samples
-        from probe.training.optimizer_names import optimizer_title
+        from probe.training.optim.names import optimizer_title
         from probe.training.settings import TrainerSettings
 
         spec = request.device
@@ -118,7 +118,7 @@ class Session:
             self.device = open_device(self.facts.device, measuring_memory=True)
 
     def profile(self, cards: Cards) -> Profile | Untraceable:
-        from probe.batch.predict import profile_of
+        from probe.batch.prediction.predict import profile_of
 
         is_simulated = self.device is not None and self.device.torch_device.type == "cpu"
         try:

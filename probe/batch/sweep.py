@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from probe.batch.contradictions import contradictions
 from probe.batch.decide import (
     DEFAULT_START,
     Limits,
@@ -20,8 +19,9 @@ from probe.batch.decide import (
     start_at,
 )
 from probe.batch.errors_by_size import is_suspect, suspects_by_size
-from probe.batch.forecast import USABLE_SHARE, Cards, forecast
-from probe.batch.profile import Untraceable
+from probe.batch.prediction.contradictions import contradictions
+from probe.batch.prediction.forecast import USABLE_SHARE, Cards, forecast
+from probe.batch.prediction.memory_model import Untraceable
 from probe.batch.records import Attempt, BatchResult, Forecast, Prediction, StoppedBy
 from probe.batch.runner import AttemptRunner
 from probe.batch.session import Facts

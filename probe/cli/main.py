@@ -10,18 +10,18 @@ from pathlib import Path
 
 import click
 
-from probe.cli.batch import batch
-from probe.cli.compare import compare
-from probe.cli.data import data
-from probe.cli.devices import devices
-from probe.cli.export import export
-from probe.cli.layout import ProbeGroup
-from probe.cli.lr import lr
+from probe.cli.commands.batch import batch
+from probe.cli.commands.compare import compare
+from probe.cli.commands.data import data
+from probe.cli.commands.devices import devices
+from probe.cli.commands.export import export
+from probe.cli.commands.lr import lr
+from probe.cli.commands.report import report
+from probe.cli.commands.search import search
+from probe.cli.commands.space import space
+from probe.cli.commands.train import train
+from probe.cli.help_layout import ProbeGroup
 from probe.cli.output import INTERRUPTED, note_start_folder, reserve_stdout, result_stream
-from probe.cli.report import report
-from probe.cli.search import search
-from probe.cli.space import space
-from probe.cli.train import train
 from probe.errors import ProbeError, UserCodeError
 from probe.version import VERSION
 

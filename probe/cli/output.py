@@ -75,8 +75,8 @@ class Output:
 
     def finish(self, result: Result) -> None:
         """Print the answer, write the report. The answer comes first: a full disk must not swallow it."""
-        from probe.cli.answers import answer_rows, layout_rows
-        from probe.cli.progress import waiting
+        from probe.cli.answers.answers import answer_rows, layout_rows
+        from probe.cli.live.progress import waiting
         from probe.report.store import result_text, save_result
 
         for line in layout_rows(answer_rows(result)):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from probe.report.store import Result
 
 SEARCH_FILE = "search.sqlite"
-"""probe.search.database.DATABASE_FILE, which would load much more."""
+"""probe.search.storage.database.DATABASE_FILE, which would load much more."""
 
 
 def load_run(path: Path) -> Result:
@@ -25,12 +25,12 @@ def load_run(path: Path) -> Result:
         return load_result(path)
     result = load_result(path) if (path / RESULT_FILE).exists() else None
     if result is not None and result.kind == "search":
-        from probe.search.database import num_sessions
+        from probe.search.storage.database import num_sessions
 
         sessions = num_sessions(path)
         if sessions is None or sessions - 1 <= result.num_resumes:
             return result
-    from probe.search.stored import stored_result
+    from probe.search.stored_result import stored_result
 
     return stored_result(path)
 

@@ -12,7 +12,7 @@ from probe.errors import UsageError
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
     from probe.recipe.values import ParamValue
-    from probe.zoo.source import TaskSource
+    from probe.tasks.source import TaskSource
 
 LOCAL_RECIPE = Path("probe.toml")
 """Taken where neither a recipe nor a task nor a model is named."""
@@ -105,7 +105,7 @@ def with_settings(subject: Subject, **settings: ParamValue | None) -> Subject:
     given = {name: value for name, value in settings.items() if value is not None}
     kept = dict(subject.params)
     if isinstance(optimizer := given.get("optimizer"), str):
-        from probe.training.optimizer_names import hyperparameters_of
+        from probe.training.optim.names import hyperparameters_of
 
         taken = hyperparameters_of(optimizer)
         kept = {name: value for name, value in kept.items() if name not in {"momentum", "weight_decay"} - taken}
@@ -113,8 +113,8 @@ def with_settings(subject: Subject, **settings: ParamValue | None) -> Subject:
 
 
 def _target_subject(target: str) -> Subject:
+    from probe.tasks.source import TargetSource
     from probe.training.building import load_keywords
-    from probe.zoo.source import TargetSource
 
     source = TargetSource(target=target)
     load_keywords(source)  # a mistyped one is an error before the run has a folder
@@ -122,13 +122,13 @@ def _target_subject(target: str) -> Subject:
 
 
 def _named_subject(asked: Asked) -> Subject:
-    from probe.zoo.names import full_name
-    from probe.zoo.source import NamedSource
+    from probe.models.aliases import full_name
+    from probe.tasks.source import NamedSource
 
     data = asked.data or "synthetic"
     name = full_name(asked.model or "")  # whether it is known, the worker says, which has PyTorch
     if not name.isidentifier():  # it would be part of a folder's name
-        from probe.zoo.models import resolve_model
+        from probe.models.registry import resolve_model
 
         resolve_model(name)
     source = NamedSource(model=name, data=data, data_dir=asked.data_dir.absolute(), image_size=asked.img)
@@ -144,7 +144,7 @@ def _data_word(data: str) -> str:
 
 def _recipe_subject(path: Path, data_dir: Path) -> Subject:
     from probe.recipe.load import load_recipe
-    from probe.zoo.source import recipe_source
+    from probe.tasks.source import recipe_source
 
     _check_recipe_path(path)
     recipe = load_recipe(path)
@@ -159,7 +159,7 @@ def _check_recipe_path(path: Path) -> None:
         return
     if ":" in text:
         raise UsageError(f"There is no recipe {text}.", hint=f"A task is named with --task {text}")
-    from probe.zoo.models import model_names
+    from probe.models.registry import model_names
 
     if text in model_names():
         raise UsageError(f"There is no recipe {text}.", hint=f"A model is named with --model {text}")

@@ -175,3 +175,13 @@ def _checked_limit(limit_bytes: int | None) -> int:
             hint=f"Simulate at most {format_bytes(most)}, so that the machine keeps {1 - SHARE_FOR_TENSORS:.0%} for the rest.",
         )
     return limit_bytes
+
+
+def device_limit(spec: DeviceSpec) -> int | None:
+    """Bytes that the device offers; None where nobody knows. In a worker, as `device_name`."""
+    return open_device(spec, measuring_memory=False).limit_bytes
+
+
+def device_name(spec: DeviceSpec) -> str:
+    """The opened device's name. In a worker: on a GPU it makes a context."""
+    return open_device(spec, measuring_memory=False).name

@@ -10,7 +10,7 @@ from probe.errors import ProbeError, UsageError
 from probe.lr.find import find_lr
 from probe.lr.records import Axis, LrComparison, LrResult
 from probe.task import Task
-from probe.zoo.source import TaskSource, as_source
+from probe.tasks.source import TaskSource, as_source
 
 
 def compare_lrs(

@@ -9,6 +9,8 @@ from typing import Any
 from probe.device.environment import collect_meta
 from probe.device.select import open_device, parse_device, resolve_device
 from probe.errors import UsageError
+from probe.loading.dataset import is_unbounded, num_samples
+from probe.loading.random_state import random_state_kept
 from probe.lr.classical import classical_picks
 from probe.lr.confirm import suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
@@ -18,14 +20,12 @@ from probe.lr.plan import Confirm, LrPlan, plan_probe
 from probe.lr.records import ClassicalPicks, Confirmation, LrCurve, LrResult, LrSuggestion
 from probe.lr.suggest import suggest
 from probe.task import Task
+from probe.tasks.given import TaskFunction
+from probe.tasks.source import TaskSource, as_source
 from probe.training.building import build_task
-from probe.training.data import is_unbounded, num_samples
-from probe.training.optimizer_names import optimizer_title
-from probe.training.random_state import random_state_kept
-from probe.training.reach import check_lr_reached
+from probe.training.optim.names import optimizer_title
+from probe.training.optim.reached_hyperparameters import check_lr_reached
 from probe.training.settings import TrainerSettings
-from probe.zoo.given import TaskFunction
-from probe.zoo.source import TaskSource, as_source
 
 
 def find_lr(

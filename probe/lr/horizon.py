@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from probe.loading.dataset import is_unbounded, num_samples
+from probe.loading.epoch_batches import count_batches
 from probe.lr.plan import ASSUMED_HORIZON_STEPS
 from probe.task import Task
-from probe.training.batches import count_batches
-from probe.training.data import is_unbounded, num_samples
-from probe.training.schedules import mean_lr_factor
+from probe.training.optim.lr_schedules import mean_lr_factor
 from probe.training.settings import TrainerSettings
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from probe.device.protocol import Device
 from probe.errors import DataError, UsageError
+from probe.loading.dataset import hold_out, num_samples, take_samples
 from probe.lr.confirm import lrs_around, steps_to_evaluate
 from probe.lr.plan import LrPlan
 from probe.lr.range_test import run_range_test
 from probe.lr.records import Confirmation, ConfirmRun, LossAt, LrCurve, LrProgress
 from probe.seeds import derive_seed
 from probe.task import Task
-from probe.training.data import hold_out, num_samples, take_samples
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision

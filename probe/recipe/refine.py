@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from probe.recipe.space import SpaceEntry
 
 REFINABLE = ("lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing")
-"""probe.training.hypergradient.DIFFERENTIABLE, which would load PyTorch."""
+"""probe.search.hypergradient.unrolled.DIFFERENTIABLE, which would load PyTorch."""
 UNROLLED_OPTIMIZERS = ("sgd", "nesterov")
 _NOT_UNROLLED = ("precision", "accumulation", "checkpointing")
 

@@ -71,7 +71,7 @@ class Validation(Section):
 class Fidelity(Section):
     """How far a trial is trained. By epochs: the ladder ranks trials after min, min * factor, ... epochs, and at max. By
     data: trials are trained anew for `epochs` on those shares of the training data. Where `min` or `factor` is not given,
-    probe.search.auto_ladder chooses it."""
+    probe.search.schedulers.auto_scheduler chooses it."""
 
     unit: Literal["epochs", "data"] = "epochs"
     min: Number | None = None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from probe.errors import OutputError
-from probe.search.records import DATABASE_FILE
+from probe.search.records.search import DATABASE_FILE
 
 REPORTS = Path("reports")
 

@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from probe.batch.comparison_records import BatchComparison
+from probe.batch.comparison.records import BatchComparison
 from probe.batch.records import BatchResult
-from probe.codec import from_plain, to_plain
 from probe.errors import OutputError, UsageError
 from probe.lr.records import LrComparison, LrResult
 from probe.records import SCHEMA_VERSION
-from probe.report.files import write_text
-from probe.search.comparison_records import SearchComparison
-from probe.search.records import SearchResult
-from probe.search.train_records import TrainResult
+from probe.records_json import from_plain, to_plain
+from probe.report.shared.files import write_text
+from probe.search.records.comparison import SearchComparison
+from probe.search.records.search import SearchResult
+from probe.single.records import TrainResult
 
 Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult | SearchComparison | TrainResult
 RESULT_FILE = "result.json"

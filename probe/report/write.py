@@ -9,21 +9,20 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from probe.batch.comparison_records import BatchComparison
+from probe.batch.comparison.records import BatchComparison
 from probe.batch.records import BatchResult
 from probe.errors import OutputError
 from probe.lr.records import LrComparison, LrResult
-from probe.report.batch_page import MEMORY_PLOT, THROUGHPUT_PLOT, batch_page
-from probe.report.comparison_page import COMPARISON_PLOT, comparison_page
-from probe.report.files import write_text
-from probe.report.lr_comparison_page import COMPARED_LRS_PLOT, lr_comparison_page
-from probe.report.lr_page import LR_PLOT, lr_page
-from probe.report.search_comparison_page import (
+from probe.report.batch.comparison_page import COMPARISON_PLOT, comparison_page
+from probe.report.batch.page import MEMORY_PLOT, THROUGHPUT_PLOT, batch_page
+from probe.report.compare.page import (
     COMPARED_SEARCHES_FILE,
     COMPARED_SEARCHES_PLOT,
     search_comparison_page,
 )
-from probe.report.search_page import (
+from probe.report.lr.comparison_page import COMPARED_LRS_PLOT, lr_comparison_page
+from probe.report.lr.page import LR_PLOT, lr_page
+from probe.report.search.page import (
     ALL_CURVES_PLOT,
     BATCH_PREFIX,
     BEST_FILE,
@@ -34,11 +33,12 @@ from probe.report.search_page import (
     lr_plot_files,
     search_page,
 )
+from probe.report.shared.files import write_text
 from probe.report.store import RESULT_FILE, Result, load_result, save_result
-from probe.report.train_page import CURVES_PLOT, HISTORY_FILE, train_page
-from probe.search.comparison_records import SearchComparison
-from probe.search.records import SearchResult
-from probe.search.train_records import TrainResult
+from probe.report.train.page import CURVES_PLOT, HISTORY_FILE, train_page
+from probe.search.records.comparison import SearchComparison
+from probe.search.records.search import SearchResult
+from probe.single.records import TrainResult
 
 REPORT_FILE = "report.md"
 
@@ -69,7 +69,7 @@ def redraw_report(path: Path) -> Path:
 def draw_report(result: Result, folder: Path) -> Path:
     """The report of `result` alone: its result.json is not written. Returns the path of report.md, which for compared
     searches is comparison.md."""
-    from probe.report.style import plot_style
+    from probe.report.shared.style import plot_style
 
     _write_tables(result, folder)
     with plot_style():
@@ -82,15 +82,15 @@ def draw_report(result: Result, folder: Path) -> Path:
 def _write_tables(result: Result, folder: Path) -> None:
     """What is for programs rather than for readers: trials.csv and best.toml, history.csv."""
     if isinstance(result, SearchResult):
-        from probe.report.best_recipe import best_recipe
-        from probe.report.trials_csv import TRIALS_FILE, write_trials
+        from probe.report.search.best_recipe import best_recipe
+        from probe.report.search.trials_csv import TRIALS_FILE, write_trials
 
         write_trials(result, folder / TRIALS_FILE)
         text = best_recipe(result)
         if text is not None:
             write_text(folder / BEST_FILE, text)
     if isinstance(result, TrainResult):
-        from probe.report.history_csv import write_history
+        from probe.report.train.history_csv import write_history
 
         write_history(result.reports, folder / HISTORY_FILE)
 
@@ -108,7 +108,7 @@ def _page(result: Result, plots: list[str]) -> str:
         return train_page(result, plots)
     if isinstance(result, SearchComparison):
         return search_comparison_page(result, plots)
-    from probe.report.best_recipe import best_body
+    from probe.report.search.best_recipe import best_body
 
     return search_page(result, plots, best_recipe=best_body(result))
 
@@ -118,32 +118,32 @@ def _drawings(result: Result) -> dict[str, Callable[[Path], bool]]:
     if isinstance(result, BatchResult):
         return _batch_drawings(result)
     if isinstance(result, BatchComparison):
-        from probe.report.comparison_plots import draw_comparison
+        from probe.report.batch.comparison_plots import draw_comparison
 
         return {COMPARISON_PLOT: partial(draw_comparison, result)}
     if isinstance(result, LrResult):
-        from probe.report.lr_plots import draw_lr
+        from probe.report.lr.plots import draw_lr
 
         return {LR_PLOT: partial(draw_lr, result)}
     if isinstance(result, LrComparison):
-        from probe.report.lr_plots import draw_lr_comparison
+        from probe.report.lr.plots import draw_lr_comparison
 
         return {COMPARED_LRS_PLOT: partial(draw_lr_comparison, result)}
     if isinstance(result, TrainResult):
-        from probe.report.curve_plots import draw_curves
+        from probe.report.shared.curve_plots import draw_curves
 
         title = f"{result.name}: {result.task}"
         return {CURVES_PLOT: partial(draw_curves, result.reports, title=title, metric=result.metric)}
     if isinstance(result, SearchComparison):
-        from probe.report.search_comparison_plots import draw_search_comparison
+        from probe.report.compare.plots import draw_search_comparison
 
         return {COMPARED_SEARCHES_PLOT: partial(draw_search_comparison, result)}
     return _search_drawings(result)
 
 
 def _batch_drawings(result: BatchResult, prefix: str = "") -> dict[str, Callable[[Path], bool]]:
-    from probe.report.batch_plots import draw_memory, draw_throughput
-    from probe.report.prediction_plots import draw_predicted_memory
+    from probe.report.batch.plots import draw_memory, draw_throughput
+    from probe.report.batch.prediction_plots import draw_predicted_memory
 
     if result.stopped_by == "predicted":
         return {f"{prefix}{MEMORY_PLOT}": partial(draw_predicted_memory, result)}
@@ -154,7 +154,9 @@ def _batch_drawings(result: BatchResult, prefix: str = "") -> dict[str, Callable
 
 
 def _search_drawings(result: SearchResult) -> dict[str, Callable[[Path], bool]]:
-    from probe.report import lr_plots, parallel_plot, search_plots
+    from probe.report.lr import plots as lr_plots
+    from probe.report.search import parallel_plot
+    from probe.report.search import plots as search_plots
 
     drawings: dict[str, Callable[[Path], bool]] = {
         HISTORY_PLOT: partial(search_plots.draw_history, result),

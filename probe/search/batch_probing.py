@@ -12,10 +12,10 @@ from probe.batch.decide import floor_power_of_two, most_samples
 from probe.batch.records import BatchResult
 from probe.device.select import DeviceSpec
 from probe.errors import Infeasible, NothingFitsError, ProbeError
-from probe.search.executor import SearchExecutor
+from probe.search.executors.protocol import SearchExecutor
 from probe.search.probing import first_feasible
-from probe.search.space import Params
-from probe.zoo.source import TaskSource
+from probe.search.space.space import Params
+from probe.tasks.source import TaskSource
 
 MAX_TRIED = 3
 """Configurations that attempts are made with after the largest one was refused."""

@@ -7,22 +7,22 @@ from typing import get_args
 
 from probe.device.select import DeviceSpec
 from probe.errors import RecipeError, TaskError, unknown_name
+from probe.loading.records import overlap_warnings
 from probe.recipe.conditions import conditions_of
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, Range, SpaceEntry
 from probe.recipe.values import show
 from probe.recipe.when import holds
 from probe.records import Precision
-from probe.search.course import Course
-from probe.search.dimensions import expected_space, optimizers_of
-from probe.search.facts import TaskFacts
-from probe.search.grid import check_grid_size
-from probe.search.objective import Objective, check_metric, direction_warning
+from probe.search.records.objective import Objective, check_metric, direction_warning
 from probe.search.samplers.auto_sampler import NOTHING_SEARCHED
-from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
-from probe.training.records import overlap_warnings
+from probe.search.schedulers.fidelity import Course
+from probe.search.space.dimensions import expected_space, optimizers_of
+from probe.search.space.grid import check_grid_size
+from probe.search.task_info import TaskFacts
+from probe.tasks.source import TaskSource
+from probe.training.optim.names import OPTIMIZER_NAMES, hyperparameters_of
 from probe.training.settings import TRAINER_NAMES, Schedule
-from probe.zoo.source import TaskSource
 
 
 def check_names(recipe: Recipe, source: TaskSource) -> None:
@@ -41,7 +41,7 @@ def check_names(recipe: Recipe, source: TaskSource) -> None:
 
 def _check_options(recipe: Recipe) -> None:
     """Losses, augmentations and their like are ones that a named task can have, and go together. Raises RecipeError."""
-    from probe.zoo.options import OPTION_NAMES, check_option
+    from probe.tasks.options import OPTION_NAMES, check_option
 
     if recipe.task.target is not None:  # such names are then the user's own
         return

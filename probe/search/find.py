@@ -12,17 +12,17 @@ from typing import Any
 from probe.device.select import DeviceSpec, parse_device
 from probe.errors import NothingFitsError, ProbeError, UserCodeError
 from probe.recipe.schema import Recipe
+from probe.search.analysis.reasons import reason
+from probe.search.backends import find_host
 from probe.search.checks import check_constraints, check_grid, check_names, check_values
 from probe.search.findings import make_setup
 from probe.search.flow import Search
-from probe.search.given_task import recipe_with_task
-from probe.search.hosts import find_host
-from probe.search.reasons import reason
-from probe.search.records import SearchResult
+from probe.search.records.search import SearchResult
 from probe.search.session import SearchRequest, open_session
 from probe.task import Task
-from probe.zoo.given import TaskFunction, given_source, pickled_source
-from probe.zoo.source import recipe_source, task_seed
+from probe.tasks.given import TaskFunction, given_source, pickled_source
+from probe.tasks.given_recipe import recipe_with_task
+from probe.tasks.source import recipe_source, task_seed
 
 Observer = Callable[[Any], None]
 WEIGHTS_FILE = "winner.safetensors"

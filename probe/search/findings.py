@@ -8,24 +8,22 @@ from statistics import median
 
 from probe.batch.records import BatchResult
 from probe.device.select import DeviceSpec
+from probe.diagnosis.diagnose import diagnose
+from probe.loading.records import DataReference
 from probe.lr.records import LrResult
 from probe.recipe.dump import dump_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.sections import DEFAULT_SHARE
 from probe.records import RunMeta
-from probe.search.asked import make_constraints, make_course
-from probe.search.auto_ladder import LadderChoice, choose_ladder
-from probe.search.budget import Usage
-from probe.search.cluster_records import ClusterUse, SlotUse
-from probe.search.course import Course
-from probe.search.facts import TaskFacts
-from probe.search.final_job import FinalOutcome
-from probe.search.importance import importance
-from probe.search.intervals import value_interval
-from probe.search.jobs import Split
-from probe.search.objective import Objective
-from probe.search.outcomes import UNCONSTRAINED, Constraints
-from probe.search.records import (
+from probe.search.analysis.importance import importance
+from probe.search.analysis.intervals import value_interval
+from probe.search.analysis.undefined import trials_warnings
+from probe.search.jobs.final_job import FinalOutcome
+from probe.search.jobs.jobs import Split
+from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints, make_constraints
+from probe.search.records.cluster import ClusterUse, SlotUse
+from probe.search.records.objective import Objective
+from probe.search.records.search import (
     BestTrial,
     BudgetLimits,
     SearchResult,
@@ -34,14 +32,16 @@ from probe.search.records import (
     TrialResult,
     ValueInterval,
 )
-from probe.search.space import Space
-from probe.search.state import SearchState
-from probe.search.undefined import trials_warnings
-from probe.search.views import best_trial, first_rung_scores, spent, trial_result
+from probe.search.schedulers.auto_scheduler import LadderChoice, choose_ladder
+from probe.search.schedulers.fidelity import Course, make_course
+from probe.search.space.space import Space
+from probe.search.study.budget import Usage
+from probe.search.study.snapshots import best_trial, first_rung_scores, spent, trial_result
+from probe.search.study.state import SearchState
+from probe.search.task_info import TaskFacts
 from probe.seeds import derive_seed
-from probe.training.diagnose import diagnose
-from probe.training.records import DataReference, Diagnosis
-from probe.zoo.source import TaskSource
+from probe.tasks.source import TaskSource
+from probe.training.records import Diagnosis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

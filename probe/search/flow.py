@@ -9,20 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from probe.device.select import device_name
 from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probing import probe_largest_batch
-from probe.search.checkpoint_folder import CheckpointFolder
 from probe.search.checks import check_against_task, warnings_for
-from probe.search.cluster_records import ClusterUse
-from probe.search.dimensions import build_space
-from probe.search.events import Event
-from probe.search.executor import SearchExecutor
-from probe.search.facts import TaskFacts, describe_task, device_name, same_facts
-from probe.search.final_job import FinalOutcome, unlike_warning
+from probe.search.executors.gpu_packing import Peaks, Room, make_peaks, make_room
+from probe.search.executors.protocol import SearchExecutor
+from probe.search.executors.slots import device_title
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
-from probe.search.jobs import RungJob
-from probe.search.objective import best_epoch
+from probe.search.hypergradient.make_refiner import make_refiner
+from probe.search.jobs.final_job import FinalOutcome, unlike_warning
+from probe.search.jobs.jobs import RungJob
 from probe.search.plans import (
     batch_plan,
     end_warnings,
@@ -35,20 +33,23 @@ from probe.search.plans import (
     study_warnings,
 )
 from probe.search.probing import first_feasible, probe_lrs
-from probe.search.records import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
-from probe.search.refining import make_refiner
+from probe.search.records.cluster import ClusterUse
+from probe.search.records.objective import best_epoch
+from probe.search.records.search import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
 from probe.search.restore import restore_final, restore_probes, with_history
 from probe.search.resume import goes_on, remove_orphans
-from probe.search.room import Peaks, Room, make_peaks, make_room
 from probe.search.samplers.auto_sampler import choose_sampler
 from probe.search.session import Session
-from probe.search.slots import device_title
-from probe.search.space import Space
-from probe.search.stages import BATCH, END, FINAL, LADDER, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
-from probe.search.state import Trial
-from probe.search.study import Study
-from probe.search.study_plan import new_state
-from probe.search.views import best_trial, with_nodes
+from probe.search.space.dimensions import build_space
+from probe.search.space.space import Space
+from probe.search.storage.checkpoint_folder import CheckpointFolder
+from probe.search.storage.stages import BATCH, END, FINAL, LADDER, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
+from probe.search.study.events import Event
+from probe.search.study.plan import new_state
+from probe.search.study.snapshots import best_trial, with_nodes
+from probe.search.study.state import Trial
+from probe.search.study.study import Study
+from probe.search.task_info import TaskFacts, describe_task, same_facts
 
 Observer = Callable[[Any], None]
 
@@ -203,8 +204,8 @@ class Search:
         found.state = new_state(plan)
         self._show("search")
         refiner = make_refiner(setup, found, self._executor)
-        self._room = make_room(setup, facts, self._executor)
-        self._peaks = make_peaks(setup, facts, self._executor)
+        self._room = make_room(setup.source, setup.device, facts.batch_size, self._executor)
+        self._peaks = make_peaks(setup.source, facts.batch_size, self._executor)
         study = Study(
             plan,
             found.state,
@@ -214,7 +215,7 @@ class Search:
             discard=self._checkpoints.discard,
             free_disk=lambda **failed: self._checkpoints.free_disk(study.state, **failed),
             has_room=self._room,
-            refiner=refiner,
+            proposer=refiner,
             sink=self._write,
             observer=None if self._observer is None else self._observe,
         )

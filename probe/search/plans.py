@@ -10,8 +10,16 @@ from pathlib import Path
 from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probing import BatchPlan
-from probe.search.budget import LR_STEPS, MIN_PROBE_STEPS, probe_allowance
-from probe.search.dimensions import (
+from probe.search.findings import Findings, Setup
+from probe.search.jobs.final_job import FinalJob, final_seed
+from probe.search.jobs.jobs import RungJob, checkpoint_path
+from probe.search.probing import HIGHEST_LR, LOWEST_LR, LrPlan
+from probe.search.records.search import BestTrial, ParamValue
+from probe.search.samplers.auto_sampler import NOT_LEARNING, grid_warning
+from probe.search.samplers.history_window import window_warning
+from probe.search.samplers.registry import make_sampler
+from probe.search.samplers.time_limited import TimeLimitedSampler
+from probe.search.space.dimensions import (
     USUAL_SMALL_BATCH,
     build_space,
     central_params,
@@ -19,20 +27,11 @@ from probe.search.dimensions import (
     params_near,
     usual_starts,
 )
-from probe.search.facts import TaskFacts
-from probe.search.final_job import FinalJob, final_seed
-from probe.search.findings import Findings, Setup
-from probe.search.jobs import RungJob, checkpoint_path
-from probe.search.probing import HIGHEST_LR, LOWEST_LR, LrPlan
-from probe.search.records import BestTrial, ParamValue
-from probe.search.refiner import RefinePlan
-from probe.search.samplers.auto_sampler import NOT_LEARNING, grid_warning
-from probe.search.samplers.registry import make_sampler
-from probe.search.samplers.time_limited import TimeLimitedSampler
-from probe.search.space import Params, Space
-from probe.search.state import Trial
-from probe.search.study_plan import StudyPlan
-from probe.search.window import window_warning
+from probe.search.space.space import Params, Space
+from probe.search.study.budget import LR_STEPS, MIN_PROBE_STEPS, probe_allowance
+from probe.search.study.plan import StudyPlan
+from probe.search.study.state import Trial
+from probe.search.task_info import TaskFacts
 from probe.seeds import derive_seed
 
 NUM_CANDIDATES = 20
@@ -163,16 +162,6 @@ def _usual_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
     if found.sampler in NOT_LEARNING or not found.space.dimensions:
         return ()
     return usual_starts(found.space, tuple(found.lr_probes))
-
-
-def refine_plan(setup: Setup) -> RefinePlan | None:
-    """None where the recipe asks for no refinement."""
-    refine = setup.recipe.search.refine
-    if refine is None:
-        return None
-    return RefinePlan(
-        after=refine.after, names=refine.hyperparameters, first_step=float(refine.step), unroll=refine.unroll
-    )
 
 
 def rung_job(

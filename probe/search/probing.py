@@ -11,13 +11,13 @@ from probe.device.select import DeviceSpec
 from probe.errors import Infeasible
 from probe.lr.records import LrResult
 from probe.recipe.space import ProbedLr
-from probe.search.budget import LR_STEPS, probe_steps, steps_in_epochs
-from probe.search.dimensions import lr_range, usual_lr
-from probe.search.executor import SearchExecutor
-from probe.search.records import BudgetLimits
-from probe.search.space import Params
+from probe.search.executors.protocol import SearchExecutor
+from probe.search.records.search import BudgetLimits
+from probe.search.space.dimensions import lr_range, usual_lr
+from probe.search.space.space import Params
+from probe.search.study.budget import LR_STEPS, probe_steps, steps_in_epochs
 from probe.seeds import derive_seed
-from probe.zoo.source import TaskSource
+from probe.tasks.source import TaskSource
 
 LOWEST_LR, HIGHEST_LR = 1e-5, 10.0
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from probe.batch.records import BatchResult
+from probe.loading.records import shared_test_samples
 from probe.lr.records import LrResult
-from probe.search.database import SearchDatabase
-from probe.search.facts import TaskFacts
-from probe.search.final_job import FinalOutcome
 from probe.search.findings import Findings
-from probe.search.stages import BATCH, FINAL, LOAD, PROBED, Probed, lr_stages
-from probe.training.records import shared_test_samples
+from probe.search.jobs.final_job import FinalOutcome
+from probe.search.storage.database import SearchDatabase
+from probe.search.storage.stages import BATCH, FINAL, LOAD, PROBED, Probed, lr_stages
+from probe.search.task_info import TaskFacts
 
 
 def restore_probes(found: Findings, database: SearchDatabase) -> bool:

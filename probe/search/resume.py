@@ -12,11 +12,11 @@ from probe.errors import DataError, OutputError, RecipeError
 from probe.recipe.schema import Recipe
 from probe.recipe.values import show
 from probe.records import RunMeta
-from probe.search.facts import TaskFacts, code_changes, task_changes
-from probe.search.jobs import checkpoint_path
-from probe.search.records import BudgetLimits
-from probe.search.stages import StudyEnded
-from probe.search.state import SearchState
+from probe.search.jobs.jobs import checkpoint_path
+from probe.search.records.search import BudgetLimits
+from probe.search.storage.stages import StudyEnded
+from probe.search.study.state import SearchState
+from probe.search.task_info import TaskFacts, code_changes, task_changes
 
 _ABSENT = object()
 

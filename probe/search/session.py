@@ -18,16 +18,16 @@ from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
-from probe.search.auto_ladder import LadderChoice
-from probe.search.cluster_records import ClusterUse
-from probe.search.database import IN_MEMORY, SearchDatabase
 from probe.search.deterministic import check_deterministic
-from probe.search.executors import default_slots, threads_per_slot
-from probe.search.facts import TaskFacts
-from probe.search.lock import RunLock
-from probe.search.records import DATABASE_FILE
+from probe.search.executors.local import default_slots, threads_per_slot
+from probe.search.records.cluster import ClusterUse
+from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
-from probe.search.stages import CLUSTER, END, LADDER, LOAD, Begun, StudyEnded
+from probe.search.schedulers.auto_scheduler import LadderChoice
+from probe.search.storage.database import IN_MEMORY, SearchDatabase
+from probe.search.storage.lock import RunLock
+from probe.search.storage.stages import CLUSTER, END, LADDER, LOAD, Begun, StudyEnded
+from probe.search.task_info import TaskFacts
 
 CHECKPOINTS = "checkpoints"
 

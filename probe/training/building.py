@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from probe.errors import ChangedDataError, DataError
-from probe.process_state import ProcessState
+from probe.loading.fingerprints import PARTS, fingerprints, look_at
+from probe.loading.overlap import find_overlaps
+from probe.loading.random_state import random_state_kept, seed_everything
+from probe.loading.records import PART_NAMES, DataReference, Overlap
 from probe.task import Task
-from probe.training.fingerprints import PARTS, fingerprints, look_at
-from probe.training.overlap import find_overlaps
-from probe.training.random_state import random_state_kept, seed_everything
-from probe.training.records import PART_NAMES, DataReference, Overlap
+from probe.tasks.given import GivenSource
+from probe.tasks.source import TaskSource
 from probe.training.settings import task_params
 from probe.workers.child import in_worker
-from probe.zoo.given import GivenSource
-from probe.zoo.source import TaskSource
+from probe.workers.process_state import ProcessState
 
 IMPORT_SEED = 0
 """For what modules draw when they are imported: once in a process, whatever is built in it later."""

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from probe.errors import OutputError
-from probe.training.whole_file import unwritten, whole_file
+from probe.files import unwritten, whole_file
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` whole or not at all (`probe.training.whole_file`).
+    """Write `state` whole or not at all (`probe.files`).
 
     Raises OutputError where the folder cannot be written, DiskFullError where there is no room.
     """

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from probe.device.protocol import Device
 from probe.errors import TaskError
+from probe.loading.batch import Batch
+from probe.loading.trees import map_tensors
+from probe.loading.whole_part import join_batches, split_batches
 from probe.task import Baseline, Task, has_updates
-from probe.training.batch import Batch
-from probe.training.parts import join_batches, split_batches
 from probe.training.running_metrics import MAX_KEPT_BYTES, RunningMetrics
 from probe.training.step import ForwardPass
-from probe.training.trees import map_tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

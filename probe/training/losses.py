@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from probe.errors import TaskError, unknown_name
-from probe.zoo.losses import FOCAL
+from probe.tasks.losses import FOCAL
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 

@@ -13,20 +13,20 @@ from torch import Tensor
 
 from probe.device.protocol import Device
 from probe.errors import TaskError
+from probe.loading.batch import Batch
+from probe.loading.epoch_batches import Batches, make_batches
+from probe.loading.random_state import random_state, random_state_kept, seed_everything, set_random_state
+from probe.loading.trees import map_tensors
 from probe.seeds import derive_seed
 from probe.task import Task
-from probe.training.batch import Batch
-from probe.training.batches import Batches, make_batches
+from probe.training.activation_checkpointing import recompute_activations
 from probe.training.evaluate import Evaluation, evaluate
-from probe.training.optimizers import make_optimizer
-from probe.training.random_state import random_state, random_state_kept, seed_everything, set_random_state
-from probe.training.recompute import recompute_activations
+from probe.training.optim.lr_schedules import lr_factor
+from probe.training.optim.optimizers import make_optimizer
 from probe.training.records import EpochReport
 from probe.training.running_metrics import RunningMetrics
-from probe.training.schedules import lr_factor
 from probe.training.settings import TrainerSettings
 from probe.training.step import ForwardPass, TrainStep, matmul_precision
-from probe.training.trees import map_tensors
 
 STEPS_BETWEEN_LOOKS = 64
 """On a GPU, reading a loss waits for everything queued: the sum of the losses is read this often."""

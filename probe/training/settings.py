@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from probe.errors import UsageError, unknown_name
 from probe.records import DEFAULT_BATCH_SIZE, Precision
 from probe.task import Task
-from probe.zoo.source import TaskSource
+from probe.tasks.source import TaskSource
 
 Schedule = Literal["constant", "cosine", "one-cycle", "linear"]
 

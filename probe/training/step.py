@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from probe.errors import TaskError
+from probe.loading.batch import Batch, checked_content
+from probe.loading.trees import map_tensors
 from probe.records import Precision
 from probe.task import Task
-from probe.training import penalties
-from probe.training.batch import Batch, checked_content
+from probe.tasks.augment import augmentation
 from probe.training.losses import loss_function
+from probe.training.optim import penalties
 from probe.training.running_metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
-from probe.training.trees import map_tensors
-from probe.zoo.augment import augmentation
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

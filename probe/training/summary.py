@@ -8,8 +8,8 @@ from statistics import fmean
 
 from torch import nn
 
-from probe.training.data import num_samples, take_samples
-from probe.training.penalties import is_penalized
+from probe.loading.dataset import num_samples, take_samples
+from probe.training.optim.penalties import is_penalized
 from probe.training.records import EpochReport, FitSummary, PartScore, WeightCounts
 from probe.training.run import TrainingRun
 

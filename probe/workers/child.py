@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
 from probe.errors import ProbeError, TaskError, UserCodeError
-from probe.process_state import begin, put_back, settle
 from probe.user_code import user_code_error
 from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
+from probe.workers.process_state import begin, put_back, settle
 
 
 class Channel(Protocol):

@@ -85,7 +85,7 @@ class Worker:
     The child ignores Ctrl-C and leaves by itself when this process is gone. What it prints is not shown; the end of it
     comes with `Died`. `num_threads` is the number of threads of PyTorch in the child; `env` adds environment variables.
     `prepare` is run in the child before any call: it imports what calls need. After each call the child's settings are put
-    back to what `prepare` left (`probe.process_state`); without it they stay as calls leave them.
+    back to what `prepare` left (`probe.workers.process_state`); without it they stay as calls leave them.
     """
 
     def __init__(

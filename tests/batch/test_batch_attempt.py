@@ -18,7 +18,7 @@ from probe.batch.decide import Limits, Plan, largest_fit, next_attempt
 from probe.batch.duration import QUICK
 from probe.batch.find import find_batch_size, fits, probe_batch_size, try_batch_size
 from probe.batch.records import Attempt
-from probe.batch.sizing import rank_samples
+from probe.batch.samples.sizing import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError, UsageError, UserCodeError
 from probe.task import Task

@@ -16,11 +16,11 @@ from probe.batch.attempt import run_attempt
 from probe.batch.decide import Plan
 from probe.batch.find import find_batch_size
 from probe.batch.records import Attempt, Purpose
-from probe.batch.sizing import rank_samples
+from probe.batch.samples.sizing import rank_samples
+from probe.data.images import SyntheticImages
 from probe.device.simulated import SimulatedDevice
 from probe.task import Task
 from probe.training.settings import TrainerSettings
-from probe.zoo.images import SyntheticImages
 
 
 @pytest.fixture(autouse=True, scope="module")

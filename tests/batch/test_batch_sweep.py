@@ -14,8 +14,8 @@ from scripted_device import ScriptedDevice, ScriptedRunner, line_profile, task_e
 from probe.batch.decide import Limits, floor_power_of_two, most_samples
 from probe.batch.records import Attempt, BatchResult, Outcome
 from probe.batch.sweep import SweepOptions, num_seen, run_sweep
-from probe.codec import from_plain, to_plain
 from probe.errors import DeviceError, ProbeError, TaskError, UsageError, UserCodeError
+from probe.records_json import from_plain, to_plain
 
 
 def sweep(runner: ScriptedRunner, **options: Any) -> tuple[BatchResult, ProbeError | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from probe.batch.comparison_records import BatchComparison, Variant
+from probe.batch.comparison.records import BatchComparison, Variant
 from probe.batch.records import (
     Alternative,
     Attempt,
@@ -16,8 +16,9 @@ from probe.batch.records import (
     Prediction,
     Purpose,
 )
-from probe.cli.answers import Rows, answer_rows, layout_rows
-from probe.cli.lr_rows import describe_curve, describe_plan
+from probe.cli.answers.answers import Rows, answer_rows, layout_rows
+from probe.cli.answers.lr import describe_curve, describe_plan
+from probe.diagnosis.diagnose import diagnose
 from probe.lr.plan import plan_probe
 from probe.lr.records import (
     ClassicalPicks,
@@ -32,9 +33,8 @@ from probe.lr.records import (
 )
 from probe.lr.suggest import FREE_PASSES
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, RunMeta
-from probe.search.importance_records import Importance
-from probe.search.records import BestTrial, BudgetLimits, FinalFit, Score, SearchResult, Spent, TrialResult
-from probe.training.diagnose import diagnose
+from probe.search.records.importance import Importance
+from probe.search.records.search import BestTrial, BudgetLimits, FinalFit, Score, SearchResult, Spent, TrialResult
 from probe.training.records import EpochReport
 
 META = RunMeta(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from probe.cli.download_progress import QuarterLines, open_download
+from probe.cli.live.download import QuarterLines, open_download
 from probe.cli.main import run
-from probe.zoo import cifar10, reuters
-from probe.zoo.json_lines import LabelledText
+from probe.data import cifar10, reuters
+from probe.data.json_lines import LabelledText
 
 NEWSWIRES = [LabelledText(text=f"profit {number}", label="earn" if number % 3 else "acq") for number in range(9)]
 
@@ -124,7 +124,7 @@ def test_progress_has_a_line_a_quarter_where_nobody_watches(capsys: pytest.Captu
 def test_a_terminal_gets_a_bar_that_vanishes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("probe.cli.download_progress.wants_live", lambda stream, environ: True)
+    monkeypatch.setattr("probe.cli.live.download.wants_live", lambda stream, environ: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with open_download(quiet=False) as tell:
         tell("Downloading", 1, 4)

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from probe.batch.decide import Plan
 from probe.batch.records import Attempt, Forecast, PredictedPeak
-from probe.cli.live import BatchView, LrView, SearchView, View, sparkline
-from probe.cli.plain import PlainLines
-from probe.cli.progress import wants_live
+from probe.cli.live.live import BatchView, LrView, SearchView, View, sparkline
+from probe.cli.live.plain import PlainLines
+from probe.cli.live.progress import wants_live
 from probe.lr.plan import LrPlan, plan_probe
 from probe.lr.records import ConfirmRun, LossAt, LrProgress
 from probe.records import MemoryReading
-from probe.search.cluster_records import SlotUse
-from probe.search.records import BestTrial, BudgetLimits, RunningTrial, SearchProgress, Spent, TrialResult
+from probe.search.records.cluster import SlotUse
+from probe.search.records.search import BestTrial, BudgetLimits, RunningTrial, SearchProgress, Spent, TrialResult
 from probe.training.records import EpochReport
 
 FITS = Attempt(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cli_tools import fill, read_result
 
-from probe.cli.live_train import MAX_EPOCHS, TrainView
+from probe.cli.live.train import MAX_EPOCHS, TrainView
 from probe.cli.main import run
-from probe.search.train_records import TrainPlan
+from probe.single.records import TrainPlan
 from probe.training.records import EpochReport
 
 TRAIN = ["train", "blobs.toml", "--set", "space.lr=0.1", "--set", "space.width=4", "--device", "cpu"]

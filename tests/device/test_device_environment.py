@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from probe.codec import to_plain
 from probe.device import environment, nvml
 from probe.device.cuda import measured_context_bytes
 from probe.device.environment import collect_meta, describe_environment
 from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
 from probe.records import DeviceMemory, MemoryUser
+from probe.records_json import to_plain
 
 NO_PROCESS = 2**22 + 1
 """Above the largest process id of Linux."""

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.codec import from_plain, to_plain
 from probe.errors import RecipeError
 from probe.recipe.dump import dump_recipe
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.when import Bounds, Condition, condition_words, holds, holds_in_range, plain_condition, read_condition
-from probe.search.dimensions import build_space
-from probe.search.records import Dimension
+from probe.records_json import from_plain, to_plain
+from probe.search.records.search import Dimension
+from probe.search.space.dimensions import build_space
 
 quick = settings(deadline=None, max_examples=100)
 numbers = st.integers(-20, 20) | st.floats(-20, 20)

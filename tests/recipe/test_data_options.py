@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from probe.data.options import DataOptions
 from probe.errors import RecipeError
 from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
-from probe.zoo.data_options import DataOptions
-from probe.zoo.source import NamedSource, recipe_source
+from probe.tasks.source import NamedSource, recipe_source
 
 
 def recipe_with(options: dict[str, Any] | None, *, data: str = "csv:houses.csv") -> Recipe:

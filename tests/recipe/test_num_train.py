@@ -10,7 +10,7 @@ import pytest
 from probe.errors import RecipeError
 from probe.recipe.dump import dump_recipe
 from probe.recipe.load import parse_recipe
-from probe.zoo.source import NamedSource, recipe_source
+from probe.tasks.source import NamedSource, recipe_source
 
 OBJECTIVE = {"metric": "accuracy", "mode": "max"}
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from probe.recipe.load import load_recipe
 from probe.search.find import find_hyperparameters
-from probe.search.records import SearchResult
+from probe.search.records.search import SearchResult
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "recipes" / "data"

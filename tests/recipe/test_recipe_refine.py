@@ -52,8 +52,8 @@ def test_a_probed_learning_rate_is_a_range() -> None:
 
 
 def test_names_are_those_of_the_derivative() -> None:
-    from probe.search.refiner import UNROLLED_COST
-    from probe.training import hypergradient
+    from probe.search.hypergradient import unrolled as hypergradient
+    from probe.search.hypergradient.refiner import UNROLLED_COST
 
     assert hypergradient.DIFFERENTIABLE == REFINABLE
     assert hypergradient.OPTIMIZERS == UNROLLED_OPTIMIZERS

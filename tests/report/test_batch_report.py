@@ -26,11 +26,11 @@ from made_records import (
 from record_strategies import attempts, comparisons
 
 from probe.batch.records import Attempt, Contradiction, Forecast, TraceCheck
-from probe.report.batch_facts import check_prediction, collapsed_sizes, headroom_bytes, step_spread
-from probe.report.batch_page import attempts_table, batch_page
-from probe.report.batch_words import check_text, needs_text, predicted_answer, result_warnings, traces_text
-from probe.report.comparison_facts import comparison_table
-from probe.report.comparison_page import comparison_page
+from probe.report.batch.comparison_page import comparison_page
+from probe.report.batch.comparison_summary import comparison_table
+from probe.report.batch.page import attempts_table, batch_page
+from probe.report.batch.summary import check_prediction, collapsed_sizes, headroom_bytes, step_spread
+from probe.report.batch.text import check_text, needs_text, predicted_answer, result_warnings, traces_text
 from probe.report.write import write_report
 
 quick = settings(deadline=None, max_examples=25)

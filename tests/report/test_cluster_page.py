@@ -7,10 +7,10 @@ import pytest
 from made_records import cluster_use, node, search_result
 from test_write_report import check_page, written
 
-from probe.report.cluster_page import cluster_blocks, slots_line, use_text
-from probe.report.search_page import search_page
+from probe.report.search.cluster_page import cluster_blocks, slots_line, use_text
+from probe.report.search.page import search_page
 from probe.report.store import load_result
-from probe.search.cluster_records import SlotUse
+from probe.search.records.cluster import SlotUse
 
 USE = SlotUse(num_slots=16, num_nodes=3, idle_share=0.034, num_retries=0)
 SHORT = search_result(num_trials=3)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from made_records import plain_search_result, reports, search_result, trial
 from record_strategies import diagnoses
 
-from probe.report.diagnosis_words import diagnosis_block, diagnosis_line
-from probe.report.search_page import WINNER_PLOT, search_page
-from probe.training.diagnose import diagnose
+from probe.diagnosis.diagnose import diagnose
+from probe.report.search.page import WINNER_PLOT, search_page
+from probe.report.shared.diagnosis_text import diagnosis_block, diagnosis_line
 from probe.training.records import Diagnosis, EpochReport
 
 

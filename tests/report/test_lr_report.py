@@ -25,9 +25,11 @@ from record_strategies import confirmations, lr_comparisons, lr_results
 
 from probe.lr.records import ClassicalPicks, Confirmation, LrComparison, LrCurve, LrResult, LrSuggestion
 from probe.lr.suggest import FREE_PASSES
-from probe.report import lr_plots
-from probe.report.lr_comparison_page import COMPARED_LRS_PLOT, lr_comparison_page
-from probe.report.lr_facts import (
+from probe.report.lr import plots as lr_plots
+from probe.report.lr.comparison_page import COMPARED_LRS_PLOT, lr_comparison_page
+from probe.report.lr.page import LR_PLOT, lr_page
+from probe.report.lr.plots import draw_lr, draw_lr_comparison
+from probe.report.lr.summary import (
     answer_text,
     band_text,
     classical_rows,
@@ -41,9 +43,7 @@ from probe.report.lr_facts import (
     spread_text,
     unseen_text,
 )
-from probe.report.lr_page import LR_PLOT, lr_page
-from probe.report.lr_plots import draw_lr, draw_lr_comparison
-from probe.report.style import save_figure
+from probe.report.shared.style import save_figure
 from probe.units import format_lr
 
 quick = settings(deadline=None, max_examples=40)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from made_records import plain_search_result, search_result, trial
 from record_strategies import search_results
 
-from probe.report.parallel_axes import ABSENT, MAX_AXES, MAX_LINES, SPREAD, ParallelAxis, parallel_layout
-from probe.search.importance_records import Importance
-from probe.search.records import Dimension, SearchResult
+from probe.report.search.parallel_axes import ABSENT, MAX_AXES, MAX_LINES, SPREAD, ParallelAxis, parallel_layout
+from probe.search.records.importance import Importance
+from probe.search.records.search import Dimension, SearchResult
 
 
 def two_trials(space: tuple[Dimension, ...], *configurations: dict[str, Any], **changes: Any) -> SearchResult:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from made_records import plain_search_result, search_result, train_result, trial
 
-from probe.report.regularization import (
+from probe.report.search.page import answer, search_page
+from probe.report.search.regularization import (
     active_regularizers,
     best_kinds,
     fit_table,
@@ -17,10 +18,9 @@ from probe.report.regularization import (
     regularization_blocks,
     winner_text,
 )
-from probe.report.search_facts import value_spread
-from probe.report.search_page import answer, search_page
-from probe.report.train_page import train_page
-from probe.search.records import Dimension, FinalFit, SearchResult, TrialResult
+from probe.report.search.summary import value_spread
+from probe.report.train.page import train_page
+from probe.search.records.search import Dimension, FinalFit, SearchResult, TrialResult
 from probe.training.records import EpochReport, FitSummary, PartScore, WeightCounts
 
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from made_records import attempt, batch_result, lr_curve, plain_search_result, search_result, trial
 from record_strategies import search_results
 
-from probe.report.batch_facts import best_throughput, is_confirmed, peak_at, smallest_failure
-from probe.report.lr_page import chosen_points
-from probe.report.lr_plots import loss_limits
-from probe.report.search_facts import (
+from probe.report.batch.summary import best_throughput, is_confirmed, peak_at, smallest_failure
+from probe.report.lr.page import chosen_points
+from probe.report.lr.plots import loss_limits
+from probe.report.search.page import search_page
+from probe.report.search.summary import (
     failures,
     history,
     importance_text,
@@ -25,12 +26,11 @@ from probe.report.search_facts import (
     ties,
     ties_text,
 )
-from probe.report.search_page import search_page
-from probe.report.search_scales import value_limits
-from probe.report.search_tables import best_table, rungs_table
-from probe.report.trials_csv import trials_frame
-from probe.search.importance_records import Importance
-from probe.search.records import SearchResult
+from probe.report.search.tables import best_table, rungs_table
+from probe.report.search.trials_csv import trials_frame
+from probe.report.shared.scales import value_limits
+from probe.search.records.importance import Importance
+from probe.search.records.search import SearchResult
 
 quick = settings(deadline=None, max_examples=25)
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from made_records import attempt, batch_result, nothing_fits_result
 
 from probe.batch.records import Attempt, BatchResult, MemoryGrowth, SampleCoverage
-from probe.cli.batch_rows import batch_rows
-from probe.report.batch_facts import max_share_above
-from probe.report.batch_page import batch_page
-from probe.report.batch_words import result_warnings
-from probe.report.sample_words import confirmation_text, ranking_texts, sample_warnings
+from probe.cli.answers.batch import batch_rows
+from probe.report.batch.page import batch_page
+from probe.report.batch.sample_text import confirmation_text, ranking_texts, sample_warnings
+from probe.report.batch.summary import max_share_above
+from probe.report.batch.text import result_warnings
 from probe.units import format_bytes
 
 

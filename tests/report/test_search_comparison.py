@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from made_records import META, plain_search_result, search_result, trial
 from record_strategies import search_results
 
-from probe.codec import from_plain, to_plain
 from probe.errors import UsageError
-from probe.report.search_comparison_facts import answer_text, group_rows, header, mean_curve, run_rows, spread_text
-from probe.report.search_comparison_page import search_comparison_page
+from probe.records_json import from_plain, to_plain
+from probe.report.compare.page import search_comparison_page
+from probe.report.compare.summary import answer_text, group_rows, header, mean_curve, run_rows, spread_text
 from probe.report.store import load_result
 from probe.report.write import redraw_report, write_report
-from probe.search.compare import NamedSearch, compare_searches, spread
-from probe.search.comparison_records import SearchComparison, Spread
-from probe.search.incumbents import incumbents_of_trials
-from probe.search.records import SearchResult
+from probe.search.compare.compare import NamedSearch, compare_searches, spread
+from probe.search.compare.incumbents import incumbents_of_trials
+from probe.search.records.comparison import SearchComparison, Spread
+from probe.search.records.search import SearchResult
 
 RECIPE = """schema = 1
 name = "{name}"

@@ -22,9 +22,9 @@ from made_records import (
 )
 from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results, train_results
 
-from probe.codec import to_plain
 from probe.errors import OutputError, ProbeError, UsageError
 from probe.lr.records import LrResult
+from probe.records_json import to_plain
 from probe.report.store import Result, load_result, result_text, save_result
 from probe.report.write import redraw_report
 

@@ -33,12 +33,12 @@ from record_strategies import batch_results, comparisons, lr_comparisons, lr_res
 
 from probe.errors import OutputError
 from probe.lr.records import LrCurve
-from probe.report.best_recipe import best_recipe
-from probe.report.search_page import search_page
+from probe.report.search.best_recipe import best_recipe
+from probe.report.search.page import search_page
+from probe.report.search.trials_csv import write_trials
 from probe.report.store import Result, load_result
-from probe.report.trials_csv import write_trials
 from probe.report.write import redraw_report, write_report
-from probe.search.records import SearchResult
+from probe.search.records.search import SearchResult
 
 MAX_PLOT_BYTES = 80_000
 

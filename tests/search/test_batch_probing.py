@@ -14,13 +14,13 @@ from probe.device.select import DeviceSpec
 from probe.errors import Infeasible
 from probe.recipe.space import ProbedBatch
 from probe.search.batch_probing import BatchPlan, buildable
-from probe.search.budget import MIN_PROBE_STEPS
-from probe.search.facts import TaskFacts
 from probe.search.find import find_hyperparameters
 from probe.search.findings import make_setup
 from probe.search.plans import batch_plan
 from probe.search.probing import first_feasible
-from probe.zoo.source import TargetSource
+from probe.search.study.budget import MIN_PROBE_STEPS
+from probe.search.task_info import TaskFacts
+from probe.tasks.source import TargetSource
 
 SOURCE = TargetSource(target="searched_task:blobs")
 

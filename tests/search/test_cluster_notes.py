@@ -14,13 +14,13 @@ from made_recipes import blobs_recipe
 
 from probe.device.select import DeviceSpec
 from probe.report.write import write_report
-from probe.search.cluster_records import ClusterUse
 from probe.search.find import run_search
 from probe.search.flow import Search
-from probe.search.records import SearchProgress, SearchResult, TrialResult
+from probe.search.records.cluster import ClusterUse
+from probe.search.records.search import SearchProgress, SearchResult, TrialResult
 from probe.search.session import SearchRequest, open_session
-from probe.search.stages import CLUSTER
-from probe.search.stored import stored_result
+from probe.search.storage.stages import CLUSTER
+from probe.search.stored_result import stored_result
 
 RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "ladder": "none", "fidelity": {"max": 2}})
 NODES = (node_facts("left"), node_facts("right"))

@@ -13,15 +13,15 @@ from made_recipes import blobs_recipe, digits_recipe
 from safetensors.torch import load_file
 
 from probe.batch.records import BatchResult
-from probe.codec import from_plain, to_plain
+from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, ProbeError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
+from probe.records_json import from_plain, to_plain
 from probe.search.find import find_hyperparameters, outcome_error, run_search
 from probe.search.findings import untrained_loss
-from probe.search.records import SearchProgress, SearchResult, TrialResult
-from probe.training.diagnose import diagnose
+from probe.search.records.search import SearchProgress, SearchResult, TrialResult
+from probe.tasks.source import recipe_source
 from probe.training.settings import task_params
-from probe.zoo.source import recipe_source
 
 
 @pytest.fixture(scope="module")

@@ -20,22 +20,22 @@ from stored_searches import PLAN, decisions, stored_events, work_on
 from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageError
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
-from probe.search.course import Course
-from probe.search.database import SearchDatabase
 from probe.search.deterministic import check_deterministic
-from probe.search.events import Event
-from probe.search.facts import TaskFacts
 from probe.search.find import run_search
-from probe.search.jobs import Outcome, RungJob
-from probe.search.lock import LOCK_FILE, RunLock
-from probe.search.records import DATABASE_FILE, BudgetLimits, TrialResult
+from probe.search.jobs.jobs import Outcome, RungJob
+from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import check_same_recipe, goes_on, recipe_changes, same_task, version_warning
 from probe.search.samplers.registry import make_sampler
-from probe.search.stages import StudyEnded
-from probe.search.stored import stored_result
-from probe.search.study import Study
-from probe.search.study_plan import StudyPlan, new_state
-from probe.search.views import trial_result
+from probe.search.schedulers.fidelity import Course
+from probe.search.storage.database import SearchDatabase
+from probe.search.storage.lock import LOCK_FILE, RunLock
+from probe.search.storage.stages import StudyEnded
+from probe.search.stored_result import stored_result
+from probe.search.study.events import Event
+from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.snapshots import trial_result
+from probe.search.study.study import Study
+from probe.search.task_info import TaskFacts
 
 RECIPE = blobs_recipe(
     budget={"trials": 3, "epochs": 20}, search={"sampler": "random", "ladder": "none", "fidelity": {"max": 2}}
@@ -294,7 +294,7 @@ def test_a_search_goes_on_unless_it_is_over() -> None:
 
 
 def test_a_second_process_is_refused_by_the_number_of_the_first_until_that_dies(tmp_path: Path) -> None:
-    script = "import sys, time; from pathlib import Path; from probe.search.lock import RunLock\n"
+    script = "import sys, time; from pathlib import Path; from probe.search.storage.lock import RunLock\n"
     script += "lock = RunLock(Path(sys.argv[1])); print('locked', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with holder:

@@ -18,9 +18,9 @@ from probe.search.checks import (
     check_values,
     warnings_for,
 )
-from probe.search.course import Course
-from probe.search.facts import TaskFacts
-from probe.zoo.source import NamedSource, TargetSource
+from probe.search.schedulers.fidelity import Course
+from probe.search.task_info import TaskFacts
+from probe.tasks.source import NamedSource, TargetSource
 
 SOURCE = TargetSource(target="searched_task:blobs")
 FACTS = TaskFacts(num_train=128, num_val=32, num_test=40, metrics=("accuracy",), optimizer="sgd", batch_size=16)

@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
+from probe.loading.records import DataReference
 from test_run_rung import job, numbers, ran
 
-from probe.cli.answers import search_rows
-from probe.codec import from_plain, to_plain
+from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
-from probe.report.common import test_note as note_of
-from probe.report.common import test_trust as trust_of
-from probe.report.search_page import search_page
+from probe.records_json import from_plain, to_plain
+from probe.report.search.page import search_page
+from probe.report.shared.common import test_note as note_of
+from probe.report.shared.common import test_trust as trust_of
 from probe.search.checks import warnings_for
-from probe.search.code_hashes import code_hashes
-from probe.search.course import Course
-from probe.search.facts import TaskFacts, code_changes, describe_task, same_facts, task_changes
 from probe.search.find import run_search
-from probe.search.jobs import Split
-from probe.search.records import Score, TrialResult
+from probe.search.jobs.jobs import Split
+from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
-from probe.search.train import train
-from probe.target import load_task
-from probe.training.records import DataReference
-from probe.zoo.source import TargetSource
+from probe.search.schedulers.fidelity import Course
+from probe.search.task_info import TaskFacts, code_changes, describe_task, same_facts, task_changes
+from probe.single.train import train
+from probe.tasks.code_hashes import code_hashes
+from probe.tasks.source import TargetSource
+from probe.tasks.target import load_task
 
 SPLIT = Split(share=0.25, seed=7)
 

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 from made_tasks import made_data, made_task
+from probe.loading.records import DataReference
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, random_split
 
 import probe
 from probe.errors import ChangedDataError
+from probe.loading.fingerprints import fingerprints
+from probe.loading.random_state import seed_everything
+from probe.tasks.given import GivenSource
+from probe.tasks.source import TargetSource
 from probe.training import building
 from probe.training.building import build_task, data_reference, load_keywords
-from probe.training.fingerprints import fingerprints
-from probe.training.random_state import seed_everything
-from probe.training.records import DataReference
 from probe.workers.child import messages_to
-from probe.zoo.given import GivenSource
-from probe.zoo.source import TargetSource
 
 built: list[dict[str, Any]] = []
 """By every source of this module, in their order."""

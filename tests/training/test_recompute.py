@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from probe.batch.find import try_batch_size
-from probe.batch.predict import predict
-from probe.batch.profile import Profile
+from probe.batch.prediction.memory_model import Profile
+from probe.batch.prediction.predict import predict
 from probe.errors import TaskError, UsageError
+from probe.models.registry import build_model
 from probe.task import Task
-from probe.training.recompute import blocks_to_recompute, recompute_activations
+from probe.tasks.source import NamedSource
+from probe.training.activation_checkpointing import blocks_to_recompute, recompute_activations
 from probe.training.settings import TrainerSettings
-from probe.zoo.models import build_model
-from probe.zoo.source import NamedSource
 
 FAMILIES = """
     alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 maxvit_t mnasnet0_5 mobilenet_v2 resnet18

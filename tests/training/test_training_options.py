@@ -12,14 +12,14 @@ import torch
 from made_tasks import made_data, made_task, small_net
 from torch import Tensor
 
-from probe.codec import to_plain
 from probe.device.cpu import CpuDevice
 from probe.errors import TaskError
-from probe.training.batch import Batch
+from probe.loading.batch import Batch
+from probe.records_json import to_plain
+from probe.tasks.losses import ClassificationLoss
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.zoo.losses import ClassificationLoss
 
 CONTINUE = """
 import sys
@@ -124,7 +124,7 @@ def test_four_epochs_equal_two_and_two_in_a_new_process(tmp_path: Path) -> None:
     again = started()
     again.restore(load_checkpoint(checkpoint))
     assert numbers([again.run_epoch() for _ in range(2)]) == expected[2:]
-    program = CONTINUE.format(path=[str(Path(__file__).parent), *sys.path], checkpoint=str(checkpoint))
+    program = CONTINUE.format(path=[str(Path(__file__).parents[1] / "support"), *sys.path], checkpoint=str(checkpoint))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(expected[2:]), done.stderr
 

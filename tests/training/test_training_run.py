@@ -15,9 +15,9 @@ import torch
 from made_tasks import Rows, Words, made_data, made_task, pad
 from torch import nn
 
-from probe.codec import to_plain
 from probe.device.cpu import CpuDevice
 from probe.errors import OutputError, TaskError
+from probe.records_json import to_plain
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
@@ -26,7 +26,7 @@ CONTINUE = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from probe.codec import to_plain
+from probe.records_json import to_plain
 from probe.device.cpu import CpuDevice
 from probe.training.checkpoint import load_checkpoint
 from probe.training.run import TrainingRun
@@ -74,7 +74,10 @@ def test_six_epochs_equal_three_and_three_in_a_new_process(kind: str, settings: 
     checkpoint = tmp_path / "three.pt"
     save_checkpoint(checkpoint, part.state())
     program = CONTINUE.format(
-        path=[str(Path(__file__).parent), *sys.path], kind=kind, settings=settings, checkpoint=str(checkpoint)
+        path=[str(Path(__file__).parents[1] / "support"), *sys.path],
+        kind=kind,
+        settings=settings,
+        checkpoint=str(checkpoint),
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     reports, weights = json.loads(done.stdout)

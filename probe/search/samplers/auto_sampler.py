@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probe.search.grid import MAX_GRID, check_grid_size, grid_epochs, grid_size, is_listed
-from probe.search.records import BudgetLimits
-from probe.search.space import Space
+from probe.search.records.search import BudgetLimits
+from probe.search.space.grid import MAX_GRID, check_grid_size, grid_epochs, grid_size, is_listed
+from probe.search.space.space import Space
 from probe.units import format_count
 
 NOTHING_SEARCHED = (

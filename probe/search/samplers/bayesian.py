@@ -17,14 +17,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from probe.search.ladder import Mode
-from probe.search.records import ParamValue
+from probe.search.records.objective import Mode
+from probe.search.records.search import ParamValue
 from probe.search.samplers.acquisition import log_expected_improvement, log_probability_above, most_promising
 from probe.search.samplers.encoding import Encoder, Numbers
 from probe.search.samplers.gaussian_process import GaussianProcess, KernelParameters, Observations, fit_parameters
 from probe.search.samplers.protocol import Verdict
 from probe.search.samplers.standardize import standardized
-from probe.search.space import Positions, Space
+from probe.search.space.space import Positions, Space
 from probe.seeds import derive_seed
 
 INITIAL_TRIALS = 8

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from probe.recipe.values import same_value
 from probe.recipe.when import Condition, all_hold
-from probe.search.records import Dimension, ParamValue
-from probe.search.space import Axis, Positions, Space, axis_of, value_at
+from probe.search.records.search import Dimension, ParamValue
+from probe.search.space.space import Axis, Positions, Space, axis_of, value_at
 
 Numbers = NDArray[Any]
 """Of floats."""

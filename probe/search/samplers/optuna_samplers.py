@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import optuna
 from optuna.search_space import IntersectionSearchSpace
 
-from probe.search.ladder import Mode
-from probe.search.records import ParamValue
+from probe.search.records.objective import Mode
+from probe.search.records.search import ParamValue
+from probe.search.samplers.history_window import FORGETTING, is_full, kept_in_window
 from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
 from probe.search.samplers.protocol import Verdict
-from probe.search.space import Positions, Space, draw
-from probe.search.window import FORGETTING, is_full, kept_in_window
+from probe.search.space.space import Positions, Space, draw
 from probe.seeds import derive_seed
 
 KEEPING_NOTES = ("cma-es", "evolutionary", "qmc")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import optuna
 
-from probe.search.ladder import Mode
-from probe.search.records import ParamValue
-from probe.search.space import Axis
+from probe.search.records.objective import Mode
+from probe.search.records.search import ParamValue
+from probe.search.space.space import Axis
 
 
 def numpy_seed(seed: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from probe.search.records import ParamValue
-from probe.search.space import Positions
+from probe.search.records.search import ParamValue
+from probe.search.space.space import Positions
 
 Verdict = Literal["scored", "infeasible", "lost"]
 """infeasible: out of memory or diverged, which the sampler should learn to avoid. lost: says nothing about the

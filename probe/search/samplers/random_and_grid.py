@@ -5,11 +5,11 @@ from __future__ import annotations
 import optuna
 
 from probe.errors import RecipeError
-from probe.search.grid import grid, on_grid
-from probe.search.records import ParamValue
+from probe.search.records.search import ParamValue
 from probe.search.samplers.optuna_study import create_study, distribution, numpy_seed
 from probe.search.samplers.protocol import Verdict
-from probe.search.space import Axis, Positions, Space, draw
+from probe.search.space.grid import grid, on_grid
+from probe.search.space.space import Axis, Positions, Space, draw
 from probe.seeds import derive_seed
 
 

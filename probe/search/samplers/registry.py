@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from probe.errors import RecipeError, unknown_name
-from probe.search.ladder import Mode
+from probe.search.records.objective import Mode
 from probe.search.samplers.bayesian import BayesianSampler
 from probe.search.samplers.optuna_samplers import OptunaSampler
 from probe.search.samplers.protocol import Sampler
 from probe.search.samplers.random_and_grid import GridSampler, RandomSampler
-from probe.search.space import Space
+from probe.search.space.space import Space
 
 SAMPLER_NAMES = ("auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc")
 

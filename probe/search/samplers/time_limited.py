@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from probe.search.records import ParamValue
+from probe.search.records.search import ParamValue
 from probe.search.samplers.protocol import Sampler, Verdict
-from probe.search.space import Positions
+from probe.search.space.space import Positions
 from probe.units import format_seconds
 
 FREE_SECONDS = 10.0

@@ -1,0 +1,219 @@
+"""Enters every storage that operators make and free, while they run on fake tensors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from probe.batch.prediction.allocation_model import Kind, Trace
+from probe.batch.prediction.fake_operators import NO_RULE, FakeOperators, known_value
+from probe.batch.prediction.shortcuts import NO_SHORTCUT, shortcut
+from probe.device.simulated import allocates
+from probe.loading.trees import tensors_of
+
+_ATEN = torch.ops.aten
+_DEVICE = torch.ops.prim.device.default
+_RANDOM_FILLS = frozenset({_ATEN.uniform_.default, _ATEN.normal_.default})
+"""What initializes weights. On fakes they do nothing, in a tenth of a millisecond each."""
+_MATRIX_PRODUCTS = frozenset(
+    {
+        _ATEN.addmm.default,
+        _ATEN.mm.default,
+        _ATEN.bmm.default,
+        _ATEN.baddbmm.default,
+        _ATEN.addmv.default,
+        _ATEN.mv.default,
+    }
+)
+_CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_overrideable.default})
+
+MAX_OPERATORS = 300_000
+"""A training step of more operators, like one that works on each sample by itself, is not traced to its end."""
+
+State = tuple[list[int], list[Kind], list[int]]
+
+
+def _strided_parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What has memory of its own: a sparse tensor's indices and values."""
+    return (tensor._indices(), tensor._values()) if tensor.layout is torch.sparse_coo else (tensor,)
+
+
+class UntraceableError(Exception):
+    """The training step cannot be run without data. The text says why."""
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base class is not annotated
+    """The rules are SimulatedDevice's: results that are no views, storages by address, freed when their last view is."""
+
+    def __init__(self, fake_mode: FakeTensorMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
+        self._fake_mode = fake_mode
+        self.operators = FakeOperators(fake_mode)
+        self.answer: float | None = None
+        """What is answered when code asks for an unknown value; None: the step cannot be traced."""
+        self._num_operators = 0
+        self.uses_convolutions = False
+        self.uses_matrix_products = False
+        self._phase: Kind = "weights"
+        self._sizes: list[int] = []
+        self._kinds: list[Kind] = []
+        self._order: list[int] = []
+        self._live: dict[int, int] = {}
+        """Address of a storage -> its allocation."""
+        self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would wrap the method below, at a cost in every call, to keep its compiler out: there is none here."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is _DEVICE:  # asked by autograd several times for every operator
+            return args[0].fake_device if isinstance(args[0], FakeTensor) else args[0].device
+        if func is _ATEN._local_scalar_dense.default and not self._has_value(args[0]):
+            return self._value_of(args[0])
+        if func is _ATEN._local_scalar_dense.default and self._phase == "activations":
+            self.operators.reads_values = True
+        if self._phase == "weights" and func in _RANDOM_FILLS:
+            return args[0]
+        if func is _ATEN.lift_fresh.default and self._is_counter(args[0]):
+            kwargs = {"dtype": args[0].dtype}
+            func, args = _ATEN.empty.memory_format, ([],)
+        self._num_operators += 1
+        if self._num_operators > MAX_OPERATORS:
+            raise UntraceableError(f"a training step of more than {MAX_OPERATORS:,} operators takes too long to trace")
+        result = shortcut(func, args, kwargs or {}, self._fake_mode)
+        if result is NO_SHORTCUT:
+            result = self.operators.result(func, args, kwargs or {})
+        if result is NO_RULE:
+            result = func(*args, **(kwargs or {}))
+        if func in _MATRIX_PRODUCTS:
+            self.uses_matrix_products = True
+        elif func in _CONVOLUTIONS:
+            self.uses_convolutions = True
+        is_new = allocates(func)
+        if isinstance(result, torch.Tensor):
+            self._enter(result, is_new)
+        elif isinstance(result, (tuple, list)):
+            for tensor in tensors_of(result):
+                self._enter(tensor, is_new)
+        return result
+
+    def enter_phase(self, phase: Kind) -> None:
+        """What is allocated from now on is of this kind, unless it is labelled otherwise."""
+        self._phase = phase
+
+    def label(self, kind: Kind, tensors: Iterable[torch.Tensor | None]) -> None:
+        """What these tensors live in was of this kind from the start."""
+        for tensor in tensors:
+            for part in () if tensor is None else _strided_parts(tensor):
+                index = self._live.get(part.untyped_storage()._cdata)
+                if index is not None:
+                    self._kinds[index] = kind
+
+    def adopt(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Enter storages that no operator made, if they are not known."""
+        for tensor in tensors:
+            self._enter(tensor, is_new=True)
+
+    def restart(self) -> None:
+        """Forget all but what is alive, as if that had been allocated one after the other."""
+        alive = sorted(self._live.items(), key=lambda entry: entry[1])
+        self._sizes = [self._sizes[index] for _, index in alive]
+        self._kinds = [self._kinds[index] for _, index in alive]
+        self._order = list(range(1, len(alive) + 1))
+        self._live = {address: new for new, (address, _) in enumerate(alive)}
+
+    def save(self) -> State:
+        return list(self._sizes), list(self._kinds), list(self._order)
+
+    def go_back(self, state: State) -> None:
+        """Forget what was recorded since `state` was saved."""
+        self._sizes, self._kinds, self._order = state
+        for address in [address for address, index in self._live.items() if index >= len(self._sizes)]:
+            del self._live[address], self._references[address]
+
+    def trace(self, micro_batch: int, num_training: int) -> Trace:
+        """What was recorded. The cache of autocast is freed in the order of addresses, which means nothing."""
+        order: list[int] = []
+        frees: list[int] = []
+        for step in self._order:
+            if step < 0:
+                frees.append(step)
+            else:
+                order += [*sorted(frees, reverse=True), step]
+                frees.clear()
+        return Trace(
+            micro_batch=micro_batch,
+            sizes=tuple(self._sizes),
+            kinds=tuple(self._kinds),
+            order=(*order, *sorted(frees, reverse=True)),
+            num_training=num_training,
+        )
+
+    @property
+    def num_allocations(self) -> int:
+        return len(self._sizes)
+
+    def _enter(self, tensor: torch.Tensor, is_new: bool) -> None:
+        is_fake = isinstance(tensor, FakeTensor) and tensor.layout is torch.strided and tensor.fake_device.type == "cpu"
+        if not is_fake and not self.operators.is_real(tensor):
+            return
+        storage = tensor.untyped_storage()
+        address, num_bytes = storage._cdata, storage.nbytes()
+        index = self._live.get(address)
+        if index is None:
+            if not is_new or num_bytes == 0:
+                return
+            self._references[address] = weakref.ref(storage, partial(self._forget, address))
+        elif self._sizes[index] == num_bytes:
+            return
+        else:  # resized in place
+            self._order.append(-(index + 1))
+        self._live[address] = len(self._sizes)
+        self._sizes.append(num_bytes)
+        self._kinds.append(self._phase)
+        self._order.append(len(self._sizes))
+
+    def _forget(self, address: int, reference: weakref.ref[torch.UntypedStorage]) -> None:
+        if self._references.get(address) is reference:
+            del self._references[address]
+            self._order.append(-(self._live.pop(address) + 1))
+
+    def _is_counter(self, number: torch.Tensor) -> bool:
+        """Whether a number that was just made will count batches (in batch norm) or steps (in an optimizer, from 0)."""
+        if self._phase not in ("weights", "scratch") or number.dim() > 0:
+            return False
+        with _disable_current_modes():  # it is a real number still
+            return type(number) is torch.Tensor and not number.item()
+
+    def _has_value(self, tensor: torch.Tensor) -> bool:
+        is_known = isinstance(tensor, FakeTensor) and known_value(tensor) is not None
+        return is_known or self.operators.is_real(tensor)
+
+    def _value_of(self, tensor: torch.Tensor) -> bool | float:
+        """An answer where the value decides nothing: in initialization and in the update. Raises UntraceableError elsewhere."""
+        if self.answer is not None:
+            return self.answer
+        if self._phase == "weights" and tensor.dtype is torch.bool:  # is any draw out of range?
+            return False
+        raise UntraceableError(f"the training step depends on the value of a tensor: {_line_of_caller()}")
+
+
+def _line_of_caller() -> str:
+    """The innermost line outside of PyTorch and of this module's folder: where the value was asked for."""
+    ours = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno} ({frame.f_code.co_name})"

@@ -1,0 +1,235 @@
+"""What `probe space` prints. A recipe in, text out; no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from probe.batch.decide import SIZE_STEPS
+from probe.cli.answers.layout import Rows, labelled, plural
+from probe.cli.answers.tables import TextTable
+from probe.recipe.schema import Recipe
+from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
+from probe.recipe.when import condition_words
+from probe.search.hypergradient.refiner import UNROLLED_COST
+from probe.search.records.objective import direction_warning
+from probe.search.records.search import BudgetLimits, Dimension
+from probe.search.samplers.auto_sampler import (
+    NOT_LEARNING,
+    NOTHING_SEARCHED,
+    SamplerChoice,
+    choose_sampler,
+    grid_cost,
+    grid_warning,
+)
+from probe.search.schedulers.auto_scheduler import LadderChoice, choose_ladder
+from probe.search.schedulers.brackets import brackets_of, make_ladder
+from probe.search.schedulers.fidelity import Course, make_course, rung_name
+from probe.search.space.configurations import num_configurations
+from probe.search.space.dimensions import expected_space, optimizers_of
+from probe.search.space.grid import MAX_GRID, grid_positions
+from probe.search.space.space import Space, axis_of
+from probe.search.study.budget import LR_STEPS, probe_allowance
+from probe.search.study.disk_forecast import peak_checkpoints
+from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
+from probe.units import format_bytes, format_count, format_seconds, format_value
+
+
+def space_rows(recipe: Recipe) -> Rows:
+    """Raises RecipeError for a grid that the recipe asks for and that is too large."""
+    space, ladder = expected_space(recipe), choose_ladder(recipe)
+    course = make_course(recipe, ladder.rungs)
+    rungs = course.total_costs
+    budget = recipe.budget
+    limits = BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds)
+    choice = choose_sampler(recipe.search.sampler, space, limits=limits, rungs=rungs)
+    rows: Rows = [("Recipe", f"{recipe.name}: {recipe.task.objective.mode} {recipe.task.objective.metric}")]
+    if space.dimensions:
+        rows.append(("Space", _table(recipe, space)))
+    fixed = ", ".join(f"{name} {format_value(value)}" for name, value in recipe.constants.items())
+    rows += [("Fixed", fixed)] if fixed else []
+    rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
+    rows.append(("Sampler", choice.reason or choice.name))
+    rows += labelled("Ladder", _ladder(recipe, ladder, course))
+    rows += labelled("Disk", _disk(recipe, ladder, course, limits))
+    rows += labelled("Then", _refinement(recipe, course))
+    rows.append(("Budget", _budget(limits)))
+    rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
+    starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
+    rows += labelled(
+        "First", [text or "a configuration that is all drawn" for text in starts] + _usual(recipe, space, choice)
+    )
+    warnings = [
+        None if space.dimensions else NOTHING_SEARCHED,
+        direction_warning(recipe.task.objective.metric, recipe.task.objective.mode),
+        grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None,
+    ]
+    return rows + labelled("Warning", [warning for warning in warnings if warning is not None])
+
+
+def _usual(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:
+    """The starts that a learning sampler adds."""
+    if choice.name in NOT_LEARNING or not space.dimensions:
+        return []
+    lr = recipe.space.get("lr")
+    optimizers = optimizers_of(recipe, None) if isinstance(lr, ProbedLr) and lr.per == "optimizer" else ()
+    each = f", with each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
+    probed = ", once learning rates are probed" if isinstance(lr, ProbedLr) else ""
+    return [f"usual values, and the middle of the other ranges{probed}{each}"]
+
+
+def _refinement(recipe: Recipe, course: Course) -> list[str]:
+    refine = recipe.search.refine
+    if refine is None:
+        return []
+    *before, last = refine.hyperparameters
+    names = f"{', '.join(before)} and {last}" if before else last
+    steps = "the whole training" if refine.unroll is None else f"the last {plural(refine.unroll, 'training step')}"
+    epochs = course.full_epochs
+    return [
+        f"after {plural(refine.after, 'trial')}, gradient steps on {names} from the best of them",
+        f"each is a trial of {plural(epochs, 'epoch')}, with up to {format_count(UNROLLED_COST * epochs)} more for its "
+        f"gradient, through {steps}",
+    ]
+
+
+def _table(recipe: Recipe, space: Space) -> TextTable:
+    rows = [
+        (dimension.name, _values(recipe.space[dimension.name], dimension), format_count(len(grid_positions(dimension))))
+        for dimension in space.dimensions
+    ]
+    return TextTable(header=("hyperparameter", "values", "in a grid"), rows=tuple(rows), num_left=2)
+
+
+def _values(entry: SpaceEntry, dimension: Dimension) -> str:
+    when = " and ".join(f"{name} {condition_words(condition)}" for name, condition in (dimension.when or {}).items())
+    return _range(entry) + (f"; only with {when}" if when else "")
+
+
+def _range(entry: SpaceEntry) -> str:
+    if isinstance(entry, Choices):
+        return ", ".join(format_value(value) for value in entry.choices)
+    if isinstance(entry, ProbedBatch):
+        return "powers of two that fit" + ("" if entry.max is None else f", up to {entry.max}")
+    if isinstance(entry, ProbedLr):
+        return "from a range test" + (" of each optimizer" if entry.per == "optimizer" else "")
+    if isinstance(entry, Range):
+        kind = {"pow2": ", powers of two", "int": ", whole", "float": ""}[entry.kind]
+        scale = ", log" if entry.log else "" if entry.step is None else f", in steps of {format_value(entry.step)}"
+        return f"{format_value(entry.low)} to {format_value(entry.high)}{kind}{scale}"
+    return format_value(entry.value)
+
+
+def _size(space: Space) -> str:
+    counted = num_configurations(space)
+    if counted is not None:
+        return plural(counted, "configuration")
+    names = [dimension.name for dimension in space.dimensions if axis_of(dimension).kind == "float"]
+    if names:
+        return f"unlimited: {', '.join(names)} can be any number in {'its' if len(names) == 1 else 'their'} range"
+    return f"more than {format_count(MAX_GRID)} configurations"
+
+
+def _grid(space: Space, limits: BudgetLimits, rungs: Sequence[float]) -> str:
+    cost = grid_cost(space, limits=limits, full_epochs=rungs[-1])
+    text = f"{plural(cost.size, 'configuration')}, {plural(cost.epochs, 'epoch')} to train each to the end"
+    if limits.epochs is not None and cost.epochs > limits.epochs:
+        return f"{text}: {format_count(cost.epochs / limits.epochs)} times the budget"
+    if limits.trials is not None and cost.size > limits.trials:
+        return f"{text}; the budget is {plural(limits.trials, 'trial')}"
+    return f"{text}: within the budget" if cost.fits else text
+
+
+def _ladder(recipe: Recipe, ladder: LadderChoice, course: Course) -> list[str]:
+    """Its name, or in a line of its own why it was chosen, and what it does."""
+    first, *lines = _ladder_lines(recipe, ladder, course)
+    lines = [f"{ladder.name}: {first}", *lines] if ladder.reason is None else [ladder.reason, first, *lines]
+    if course.unit == "data":
+        each = ", ".join(format_count(cost) for cost in course.costs)
+        lines.append(f"each rung is a training anew, for {plural(course.data_epochs, 'epoch')}: it costs {each} epochs")
+    if course.num_folds > 1:
+        lines.append(f"in {course.num_folds} folds: an epoch of a trial costs {course.num_folds} of the budget")
+    return lines
+
+
+def _ladder_lines(recipe: Recipe, ladder: LadderChoice, course: Course) -> list[str]:
+    lengths = recipe.space.get("epochs")
+    if isinstance(lengths, Choices):
+        *before, last = map(str, sorted(map(int, lengths.choices)))
+        return [f"every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"]
+    by_data, factor = course.unit == "data", ladder.factor
+    names = [rung_name(course.unit, rung) for rung in course.rungs]
+    if len(names) == 1:
+        on = f"on {names[0]} of the training data, " if by_data and names != ["100 %"] else ""
+        return [f"every trial is trained {on}for {plural(course.full_epochs, 'epoch')}"]
+    *before, last = names[:-1]
+    steps = f"{', '.join(before)} and {last}" if before else last
+    when = f"on {steps} of the training data" if by_data else f"after {steps} epoch{'s' if steps != '1' else ''}"
+    lines = [f"trials are ranked {when}, the best 1 in {factor} goes on, at most to {names[-1]}"]
+    if ladder.name == "halving":
+        size = factor ** (len(names) - 1)
+        lines.append(f"in cohorts of {plural(size, 'trial')}, each rung decided when all are there")
+    if ladder.name == "hyperband":
+        for bracket in brackets_of(len(names) - 1, factor):
+            rung = names[bracket.judged_from]
+            first = f"first ranked {'on' if by_data else 'after'} {rung}"
+            judged = "trained to the end" if bracket.judged_from == len(names) - 1 else first
+            lines.append(f"{plural(bracket.num_trials, 'trial')} of each round {judged}")
+    return lines
+
+
+def _disk(recipe: Recipe, ladder: LadderChoice, course: Course, limits: BudgetLimits) -> list[str]:
+    """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
+    if not course.goes_on or len(course.rungs) == 1:
+        return []
+    mode = recipe.task.objective.mode
+    make = partial(make_ladder, ladder.name, ladder.rungs, factor=ladder.factor, mode=mode, costs=course.costs)
+    peak = peak_checkpoints(make, limits)
+    values = _state_values(recipe)
+    low, high = (4 * (1 + values_of_one) * course.num_folds for values_of_one in (min(values), max(values)))
+    size = f"{high} bytes a trainable parameter" if low == high else f"{low} to {high} bytes a trainable parameter"
+    each = f"a checkpoint takes {size}{', with a model of each fold' if course.num_folds > 1 else ''}"
+    if peak is None:
+        return ["one checkpoint for each paused trial: how many trials the time allows is not known", each]
+    most = format_bytes(peak * high * 1_000_000)
+    return [
+        f"up to about {plural(peak, 'checkpoint')} at a time with one worker, a few more with several",
+        f"{each}: {most} in all for a model of 1,000,000",
+    ]
+
+
+def _state_values(recipe: Recipe) -> list[int]:
+    """Numbers that each optimizer of the space keeps for a parameter; those of SGD and Adam where the task brings its own."""
+    entry = recipe.space.get("optimizer")
+    names = entry.choices if isinstance(entry, Choices) else [recipe.constants.get("optimizer")]
+    momentum = recipe.constants.get("momentum") != 0 and ("momentum" in recipe.space or "momentum" in recipe.constants)
+    known = [name for name in names if isinstance(name, str) and name in OPTIMIZER_NAMES] or ["sgd", "adam"]
+    return [num_state_values(name, momentum=momentum) for name in known]
+
+
+def _budget(limits: BudgetLimits) -> str:
+    parts = [
+        plural(limits.trials, "trial") if limits.trials is not None else "",
+        f"{format_count(limits.epochs)} epochs" if limits.epochs is not None else "",
+        format_seconds(limits.time_seconds) if limits.time_seconds is not None else "",
+    ]
+    given = [part for part in parts if part]
+    return ", ".join(given) + (", whichever is reached first" if len(given) > 1 else "")
+
+
+def _probes(recipe: Recipe, limits: BudgetLimits, *, first_rung_epochs: float) -> list[str]:
+    """What the probes will cost, as far as that is known before the data are."""
+    lines = []
+    if isinstance(recipe.space.get("batch_size"), ProbedBatch):
+        lines.append(f"batch size: {SIZE_STEPS} training steps of each size that is tried, the largest first")
+    lr = recipe.space.get("lr")
+    if isinstance(lr, ProbedLr):
+        optimizers = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
+        each = f" for each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
+        lines.append(f"learning rate: a range test of up to {recipe.lr.steps or LR_STEPS} training steps{each}")
+    if lines and limits.epochs is not None:
+        most = probe_allowance(limits, first_rung_epochs=first_rung_epochs)
+        lines.append(
+            f"together at most {format_count(most)} of the epochs; what they do not pay for is a rule of thumb"
+        )
+    return lines

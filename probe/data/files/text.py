@@ -1,0 +1,140 @@
+"""Texts and their classes as token ids: `text:PATH`, a file of JSON lines, and the data set `reuters`.
+
+A text's tokens are its words in lower case, runs of letters and digits. Each of the `vocabulary` most frequent words of the
+training part has an id of its own. The words of a validation part, which is held out of the training part later, have counted
+too; its classes have not.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from probe.data.json_lines import LabelledText, read_labelled_texts
+from probe.data.loaded import DataRequest, LoadedData
+from probe.data.reuters import ensure_reuters, read_prepared
+from probe.errors import check_whole
+from probe.splits import hold_out_indices
+
+KEYWORDS = ("vocabulary", "max_length")
+"""Hyperparameters of texts: how many words have an id of their own, and after how many words a text is cut."""
+DEFAULT_VOCABULARY = 10_000
+DEFAULT_MAX_LENGTH = 512
+PADDING = 0
+OTHER_WORD = 1
+"""Any word that is not among the most frequent ones."""
+FIRST_WORD = 2
+MAX_VOCABULARY = 10_000_000
+MAX_MAX_LENGTH = 1_000_000
+TEST_SEED = 0
+"""Whatever the seed of a search, the test part is the same, so that scores of different searches are comparable."""
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NumberedWords:
+    """The words of texts, each distinct word a number from 0 in the order of first appearance: a few bytes a word."""
+
+    numbers: np.ndarray
+    """All texts' words one after the other, int32."""
+    lengths: np.ndarray
+    """Words of each text, int64."""
+    num_distinct: int
+
+
+def load(request: DataRequest) -> LoadedData:
+    """A file of texts. Its test part is drawn from it: as large as the options say, with the classes' proportions.
+
+    The prepared Reuters does not say either which newswires are for the test: 2,246 are drawn, the share of 0.2, as many as in
+    the set that Keras distributes, though not the same ones.
+
+    Raises:
+        DataError: the file cannot be read or believed, or reuters cannot be downloaded.
+        TaskError: a vocabulary or a length that is none.
+    """
+    params = dict(request.params)
+    vocabulary = params.get("vocabulary", DEFAULT_VOCABULARY)
+    max_length = params.get("max_length", DEFAULT_MAX_LENGTH)
+    check_whole("vocabulary", vocabulary, least=1, most=MAX_VOCABULARY)
+    check_whole("max_length", max_length, least=1, most=MAX_MAX_LENGTH)
+    is_reuters = request.name == "reuters"
+    path = ensure_reuters(request.data_dir) if is_reuters else request.path
+    words, labels = _read(path, _stamp(path), is_reuters)
+    names, classes = np.unique(labels, return_inverse=True)
+    train, test = hold_out_indices(len(classes), share=request.options.test_share, seed=TEST_SEED, labels=classes)
+    tokens = torch.from_numpy(encode(words, train, vocabulary=vocabulary, max_length=max_length))
+    targets = torch.from_numpy(classes.astype(np.int64))
+    rows = {"train": torch.from_numpy(train), "test": torch.from_numpy(test)}
+    return LoadedData(
+        train=(tokens[rows["train"]], targets[rows["train"]]),
+        test=(tokens[rows["test"]], targets[rows["test"]]),
+        kind="tokens",
+        num_outputs=len(names),
+        input_shape=(tokens.shape[1],),
+        class_names=tuple(str(name) for name in names),
+        vocabulary_size=FIRST_WORD + min(vocabulary, words.num_distinct),
+    )
+
+
+def split_words(text: str) -> list[str]:
+    """`"The Fed's 5 pct rise."` -> `["the", "fed's", "5", "pct", "rise"]`."""
+    return _WORD.findall(text.lower())
+
+
+def number_words(texts: Iterable[str]) -> NumberedWords:
+    """The words of `texts` as numbers."""
+    number_of: dict[str, int] = {}
+    numbers, lengths = array("i"), array("q")
+    for text in texts:
+        words = split_words(text)
+        lengths.append(len(words))
+        numbers.extend(number_of.setdefault(word, len(number_of)) for word in words)
+    return NumberedWords(
+        numbers=np.array(numbers, dtype=np.int32),
+        lengths=np.array(lengths, dtype=np.int64),
+        num_distinct=len(number_of),
+    )
+
+
+def encode(words: NumberedWords, train: np.ndarray, *, vocabulary: int, max_length: int) -> np.ndarray:
+    """Token ids (N, L) of int64, L the length of the longest text but at most `max_length`; shorter ones end in padding.
+
+    Ids from FIRST_WORD on belong to the most frequent words of the texts `train`, the most frequent first; of equally frequent
+    words the one that appears first.
+    """
+    text_of = np.repeat(np.arange(len(words.lengths)), words.lengths)
+    counts = np.bincount(words.numbers[np.isin(text_of, train)], minlength=words.num_distinct)
+    ranked = np.argsort(-counts, kind="stable")[:vocabulary]
+    known = ranked[counts[ranked] > 0]
+    token_of = np.full(words.num_distinct, OTHER_WORD, dtype=np.int64)
+    token_of[known] = FIRST_WORD + np.arange(len(known))
+    starts = np.cumsum(words.lengths) - words.lengths
+    place = np.arange(len(words.numbers)) - np.repeat(starts, words.lengths)
+    length = max(1, min(max_length, int(words.lengths.max(initial=0))))
+    kept = place < length
+    tokens = np.full((len(words.lengths), length), PADDING, dtype=np.int64)
+    tokens[text_of[kept], place[kept]] = token_of[words.numbers[kept]]
+    return tokens
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Changes with the file, so that one edited in between is read again."""
+    if not path.exists():
+        return None
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, stamp: tuple[int, int] | None, is_reuters: bool) -> tuple[NumberedWords, list[str]]:
+    """A file's words and labels, kept for searches that vary the vocabulary."""
+    texts: list[LabelledText] = read_prepared(path) if is_reuters else read_labelled_texts(path)
+    return number_words(text.text for text in texts), [text.label for text in texts]

@@ -1,0 +1,173 @@
+"""Batches of an epoch: indexed out of tensors on the device, or loaded. The order is a function of seed and epoch alone,
+so a position in the data is two numbers: the epoch and the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from probe.device.protocol import Device
+from probe.errors import TaskError
+from probe.loading.batch import Batch, checked_content, stack_samples
+from probe.loading.dataset import TensorData, as_tensors, samples_to_load, tensor_bytes
+from probe.loading.trees import map_tensors, tensors_of
+from probe.loading.weak_memo import WeakMemo
+from probe.seeds import derive_seed
+from probe.task import Task
+
+MAX_RESIDENT_SHARE = 0.25
+"""Of a GPU's memory, for the training and validation parts together: larger data stays on the host and its batches are copied
+over."""
+
+
+class Batches(Protocol):
+    """One part of the data, in batches on the device."""
+
+    num_samples: int
+    num_batches: int
+
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` (0-based) in its own order, from batch `first` on."""
+
+
+class TensorBatches:
+    """Batches by indexing. With `resident`, the tensors are copied to the device and kept there."""
+
+    def __init__(
+        self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
+    ) -> None:
+        self._device = device
+        self._target = device.torch_device
+        resident = resident or all(_is_resident(tensor, self._target) for tensor in tensors_of(data.tensors))
+        self._home = self._target if resident else torch.device("cpu")
+        self._tensors = map_tensors(lambda tensor: _resident(tensor, self._home), data.tensors)
+        self._indices = data.indices
+        self._batch_size = batch_size
+        self._seed = seed
+        self._shuffle = shuffle
+        self.num_samples = len(data)
+        self.num_batches = count_batches(len(data), batch_size, training=shuffle)
+
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
+        with self._device.untracked():
+            chosen = self._indices
+            if self._shuffle:
+                chosen = chosen[_order(self.num_samples, self._seed, number).numpy()]
+            indices = torch.from_numpy(chosen)
+        indices = indices.to(self._home)
+        for start in range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size):
+            yield self._batch(
+                indices[start : start + self._batch_size]
+            )  # not kept here: it makes room for the next one
+
+    def _batch(self, rows: Tensor) -> Batch:
+        batch = Batch(map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors), len(rows))
+        return batch if self._home == self._target else batch.to(self._target)
+
+
+class LoadedBatches:
+    """Batches through a DataLoader. Samples are read and collated outside of the accounting of the device's memory."""
+
+    def __init__(self, task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
+        self._task = task
+        self._data = data
+        self._batch_size = batch_size
+        self._device = device
+        self._seed = seed
+        self._shuffle = shuffle
+        self.num_samples = len(data)
+        self.num_batches = count_batches(self.num_samples, batch_size, training=shuffle)
+
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
+        starts = range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size)
+        counts = self._device.limit_bytes is not None  # on the host, only a simulated device does
+        with self._device.untracked():
+            loaded = iter(self._loader(number, starts))
+        for _ in starts:
+            with self._device.untracked():
+                on_host = next(loaded)
+            yield on_host.to(self._device.torch_device, copy=counts)
+
+    def _loader(self, number: int, starts: range) -> DataLoader[Batch]:
+        order = _order(self.num_samples, self._seed, number) if self._shuffle else torch.arange(self.num_samples)
+        return DataLoader(
+            self._data,
+            batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],
+            collate_fn=BatchCollate(self._task.collate),
+            num_workers=self._task.num_loader_workers,
+            generator=torch.Generator().manual_seed(derive_seed(self._seed, "loader", number)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCollate:
+    """Samples -> Batch, by a task's own function or PyTorch's. Picklable if that is, for the processes of a DataLoader."""
+
+    collate: Callable[[list[Any]], Any] | None
+
+    def __call__(self, samples: list[Any]) -> Batch:
+        """Raises TaskError where samples cannot be joined, and where the task's own function returns no batch."""
+        if self.collate is None:
+            return Batch(_stacked(samples), len(samples))
+        return Batch(checked_content(self.collate(samples), returned_by="Task.collate"), len(samples))
+
+
+def _stacked(samples: list[Any]) -> Any:
+    try:
+        return stack_samples(samples)
+    except ValueError as error:
+        raise TaskError(
+            f"{len(samples)} samples cannot be joined to a batch: {error}",
+            hint="Give the Task a collate function: list of samples -> batch.",
+        ) from error
+
+
+def make_batches(
+    task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
+) -> Batches:
+    """Batches of one part of the task's data, by indexing where that is possible.
+
+    Args:
+        shuffle: marks the training part.
+        resident: keep tensors on the device if they are small, for data that is used more than once.
+    """
+    limit_bytes = device.limit_bytes
+    with device.untracked():
+        if limit_bytes is not None:
+            resident = resident and tensor_bytes(task) <= MAX_RESIDENT_SHARE * limit_bytes
+        tensors = as_tensors(data, task)
+        to_load = samples_to_load(data, task) if tensors is None else None
+    if tensors is None:
+        return LoadedBatches(task, to_load, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
+    return TensorBatches(tensors, batch_size=batch_size, device=device, seed=seed, shuffle=shuffle, resident=resident)
+
+
+def count_batches(samples: int, batch_size: int, *, training: bool) -> int:
+    """Batches of an epoch, the last and smaller one included; but one that would hold a single sample is left out of
+    training, because batch normalization has no variance there."""
+    whole, rest = divmod(samples, batch_size)
+    leaves_out = rest == 0 or (training and rest == 1 and whole > 0)
+    return whole if leaves_out else whole + 1
+
+
+def _order(samples: int, seed: int, epoch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+    return torch.randperm(samples, generator=generator)
+
+
+_copies: WeakMemo[Tensor] = WeakMemo()
+"""Copies on devices, so that every trial of one process shares one copy of the data."""
+
+
+def _resident(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor if tensor.device == device else _copies.get([tensor], device, make=lambda: tensor.to(device))
+
+
+def _is_resident(tensor: Tensor, device: torch.device) -> bool:
+    return tensor.device == device or _copies.find([tensor], device) is not None

@@ -1,0 +1,130 @@
+"""Task.cache: samples that are read once a process and kept, as rows of tensors or, for a collate function, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probe.device.host_memory import free_memory_bytes
+from probe.errors import DataError, TaskError
+from probe.loading.batch import stack_samples
+from probe.loading.origins import Indices
+from probe.loading.trees import map_tensors, num_bytes, tensors_of
+from probe.loading.weak_memo import WeakMemo
+from probe.units import format_bytes
+
+_SAMPLES_PER_READ = 1024
+
+
+class SampleCache:
+    """Samples of one data set, in the order in which they were read."""
+
+    def __init__(self, num_samples: int, *, stacked: bool) -> None:
+        self.content: Any = None
+        """Stacked: samples as PyTorch's default_collate makes a batch of them. Otherwise a list of them."""
+        self.rows: Indices = np.full(num_samples, -1, dtype=np.int64)
+        """Shape (samples of the data set,): where in `content` each of them is; -1: not read."""
+        self._stacked = stacked
+        self._count = 0
+
+    def read(self, data: Any, wanted: Indices) -> None:
+        """Read those of the samples `wanted` of `data` that are missing.
+
+        Raises DataError where they would not fit into memory, TaskError where they cannot be stacked.
+        """
+        missing = np.unique(wanted[self.rows[wanted] < 0])
+        if len(missing) == 0:
+            return
+        self.content = self._stacked_with(data, missing) if self._stacked else self._listed_with(data, missing)
+        self.rows[missing] = np.arange(self._count, self._count + len(missing))
+        self._count += len(missing)
+
+    def _listed_with(self, data: Any, missing: Indices) -> list[Any]:
+        return [*(self.content or ()), *(sample for piece in _pieces(data, missing) for sample in piece)]
+
+    def _stacked_with(self, data: Any, missing: Indices) -> Any:
+        """`content` and the missing samples, in tensors that are made once and filled piece by piece."""
+        total, filled = self._count + len(missing), self._count
+        grown: Any = None
+        for samples in _pieces(data, missing):
+            piece = _collated(data, samples)
+            if grown is None:
+                _check_tensors(data, piece)
+                grown = map_tensors(lambda rows: torch.empty((total, *rows.shape[1:]), dtype=rows.dtype), piece)
+                if self.content is not None:
+                    _fill(data, grown, 0, self.content)
+            _fill(data, grown, filled, piece)
+            filled += len(samples)
+        return grown
+
+
+_caches: WeakMemo[SampleCache] = WeakMemo()
+
+
+def cache_of(data: Any, *, stacked: bool) -> SampleCache:
+    """The cache of this process for `data`, a data set that is no Subset or ConcatDataset."""
+    return _caches.get([data], stacked, make=lambda: SampleCache(len(data), stacked=stacked))
+
+
+def _pieces(data: Any, indices: Indices) -> Iterator[list[Any]]:
+    """The samples of these indices, some at a time."""
+    for start in range(0, len(indices), _SAMPLES_PER_READ):
+        piece = _read(data, indices[start : start + _SAMPLES_PER_READ].tolist())
+        if start == 0:
+            _check_memory(data, piece, len(indices))
+        yield piece
+
+
+def _read(data: Any, indices: list[int]) -> list[Any]:
+    read_many: Callable[[list[int]], list[Any]] | None = getattr(data, "__getitems__", None)
+    return [data[index] for index in indices] if read_many is None else list(read_many(indices))
+
+
+def _check_memory(data: Any, piece: list[Any], count: int) -> None:
+    needed_bytes, free_bytes = num_bytes(piece) * count // len(piece), free_memory_bytes()
+    if free_bytes is not None and needed_bytes > free_bytes:
+        raise DataError(
+            f"Task.cache is True, and {count:,} samples of {type(data).__name__} take about "
+            f"{format_bytes(needed_bytes)} of memory; {format_bytes(free_bytes)} are free.",
+            hint="Leave cache out: samples are then read whenever they are needed.",
+        )
+
+
+def _collated(data: Any, samples: list[Any]) -> Any:
+    try:
+        return stack_samples(samples)
+    except ValueError as error:
+        raise _not_alike(data, str(error)) from error
+
+
+def _fill(data: Any, grown: Any, start: int, piece: Any) -> None:
+    whole, parts = list(tensors_of(grown)), list(tensors_of(piece))
+    if [(t.shape[1:], t.dtype) for t in whole] != [(t.shape[1:], t.dtype) for t in parts]:
+        raise _not_alike(data, f"{_kinds(whole)} and {_kinds(parts)}")
+    for rows, part in zip(whole, parts, strict=True):
+        rows[start : start + len(part)] = part
+
+
+def _kinds(tensors: list[Tensor]) -> str:
+    return ", ".join(f"{tuple(tensor.shape[1:])} of {tensor.dtype}" for tensor in tensors)
+
+
+def _check_tensors(data: Any, tree: Any) -> None:
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    if isinstance(tree, (tuple, list)):
+        for item in tree:
+            _check_tensors(data, item)
+    elif not isinstance(tree, Tensor):
+        raise _not_alike(data, f"a {type(tree).__name__} in them is no tensor, array or number")
+
+
+def _not_alike(data: Any, what: str) -> TaskError:
+    return TaskError(
+        f"Task.cache is True, but the samples of {type(data).__name__} cannot be stacked as tensors: {what}.",
+        hint="Samples of one shape can be cached, and samples of any kind with a collate function. Otherwise leave cache out.",
+    )

@@ -1,0 +1,262 @@
+"""The built-in networks for texts: `text-mlp`, `text-embedding` and `text-transformer`.
+
+All of them take token ids (N, L) of int64, from probe.data.files.text: 0 is padding, 1 any word outside the vocabulary,
+and texts shorter than L are padded at their end. Padding changes nothing, and a text without a word is only padding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from probe.data.files.text import PADDING
+from probe.errors import TaskError, check_whole
+from probe.models.networks import (
+    ACTIVATIONS,
+    MAX_DEPTH,
+    MAX_WIDTH,
+    check_dropout,
+    check_name,
+    check_shared,
+    initialize,
+    norm_of_units,
+)
+
+BAGS = ("binary", "counts")
+MAX_HEADS = 64
+MAX_LAYERS = 24
+
+
+class BagOfWords(nn.Module):
+    """A linear layer over the bag of words, without ever making that bag: (N, L) token ids -> (N, width).
+
+    The bag of a text is a vector of `vocabulary_size` numbers: for every token how often it is in the text, or with `binary` 1
+    if it is there and 0 if not. `weight @ bag + bias` is the sum of the weight's columns of the tokens that are there, counted
+    as often, so that an embedding bag computes exactly the same: 100 columns of 10,000 for a text of 100 words. Weights are
+    drawn as those of `nn.Linear(vocabulary_size, width)`.
+    """
+
+    def __init__(self, *, vocabulary_size: int, width: int, binary: bool, initialization: str, activation: str) -> None:
+        super().__init__()
+        self.binary = binary
+        linear = nn.Linear(vocabulary_size, width)
+        initialize(linear, initialization, activation)
+        self.columns = nn.EmbeddingBag(vocabulary_size, width, mode="sum", padding_idx=PADDING)
+        with torch.no_grad():
+            self.columns.weight.copy_(linear.weight.T)
+            self.columns.weight[PADDING].zero_()
+        self.bias = nn.Parameter(linear.bias.detach().clone())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if self.binary:
+            tokens = without_repetitions(tokens)
+        return self.columns(tokens) + self.bias  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+class MeanEmbedding(nn.Module):
+    """Every token's embedding, a vector of `dimension` numbers, averaged over the text: (N, L) -> (N, dimension).
+
+    A text without a word gives zeros.
+    """
+
+    def __init__(self, *, vocabulary_size: int, dimension: int) -> None:
+        super().__init__()
+        self.embeddings = nn.EmbeddingBag(vocabulary_size, dimension, mode="mean", padding_idx=PADDING)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.embeddings(tokens)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+class TextMlp(nn.Module):
+    """A multilayer perceptron on texts: `depth` hidden layers of `width` units, each followed by normalization, activation and
+    dropout, then the output layer: (N, L) token ids -> (N, num_outputs).
+
+    The first hidden layer sees the bag of words (`BagOfWords`): with `bag = "binary"` whether a word is in the text, with
+    "counts" how often. With an `embedding` above 0 it sees instead the mean of the words' embeddings, vectors of that many
+    numbers that are learnt with the rest (as in Joulin et al. 2017, "Bag of tricks for efficient text classification").
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        num_outputs: int,
+        depth: int = 2,
+        width: int = 64,
+        embedding: int = 0,
+        bag: str = "binary",
+        activation: str = "relu",
+        dropout: float = 0.0,
+        normalization: str = "none",
+        initialization: str = "default",
+    ) -> None:
+        super().__init__()
+        check_whole("depth", depth, least=1, most=MAX_DEPTH)
+        check_whole("width", width, least=1, most=MAX_WIDTH)
+        check_whole("embedding", embedding, least=0, most=MAX_WIDTH)
+        check_name("bag", bag, BAGS)
+        check_shared(activation, dropout, normalization, initialization)
+        first: list[nn.Module]
+        if embedding:
+            first = [MeanEmbedding(vocabulary_size=vocabulary_size, dimension=embedding), nn.Linear(embedding, width)]
+        else:
+            bag_of_words = BagOfWords(
+                vocabulary_size=vocabulary_size,
+                width=width,
+                binary=bag == "binary",
+                initialization=initialization,
+                activation=activation,
+            )
+            first = [bag_of_words]
+        layers = first
+        for layer in range(depth):
+            layers += [nn.Linear(width, width)] if layer else []
+            layers += [*norm_of_units(normalization, width), ACTIVATIONS[activation]()]
+            layers += [nn.Dropout(dropout)] if dropout else []
+        layers.append(nn.Linear(width, num_outputs))
+        self.layers = nn.Sequential(*layers)
+        initialize(self, initialization, activation)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layers(tokens)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+class TextEmbedding(TextMlp):
+    """`text-mlp` with an embedding layer: `embedding` numbers a word, averaged over the text, into `depth` hidden layers."""
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        num_outputs: int,
+        embedding: int = 64,
+        depth: int = 1,
+        width: int = 64,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        normalization: str = "none",
+        initialization: str = "default",
+    ) -> None:
+        check_whole("embedding", embedding, least=1, most=MAX_WIDTH)
+        super().__init__(
+            vocabulary_size=vocabulary_size,
+            num_outputs=num_outputs,
+            embedding=embedding,
+            depth=depth,
+            width=width,
+            activation=activation,
+            dropout=dropout,
+            normalization=normalization,
+            initialization=initialization,
+        )
+
+
+class TextTransformer(nn.Module):
+    """A Transformer encoder (Vaswani et al. 2017) on texts: (N, L) token ids -> (N, num_outputs).
+
+    Tokens become `embedding` numbers each, to which a learnt vector for their place is added. In each of `layers` layers every
+    token attends to the others with `heads` heads, then goes through two dense layers, the first `feedforward` times as wide;
+    normalization comes before either (Xiong et al. 2020), which trains without a warm-up. The output layer sees the mean of
+    what has become of the tokens and of a start token. Every text has that one, so that a text without a word has something
+    to attend to. Dropout is on the embeddings, on the attention weights and before every addition.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        input_shape: tuple[int, ...],
+        num_outputs: int,
+        embedding: int = 64,
+        heads: int = 4,
+        layers: int = 2,
+        feedforward: int = 4,
+        activation: str = "gelu",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_whole("embedding", embedding, least=1, most=MAX_WIDTH)
+        check_whole("heads", heads, least=1, most=MAX_HEADS)
+        check_whole("layers", layers, least=1, most=MAX_LAYERS)
+        check_whole("feedforward", feedforward, least=1, most=MAX_HEADS)
+        check_name("activation", activation, tuple(ACTIVATIONS))
+        check_dropout(dropout)
+        if embedding % heads:
+            raise TaskError(
+                f"heads = {heads} does not divide embedding = {embedding}: each head sees an equal part of it.",
+                hint=f"For embedding = {embedding}, heads can be {_divisors(embedding)}. In a recipe's [space], powers of two "
+                "(pow2 = true) for both always fit, where heads are never more than embedding.",
+            )
+        self.embeddings = nn.Embedding(vocabulary_size, embedding, padding_idx=PADDING)
+        nn.init.normal_(self.embeddings.weight, std=_EMBEDDING_DEVIATION)
+        with torch.no_grad():
+            self.embeddings.weight[PADDING].zero_()
+        self.places = nn.Parameter(torch.randn(input_shape[0], embedding) * _EMBEDDING_DEVIATION)
+        self.start = nn.Parameter(torch.randn(1, 1, embedding) * _EMBEDDING_DEVIATION)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            _Block(embedding, heads, feedforward * embedding, activation, dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(embedding)
+        self.output = nn.Linear(embedding, num_outputs)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embedded = self.embeddings(tokens) + self.places[: tokens.shape[1]]
+        states = self.dropout(torch.cat([self.start.expand(len(tokens), -1, -1), embedded], dim=1))
+        seen = torch.cat([torch.ones_like(tokens[:, :1]), tokens], dim=1) != PADDING  # (N, 1 + L)
+        for block in self.blocks:
+            states = block(states, seen)
+        weights = (seen / seen.sum(dim=1, keepdim=True)).to(states.dtype).unsqueeze(-1)
+        return self.output((self.norm(states) * weights).sum(dim=1))  # type: ignore[no-any-return]
+
+
+_EMBEDDING_DEVIATION = 0.1
+"""Small beside the 1 of PyTorch's embeddings, so that the first steps are not about forgetting random vectors; large
+enough that layer normalization has something to scale."""
+
+
+class _Block(nn.Module):
+    """One layer of an encoder: (N, S, embedding) -> the same shape."""
+
+    def __init__(self, embedding: int, heads: int, hidden: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_dropout = dropout
+        self.attention_norm = nn.LayerNorm(embedding)
+        self.queries_keys_values = nn.Linear(embedding, 3 * embedding)
+        self.mixed = nn.Linear(embedding, embedding)
+        self.dense = nn.Sequential(
+            nn.LayerNorm(embedding),
+            nn.Linear(embedding, hidden),
+            ACTIVATIONS[activation](),
+            nn.Linear(hidden, embedding),
+            nn.Dropout(dropout),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, seen: Tensor) -> Tensor:
+        num, length, embedding = states.shape
+        parts = self.queries_keys_values(self.attention_norm(states))
+        queries, keys, values = parts.view(num, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (N, heads, S, part)
+        attended = scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=seen[:, None, None, :],
+            dropout_p=self.attention_dropout if self.training else 0.0,
+        )
+        states = states + self.dropout(self.mixed(attended.transpose(1, 2).reshape(num, length, embedding)))
+        return states + self.dense(states)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def without_repetitions(tokens: Tensor) -> Tensor:
+    """Token ids (N, L), of which each is kept once in its text; the others become padding. Their order is lost."""
+    ordered = tokens.sort(dim=1).values
+    repeated = torch.zeros_like(ordered, dtype=torch.bool)
+    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    return ordered.masked_fill(repeated, PADDING)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(n) for n in range(1, min(number, MAX_HEADS) + 1) if number % n == 0)

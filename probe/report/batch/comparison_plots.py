@@ -1,0 +1,144 @@
+"""Plots of several ways to train compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from probe.batch.comparison.records import BatchComparison, Variant
+from probe.report.batch.comparison_summary import is_predicted, rate_at_recommended, sample_noun, short_names
+from probe.report.shared.markdown import shorten
+from probe.report.shared.style import (
+    BLUE,
+    COLORS,
+    GREY,
+    LINES,
+    MARKERS,
+    ORANGE,
+    color_of,
+    new_figure,
+    save_figure,
+    ticks_at,
+)
+from probe.units import format_card, format_count
+
+_MAX_VARIANTS = 24
+_MAX_LINES = 8
+_MAX_NAME = 32
+
+
+def draw_comparison(result: BatchComparison, path: Path) -> bool:
+    """Largest and recommended sizes beside the throughput; where nothing was run, the largest against the card.
+
+    Returns False where fewer than two variants have an answer, or more than can be told apart.
+    """
+    if is_predicted(result):
+        return _draw_cards(result, path)
+    names = [shorten(name, _MAX_NAME) for name in short_names(result)]
+    rates = [rate_at_recommended(variant) for variant in result.variants]
+    answered = [variant for variant in result.variants if variant.result.largest_fit is not None]
+    if not 2 <= len(result.variants) <= _MAX_VARIANTS or len(answered) < 2:
+        return False
+    rows = list(range(len(names)))
+    figure, [left, right] = new_figure(2, height=1.5 + 0.34 * len(names), width=8.0)
+    _plot_sizes(left, result.variants)
+    right.barh(rows, [rate or 0.0 for rate in rates], height=0.55, color=BLUE)
+    for row, rate in zip(rows, rates, strict=True):
+        text = "nothing fits" if rate is None else format_count(rate)
+        right.annotate(text, (rate or 0.0, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    right.set_xlim(0, 1.22 * max(rate or 0.0 for rate in rates))
+    right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    right.xaxis.set_major_locator(MaxNLocator(5))
+    right.set_title(f"{sample_noun(result).capitalize()}/s at the recommended size")
+    for axes in (left, right):
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.yaxis.set_major_locator(FixedLocator([float(row) for row in rows]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(visible=False, axis="y")
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: names[round(value)] if value in rows else ""))
+    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: ""))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    save_figure(figure, path)
+    return True
+
+
+def _plot_sizes(axes: Axes, variants: tuple[Variant, ...]) -> None:
+    """Batch sizes on an axis of powers of two: a dot for the largest, a diamond for the recommended one."""
+    largest = [(row, v.result.largest_fit) for row, v in enumerate(variants) if v.result.largest_fit is not None]
+    chosen = [(row, v.result.recommended) for row, v in enumerate(variants) if v.result.recommended is not None]
+    axes.set_xscale("log", base=2)
+    ends = dict(chosen)
+    for row, size in largest:
+        axes.plot([ends.get(row, size), size], [row, row], color=GREY, linewidth=1.2, zorder=2)
+        axes.annotate(
+            format_count(size), (size, row), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    axes.plot(
+        [s for _, s in largest],
+        [r for r, _ in largest],
+        marker="o",
+        linestyle="none",
+        color=BLUE,
+        label="largest",
+        zorder=5,
+    )
+    if chosen:
+        axes.plot(
+            [size for _, size in chosen],
+            [row for row, _ in chosen],
+            marker="D",
+            markersize=9,
+            markerfacecolor="white",
+            markeredgewidth=1.8,
+            linestyle="none",
+            color=ORANGE,
+            label="recommended",
+            zorder=3,
+        )
+    sizes = [size for _, size in (*largest, *chosen)]
+    low, high = min(sizes).bit_length() - 1, max(sizes).bit_length() - 1
+    step = 1 + (high - low) // 8
+    ticks_at(axes, [float(2**power) for power in range(low, high + 1, step)], format_count)
+    axes.set_xlim(min(sizes) / 1.5, max(sizes) * 2.2)
+    axes.set_title("Batch size")
+
+
+def _draw_cards(result: BatchComparison, path: Path) -> bool:
+    """A line for each variant over the cards' memory."""
+    names = short_names(result)
+    cards = sorted({p.memory_bytes for variant in result.variants for p in variant.result.predictions})
+    if len(cards) < 2 or not 1 <= len(result.variants) <= _MAX_LINES:
+        return False
+    figure, [axes] = new_figure(height=4.2, width=8.0)
+    sizes: list[int] = []
+    for index, (name, variant) in enumerate(zip(names, result.variants, strict=True)):
+        points = [(p.memory_bytes, p.largest_fit) for p in variant.result.predictions if p.largest_fit is not None]
+        sizes += [size for _, size in points]
+        axes.plot(
+            [card for card, _ in points],
+            [size for _, size in points],
+            color=color_of(index),
+            linestyle=LINES[(index + index // len(COLORS)) % len(LINES)],
+            marker=MARKERS[(index + index // len(COLORS)) % len(MARKERS)],
+            label=shorten(name, _MAX_NAME),
+        )
+    if not sizes:
+        return False
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    ticks_at(axes, [float(card) for card in cards], lambda value: format_card(round(value)).replace(" ", "\n"))
+    low, high = min(sizes).bit_length() - 1, max(sizes).bit_length() - 1
+    axes.yaxis.set_major_locator(
+        FixedLocator([float(2**power) for power in range(low, high + 1, 1 + (high - low) // 10)])
+    )
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    axes.set_ylim(2**low / 1.4, 2**high * 1.4)
+    axes.set_xlabel("memory of the card")
+    axes.set_ylabel("largest batch that should fit")
+    axes.set_title("Predicted: the largest batch for each card (nothing was run)")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    save_figure(figure, path)
+    return True

@@ -1,0 +1,100 @@
+"""Sentences about the samples and batches that a batch probe rests on. Plain text; the report escapes it."""
+
+from __future__ import annotations
+
+from probe.batch.records import BatchResult, SampleCoverage
+from probe.report.batch.summary import confirmation, largest_samples_peak, max_share_above
+from probe.units import format_bytes, format_count, format_share
+
+_PARTS = {"train": "training", "val": "validation"}
+_NOTABLE_EXCESS = 0.02
+"""Of the peak: less is rounding of the allocator."""
+
+
+def confirmation_text(result: BatchResult) -> str | None:
+    """What the confirming run showed of the data set; None where there was none.
+
+    `batch 64 held on 312 shuffled batches (33 whole epochs): with 95 % confidence, at most 0.96 % of batches need more memory`
+    """
+    attempt = confirmation(result)
+    if attempt is None or not attempt.num_batches:
+        return None
+    size, count = format_count(attempt.batch_size), format_count(attempt.num_batches)
+    if attempt.batches_per_epoch is None:
+        held = f"batch {size} held on {count} batches"
+    else:
+        held = f"batch {size} held on {count} shuffled batches{_epochs(attempt.num_batches, attempt.batches_per_epoch)}"
+    share = format_share(max_share_above(attempt.num_batches))
+    return f"{held}: with 95 % confidence, at most {share} of batches need more memory"
+
+
+def _epochs(num_batches: int, batches_per_epoch: int) -> str:
+    whole = num_batches // batches_per_epoch
+    return f" ({format_count(whole)} whole epoch{'' if whole == 1 else 's'})" if whole else ""
+
+
+def ranking_texts(result: BatchResult) -> list[str]:
+    """How the costliest samples of each part were found, where samples differ or not all of them were measured."""
+    return [text for text in map(_ranking_text, result.samples) if text is not None]
+
+
+def _ranking_text(coverage: SampleCoverage) -> str | None:
+    if not coverage.ranked_by:
+        return None
+    of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.part]} samples"
+    of = of if _is_complete(coverage) else f"{format_count(coverage.num_measured)} of {of}"
+    return f"tried with the largest of {of}, by {', '.join(coverage.ranked_by)}"
+
+
+def _is_complete(coverage: SampleCoverage) -> bool:
+    return coverage.num_measured >= coverage.num_samples
+
+
+def sample_warnings(result: BatchResult) -> list[str]:
+    """What is not known of the samples, and memory that depends on more than their size or grows from step to step."""
+    texts = [text for coverage in result.samples for text in _coverage_warnings(coverage)]
+    return [text for text in (*texts, _excess_text(result), _growth_text(result)) if text is not None]
+
+
+def _coverage_warnings(coverage: SampleCoverage) -> list[str]:
+    part, texts = _PARTS[coverage.part], []
+    if coverage.unmeasured:
+        texts.append(
+            f"The size of {', '.join(coverage.unmeasured)} in {part} samples could not be measured: larger samples than those "
+            "that were tried may exist."
+        )
+    if coverage.ranked_by and not _is_complete(coverage):
+        texts.append(
+            f"Only {format_count(coverage.num_measured)} of {format_count(coverage.num_samples)} {part} samples, drawn at "
+            "random, were measured in the time for it: a larger one may exist."
+        )
+    return texts
+
+
+def _excess_text(result: BatchResult) -> str | None:
+    attempt = confirmation(result)
+    if attempt is None or attempt.memory is None or attempt.growth is not None:
+        return None
+    size, peak = format_count(attempt.batch_size), attempt.memory.peak_allocated_bytes
+    excess = peak - largest_samples_peak(result, attempt.batch_size)
+    if excess <= _NOTABLE_EXCESS * peak:
+        return None
+    return (
+        f"Shuffled batches of {size} took up to {format_bytes(peak)}, {format_bytes(excess)} more than the largest samples: "
+        "memory depends on more than the sizes of samples. Only the "
+        f"{format_count(attempt.num_batches)} batches that were tried show how much."
+    )
+
+
+def _growth_text(result: BatchResult) -> str | None:
+    growing = [attempt for attempt in result.attempts if attempt.growth is not None]
+    if not growing:
+        return None
+    attempt = next((one for one in growing if one.fits and one.batch_size == result.largest_fit), growing[-1])
+    assert attempt.growth is not None  # only those were chosen
+    rate, step = format_bytes(round(attempt.growth.bytes_per_step)), format_count(attempt.growth.last_step)
+    end = f"at this rate training ends at about step {step}" if attempt.fits else f"it ran out in step {step}"
+    return (
+        f"Memory grows by {rate} in every training step at batch {format_count(attempt.batch_size)}: {end}. Something keeps "
+        "tensors of earlier steps, like a list of losses or features: keep numbers (.item()), or detached tensors on the CPU."
+    )

@@ -1,0 +1,57 @@
+"""The plot of several searches compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from probe.report.compare.summary import goal_name, has_groups, mean_curve
+from probe.report.shared.markdown import shorten
+from probe.report.shared.scales import value_limits
+from probe.report.shared.style import COLORS, LINES, color_of, new_figure, save_figure
+from probe.search.records.comparison import SearchComparison
+
+MAX_LINES = 12
+_MAX_NAME = 40
+
+
+def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
+    """Best value so far against the epochs spent, a line for each group and a band over its runs.
+
+    Returns False without any value, and where there are more lines than can be told apart.
+    """
+    curves = [(group, curve) for group in result.groups if (curve := mean_curve(result, group)) is not None]
+    if not curves or len(curves) > MAX_LINES:
+        return False
+    figure, [axes] = new_figure(height=4.4)
+    for index, (group, curve) in enumerate(curves):
+        color, line = color_of(index), LINES[(index + index // len(COLORS)) % len(LINES)]
+        label = shorten(group.title, _MAX_NAME) + (f" ({group.num_runs} runs)" if group.num_runs > 1 else "")
+        axes.plot(curve.epochs, curve.means, drawstyle="steps-post", color=color, linestyle=line, label=label, zorder=3)
+        axes.plot(curve.epochs[-1], curve.means[-1], marker="o", color=color, zorder=4)
+        if group.num_runs > 1:
+            axes.fill_between(
+                curve.epochs, curve.lows, curve.highs, step="post", color=color, alpha=0.13, linewidth=0, zorder=2
+            )
+    axes.set_ylim(*_limits([(curve.means, curve.lows, curve.highs) for _, curve in curves], result.mode))
+    axes.set_xlim(0, max(curve.epochs[-1] for _, curve in curves) * 1.03 or 1)
+    axes.set_xlabel("epochs spent (probes included)")
+    axes.set_ylabel(f"best {goal_name(result)} so far")
+    axes.legend(loc="lower right" if result.mode == "max" else "upper right")
+    axes.set_title(
+        "Searches compared" + (": means, bands from the worst to the best run" if has_groups(result) else "")
+    )
+    save_figure(figure, path)
+    return True
+
+
+def _limits(curves: Sequence[tuple[Sequence[float], ...]], mode: str) -> tuple[float, float]:
+    """So that where the searches ended takes a third of the height: beginnings far below would press it flat."""
+    ends = [values[-1] for columns in curves for values in columns]
+    everything = [value for columns in curves for values in columns for value in values]
+    span = max(ends) - min(ends)
+    if not span:
+        return value_limits(everything, mode)
+    if mode == "max":
+        return value_limits([max(ends), max(min(everything), min(ends) - 2 * span)], mode)
+    return value_limits([min(ends), min(max(everything), max(ends) + 2 * span)], mode)

@@ -1,0 +1,177 @@
+"""Plots of a search: its history, the winner's learning curves, every trial's curve, importance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from probe.report.search.summary import by_importance, history, objective_curve, objective_name, winner
+from probe.report.shared.curve_plots import draw_curves
+from probe.report.shared.scales import num_hidden, value_limits
+from probe.report.shared.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT,
+    ORANGE,
+    new_figure,
+    save_figure,
+    ticks_at,
+)
+from probe.search.records.importance import Importance
+from probe.search.records.search import SearchResult
+from probe.units import format_share
+
+MAX_IMPORTANCE_BARS = 15
+
+
+def draw_history(result: SearchResult, path: Path) -> bool:
+    """Each trial's value at the epochs spent so far, the best so far as steps. Returns False without any trial."""
+    told = history(result)
+    if not told.trials:
+        return False
+    figure, [axes] = new_figure(height=4.0)
+    shown = [
+        ("complete", "o", BLUE, BLUE, "complete"),
+        ("stopped", "v", "none", GREY, "stopped early"),
+        ("timeout", ">", "none", GREY, "out of time"),
+    ]
+    for status, marker, face, edge, label in shown:
+        points = [
+            (x, t.value)
+            for x, t in zip(told.ends, told.trials, strict=True)
+            if t.status == status and t.value is not None
+        ]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            axes.plot(
+                xs,
+                ys,
+                marker=marker,
+                markerfacecolor=face,
+                markeredgecolor=edge,
+                linestyle="none",
+                label=label,
+                zorder=3,
+            )
+    steps = [(x, value) for x, value in zip(told.ends, told.best, strict=True) if value is not None]
+    if steps:
+        steps.append((told.ends[-1], steps[-1][1]))
+        xs, ys = zip(*steps, strict=True)
+        axes.plot(xs, ys, drawstyle="steps-post", color=ORANGE, linewidth=2.2, label="best so far", zorder=4)
+    without = [x for x, t in zip(told.ends, told.trials, strict=True) if t.value is None]
+    if without:
+        axes.plot(
+            without,
+            [0.0] * len(without),
+            transform=axes.get_xaxis_transform(),
+            marker="x",
+            markeredgewidth=2,
+            linestyle="none",
+            color=BLACK,
+            label="no value",
+            clip_on=False,
+            zorder=5,
+        )
+    values = [trial.value for trial in told.trials if trial.value is not None]
+    if values:
+        axes.set_ylim(*value_limits(values, result.mode))
+        _note_hidden(axes, num_hidden(values, result.mode), result.mode)
+    else:
+        axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epochs spent, trials laid end to end" + (" (probes first)" if result.spent.probe_epochs else ""))
+    axes.set_xlim(0, max(told.ends) * 1.03 or 1)
+    axes.set_ylabel(objective_name(result))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
+    axes.set_title("History of the search")
+    save_figure(figure, path)
+    return True
+
+
+def draw_winner(result: SearchResult, path: Path) -> bool:
+    """Losses and metrics of the winning trial and of the final fit. Returns False where there is no winner with reports."""
+    won = winner(result)
+    if won is None:
+        return False
+    final = result.final.reports if result.final is not None else ()
+    return draw_curves(won.reports, path, title=f"Trial {won.number}, the winner", metric=result.metric, final=final)
+
+
+def draw_all_curves(result: SearchResult, path: Path) -> bool:
+    """Every trial's objective, epoch by epoch, the winner in bold. Returns False where nothing was reported."""
+    curves = [(trial, objective_curve(result, trial)) for trial in result.trials]
+    curves = [(trial, curve) for trial, curve in curves if curve]
+    if not curves:
+        return False
+    best = None if result.best is None else result.best.number
+    figure, [axes] = new_figure()
+    for trial, curve in curves:
+        if trial.number != best:
+            axes.plot(*zip(*curve, strict=True), color=LIGHT, linewidth=1.0, zorder=2)
+            marker = "o" if trial.status == "complete" else "v"  # as in the history
+            axes.plot(*curve[-1], marker=marker, markerfacecolor="white", color=GREY, markersize=5, zorder=2)
+    for trial, curve in curves:
+        if trial.number == best:
+            axes.plot(*zip(*curve, strict=True), color=ORANGE, linewidth=2.6, marker="o", label="the winner", zorder=4)
+    last = max(epoch for _, curve in curves for epoch, _ in curve)
+    rungs = [float(rung) for rung in result.rungs if result.rung_unit == "epochs" and rung <= last]
+    for index, rung in enumerate(rungs):
+        axes.axvline(rung, color=GREY, linestyle=":", linewidth=1.1, label="rungs" if index == 0 else None, zorder=1)
+    axes.plot([], [], color=LIGHT, linewidth=1.0, label="other trials")
+    axes.plot([], [], color=GREY, marker="v", markerfacecolor="white", markersize=5, linestyle="none", label="stopped")
+    if last >= 8 and len(rungs) > 1:
+        axes.set_xscale("log")
+        ticks_at(axes, sorted({1.0, *rungs, float(last)}), lambda value: f"{value:.0f}")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ends = [curve[-1][1] for _, curve in curves]
+    low, high = value_limits(ends, result.mode)
+    bold = [value for trial, curve in curves if trial.number == best for _, value in curve]
+    low, high = min([low, *bold]), max([high, *bold])
+    axes.set_ylim(low, high)
+    _note_hidden(axes, sum(not low <= end <= high for end in ends), result.mode)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(objective_name(result))
+    axes.legend(loc="lower right" if result.mode == "max" else "upper right")
+    axes.set_title("Learning curves of all trials")
+    save_figure(figure, path)
+    return True
+
+
+def draw_importance(result: SearchResult, path: Path) -> bool:
+    """Importance as horizontal bars, the largest on top. Returns False where none stands out."""
+    shown = by_importance(result)[:MAX_IMPORTANCE_BARS]
+    if not shown:
+        return False
+    figure, [axes] = new_figure(height=1.1 + 0.34 * len(shown))
+    values = [found.share for _, found in shown]
+    bars = axes.barh(range(len(shown)), values, color=BLUE, height=0.62, zorder=3)
+    for bar, (_, found) in zip(bars, shown, strict=True):
+        if found.is_partial:  # of other trials, so its length is not to be added to the others
+            bar.set(facecolor="none", edgecolor=BLUE, hatch="///")
+    axes.bar_label(bars, labels=[format_share(value, decimals=0) for value in values], padding=4, fontsize=9)
+    axes.set_yticks(range(len(shown)), [_trials_label(name, found) for name, found in shown])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(0, 1.18 * max(*values, 1e-9))
+    axes.xaxis.set_major_formatter(lambda value, _: format_share(value, decimals=0))
+    axes.set_xlabel("share of the variation of the ranks among the trials that have it")
+    axes.set_title("Importance of the hyperparameters")
+    save_figure(figure, path)
+    return True
+
+
+def _trials_label(name: str, found: Importance) -> str:
+    return f"{name}\n({found.num_trials} of {found.num_compared} trials)" if found.is_partial else name
+
+
+def _note_hidden(axes: Axes, count: int, mode: str) -> None:
+    """Say what the limits cut off, at the end at which it is."""
+    if count:
+        trials = "trial ends" if count == 1 else "trials end"
+        where, y, side = ("below", 0.02, "bottom") if mode == "max" else ("above", 0.98, "top")
+        text = f"{count} {trials} {where} what is shown"
+        axes.text(0.01, y, text, transform=axes.transAxes, va=side, fontsize=8, style="italic", color=GREY)

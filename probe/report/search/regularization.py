@@ -1,0 +1,196 @@
+"""What regularization did: the gap between training and validation with it and without, and the weights it took to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from probe.report.search.summary import ranked, winner
+from probe.report.shared.common import ParamValue, metric_text
+from probe.report.shared.markdown import code, escape, table
+from probe.search.records.objective import LOSS
+from probe.search.records.search import SearchResult, TrialResult
+from probe.training.records import FitSummary, WeightCounts
+from probe.units import format_share, format_value
+
+REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
+_THEIRS = ("decoupled", "augmentation_strength")
+"""Hyperparameters of regularizers."""
+NONE = "none"
+MAX_ROWS = 16
+CHANGED_LOSSES = ("loss", "label_smoothing", "focal_gamma")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """The best of the trials with the same regularizers."""
+
+    names: tuple[str, ...]
+    trial: TrialResult
+    fit: FitSummary
+    """The trial's."""
+
+    @property
+    def gap(self) -> float:
+        """Validation less training loss."""
+        return self.fit.val.loss - self.fit.train.loss
+
+    def others(self) -> dict[str, ParamValue]:
+        """Hyperparameters that do not regularize."""
+        return {name: value for name, value in self.trial.params.items() if name not in (*REGULARIZERS, *_THEIRS)}
+
+    @property
+    def text(self) -> str:
+        return " + ".join(map(escape, self.names)) or NONE
+
+
+def active_regularizers(params: Mapping[str, ParamValue]) -> tuple[str, ...]:
+    """Those that do something with these values, in the order of REGULARIZERS."""
+    return tuple(name for name in REGULARIZERS if params.get(name) not in (None, 0, NONE))
+
+
+def best_kinds(result: SearchResult) -> list[Kind]:
+    """Without any regularizer first, then from the best to the worst. Of complete trials where there are any: one that was
+    stopped early has had less time to overfit."""
+    known = [(trial, trial.fit) for trial in ranked(result) if trial.value is not None and trial.fit is not None]
+    complete = [(trial, fit) for trial, fit in known if trial.status == "complete"]
+    found: dict[tuple[str, ...], Kind] = {}
+    for trial, fit in complete or known:
+        names = active_regularizers(trial.params)
+        found.setdefault(names, Kind(names=names, trial=trial, fit=fit))
+    return sorted(found.values(), key=lambda kind: kind.names != ())
+
+
+def regularization_blocks(result: SearchResult) -> list[str]:
+    """Markdown: the best trial of each combination of regularizers beside the best without any. Empty where all trials have
+    the same ones."""
+    kinds = best_kinds(result)
+    if len(kinds) < 2:
+        return []
+    bare = kinds[0] if not kinds[0].names else None
+    told = (
+        "The best trial of each kind, after its last epoch, without dropout and augmentation; training figures are on as many "
+        "samples as validation has. The gap is the validation loss less the training loss."
+    )
+    if len(kinds) > MAX_ROWS:
+        told += f" {MAX_ROWS} of {len(kinds)} kinds are shown."
+    return ["### Regularization and the gap", _summary(kinds, bare), told, _kinds_table(result, kinds, bare)]
+
+
+def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None) -> str:
+    has_l1 = any("l1" in kind.names for kind in kinds)
+    metric = _shown_metric(result, kinds)
+    header = ["regularization", "trial", "training loss", "validation loss", "gap", "closed"]
+    header += [] if metric is None else [f"training {escape(metric)}", f"validation {escape(metric)}"]
+    header += ["weights near zero", "exactly zero"] if has_l1 else []
+    rows = []
+    for kind in kinds[:MAX_ROWS]:
+        train, val, weights = kind.fit.train, kind.fit.val, kind.fit.weights
+        row = [kind.text, str(kind.trial.number), format_value(train.loss), format_value(val.loss)]
+        row += [format_value(kind.gap), _closed(kind, bare)]
+        if metric is not None:
+            row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
+        if has_l1:
+            row += [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+        rows.append(row)
+    return table(header, rows, right=tuple(range(1, len(header))))
+
+
+def winner_text(result: SearchResult) -> str | None:
+    """The winner on what it was trained on and on what it was not."""
+    won = winner(result)
+    if won is None or won.fit is None:
+        return None
+    return f"After epoch {won.fit.epoch}, without dropout and augmentation: {escape(_sides(won.fit))}."
+
+
+def fit_table(fit: FitSummary | None, weights: WeightCounts | None) -> str | None:
+    """Of one training; None where nothing is known."""
+    if fit is None and weights is None:
+        return None
+    rows = []
+    if fit is not None:
+        rows.append(["loss", *map(format_value, (fit.train.loss, fit.val.loss, fit.val.loss - fit.train.loss))])
+        for name, value in fit.train.metrics.items():
+            ends = (value, fit.val.metrics[name])
+            rows.append([escape(name), *[metric_text(name, end) for end in ends], format_value(ends[1] - ends[0])])
+    told = [table(["", "training", "validation", "difference"], rows, right=(1, 2, 3))] if rows else []
+    if rows:
+        told.append(
+            "After the last epoch, without dropout and augmentation, on as many training samples as validation has."
+        )
+    return "\n\n".join([*told, *([] if weights is None else [f"{zero_text(weights)}."])])
+
+
+def zero_text(weights: WeightCounts) -> str:
+    """Near zero is: smaller than a hundredth of the largest weight of the same layer."""
+    near, zero = [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+    return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
+
+
+def loss_note(result: SearchResult) -> str | None:
+    """Where trials minimize different functions: which one their curves show, and what that means for ranking them."""
+    names = {dimension.name for dimension in result.space} | result.constants.keys()
+    changed = [name for name in CHANGED_LOSSES if name in names]
+    if (
+        not changed or ":" in result.task.partition(" on ")[0]
+    ):  # to a task of the user's own such names may mean anything
+        return None
+    told = (
+        "All losses shown are of one function (cross-entropy, or the squared error), whatever a trial minimized, and so "
+        "compare. But label smoothing and the focal loss give up some of it on purpose"
+    )
+    if result.metric == LOSS:
+        return f"{told}: this search, which ranks by the loss, ranks them lower than their accuracy deserves."
+    return f"{told}: of such trials, compare the {escape(result.metric)}."
+
+
+def _closed(kind: Kind, bare: Kind | None) -> str:
+    """Empty where there is no gap to close, and where something else may have closed it."""
+    if bare is None or bare.gap <= 0 or kind is bare or kind.others() != bare.others():
+        return ""
+    return format_share(1 - kind.gap / bare.gap, decimals=0)
+
+
+def _summary(kinds: Sequence[Kind], bare: Kind | None) -> str:
+    if bare is None:
+        return "No trial was trained without regularization, so there is nothing to measure the gap against."
+    if bare.gap <= 0:
+        return (
+            "Without regularization the validation loss is no higher than the training loss: there is nothing to close."
+        )
+    comparable = [kind for kind in kinds[1:] if kind.others() == bare.others()]
+    if not comparable:
+        mine, names = bare.others(), sorted({name for kind in kinds for name in kind.others()})
+        differing = [name for name in names if any(kind.others().get(name) != mine.get(name) for kind in kinds)]
+        return (
+            f"The trial without regularization differs from those with it in {', '.join(map(code, differing))}, too, so "
+            "the table cannot tell what is due to regularization."
+        )
+    best = comparable[0]
+    before, after = bare.fit.val.loss, best.fit.val.loss
+    told = (
+        f"**With {best.text} (trial {best.trial.number}) {_closed(best, bare)} of the gap is closed that trial "
+        f"{bare.trial.number} has without regularization; the validation loss goes from {format_value(before)} to "
+        f"{format_value(after)}.**"
+    )
+    if after >= before and best.gap < bare.gap:
+        told += " The gap was closed by learning less, not by generalizing better."
+    return told
+
+
+def _shown_metric(result: SearchResult, kinds: Sequence[Kind]) -> str | None:
+    """The objective's, or the first that there is where that is the loss."""
+    shared = [
+        name
+        for name in kinds[0].fit.train.metrics
+        if all(name in part.metrics for kind in kinds for part in (kind.fit.train, kind.fit.val))
+    ]
+    return result.metric if result.metric in shared else next(iter(shared), None)
+
+
+def _sides(fit: FitSummary) -> str:
+    parts = [f"loss {format_value(fit.train.loss)} in training, {format_value(fit.val.loss)} in validation"]
+    for name, value in fit.train.metrics.items():
+        parts.append(f"{name} {metric_text(name, value)} and {metric_text(name, fit.val.metrics[name])}")
+    return "; ".join(parts)

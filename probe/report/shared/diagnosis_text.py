@@ -1,0 +1,131 @@
+"""A diagnosis of learning curves in words, for the report and the terminal."""
+
+from __future__ import annotations
+
+import re
+
+from probe.diagnosis.diagnose import NOTICEABLE, UNSTABLE
+from probe.diagnosis.remedies import is_held_back
+from probe.report.shared.markdown import bullets, escape, table
+from probe.training.records import CurveEvidence, Diagnosis, DiagnosisKind, Sureness
+from probe.units import format_count, format_share, format_value
+
+_NAMES: dict[DiagnosisKind, str] = {
+    "too_few_epochs": "too few epochs to judge",
+    "unstable": "unstable",
+    "underfitting": "underfitting",
+    "overfitting": "overfitting",
+    "still_improving": "still improving",
+    "plateau": "on a plateau",
+    "healthy": "healthy",
+}
+_SURENESS: dict[Sureness, str] = {"high": "clearly", "moderate": "probably", "low": "perhaps"}
+_CODE = re.compile("(`[^`]*`)")
+
+
+def diagnosis_line(diagnosis: Diagnosis) -> str:
+    """`probably overfitting: the validation loss ended 23 % above its lowest, around epoch 7, ...`, without a full stop."""
+    found = diagnosis.evidence
+    if found is None:
+        return f"{_NAMES[diagnosis.kind]} its curves"
+    return f"{_SURENESS[diagnosis.sureness]} {_NAMES[diagnosis.kind]}: {_reason(diagnosis.kind, found)}"
+
+
+def diagnosis_block(diagnosis: Diagnosis) -> list[str]:
+    """Blocks of Markdown: what was found, what to do about it, the numbers behind it."""
+    line = diagnosis_line(diagnosis)
+    blocks = ["### What these curves say", f"**{line[0].upper()}{escape(line[1:])}.**"]
+    if diagnosis.remedies:
+        helps = "What is left to do:" if diagnosis.kind == "healthy" else "What helps, the most promising first:"
+        blocks += [helps, bullets([_sentence(text) for text in diagnosis.remedies])]
+    if diagnosis.evidence is not None:
+        blocks += ["The numbers it rests on:", _numbers(diagnosis.evidence)]
+    return blocks
+
+
+def _reason(kind: DiagnosisKind, found: CurveEvidence) -> str:
+    curve = "training loss" if found.val_loss is None else "validation loss"
+    recent = f"over the last {format_count(found.recent_epochs)} epochs"
+    if kind == "unstable" and found.swing >= UNSTABLE:
+        return f"from one epoch to the next the loss jumps by {_percent(found.swing)} of all that it has fallen"
+    if kind == "unstable":
+        return f"training and validation loss have both risen since epoch {found.best_epoch}"
+    if kind == "overfitting":
+        return _overfitting(found)
+    if kind == "still_improving":
+        of_what = "" if found.learned is not None else " of all that it has fallen"
+        fell = -found.recent_change
+        return f"the {curve} still fell by {_percent(fell / (1 + fell) if not of_what else fell)}{of_what} {recent}"
+    flat = "is flat" if abs(found.recent_change) < NOTICEABLE else "has no trend beyond its noise"
+    if found.val_loss is None:
+        return f"the training loss {flat} {recent}; without a validation loss no overfitting can be seen"
+    place = "below" if is_held_back(found) else "close to"
+    return f"the validation loss {flat} {recent}, {place} the training loss, {_way(found)}"
+
+
+def _overfitting(found: CurveEvidence) -> str:
+    if (found.rise or 0.0) >= NOTICEABLE:
+        train = ", while the training loss went on falling" if (found.train_change_since_best or 0.0) < 0 else ""
+        lowest = f"above its lowest, around epoch {found.best_epoch}"
+        return f"the validation loss ended {_percent(found.rise or 0.0)} {lowest}{train}"
+    return (
+        f"the validation loss came to rest at {format_value(found.val_loss or 0.0)}, far above the training loss of "
+        f"{format_value(found.train_loss)}"
+    )
+
+
+def _way(found: CurveEvidence) -> str:
+    """How far the run came, by the larger of the two measures: the one that decided."""
+    known = [share for share in (found.learned, found.metric_learned) if share is not None]
+    if not known:
+        return "and how far it could fall is not known"
+    if max(known) <= 0:
+        return f"and no lower than {_start_name(found)}"
+    return f"after {_percent(max(known))} of the way from {_start_name(found)} to none"
+
+
+def _start_name(found: CurveEvidence) -> str:
+    if found.metric_learned is not None and (found.learned is None or found.metric_learned > found.learned):
+        return "half of the answers wrong"
+    return "an untrained model's loss" if found.start_is_untrained else "the first epoch's loss"
+
+
+def _numbers(found: CurveEvidence) -> str:
+    start = "before training" if found.start_is_untrained else "first epoch, the larger of both"
+    rows = [
+        [f"loss at the start ({start})", format_value(found.start_loss)],
+        ["training loss at the end", format_value(found.train_loss)],
+    ]
+    if found.val_loss is not None:
+        rows.append(["validation loss at the end", format_value(found.val_loss)])
+    if found.best_val_loss is not None:
+        rows.append([f"lowest validation loss (around epoch {found.best_epoch})", format_value(found.best_val_loss)])
+    shares = [
+        ("rise since the lowest, as a share of it", found.rise),
+        (f"change over the last {found.recent_epochs} epochs, as a share of the end", found.recent_change),
+        ("gap between the two at the end, as a share of the start", found.gap),
+        ("jumps from epoch to epoch, as a share of the fall", found.swing),
+        ("way from the start to no loss", found.learned),
+        ("way from half wrong to all right", found.metric_learned),
+    ]
+    rows += [[name, _percent(share)] for name, share in shares if share is not None]
+    return table([f"of {format_count(found.num_epochs)} epochs, means over a few", ""], rows, right=(1,))
+
+
+def _sentence(text: str) -> str:
+    """Prose is escaped, what stands in backquotes is code."""
+    return "".join(part if part.startswith("`") else _escaped(part) for part in _CODE.split(text))
+
+
+def _escaped(text: str) -> str:
+    """As `escape`, with the spaces at both ends kept."""
+    core = text.strip()
+    if not core:
+        return text
+    start = text.index(core)
+    return text[:start] + escape(core) + text[start + len(core) :]
+
+
+def _percent(share: float) -> str:
+    """Whole percents, with a decimal below ten."""
+    return format_share(share, decimals=0 if abs(share) >= 0.0995 else 1)

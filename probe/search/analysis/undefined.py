@@ -1,0 +1,54 @@
+"""Metrics that were no finite number in some epochs: where, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from probe.search.records.search import TrialResult
+from probe.training.records import EpochReport
+
+MAX_TRIALS_LISTED = 3
+
+
+def undefined_epochs(reports: Sequence[EpochReport]) -> dict[str, list[int]]:
+    """Metric -> the epochs in which it was NaN or infinite on the validation set."""
+    found: dict[str, list[int]] = {}
+    for report in reports:
+        for name in report.undefined:
+            found.setdefault(name, []).append(report.epoch)
+    return found
+
+
+def training_warnings(reports: Sequence[EpochReport]) -> list[str]:
+    """One for each metric that was undefined in some epochs of one training."""
+    return [_sentence(name, epochs_text(epochs)) for name, epochs in undefined_epochs(reports).items()]
+
+
+def trials_warnings(trials: Sequence[TrialResult]) -> list[str]:
+    """One for each metric that was undefined in some epochs of some trials."""
+    by_metric: dict[str, dict[int, list[int]]] = {}
+    for trial in trials:
+        for name, epochs in undefined_epochs(trial.reports).items():
+            by_metric.setdefault(name, {})[trial.number] = epochs
+    return [_sentence(name, _trials_text(epochs)) for name, epochs in by_metric.items()]
+
+
+def epochs_text(epochs: Sequence[int]) -> str:
+    """`epoch 1`, `epochs 1 to 3`, `4 of the epochs 1 to 9`."""
+    first, last = epochs[0], epochs[-1]
+    if first == last:
+        return f"epoch {first}"
+    span = f"epochs {first} to {last}"
+    return span if len(epochs) == last - first + 1 else f"{len(epochs)} of the {span}"
+
+
+def _trials_text(epochs: Mapping[int, Sequence[int]]) -> str:
+    listed = [f"{epochs_text(found)} of trial {number}" for number, found in epochs.items()]
+    more = len(listed) - MAX_TRIALS_LISTED
+    if more > 0:
+        listed = [*listed[:MAX_TRIALS_LISTED], f"epochs of {more} other trial{'s' if more > 1 else ''}"]
+    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
+
+
+def _sentence(metric: str, where: str) -> str:
+    return f"Metric '{metric}' was NaN or infinite on the validation data in {where}: it has no value there."

@@ -1,0 +1,194 @@
+"""Several searches side by side, from their results alone. Pure."""
+
+from __future__ import annotations
+
+import statistics
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from probe.errors import UsageError
+from probe.search.compare.incumbents import epochs_to
+from probe.search.records.comparison import ComparedGroup, ComparedRun, Incumbent, SearchComparison, Spread
+from probe.search.records.search import SearchResult
+from probe.version import VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedSearch:
+    """A search to compare; `folder` names it."""
+
+    folder: str
+    result: SearchResult
+    curve: tuple[Incumbent, ...]
+    is_exact: bool = True
+
+
+def compare_searches(
+    searches: Sequence[NamedSearch], *, argv: Sequence[str] = (), started_at: str = ""
+) -> SearchComparison:
+    """Runs of one recipe that differ only in their seed form a group.
+
+    Raises UsageError for fewer than two runs, and for runs that were searched for different numbers.
+    """
+    _check(searches)
+    first = searches[0].result
+    values = [search.result.best.value for search in searches if search.result.best is not None]
+    target = None if not values else min(values) if first.mode == "max" else max(values)
+    titles = _titles(searches)
+    runs = tuple(
+        _run(search, group=titles[_group_key(search.result)], target=target, mode=first.mode) for search in searches
+    )
+    groups = tuple(_group(title, [run for run in runs if run.group == title]) for title in titles.values())
+    return SearchComparison(
+        meta=replace(
+            first.meta,
+            argv=tuple(argv),
+            started_at=started_at or first.meta.started_at,
+            probe_version=VERSION,
+            recipe_hash=None,
+        ),
+        metric=first.metric,
+        mode=first.mode,
+        target=target,
+        runs=runs,
+        groups=groups,
+        warnings=tuple(_warnings(searches)),
+    )
+
+
+def _check(searches: Sequence[NamedSearch]) -> None:
+    if len(searches) < 2:
+        raise UsageError(
+            f"A comparison needs at least two runs, not {len(searches)}.",
+            hint="Name the folders of two or more searches; `probe report RUN` draws a single one.",
+        )
+    first = searches[0]
+    for other in searches[1:]:
+        goals = [f"{search.result.mode} {search.result.metric}" for search in (first, other)]
+        if goals[0] != goals[1]:
+            raise UsageError(
+                f"These runs were searched for different numbers, which do not compare: {first.folder} for {goals[0]}, "
+                f"{other.folder} for {goals[1]}.",
+                hint="Compare runs whose recipes have the same objective, metric and mode.",
+            )
+
+
+def _run(search: NamedSearch, *, group: str, target: float | None, mode: str) -> ComparedRun:
+    result = search.result
+    return ComparedRun(
+        folder=search.folder,
+        group=group,
+        seed=result.meta.seed,
+        task=result.task,
+        sampler=result.sampler,
+        ladder=result.ladder,
+        stopped_by=result.stopped_by,
+        num_trials=len(result.trials),
+        epochs=result.spent.epochs,
+        probe_epochs=result.spent.probe_epochs,
+        seconds=result.spent.seconds,
+        value=None if result.best is None else result.best.value,
+        test=result.test,
+        curve=search.curve,
+        is_exact=search.is_exact,
+        epochs_to_target=None if target is None else epochs_to(search.curve, target, mode=mode),
+    )
+
+
+def _group(title: str, runs: Sequence[ComparedRun]) -> ComparedGroup:
+    reached = [run.epochs_to_target for run in runs if run.epochs_to_target is not None]
+    num_trials, epochs = spread([float(run.num_trials) for run in runs]), spread([run.epochs for run in runs])
+    if num_trials is None or epochs is None:
+        raise ValueError("a group has at least one run")
+    return ComparedGroup(
+        title=title,
+        sampler=runs[0].sampler,
+        ladder=runs[0].ladder,
+        num_runs=len(runs),
+        num_trials=num_trials,
+        epochs=epochs,
+        value=spread([run.value for run in runs if run.value is not None]),
+        test=spread([run.test.value for run in runs if run.test is not None]),
+        epochs_to_target=spread(reached) if len(reached) == len(runs) else None,
+    )
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """None of no values."""
+    if not values:
+        return None
+    return Spread(
+        mean=statistics.fmean(values),
+        deviation=statistics.stdev(values) if len(values) > 1 else None,
+        low=min(values),
+        high=max(values),
+    )
+
+
+def _plain(result: SearchResult) -> dict[str, Any]:
+    """The recipe as it ran; empty where the record holds none that can be read."""
+    try:
+        return tomllib.loads(result.recipe)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _group_key(result: SearchResult) -> str:
+    """Equal for runs whose recipes, command-line changes included, are equal but for the seed."""
+    plain = _plain(result)
+    search = plain.get("search")
+    if isinstance(search, dict):
+        search.pop("seed", None)
+    return repr((result.name, result.sampler, result.ladder, result.rungs, plain or result.recipe))
+
+
+def _titles(searches: Sequence[NamedSearch]) -> dict[str, str]:
+    """Key of a group -> its title: the recipe's name, with whatever tells it from another group of that name."""
+    firsts: dict[str, NamedSearch] = {}
+    for search in searches:
+        firsts.setdefault(_group_key(search.result), search)
+    parts: tuple[Callable[[NamedSearch], str], ...] = (
+        lambda search: search.result.name,
+        lambda search: f"{search.result.name}, {search.result.sampler}",
+        lambda search: f"{search.result.name}, {search.result.sampler}, {search.result.ladder}",
+        lambda search: f"{search.result.name} ({search.folder})",
+    )
+    titles: dict[str, str] = {}
+    for key, search in firsts.items():
+        for title_of in parts:
+            same = [other for other in firsts.values() if title_of(other) == title_of(search)]
+            if len(same) == 1:
+                break
+        titles[key] = title_of(search)
+    return titles
+
+
+def _warnings(searches: Sequence[NamedSearch]) -> list[str]:
+    found = []
+    for what, read in (("data", _data), ("validation", _validation)):
+        kinds = list(dict.fromkeys(read(_plain(search.result)) for search in searches))
+        if len(kinds) > 1:
+            told = {"data": "trained on different data", "validation": "validated differently"}[what]
+            found.append(f"The runs were {told} ({'; '.join(kinds)}), so that their values may not compare.")
+    unfinished = [s.folder for s in searches if s.result.stopped_by in ("interrupted", "failures")]
+    if unfinished:
+        found.append(f"Not finished, so that more epochs might have brought more: {', '.join(unfinished)}.")
+    if any(not search.is_exact for search in searches):
+        without = ", ".join(search.folder for search in searches if not search.is_exact)
+        found.append(
+            f"Without a search.sqlite that can be read, trials are laid end to end in the order of their numbers: {without}."
+        )
+    return found
+
+
+def _data(plain: Mapping[str, Any]) -> str:
+    task = plain.get("task", {})
+    size = f" at {task['image_size']} x {task['image_size']}" if "image_size" in task else ""
+    return str(task.get("data") or task.get("target")) + size
+
+
+def _validation(plain: Mapping[str, Any]) -> str:
+    given = plain.get("task", {}).get("validation", {})
+    return ", ".join(f"{name} {value}" for name, value in given.items()) or "as the task says"

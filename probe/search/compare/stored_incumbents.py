@@ -1,0 +1,62 @@
+"""The curve of a search from its file: every epoch at the time when it was trained, whichever trial it belonged to."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from probe.recipe.load import parse_recipe
+from probe.recipe.schema import Recipe
+from probe.search.compare.incumbents import improving
+from probe.search.records.comparison import Incumbent
+from probe.search.records.objective import Objective, reduced_value
+from probe.search.records.search import SearchResult
+from probe.search.schedulers.auto_scheduler import LadderChoice, choose_ladder
+from probe.search.schedulers.brackets import make_ladder
+from probe.search.schedulers.fidelity import make_course
+from probe.search.storage.database import SearchDatabase
+from probe.search.storage.stages import LADDER
+from probe.search.study.events import Asked, Ended, Event, Reported
+from probe.search.study.state import SearchState
+
+
+def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...] | None:
+    """The curve of the search in `file`, a search.sqlite; None where its events do not lead to `result`.
+
+    Raises OutputError where the file cannot be read, RecipeError where the recipe in it cannot.
+    """
+    with SearchDatabase.open(file, to_write=False) as database:
+        recipe = parse_recipe(tomllib.loads(database.facts().get("recipe", "")), where=str(file))
+        choice = database.stage(LADDER, LadderChoice) or choose_ladder(recipe)
+        events = tuple(database.events(lenient=True))
+    asked = sum(isinstance(event, Asked) for event in events)
+    return None if asked < len(result.trials) else incumbents_of_events(recipe, choice, events, result)
+
+
+def incumbents_of_events(
+    recipe: Recipe, choice: LadderChoice, events: Iterable[Event], result: SearchResult
+) -> tuple[Incumbent, ...]:
+    """The curve of the search that these events are, `choice` being its ladder and `result` what came of it.
+
+    Where a trial counts as its best epoch, every epoch may bring a new incumbent; else only the end of a rung does. Values of
+    trials that died later are none. The last entry is the result's best.
+    """
+    asked = recipe.task.objective
+    objective = Objective(metric=asked.metric, mode=asked.mode, reduce=asked.reduce)
+    course = make_course(recipe, choice.rungs)
+    ladder = make_ladder(choice.name, choice.rungs, factor=choice.factor, mode=objective.mode, costs=course.costs)
+    state = SearchState(ladder=ladder, objective=objective, course=course)
+    valued = {trial.number for trial in result.trials if trial.value is not None}
+    each_epoch = asked.reduce == "best" and course.goes_on
+    found: list[Incumbent] = []
+    for event in events:
+        state.apply(event)
+        if not isinstance(event, (Reported, Ended)) or event.number not in valued:
+            continue
+        if isinstance(event, Reported) and not each_epoch:
+            continue
+        value = reduced_value(objective, state.trials[event.number].counted)
+        if value is not None:
+            found.append(Incumbent(epochs=result.spent.probe_epochs + float(state.spent_epochs), value=value))
+    return improving(found, objective.better, result)

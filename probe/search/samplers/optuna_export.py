@@ -1,0 +1,147 @@
+"""A search as an Optuna study, for its dashboard and plots."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+import optuna
+
+from probe.errors import OutputError, UsageError
+from probe.recipe.steps import is_step
+from probe.search.records.objective import Objective, epoch_value
+from probe.search.records.search import Dimension, ParamValue, SearchResult, Status, TrialResult
+from probe.search.samplers.optuna_study import quiet
+
+Distributions = dict[str, optuna.distributions.BaseDistribution]
+_STATES: Mapping[Status, optuna.trial.TrialState] = {
+    "complete": optuna.trial.TrialState.COMPLETE,
+    # To Optuna a pruned trial has no value and is never the best; here a trial that never climbed further can win.
+    "stopped": optuna.trial.TrialState.COMPLETE,
+    # Optuna's TPE sees failed trials as none at all, and would walk into the same wall: these say something.
+    "oom": optuna.trial.TrialState.PRUNED,
+    "diverged": optuna.trial.TrialState.PRUNED,
+    "infeasible": optuna.trial.TrialState.PRUNED,
+    "undefined": optuna.trial.TrialState.PRUNED,
+}
+"""Every other status: failed, as it says nothing about the configuration."""
+
+
+def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> int:
+    """Write the search as a new study into `storage`, a URL like `sqlite:///x.db`; returns the number of trials.
+
+    Hyperparameters have the values that were trained with, on the ranges that were searched, widened where a start point lies
+    outside. Scores on the way are intermediate values at their epochs. Study and trials carry what Optuna has no word for
+    as user attributes; what every trial has in common, too.
+
+    Raises UsageError for a URL that is none, OutputError where it cannot be written or has a study of this name.
+    """
+    trials = _frozen_trials(result)
+    direction: Literal["maximize", "minimize"] = "maximize" if result.mode == "max" else "minimize"
+    try:
+        with quiet():
+            study = optuna.create_study(storage=storage, study_name=study_name, direction=direction)
+    except optuna.exceptions.DuplicatedStudyError:
+        raise OutputError(
+            f"{storage} has a study called {study_name} already.",
+            hint="Name another file; studies are not written over.",
+        ) from None
+    except Exception as error:  # whatever its database layer raises
+        text = str(error).strip().splitlines()[0]
+        if "://" not in storage or "parse" in text.lower():
+            raise UsageError(
+                f"--optuna: '{storage}' is no storage that Optuna can open: {text}",
+                hint="Like: --optuna sqlite:///x.db",
+            ) from error
+        raise OutputError(f"{storage} cannot be opened by Optuna: {text}") from error
+    for name, value in _study_notes(result).items():
+        study.set_user_attr(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # choices of other types than Optuna's own
+        study.add_trials(trials)
+    return len(trials)
+
+
+def _study_notes(result: SearchResult) -> dict[str, object]:
+    notes: dict[str, object] = {
+        "recipe": result.recipe,
+        "probe_version": result.meta.probe_version,
+        "metric": result.metric,
+        "constants": dict(result.constants),
+        "stopped_by": result.stopped_by,
+    }
+    if result.best is not None:
+        notes["best_trial"] = result.best.number
+    if result.test is not None:
+        notes["test"] = result.test.value
+    return notes
+
+
+def _frozen_trials(result: SearchResult) -> list[optuna.trial.FrozenTrial]:
+    distributions = _distributions(result.space, [trial.params for trial in result.trials])
+    started = datetime.fromisoformat(result.meta.started_at).astimezone().replace(tzinfo=None)
+    return [_frozen(trial, distributions, result, started) for trial in result.trials]
+
+
+def _frozen(
+    trial: TrialResult, distributions: Distributions, result: SearchResult, started: datetime
+) -> optuna.trial.FrozenTrial:
+    objective = Objective(metric=result.metric, mode=result.mode)
+    scores = {report.epoch: epoch_value(objective, report) for report in trial.reports}
+    params = {name: value for name, value in trial.params.items() if name in distributions}
+    notes: dict[str, object] = {
+        "status": trial.status,
+        "epochs": trial.epochs,
+        "seconds": trial.seconds,
+        "seed": trial.seed,
+        **{name: value for name, value in trial.params.items() if name not in distributions},
+    }
+    if trial.message is not None:
+        notes["message"] = trial.message[:2000]
+    return optuna.trial.FrozenTrial(
+        number=trial.number,
+        trial_id=trial.number,
+        state=_state(trial),
+        value=trial.value,
+        params=params,
+        distributions={name: distributions[name] for name in params},
+        intermediate_values={epoch: score for epoch, score in scores.items() if score is not None},
+        user_attrs=notes,
+        system_attrs={},
+        datetime_start=started,
+        datetime_complete=started + timedelta(seconds=trial.seconds),
+    )
+
+
+def _state(trial: TrialResult) -> optuna.trial.TrialState:
+    if trial.status == "timeout" and trial.value is not None:
+        return optuna.trial.TrialState.COMPLETE
+    return _STATES.get(trial.status, optuna.trial.TrialState.FAIL)
+
+
+def _distributions(
+    dimensions: Sequence[Dimension], configurations: Sequence[Mapping[str, ParamValue]]
+) -> Distributions:
+    return {
+        dimension.name: _distribution(
+            dimension, [params[dimension.name] for params in configurations if dimension.name in params]
+        )
+        for dimension in dimensions
+    }
+
+
+def _distribution(dimension: Dimension, values: Sequence[ParamValue]) -> optuna.distributions.BaseDistribution:
+    """Of the values themselves, not of the positions that samplers draw: people read these."""
+    if dimension.kind == "choices":
+        others = [value for value in dict.fromkeys(values) if value not in dimension.choices]
+        return optuna.distributions.CategoricalDistribution((*dimension.choices, *others))
+    numbers = [float(value) for value in values] + [end for end in (dimension.low, dimension.high) if end is not None]
+    low, high = min(numbers), max(numbers)
+    log = (dimension.log or dimension.kind == "pow2" or dimension.per is not None) and low > 0
+    on_steps = dimension.step is not None and all(is_step(number, low, dimension.step) for number in numbers)
+    step = dimension.step if on_steps else None
+    if dimension.kind == "float":
+        return optuna.distributions.FloatDistribution(low, high, log=log, step=step)
+    return optuna.distributions.IntDistribution(int(low), int(high), log=log, step=round(step or 1))

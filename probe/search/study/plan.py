@@ -1,0 +1,42 @@
+"""What a study is asked: the space, the ladder, the budget, where to begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probe.search.jobs.outcomes import OomPolicy
+from probe.search.records.objective import Objective
+from probe.search.records.search import BudgetLimits
+from probe.search.schedulers.brackets import LadderName, make_ladder
+from probe.search.schedulers.fidelity import Course
+from probe.search.space.space import Params, Space
+from probe.search.study.state import SearchState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlan:
+    space: Space
+    objective: Objective
+    rungs: tuple[int, ...]
+    course: Course | None = None
+    """What the rungs mean; None: epochs."""
+    factor: int
+    limits: BudgetLimits
+    seed: int
+    ladder: LadderName = "asha"
+    on_oom: OomPolicy = "accumulate"
+    patience: int | None = None
+    """Epochs without a better value after which a trial ends."""
+    starts: tuple[Params, ...] = ()
+    """Configurations to try first, in any case."""
+    guesses: tuple[Params, ...] = ()
+    """Whole configurations to try after these, unless one of these is the same."""
+    probe_epochs: float = 0.0
+    """Spent before the first trial."""
+    probe_seconds: float = 0.0
+
+
+def new_state(plan: StudyPlan) -> SearchState:
+    course = plan.course or Course(rungs=plan.rungs)
+    ladder = make_ladder(plan.ladder, course.rungs, factor=plan.factor, mode=plan.objective.mode, costs=course.costs)
+    return SearchState(ladder=ladder, objective=plan.objective, course=course)

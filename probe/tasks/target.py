@@ -1,0 +1,109 @@
+"""How `module:callable` becomes a Task."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from probe.errors import ProbeError, TaskError, unknown_name
+from probe.task import Task
+from probe.user_code import exit_error, user_code_error
+from probe.workers.process_state import settle
+
+_MAIN_HINT = 'probe imports the module: put what runs it as a program under `if __name__ == "__main__":`.'
+
+
+def load_task(target: str, params: Mapping[str, object] | None = None) -> Task:
+    """The Task that `module:callable` returns when called with `params` as keywords.
+
+    Modules are looked up in the current folder first, then among the installed packages.
+
+    Raises:
+        TaskError: the target cannot be imported, does not take these keywords, or returns something else.
+        UserCodeError: the user's module or callable raised; their traceback is in it.
+    """
+    return make_task(target, find_target(target), params or {})
+
+
+def make_task(name: str, factory: Callable[..., Any], params: Mapping[str, object]) -> Task:
+    """The Task that `factory` returns when called with `params`; `name` is what errors call it. Raises as `load_task`."""
+    check_keywords(name, factory, params)
+    try:
+        task = factory(**params)
+    except ProbeError:
+        raise
+    except SystemExit as error:
+        hint = "A task function returns a probe.Task; raise an exception where it cannot."
+        raise exit_error(name, error, when="where it makes the task", hint=hint) from None
+    except Exception as error:
+        raise user_code_error(f"{name} raised {type(error).__name__}: {error}", error) from None
+    if not isinstance(task, Task):
+        raise TaskError(
+            f"{name} must return a probe.Task, but returned {type(task).__name__}.",
+            hint="End the function with: return probe.Task(model=..., train=...)",
+        )
+    return task
+
+
+def find_target(target: str) -> Callable[..., Any]:
+    """The callable that `module:callable` names. Raises TaskError or UserCodeError as `load_task`."""
+    module_name, colon, attribute = target.partition(":")
+    if not (module_name and colon and attribute):
+        raise TaskError(
+            f"'{target}' does not name a task.",
+            hint="Write module:callable, like mytask:task for the function task in mytask.py.",
+        )
+    module = _import(target, module_name)
+    if not hasattr(module, attribute):
+        names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        message, hint = unknown_name(f"callable of module {module_name}:", attribute, names or ["(none)"])
+        raise TaskError(message, hint=hint)
+    factory = getattr(module, attribute)
+    if not callable(factory):
+        raise TaskError(f"{target} is a {type(factory).__name__}, not a function that returns a probe.Task.")
+    return factory  # type: ignore[no-any-return]  # an attribute of a module found at run time is Any
+
+
+def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str, object]) -> None:
+    """Raise TaskError for the first of `params` that `factory` does not take, and for a required one that is missing."""
+    known = inspect.signature(factory).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    for name in params:
+        if name not in known and not takes_any:
+            message, hint = unknown_name(f"keyword of {target}:", name, list(known) or ["(none)"])
+            raise TaskError(message, hint=hint)
+    for name, parameter in known.items():
+        optional = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        if parameter.default is inspect.Parameter.empty and not optional and name not in params:
+            raise TaskError(
+                f"{target} needs a value for '{name}'.",
+                hint=f"Give it a default in the function, or set {name} in the recipe's [space].",
+            )
+
+
+def _import(target: str, module_name: str) -> object:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    known = sys.modules.get(module_name)
+    if known is not None:
+        return known
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
+            raise TaskError(
+                f"There is no module '{module_name}' for the task {target}.",
+                hint=f"Looked for {module_name.replace('.', '/')}.py in {folder} and among the installed packages.",
+            ) from None
+        raise user_code_error(f"{module_name} could not be imported: {error}", error) from None
+    except SystemExit as error:
+        raise exit_error(f"The module {module_name}", error, when="when it is imported", hint=_MAIN_HINT) from None
+    except Exception as error:
+        raise user_code_error(f"{module_name} could not be imported: {type(error).__name__}: {error}", error) from None
+    settle(imported=True)
+    return module

@@ -1,0 +1,200 @@
+"""Which trial runs on which of several GPUs: pure decisions, and whole studies on the scripted executor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted_executor import ScriptedExecutor, make_job
+from test_slots import GIB, PEAKS, Foreseeing
+from test_study import ACCURACY, QUALITY
+
+from probe.batch.prediction.memory_model import FixedCosts
+from probe.device.select import DeviceSpec
+from probe.search.executors.gpu_packing import PackedTrial, Room, make_room
+from probe.search.executors.slots import MARGIN, GpuLoad, choose_gpu, device_title, has_room, spread_slots
+from probe.search.jobs.jobs import RungJob
+from probe.search.records.search import BudgetLimits, SearchProgress
+from probe.search.samplers.registry import make_sampler
+from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.state import Trial
+from probe.search.study.study import Study
+from probe.tasks.source import TargetSource
+
+LOADS = st.builds(
+    GpuLoad,
+    limit_bytes=st.integers(1, 80 * GIB),
+    beside=st.lists(PEAKS, max_size=3).map(tuple),
+    idle_bytes=st.integers(0, GIB),
+    has_slot=st.booleans(),
+)
+
+
+def takes(gpu: GpuLoad, peak: int | None) -> bool:
+    return gpu.has_slot and has_room(peak, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
+
+
+@settings(deadline=None)
+@given(PEAKS, st.lists(LOADS, max_size=5))
+def test_a_trial_waits_only_where_no_gpu_takes_it(peak: int | None, gpus: list[GpuLoad]) -> None:
+    chosen = choose_gpu(peak, gpus)
+    if chosen is None:
+        assert not any(takes(gpu, peak) for gpu in gpus)
+        assert all(gpu.beside for gpu in gpus if gpu.has_slot)
+    else:
+        assert takes(gpus[chosen], peak)
+
+
+@settings(deadline=None)
+@given(PEAKS, LOADS)
+def test_with_one_gpu_it_is_the_question_whether_there_is_room(peak: int | None, gpu: GpuLoad) -> None:
+    assert (choose_gpu(peak, [gpu]) == 0) == takes(gpu, peak)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 20 * GIB), st.lists(LOADS, min_size=1, max_size=5))
+def test_where_it_fits_an_idle_gpu_comes_first_then_the_most_free_memory(peak: int, gpus: list[GpuLoad]) -> None:
+    fitting = [index for index, gpu in enumerate(gpus) if gpu.has_slot and peak * MARGIN <= gpu.free_bytes]
+    known = [index for index in fitting if takes(gpus[index], peak)]
+    idle = [index for index in known if not gpus[index].beside]
+    best = idle or known
+    if best:
+        most = max(gpus[index].free_bytes for index in best)
+        assert choose_gpu(peak, gpus) == next(index for index in best if gpus[index].free_bytes == most)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_no_gpu_has_two_slots_more_than_another(num_slots: int, num_gpus: int) -> None:
+    slots = spread_slots(num_slots, num_gpus)
+    counts = [slots.count(gpu) for gpu in range(num_gpus)]
+    assert sum(counts) == num_slots
+    assert max(counts) - min(counts) <= 1
+    assert slots[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["NVIDIA A (cuda:0)"], "NVIDIA A (cuda:0)"),
+        (["CPU"], "CPU"),
+        (["NVIDIA A (cuda:0)"] * 2, "2 × NVIDIA A"),
+        (["NVIDIA A (cuda:0)", "NVIDIA B (cuda:0)", "NVIDIA A (cuda:0)"], "2 × NVIDIA A, NVIDIA B"),
+    ],
+)
+def test_several_gpus_have_one_title(names: list[str], title: str) -> None:
+    assert device_title(names) == title
+
+
+class Watched:
+    """A study of two trials' sizes on several GPUs, and where each of its jobs was sent."""
+
+    def __init__(self, limits_bytes: Sequence[int], *, num_slots: int, sizes: Sequence[int | None]) -> None:
+        self.limits_bytes = limits_bytes
+        self.sizes = sizes
+        self.executor = ScriptedExecutor(num_slots=num_slots, num_gpus=len(limits_bytes))
+        self.room = Room(limits_bytes, self.size, slots_by_gpu=self.executor.slots_by_gpu)
+        self.most = [0] * len(limits_bytes)
+        self.seen: list[Any] = []
+        plan = StudyPlan(
+            space=QUALITY,
+            objective=ACCURACY,
+            rungs=(1, 3, 9),
+            factor=3,
+            limits=BudgetLimits(trials=14),
+            seed=0,
+        )
+        self.state = new_state(plan)
+        self.end = Study(
+            plan,
+            self.state,
+            sampler=make_sampler("random", QUALITY, mode="max", seed=0),
+            executor=self.executor,
+            make_job=self.make_job,
+            has_room=self.room,
+            observer=self.seen.append,
+            clock=self.executor.clock,
+        ).run()
+
+    def size(self, trial: PackedTrial) -> int | None:
+        return self.sizes[trial.number % len(self.sizes)]
+
+    def make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
+        gpu = self.room.gpu_of(trial)
+        here = [trial] + [
+            self.state.trials[number]
+            for number, place in self.executor.places().items()
+            if place == f"cuda:{gpu}" and gpu is not None
+        ]
+        if gpu is not None:
+            sizes = [self.size(other) for other in here]
+            known = [size for size in sizes if size is not None]
+            assert len(here) == 1 or (len(known) == len(here) and MARGIN * sum(known) <= self.limits_bytes[gpu])
+            self.most[gpu] = max(self.most[gpu], len(here))
+        return replace(make_job(trial, epochs_from, epochs_to), gpu=gpu)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(4, 40), min_size=2, max_size=4),
+    st.integers(2, 9),
+    st.lists(st.none() | st.integers(1, 60), min_size=1, max_size=4),
+)
+def test_every_trial_gets_a_gpu_that_holds_it_beside_the_others(
+    limits: list[int], num_slots: int, sizes: list[int | None]
+) -> None:
+    ran = Watched(limits, num_slots=max(num_slots, len(limits)), sizes=sizes)
+    assert ran.end == "trials"
+    assert len(ran.state.trials) == 14
+    assert all(job.gpu is not None for job in ran.executor.jobs)
+    assert min(ran.most) >= 1
+
+
+def test_small_trials_share_both_gpus_and_large_ones_do_not() -> None:
+    assert Watched([10, 10], num_slots=4, sizes=[4]).most == [2, 2]
+    assert Watched([10, 10], num_slots=4, sizes=[6]).most == [1, 1]
+    assert Watched([10, 20], num_slots=6, sizes=[6]).most == [1, 2]
+
+
+def test_a_live_view_is_told_where_trials_run_where_there_are_several_places() -> None:
+    def places(limits: list[int]) -> set[str | None]:
+        seen = Watched(limits, num_slots=2, sizes=[1]).seen
+        return {trial.place for record in seen if isinstance(record, SearchProgress) for trial in record.running}
+
+    assert places([10, 10]) == {"cuda:0", "cuda:1"}
+    assert places([10]) == {None}
+
+
+def test_workers_that_wait_hold_contexts_of_their_own_gpu_only() -> None:
+    one, other, third = (Trial(number=number, positions={}, params={}, seed=0) for number in range(3))
+    limit = int(2 * MARGIN * GIB) + FixedCosts().context_bytes
+    idle = {0: 3, 1: 1}
+    room = Room([limit, limit], lambda _: GIB, count_idle=lambda gpu: idle[gpu])
+    assert room(one, [])
+    assert room.gpu_of(one) == 1
+    assert room(other, [one])
+    assert room.gpu_of(other) == 0
+    assert room(third, [one, other])
+    assert room.gpu_of(third) == 1
+
+
+def test_a_room_is_made_where_a_gpu_has_two_slots_and_predicts_for_the_smallest() -> None:
+    source = TargetSource(target="searched_task:blobs")
+    device = DeviceSpec(kind="cuda", index=0, resolved=True)
+    executor: Any = Foreseeing()
+    executor.slots_by_gpu, executor.limits = (1, 1), (8 * GIB, 8 * GIB)
+    assert make_room(source, device, 16, executor) is None
+    executor.slots_by_gpu, executor.limits = (2, 1), (8 * GIB, None)
+    assert make_room(source, device, 16, executor) is None
+    executor.limits = (4 * GIB, 8 * GIB)
+    room = make_room(source, device, 16, executor)
+    assert room is not None
+    trials = [Trial(number=number, positions={}, params={"width": 8}, seed=0) for number in range(4)]
+    for number, gpu in enumerate((1, 0, 0)):
+        assert room(trials[number], trials[:number])
+        assert room.gpu_of(trials[number]) == gpu
+    assert not room(trials[3], trials[:3])  # all three slots are taken

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted_executor import ScriptedExecutor
+from test_study import Ran
+
+from probe.batch.prediction.memory_model import FixedCosts
+from probe.device.select import DeviceSpec, device_limit
+from probe.errors import UserCodeError
+from probe.search.executors.gpu_packing import PackedTrial, Room, make_room, predicted_peak
+from probe.search.executors.slots import MARGIN, has_room
+from probe.search.records.search import BudgetLimits, ParamValue
+from probe.search.study.state import Trial
+from probe.tasks.source import TargetSource
+
+GIB = 2**30
+PEAKS = st.none() | st.integers(1, 20 * GIB)
+
+
+@given(PEAKS, st.integers(0, GIB))
+def test_one_alone_always_runs(peak: int | None, limit: int) -> None:
+    assert has_room(peak, beside=[], limit_bytes=limit)
+
+
+@given(PEAKS, st.lists(PEAKS, min_size=1, max_size=4), st.integers(0, GIB), st.integers(1, 80 * GIB))
+def test_trials_share_only_what_holds_all_of_them(
+    peak: int | None, beside: list[int | None], idle: int, limit: int
+) -> None:
+    known = [other for other in (peak, *beside) if other is not None]
+    fits = len(known) == len(beside) + 1 and MARGIN * sum(known) + idle <= limit
+    assert has_room(peak, beside=beside, idle_bytes=idle, limit_bytes=limit) == fits
+
+
+def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None:
+    most = 0
+    predicted: list[int] = []
+
+    def peak(trial: PackedTrial) -> int | None:
+        predicted.append(trial.number)
+        return None if trial.number == 5 else (4 if trial.number % 2 else 2) * GIB
+
+    room = Room([10 * GIB], peak)
+
+    def watched(trial: Trial, running: list[Trial]) -> bool:
+        nonlocal most
+        fits = room(trial, running)
+        if fits:
+            everyone = [trial.number, *(other.number for other in running)]
+            assert len(everyone) == 1 or 5 not in everyone
+            assert MARGIN * sum((4 if number % 2 else 2) for number in everyone) <= 10 or len(everyone) == 1
+            most = max(most, len(everyone))
+        return fits
+
+    ran = Ran(limits=BudgetLimits(trials=12), executor=ScriptedExecutor(num_slots=8), has_room=watched)
+    assert most == 4 or most == 3
+    assert len(ran.results) == 12
+    assert "complete" in {result.status for result in ran.results}
+    assert len(predicted) == len(set(predicted))
+    assert ran.end == "trials"
+
+
+def test_workers_that_wait_hold_their_contexts() -> None:
+    one, other = (Trial(number=number, positions={}, params={}, seed=0) for number in range(2))
+    limit = int(2 * MARGIN * GIB) + 1 + FixedCosts().context_bytes
+    assert Room([limit], lambda _: GIB, count_idle=lambda _: 2)(one, [other])
+    assert not Room([limit], lambda _: GIB, count_idle=lambda _: 3)(one, [other])
+
+
+def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
+    source = TargetSource(target="searched_task:blobs")
+    small, large = (predicted_peak(source, {"width": 64}, size, 8 * GIB) for size in (16, 2**20))
+    assert small is not None
+    assert large is not None
+    assert FixedCosts().context_bytes < small < large
+
+
+class Foreseeing:
+    """Of an executor what a room asks: calls in this process, no GPU behind it."""
+
+    slots_by_gpu: tuple[int, ...] = (2,)
+    limits: tuple[int | None, ...] = (8 * GIB,)
+
+    def num_idle(self, gpu: int) -> int:
+        return 1
+
+    def call_each(self, function: Callable[..., Any], *args: Any) -> list[Any]:
+        assert function is device_limit
+        return list(self.limits)
+
+    def call_beside(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(*args)
+        except ZeroDivisionError as error:
+            raise UserCodeError(str(error), traceback="theirs") from None
+
+
+def test_a_room_is_made_for_a_gpu_that_several_share() -> None:
+    source = TargetSource(target="searched_task:blobs")
+    device = DeviceSpec(kind="cuda", index=0, resolved=True)
+    executor: Any = Foreseeing()
+    room = make_room(source, device, 16, executor)
+    assert room is not None
+    configurations: list[dict[str, ParamValue]] = [
+        {"width": 8},
+        {"width": 64, "batch_size": 2**25},
+        {"fault": "raises"},
+    ]
+    small, large, faulty = (
+        Trial(number=number, positions={}, params=params, seed=0) for number, params in enumerate(configurations)
+    )
+    assert room(small, [])
+    assert room(small, [replace(small, number=3)])
+    assert not room(large, [small])
+    assert room(large, [])
+    assert not room(faulty, [small])
+    assert make_room(source, DeviceSpec(kind="cpu"), 16, executor) is None

@@ -1,0 +1,277 @@
+"""What each outcome of a job does to its trial, to the budget, to the ladder and to what the sampler is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted_executor import ScriptedExecutor
+from test_study import ACCURACY, Ran, fail_on
+
+from probe.search.jobs.jobs import Outcome, RungJob
+from probe.search.jobs.outcomes import MIN_TRIAL_SHARE, Constraints, next_accumulation
+from probe.search.records.search import BudgetLimits
+from probe.search.schedulers.fidelity import Course
+from probe.search.study.snapshots import best_trial, trial_result
+
+
+def out_of_memory_until(parts: int, number: int = 0) -> ScriptedExecutor:
+    """Trial `number` fits once its batch of 8 is split into that many parts."""
+
+    def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "oom" if job.number == number and (job.accumulation or 1) < parts else None
+
+    return ScriptedExecutor(fault=fault, max_parts=8)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_a_batch_is_halved_down_to_single_samples(batch_size: int, given_parts: int) -> None:
+    parts: int | None = min(given_parts, batch_size)
+    for _ in range(batch_size.bit_length() + 1):
+        following = next_accumulation(batch_size, parts or 1)
+        if following is None:
+            assert parts == batch_size
+            return
+        assert parts is not None
+        assert parts < following <= min(2 * parts, batch_size)
+        parts = following
+    pytest.fail("it never came to an end")
+
+
+def test_a_trial_that_runs_out_of_memory_is_run_again_with_its_batch_split() -> None:
+    ran = Ran(limits=BudgetLimits(trials=1), executor=out_of_memory_until(4))
+    (result,) = ran.results
+    assert [job.accumulation for job in ran.executor.jobs] == [None, 2, 4, 4, 4]
+    assert (result.status, result.accumulation, result.epochs, result.lost_epochs) == (
+        "complete",
+        4,
+        11,
+        2,
+    )  # two begun passes
+    assert result.message == "Out of memory with the whole batch: split into 4 parts."
+
+
+def test_memory_that_runs_out_on_a_later_rung_costs_what_was_lost() -> None:
+    def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "oom" if epoch == 3 and job.accumulation is None else None
+
+    ran = Ran(limits=BudgetLimits(trials=1), executor=ScriptedExecutor(fault=fault, max_parts=8))
+    (result,) = ran.results
+    assert [(job.epochs_from, job.epochs_to) for job in ran.executor.jobs] == [(0, 1), (1, 3), (1, 3), (3, 9)]
+    assert (result.status, result.epochs, result.lost_epochs) == ("complete", 11, 2)
+    assert [report.epoch for report in result.reports] == list(range(1, 10))
+
+
+@pytest.mark.parametrize("plan", [{"on_oom": "infeasible"}, {}])
+def test_a_trial_that_fits_in_no_way_is_infeasible(plan: dict[str, Any]) -> None:
+    ran = Ran(limits=BudgetLimits(trials=2), executor=out_of_memory_until(100), **plan)
+    num_tries = 1 if plan else 4
+    assert [job.accumulation for job in ran.executor.jobs if job.number == 0] == [None, 2, 4, 8][:num_tries]
+    assert (ran.results[0].status, ran.results[0].value) == ("oom", None)
+    assert ran.results[0].epochs == ran.results[0].lost_epochs == num_tries
+    assert ran.results[1].value is not None
+
+
+def test_a_constraint_that_is_broken_is_a_status_and_no_candidate() -> None:
+    ran = Ran(limits=BudgetLimits(trials=4), executor=ScriptedExecutor(fault=fail_on(t1="infeasible")))
+    assert (ran.results[1].status, ran.results[1].value, ran.results[1].message) == ("infeasible", None, "infeasible")
+    assert sum(job.number == 1 for job in ran.executor.jobs) == 1
+
+
+DEAD = ("oom", "diverged", "infeasible", "timeout", "failed", "crashed")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    outcomes=st.lists(st.sampled_from(DEAD), min_size=1, max_size=6),
+    passes=st.sampled_from([None, 0, 1]),
+    epochs=st.integers(1, 12),
+    num_folds=st.integers(1, 3),
+    by_data=st.booleans(),
+    num_slots=st.integers(1, 3),
+)
+def test_a_budget_of_epochs_ends_whatever_the_trials_die_of(
+    outcomes: list[Outcome], passes: int | None, epochs: int, num_folds: int, by_data: bool, num_slots: int
+) -> None:
+    if by_data:
+        course = Course(unit="data", rungs=(300, 1000), data_epochs=2, num_folds=num_folds)
+    else:
+        course = Course(rungs=(1, 3), num_folds=num_folds)
+    executor = ScriptedExecutor(
+        num_slots=num_slots,
+        num_passes=passes,
+        max_parts=4,
+        fault=lambda job, epoch, _: outcomes[job.number % len(outcomes)],
+    )
+    ran = Ran(limits=BudgetLimits(epochs=epochs), executor=executor, course=course, rungs=course.rungs)
+    assert ran.end in ("epochs", "failures")
+    least = max(1, course.data_thousandths(0) // MIN_TRIAL_SHARE) / 1000
+    assert ran.state.spent_epochs <= epochs
+    assert all(result.value is None and result.epochs >= least for result in ran.results)
+    assert len(ran.results) <= epochs / least
+
+
+def test_the_price_of_a_trial_that_ends_early_is_the_passes_it_began_and_a_tenth_of_one_at_least() -> None:
+    def cost(outcome: Outcome, passes: int | None, course: Course) -> float:
+        executor = ScriptedExecutor(fault=fail_on(t0=outcome), num_passes=passes)
+        return (
+            Ran(limits=BudgetLimits(trials=1), executor=executor, course=course, rungs=course.rungs).results[0].epochs
+        )
+
+    whole, folds = Course(rungs=(2, 4)), Course(rungs=(2, 4), num_folds=5)
+    share = Course(unit="data", rungs=(200, 1000), data_epochs=3)
+    assert [cost("infeasible", passes, whole) for passes in (0, 1, 2)] == [0.1, 1, 2]
+    assert [cost("oom", passes, folds) for passes in (0, 1, 7)] == [0.1, 1, 7]
+    # A trial that fails runs once more: the first failure costs the least there is.
+    assert [cost("failed", None, course) for course in (whole, folds, share)] == [1.1, 1.1, 0.22]
+    assert [cost("infeasible", passes, share) for passes in (0, 1)] == [0.02, 0.2]
+
+
+def test_a_trial_whose_time_is_up_keeps_the_value_that_it_had() -> None:
+    def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return "timeout" if (job.number, epoch) in ((0, 1), (1, 3)) else None
+
+    ran = Ran(
+        limits=BudgetLimits(trials=3),
+        executor=ScriptedExecutor(fault=fault),
+        starts=({}, {"quality": 1.0}, {"quality": 0.1}),
+    )
+    never, late, other = ran.results
+    assert (never.status, never.value, never.epochs) == ("timeout", None, 1)
+    assert (late.status, late.value, late.epochs, late.lost_epochs) == ("timeout", 0.75, 3, 1)
+    assert other.status in ("stopped", "complete")
+    best = best_trial(ACCURACY, ran.results)
+    assert best is not None
+    assert best.number == 1
+
+
+def test_the_sampler_avoids_what_is_infeasible_or_too_slow_and_keeps_scores() -> None:
+    told: list[tuple[int, str, float | None]] = []
+    faults: dict[tuple[int, int], Outcome] = {
+        (0, 1): "timeout",
+        (1, 1): "infeasible",
+        (2, 3): "timeout",
+        (3, 3): "infeasible",
+    }
+    executor = ScriptedExecutor(fault=lambda job, epoch, _: faults.get((job.number, epoch)))
+    ran = Ran(
+        limits=BudgetLimits(trials=5),
+        executor=executor,
+        starts=tuple({"quality": q} for q in (0.1, 0.2, 1.0, 0.9, 0.3)),
+        listen=lambda *news: told.append(news),
+        rungs=(2, 4),
+    )
+    verdicts = {number: [verdict for other, verdict, _ in told if other == number] for number in range(5)}
+    assert verdicts[0] == ["infeasible"]
+    assert verdicts[1] == ["infeasible"]
+    assert verdicts[2] == ["scored"]
+    assert verdicts[3] in (["scored"], ["scored", "infeasible"])
+    assert verdicts[4] == ["scored"] * len(ran.results[4].rungs)  # of each rung
+    assert ran.results[2].value is not None
+
+
+def test_a_trial_without_improvement_is_complete_and_takes_nobodys_place() -> None:
+    executor = ScriptedExecutor(stops_after=lambda job, epoch: job.number == 0 and epoch == 2)
+    starts = tuple({"quality": quality} for quality in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5))
+    ran = Ran(limits=BudgetLimits(epochs=100, trials=6), executor=executor, starts=starts, rungs=(3, 9))
+    first = ran.results[0]
+    assert (first.status, first.value, first.epochs, first.rungs) == ("complete", 0.75, 2, ())
+    assert sum(job.number == 0 for job in executor.jobs) == 1
+    # 2 of 6 may climb: the two best of those that can.
+    assert {job.number for job in executor.jobs if job.epochs_from == 3} == {1, 2}
+    assert ran.state.spent_epochs == 2 + 5 * 3 + 2 * 6
+    assert ran.state.promised_epochs == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    epochs=st.integers(10, 120),
+    num_slots=st.integers(1, 4),
+    num_folds=st.integers(1, 5),
+    by_data=st.booleans(),
+    ladder=st.sampled_from(["asha", "halving", "hyperband"]),
+    ends=st.dictionaries(
+        st.integers(0, 8),
+        st.sampled_from(["oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
+        max_size=5,
+    ),
+    at_epoch=st.integers(1, 4),
+)
+def test_no_outcome_breaks_the_budget_and_events_alone_give_the_state_again(
+    epochs: int, num_slots: int, num_folds: int, by_data: bool, ladder: Any, ends: dict[int, Any], at_epoch: int
+) -> None:
+    if by_data:
+        course = Course(unit="data", rungs=(100, 300, 1000), data_epochs=4, num_folds=num_folds)
+    else:
+        course = Course(rungs=(1, 3, 9), num_folds=num_folds)
+
+    def end(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        found = ends.get(job.number)
+        return found if epoch == at_epoch and found != "stops" else None
+
+    executor = ScriptedExecutor(
+        num_slots=num_slots,
+        fault=end,
+        max_parts=4,
+        stops_after=lambda job, epoch: epoch == at_epoch and ends.get(job.number) == "stops",
+    )
+    ran = Ran(limits=BudgetLimits(epochs=epochs), executor=executor, course=course, rungs=course.rungs, ladder=ladder)
+    assert ran.state.spent_epochs <= epochs
+    assert ran.state.promised_epochs == 0
+    spent = sum(trial.spent for trial in ran.state.trials)
+    assert spent == round(ran.state.spent_epochs * 1000)
+    for trial in ran.state.trials:
+        reported = len(trial.reports) * course.epoch_cost(max(trial.rung, 0))
+        assert trial.spent >= trial.lost
+        assert by_data or trial.spent == trial.lost + reported
+    again = type(ran.state)(
+        ladder=type(ran.state.ladder)(course.rungs, factor=3, mode="max", costs=course.costs),
+        objective=ACCURACY,
+        course=course,
+    )
+    for event in ran.events:
+        again.apply(event)
+    assert [trial_result(again, trial) for trial in again.trials] == ran.results
+
+
+def test_training_on_shares_of_the_data_starts_anew_and_costs_the_share() -> None:
+    course = Course(unit="data", rungs=(100, 300, 1000), data_epochs=5)
+    ran = Ran(limits=BudgetLimits(epochs=30), course=course, rungs=course.rungs)
+    assert course.costs == (0.5, 1.5, 5)
+    assert course.total_costs == (0.5, 2, 7)
+    assert {(job.epochs_from, job.epochs_to) for job in ran.executor.jobs} == {(0, 5)}
+    top = [result for result in ran.results if result.rungs == (100, 300, 1000)]
+    assert top
+    assert {(result.status, result.epochs, len(result.reports)) for result in top} == {("complete", 7, 5)}
+    assert ran.state.spent_epochs <= 30
+    assert ran.discarded == []
+
+
+def test_an_interrupted_larger_share_does_not_cost_the_score_of_the_smaller_one() -> None:
+    course = Course(unit="data", rungs=(100, 1000), data_epochs=5)
+    executor = ScriptedExecutor(fault=lambda job, epoch, num: "timeout" if (num, epoch) == (2, 4) else None)
+    ran = Ran(limits=BudgetLimits(trials=1), executor=executor, course=course, rungs=course.rungs)
+    (result,) = ran.results
+    assert (result.status, len(result.reports), result.rungs) == ("timeout", 5, (100,))
+    assert (result.epochs, result.lost_epochs) == (0.5 + 4, 4)
+    assert result.value == ran.state.score(ran.state.trials[0], 0)
+
+
+def test_an_epoch_in_five_folds_costs_five() -> None:
+    course = Course(rungs=(1, 3), num_folds=5)
+    ran = Ran(limits=BudgetLimits(epochs=40), course=course, rungs=course.rungs)
+    assert all(result.epochs == 5 * len(result.reports) for result in ran.results)
+    assert ran.state.spent_epochs == 40
+
+
+def test_constraints_say_what_was_found_and_what_is_allowed() -> None:
+    limits = Constraints(params=1000, step_seconds=0.005, memory_bytes=2**20)
+    assert limits.broken_by_params(1000) is None
+    assert limits.broken_by_params(1001) == "1,001 trainable parameters, more than the 1,000 allowed."
+    assert limits.broken_by_step(0.005) is None
+    assert limits.broken_by_step(0.0061) == "A step takes 6.10 ms, longer than the 5.00 ms allowed."
+    assert limits.broken_by_memory(2**20) is None
+    assert limits.broken_by_memory(2**21) == "Training takes 2.00 MiB, more than the 1.00 MiB allowed."
+    assert Constraints().broken_by_params(10**12) is None

@@ -1,0 +1,59 @@
+"""What the events of a search say about losses and repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from probe.search.study.events import Asked, Ended, Event, Reported, Resumed, Started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    num_trials: int
+    num_unfinished: int
+    """Trials whose last rung was not finished."""
+    num_finished_again: int
+    """Rungs that were started after they had been finished."""
+    num_crashes: int
+    num_strays: int
+    """Reports and ends that belong to no running job, or come twice."""
+    num_rolled_back: int
+    """Rungs that were under way when a driver was killed."""
+
+
+def history(events: Sequence[Event]) -> History:
+    """Of a search that is over."""
+    running: dict[int, tuple[int, int | None]] = {}  # trial -> its rung, its last epoch there
+    finished: set[tuple[int, int]] = set()
+    last: dict[int, str] = {}
+    num_again = num_crashes = num_strays = num_rolled_back = 0
+    for event in events:
+        if isinstance(event, Asked):
+            last[event.number] = "asked"
+        elif isinstance(event, Started):
+            num_again += (event.number, event.rung) in finished
+            num_strays += event.number in running
+            running[event.number], last[event.number] = (event.rung, None), "started"
+        elif isinstance(event, Reported):
+            rung, epoch = running.get(event.number, (-1, None))
+            num_strays += rung < 0 or (epoch is not None and event.report.epoch != epoch + 1)
+            running[event.number] = (rung, event.report.epoch)
+        elif isinstance(event, Ended):
+            num_strays += event.number not in running
+            rung, _ = running.pop(event.number, (-1, None))
+            last[event.number] = event.outcome
+            num_crashes += event.outcome == "crashed"
+            if event.outcome == "finished":
+                finished.add((event.number, rung))
+        elif isinstance(event, Resumed):
+            num_rolled_back += len(running)
+            running.clear()
+    return History(
+        num_trials=len(last),
+        num_unfinished=sum(outcome != "finished" for outcome in last.values()),
+        num_finished_again=num_again,
+        num_crashes=num_crashes,
+        num_strays=num_strays,
+        num_rolled_back=num_rolled_back,
+    )

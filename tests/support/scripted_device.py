@@ -1,0 +1,166 @@
+"""A device that takes p + q * batch bytes and follows a script: attempts without training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from probe.batch.decide import Limits, Plan, floor_power_of_two, most_samples, next_attempt
+from probe.batch.prediction.allocation_model import Fit, Kind, Trace
+from probe.batch.prediction.forecast import Cards
+from probe.batch.prediction.memory_model import Profile, Untraceable
+from probe.batch.records import Attempt, Outcome
+from probe.batch.session import Facts
+from probe.device.select import DeviceSpec
+from probe.errors import ProbeError
+from probe.records import MemoryReading, RunMeta
+
+META = RunMeta(
+    probe_version="0",
+    python_version="3",
+    torch_version="2",
+    cuda_version=None,
+    driver_version=None,
+    platform="test",
+    device="scripted",
+    num_threads=1,
+    seed=0,
+    argv=(),
+    recipe_hash=None,
+    started_at="2026-01-01T00:00:00+00:00",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedDevice:
+    fixed_bytes: int = 0
+    bytes_per_sample: int = 1
+    limit_bytes: int = 1000
+    kernel_limit: int | None = None
+    """Sizes above end with `kernel_limit`."""
+    failures: dict[int, Outcome] = field(default_factory=dict)
+    """Sizes that fail whatever the memory."""
+    traceback: str | None = None
+    """Of every failure."""
+    fails_confirmation: frozenset[int] = frozenset()
+    step_seconds: Callable[[int], float] = lambda size: 0.01 + 0.001 * size
+    samples_of: Callable[[int], int] = most_samples
+    """Batch size -> training samples that an attempt sees."""
+
+    def attempt(self, plan: Plan) -> Attempt:
+        size = plan.batch_size
+        peak = self.fixed_bytes + self.bytes_per_sample * size
+        outcome: Outcome = "fits" if peak <= self.limit_bytes else "oom"
+        if self.kernel_limit is not None and size > self.kernel_limit:
+            outcome = "kernel_limit"
+        if plan.purpose == "confirm" and size in self.fails_confirmation:
+            outcome = "thrashes"
+        outcome = self.failures.get(size, outcome)
+        memory = MemoryReading(peak_allocated_bytes=peak, peak_reserved_bytes=peak)
+        if outcome != "fits":
+            return Attempt(
+                batch_size=size,
+                purpose=plan.purpose,
+                outcome=outcome,
+                memory=memory,
+                num_samples=self.samples_of(size),
+                message="scripted",
+                traceback=self.traceback,
+            )
+        seconds = self.step_seconds(size)
+        return Attempt(
+            batch_size=size,
+            purpose=plan.purpose,
+            outcome="fits",
+            num_steps=50 if plan.purpose == "confirm" else 10,
+            step_seconds=seconds,
+            samples_per_second=size / seconds,
+            memory=memory,
+            num_samples=self.samples_of(size),
+        )
+
+    def fits(self, size: int) -> bool:
+        return self.attempt(Plan(size, "size")).fits
+
+    def sweep(self, limits: Limits, *, most: int = 200) -> list[Attempt]:
+        attempts: list[Attempt] = []
+        while (plan := next_attempt(attempts, limits)) is not None:
+            attempts.append(self.attempt(plan))
+            assert len(attempts) <= most, "the sweep does not end"
+        return attempts
+
+    def exhaustive(self, limits: Limits, *, most: int = 2**24) -> int | None:
+        """The largest power of two within the limits that fits, by trying all of them."""
+        top = floor_power_of_two(most if limits.bound is None else limits.bound)
+        sizes = [1 << exponent for exponent in range(top.bit_length())]
+        return max((size for size in sizes if self.fits(size)), default=None)
+
+
+@dataclass
+class ScriptedRunner:
+    """An AttemptRunner over a ScriptedDevice, which notes what is asked of it."""
+
+    device: ScriptedDevice
+    num_samples: int | None = None
+    own_batch_size: int | None = None
+    raises: dict[int, BaseException] = field(default_factory=dict)
+    """Attempt number (from 0) -> what it raises."""
+    found: Profile | Untraceable = field(default_factory=lambda: Untraceable(reason="scripted"))
+    """What predicting gives."""
+    device_problem: str | None = None
+    plans: list[Plan] = field(default_factory=list)
+    closed: bool = False
+
+    def open(self) -> Facts:
+        return Facts(
+            meta=META,
+            device=DeviceSpec(kind="cpu", resolved=True),
+            device_problem=self.device_problem,
+            limit_bytes=self.device.limit_bytes if self.device_problem is None else None,
+            num_samples=self.num_samples,
+            own_batch_size=self.own_batch_size,
+            optimizer="adamw",
+            precision="fp32",
+        )
+
+    def profile(self, cards: Cards) -> Profile | Untraceable:
+        return self.found
+
+    def run(self, plan: Plan) -> Attempt:
+        number = len(self.plans)
+        self.plans.append(plan)
+        if number in self.raises:
+            raise self.raises[number]
+        return self.device.attempt(plan)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def task_error(message: str) -> ProbeError:
+    from probe.errors import UserCodeError
+
+    return UserCodeError(message, traceback="Traceback: theirs")
+
+
+def line_profile(*, fixed_bytes: int, bytes_per_sample: int) -> Profile:
+    """The memory of a ScriptedDevice, as if it had been traced."""
+    kinds: tuple[Kind, ...] = ("weights", "activations")
+
+    def trace(micro_batch: int) -> Trace:
+        sizes = (fixed_bytes, bytes_per_sample * micro_batch)
+        return Trace(micro_batch=micro_batch, sizes=sizes, kinds=kinds, order=(1, 2, -2), num_training=2)
+
+    return Profile(
+        target="simulated",
+        fit=Fit(traces=(trace(4), trace(8), trace(16))),
+        accumulation=1,
+        traced_accumulation=1,
+        dataset_bytes=0,
+        max_dataset_share=0.5,
+        uses_convolutions=False,
+        uses_matrix_products=True,
+        traced_as="fake cpu",
+        unseen=("nothing",),
+        seconds=0.1,
+    )
