@@ -135,7 +135,7 @@ def _probe_lrs(setup: Setup, ledger: Ledger) -> LrProbes | None:
         num_train=ledger.images.num_train,
         planned_epochs=setup.rungs[-1],
         limits=setup.limits,
-        first_rung_epochs=setup.course.costs[0],
+        first_rung_epochs=setup.fidelity.costs[0],
         spent_epochs=0.0,
     )
     return probe_lrs(plan, _RangeTester(ledger=ledger))  # type: ignore[arg-type]  # only its `call` is used

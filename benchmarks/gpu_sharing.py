@@ -60,7 +60,7 @@ def share(executor: str, num_workers: int, options: argparse.Namespace) -> Share
     """Raises RuntimeError where the search fails."""
     settings = [
         "search.sampler=random",
-        "search.ladder=none",
+        "search.scheduler=none",
         f"search.fidelity={{max={options.epochs}}}",
         "space.lr=0.001",
         "space.batch_size=64",

@@ -108,7 +108,7 @@ def run_search(setup: Setup, ledger: EpochLedger, *, probes: LrProbes | None = N
     space = build_space(recipe, lr_ranges=None if probes is None else probes.ranges)
     spent = 0.0 if probes is None else probes.epochs
     choice = choose_sampler(
-        recipe.search.sampler, space, limits=setup.limits, rungs=setup.course.total_costs, spent_epochs=spent
+        recipe.search.sampler, space, limits=setup.limits, rungs=setup.fidelity.total_costs, spent_epochs=spent
     )
     found = Findings(
         meta=collect_meta(device="cpu", seed=setup.seed, recipe_hash=recipe_hash(recipe)),

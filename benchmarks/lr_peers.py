@@ -40,13 +40,13 @@ def fastai(task: LrTask, seed: int, rule: str) -> Found:
 
     with _quietly(), tempfile.TemporaryDirectory() as folder:
         loader = _loader(task, seed)
-        clip_norm = task.trainer.get("clip_norm")
+        max_grad_norm = task.trainer.get("max_grad_norm")
         learner = Learner(
             DataLoaders(loader, loader, device="cpu"),
             _model(task, seed),
             loss_func=_loss(task),
             opt_func=lambda params, **options: OptimWrapper(opt=_optimizer(task, params, options.get("lr", 1e-3))),
-            cbs=[GradientClip(clip_norm)] if clip_norm else [],
+            cbs=[GradientClip(max_grad_norm)] if max_grad_norm else [],
             path=folder,
         )
         found = learner.lr_find(suggest_funcs=getattr(schedule, rule), show_plot=False)
@@ -95,7 +95,7 @@ def lightning(task: LrTask, seed: int) -> Found:
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=folder,
-            gradient_clip_val=task.trainer.get("clip_norm"),
+            gradient_clip_val=task.trainer.get("max_grad_norm"),
         )
         finder = Tuner(trainer).lr_find(Module(), train_dataloaders=_loader(task, seed), update_attr=False)
         assert finder is not None  # only a fast_dev_run has none

@@ -22,16 +22,16 @@ from probe.report.shared.style import BLACK, LINES, MARKERS, color_of, new_figur
 from probe.training.run import TrainingRun
 from probe.units import format_lr
 
-Course = list[tuple[int, float]]
+LossCurve = list[tuple[int, float]]
 """(steps, validation loss)"""
 
 
-def course(task: LrTask, lr: float, num_steps: int) -> Course:
+def loss_curve(task: LrTask, lr: float, num_steps: int) -> LossCurve:
     """Validation loss along one training at a constant learning rate, at steps that grow by a fifth."""
     built = task.task()
     run = TrainingRun(built, task.settings, device=CpuDevice(), seed=0)
     wanted = {round(1.2**power) for power in range(8, 80)}
-    points: Course = []
+    points: LossCurve = []
     for step, batch in zip(range(1, num_steps + 1), run.batches(), strict=False):
         run.set_lr(lr)
         run.train_step(batch)
@@ -43,7 +43,7 @@ def course(task: LrTask, lr: float, num_steps: int) -> Course:
 def draw_distance(path: Path) -> None:
     """The same trainings against steps, and against learning rate times steps."""
     task, lrs, num_steps = TASKS["few_noisy_adam"], (3e-4, 1e-3, 3e-3, 1e-2), 1500
-    courses = [course(task, lr, num_steps) for lr in lrs]
+    courses = [loss_curve(task, lr, num_steps) for lr in lrs]
     figure, panels = new_figure(2, width=11.0)
     titles = ("Loss on unseen data against steps", "The same against learning rate x steps")
     for axes, title, scaled in zip(panels, titles, (False, True), strict=True):

@@ -70,7 +70,7 @@ def final_loss(task: LrTask, lr: float, seed: int) -> tuple[float, float | None]
     finals: list[float] = []
     first = math.nan
     for step, batch in zip(range(task.horizon), run.batches(), strict=False):
-        run.set_lr(lr * lr_factor(task.settings.schedule, step, task.horizon))
+        run.set_lr(lr * lr_factor(task.settings.lr_schedule, step, task.horizon))
         loss = run.train_step(batch).item()
         first = loss if step == 0 else first
         if not math.isfinite(loss) or loss > 1e4 * max(first, 1.0):

@@ -298,7 +298,7 @@ TASKS = {
             batch_size=64,
             horizon=400,
             expert_lr=0.01,
-            trainer={"momentum": 0.9, "schedule": "cosine", "weight_decay": 5e-4},
+            trainer={"momentum": 0.9, "lr_schedule": "cosine", "weight_decay": 5e-4},
         ),
         LrTask(
             name="digits_tanh_nesterov",
@@ -326,7 +326,7 @@ TASKS = {
             batch_size=128,
             horizon=800,
             expert_lr=1e-3,
-            trainer={"schedule": "one-cycle"},
+            trainer={"lr_schedule": "one-cycle"},
         ),
         LrTask(
             name="classes_mlp_sgd",
@@ -414,7 +414,7 @@ TASKS = {
             batch_size=16,
             horizon=400,
             expert_lr=1e-3,
-            trainer={"schedule": "linear", "clip_norm": 1.0},
+            trainer={"lr_schedule": "linear", "max_grad_norm": 1.0},
         ),
         LrTask(
             name="characters_transformer_sgdm",
@@ -424,7 +424,7 @@ TASKS = {
             batch_size=16,
             horizon=600,
             expert_lr=0.01,
-            trainer={"momentum": 0.9, "clip_norm": 1.0},
+            trainer={"momentum": 0.9, "max_grad_norm": 1.0},
         ),
     )
 }

@@ -22,7 +22,7 @@ from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
-from probe.search.study.events import Ended, Event
+from probe.search.study.events import Event, TrialEnded
 from probe.search.study.plan import StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
@@ -90,11 +90,11 @@ def study_on(
             checkpoint_out=checkpoint_path(folder, trial.number, epochs_to) if epochs_to < rungs[-1] else None,
         )
 
-    ends: list[Ended] = []
+    ends: list[TrialEnded] = []
 
     def sink(event: Event) -> None:
         database.append(event, time.monotonic())
-        if isinstance(event, Ended):
+        if isinstance(event, TrialEnded):
             ends.append(event)
 
     folder.mkdir()

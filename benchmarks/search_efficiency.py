@@ -39,7 +39,7 @@ RIVAL = "Optuna TPE + halving"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class SearchCurve:
     """Best accuracy so far against epochs spent, of one search."""
 
     method: str
@@ -70,8 +70,8 @@ def methods() -> dict[str, Method]:
     return {**OURS, **PEERS}
 
 
-def run_search(method: str, seed: int, images: Images, cache: Path) -> Course:
-    """One search, from what is known of it or anew. Only the peers' courses are kept: probe itself may have changed."""
+def run_search(method: str, seed: int, images: Images, cache: Path) -> SearchCurve:
+    """One search, from what is known of it or anew. Only the peers' curves are kept: probe itself may have changed."""
     import torch
 
     torch.set_num_threads(1)
@@ -82,12 +82,12 @@ def run_search(method: str, seed: int, images: Images, cache: Path) -> Course:
 
     folder = f"{images.data}-{images.side}-{images.num_train}"
     found = Outcome(
-        **(remembered(cache / "courses" / folder / method / f"{seed}.json", compute) if method in PEERS else compute())
+        **(remembered(cache / "curves" / folder / method / f"{seed}.json", compute) if method in PEERS else compute())
     )
     total = found.probe_epochs + len(found.accuracies)
     if total > EPOCHS_IN_ALL + 1e-9:
         raise RuntimeError(f"{method}, seed {seed}, spent {total:.2f} epochs of {EPOCHS_IN_ALL}")
-    return Course(
+    return SearchCurve(
         method=method,
         seed=seed,
         probe_epochs=found.probe_epochs,
@@ -98,22 +98,22 @@ def run_search(method: str, seed: int, images: Images, cache: Path) -> Course:
 
 def run_all(
     names: Sequence[str], seeds: Sequence[int], images: Images, cache: Path, *, processes: int
-) -> dict[tuple[str, int], Course]:
+) -> dict[tuple[str, int], SearchCurve]:
     """Seed by seed, so that an interrupted benchmark has whole pairs."""
-    courses: dict[tuple[str, int], Course] = {}
+    curves: dict[tuple[str, int], SearchCurve] = {}
     started = time.monotonic()
     with ProcessPoolExecutor(processes) as pool:
         waiting = [pool.submit(run_search, name, seed, images, cache) for seed in seeds for name in names]
         for future in as_completed(waiting):
-            course = future.result()
-            courses[course.method, course.seed] = course
+            curve = future.result()
+            curves[curve.method, curve.seed] = curve
             print(
-                f"{time.monotonic() - started:6.0f} s  seed {course.seed}  {course.method}: {course.final:.4f} "
-                f"({course.num_trials} trials, {course.probe_epochs:.2f} probe epochs)",
+                f"{time.monotonic() - started:6.0f} s  seed {curve.seed}  {curve.method}: {curve.final:.4f} "
+                f"({curve.num_trials} trials, {curve.probe_epochs:.2f} probe epochs)",
                 file=sys.stderr,
                 flush=True,
             )
-    return courses
+    return curves
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float, float]:
@@ -128,22 +128,22 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def table(
-    courses: Mapping[tuple[str, int], Course], names: Sequence[str], seeds: Sequence[int], ours: str
+    curves: Mapping[tuple[str, int], SearchCurve], names: Sequence[str], seeds: Sequence[int], ours: str
 ) -> list[str]:
     """Markdown: one line a method; differences are paired by seed."""
-    level = statistics.fmean(courses[RIVAL, seed].final for seed in seeds) if RIVAL in names else None
+    level = statistics.fmean(curves[RIVAL, seed].final for seed in seeds) if RIVAL in names else None
     lines = [
         f"| search | best accuracy, mean | `{ours}` minus it, points, 95 % interval "
         f"| epochs to {RIVAL}'s mean, median | trials, median |",
         "|---|---|---|---|---|",
     ]
     for name in names:
-        own = [courses[name, seed] for seed in seeds]
-        mean, low, high = interval([courses[ours, seed].final - courses[name, seed].final for seed in seeds])
+        own = [curves[name, seed] for seed in seeds]
+        mean, low, high = interval([curves[ours, seed].final - curves[name, seed].final for seed in seeds])
         difference = "" if name == ours else f"{100 * mean:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-        reach = "" if level is None else format_epochs(statistics.median(course.epochs_to(level) for course in own))
-        accuracy = 100 * statistics.fmean(course.final for course in own)
-        trials = statistics.median(course.num_trials for course in own)
+        reach = "" if level is None else format_epochs(statistics.median(curve.epochs_to(level) for curve in own))
+        accuracy = 100 * statistics.fmean(curve.final for curve in own)
+        trials = statistics.median(curve.num_trials for curve in own)
         lines.append(f"| {name} | {accuracy:.2f} % | {difference} | {reach} | {trials:g} |")
     return lines
 
@@ -152,7 +152,7 @@ def format_epochs(epochs: float) -> str:
     return f"{epochs:.1f}" if math.isfinite(epochs) else f"more than {EPOCHS_IN_ALL}"
 
 
-def draw(courses: Mapping[tuple[str, int], Course], names: Sequence[str], seeds: Sequence[int], path: Path) -> None:
+def draw(curves: Mapping[tuple[str, int], SearchCurve], names: Sequence[str], seeds: Sequence[int], path: Path) -> None:
     """Mean best accuracy against epochs spent."""
     from probe.report.shared.style import LINES, color_of, new_figure, plot_style, save_figure
 
@@ -160,11 +160,11 @@ def draw(courses: Mapping[tuple[str, int], Course], names: Sequence[str], seeds:
         figure, (axes,) = new_figure(1)
         epochs = range(1, EPOCHS_IN_ALL + 1)
         for number, name in enumerate(names):
-            means = [statistics.fmean(courses[name, seed].at(epoch) for seed in seeds) for epoch in epochs]
+            means = [statistics.fmean(curves[name, seed].at(epoch) for seed in seeds) for epoch in epochs]
             axes.plot(epochs, means, label=name, color=color_of(number), linestyle=LINES[number % len(LINES)])
         axes.set_xlabel("epochs of training spent, range tests included")
         axes.set_ylabel("best validation accuracy so far")
-        finals = [courses[name, seed].final for name in names for seed in seeds]
+        finals = [curves[name, seed].final for name in names for seed in seeds]
         axes.set_ylim(min(finals) - 0.06, max(finals) + 0.005)
         axes.set_title(f"Mean of {len(seeds)} searches each")
         axes.legend(loc="lower right")
@@ -191,11 +191,11 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     images = find_images(args.side)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    courses = run_all(names, seeds, images, args.cache, processes=args.processes)
-    lines = table(courses, names, seeds, names[0])
+    curves = run_all(names, seeds, images, args.cache, processes=args.processes)
+    lines = table(curves, names, seeds, names[0])
     print("\n".join(lines))
     if args.png:
-        draw(courses, names, seeds, args.png)
+        draw(curves, names, seeds, args.png)
     if args.markdown:
         args.markdown.write_text("\n".join([*preface(images, seeds), *lines, ""]))
 

@@ -55,7 +55,7 @@ Row = dict[str, str | int | float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TrialSuggested:
     """One search."""
 
     method: str
@@ -69,7 +69,7 @@ def search_of(method: str) -> Search:
 
 
 def make_row(
-    asked: Asked, accuracies: Sequence[float], reference: Reference, *, num_trials: int, seconds: float
+    asked: TrialSuggested, accuracies: Sequence[float], reference: Reference, *, num_trials: int, seconds: float
 ) -> Row:
     """A line of the CSV: regret and best accuracy so far at each mark."""
     best = list(accumulate(accuracies, max))
@@ -81,7 +81,7 @@ def make_row(
     return row
 
 
-def run_one(asked: Asked, folder: Path) -> Row:
+def run_one(asked: TrialSuggested, folder: Path) -> Row:
     """One search from its beginning. Its seconds are processor time, as others may have the core meanwhile; those of the first
     search in a process include imports."""
     reference = _reference(folder, asked.task)
@@ -104,7 +104,7 @@ def limit_threads() -> None:
     threadpool_limits(1)
 
 
-def run_all(asked: Sequence[Asked], folder: Path, *, processes: int, out: Path | None) -> list[Row]:
+def run_all(asked: Sequence[TrialSuggested], folder: Path, *, processes: int, out: Path | None) -> list[Row]:
     """The rows in the order in which they came, each in `out` as soon as it is there."""
     rows: list[Row] = []
     with ProcessPoolExecutor(processes, mp_context=get_context("fork"), initializer=limit_threads) as pool:
@@ -207,7 +207,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
     return parser.parse_args(arguments), parser
 
 
-def searches(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Asked]:
+def searches(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[TrialSuggested]:
     """Seed by seed and data set by data set, so that an interrupted benchmark has whole pairs."""
     if args.slots and min(args.slots) < 1:
         parser.error("--slots must be 1 or more")
@@ -221,7 +221,12 @@ def searches(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[
         parser.error(f"no such tasks: {', '.join(strange)}; {TASKS_FILE} has: {', '.join(known_tasks)}")
     methods = at_slots(usable(args.methods), args.slots)
     tasks = args.tasks or list(known_tasks)
-    return [Asked(method=method, task=task, seed=seed) for seed in args.seeds for task in tasks for method in methods]
+    return [
+        TrialSuggested(method=method, task=task, seed=seed)
+        for seed in args.seeds
+        for task in tasks
+        for method in methods
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

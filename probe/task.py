@@ -76,7 +76,7 @@ class Task:
     """An optimizer name, or a callable (params, lr=...) -> torch.optim.Optimizer that uses `lr`. It gets
     `momentum` and `weight_decay` as well where they are set and its signature takes them."""
     batch_size: int = 64
-    num_loader_workers: int = 0
+    num_workers: int = 0
     """Processes that load samples. Not used for tensors, which are indexed."""
     cache: bool = False
     """Read every sample of a map-style data set once in each process and keep it in memory, instead of reading it in every

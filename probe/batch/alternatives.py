@@ -31,7 +31,7 @@ class Change:
 
 
 def possible_changes(
-    *, precision: str, optimizer: str, checkpointing: bool, image_size: int | None
+    *, precision: str, optimizer: str, activation_checkpointing: bool, image_size: int | None
 ) -> tuple[Change, ...]:
     """What might help, the gentlest first: each by itself, then all of them together. Pure.
 
@@ -40,8 +40,8 @@ def possible_changes(
     single = []
     if precision in ("fp32", "tf32"):
         single.append(Change(title="bf16", params={"precision": "bf16"}))
-    if not checkpointing:
-        single.append(Change(title="activation checkpointing", params={"checkpointing": True}))
+    if not activation_checkpointing:
+        single.append(Change(title="activation checkpointing", params={"activation_checkpointing": True}))
     if optimizer != "sgd":
         single.append(Change(title="optimizer sgd, which keeps no state", params={"optimizer": "sgd"}))
     smaller: list[Change] = []
@@ -77,7 +77,7 @@ def find_alternatives(request: Request, result: BatchResult, *, in_process: bool
     changes = possible_changes(
         precision=result.precision,
         optimizer=result.optimizer.partition(" ")[0],
-        checkpointing=bool(request.params.get("checkpointing")),
+        activation_checkpointing=bool(request.params.get("activation_checkpointing")),
         image_size=_image_size(request.source),
     )
     is_simulated = result.stopped_by != "predicted" and result.device_memory is None

@@ -46,7 +46,7 @@ def run_attempt(
     device.reset_peaks()
     reset_peak_resident()
     size = plan.batch_size
-    sized = replace(settings, batch_size=size, accumulation=min(settings.accumulation, size))
+    sized = replace(settings, batch_size=size, gradient_accumulation=min(settings.gradient_accumulation, size))
     duration = duration_of(plan.purpose, confirm_steps, confirm_seconds, timed=timed)
     progress = Progress()
     ended = _guarded(lambda: measure(task, sized, device, seed, duration, rankings, progress), progress)

@@ -220,7 +220,7 @@ class Alternative:
     """A change after which something fits where nothing did."""
 
     change: str
-    """In words: `images of 128 x 128`, `bf16`, `activation checkpointing`."""
+    """In words: `images of 128 x 128`, `bf16`, `activation activation_checkpointing`."""
     largest_fit: int
     peak_bytes: int
     """Predicted for that size."""

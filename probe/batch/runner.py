@@ -11,7 +11,7 @@ from probe.batch.prediction.forecast import Cards
 from probe.batch.prediction.memory_model import Profile, Untraceable
 from probe.batch.records import Attempt
 from probe.batch.session import Facts, Request, Session
-from probe.workers.process_state import settle
+from probe.workers.process_state import complete
 from probe.workers.worker import Worker, WorkerDied
 
 
@@ -121,7 +121,7 @@ _session: Session | None = None
 def _open_session(request: Request) -> Facts:
     global _session
     _session = Session(request)
-    settle()  # what the task sets when it is built holds for the attempts, which come in later calls
+    complete()  # what the task sets when it is built holds for the attempts, which come in later calls
     return _session.facts
 
 

@@ -104,7 +104,7 @@ optimizer_option = click.option("--optimizer", metavar="NAME", help="sgd, adam, 
 optimizers_option = click.option(
     "--optimizer", callback=optimizers, metavar="NAME,..", help="sgd, adam, adamw, ...; several are compared."
 )
-schedule_option = click.option("--schedule", metavar="NAME", help="constant, cosine, one-cycle or linear.")
+lr_schedule_option = click.option("--lr-schedule", metavar="NAME", help="constant, cosine, one-cycle or linear.")
 precision_option = click.option(
     "--precision", metavar="P", type=click.Choice(PRECISIONS), help=f"{', '.join(PRECISIONS)}."
 )

@@ -21,7 +21,7 @@ _ONE_SOURCE = "Name one of RECIPE, --task M:F and --model NAME."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class SourceOptions:
     """What the source options say, as typed."""
 
     recipe: Path | None
@@ -65,18 +65,18 @@ class Subject:
         return None if self.recipe is None else recipe_hash(self.recipe)
 
 
-def find_subject(asked: Asked) -> Subject:
+def find_subject(options: SourceOptions) -> Subject:
     """What is trained. Raises UsageError, RecipeError, TaskError for a recipe, target or model that is not there."""
-    if asked.target is not None:
-        return _target_subject(asked.target)
-    if asked.model is not None:
-        return _named_subject(asked)
-    if asked.recipe is not None:
-        return _recipe_subject(asked.recipe, asked.data_dir)
+    if options.target is not None:
+        return _target_subject(options.target)
+    if options.model is not None:
+        return _named_subject(options)
+    if options.recipe is not None:
+        return _recipe_subject(options.recipe, options.data_dir)
     if LOCAL_RECIPE.is_file():
-        subject = _recipe_subject(LOCAL_RECIPE, asked.data_dir)
+        subject = _recipe_subject(LOCAL_RECIPE, options.data_dir)
         return replace(subject, note=f"Taking the {LOCAL_RECIPE} of this folder: {subject.source.title}.")
-    subject = _named_subject(replace(asked, model="cnn", data="digits"))
+    subject = _named_subject(replace(options, model="cnn", data="digits"))
     return replace(
         subject,
         note=f"No recipe, task or model named: taking the built-in {subject.source.title}.",
@@ -121,17 +121,17 @@ def _target_subject(target: str) -> Subject:
     return Subject(name=target.replace(":", "-"), source=source, params={})
 
 
-def _named_subject(asked: Asked) -> Subject:
+def _named_subject(options: SourceOptions) -> Subject:
     from probe.models.aliases import full_name
     from probe.tasks.source import NamedSource
 
-    data = asked.data or "synthetic"
-    name = full_name(asked.model or "")  # whether it is known, the worker says, which has PyTorch
+    data = options.data or "synthetic"
+    name = full_name(options.model or "")  # whether it is known, the worker says, which has PyTorch
     if not name.isidentifier():  # it would be part of a folder's name
         from probe.models.registry import resolve_model
 
         resolve_model(name)
-    source = NamedSource(model=name, data=data, data_dir=asked.data_dir.absolute(), image_size=asked.img)
+    source = NamedSource(model=name, data=data, data_dir=options.data_dir.absolute(), image_size=options.img)
     return Subject(name=name if data == "synthetic" else f"{name}-{_data_word(data)}", source=source, params={})
 
 

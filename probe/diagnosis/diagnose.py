@@ -17,7 +17,7 @@ from statistics import fmean, median
 from typing import Literal
 
 from probe.diagnosis.remedies import remedies_of
-from probe.training.records import CurveEvidence, Diagnosis, DiagnosisKind, EpochReport, Sureness
+from probe.training.records import Confidence, CurveEvidence, Diagnosis, DiagnosisKind, EpochReport
 
 MIN_EPOCHS = 6
 """Below, a strip and the last part are one or two epochs: no line through them can be told from noise."""
@@ -104,13 +104,13 @@ def diagnose(
     """
     if len(reports) < MIN_EPOCHS:
         return Diagnosis(
-            kind="too_few_epochs", sureness="high", remedies=remedies_of("too_few_epochs", None), evidence=None
+            kind="too_few_epochs", confidence="high", remedies=remedies_of("too_few_epochs", None), evidence=None
         )
     evidence, limits = _measure(reports, metric, mode, untrained_loss)
     finding = _decide(evidence, limits)
     return Diagnosis(
         kind=finding.kind,
-        sureness=_sureness(finding, evidence),
+        confidence=_confidence(finding, evidence),
         remedies=remedies_of(finding.kind, evidence),
         evidence=evidence,
     )
@@ -208,7 +208,7 @@ def _by_level(found: CurveEvidence) -> _Finding:
     return _Finding("healthy", (1 - NEAR_TARGET) / max(1 - learned, 1 / MOST), by_level=True)
 
 
-def _sureness(finding: _Finding, found: CurveEvidence) -> Sureness:
+def _confidence(finding: _Finding, found: CurveEvidence) -> Confidence:
     """High needs a wide margin, twice the fewest epochs and, where the level decided, a start that was measured."""
     doubts = (finding.margin < CLEAR) + (found.num_epochs < 2 * MIN_EPOCHS)
     if finding.by_level and not found.start_is_untrained:

@@ -8,8 +8,8 @@ _REMEDIES: dict[DiagnosisKind, tuple[str, ...]] = {
     "too_few_epochs": ("Train longer: the curves are judged from six epochs on.",),
     "unstable": (
         "Lower the learning rate, by a factor of three first.",
-        'Let the learning rate warm up and decay: `schedule = "linear"` or `"cosine"`.',
-        "Clip the gradients: `clip_norm = 1.0`.",
+        'Let the learning rate warm up and decay: `lr_schedule = "linear"` or `"cosine"`.',
+        "Clip the gradients: `max_grad_norm = 1.0`.",
         "A larger batch, whose gradients are less noisy.",
         "More validation data, if only the validation curves swing.",
     ),
@@ -30,7 +30,7 @@ _REMEDIES: dict[DiagnosisKind, tuple[str, ...]] = {
         "A higher learning rate, if the curve is smooth: it gets further in the same epochs (Smith 2018).",
     ),
     "plateau": (
-        'Let the learning rate decay: `schedule = "cosine"`, if it is constant now.',
+        'Let the learning rate decay: `lr_schedule = "cosine"`, if it is constant now.',
         "More capacity: training and validation loss stopped together.",
         "Better inputs or labels, if neither helps: the rest may be noise of the task.",
         "Fewer epochs cost less and end at the same loss.",

@@ -100,7 +100,7 @@ class LoadedBatches:
             self._data,
             batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],
             collate_fn=BatchCollate(self._task.collate),
-            num_workers=self._task.num_loader_workers,
+            num_workers=self._task.num_workers,
             generator=torch.Generator().manual_seed(derive_seed(self._seed, "loader", number)),
         )
 

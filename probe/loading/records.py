@@ -8,7 +8,7 @@ from typing import Literal
 
 from probe.units import format_count
 
-PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Overlap:
     @property
     def text(self) -> str:
         """`50 of 100 test samples are validation samples, too`."""
-        second, first = PART_NAMES[self.second], PART_NAMES[self.first]
+        second, first = SPLIT_NAMES[self.second], SPLIT_NAMES[self.first]
         verb = "are" if self.kind == "same" else "are equal to"
         count = f"{format_count(self.num_shared)} of {format_count(self.num_compared)} {second} samples"
         return f"{count} {verb} {first} samples{', too' if self.kind == 'same' else ''}"
@@ -47,7 +47,7 @@ class Overlap:
 
 def overlap_warnings(overlaps: Sequence[Overlap]) -> list[str]:
     """A sentence for each pair of parts."""
-    return [f"{overlap.text}: the {PART_NAMES[overlap.second]} figures may be too good." for overlap in overlaps]
+    return [f"{overlap.text}: the {SPLIT_NAMES[overlap.second]} figures may be too good." for overlap in overlaps]
 
 
 def shared_test_samples(overlaps: Sequence[Overlap]) -> int:

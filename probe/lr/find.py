@@ -91,7 +91,7 @@ def find_lr(
         optimizer=optimizer_title(settings.optimizer),
         precision=settings.precision,
         batch_size=settings.batch_size,
-        schedule=settings.schedule,
+        lr_schedule=settings.lr_schedule,
         horizon=span.num_steps,
         horizon_is_assumed=span.is_assumed,
         passes=span.passes,

@@ -30,7 +30,7 @@ def find_horizon(task: Task, settings: TrainerSettings, *, steps: int | None, ha
     num_samples_seen = num_samples(task.train)
     per_epoch = count_batches(num_samples_seen, settings.batch_size, training=True)
     num_steps = steps if steps is not None else settings.epochs * per_epoch if has_epochs else ASSUMED_HORIZON_STEPS
-    distance = max(1.0, num_steps * mean_lr_factor(settings.schedule, num_steps))
+    distance = max(1.0, num_steps * mean_lr_factor(settings.lr_schedule, num_steps))
     return Horizon(
         num_steps=num_steps,
         is_assumed=steps is None and not has_epochs,

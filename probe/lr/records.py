@@ -135,7 +135,7 @@ class LrResult:
     optimizer: str
     precision: Precision
     batch_size: int
-    schedule: str = "constant"
+    lr_schedule: str = "constant"
     """Of the training that is asked about; the suggestion is its peak learning rate."""
     horizon: int | None = None
     """Planned length of that training in steps."""

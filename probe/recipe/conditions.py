@@ -141,12 +141,12 @@ def _can_hold(parent: SpaceEntry, conditions: Sequence[Condition]) -> bool:
     return any(all(holds(condition, value) for condition in conditions) for value in _values_of(parent))
 
 
-def check_ladder(ladder: str, space: Mapping[str, SpaceEntry]) -> None:
+def check_scheduler(scheduler: str, space: Mapping[str, SpaceEntry]) -> None:
     """Lengths of training are searched only where no ladder decides them; `auto` is none there."""
-    if "epochs" in space and ladder not in ("auto", "none"):
+    if "epochs" in space and scheduler not in ("auto", "none"):
         raise ValueError(
-            f'search.ladder: must be "none" or "auto" with space.epochs, not "{ladder}", which decides itself how long a trial '
-            "is trained; or remove space.epochs and set search.fidelity.max"
+            f'search.scheduler: must be "none" or "auto" with space.epochs, not "{scheduler}", which decides how long each '
+            "trial trains; or remove space.epochs and set search.fidelity.max"
         )
 
 

@@ -41,7 +41,7 @@ def fixed_plain(plain: Mapping[str, Any], params: Mapping[str, ParamValue], *, e
         "task": plain["task"],
         "space": {name: value for name, value in params.items() if name != "epochs"},
         "search": {
-            "ladder": "none",
+            "scheduler": "none",
             "seed": seed,
             "fidelity": {"min": epochs, "max": epochs},
         },

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REFINABLE = ("lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing")
 """probe.search.hypergradient.unrolled.DIFFERENTIABLE, which would load PyTorch."""
 UNROLLED_OPTIMIZERS = ("sgd", "nesterov")
-_NOT_UNROLLED = ("precision", "accumulation", "checkpointing")
+_NOT_UNROLLED = ("precision", "gradient_accumulation", "activation_checkpointing")
 
 
 class Refine(Section):
@@ -68,10 +68,10 @@ def check_refine(recipe: Recipe) -> None:
             f'task.objective: must be {{ metric = "loss", mode = "min" }} with search.refine, whose gradient is that of the '
             f"validation loss, not {objective.mode} {objective.metric}"
         )
-    if search.ladder not in ("auto", "none"):
+    if search.scheduler not in ("auto", "none"):
         raise ValueError(
-            f'search.ladder: must be "none" or "auto" with search.refine, not "{search.ladder}": a step is judged by a whole '
-            "training"
+            f'search.scheduler: must be "none" or "auto" with search.refine, not "{search.scheduler}": a step needs the score '
+            "of a whole training"
         )
     if search.fidelity.unit != "epochs" or "epochs" in space:
         raise ValueError("search.fidelity: must have one length in epochs with search.refine, like { max = 8 }")

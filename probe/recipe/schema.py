@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from probe.recipe.conditions import check_entry_names, check_ladder, check_sampler, check_start, resolve_conditions
+from probe.recipe.conditions import check_entry_names, check_sampler, check_scheduler, check_start, resolve_conditions
 from probe.recipe.data_options import DataOptions, check_data_options
 from probe.recipe.refine import Refine, check_refine
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
@@ -78,7 +78,7 @@ class TaskSection(Section):
 
 class SearchSection(Section):
     sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
-    ladder: Literal["auto", "none", "halving", "asha", "hyperband"] = "auto"
+    scheduler: Literal["auto", "none", "halving", "asha", "hyperband"] = "auto"
     seed: int = Field(default=0, ge=0)
     fidelity: Fidelity = Fidelity()
     on_oom: Literal["accumulate", "infeasible"] = "accumulate"
@@ -186,7 +186,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check_search(self) -> Recipe:
-        check_ladder(self.search.ladder, self.space)
+        check_scheduler(self.search.scheduler, self.space)
         check_sampler(self.search.sampler, self.searched)
         check_refine(self)
         return self

@@ -70,11 +70,11 @@ _RULES: dict[str, tuple[str, Callable[..., bool]]] = {
     "decoupled": ("true or false", lambda value: isinstance(value, bool)),
     "batch_size": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
     "epochs": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
-    "accumulation": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
-    "checkpointing": ("true or false", lambda value: isinstance(value, bool)),
-    "clip_norm": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
+    "gradient_accumulation": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
+    "activation_checkpointing": ("true or false", lambda value: isinstance(value, bool)),
+    "max_grad_norm": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
     "precision": ("the name of a precision", lambda value: isinstance(value, str)),
-    "schedule": ("the name of a schedule", lambda value: isinstance(value, str)),
+    "lr_schedule": ("the name of a schedule", lambda value: isinstance(value, str)),
 }
 
 

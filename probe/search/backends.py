@@ -18,7 +18,7 @@ from probe.search.records.cluster import ClusterUse
 from probe.search.session import Session
 
 
-class Host(Protocol):
+class Backend(Protocol):
     """Where a search runs, before it has begun."""
 
     @property
@@ -42,11 +42,13 @@ class Host(Protocol):
 
 
 @contextmanager
-def find_host(ray: str | None, *, device: DeviceSpec, num_workers: int | None, deterministic: bool) -> Iterator[Host]:
+def find_backend(
+    ray: str | None, *, device: DeviceSpec, num_workers: int | None, deterministic: bool
+) -> Iterator[Backend]:
     """`ray`: the address of a cluster; None: this machine. Raises UsageError, DeviceError."""
     if ray is None:
         spec = resolve_device(device, measuring_memory=False)
-        yield LocalHost(device=spec, num_workers=num_workers, gpus=visible_gpus(device, spec))
+        yield LocalBackend(device=spec, num_workers=num_workers, gpus=visible_gpus(device, spec))
         return
     address = parse_ray_address(ray)
     if device.index is not None:
@@ -60,7 +62,7 @@ def find_host(ray: str | None, *, device: DeviceSpec, num_workers: int | None, d
         sizes = [node_size(record) for record in live_nodes().values()]
         on_gpu = device.kind == "cuda" or (device.kind == "auto" and any(size.num_gpus >= 1 for size in sizes))
         plan = plan_slots(sizes, num_workers=num_workers or (1 if deterministic else None), on_gpu=on_gpu)
-        yield RayHost(address=address, device=_device_of_jobs(device, on_gpu=on_gpu), plan=plan)
+        yield RayBackend(address=address, device=_device_of_jobs(device, on_gpu=on_gpu), plan=plan)
 
 
 def _device_of_jobs(device: DeviceSpec, *, on_gpu: bool) -> DeviceSpec:
@@ -72,7 +74,7 @@ def _device_of_jobs(device: DeviceSpec, *, on_gpu: bool) -> DeviceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalHost:
+class LocalBackend:
     device: DeviceSpec
     num_workers: int | None
     num_threads: int | None = None
@@ -96,7 +98,7 @@ class LocalHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RayHost:
+class RayBackend:
     address: RayAddress
     device: DeviceSpec
     plan: SlotPlan
@@ -117,9 +119,9 @@ class RayHost:
     @contextmanager
     def open(self, session: Session) -> Iterator[SearchExecutor]:
         from probe.search.executors.ray.executor import RayExecutor
-        from probe.search.executors.ray.nodes import blind_nodes, look_at_nodes
+        from probe.search.executors.ray.nodes import blind_nodes, probe_nodes
 
-        nodes = look_at_nodes(session.checkpoints, self.plan)
+        nodes = probe_nodes(session.checkpoints, self.plan)
         blind = blind_nodes(nodes)
         if blind and session.storage is not None:
             raise OutputError(

@@ -16,13 +16,13 @@ from probe.recipe.when import holds
 from probe.records import Precision
 from probe.search.records.objective import Objective, check_metric, direction_warning
 from probe.search.samplers.auto_sampler import NOTHING_SEARCHED
-from probe.search.schedulers.fidelity import Course
+from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.grid import check_grid_size
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 from probe.tasks.source import TaskSource
 from probe.training.optim.names import OPTIMIZER_NAMES, hyperparameters_of
-from probe.training.settings import TRAINER_NAMES, Schedule
+from probe.training.settings import TRAINER_NAMES, LrSchedule
 
 
 def check_names(recipe: Recipe, source: TaskSource) -> None:
@@ -72,7 +72,7 @@ def _check_options(recipe: Recipe) -> None:
 def check_values(recipe: Recipe) -> None:
     """Optimizers, precisions, schedules and the task's options are ones that there are. Raises RecipeError."""
     _check_options(recipe)
-    known = {"optimizer": OPTIMIZER_NAMES, "precision": get_args(Precision), "schedule": get_args(Schedule)}
+    known = {"optimizer": OPTIMIZER_NAMES, "precision": get_args(Precision), "lr_schedule": get_args(LrSchedule)}
     for name, names in known.items():
         for value in _listed(recipe.space.get(name)):
             if value not in names:
@@ -86,7 +86,7 @@ def check_grid(recipe: Recipe) -> None:
         check_grid_size(expected_space(recipe))
 
 
-def check_against_task(recipe: Recipe, facts: TaskFacts) -> None:
+def check_against_task(recipe: Recipe, facts: TaskInfo) -> None:
     """The metric is measured; lr, momentum and the like are used by every optimizer they may meet. Raises RecipeError."""
     objective = recipe.task.objective
     check_metric(Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce), facts.metrics)
@@ -142,7 +142,7 @@ def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
         )
 
 
-def warnings_for(recipe: Recipe, facts: TaskFacts, course: Course) -> list[str]:
+def warnings_for(recipe: Recipe, facts: TaskInfo, fidelity: FidelitySchedule) -> list[str]:
     """What the user should know though it is no mistake."""
     found = [] if recipe.searched else [NOTHING_SEARCHED]
     direction = direction_warning(recipe.task.objective.metric, recipe.task.objective.mode)
@@ -158,7 +158,7 @@ def warnings_for(recipe: Recipe, facts: TaskFacts, course: Course) -> list[str]:
             "not compare."
         )
     limit = recipe.budget.epochs
-    full_cost = course.total_costs[-1]
+    full_cost = fidelity.total_costs[-1]
     if limit is not None and limit < full_cost:
         found.append(
             f"The budget of {limit:g} epochs is less than one trial's full length of {full_cost:g}: no trial can be complete."

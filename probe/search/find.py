@@ -13,7 +13,7 @@ from probe.device.select import DeviceSpec, parse_device
 from probe.errors import NothingFitsError, ProbeError, UserCodeError
 from probe.recipe.schema import Recipe
 from probe.search.analysis.reasons import reason
-from probe.search.backends import find_host
+from probe.search.backends import find_backend
 from probe.search.checks import check_constraints, check_grid, check_names, check_values
 from probe.search.findings import make_setup
 from probe.search.flow import Search
@@ -132,7 +132,7 @@ def run_search(
         check_values(found)
     check_grid(found)
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
-    with find_host(ray, device=spec, num_workers=num_workers, deterministic=deterministic) as host:
+    with find_backend(ray, device=spec, num_workers=num_workers, deterministic=deterministic) as host:
         check_constraints(found, host.device)
         request = SearchRequest(
             recipe=found,
@@ -153,7 +153,7 @@ def run_search(
                     source,
                     device=host.device,
                     num_workers=session.begun.num_workers,
-                    ladder=session.ladder,
+                    scheduler=session.scheduler,
                 ),
                 session=session,
                 executor=executor,

@@ -32,13 +32,13 @@ from probe.search.records.search import (
     TrialResult,
     ValueInterval,
 )
-from probe.search.schedulers.auto_scheduler import LadderChoice, choose_ladder
-from probe.search.schedulers.fidelity import Course, make_course
+from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
+from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule
 from probe.search.space.space import Space
 from probe.search.study.budget import Usage
 from probe.search.study.snapshots import best_trial, first_rung_scores, spent, trial_result
 from probe.search.study.state import SearchState
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 from probe.seeds import derive_seed
 from probe.tasks.source import TaskSource
 from probe.training.records import Diagnosis
@@ -53,8 +53,8 @@ class Setup:
     device: DeviceSpec
     objective: Objective
     limits: BudgetLimits
-    ladder: LadderChoice
-    course: Course
+    scheduler: SchedulerChoice
+    fidelity: FidelitySchedule
     split: Split
     num_workers: int
     constraints: Constraints = UNCONSTRAINED
@@ -63,7 +63,7 @@ class Setup:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        return self.course.rungs
+        return self.fidelity.rungs
 
     @property
     def seed(self) -> int:
@@ -78,7 +78,7 @@ class Findings:
     space: Space
     sampler: str
     sampler_reason: str | None = None
-    facts: TaskFacts | None = None
+    facts: TaskInfo | None = None
     batch_probe: BatchResult | None = None
     lr_probes: Mapping[str, LrResult] = field(default_factory=dict)
     probe_epochs: float = 0.0
@@ -94,10 +94,15 @@ class Findings:
 
 
 def make_setup(
-    recipe: Recipe, source: TaskSource, *, device: DeviceSpec, num_workers: int, ladder: LadderChoice | None = None
+    recipe: Recipe,
+    source: TaskSource,
+    *,
+    device: DeviceSpec,
+    num_workers: int,
+    scheduler: SchedulerChoice | None = None,
 ) -> Setup:
-    """`ladder`: of a search that goes on, whose rungs stay as they were when it started; None: of a new one."""
-    ladder = ladder or choose_ladder(recipe)
+    """`scheduler`: of a search that goes on, whose rungs stay as they were when it started; None: of a new one."""
+    scheduler = scheduler or choose_scheduler(recipe)
     objective, budget, validation = recipe.task.objective, recipe.budget, recipe.task.validation
     return Setup(
         recipe=recipe,
@@ -105,8 +110,8 @@ def make_setup(
         device=device,
         objective=Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce),
         limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
-        ladder=ladder,
-        course=make_course(recipe, ladder.rungs),
+        scheduler=scheduler,
+        fidelity=make_fidelity_schedule(recipe, scheduler.rungs),
         split=Split(
             share=validation.share or DEFAULT_SHARE,
             seed=derive_seed(recipe.search.seed, "validation"),
@@ -153,12 +158,12 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         mode=objective.mode,
         sampler=findings.sampler,
         sampler_reason=findings.sampler_reason,
-        ladder=setup.ladder.name,
-        ladder_reason=setup.ladder.reason,
+        scheduler=setup.scheduler.name,
+        scheduler_reason=setup.scheduler.reason,
         rungs=setup.rungs,
-        rung_unit=setup.course.unit,
-        rung_costs=setup.course.costs,
-        num_folds=setup.course.num_folds,
+        rung_unit=setup.fidelity.unit,
+        rung_costs=setup.fidelity.costs,
+        num_folds=setup.fidelity.num_folds,
         space=findings.space.dimensions,
         constants=recipe.constants,
         limits=setup.limits,

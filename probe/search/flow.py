@@ -14,7 +14,7 @@ from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probing import probe_largest_batch
 from probe.search.checks import check_against_task, warnings_for
-from probe.search.executors.gpu_packing import Peaks, Room, make_peaks, make_room
+from probe.search.executors.gpu_packing import GpuPacker, PeakPredictions, make_gpu_packer, make_peak_predictions
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.slots import device_title
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
@@ -49,7 +49,7 @@ from probe.search.study.plan import new_state
 from probe.search.study.snapshots import best_trial, with_nodes
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
-from probe.search.task_info import TaskFacts, describe_task, same_facts
+from probe.search.task_info import TaskInfo, describe_task, same_task_info
 
 Observer = Callable[[Any], None]
 
@@ -84,8 +84,8 @@ class Search:
         self._observer = observer
         self._started = started
         self._probe_warnings: tuple[str, ...] = ()
-        self._room: Room | None = None
-        self._peaks: Peaks | None = None
+        self._gpu_packer: GpuPacker | None = None
+        self._peaks: PeakPredictions | None = None
         self._seconds_before = session.database.seconds()
 
     def run(self) -> tuple[SearchResult, ProbeError | None]:
@@ -121,22 +121,22 @@ class Search:
         self.found.cluster = use
         self._session.note_cluster(use, self._seconds())
 
-    def _load(self) -> TaskFacts:
+    def _load(self) -> TaskInfo:
         self._show("load")
         describe = partial(self._executor.call_everywhere, describe_task, self.setup.source, self.setup.split)
-        facts = same_facts(first_feasible(load_params(self.setup), describe))
+        facts = same_task_info(first_feasible(load_params(self.setup), describe))
         facts = self._session.recognized(facts)
         self.setup = replace(self.setup, reference=facts.reference)
         check_against_task(self.recipe, facts)
         self._session.accept()
-        self._keep(LADDER, self.setup.ladder)
+        self._keep(LADDER, self.setup.scheduler)
         self._keep(LOAD, facts)
         self.found.facts = facts
         self._session.note_cluster(self.found.cluster, self._seconds())
-        self.found.warnings += warnings_for(self.recipe, facts, self.setup.course)
+        self.found.warnings += warnings_for(self.recipe, facts, self.setup.fidelity)
         return facts
 
-    def _probe_batch(self, facts: TaskFacts) -> int | None:
+    def _probe_batch(self, facts: TaskInfo) -> int | None:
         """Up to which batches are searched; None where the recipe does not ask."""
         entry = self.recipe.space.get("batch_size")
         if not isinstance(entry, ProbedBatch):
@@ -154,7 +154,7 @@ class Search:
             raise probe.error
         return probe.largest
 
-    def _probe_lr(self, facts: TaskFacts, largest_batch: int | None) -> None:
+    def _probe_lr(self, facts: TaskInfo, largest_batch: int | None) -> None:
         # Asked only now: on a GPU a worker that opens the device holds memory, which the batch probe would have missed.
         names = self._executor.call_each(device_name, self.setup.device)
         self.found.meta = replace(self.found.meta, device=device_title(names))
@@ -182,7 +182,7 @@ class Search:
             self.recipe.search.sampler,
             self.found.space,
             limits=self.setup.limits,
-            rungs=self.setup.course.total_costs,
+            rungs=self.setup.fidelity.total_costs,
             spent_epochs=self.found.probe_epochs,
         )
         self.found.sampler, self.found.sampler_reason = choice.name, choice.reason
@@ -196,7 +196,7 @@ class Search:
         )
         self._keep(PROBED, probed)
 
-    def _study(self, facts: TaskFacts) -> StoppedBy:
+    def _study(self, facts: TaskInfo) -> StoppedBy:
         setup, found = self.setup, self.found
         sampler = study_sampler(setup, found, self._executor.num_slots, self._session.begun.deterministic)
         found.warnings += study_warnings(setup, found)
@@ -204,8 +204,8 @@ class Search:
         found.state = new_state(plan)
         self._show("search")
         refiner = make_refiner(setup, found, self._executor)
-        self._room = make_room(setup.source, setup.device, facts.batch_size, self._executor)
-        self._peaks = make_peaks(setup.source, facts.batch_size, self._executor)
+        self._gpu_packer = make_gpu_packer(setup.source, setup.device, facts.batch_size, self._executor)
+        self._peaks = make_peak_predictions(setup.source, facts.batch_size, self._executor)
         study = Study(
             plan,
             found.state,
@@ -214,7 +214,7 @@ class Search:
             make_job=self._make_job,
             discard=self._checkpoints.discard,
             free_disk=lambda **failed: self._checkpoints.free_disk(study.state, **failed),
-            has_room=self._room,
+            can_start=self._gpu_packer,
             proposer=refiner,
             sink=self._write,
             observer=None if self._observer is None else self._observe,
@@ -245,7 +245,7 @@ class Search:
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        gpu = None if self._room is None else self._room.gpu_of(trial)
+        gpu = None if self._gpu_packer is None else self._gpu_packer.gpu_of(trial)
         peak = None if self._peaks is None else self._peaks(trial)
         where = self._checkpoints.path
         return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=where, gpu=gpu, peak_bytes=peak)
@@ -255,8 +255,8 @@ class Search:
         if best is None or state is None:
             return
         trial = state.trials[best.number]
-        if trial.accumulation is not None:  # whole, its batches do not fit
-            best = replace(best, params={**best.params, "accumulation": trial.accumulation})
+        if trial.gradient_accumulation is not None:  # whole, its batches do not fit
+            best = replace(best, params={**best.params, "gradient_accumulation": trial.gradient_accumulation})
         reports = trial.counted
         self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
         again = () if self.found.final.fit is None else self.found.final.fit.reports

@@ -31,7 +31,7 @@ from probe.search.space.space import Params, Space
 from probe.search.study.budget import LR_STEPS, MIN_PROBE_STEPS, probe_allowance
 from probe.search.study.plan import StudyPlan
 from probe.search.study.state import Trial
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 from probe.seeds import derive_seed
 
 NUM_CANDIDATES = 20
@@ -43,7 +43,7 @@ def load_params(setup: Setup) -> tuple[Params, ...]:
     return params_near(build_space(setup.recipe), 0.5, seed=setup.seed, num_drawn=NUM_CANDIDATES)
 
 
-def batch_plan(setup: Setup, entry: ProbedBatch, facts: TaskFacts) -> BatchPlan:
+def batch_plan(setup: Setup, entry: ProbedBatch, facts: TaskInfo) -> BatchPlan:
     options = setup.recipe.batch
     allowed = min(bound for bound in (entry.max, options.max, facts.num_train) if bound is not None)
     usual = min(USUAL_SMALL_BATCH, facts.batch_size, allowed)
@@ -60,10 +60,10 @@ def batch_plan(setup: Setup, entry: ProbedBatch, facts: TaskFacts) -> BatchPlan:
     )
 
 
-def _batch_samples(setup: Setup, facts: TaskFacts, *, at_least: int) -> int | None:
+def _batch_samples(setup: Setup, facts: TaskInfo, *, at_least: int) -> int | None:
     """Training samples that the batch probe may see: what the shortest range tests after it leave of the probes' allowance,
     or all of that where they would leave it less than `at_least`."""
-    allowance = probe_allowance(setup.limits, first_rung_epochs=setup.course.costs[0]) * facts.num_train
+    allowance = probe_allowance(setup.limits, first_rung_epochs=setup.fidelity.costs[0]) * facts.num_train
     if math.isinf(allowance):
         return None
     lr = setup.recipe.space.get("lr")
@@ -72,13 +72,13 @@ def _batch_samples(setup: Setup, facts: TaskFacts, *, at_least: int) -> int | No
     return math.floor(left if left >= at_least else allowance)
 
 
-def _lr_keys(setup: Setup, entry: ProbedLr, facts: TaskFacts) -> tuple[str, ...]:
+def _lr_keys(setup: Setup, entry: ProbedLr, facts: TaskInfo) -> tuple[str, ...]:
     optimizers = optimizers_of(setup.recipe, facts.optimizer)
     return optimizers if entry.per == "optimizer" and optimizers else ("",)
 
 
 def lr_plan(
-    setup: Setup, entry: ProbedLr, facts: TaskFacts, *, largest_batch: int | None, spent_epochs: float
+    setup: Setup, entry: ProbedLr, facts: TaskInfo, *, largest_batch: int | None, spent_epochs: float
 ) -> LrPlan:
     space = build_space(setup.recipe, largest_batch=largest_batch)
     keys, first = _lr_keys(setup, entry, facts), next(iter(optimizers_of(setup.recipe, facts.optimizer)), "")
@@ -91,9 +91,9 @@ def lr_plan(
         device=setup.device,
         seed=setup.seed,
         num_train=facts.num_train,
-        planned_epochs=setup.course.full_epochs,
+        planned_epochs=setup.fidelity.full_epochs,
         limits=setup.limits,
-        first_rung_epochs=setup.course.costs[0],
+        first_rung_epochs=setup.fidelity.costs[0],
         spent_epochs=spent_epochs,
         wanted_steps=options.steps or LR_STEPS,
         lowest_lr=options.lowest or LOWEST_LR,
@@ -107,11 +107,11 @@ def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
         space=found.space,
         objective=setup.objective,
         rungs=setup.rungs,
-        course=setup.course,
-        factor=setup.ladder.factor,
+        fidelity=setup.fidelity,
+        factor=setup.scheduler.factor,
         limits=setup.limits,
         seed=setup.seed,
-        ladder=setup.ladder.name,
+        scheduler=setup.scheduler.name,
         on_oom=setup.recipe.search.on_oom,
         patience=setup.recipe.search.patience,
         starts=setup.recipe.start,
@@ -139,7 +139,7 @@ def study_warnings(setup: Setup, found: Findings) -> list[str]:
     if found.sampler != "grid":
         return []
     warning = grid_warning(
-        found.space, limits=setup.limits, rungs=setup.course.total_costs, spent_epochs=found.probe_epochs
+        found.space, limits=setup.limits, rungs=setup.fidelity.total_costs, spent_epochs=found.probe_epochs
     )
     return [] if warning is None else [warning]
 
@@ -176,9 +176,9 @@ def rung_job(
 ) -> RungJob:
     """`checkpoints`: the folder where they lie. `gpu`: which of several it was given room on.
     `peak_bytes`: predicted, where jobs are placed by it."""
-    course, search = setup.course, setup.recipe.search
+    fidelity, search = setup.fidelity, setup.recipe.search
     rung = trial.rung + 1
-    is_last = not course.goes_on or rung == len(course.rungs) - 1
+    is_last = not fidelity.goes_on or rung == len(fidelity.rungs) - 1
     return RungJob(
         number=trial.number,
         source=setup.source,
@@ -186,13 +186,13 @@ def rung_job(
         seed=trial.seed,
         split=setup.split,
         device=setup.device,
-        planned_epochs=int(trial.params.get("epochs", course.full_epochs)),
+        planned_epochs=int(trial.params.get("epochs", fidelity.full_epochs)),
         epochs_from=epochs_from,
         epochs_to=epochs_to,
         checkpoint_in=checkpoint_path(checkpoints, trial.number, epochs_from) if epochs_from else None,
         checkpoint_out=None if is_last else checkpoint_path(checkpoints, trial.number, epochs_to),
-        accumulation=trial.accumulation,
-        data_thousandths=course.data_thousandths(rung),
+        gradient_accumulation=trial.gradient_accumulation,
+        data_thousandths=fidelity.data_thousandths(rung),
         objective=setup.objective,
         patience=search.patience,
         earlier=tuple(trial.reports) if search.patience is not None else (),
@@ -206,7 +206,7 @@ def rung_job(
     )
 
 
-def _probed_params(space: Space, facts: TaskFacts, optimizer: str, seed: int) -> tuple[Params, ...]:
+def _probed_params(space: Space, facts: TaskInfo, optimizer: str, seed: int) -> tuple[Params, ...]:
     """Configurations for a range test, the middle of the space first, with this optimizer ("": the task's own callable)."""
     fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
     fixed["batch_size"] = central_params(space, **fixed).get("batch_size", facts.batch_size)

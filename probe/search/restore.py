@@ -11,7 +11,7 @@ from probe.search.findings import Findings
 from probe.search.jobs.final_job import FinalOutcome
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.stages import BATCH, FINAL, LOAD, PROBED, Probed, lr_stages
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 
 
 def restore_probes(found: Findings, database: SearchDatabase) -> bool:
@@ -40,7 +40,7 @@ def restore_final(database: SearchDatabase, *, seed: int, epochs: int) -> FinalO
 def with_history(outcome: FinalOutcome, database: SearchDatabase) -> FinalOutcome:
     """A new final fit, with what is known of its test part: the samples that it shares with others, and how often it had been
     scored for earlier winners."""
-    facts, before = database.stage(LOAD, TaskFacts), database.stage(FINAL, FinalOutcome)
+    facts, before = database.stage(LOAD, TaskInfo), database.stage(FINAL, FinalOutcome)
     earlier = 0 if before is None else before.num_test_reads
     if outcome.test is None:
         return replace(outcome, num_test_reads=earlier)

@@ -16,7 +16,7 @@ from probe.search.jobs.jobs import checkpoint_path
 from probe.search.records.search import BudgetLimits
 from probe.search.storage.stages import StudyEnded
 from probe.search.study.state import SearchState
-from probe.search.task_info import TaskFacts, code_changes, task_changes
+from probe.search.task_info import TaskInfo, code_changes, task_changes
 
 _ABSENT = object()
 
@@ -47,7 +47,7 @@ def check_same_recipe(before: Recipe, now: Recipe) -> None:
         )
 
 
-def same_task(before: TaskFacts, now: TaskFacts, *, may_be_edited: bool) -> TaskFacts:
+def same_task(before: TaskInfo, now: TaskInfo, *, may_be_edited: bool) -> TaskInfo:
     """`now`, with the files that were edited since the search was started, where that is allowed.
 
     Raises DataError, naming what changed, where the task's data, model or metrics are others than before, and where its code
@@ -102,9 +102,9 @@ def goes_on(ended: StudyEnded | None, limits: BudgetLimits, *, seconds: float) -
 def needed_checkpoints(state: SearchState, folder: Path) -> set[Path]:
     """Those that a trial may go on from."""
     return {
-        checkpoint_path(folder, trial.number, state.ladder.rungs[trial.rung])
+        checkpoint_path(folder, trial.number, state.scheduler.rungs[trial.rung])
         for trial in state.trials
-        if trial.status is None and 0 <= trial.rung < state.ladder.top
+        if trial.status is None and 0 <= trial.rung < state.scheduler.top
     }
 
 

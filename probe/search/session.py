@@ -23,11 +23,11 @@ from probe.search.executors.local import default_slots, threads_per_slot
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
-from probe.search.schedulers.auto_scheduler import LadderChoice
+from probe.search.schedulers.auto_scheduler import SchedulerChoice
 from probe.search.storage.database import IN_MEMORY, SearchDatabase
 from probe.search.storage.lock import RunLock
 from probe.search.storage.stages import CLUSTER, END, LADDER, LOAD, Begun, StudyEnded
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 
 CHECKPOINTS = "checkpoints"
 
@@ -71,14 +71,14 @@ class Session:
     allow_code_changes: bool = False
 
     @property
-    def ladder(self) -> LadderChoice | None:
+    def scheduler(self) -> SchedulerChoice | None:
         """That the search was started with; None for a new one."""
-        return self.database.stage(LADDER, LadderChoice)
+        return self.database.stage(LADDER, SchedulerChoice)
 
-    def recognized(self, facts: TaskFacts) -> TaskFacts:
+    def recognized(self, facts: TaskInfo) -> TaskInfo:
         """The task as it is now, of a search that goes on with the files noted that were edited since. Raises DataError where
         it is another task than the one that the search was started with."""
-        before = self.database.stage(LOAD, TaskFacts)
+        before = self.database.stage(LOAD, TaskInfo)
         if before is None:
             return facts
         ended = self.database.stage(END, StudyEnded)

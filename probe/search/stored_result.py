@@ -11,14 +11,14 @@ from probe.search.plans import study_plan
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE, SearchResult
 from probe.search.restore import restore_probes
-from probe.search.schedulers.auto_scheduler import LadderChoice
+from probe.search.schedulers.auto_scheduler import SchedulerChoice
 from probe.search.session import stored_begun, stored_recipe
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.stages import CLUSTER, END, FINAL, LADDER, LOAD, StudyEnded
 from probe.search.study.plan import new_state
 from probe.search.study.snapshots import best_trial
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 from probe.tasks.source import recipe_source
 
 
@@ -35,7 +35,7 @@ def stored_result(folder: Path) -> SearchResult:
             recipe_source(recipe, data_dir=Path(begun.data_dir)),
             device=parse_device(begun.device),
             num_workers=begun.num_workers,
-            ladder=database.stage(LADDER, LadderChoice),
+            scheduler=database.stage(LADDER, SchedulerChoice),
         )
         found = Findings(
             meta=begun.meta,
@@ -43,7 +43,7 @@ def stored_result(folder: Path) -> SearchResult:
             sampler=recipe.search.sampler,
             num_resumes=len(database.sessions()) - 1,
         )
-        found.facts = database.stage(LOAD, TaskFacts)
+        found.facts = database.stage(LOAD, TaskInfo)
         if restore_probes(found, database):
             found.state = new_state(study_plan(setup, found, seconds=0.0))
             for event in database.events(lenient=True):

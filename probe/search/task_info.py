@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from probe.errors import DataError
-from probe.loading.records import PART_NAMES, DataReference, Overlap
+from probe.loading.records import SPLIT_NAMES, DataReference, Overlap
 from probe.search.jobs.jobs import Split
 from probe.search.records.search import ParamValue
 from probe.task import Task
@@ -15,7 +15,7 @@ from probe.tasks.source import TargetSource, TaskSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFacts:
+class TaskInfo:
     """What the search needs to know of a task before its first trial."""
 
     num_train: int
@@ -43,7 +43,7 @@ class TaskFacts:
     """Those of the metrics that are shares of samples."""
 
 
-def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamValue]) -> TaskFacts:
+def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamValue]) -> TaskInfo:
     """Build the task and look at it. In a worker: it imports torch, loads the data and runs the user's code.
 
     It is built twice, to see whether the data are the same each time.
@@ -62,7 +62,7 @@ def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamVa
     whole = build_task(source, params)
     overlaps = check_parts(whole)
     task = split_task(whole, split)
-    return TaskFacts(
+    return TaskInfo(
         num_train=num_samples(task.train),
         num_val=num_samples(task.val),
         num_test=None if task.test is None else num_samples(task.test),
@@ -85,7 +85,7 @@ def _num_params(task: Task) -> int | None:
         return None
 
 
-def same_facts(of_machines: Sequence[TaskFacts]) -> TaskFacts:
+def same_task_info(of_machines: Sequence[TaskInfo]) -> TaskInfo:
     """What all machines of a search say of its task. Raises DataError where they do not say the same."""
     first, *others = of_machines
     for other in others:
@@ -98,7 +98,7 @@ def same_facts(of_machines: Sequence[TaskFacts]) -> TaskFacts:
     return first
 
 
-def task_changes(before: TaskFacts, now: TaskFacts) -> list[str]:
+def task_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
     """What differs between two looks at a task, `what: old -> new` each. What one of them did not look at is no difference."""
     counts = {
         "training samples": (before.num_train, now.num_train),
@@ -113,13 +113,13 @@ def task_changes(before: TaskFacts, now: TaskFacts) -> list[str]:
     changes = [f"{what}: {_shown(old)} -> {_shown(new)}" for what, (old, new) in counts.items() if old != new]
     if before.reference is not None and now.reference is not None:
         old_prints, new_prints = before.reference.fingerprints, now.reference.fingerprints
-        for part, title in PART_NAMES.items():
+        for part, title in SPLIT_NAMES.items():
             if part in old_prints and part in new_prints and old_prints[part] != new_prints[part]:
                 changes.append(f"{title} data: other samples, or in another order")
     return changes
 
 
-def code_changes(before: TaskFacts, now: TaskFacts) -> list[str]:
+def code_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
     """The source files that differ, `slow.py: edited` each. One that is only there now is imported by one that was edited."""
     return [f"{file}: edited" for file in before.code if now.code.get(file, before.code[file]) != before.code[file]]
 

@@ -17,7 +17,7 @@ import cloudpickle
 from probe.errors import TaskError
 from probe.task import Task
 from probe.tasks.target import make_task
-from probe.workers.process_state import settle
+from probe.workers.process_state import complete
 
 TaskFunction = Callable[..., Task]
 """Its keywords are the task's hyperparameters: `def task(width=16) -> probe.Task`."""
@@ -122,5 +122,5 @@ def keywords_of(function: Callable[..., Any]) -> tuple[str, ...] | None:
 @lru_cache(maxsize=1)
 def _unpickled(content: bytes) -> GivenSource | FunctionSource:
     source: GivenSource | FunctionSource = cloudpickle.loads(content)
-    settle(imported=True)  # the modules of the user's that it refers to
+    complete(imported=True)  # the modules of the user's that it refers to
     return source

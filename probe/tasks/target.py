@@ -12,7 +12,7 @@ from typing import Any
 from probe.errors import ProbeError, TaskError, unknown_name
 from probe.task import Task
 from probe.user_code import exit_error, user_code_error
-from probe.workers.process_state import settle
+from probe.workers.process_state import complete
 
 _MAIN_HINT = 'probe imports the module: put what runs it as a program under `if __name__ == "__main__":`.'
 
@@ -105,5 +105,5 @@ def _import(target: str, module_name: str) -> object:
         raise exit_error(f"The module {module_name}", error, when="when it is imported", hint=_MAIN_HINT) from None
     except Exception as error:
         raise user_code_error(f"{module_name} could not be imported: {type(error).__name__}: {error}", error) from None
-    settle(imported=True)
+    complete(imported=True)
     return module

@@ -20,7 +20,7 @@ from probe.errors import ChangedDataError, DataError
 from probe.loading.fingerprints import PARTS, fingerprints, look_at
 from probe.loading.overlap import find_overlaps
 from probe.loading.random_state import random_state_kept, seed_everything
-from probe.loading.records import PART_NAMES, DataReference, Overlap
+from probe.loading.records import SPLIT_NAMES, DataReference, Overlap
 from probe.task import Task
 from probe.tasks.given import GivenSource
 from probe.tasks.source import TaskSource
@@ -102,7 +102,7 @@ def check_parts(task: Task) -> tuple[Overlap, ...]:
         overlaps = find_overlaps(look_at(task))
     for overlap in overlaps:
         if overlap.is_error:
-            first, second = PART_NAMES[overlap.first], PART_NAMES[overlap.second]
+            first, second = SPLIT_NAMES[overlap.first], SPLIT_NAMES[overlap.second]
             raise DataError(
                 f"The task's {second} and {first} parts share samples: {overlap.text}.",
                 hint=f"Give the Task a {second} part of other samples, or leave it out"
@@ -139,7 +139,7 @@ def _check(source: TaskSource, task: Task, params: Mapping[str, Any], reference:
 
 
 def _raise_if_changed(reference: DataReference, found: Mapping[str, str], *, when: str) -> None:
-    changed = [PART_NAMES[part] for part in PARTS if reference.fingerprints.get(part) != found.get(part)]
+    changed = [SPLIT_NAMES[part] for part in PARTS if reference.fingerprints.get(part) != found.get(part)]
     if changed:
         listed = " and ".join(filter(None, (", ".join(changed[:-1]), changed[-1])))
         parts = f"{listed} part{'s' if len(changed) > 1 else ''}"

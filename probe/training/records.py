@@ -9,7 +9,7 @@ from typing import Literal
 DiagnosisKind = Literal[
     "too_few_epochs", "unstable", "underfitting", "overfitting", "still_improving", "plateau", "healthy"
 ]
-Sureness = Literal["high", "moderate", "low"]
+Confidence = Literal["high", "moderate", "low"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Diagnosis:
     """What the curves of one training run say, in one word, and what helps."""
 
     kind: DiagnosisKind
-    sureness: Sureness
+    confidence: Confidence
     remedies: tuple[str, ...]
     """One sentence each, what helps most often first."""
     evidence: CurveEvidence | None

@@ -49,7 +49,7 @@ class TrainingRun:
         self._seed = seed
         seed_everything(derive_seed(seed, "weights"))
         self.model = _build_model(task).to(device.torch_device)
-        if settings.checkpointing:
+        if settings.activation_checkpointing:
             recompute_activations(self.model)
         self.optimizer = make_optimizer(self.model.parameters(), settings)
         self._lr_ratios = [group["lr"] / settings.lr for group in self.optimizer.param_groups]
@@ -113,8 +113,8 @@ class TrainingRun:
         with matmul_precision(settings.precision):
             batches = self._train.epoch(self.epoch)
             for number in range(steps):
-                if settings.schedule != "constant":
-                    self.set_lr(settings.lr * lr_factor(settings.schedule, first_step + number, planned_steps))
+                if settings.lr_schedule != "constant":
+                    self.set_lr(settings.lr * lr_factor(settings.lr_schedule, first_step + number, planned_steps))
                 total += self._step(next(batches), metrics)  # not kept here: a batch makes room for the next one
                 if number % looks_every == 0 and not math.isfinite(total.item()):
                     return None

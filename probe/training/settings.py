@@ -12,7 +12,7 @@ from probe.records import DEFAULT_BATCH_SIZE, Precision
 from probe.task import Task
 from probe.tasks.source import TaskSource
 
-Schedule = Literal["constant", "cosine", "one-cycle", "linear"]
+LrSchedule = Literal["constant", "cosine", "one-cycle", "linear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class TrainerSettings:
 
     optimizer: str | Callable[..., Any] = "adamw"
     lr: float = 1e-3
-    """The peak learning rate where `schedule` is not constant."""
+    """The peak learning rate where `lr_schedule` is not constant."""
     momentum: float | None = None
     """For sgd, nesterov and rmsprop; None: 0.9 for nesterov, the optimizer's own default (0) otherwise."""
     weight_decay: float | None = None
@@ -34,33 +34,35 @@ class TrainerSettings:
     """Apply l1 and l2 to the weights after the step, scaled by lr, instead of to the gradient (Loshchilov & Hutter 2019;
     for l1 this is the proximal step, which makes exact zeros)."""
     batch_size: int = DEFAULT_BATCH_SIZE
-    accumulation: int = 1
+    gradient_accumulation: int = 1
     """Micro-batches a batch is split into; the gradient is that of the whole batch."""
     precision: Precision = "fp32"
-    checkpointing: bool = False
+    activation_checkpointing: bool = False
     """Activation checkpointing: blocks compute their activations again in the backward pass instead of keeping them."""
-    clip_norm: float | None = None
-    schedule: Schedule = "constant"
+    max_grad_norm: float | None = None
+    lr_schedule: LrSchedule = "constant"
     epochs: int = 1
     """The planned length of the whole run: what schedules are stretched over."""
 
     def __post_init__(self) -> None:
         _check_number(self, "lr", above=0)
-        for name in ("momentum", "weight_decay", "l1", "l2", "clip_norm"):
+        for name in ("momentum", "weight_decay", "l1", "l2", "max_grad_norm"):
             if getattr(self, name) is not None:
                 _check_number(self, name, least=0)
-        for name in ("batch_size", "accumulation", "epochs"):
+        for name in ("batch_size", "gradient_accumulation", "epochs"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}.")
-        for name in ("checkpointing", "decoupled"):
+        for name in ("activation_checkpointing", "decoupled"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
         if self.momentum is not None and self.momentum >= 1:
             raise UsageError(f"momentum must be below 1, not {self.momentum}.")
-        if self.accumulation > self.batch_size:
-            raise UsageError(f"A batch of {self.batch_size} cannot be split into {self.accumulation} micro-batches.")
-        for name, allowed in (("precision", get_args(Precision)), ("schedule", get_args(Schedule))):
+        if self.gradient_accumulation > self.batch_size:
+            raise UsageError(
+                f"A batch of {self.batch_size} cannot be split into {self.gradient_accumulation} micro-batches."
+            )
+        for name, allowed in (("precision", get_args(Precision)), ("lr_schedule", get_args(LrSchedule))):
             if getattr(self, name) not in allowed:
                 message, hint = unknown_name(name, str(getattr(self, name)), allowed)
                 raise UsageError(message, hint=hint)

@@ -71,7 +71,7 @@ class ForwardPass:
 
 
 class TrainStep:
-    """One optimizer step over one batch, split into `accumulation` micro-batches where the settings ask for it.
+    """One optimizer step over one batch, split into `gradient_accumulation` micro-batches where the settings ask for it.
 
     Nothing here waits for a GPU. On the CPU, where looking is free, a loss that is not finite stops the step before the
     optimizer moves, unless `stops_at_nan` is False; on a GPU the caller reads the sum of many losses now and then.
@@ -103,7 +103,11 @@ class TrainStep:
         TaskError if it is no loss. The outputs are added to `metrics`."""
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._augmented(batch)
-        loss = self._backward(batch, metrics) if self._settings.accumulation == 1 else self._accumulate(batch, metrics)
+        loss = (
+            self._backward(batch, metrics)
+            if self._settings.gradient_accumulation == 1
+            else self._accumulate(batch, metrics)
+        )
         if self._looks and not math.isfinite(loss.item()):
             return loss
         self._update()
@@ -144,8 +148,8 @@ class TrainStep:
 
     def _micro_edges(self, size: int) -> list[int]:
         """Where a batch of `size` is cut: as evenly as can be, none of the parts larger than those of a whole batch."""
-        parts = min(self._settings.accumulation, size)
-        if size < self._settings.batch_size and self._settings.batch_size > self._settings.accumulation:
+        parts = min(self._settings.gradient_accumulation, size)
+        if size < self._settings.batch_size and self._settings.batch_size > self._settings.gradient_accumulation:
             # An epoch's last batch; batch normalization would refuse parts of a single sample.
             parts = min(parts, max(1, size // 2))
         return [size * number // parts for number in range(parts + 1)]
@@ -154,14 +158,14 @@ class TrainStep:
         for hook in self._update_pre_hooks:
             hook()
         settings, scaler = self._settings, self.scaler
-        changes_gradients = settings.clip_norm is not None or (self._penalized and not settings.decoupled)
+        changes_gradients = settings.max_grad_norm is not None or (self._penalized and not settings.decoupled)
         if scaler is not None and changes_gradients:
             scaler.unscale_(self._optimizer)
         if self._penalized and not settings.decoupled:
             penalties.add_to_gradients(self._optimizer, settings)
-        if settings.clip_norm is not None:
+        if settings.max_grad_norm is not None:
             params = [weight for group in self._optimizer.param_groups for weight in group["params"]]
-            torch.nn.utils.clip_grad_norm_(params, settings.clip_norm)
+            torch.nn.utils.clip_grad_norm_(params, settings.max_grad_norm)
         if scaler is None:
             self._optimizer.step()
         else:

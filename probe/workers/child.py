@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 from probe.errors import ProbeError, TaskError, UserCodeError
 from probe.user_code import user_code_error
 from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
-from probe.workers.process_state import begin, put_back, settle
+from probe.workers.process_state import begin, complete, put_back
 
 
 class Channel(Protocol):
@@ -127,14 +127,14 @@ def _serve(channel: Channel, payload: bytes) -> None:
 
 
 def _decode_call(payload: bytes) -> Any:
-    """(function, args, kwargs). Where reading them imports modules, they are read again after `settle`, which must not see
+    """(function, args, kwargs). Where reading them imports modules, they are read again after `complete`, which must not see
     objects that live no longer than the call."""
     num_modules = len(sys.modules)
     call = decode(payload)
     if len(sys.modules) == num_modules:
         return call
     del call
-    settle(imported=True)
+    complete(imported=True)
     return decode(payload)
 
 

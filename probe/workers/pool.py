@@ -9,7 +9,7 @@ from probe.errors import DeviceError
 from probe.workers.worker import Died, Raised, Returned, Worker, WorkerDied, wait_any
 
 
-def call_all(workers: Sequence[Worker], gpus: Sequence[str], function: Callable[..., Any], /, *args: Any) -> list[Any]:
+def broadcast(workers: Sequence[Worker], gpus: Sequence[str], function: Callable[..., Any], /, *args: Any) -> list[Any]:
     """Run `function(*args)` in every worker; what each returned, in their order. Messages are not heard.
 
     `gpus`: the one that each worker sees, which a DeviceError then names, as all of them call theirs cuda:0. Raises as

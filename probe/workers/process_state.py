@@ -2,7 +2,7 @@
 
 Default dtype, current folder, environment variables, warning filters: they belong to the process, so that what one trial sets
 would reach the next. A worker calls `begin` once, after its imports and before any code of the user. Settings that the user's
-module makes while it is imported are meant for every trial, and a module is imported once: `settle` makes them the ones that
+module makes while it is imported are meant for every trial, and a module is imported once: `complete` makes them the ones that
 are put back. In any other process nothing is put back.
 """
 
@@ -56,7 +56,7 @@ def begin(prepare: Callable[[], object]) -> None:
         _settle()
 
 
-def settle(*, imported: bool = False) -> None:
+def complete(*, imported: bool = False) -> None:
     """In a worker: the settings as they are now are the ones that are put back after a call. `imported`: modules were
     imported just now, and no task has been built since."""
     if _settled is not None:

@@ -230,8 +230,8 @@ def test_a_task_that_breaks_its_contract_says_so() -> None:
         attempt(mlp_task(4, 2, loss=lambda outputs, targets: outputs), 4, 10**8)
 
 
-def test_accumulation_is_cut_to_what_a_small_batch_has() -> None:
-    assert attempt(mlp_task(4, 2), 2, 10**8, accumulation=16, batch_size=64).outcome == "fits"
+def test_gradient_accumulation_is_cut_to_what_a_small_batch_has() -> None:
+    assert attempt(mlp_task(4, 2), 2, 10**8, gradient_accumulation=16, batch_size=64).outcome == "fits"
 
 
 def test_cached_data_is_read_once() -> None:

@@ -88,7 +88,7 @@ def test_regret_is_zero_at_the_best_reference_and_one_at_their_median(benchmark:
 
 
 def test_a_row_holds_the_best_so_far_at_each_mark(benchmark: Any) -> None:
-    asked = benchmark.Asked(method="m", task="t", seed=3)
+    asked = benchmark.TrialSuggested(method="m", task="t", seed=3)
     reference = benchmark.Reference(best=1.0, median=0.5)
     accuracies = [0.5, *[0.25] * 51, 0.75, *[0.0] * 987]
     row = benchmark.make_row(asked, accuracies, reference, num_trials=7, seconds=1.5)

@@ -34,7 +34,7 @@ from probe.lr.records import (
 from probe.lr.suggest import FREE_PASSES
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, RunMeta
 from probe.search.records.importance import Importance
-from probe.search.records.search import BestTrial, BudgetLimits, FinalFit, Score, SearchResult, Spent, TrialResult
+from probe.search.records.search import BestTrial, BudgetLimits, FinalTraining, Score, SearchResult, Spent, TrialResult
 from probe.training.records import EpochReport
 
 META = RunMeta(
@@ -128,7 +128,7 @@ SEARCH = SearchResult(
     metric="accuracy",
     mode="max",
     sampler="tpe",
-    ladder="asha",
+    scheduler="asha",
     rungs=(1, 3, 9),
     space=(),
     constants={},
@@ -143,7 +143,7 @@ SEARCH = SearchResult(
         name: Importance(share=share, num_trials=12, num_compared=12)
         for name, share in (("lr", 0.8), ("optimizer", 0.2))
     },
-    final=FinalFit(epochs=8, seed=0, reports=()),
+    final=FinalTraining(epochs=8, seed=0, reports=()),
     test=Score(metric="accuracy", value=0.975, low=0.951, high=0.988, num_samples=360),
 )
 
@@ -190,7 +190,7 @@ COMPARISON = BatchComparison(
     task="cnn on images",
     optimizer="adamw",
     variants=tuple(
-        Variant(image_size=size, precision="fp32", checkpointing=False, result=result)
+        Variant(image_size=size, precision="fp32", activation_checkpointing=False, result=result)
         for size, result in ((256, replace(BATCH, recommended=256)), (128, BATCH))
     ),
     seconds=24.6,
@@ -375,7 +375,7 @@ def test_lr_that_runs_confirm() -> None:
         ConfirmRun(lr=0.1, num_steps=25, evaluations=(), finished=False),
     )
     confirmation = Confirmation(measured_on="held_out", num_samples=287, initial_loss=2.3, planned_steps=100, runs=runs)
-    result = replace(LR, depth="short", confirmation=confirmation, schedule="cosine", num_steps=127)
+    result = replace(LR, depth="short", confirmation=confirmation, lr_schedule="cosine", num_steps=127)
     lines = layout_rows(answer_rows(result), width=100)
     assert lines[:6] == [
         "Answer    peak learning rate 0.0123, good from 0.004 to 0.02",
@@ -489,8 +489,8 @@ def test_search_warns_of_the_error_that_its_batch_probe_took_for_a_limit() -> No
     assert "last words" not in str(warnings[0])
 
 
-def test_search_says_why_it_took_its_sampler_and_ladder() -> None:
-    chosen = replace(SEARCH, sampler_reason="tpe, since lr is drawn", ladder_reason="asha, since it saves epochs")
+def test_search_says_why_it_took_its_sampler_and_scheduler() -> None:
+    chosen = replace(SEARCH, sampler_reason="tpe, since lr is drawn", scheduler_reason="asha, since it saves epochs")
     evidence = [text for label, text in answer_rows(chosen) if label in ("Evidence", "")]
     assert evidence[-2:] == ["sampler: tpe, since lr is drawn", "ladder: asha, since it saves epochs"]
     assert not [text for _, text in answer_rows(SEARCH) if str(text).startswith(("sampler:", "ladder:"))]

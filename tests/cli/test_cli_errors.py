@@ -38,7 +38,7 @@ BAD = [
     (["lr", "blobs.toml", "--batch", "8,16", "--per", "optimizer"], 2, r"--batch and --per each ask for a comparison"),
     (["lr", "--task", "clitask:task", "--per", "optimizer"], 2, r"from a recipe's \[space\].*--optimizer sgd,adam"),
     (["lr", "blobs.toml", "--per", "optimizer"], 2, r"from a recipe's \[space\], and there are none"),
-    (["lr", "--task", "clitask:task", "--schedule", "nonsense"], 2, r"Unknown schedule 'nonsense'.*cosine"),
+    (["lr", "--task", "clitask:task", "--lr-schedule", "nonsense"], 2, r"Unknown schedule 'nonsense'.*cosine"),
     (["lr", "--precision", "fp8"], 2, r"'fp8' is not one of 'fp32', 'tf32', 'bf16', 'fp16'"),
     (["lr", "blobs.toml", "--task", "clitask:task"], 2, r"RECIPE and --task both say what is trained"),
     (["batch", "--task", "clitask:task", "--model", "mlp"], 2, r"--task and --model both say what is trained"),

@@ -25,7 +25,7 @@ OPTIONS = {
             "--start",
             "--max",
             *TRAINER,
-            "--checkpointing",
+            "--activation-checkpointing",
             "--device",
             "--memory",
             "--confirm-steps",
@@ -35,7 +35,7 @@ OPTIONS = {
     ],
     "lr": [
         *[*SOURCE, "--batch", "--from", "--to", "--steps", "--horizon", "--repeats", "--confirm", "--per"],
-        *["--optimizer", "--schedule", "--precision", "--device", "--seed"],
+        *["--optimizer", "--lr-schedule", "--precision", "--device", "--seed"],
         *RUN,
     ],
     "space": ["recipe", "--set", "--try", "--debug"],
@@ -122,7 +122,7 @@ def test_every_command_is_explained_with_an_example(name: str, capsys: pytest.Ca
     ("name", "shown"),
     [
         ("lr", ["--batch N,..", "--horizon N", "--repeats N", "--confirm [full]", "--per optimizer"]),
-        ("lr", ["--optimizer NAME,..", "--schedule NAME", "--precision P "]),
+        ("lr", ["--optimizer NAME,..", "--lr-schedule NAME", "--precision P "]),
         ("batch", ["--optimizer NAME ", "--precision P,.."]),
     ],
     ids=["lr", "lr's trainer", "batch"],

@@ -145,10 +145,10 @@ def test_batch_sizes_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_optimizers_are_compared_by_their_order(tmp_path: Path) -> None:
-    assert run([*BLOBS, "--optimizer", "sgd,adam", "--batch", "8", "--schedule", "cosine", "--quiet"]) == 0
+    assert run([*BLOBS, "--optimizer", "sgd,adam", "--batch", "8", "--lr-schedule", "cosine", "--quiet"]) == 0
     result = read_result(tmp_path)
     assert result["axis"] == "optimizer"
-    found = [(one["optimizer"], one["batch_size"], one["schedule"]) for one in result["results"]]
+    found = [(one["optimizer"], one["batch_size"], one["lr_schedule"]) for one in result["results"]]
     assert found == [("sgd", 8, "cosine"), ("adam", 8, "cosine")]
 
 

@@ -86,7 +86,17 @@ def test_batch_without_a_gpu_predicts(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_batch_compares_sizes_and_precisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = ["--img", "16,8", "--precision", "fp32,bf16", "--checkpointing", "--device", "simulated:4MiB", "--max", "8"]
+    args = [
+        "--img",
+        "16,8",
+        "--precision",
+        "fp32,bf16",
+        "--activation-checkpointing",
+        "--device",
+        "simulated:4MiB",
+        "--max",
+        "8",
+    ]
     assert run(["batch", "--model", "cnn", *args, "--confirm-steps", "0", "--quiet"]) == 0
     result = read_result(tmp_path)
     assert (result["kind"], result["stopped_by"], result["task"]) == (
@@ -94,7 +104,7 @@ def test_batch_compares_sizes_and_precisions(tmp_path: Path, capsys: pytest.Capt
         "finished",
         "cnn on synthetic",
     )
-    compared = [(v["image_size"], v["precision"], v["checkpointing"]) for v in result["variants"]]
+    compared = [(v["image_size"], v["precision"], v["activation_checkpointing"]) for v in result["variants"]]
     assert compared == [
         (size, precision, on) for size in (16, 8) for precision in ("fp32", "bf16") for on in (False, True)
     ]

@@ -27,7 +27,7 @@ def lines(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return " ".join(out.split())
 
 
-def test_the_space_its_size_a_grid_and_the_ladder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_space_its_size_a_grid_and_the_scheduler(capsys: pytest.CaptureFixture[str]) -> None:
     said = lines(capsys, "blobs.toml", "--try", "lr=0.1,width=8")
     assert "lr 0.001 to 1, log 5 width 4, 8 2 Fixed batch_size 16" in said
     assert "Size unlimited: lr can be any number in its range" in said
@@ -38,19 +38,19 @@ def test_the_space_its_size_a_grid_and_the_ladder(capsys: pytest.CaptureFixture[
     assert said.endswith("Budget 2 trials First lr 0.1, width 8")
 
 
-def test_every_ladder_says_how_it_works(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_scheduler_says_how_it_works(capsys: pytest.CaptureFixture[str]) -> None:
     longer = ("blobs.toml", "--set", "search.fidelity.max=9")
-    assert "in cohorts of 9 trials, each rung decided" in lines(capsys, *longer, "--set", "search.ladder=halving")
-    hyperband = lines(capsys, *longer, "--set", "search.ladder=hyperband")
+    assert "in cohorts of 9 trials, each rung decided" in lines(capsys, *longer, "--set", "search.scheduler=halving")
+    hyperband = lines(capsys, *longer, "--set", "search.scheduler=hyperband")
     assert "9 trials of each round first ranked after 1" in hyperband
     assert "5 trials of each round first ranked after 3" in hyperband
     assert "3 trials of each round trained to the end" in hyperband
-    asha = lines(capsys, *longer, "--set", "search.ladder=asha")
+    asha = lines(capsys, *longer, "--set", "search.scheduler=asha")
     assert "Ladder asha: trials are ranked after 1 and 3 epochs" in asha
-    assert "none: every trial is trained for 3 epochs" in lines(capsys, "blobs.toml", "--set", "search.ladder=none")
+    assert "none: every trial is trained for 3 epochs" in lines(capsys, "blobs.toml", "--set", "search.scheduler=none")
 
 
-def test_the_ladder_that_is_chosen_where_the_recipe_names_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_scheduler_that_is_chosen_where_the_recipe_names_none(capsys: pytest.CaptureFixture[str]) -> None:
     bare = ("blobs.toml", "--set", "search={fidelity={max=52}}", "--set", "budget={epochs=1040}")
     said = lines(capsys, *bare)
     assert "Ladder asha, since the budget pays for 20 whole trainings" in said
@@ -75,7 +75,7 @@ def test_the_disk_that_checkpoints_take_is_forecast(capsys: pytest.CaptureFixtur
     assert "8 to 12 bytes a trainable parameter" in mixed
     timed = lines(capsys, *longer, "--set", "budget={time='1m'}")
     assert "how many trials the time allows is not known" in timed
-    assert "Disk" not in lines(capsys, *longer, "--set", "search.ladder=none")
+    assert "Disk" not in lines(capsys, *longer, "--set", "search.scheduler=none")
 
 
 def test_what_auto_takes_and_a_finite_space(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_a_diagnosis_under_heavy_noise_is_right_where_it_is_sure(kind: Diagnosis
         diagnose(noisy_run(SHAPES[kind][number], num_epochs=27, noise=0.05, seed=seed), untrained_loss=START)
         for seed in range(NUM_SEEDS)
     ]
-    sure = [diagnosis for diagnosis in told if diagnosis.sureness == "high"]
+    sure = [diagnosis for diagnosis in told if diagnosis.confidence == "high"]
     assert sum(diagnosis.kind == kind for diagnosis in told) >= 0.8 * NUM_SEEDS
     assert sum(diagnosis.kind == kind for diagnosis in sure) >= 0.9 * len(sure)
 
@@ -66,7 +66,7 @@ def test_the_unit_of_the_loss_does_not_matter(case: tuple[DiagnosisKind, int], s
     shape = SHAPES[case[0]][case[1]]
     plain = diagnose(noisy_run(shape, num_epochs=20, noise=0.02, seed=seed), untrained_loss=START)
     scaled = diagnose(noisy_run(shape, num_epochs=20, noise=0.02, seed=seed, scale=scale), untrained_loss=START * scale)
-    assert (scaled.kind, scaled.sureness) == (plain.kind, plain.sureness)
+    assert (scaled.kind, scaled.confidence) == (plain.kind, plain.confidence)
 
 
 losses = st.floats(allow_nan=False, allow_infinity=False)
@@ -108,7 +108,7 @@ def test_few_epochs_are_not_judged(num_epochs: int) -> None:
 def test_without_validation_the_training_loss_is_judged_with_little_certainty(kind: DiagnosisKind) -> None:
     reports = noisy_run(SHAPES[kind][0], num_epochs=27, noise=0.01, seed=0, with_validation=False)
     diagnosis = diagnose(reports, untrained_loss=START)
-    assert (diagnosis.kind, diagnosis.sureness) == (kind, "low")
+    assert (diagnosis.kind, diagnosis.confidence) == (kind, "low")
     assert diagnosis.evidence is not None
     assert diagnosis.evidence.val_loss is None
     assert diagnosis.evidence.gap is None
@@ -136,8 +136,8 @@ def test_a_start_that_was_not_measured_makes_a_level_less_sure() -> None:
     reports = noisy_run(SHAPES["healthy"][1], num_epochs=60, noise=0.01, seed=0)
     known, unknown = diagnose(reports, untrained_loss=START), diagnose(reports)
     assert (known.kind, unknown.kind) == ("healthy", "healthy")
-    assert known.sureness == "high"
-    assert unknown.sureness == "low"
+    assert known.confidence == "high"
+    assert unknown.confidence == "low"
 
 
 def test_a_metric_near_its_best_tells_health_where_the_loss_started_low() -> None:
@@ -163,8 +163,8 @@ def test_overfitting_of_the_loss_alone_is_less_sure_and_names_calibration() -> N
         ]
         told[name] = diagnose(reports, metric="accuracy", untrained_loss=START)
         assert told[name].kind == "overfitting"
-    assert told["kept"].sureness == "moderate"
-    assert told["lost"].sureness == "high"
+    assert told["kept"].confidence == "moderate"
+    assert told["lost"].confidence == "high"
     assert "calibration" in told["kept"].remedies[-1]
     assert not any("calibration" in remedy for remedy in told["lost"].remedies)
 
@@ -197,7 +197,7 @@ def test_a_perfect_fit_is_no_division_by_zero() -> None:
     assert diagnose(run([0.0] * 9, [0.0] * 9)).kind == "plateau"
 
 
-def test_a_loss_below_zero_is_judged_by_its_course() -> None:
+def test_a_loss_below_zero_is_judged_by_its_fidelity() -> None:
     """As a log density: it has no lowest value to be near to."""
     for kind in ("overfitting", "still_improving", "plateau"):
         reports = [
@@ -258,7 +258,7 @@ def wide_net() -> nn.Module:
         (
             "healthy",
             {"model": wide_net, "train": clear_cut(1200, 0), "val": clear_cut(600, 1)},
-            {"lr": 0.003, "schedule": "cosine", "epochs": 15},
+            {"lr": 0.003, "lr_schedule": "cosine", "epochs": 15},
             math.log(3),
         ),
     ],

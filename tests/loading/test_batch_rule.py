@@ -122,7 +122,7 @@ def test_samples_are_counted_where_they_are_collated(kind: type) -> None:
     task = detection_task(lambda samples: (kind(image for image, _ in samples), [boxes for _, boxes in samples]))
     batches = make_batches(task, task.train, batch_size=4, device=SimulatedDevice(2**20), seed=0, shuffle=False)
     assert [batch.num_samples for batch in batches.epoch(0)] == [4, 4, 2]
-    run = TrainingRun(task, TrainerSettings(accumulation=2), device=SimulatedDevice(2**20), seed=0)
+    run = TrainingRun(task, TrainerSettings(gradient_accumulation=2), device=SimulatedDevice(2**20), seed=0)
     assert run.train_epoch() is not None
 
 
@@ -148,7 +148,7 @@ def test_a_graph_counts_as_memory_of_the_simulated_device() -> None:
 
 
 def test_a_graph_cannot_be_split() -> None:
-    run = TrainingRun(graph_task(), TrainerSettings(accumulation=2), device=SimulatedDevice(2**20), seed=0)
+    run = TrainingRun(graph_task(), TrainerSettings(gradient_accumulation=2), device=SimulatedDevice(2**20), seed=0)
     with pytest.raises(TaskError, match="a Graph does not hold them"):
         run.train_epoch()
 
@@ -179,11 +179,11 @@ def test_range_tests_training_and_evaluation_take_what_moves_itself(make: Callab
     assert report.metrics == ({"size": 20.0} if metrics else {})
 
 
-def test_a_mapping_that_moves_itself_is_split_for_gradient_accumulation() -> None:
+def test_a_mapping_that_moves_itself_is_split_for_gradient_gradient_accumulation() -> None:
     first, second = Batch(Encoding(inputs=ROWS, labels=ROWS[:, 0]), 6).split([0, 4, 6])
     assert type(first.content) is Encoding
     assert torch.equal(second.content["labels"], ROWS[4:, 0])
-    run = TrainingRun(encoding_task(), TrainerSettings(accumulation=2), device=SimulatedDevice(2**20), seed=0)
+    run = TrainingRun(encoding_task(), TrainerSettings(gradient_accumulation=2), device=SimulatedDevice(2**20), seed=0)
     assert run.train_epoch() is not None
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from probe.loading.records import overlap_warnings, shared_test_samples
 
 from probe.loading.overlap import COPIED_SHARE, TOLERATED_SHARE, Part, find_overlaps
+from probe.loading.records import overlap_warnings, shared_test_samples
 
 indices = st.lists(st.integers(0, 60), min_size=1, max_size=60)
 

@@ -80,13 +80,13 @@ def test_the_horizon_lowers_the_suggestion_by_the_passes_over_the_data() -> None
     assert long.suggestion.lr == pytest.approx(short.suggestion.lr * FREE_PASSES / 100)
 
 
-def test_epochs_are_a_horizon_and_a_schedule_shortens_it() -> None:
+def test_epochs_are_a_horizon_and_a_lr_schedule_shortens_it() -> None:
     plain = probe.find_lr(made_task(), steps=60, params={"epochs": 5})
-    cosine = probe.find_lr(made_task(), steps=60, params={"epochs": 5, "schedule": "cosine"})
+    cosine = probe.find_lr(made_task(), steps=60, params={"epochs": 5, "lr_schedule": "cosine"})
     assumed = probe.find_lr(made_task(), steps=60)
     assert (plain.horizon, plain.horizon_is_assumed) == (40, False)
     assert plain.passes == pytest.approx(5)
-    assert (cosine.horizon, cosine.schedule) == (40, "cosine")
+    assert (cosine.horizon, cosine.lr_schedule) == (40, "cosine")
     assert cosine.passes == pytest.approx(2.5, rel=0.05)
     assert assumed.horizon_is_assumed
 
@@ -103,8 +103,8 @@ def test_every_optimizer_has_a_suggestion(optimizer: str) -> None:
     "params",
     [
         {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-3},
-        {"accumulation": 4},
-        {"clip_norm": 1.0},
+        {"gradient_accumulation": 4},
+        {"max_grad_norm": 1.0},
         {"l1": 1e-4, "l2": 1e-4},
         {"precision": "bf16"},
     ],

@@ -50,7 +50,7 @@ def test_a_winners_recipe_has_its_values_its_epochs_the_task_and_the_seed() -> N
     fixed = parse_recipe(tomllib.loads(text), where="best.toml")
     assert fixed_params(fixed) == {"lr": 0.01, "width": 8}
     assert (fixed.task, fixed.search.seed, fixed.search.fidelity.max) == (found.task, 5, 21)
-    assert fixed.search.ladder == "none"
+    assert fixed.search.scheduler == "none"
 
 
 def test_a_winner_whose_length_was_searched_is_trained_for_its_best_number_of_epochs() -> None:

@@ -29,7 +29,7 @@ def make_data() -> ModuleType:
 
 
 def run(name: str, *overrides: str) -> SearchResult:
-    small = ["budget.trials=1", "budget.epochs=2", "budget.time=none", "space.lr=0.001", "search.ladder=none"]
+    small = ["budget.trials=1", "budget.epochs=2", "budget.time=none", "space.lr=0.001", "search.scheduler=none"]
     recipe = load_recipe(
         ROOT / "recipes" / f"{name}.toml",
         overrides=[*small, "search.fidelity={ min = 1, max = 1 }", "start=[]", *overrides],

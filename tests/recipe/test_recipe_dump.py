@@ -108,7 +108,7 @@ def small(**changes: Any) -> Recipe:
 
 
 def test_the_hash_sees_what_a_recipe_says_and_not_how() -> None:
-    assert recipe_hash(small()) == recipe_hash(small(search={"seed": 0, "ladder": "auto"}))
+    assert recipe_hash(small()) == recipe_hash(small(search={"seed": 0, "scheduler": "auto"}))
     assert recipe_hash(small()) != recipe_hash(small(search={"seed": 1}))
     assert recipe_hash(small()) != recipe_hash(small(space={"depth": 2, "width": {"low": 1, "high": 8}}))
     assert recipe_hash(small()) != recipe_hash(small(space={"width": {"low": 1, "high": 8.0}, "depth": 2}))

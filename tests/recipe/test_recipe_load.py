@@ -62,7 +62,7 @@ def test_entries_keep_the_order_of_the_file_and_their_kinds(path: Path) -> None:
 
 def test_defaults(path: Path) -> None:
     recipe = load_recipe(path)
-    assert (recipe.search.sampler, recipe.search.ladder, recipe.search.seed) == ("auto", "auto", 0)
+    assert (recipe.search.sampler, recipe.search.scheduler, recipe.search.seed) == ("auto", "auto", 0)
     assert (recipe.search.fidelity.min, recipe.search.fidelity.factor) == (None, None)
     assert recipe.task.validation.share == 0.2
     assert recipe.task.objective.reduce == "best"

@@ -33,8 +33,9 @@ MISTAKES = {
     'not "annealing".',
     "search.sampler=cmaes": "search.sampler: must be one of auto, tpe, random, grid, gp, cma-es, evolutionary, qmc, "
     'not "cmaes"; did you mean cma-es?',
-    "search.ladder=sha": 'search.ladder: must be one of auto, none, halving, asha, hyperband, not "sha"; did you mean asha?',
-    "search.ladder=hyperbnd": 'search.ladder: must be one of auto, none, halving, asha, hyperband, not "hyperbnd"; '
+    "search.scheduler=sha": "search.scheduler: must be one of auto, none, halving, asha, hyperband, "
+    'not "sha"; did you mean asha?',
+    "search.scheduler=hyperbnd": 'search.scheduler: must be one of auto, none, halving, asha, hyperband, not "hyperbnd"; '
     "did you mean hyperband?",
     "task.validation.kind=k-fold": 'task.validation.kind: must be one of holdout, kfold, not "k-fold"; did you mean kfold?',
     "search.fidelity.unit=steps": 'search.fidelity.unit: must be one of epochs, data, not "steps".',
@@ -172,11 +173,11 @@ def test_mistake(tmp_path: Path, override: str) -> None:
     assert message(path, override) == MISTAKES[override]
 
 
-@pytest.mark.parametrize("ladder", ["asha", "halving", "hyperband"])
-def test_a_ladder_and_searched_lengths_contradict_each_other(tmp_path: Path, ladder: str) -> None:
+@pytest.mark.parametrize("scheduler", ["asha", "halving", "hyperband"])
+def test_a_scheduler_and_searched_lengths_contradict_each_other(tmp_path: Path, scheduler: str) -> None:
     path = tmp_path / "example.toml"
     path.write_text(RECIPE)
-    said = message(path, f"search.ladder={ladder}", "space.epochs={choices=[5, 10]}")
-    assert said.startswith(f'search.ladder: must be "none" or "auto" with space.epochs, not "{ladder}"')
+    said = message(path, f"search.scheduler={scheduler}", "space.epochs={choices=[5, 10]}")
+    assert said.startswith(f'search.scheduler: must be "none" or "auto" with space.epochs, not "{scheduler}"')
     recipe = load_recipe(path, overrides=["space.epochs={choices=[5, 10]}"])
-    assert recipe.search.ladder == "auto"
+    assert recipe.search.scheduler == "auto"

@@ -26,7 +26,7 @@ def refined(**changes: Any) -> Recipe:
             "l2": {"low": 1e-6, "high": 1e-2, "log": True},
             "width": {"low": 8, "high": 32},
         },
-        "search": {"sampler": "random", "ladder": "none", "fidelity": {"max": 4}, "refine": dict(REFINE)},
+        "search": {"sampler": "random", "scheduler": "none", "fidelity": {"max": 4}, "refine": dict(REFINE)},
         "budget": {"epochs": 100},
     }
     for table, values in changes.items():
@@ -90,7 +90,10 @@ def test_names_are_those_of_the_derivative() -> None:
             {"task": {"objective": {"metric": "accuracy", "mode": "max"}}},
             'task.objective: must be { metric = "loss", mode = "min" }.*not max accuracy',
         ),
-        ({"search": {"ladder": "asha"}}, 'search.ladder: must be "none" or "auto" with search.refine, not "asha"'),
+        (
+            {"search": {"scheduler": "asha"}},
+            'search.scheduler: must be "none" or "auto" with search.refine, not "asha"',
+        ),
         ({"search": {"fidelity": {"unit": "data"}}}, "search.fidelity: must have one length in epochs"),
         ({"space": {"epochs": {"choices": [2, 4]}}}, "search.fidelity: must have one length in epochs"),
         ({"task": {"validation": {"kind": "kfold"}}}, 'task.validation: must be of kind "holdout"'),

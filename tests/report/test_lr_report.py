@@ -63,8 +63,8 @@ def test_the_answer_is_the_suggestion_with_its_band() -> None:
     assert blocks(lr_result())[1] == "**For sgd at batch size 64: learning rate 0.0316, good from 0.0141 to 0.0891.**"
 
 
-def test_under_a_schedule_it_is_the_peak() -> None:
-    result = lr_result(schedule="cosine", passes=5.0)
+def test_under_a_lr_schedule_it_is_the_peak() -> None:
+    result = lr_result(lr_schedule="cosine", passes=5.0)
     assert answer_text(result).startswith("peak learning rate 0.0316, ")
     assert horizon_text(result) == "for a training of 3,750 steps, 5 passes over the data at the peak learning rate"
 

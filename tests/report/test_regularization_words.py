@@ -20,7 +20,7 @@ from probe.report.search.regularization import (
 )
 from probe.report.search.summary import value_spread
 from probe.report.train.page import train_page
-from probe.search.records.search import Dimension, FinalFit, SearchResult, TrialResult
+from probe.search.records.search import Dimension, FinalTraining, SearchResult, TrialResult
 from probe.training.records import EpochReport, FitSummary, PartScore, WeightCounts
 
 
@@ -113,7 +113,9 @@ def test_trials_that_were_stopped_early_count_only_where_none_is_complete() -> N
 
 
 def test_the_winners_two_sides_and_the_final_fits_zeros() -> None:
-    final = FinalFit(epochs=3, seed=1, reports=(), weights=WeightCounts(num_weights=50, num_zero=10, num_near_zero=25))
+    final = FinalTraining(
+        epochs=3, seed=1, reports=(), weights=WeightCounts(num_weights=50, num_zero=10, num_near_zero=25)
+    )
     result = regularized(final=final)
     won = replace(result, best=replace(result.best, number=2, params=result.trials[2].params, value=0.93))  # type: ignore[type-var]
     text = winner_text(won)

@@ -67,12 +67,12 @@ def test_runs_of_one_recipe_with_other_seeds_are_one_group() -> None:
 def test_groups_of_one_name_are_told_apart_by_what_differs() -> None:
     by_sampler = compare_searches([run("a"), run("b", sampler="tpe")])
     assert [group.title for group in by_sampler.groups] == ["digits, random", "digits, tpe"]
-    ladders = [
-        replace(one, result=replace(one.result, ladder=ladder, rungs=rungs))
-        for one, ladder, rungs in ((run("a"), "asha", (1, 9)), (run("b"), "none", (9,)), (run("c"), "none", (9,)))
+    schedulers = [
+        replace(one, result=replace(one.result, scheduler=scheduler, rungs=rungs))
+        for one, scheduler, rungs in ((run("a"), "asha", (1, 9)), (run("b"), "none", (9,)), (run("c"), "none", (9,)))
     ]
-    by_ladder = compare_searches(ladders)  # as where `auto` chose differently, of one recipe
-    assert [(group.title, group.num_runs) for group in by_ladder.groups] == [
+    by_scheduler = compare_searches(schedulers)  # as where `auto` chose differently, of one recipe
+    assert [(group.title, group.num_runs) for group in by_scheduler.groups] == [
         ("digits, random, asha", 1),
         ("digits, random, none", 2),
     ]

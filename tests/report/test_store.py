@@ -124,7 +124,7 @@ def test_unknown_keys_of_a_newer_probe_are_ignored(tmp_path: Path) -> None:
 
 
 NEWER_LR_KEYS = (
-    "schedule",
+    "lr_schedule",
     "horizon",
     "horizon_is_assumed",
     "passes",
@@ -139,7 +139,7 @@ def test_a_learning_rate_of_an_older_probe_is_read_without_what_it_did_not_know(
     older = {name: value for name, value in to_plain(lr_result()).items() if name not in NEWER_LR_KEYS}
     read = load_result(written(tmp_path, json.dumps(older)))
     assert isinstance(read, LrResult)
-    assert (read.schedule, read.horizon, read.depth, read.classical) == ("constant", None, "range_test", None)
+    assert (read.lr_schedule, read.horizon, read.depth, read.classical) == ("constant", None, "range_test", None)
     assert read.suggestion == lr_result().suggestion
 
 

@@ -126,11 +126,11 @@ def test_search_report(tmp_path: Path) -> None:
     assert {"lr_sgd.png", "lr_adam.png", "batch_memory.png", "history.png", "parallel_coordinates.png"} < plots
 
 
-def test_a_search_report_says_which_ladder_was_taken_and_why() -> None:
+def test_a_search_report_says_which_scheduler_was_taken_and_why() -> None:
     result = search_result(num_trials=9)
     rungs = ", ".join(map(str, result.rungs))
     assert f"| ladder | asha, ranked after epoch {rungs} |" in search_page(result, [])
-    chosen = replace(result, ladder_reason="asha, since it saves epochs")
+    chosen = replace(result, scheduler_reason="asha, since it saves epochs")
     assert f"| ladder | asha, since it saves epochs; ranked after epoch {rungs} |" in search_page(chosen, [])
 
 
@@ -148,7 +148,7 @@ def test_the_winner_is_there_as_a_recipe(tmp_path: Path) -> None:
     assert "accuracy 98.61 %, 95 % interval 98.37 % to 98.83 %" in head
 
 
-def test_without_a_final_fit_the_winners_recipe_trains_to_its_best_epoch() -> None:
+def test_without_a_final_training_the_winners_recipe_trains_to_its_best_epoch() -> None:
     one = trial(4, Random(2))
     accuracies = [report.metrics["accuracy"] for report in one.reports]
     text = best_recipe(plain_search_result(one)) or ""
@@ -194,7 +194,7 @@ def test_trials_csv_has_the_promised_columns_in_the_order_of_the_space(tmp_path:
         "epochs",
         "seconds",
         *(f"param_{name}" for name in names),
-        "accumulation",
+        "gradient_accumulation",
         "message",
     ]
     for row, made in zip(rows, result.trials, strict=True):

@@ -19,7 +19,7 @@ from probe.search.findings import make_setup
 from probe.search.plans import batch_plan
 from probe.search.probing import first_feasible
 from probe.search.study.budget import MIN_PROBE_STEPS
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 from probe.tasks.source import TargetSource
 
 SOURCE = TargetSource(target="searched_task:blobs")
@@ -29,9 +29,7 @@ def plan(num_train: int = 1000, batch_size: int = 64, *, lr: Any = 0.1, **budget
     entry = {"probe": "max_batch", "max": 256}
     recipe = blobs_recipe({"batch_size": entry, "lr": lr}, budget=budget)
     setup = make_setup(recipe, SOURCE, device=DeviceSpec(kind="cpu"), num_workers=1)
-    facts = TaskFacts(
-        num_train=num_train, num_val=10, num_test=None, metrics=(), optimizer="sgd", batch_size=batch_size
-    )
+    facts = TaskInfo(num_train=num_train, num_val=10, num_test=None, metrics=(), optimizer="sgd", batch_size=batch_size)
     return batch_plan(setup, ProbedBatch(probe="max_batch", max=256), facts)
 
 

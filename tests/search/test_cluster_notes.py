@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_nodes import node_facts
+from made_nodes import node_info
 from made_recipes import blobs_recipe
 
 from probe.device.select import DeviceSpec
@@ -22,8 +22,8 @@ from probe.search.session import SearchRequest, open_session
 from probe.search.storage.stages import CLUSTER
 from probe.search.stored_result import stored_result
 
-RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "ladder": "none", "fidelity": {"max": 2}})
-NODES = (node_facts("left"), node_facts("right"))
+RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}})
+NODES = (node_info("left"), node_info("right"))
 USE = ClusterUse(
     address="local:2", nodes=NODES, num_slots=2, cpus_per_job=1.0, gpus_per_job=None, storage="/mnt/shared"
 )

@@ -87,7 +87,7 @@ def test_the_winners_curves_are_diagnosed_against_an_untrained_loss(
 
 
 def test_a_longer_winner_gets_a_finding() -> None:
-    recipe = blobs_recipe(search={"ladder": "none", "fidelity": {"max": 8}}, budget={"trials": 1})
+    recipe = blobs_recipe(search={"scheduler": "none", "fidelity": {"max": 8}}, budget={"trials": 1})
     result = find_hyperparameters(recipe, device="cpu", num_workers=1)
     assert result.diagnosis is not None
     assert result.diagnosis.evidence is not None
@@ -130,7 +130,7 @@ def failing_search(*faults: str) -> tuple[SearchResult, ProbeError | None]:
         {"fault": {"choices": ["raises", "none"]}, "lr": {"low": 0.01, "high": 0.1}},
         start=[{"fault": fault, "lr": 0.05} for fault in faults],
         budget={"trials": len(faults) + 1},
-        search={"sampler": "random", "ladder": "none", "fidelity": {"max": 1}},
+        search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 1}},
     )
     return run_search(recipe, device="cpu", num_workers=1)
 
@@ -164,7 +164,7 @@ def test_ctrl_c_gives_the_partial_result() -> None:
             num_seen = -100
             raise KeyboardInterrupt
 
-    recipe = blobs_recipe(search={"ladder": "none", "fidelity": {"max": 1}}, budget={"trials": 50})
+    recipe = blobs_recipe(search={"scheduler": "none", "fidelity": {"max": 1}}, budget={"trials": 50})
     result = find_hyperparameters(recipe, device="cpu", num_workers=1, observer=interrupt)
     assert result.stopped_by == "interrupted"
     assert [trial.status for trial in result.trials[:2]] == ["complete", "complete"]

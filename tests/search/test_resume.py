@@ -26,7 +26,7 @@ from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import check_same_recipe, goes_on, recipe_changes, same_task, version_warning
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.fidelity import Course
+from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.lock import LOCK_FILE, RunLock
 from probe.search.storage.stages import StudyEnded
@@ -35,12 +35,12 @@ from probe.search.study.events import Event
 from probe.search.study.plan import StudyPlan, new_state
 from probe.search.study.snapshots import trial_result
 from probe.search.study.study import Study
-from probe.search.task_info import TaskFacts
+from probe.search.task_info import TaskInfo
 
 RECIPE = blobs_recipe(
-    budget={"trials": 3, "epochs": 20}, search={"sampler": "random", "ladder": "none", "fidelity": {"max": 2}}
+    budget={"trials": 3, "epochs": 20}, search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}}
 )
-FACTS = TaskFacts(num_train=100, num_val=20, num_test=None, metrics=("accuracy",), optimizer="sgd", batch_size=16)
+FACTS = TaskInfo(num_train=100, num_val=20, num_test=None, metrics=("accuracy",), optimizer="sgd", batch_size=16)
 
 
 def changed(**sections: Any) -> Recipe:
@@ -48,10 +48,10 @@ def changed(**sections: Any) -> Recipe:
 
 
 COURSES = (
-    Course(rungs=(1, 3, 9)),
-    Course(rungs=(2, 4), num_folds=3),
-    Course(unit="data", rungs=(100, 300, 1000), data_epochs=4),
-    Course(unit="data", rungs=(250, 1000), data_epochs=3, num_folds=2),
+    FidelitySchedule(rungs=(1, 3, 9)),
+    FidelitySchedule(rungs=(2, 4), num_folds=3),
+    FidelitySchedule(unit="data", rungs=(100, 300, 1000), data_epochs=4),
+    FidelitySchedule(unit="data", rungs=(250, 1000), data_epochs=3, num_folds=2),
 )
 
 
@@ -78,8 +78,8 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     stops=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     interrupts=st.booleans(),
     is_stored=st.booleans(),
-    course=st.sampled_from(COURSES),
-    ladder=st.sampled_from(["asha", "halving", "hyperband"]),
+    fidelity=st.sampled_from(COURSES),
+    scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
     ends=st.dictionaries(
         st.integers(0, 8),
         st.sampled_from(["oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
@@ -87,17 +87,19 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     ),
     at_epoch=st.integers(1, 4),
 )
-def test_stopped_or_not_every_outcome_and_every_course_come_to_the_same(
+def test_stopped_or_not_every_outcome_and_every_fidelity_come_to_the_same(
     stops: list[int],
     interrupts: bool,
     is_stored: bool,
-    course: Course,
-    ladder: Any,
+    fidelity: FidelitySchedule,
+    scheduler: Any,
     ends: dict[int, Any],
     at_epoch: int,
 ) -> None:
     stop = KeyboardInterrupt if interrupts else DriverGoneError
-    plan = replace(PLAN, course=course, rungs=course.rungs, ladder=ladder, limits=BudgetLimits(trials=12, epochs=60.0))
+    plan = replace(
+        PLAN, fidelity=fidelity, rungs=fidelity.rungs, scheduler=scheduler, limits=BudgetLimits(trials=12, epochs=60.0)
+    )
 
     def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
         found = ends.get(job.number)
@@ -191,8 +193,8 @@ def test_lost_epochs_are_counted_but_not_spent(tmp_path: Path) -> None:
 
 
 def test_a_killed_search_shows_what_an_interrupted_one_does() -> None:
-    course = Course(unit="data", rungs=(100, 1000), data_epochs=4)
-    plan = replace(PLAN, course=course, rungs=course.rungs, limits=BudgetLimits(trials=1))
+    fidelity = FidelitySchedule(unit="data", rungs=(100, 1000), data_epochs=4)
+    plan = replace(PLAN, fidelity=fidelity, rungs=fidelity.rungs, limits=BudgetLimits(trials=1))
     stored: list[Event] = []
     study = Study(
         plan,
@@ -413,7 +415,7 @@ def test_a_search_that_went_on_and_was_killed_is_not_over_and_has_no_old_winner(
         blobs_recipe(
             {"lr": {"low": 1e-6, "high": 1.0, "log": True}},
             budget={"trials": trials},
-            search={"sampler": "random", "ladder": "none", "fidelity": {"max": 3}},
+            search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 3}},
             start=start,
         )
         for trials in (1, 9)

@@ -18,12 +18,12 @@ from probe.search.checks import (
     check_values,
     warnings_for,
 )
-from probe.search.schedulers.fidelity import Course
-from probe.search.task_info import TaskFacts
+from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.task_info import TaskInfo
 from probe.tasks.source import NamedSource, TargetSource
 
 SOURCE = TargetSource(target="searched_task:blobs")
-FACTS = TaskFacts(num_train=128, num_val=32, num_test=40, metrics=("accuracy",), optimizer="sgd", batch_size=16)
+FACTS = TaskInfo(num_train=128, num_val=32, num_test=40, metrics=("accuracy",), optimizer="sgd", batch_size=16)
 
 
 def test_names_are_the_trainers_or_the_tasks() -> None:
@@ -32,8 +32,8 @@ def test_names_are_the_trainers_or_the_tasks() -> None:
         check_names(blobs_recipe({"widht": 4}), SOURCE)
 
 
-@pytest.mark.parametrize(("entry", "value"), [("optimizer", "adma"), ("schedule", "cosin"), ("precision", "bf61")])
-def test_an_unknown_optimizer_schedule_or_precision_is_named(entry: str, value: str) -> None:
+@pytest.mark.parametrize(("entry", "value"), [("optimizer", "adma"), ("lr_schedule", "cosin"), ("precision", "bf61")])
+def test_an_unknown_optimizer_lr_schedule_or_precision_is_named(entry: str, value: str) -> None:
     with pytest.raises(RecipeError, match=f"space.{entry}: Unknown {entry} '{value}'"):
         check_values(blobs_recipe({entry: {"choices": [value]}}))
 
@@ -85,7 +85,7 @@ def test_momentum_may_exist_with_several_optimizers() -> None:
 )
 def test_a_metric_that_is_searched_the_wrong_way_round_is_warned_about(metric: str, mode: str, warned: bool) -> None:
     task = {"target": "searched_task:blobs", "objective": {"metric": metric, "mode": mode}}
-    found = warnings_for(blobs_recipe(task=task), FACTS, Course(rungs=(1, 3)))
+    found = warnings_for(blobs_recipe(task=task), FACTS, FidelitySchedule(rungs=(1, 3)))
     assert ["did you mean" in warning for warning in found] == [True] * warned
 
 
@@ -110,14 +110,14 @@ def test_a_metric_that_the_task_does_not_measure_is_refused() -> None:
 
 
 def test_what_cannot_be_done_is_said_beforehand() -> None:
-    course = Course(rungs=(1, 3))
-    assert warnings_for(blobs_recipe(), FACTS, course) == []
-    untested = TaskFacts(num_train=8, num_val=2, num_test=None, metrics=(), optimizer=None, batch_size=4)
-    found = warnings_for(blobs_recipe(budget={"epochs": 2}), untested, course)
+    fidelity = FidelitySchedule(rungs=(1, 3))
+    assert warnings_for(blobs_recipe(), FACTS, fidelity) == []
+    untested = TaskInfo(num_train=8, num_val=2, num_test=None, metrics=(), optimizer=None, batch_size=4)
+    found = warnings_for(blobs_recipe(budget={"epochs": 2}), untested, fidelity)
     assert len(found) == 2
     assert "no test part" in found[0]
     assert "less than one trial's full length of 3" in found[1]
-    [found_empty] = warnings_for(blobs_recipe({"lr": 0.1}), FACTS, course)
+    [found_empty] = warnings_for(blobs_recipe({"lr": 0.1}), FACTS, fidelity)
     assert "leaves nothing to search" in found_empty
 
 

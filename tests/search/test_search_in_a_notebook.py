@@ -18,7 +18,7 @@ hidden = { choices = ["none", "small"] }
 lr = 0.1
 [search]
 sampler = "grid"
-ladder = "none"
+scheduler = "none"
 fidelity = { max = 1 }
 [budget]
 trials = 2

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
-from probe.loading.records import DataReference
 from test_run_rung import job, numbers, ran
 
 from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
+from probe.loading.records import DataReference
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
 from probe.report.shared.common import test_note as note_of
@@ -23,8 +23,8 @@ from probe.search.find import run_search
 from probe.search.jobs.jobs import Split
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
-from probe.search.schedulers.fidelity import Course
-from probe.search.task_info import TaskFacts, code_changes, describe_task, same_facts, task_changes
+from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.task_info import TaskInfo, code_changes, describe_task, same_task_info, task_changes
 from probe.single.train import train
 from probe.tasks.code_hashes import code_hashes
 from probe.tasks.source import TargetSource
@@ -33,7 +33,7 @@ from probe.tasks.target import load_task
 SPLIT = Split(share=0.25, seed=7)
 
 
-def look(target: str, seed: int = 0, **params: Any) -> TaskFacts:
+def look(target: str, seed: int = 0, **params: Any) -> TaskInfo:
     return describe_task(TargetSource(target=f"odd_tasks:{target}", seed=seed), SPLIT, params)
 
 
@@ -76,10 +76,10 @@ def test_a_test_part_of_other_parts_samples_is_refused(test: str) -> None:
 
 def test_a_few_shared_samples_are_told_and_nothing_is_said_to_be_unused() -> None:
     facts = look("overlapping", test="touches")
-    assert from_plain(TaskFacts, to_plain(facts)) == facts
+    assert from_plain(TaskInfo, to_plain(facts)) == facts
     [overlap] = facts.overlaps
     assert (overlap.first, overlap.second, overlap.num_shared) == ("val", "test", 1)
-    warnings = warnings_for(blobs_recipe(), facts, Course(rungs=(1,)))
+    warnings = warnings_for(blobs_recipe(), facts, FidelitySchedule(rungs=(1,)))
     assert any("1 of 40 test samples are validation samples" in warning for warning in warnings)
     assert look("overlapping").overlaps == ()
     recipe = blobs_recipe(
@@ -132,7 +132,7 @@ def test_edits_of_a_task_are_named() -> None:
     assert "--allow-code-changes" in (raised.value.hint or "")
     assert same_task(before, only_code, may_be_edited=True).edited == (f"{file}: edited",)
     with pytest.raises(DataError, match="different tasks:\n  the task's batch size: 64 -> 7"):
-        same_facts([before, now])
+        same_task_info([before, now])
 
 
 def test_what_an_older_file_does_not_hold_is_no_change() -> None:
@@ -196,7 +196,7 @@ def test_a_search_that_goes_on_notices_edits_and_says_that_its_test_part_was_rea
         recipe = blobs_recipe(
             {"lr": {"low": 1e-6, "high": 1.0, "log": True}},
             task={"target": "edited_task:task", "objective": {"metric": "loss", "mode": "min"}},
-            search={"sampler": "random", "ladder": "none", "fidelity": {"max": 2}},
+            search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}},
             budget={"trials": trials},
             start=[{"lr": 1e-6}, {"lr": 0.5}],
         )
@@ -240,7 +240,7 @@ def test_data_that_are_edited_while_a_search_runs_end_it(tmp_path: Path, monkeyp
         blobs_recipe(
             {"lr": 0.1, "note": {"choices": [1, 2, 3, 4]}},
             task={"target": "changing_task:task", "objective": {"metric": "loss", "mode": "min"}},
-            search={"sampler": "grid", "ladder": "none", "fidelity": {"max": 1}},
+            search={"sampler": "grid", "scheduler": "none", "fidelity": {"max": 1}},
             budget={"trials": 4},
         ),
         device="cpu",

@@ -23,7 +23,7 @@ def falling(to: float, *, num_epochs: int, wobble: float = 0.0) -> list[EpochRep
     return reports([to + 2.0 * math.exp(-0.8 * epoch) + wobble for epoch in range(num_epochs)])
 
 
-def test_a_final_fit_that_got_stuck_is_said_to_depend_on_its_seed() -> None:
+def test_a_final_training_that_got_stuck_is_said_to_depend_on_its_seed() -> None:
     """The figures are those of a digits search whose winner scored 92 % on test data and 99 % in validation."""
     trial = reports([2.5, 0.9, 0.5, 0.45, 0.42, 0.417, 0.415, 0.414, 0.411, 0.41])
     stuck = reports([3.4, 2.8, 1.8, 1.2, 0.949, 0.734, 0.656, 0.62, 0.606, 0.6])

@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list
     return train(constants(), device="cpu", folder=folder, observer=seen.append), seen, folder
 
 
-def test_the_record_holds_the_course(trained: tuple[TrainResult, list[Any], Path]) -> None:
+def test_the_record_holds_the_fidelity(trained: tuple[TrainResult, list[Any], Path]) -> None:
     result, seen, _ = trained
     assert result.stopped_by == "finished"
     assert [report.epoch for report in result.reports] == [1, 2, 3, 4]

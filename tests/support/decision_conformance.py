@@ -17,7 +17,7 @@ from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
-from probe.search.study.events import Asked, Ended, Event, Started
+from probe.search.study.events import Event, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
@@ -94,11 +94,11 @@ def decisions(executor: Executor, folder: Path) -> list[str]:
 
     def note(event: Event) -> None:
         match event:
-            case Asked(number=number):
+            case TrialSuggested(number=number):
                 said.append(f"ask {number}")
-            case Started(number=number, rung=rung):
+            case TrialStarted(number=number, rung=rung):
                 said.append(f"start {number} rung {rung}")
-            case Ended(number=number, outcome=outcome):
+            case TrialEnded(number=number, outcome=outcome):
                 said.append(f"end {number} {outcome}")
 
     study = Study(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from probe.search.executors.ray.resources import SlotPlan
-from probe.search.records.cluster import ClusterUse, NodeFacts
+from probe.search.records.cluster import ClusterUse, NodeInfo
 
-_FACTS = NodeFacts(
+_FACTS = NodeInfo(
     name="node",
     address="192.0.2.1",
     node_id="node-id",
@@ -25,11 +25,11 @@ _FACTS = NodeFacts(
 )
 
 
-def node_facts(name: str, **changes: Any) -> NodeFacts:
+def node_info(name: str, **changes: Any) -> NodeInfo:
     return replace(_FACTS, **{"name": name, "node_id": f"{name}-id", **changes})
 
 
-def use_of(nodes: Sequence[NodeFacts], plan: SlotPlan, *, storage: str | None) -> ClusterUse:
+def use_of(nodes: Sequence[NodeInfo], plan: SlotPlan, *, storage: str | None) -> ClusterUse:
     return ClusterUse(
         address="local",
         nodes=tuple(nodes),

@@ -34,7 +34,7 @@ def digits_recipe(**sections: Any) -> Recipe:
             "batch_size": {"probe": "max_batch", "max": 64},
             "width": {"low": 16, "high": 64, "pow2": True},
         },
-        "search": {"sampler": "tpe", "ladder": "asha", "fidelity": {"min": 1, "max": 4, "factor": 2}},
+        "search": {"sampler": "tpe", "scheduler": "asha", "fidelity": {"min": 1, "max": 4, "factor": 2}},
         "budget": {"trials": 6, "epochs": 60},
         "start": [{"lr": 0.01, "optimizer": "adam"}],
     }

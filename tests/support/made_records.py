@@ -36,13 +36,13 @@ from probe.lr.records import (
     LrSuggestion,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
-from probe.search.records.cluster import ClusterUse, NodeFacts
+from probe.search.records.cluster import ClusterUse, NodeInfo
 from probe.search.records.importance import Importance
 from probe.search.records.search import (
     BestTrial,
     BudgetLimits,
     Dimension,
-    FinalFit,
+    FinalTraining,
     Score,
     SearchResult,
     Spent,
@@ -241,7 +241,9 @@ def comparison(*, predicted: bool = False, **changes: Any) -> BatchComparison:
                 result = batch_result(
                     precision=precision, attempts=tried, largest_fit=max(fitting), recommended=max(fitting) // 2
                 )
-            variants.append(Variant(image_size=image_size, precision=precision, checkpointing=False, result=result))
+            variants.append(
+                Variant(image_size=image_size, precision=precision, activation_checkpointing=False, result=result)
+            )
     values: dict[str, Any] = {
         "meta": replace(META, argv=("probe", "batch", "--model", "densenet", "--img", "512,256,128")),
         "stopped_by": "predicted" if predicted else "finished",
@@ -302,7 +304,7 @@ def lr_result(**changes: Any) -> LrResult:
         "optimizer": "sgd",
         "precision": "fp32",
         "batch_size": 64,
-        "schedule": "constant",
+        "lr_schedule": "constant",
         "horizon": LR_HORIZON,
         "passes": 5.0,
         "lowest_lr": 1e-5,
@@ -502,7 +504,7 @@ def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
         "metric": "accuracy",
         "mode": "max",
         "sampler": "tpe",
-        "ladder": "asha",
+        "scheduler": "asha",
         "rungs": RUNGS,
         "space": SPACE,
         "constants": {"dropout": 0.1},
@@ -525,7 +527,7 @@ def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
         "importance": IMPORTANCE,
         "final": None
         if won is None
-        else FinalFit(epochs=21, seed=5, reports=reports(21, 0.99, draw, with_validation=False)),
+        else FinalTraining(epochs=21, seed=5, reports=reports(21, 0.99, draw, with_validation=False)),
         "test": None
         if won is None
         else Score(metric="accuracy", value=0.9861, low=0.9837, high=0.9883, num_samples=10_000),
@@ -535,7 +537,7 @@ def search_result(*, num_trials: int = 40, **changes: Any) -> SearchResult:
     return SearchResult(**values | changes)
 
 
-def node(number: int, **changes: Any) -> NodeFacts:
+def node(number: int, **changes: Any) -> NodeInfo:
     """A GPU machine of a rack."""
     values: dict[str, Any] = {
         "name": f"gpu-{number:02}",
@@ -551,7 +553,7 @@ def node(number: int, **changes: Any) -> NodeFacts:
         "driver_version": META.driver_version,
         "platform": META.platform,
     }
-    return NodeFacts(**values | changes)
+    return NodeInfo(**values | changes)
 
 
 def cluster_use(**changes: Any) -> ClusterUse:

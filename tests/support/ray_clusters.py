@@ -54,9 +54,9 @@ def local_ray(folder: Path, *, num_slots: int = 2, carried: bool = False) -> Ite
 def executor_here(folder: Path, *, carried: bool = False) -> RayExecutor:
     """On the cluster that this process is connected to."""
     from probe.search.executors.ray.executor import RayExecutor
-    from probe.search.executors.ray.nodes import look_at_nodes
+    from probe.search.executors.ray.nodes import probe_nodes
 
-    nodes = look_at_nodes(folder)
+    nodes = probe_nodes(folder)
     plan = plan_slots([node.size for node in nodes], num_workers=None, on_gpu=False)
     use = use_of([node.facts for node in nodes], plan, storage=None if carried else str(folder))
     return RayExecutor(nodes, plan, use=use, num_threads=1)

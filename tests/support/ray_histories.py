@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probe.search.study.events import Asked, Ended, Event, Reported, Resumed, Started
+from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,24 +29,24 @@ def history(events: Sequence[Event]) -> History:
     last: dict[int, str] = {}
     num_again = num_crashes = num_strays = num_rolled_back = 0
     for event in events:
-        if isinstance(event, Asked):
+        if isinstance(event, TrialSuggested):
             last[event.number] = "asked"
-        elif isinstance(event, Started):
+        elif isinstance(event, TrialStarted):
             num_again += (event.number, event.rung) in finished
             num_strays += event.number in running
             running[event.number], last[event.number] = (event.rung, None), "started"
-        elif isinstance(event, Reported):
+        elif isinstance(event, EpochReported):
             rung, epoch = running.get(event.number, (-1, None))
             num_strays += rung < 0 or (epoch is not None and event.report.epoch != epoch + 1)
             running[event.number] = (rung, event.report.epoch)
-        elif isinstance(event, Ended):
+        elif isinstance(event, TrialEnded):
             num_strays += event.number not in running
             rung, _ = running.pop(event.number, (-1, None))
             last[event.number] = event.outcome
             num_crashes += event.outcome == "crashed"
             if event.outcome == "finished":
                 finished.add((event.number, rung))
-        elif isinstance(event, Resumed):
+        elif isinstance(event, SearchResumed):
             num_rolled_back += len(running)
             running.clear()
     return History(

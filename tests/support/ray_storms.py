@@ -24,7 +24,7 @@ from storms import children, num_rows, send_all
 
 from probe.recipe.dump import dump_recipe
 from probe.recipe.load import parse_recipe
-from probe.search.study.events import Asked, Ended, Event, Started
+from probe.search.study.events import Event, TrialEnded, TrialStarted, TrialSuggested
 
 MOST_SECONDS = 240.0
 """For one process, on a busy machine."""
@@ -122,7 +122,7 @@ class RayStorms:
         losses = {
             at: event.number
             for at, event in zip(seen, found, strict=False)
-            if isinstance(event, Ended) and event.outcome == "crashed"
+            if isinstance(event, TrialEnded) and event.outcome == "crashed"
         }
         marks = _marks(found)
         lost = {marks[number] for number in losses.values()}
@@ -276,15 +276,15 @@ def _watch(
 def _running(events: Sequence[Event]) -> set[int]:
     found: set[int] = set()
     for event in events:
-        if isinstance(event, Started):
+        if isinstance(event, TrialStarted):
             found.add(event.number)
-        elif isinstance(event, Ended):
+        elif isinstance(event, TrialEnded):
             found.discard(event.number)
     return found
 
 
 def _marks(events: Sequence[Event]) -> dict[int, float]:
-    return {event.number: float(event.params["mark"]) for event in events if isinstance(event, Asked)}
+    return {event.number: float(event.params["mark"]) for event in events if isinstance(event, TrialSuggested)}
 
 
 def _jobs(folder: Path) -> list[_Job]:

@@ -36,14 +36,14 @@ from probe.lr.records import (
     LrSuggestion,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
-from probe.search.records.cluster import ClusterUse, NodeFacts, SlotUse
+from probe.search.records.cluster import ClusterUse, NodeInfo, SlotUse
 from probe.search.records.importance import Importance
 from probe.search.records.search import (
     BaselineScore,
     BestTrial,
     BudgetLimits,
     Dimension,
-    FinalFit,
+    FinalTraining,
     ParamValue,
     Score,
     SearchResult,
@@ -219,7 +219,7 @@ def comparisons(draw: st.DrawFn) -> BatchComparison:
         Variant(
             image_size=draw(st.none() | st.integers(1, 1024)),
             precision=draw(st.sampled_from(["fp32", "bf16"])),
-            checkpointing=draw(st.booleans()),
+            activation_checkpointing=draw(st.booleans()),
             result=draw(batch_results(predicted=predicted)),
         )
         for _ in range(draw(st.integers(0, 3)))
@@ -283,7 +283,7 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         optimizer=draw(texts),
         precision="fp32",
         batch_size=draw(st.integers(1, 4096)),
-        schedule=draw(st.sampled_from(["constant", "cosine"])),
+        lr_schedule=draw(st.sampled_from(["constant", "cosine"])),
         horizon=draw(st.none() | st.integers(1, 10**7)),
         horizon_is_assumed=draw(st.booleans()),
         passes=draw(st.just(0.0) | st.floats(1e-6, 1e4)),
@@ -376,7 +376,7 @@ def diagnoses(draw: st.DrawFn) -> Diagnosis:
     )
     return Diagnosis(
         kind=kind,
-        sureness=draw(st.sampled_from(["high", "moderate", "low"])),
+        confidence=draw(st.sampled_from(["high", "moderate", "low"])),
         remedies=tuple(draw(st.lists(texts | st.just("Try `lr = 0.1` | or *this*."), max_size=2))),
         evidence=None if kind == "too_few_epochs" else evidence,
     )
@@ -398,7 +398,7 @@ def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
         value=draw(finite) if valued else None,
         epochs=num_reports + num_lost,
         lost_epochs=num_lost,
-        accumulation=draw(st.none() | st.integers(2, 64)),
+        gradient_accumulation=draw(st.none() | st.integers(2, 64)),
         reports=tuple(draw(epoch_reports(epoch)) for epoch in range(1, num_reports + 1)),
         rungs=(),
         seconds=draw(positive),
@@ -423,9 +423,9 @@ def dimensions(draw: st.DrawFn) -> Dimension:
     )
 
 
-def nodes() -> st.SearchStrategy[NodeFacts]:
+def nodes() -> st.SearchStrategy[NodeInfo]:
     return st.builds(
-        NodeFacts,
+        NodeInfo,
         name=texts,
         address=texts,
         node_id=texts,
@@ -469,7 +469,7 @@ def search_results(draw: st.DrawFn) -> SearchResult:
     trials = tuple(draw(trial_results(number)) for number in range(draw(st.integers(0, 4))))
     winners = [BestTrial(number=t.number, params=t.params, value=t.value) for t in trials if t.value is not None]
     weights = draw(st.none() | weight_counts())
-    final = FinalFit(epochs=2, seed=1, reports=(draw(epoch_reports(1)),), weights=weights)
+    final = FinalTraining(epochs=2, seed=1, reports=(draw(epoch_reports(1)),), weights=weights)
     low, value, high = sorted(draw(finite) for _ in range(3))
     baseline = draw(st.none() | st.builds(BaselineScore, name=texts, value=finite))
     score = Score(metric="accuracy", value=value, low=low, high=high, num_samples=10, baseline=baseline)
@@ -482,7 +482,7 @@ def search_results(draw: st.DrawFn) -> SearchResult:
         metric=draw(st.sampled_from(["accuracy", "loss", "f1 | $x$"])),
         mode=draw(st.sampled_from(["max", "min"])),
         sampler="random",
-        ladder="none",
+        scheduler="none",
         rungs=draw(st.sampled_from([(), (1,), (1, 3)])),
         space=tuple(draw(st.lists(dimensions(), max_size=3, unique_by=lambda d: d.name))),
         constants=draw(params),

@@ -154,8 +154,8 @@ def line_profile(*, fixed_bytes: int, bytes_per_sample: int) -> Profile:
     return Profile(
         target="simulated",
         fit=Fit(traces=(trace(4), trace(8), trace(16))),
-        accumulation=1,
-        traced_accumulation=1,
+        gradient_accumulation=1,
+        traced_gradient_accumulation=1,
         dataset_bytes=0,
         max_dataset_share=0.5,
         uses_convolutions=False,

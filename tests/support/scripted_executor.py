@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from probe.device.select import DeviceSpec
 from probe.search.executors.slots import spread_slots
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport, Split
-from probe.search.jobs.outcomes import next_accumulation
+from probe.search.jobs.outcomes import next_gradient_accumulation
 from probe.search.records.search import ParamValue
 from probe.search.study.state import Trial
 from probe.tasks.source import TargetSource
@@ -120,12 +120,16 @@ class ScriptedExecutor:
         self._timeline.sort(key=lambda item: item[:2])
 
     def _report(self, outcome: Outcome, ended: float, message: str | None, job: RungJob | None = None) -> RungReport:
-        parts = None if job is None or outcome != "oom" else next_accumulation(self.max_parts, job.accumulation or 1)
+        parts = (
+            None
+            if job is None or outcome != "oom"
+            else next_gradient_accumulation(self.max_parts, job.gradient_accumulation or 1)
+        )
         return RungReport(
             outcome=outcome,
             seconds=ended - self.clock.now,
             message=message,
-            next_accumulation=parts,
+            next_gradient_accumulation=parts,
             num_passes=None if job is None else self.num_passes,
         )
 
@@ -151,6 +155,6 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         epochs_to=epochs_to,
         checkpoint_in=None,
         checkpoint_out=None,
-        accumulation=trial.accumulation,
+        gradient_accumulation=trial.gradient_accumulation,
         needs_fresh_process=trial.failed_rung == trial.rung + 1,
     )

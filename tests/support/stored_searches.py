@@ -20,7 +20,7 @@ from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.lock import RunLock
-from probe.search.study.events import Asked, Ended, Event, Resumed, Started
+from probe.search.study.events import Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
@@ -156,13 +156,13 @@ def stored_events(folder: Path) -> list[Event]:
 def decisions(events: list[Event]) -> list[object]:
     """What was decided and what came of it, without what a kill adds: starts that came to nothing, and losses."""
     found: list[object] = []
-    start: Started | None = None
+    start: TrialStarted | None = None
     for event in events:
-        if isinstance(event, Asked):
+        if isinstance(event, TrialSuggested):
             found.append(("asked", event.number, dict(event.params)))
-        elif isinstance(event, Started):
+        elif isinstance(event, TrialStarted):
             start = event
-        elif isinstance(event, Ended) and event.outcome == "finished" and start is not None:
+        elif isinstance(event, TrialEnded) and event.outcome == "finished" and start is not None:
             found.append(("finished", event.number, start.rung))
     return found
 
@@ -171,11 +171,11 @@ def num_repeated_rungs(events: list[Event]) -> list[int]:
     """For each resumption, how many rungs were under way."""
     counts, running = [], set()
     for event in events:
-        if isinstance(event, Started):
+        if isinstance(event, TrialStarted):
             running.add(event.number)
-        elif isinstance(event, Ended):
+        elif isinstance(event, TrialEnded):
             running.discard(event.number)
-        elif isinstance(event, Resumed):
+        elif isinstance(event, SearchResumed):
             counts.append(len(running))
             running.clear()
     return counts

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from made_tasks import made_data, made_task
-from probe.loading.records import DataReference
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, random_split
 
@@ -20,6 +19,7 @@ import probe
 from probe.errors import ChangedDataError
 from probe.loading.fingerprints import fingerprints
 from probe.loading.random_state import seed_everything
+from probe.loading.records import DataReference
 from probe.tasks.given import GivenSource
 from probe.tasks.source import TargetSource
 from probe.training import building

@@ -159,12 +159,12 @@ def test_the_memory_is_less_and_is_predicted(name: str) -> None:
         return found
 
     source = NamedSource(model=name, image_size=64)
-    predicted = profile(checkpointing=True).live_peak_bytes(6)
+    predicted = profile(activation_checkpointing=True).live_peak_bytes(6)
     assert predicted < profile().live_peak_bytes(6)
     measured = try_batch_size(
         source,
         6,
-        params={"optimizer": "sgd", "checkpointing": True},
+        params={"optimizer": "sgd", "activation_checkpointing": True},
         device="simulated:4GiB",
         in_process=True,
     ).memory
@@ -204,14 +204,14 @@ def test_a_block_that_changes_its_inputs_is_refused() -> None:
 
 def test_the_setting_is_a_yes_or_a_no() -> None:
     with pytest.raises(UsageError, match="checkpointing must be true or false, not 1"):
-        TrainerSettings(checkpointing=1)  # type: ignore[arg-type]  # what a recipe may hold
+        TrainerSettings(activation_checkpointing=1)  # type: ignore[arg-type]  # what a recipe may hold
 
 
 def test_a_task_is_trained_with_it() -> None:
     task = Task(model=Stacked, train=(torch.randn(64, 32), torch.zeros(64, dtype=torch.int64)))
     options: dict[str, Any] = {"device": "simulated:1GiB", "in_process": True}
     plain = try_batch_size(task, 64, **options).memory
-    less = try_batch_size(task, 64, params={"checkpointing": True}, **options).memory
+    less = try_batch_size(task, 64, params={"activation_checkpointing": True}, **options).memory
     assert plain is not None
     assert less is not None
     assert less.peak_allocated_bytes < plain.peak_allocated_bytes

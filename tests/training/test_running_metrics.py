@@ -53,10 +53,10 @@ def test_batches_of_different_shapes_count_by_their_values() -> None:
     assert running.read() == {"mae": 0.75}
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
-def test_an_epoch_that_changes_nothing_has_the_metrics_of_an_evaluation(accumulation: int) -> None:
+@pytest.mark.parametrize("gradient_accumulation", [1, 3])
+def test_an_epoch_that_changes_nothing_has_the_metrics_of_an_evaluation(gradient_accumulation: int) -> None:
     task = made_task(model=partial(torch.nn.Linear, 6, 3), metrics={"accuracy": "accuracy", "wrong": "error_rate"})
-    settings = TrainerSettings(optimizer="sgd", lr=1e-30, batch_size=16, accumulation=accumulation)
+    settings = TrainerSettings(optimizer="sgd", lr=1e-30, batch_size=16, gradient_accumulation=gradient_accumulation)
     run = TrainingRun(task, settings, device=CpuDevice(), seed=1)
     report = run.run_epoch()
     assert report is not None

@@ -74,7 +74,7 @@ def test_training_minimizes_one_loss_and_reports_the_other() -> None:
 def test_the_reported_loss_is_the_same_in_micro_batches_and_under_autocast() -> None:
     batch = Batch(tuple(tensor[:16] for tensor in made_data()), 16)
     task = made_task(model=lambda: torch.nn.Linear(6, 3), train_loss="focal")
-    whole, split = started(task).train_step(batch), started(task, accumulation=4).train_step(batch)
+    whole, split = started(task).train_step(batch), started(task, gradient_accumulation=4).train_step(batch)
     torch.testing.assert_close(split, whole)
     torch.testing.assert_close(started(task, precision="bf16").train_step(batch).float(), whole, rtol=0.02, atol=0.02)
 
@@ -96,7 +96,7 @@ def test_augmentation_is_for_training_alone() -> None:
         seen.append((len(batch[0]), torch.is_grad_enabled()))
         return batch
 
-    run = started(made_task(augment=watched), accumulation=2)
+    run = started(made_task(augment=watched), gradient_accumulation=2)
     run.run_epoch()
     assert seen == [(16, False)] * 7 + [
         (8, False)
@@ -108,7 +108,7 @@ def test_augmentation_is_for_training_alone() -> None:
 
 def test_augmentation_draws_alike_however_the_batch_is_split() -> None:
     task = made_task(model=lambda: torch.nn.Linear(6, 3), augment=noisy)
-    losses = [started(task, accumulation=parts).train_epoch() for parts in (1, 2)]
+    losses = [started(task, gradient_accumulation=parts).train_epoch() for parts in (1, 2)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] != pytest.approx(started(made_task(model=lambda: torch.nn.Linear(6, 3))).train_epoch(), rel=1e-5)
 

@@ -59,9 +59,12 @@ def numbers(reports: list[Any]) -> list[Any]:
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        ("tensors", {"optimizer": "adamw", "lr": 0.01, "batch_size": 16, "schedule": "one-cycle", "epochs": 6}),
+        ("tensors", {"optimizer": "adamw", "lr": 0.01, "batch_size": 16, "lr_schedule": "one-cycle", "epochs": 6}),
         ("tensors", {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "batch_size": 7, "precision": "bf16", "l1": 1e-4}),
-        ("loader", {"optimizer": "rmsprop", "lr": 0.01, "batch_size": 8, "clip_norm": 1.0, "accumulation": 2}),
+        (
+            "loader",
+            {"optimizer": "rmsprop", "lr": 0.01, "batch_size": 8, "max_grad_norm": 1.0, "gradient_accumulation": 2},
+        ),
     ],
 )
 def test_six_epochs_equal_three_and_three_in_a_new_process(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:

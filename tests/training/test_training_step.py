@@ -45,8 +45,8 @@ def test_the_step_is_the_hand_written_one() -> None:
 
 
 @pytest.mark.parametrize("parts", [2, 3, 5, 24])
-def test_accumulation_gives_the_gradient_of_the_whole_batch(parts: int) -> None:
-    whole, split = run_of(), run_of(accumulation=parts)
+def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(parts: int) -> None:
+    whole, split = run_of(), run_of(gradient_accumulation=parts)
     batch = next(iter(whole.batches()))
     losses = whole.train_step(batch), split.train_step(batch)
     torch.testing.assert_close(losses[0], losses[1])
@@ -71,7 +71,7 @@ class BatchSizes(nn.Module):
 def test_an_epochs_last_batch_is_accumulated_in_parts_that_batch_normalization_can_take() -> None:
     data = made_data(27)
     task = made_task(model=BatchSizes, train=data)
-    run = TrainingRun(task, TrainerSettings(batch_size=24, accumulation=8), device=CpuDevice(), seed=1)
+    run = TrainingRun(task, TrainerSettings(batch_size=24, gradient_accumulation=8), device=CpuDevice(), seed=1)
     assert run.train_epoch() is not None
     assert isinstance(run.model, BatchSizes)
     assert run.model.seen == [3] * 8 + [3]
@@ -102,7 +102,7 @@ def test_decoupled_penalties_shrink_and_make_exact_zeros() -> None:
 
 
 def test_clipping_bounds_the_gradient() -> None:
-    run = run_of(clip_norm=1e-3)
+    run = run_of(max_grad_norm=1e-3)
     run.train_step(next(iter(run.batches())))
     assert torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients(run)])).item() <= 1e-3 * 1.001
 
@@ -136,7 +136,7 @@ def test_every_optimizer_lowers_the_loss(name: str) -> None:
         ({"lr": float("nan")}, "lr must be"),
         ({"precision": "fp8"}, "Unknown precision"),
         ({"batch_size": 0}, "batch_size must be a whole number"),
-        ({"batch_size": 4, "accumulation": 8}, "cannot be split"),
+        ({"batch_size": 4, "gradient_accumulation": 8}, "cannot be split"),
         ({"momentum": 1.0}, "momentum must be below 1"),
     ],
 )
@@ -157,11 +157,11 @@ def test_optimizers_that_cannot_be_driven(make: Any, message: str) -> None:
         make_optimizer(plain_net().parameters(), TrainerSettings(optimizer=make))
 
 
-def test_accumulation_refuses_what_it_cannot_split() -> None:
+def test_gradient_accumulation_refuses_what_it_cannot_split() -> None:
     inputs, _ = made_data()
     task = made_task(
         model=plain_net, forward=lambda model, batch: (model(batch["x"]).square().mean() * batch["scale"], None)
     )
-    run = TrainingRun(task, TrainerSettings(accumulation=2), device=CpuDevice(), seed=0)
+    run = TrainingRun(task, TrainerSettings(gradient_accumulation=2), device=CpuDevice(), seed=0)
     with pytest.raises(TaskError, match="cannot be split"):
         run.train_step(Batch({"x": inputs, "scale": torch.tensor(2.0)}, len(inputs)))

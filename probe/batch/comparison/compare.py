@@ -23,13 +23,13 @@ class Axes:
     image_sizes: tuple[int, ...] = ()
     """Height and width; empty: the task's own."""
     precisions: tuple[Precision, ...] = ("fp32",)
-    checkpointing: tuple[bool, ...] = (False,)
+    activation_checkpointing: tuple[bool, ...] = (False,)
 
     def __post_init__(self) -> None:
-        for name in ("precisions", "checkpointing"):
+        for name in ("precisions", "activation_checkpointing"):
             if not getattr(self, name):
                 raise UsageError(f"A comparison needs {name}.")
-        for name in ("image_sizes", "precisions", "checkpointing"):
+        for name in ("image_sizes", "precisions", "activation_checkpointing"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise UsageError(f"A comparison names each of its {name.replace('_', ' ')} once, not {values}.")
@@ -38,8 +38,8 @@ class Axes:
         """(image size, precision, checkpointing), image sizes slowest."""
         for image_size in self.image_sizes or (None,):
             for precision in self.precisions:
-                for checkpointing in self.checkpointing:
-                    yield image_size, precision, checkpointing
+                for activation_checkpointing in self.activation_checkpointing:
+                    yield image_size, precision, activation_checkpointing
 
 
 def compare_batch_sizes(
@@ -68,13 +68,13 @@ def compare_batch_sizes(
     variants: list[Variant] = []
     error: ProbeError | None = None
     interrupted = False
-    for image_size, precision, checkpointing in axes.combinations():
+    for image_size, precision, activation_checkpointing in axes.combinations():
         if begin is not None:
-            begin(variant_title(image_size, precision, checkpointing=checkpointing))
+            begin(variant_title(image_size, precision, activation_checkpointing=activation_checkpointing))
         sized = source
         if image_size is not None and isinstance(source, NamedSource):
             sized = replace(source, image_size=image_size)
-        settings = {**(params or {}), "precision": precision, "checkpointing": checkpointing}
+        settings = {**(params or {}), "precision": precision, "activation_checkpointing": activation_checkpointing}
         try:
             result, error = probe_batch_size(sized, params=settings, **options)
         except (ProbeError, KeyboardInterrupt) as raised:
@@ -83,7 +83,14 @@ def compare_batch_sizes(
             interrupted = isinstance(raised, KeyboardInterrupt)
             error = raised if isinstance(raised, ProbeError) else None
             break
-        variants.append(Variant(image_size=image_size, precision=precision, checkpointing=checkpointing, result=result))
+        variants.append(
+            Variant(
+                image_size=image_size,
+                precision=precision,
+                activation_checkpointing=activation_checkpointing,
+                result=result,
+            )
+        )
         interrupted = result.stopped_by == "interrupted"
         if error is not None or interrupted:
             break

@@ -16,19 +16,19 @@ class Variant:
     image_size: int | None
     """Height and width; None: not part of the comparison."""
     precision: Precision
-    checkpointing: bool
+    activation_checkpointing: bool
     """Activation checkpointing."""
     result: BatchResult
 
     @property
     def title(self) -> str:
-        return variant_title(self.image_size, self.precision, checkpointing=self.checkpointing)
+        return variant_title(self.image_size, self.precision, activation_checkpointing=self.activation_checkpointing)
 
 
-def variant_title(image_size: int | None, precision: Precision, *, checkpointing: bool) -> str:
-    """`256 x 256, bf16, with checkpointing`."""
+def variant_title(image_size: int | None, precision: Precision, *, activation_checkpointing: bool) -> str:
+    """`256 x 256, bf16, with activation_checkpointing`."""
     size = [] if image_size is None else [f"{image_size} x {image_size}"]
-    return ", ".join([*size, precision, *(["with checkpointing"] if checkpointing else [])])
+    return ", ".join([*size, precision, *(["with checkpointing"] if activation_checkpointing else [])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

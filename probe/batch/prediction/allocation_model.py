@@ -88,23 +88,29 @@ class Fit:
         """As this one, which has not traced that size."""
         return Fit(traces=tuple(sorted((*self.traces, trace), key=lambda one: one.micro_batch)))
 
-    def at(self, batch_size: int, *, accumulation: int = 1, traced_accumulation: int = 1) -> Allocations:
-        """Those of a batch of `batch_size` samples in `accumulation` micro-batches, traced with `traced_accumulation`.
+    def at(
+        self, batch_size: int, *, gradient_accumulation: int = 1, traced_gradient_accumulation: int = 1
+    ) -> Allocations:
+        """Allocations of a batch of `batch_size` samples in `gradient_accumulation` micro-batches.
 
         The batch itself and the evaluation step have all of the batch's samples, everything else has one micro-batch's, of
         which the first is the largest. Raises ValueError below 1.
         """
-        if batch_size < 1 or accumulation < 1:
-            raise ValueError(f"batch size and accumulation are at least 1, not {batch_size} and {accumulation}")
-        micro_batch = -(-batch_size // accumulation)
+        if batch_size < 1 or gradient_accumulation < 1:
+            raise ValueError(
+                f"batch size and accumulation are at least 1, not {batch_size} and {gradient_accumulation}"
+            )
+        micro_batch = -(-batch_size // gradient_accumulation)
         nearest = min(self.traces, key=lambda trace: abs(math.log(trace.micro_batch / micro_batch)))
-        if nearest.micro_batch == micro_batch and batch_size == micro_batch * traced_accumulation:
+        if nearest.micro_batch == micro_batch and batch_size == micro_batch * traced_gradient_accumulation:
             return nearest
         knots = self._knots(nearest, micro_batch)
         if len(knots) == 1:
-            return self._scaled(nearest, micro_batch, Fraction(batch_size, nearest.micro_batch * traced_accumulation))
+            return self._scaled(
+                nearest, micro_batch, Fraction(batch_size, nearest.micro_batch * traced_gradient_accumulation)
+            )
         of_part = _Curve([knot.micro_batch for knot in knots], micro_batch)
-        of_whole = _Curve([knot.micro_batch * traced_accumulation for knot in knots], batch_size)
+        of_whole = _Curve([knot.micro_batch * traced_gradient_accumulation for knot in knots], batch_size)
         sizes = []
         for index, kind in enumerate(nearest.kinds):
             is_whole = kind == "data" or index >= nearest.num_training

@@ -98,10 +98,10 @@ class CachingAllocator:
 
     def _make_segment(self, wanted: int, is_small: bool) -> Block | None:
         num_bytes = segment_bytes(wanted)
-        if not self._has_room(num_bytes):
+        if not self._can_start(num_bytes):
             self.num_retries += 1
             self.release_cache()
-            if not self._has_room(num_bytes):
+            if not self._can_start(num_bytes):
                 return None
         block = Block(self._next_address, num_bytes, is_small=is_small)
         self._next_address += num_bytes
@@ -109,7 +109,7 @@ class CachingAllocator:
         self.peak_reserved_bytes = max(self.peak_reserved_bytes, self.reserved_bytes)
         return block
 
-    def _has_room(self, num_bytes: int) -> bool:
+    def _can_start(self, num_bytes: int) -> bool:
         return self.limit_bytes is None or self.reserved_bytes + num_bytes <= self.limit_bytes
 
     def _split(self, block: Block, wanted: int) -> None:

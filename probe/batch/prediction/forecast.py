@@ -85,7 +85,7 @@ def next_size_to_trace(
     `excluded`: sizes that cannot be traced. `only_largest`: nothing but what is expected to fit on the largest card.
     """
     replays = _Replays(profile)
-    furthest = MAX_STEP * max(trace.micro_batch for trace in profile.fit.traces) * profile.accumulation
+    furthest = MAX_STEP * max(trace.micro_batch for trace in profile.fit.traces) * profile.gradient_accumulation
     fitting = []
     for card in sorted(cards.memory_bytes, reverse=True)[: 1 if only_largest else None]:
         size = min(_largest_fit(card, cards, replays) or 1, furthest)
@@ -95,7 +95,7 @@ def next_size_to_trace(
     if only_largest:
         return None
     too_large = [2 * size for size in fitting if 2 * size <= cards.max_batch_size] or [
-        CHECKED_MICRO_BATCH * profile.accumulation
+        CHECKED_MICRO_BATCH * profile.gradient_accumulation
     ]
     return next((size for size in too_large if size not in excluded and not profile.is_traced(size)), None)
 

@@ -74,8 +74,8 @@ class Profile:
 
     target: Target
     fit: Fit
-    accumulation: int
-    traced_accumulation: int
+    gradient_accumulation: int
+    traced_gradient_accumulation: int
     """Micro-batches of a traced step: further ones repeat the last."""
     dataset_bytes: int
     """Of the data set's tensors, which live on the card where they take at most `max_dataset_share` of it."""
@@ -100,7 +100,7 @@ class Profile:
 
     def micro_batch(self, batch_size: int) -> int:
         """Samples that the model sees at once."""
-        return -(-batch_size // self.accumulation)
+        return -(-batch_size // self.gradient_accumulation)
 
     def parts(self, batch_size: int) -> Mapping[Kind, int]:
         """What `live_peak_bytes` is made of; the values add up to it."""
@@ -140,10 +140,10 @@ class Profile:
             costs.cublas_bytes * self.uses_matrix_products,
             costs.cudnn_bytes * self.uses_convolutions,
         ]
-        has_room = all(allocator.allocate(num_bytes) is not None for num_bytes in before if num_bytes)
-        has_room = has_room and _run(allocator, self._allocations(batch_size))
+        can_start = all(allocator.allocate(num_bytes) is not None for num_bytes in before if num_bytes)
+        can_start = can_start and _run(allocator, self._allocations(batch_size))
         return Replay(
-            outcome="oom" if not has_room else "thrashes" if allocator.num_retries else "fits",
+            outcome="oom" if not can_start else "thrashes" if allocator.num_retries else "fits",
             peak_allocated_bytes=allocator.peak_allocated_bytes,
             peak_reserved_bytes=allocator.peak_reserved_bytes,
             num_alloc_retries=allocator.num_retries,
@@ -167,7 +167,11 @@ class Profile:
         )
 
     def _allocations(self, batch_size: int) -> Allocations:
-        return self.fit.at(batch_size, accumulation=self.accumulation, traced_accumulation=self.traced_accumulation)
+        return self.fit.at(
+            batch_size,
+            gradient_accumulation=self.gradient_accumulation,
+            traced_gradient_accumulation=self.traced_gradient_accumulation,
+        )
 
 
 def _run(allocator: CachingAllocator, allocations: Allocations) -> bool:

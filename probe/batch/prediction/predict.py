@@ -112,8 +112,8 @@ def profile_of(
     profile = Profile(
         target=target,
         fit=Fit(traces=(first.trace, second.trace)),
-        accumulation=settings.accumulation,
-        traced_accumulation=tracer.accumulation,
+        gradient_accumulation=settings.gradient_accumulation,
+        traced_gradient_accumulation=tracer.gradient_accumulation,
         dataset_bytes=dataset_bytes(task) if target == "cuda" else 0,
         max_dataset_share=MAX_RESIDENT_SHARE,
         uses_convolutions=first.uses_convolutions,

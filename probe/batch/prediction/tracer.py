@@ -42,12 +42,12 @@ class Tracer:
         )
         self._val_batches = next(iter(val_batches), None)
         self._seen: list[Traced] = []
-        self.accumulation = min(settings.accumulation, MAX_ACCUMULATION)
+        self.gradient_accumulation = min(settings.gradient_accumulation, MAX_ACCUMULATION)
         """Micro-batches of a traced step."""
 
     def trace(self, micro_batch: int) -> Traced:
         """Raises UntraceableError, and what reading a batch raises."""
-        size = micro_batch * self.accumulation
+        size = micro_batch * self.gradient_accumulation
         try:
             batch = self._batches.of(size)
             val_batch = (
@@ -57,10 +57,10 @@ class Tracer:
             raise UntraceableError(str(error)) from None
         traced = trace_run(
             self._task,
-            replace(self._settings, batch_size=size, accumulation=self.accumulation),
+            replace(self._settings, batch_size=size, gradient_accumulation=self.gradient_accumulation),
             batch,
             val_batch=val_batch,
-            example=self._batches.of(self.accumulation * 4),
+            example=self._batches.of(self.gradient_accumulation * 4),
             micro_batch=micro_batch,
             num_steps=NUM_STEPS,
             as_cuda=self._target == "cuda",

@@ -118,8 +118,8 @@ def _search_evidence(result: SearchResult) -> list[str]:
         lines.append(f"the winner: {diagnosis_line(result.diagnosis)}")
     if result.sampler_reason is not None:
         lines.append(f"sampler: {result.sampler_reason}")
-    if result.ladder_reason is not None:
-        lines.append(f"ladder: {result.ladder_reason}")
+    if result.scheduler_reason is not None:
+        lines.append(f"ladder: {result.scheduler_reason}")
     return lines
 
 

@@ -13,9 +13,9 @@ from probe.report.batch.comparison_summary import cap_text, comparison_table, is
 from probe.report.batch.sample_text import confirmation_text, ranking_texts
 from probe.report.batch.summary import deciding_failures, headroom_bytes, is_confirmed, nothing_should_fit, rate_text
 from probe.report.batch.text import (
-    accumulation_text,
     check_text,
     data_bound_text,
+    gradient_accumulation_text,
     needs_text,
     predicted_answer,
     quote,
@@ -167,7 +167,7 @@ def _alternative_rows(alternatives: tuple[Alternative, ...]) -> Rows:
         return []
     cells = [(a.change, format_count(a.largest_fit), format_bytes(a.peak_bytes)) for a in alternatives]
     made = TextTable(header=("change", "batch that should fit", "takes"), rows=tuple(cells), num_left=1)
-    return [("Instead", made), ("", accumulation_text(alternatives))]
+    return [("Instead", made), ("", gradient_accumulation_text(alternatives))]
 
 
 def _prediction_lines(result: BatchResult) -> list[str]:

@@ -20,7 +20,7 @@ def search_comparison_rows(result: SearchComparison) -> Rows:
         header=head,
         rows=tuple(group_rows(result)),
         num_left=1,
-        optional=(names["ladder"], names["sampler"], names["trials"], names["epochs"]),
+        optional=(names["scheduler"], names["sampler"], names["trials"], names["epochs"]),
     )
     rows: Rows = [("Answer", answer_text(result)), ("", table)]
     if has_groups(result):

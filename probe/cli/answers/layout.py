@@ -21,10 +21,10 @@ def layout_rows(rows: Sequence[tuple[str, str | TextTable]], *, width: int | Non
     """The rows as lines, their texts in one column, wrapped at `width`: the terminal's, but at most 100."""
     width = width or min(100, shutil.get_terminal_size().columns)
     indent = max(LABEL_WIDTH, *(len(label) for label, _ in rows)) + 2
-    room = max(20, width - indent)
+    gpu_packer = max(20, width - indent)
     lines: list[str] = []
     for label, text in rows:
-        parts = text.lines(room) if isinstance(text, TextTable) else _wrap(text, room)
+        parts = text.lines(gpu_packer) if isinstance(text, TextTable) else _wrap(text, gpu_packer)
         lines += [f"{label if number == 0 else '':<{indent}}{part}" for number, part in enumerate(parts)]
     return lines
 

@@ -30,8 +30,10 @@ def lr_rows(result: LrResult) -> Rows:
     horizon = horizon_text(result)
     if horizon is not None:
         rows.append(("", horizon))
-    schedule = f", {result.schedule} schedule" if result.schedule != "constant" else ""
-    rows.append(("Task", f"{result.task}, {result.optimizer}, {result.precision}, batch {result.batch_size}{schedule}"))
+    lr_schedule = f", {result.lr_schedule} schedule" if result.lr_schedule != "constant" else ""
+    rows.append(
+        ("Task", f"{result.task}, {result.optimizer}, {result.precision}, batch {result.batch_size}{lr_schedule}")
+    )
     rows.append(("Device", result.meta.device))
     evidence = [describe_curve(curve) for curve in result.curves]
     evidence += [text for text in (spread_text(result), classical_text(result)) if text]

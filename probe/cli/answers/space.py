@@ -22,9 +22,9 @@ from probe.search.samplers.auto_sampler import (
     grid_cost,
     grid_warning,
 )
-from probe.search.schedulers.auto_scheduler import LadderChoice, choose_ladder
-from probe.search.schedulers.brackets import brackets_of, make_ladder
-from probe.search.schedulers.fidelity import Course, make_course, rung_name
+from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
+from probe.search.schedulers.brackets import brackets_of, make_scheduler
+from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule, rung_name
 from probe.search.space.configurations import num_configurations
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.grid import MAX_GRID, grid_positions
@@ -37,9 +37,9 @@ from probe.units import format_bytes, format_count, format_seconds, format_value
 
 def space_rows(recipe: Recipe) -> Rows:
     """Raises RecipeError for a grid that the recipe asks for and that is too large."""
-    space, ladder = expected_space(recipe), choose_ladder(recipe)
-    course = make_course(recipe, ladder.rungs)
-    rungs = course.total_costs
+    space, scheduler = expected_space(recipe), choose_scheduler(recipe)
+    fidelity = make_fidelity_schedule(recipe, scheduler.rungs)
+    rungs = fidelity.total_costs
     budget = recipe.budget
     limits = BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds)
     choice = choose_sampler(recipe.search.sampler, space, limits=limits, rungs=rungs)
@@ -50,9 +50,9 @@ def space_rows(recipe: Recipe) -> Rows:
     rows += [("Fixed", fixed)] if fixed else []
     rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
     rows.append(("Sampler", choice.reason or choice.name))
-    rows += labelled("Ladder", _ladder(recipe, ladder, course))
-    rows += labelled("Disk", _disk(recipe, ladder, course, limits))
-    rows += labelled("Then", _refinement(recipe, course))
+    rows += labelled("Scheduler", _scheduler(recipe, scheduler, fidelity))
+    rows += labelled("Disk", _disk(recipe, scheduler, fidelity, limits))
+    rows += labelled("Then", _refinement(recipe, fidelity))
     rows.append(("Budget", _budget(limits)))
     rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
@@ -78,14 +78,14 @@ def _usual(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:
     return [f"usual values, and the middle of the other ranges{probed}{each}"]
 
 
-def _refinement(recipe: Recipe, course: Course) -> list[str]:
+def _refinement(recipe: Recipe, fidelity: FidelitySchedule) -> list[str]:
     refine = recipe.search.refine
     if refine is None:
         return []
     *before, last = refine.hyperparameters
     names = f"{', '.join(before)} and {last}" if before else last
     steps = "the whole training" if refine.unroll is None else f"the last {plural(refine.unroll, 'training step')}"
-    epochs = course.full_epochs
+    epochs = fidelity.full_epochs
     return [
         f"after {plural(refine.after, 'trial')}, gradient steps on {names} from the best of them",
         f"each is a trial of {plural(epochs, 'epoch')}, with up to {format_count(UNROLLED_COST * epochs)} more for its "
@@ -140,55 +140,59 @@ def _grid(space: Space, limits: BudgetLimits, rungs: Sequence[float]) -> str:
     return f"{text}: within the budget" if cost.fits else text
 
 
-def _ladder(recipe: Recipe, ladder: LadderChoice, course: Course) -> list[str]:
+def _scheduler(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule) -> list[str]:
     """Its name, or in a line of its own why it was chosen, and what it does."""
-    first, *lines = _ladder_lines(recipe, ladder, course)
-    lines = [f"{ladder.name}: {first}", *lines] if ladder.reason is None else [ladder.reason, first, *lines]
-    if course.unit == "data":
-        each = ", ".join(format_count(cost) for cost in course.costs)
-        lines.append(f"each rung is a training anew, for {plural(course.data_epochs, 'epoch')}: it costs {each} epochs")
-    if course.num_folds > 1:
-        lines.append(f"in {course.num_folds} folds: an epoch of a trial costs {course.num_folds} of the budget")
+    first, *lines = _scheduler_lines(recipe, scheduler, fidelity)
+    lines = [f"{scheduler.name}: {first}", *lines] if scheduler.reason is None else [scheduler.reason, first, *lines]
+    if fidelity.unit == "data":
+        each = ", ".join(format_count(cost) for cost in fidelity.costs)
+        lines.append(
+            f"each rung is a training anew, for {plural(fidelity.data_epochs, 'epoch')}: it costs {each} epochs"
+        )
+    if fidelity.num_folds > 1:
+        lines.append(f"in {fidelity.num_folds} folds: an epoch of a trial costs {fidelity.num_folds} of the budget")
     return lines
 
 
-def _ladder_lines(recipe: Recipe, ladder: LadderChoice, course: Course) -> list[str]:
+def _scheduler_lines(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule) -> list[str]:
     lengths = recipe.space.get("epochs")
     if isinstance(lengths, Choices):
         *before, last = map(str, sorted(map(int, lengths.choices)))
         return [f"every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"]
-    by_data, factor = course.unit == "data", ladder.factor
-    names = [rung_name(course.unit, rung) for rung in course.rungs]
+    by_data, factor = fidelity.unit == "data", scheduler.factor
+    names = [rung_name(fidelity.unit, rung) for rung in fidelity.rungs]
     if len(names) == 1:
         on = f"on {names[0]} of the training data, " if by_data and names != ["100 %"] else ""
-        return [f"every trial is trained {on}for {plural(course.full_epochs, 'epoch')}"]
+        return [f"every trial is trained {on}for {plural(fidelity.full_epochs, 'epoch')}"]
     *before, last = names[:-1]
     steps = f"{', '.join(before)} and {last}" if before else last
     when = f"on {steps} of the training data" if by_data else f"after {steps} epoch{'s' if steps != '1' else ''}"
     lines = [f"trials are ranked {when}, the best 1 in {factor} goes on, at most to {names[-1]}"]
-    if ladder.name == "halving":
+    if scheduler.name == "halving":
         size = factor ** (len(names) - 1)
         lines.append(f"in cohorts of {plural(size, 'trial')}, each rung decided when all are there")
-    if ladder.name == "hyperband":
+    if scheduler.name == "hyperband":
         for bracket in brackets_of(len(names) - 1, factor):
-            rung = names[bracket.judged_from]
+            rung = names[bracket.first_decision_rung]
             first = f"first ranked {'on' if by_data else 'after'} {rung}"
-            judged = "trained to the end" if bracket.judged_from == len(names) - 1 else first
+            judged = "trained to the end" if bracket.first_decision_rung == len(names) - 1 else first
             lines.append(f"{plural(bracket.num_trials, 'trial')} of each round {judged}")
     return lines
 
 
-def _disk(recipe: Recipe, ladder: LadderChoice, course: Course, limits: BudgetLimits) -> list[str]:
+def _disk(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule, limits: BudgetLimits) -> list[str]:
     """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
-    if not course.goes_on or len(course.rungs) == 1:
+    if not fidelity.goes_on or len(fidelity.rungs) == 1:
         return []
     mode = recipe.task.objective.mode
-    make = partial(make_ladder, ladder.name, ladder.rungs, factor=ladder.factor, mode=mode, costs=course.costs)
+    make = partial(
+        make_scheduler, scheduler.name, scheduler.rungs, factor=scheduler.factor, mode=mode, costs=fidelity.costs
+    )
     peak = peak_checkpoints(make, limits)
     values = _state_values(recipe)
-    low, high = (4 * (1 + values_of_one) * course.num_folds for values_of_one in (min(values), max(values)))
+    low, high = (4 * (1 + values_of_one) * fidelity.num_folds for values_of_one in (min(values), max(values)))
     size = f"{high} bytes a trainable parameter" if low == high else f"{low} to {high} bytes a trainable parameter"
-    each = f"a checkpoint takes {size}{', with a model of each fold' if course.num_folds > 1 else ''}"
+    each = f"a checkpoint takes {size}{', with a model of each fold' if fidelity.num_folds > 1 else ''}"
     if peak is None:
         return ["one checkpoint for each paused trial: how many trials the time allows is not known", each]
     most = format_bytes(peak * high * 1_000_000)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--max", "largest", callback=whole_number(), metavar="N", help="Largest batch size tried.")
 @optimizer_option
 @precisions_option
-@click.option("--checkpointing", is_flag=True, help="Compare with and without activation checkpointing.")
+@click.option("--activation-checkpointing", is_flag=True, help="Compare with and without activation checkpointing.")
 @device_option
 @click.option("--memory", metavar="SIZE", help="As if the card had SIZE, like 8GiB.")
 @click.option(
@@ -70,7 +70,7 @@ def batch(
     largest: int | None,
     optimizer: str | None,
     precision: tuple[str, ...],
-    checkpointing: bool,
+    activation_checkpointing: bool,
     device: str | None,
     memory: str | None,
     confirm_steps: int | None,
@@ -85,10 +85,12 @@ def batch(
     """
     from probe.cli.live.progress import waiting
     from probe.cli.output import open_output
-    from probe.cli.sources import Asked, find_subject, with_settings
+    from probe.cli.sources import SourceOptions, find_subject, with_settings
     from probe.device.select import parse_device
 
-    asked = Asked(recipe=recipe, target=target, model=model, data=data, img=img[0] if img else None, data_dir=data_dir)
+    asked = SourceOptions(
+        recipe=recipe, target=target, model=model, data=data, img=img[0] if img else None, data_dir=data_dir
+    )
     with waiting("starting", quiet=quiet):
         from probe.batch.session import CONFIRM_STEPS
 
@@ -103,7 +105,7 @@ def batch(
             subject = _with_image_size(subject, options.img)
         spec = parse_device(device or "auto", memory=memory)
         subject = with_settings(subject, optimizer=optimizer, precision=precision[0] if precision else None)
-        axes = _axes(subject, img, precision, checkpointing=checkpointing)
+        axes = _axes(subject, img, precision, activation_checkpointing=activation_checkpointing)
     settings = {
         "device": spec,
         "start": start,
@@ -135,17 +137,21 @@ def _probe(
         return compare_batch_sizes(subject.source, axes, params=subject.params, begin=observer, **settings)
 
 
-def _axes(subject: Subject, img: tuple[int, ...], precision: tuple[str, ...], *, checkpointing: bool) -> Axes | None:
+def _axes(
+    subject: Subject, img: tuple[int, ...], precision: tuple[str, ...], *, activation_checkpointing: bool
+) -> Axes | None:
     """What is compared; None where one sweep answers it all."""
     from probe.batch.comparison.compare import Axes
 
-    if len(img) < 2 and len(precision) < 2 and not checkpointing:
+    if len(img) < 2 and len(precision) < 2 and not activation_checkpointing:
         return None
     own = str(subject.params.get("precision", "fp32"))
     return Axes(
         image_sizes=img,
         precisions=cast("tuple[Precision, ...]", precision or (own,)),
-        checkpointing=(False, True) if checkpointing else (bool(subject.params.get("checkpointing", False)),),
+        activation_checkpointing=(False, True)
+        if activation_checkpointing
+        else (bool(subject.params.get("activation_checkpointing", False)),),
     )
 
 

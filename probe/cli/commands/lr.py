@@ -14,11 +14,11 @@ from probe.cli.options import (
     command_line,
     device_option,
     image_size_option,
+    lr_schedule_option,
     optimizers_option,
     positive_number,
     precision_option,
     run_options,
-    schedule_option,
     seed_option,
     source_options,
     whole_number,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     "--per", type=click.Choice(["optimizer"]), metavar="optimizer", help="One answer for each of the recipe's."
 )
 @optimizers_option
-@schedule_option
+@lr_schedule_option
 @precision_option
 @device_option
 @seed_option(0)
@@ -86,7 +86,7 @@ def lr(
     confirm: Literal["short", "full"] | None,
     per: str | None,
     optimizer: tuple[str, ...],
-    schedule: str | None,
+    lr_schedule: str | None,
     precision: str | None,
     device: str | None,
     seed: int,
@@ -101,9 +101,9 @@ def lr(
     """
     from probe.cli.live.progress import waiting
     from probe.cli.output import INTERRUPTED, open_output
-    from probe.cli.sources import Asked, find_subject, with_settings
+    from probe.cli.sources import SourceOptions, find_subject, with_settings
 
-    asked = Asked(recipe=recipe, target=target, model=model, data=data, img=img, data_dir=data_dir)
+    asked = SourceOptions(recipe=recipe, target=target, model=model, data=data, img=img, data_dir=data_dir)
     with waiting("starting", quiet=quiet):
         from probe.lr.plan import plan_probe
 
@@ -131,7 +131,7 @@ def lr(
             subject,
             optimizer=optimizer[0] if optimizer else None,
             batch_size=batch[0] if batch else None,
-            schedule=schedule,
+            lr_schedule=lr_schedule,
             precision=precision,
             epochs=None if horizon else _recipe_epochs(subject),
         )
@@ -195,7 +195,7 @@ def _optimizers_of_recipe(subject: Subject, optimizer: tuple[str, ...]) -> list[
     kept = {
         name: value
         for name, value in subject.params.items()
-        if name in ("schedule", "precision", "epochs", "batch_size")
+        if name in ("lr_schedule", "precision", "epochs", "batch_size")
     }
     return [{**central_params(space, optimizer=name), **kept} for name in names]
 

@@ -127,10 +127,10 @@ def search(
 
 def _means(recipe: Recipe) -> str:
     """How a new search goes about it: its sampler and its ladder."""
-    from probe.search.schedulers.auto_scheduler import choose_ladder
+    from probe.search.schedulers.auto_scheduler import choose_scheduler
 
-    ladder = choose_ladder(recipe).name
-    return recipe.search.sampler if ladder == "none" else f"{recipe.search.sampler} and {ladder}"
+    scheduler = choose_scheduler(recipe).name
+    return recipe.search.sampler if scheduler == "none" else f"{recipe.search.sampler} and {scheduler}"
 
 
 def all_changes(changes: Sequence[str], shortcuts: dict[str, str | int | None]) -> tuple[str, ...]:

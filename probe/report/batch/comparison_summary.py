@@ -27,7 +27,11 @@ def short_names(result: BatchComparison) -> list[str]:
     """Names of the variants without what they have in common; the full one where there is only one variant."""
     variants = result.variants
     parts = [
-        (f"{v.image_size} x {v.image_size}", v.precision, "with checkpointing" if v.checkpointing else "without")
+        (
+            f"{v.image_size} x {v.image_size}",
+            v.precision,
+            "with checkpointing" if v.activation_checkpointing else "without",
+        )
         for v in variants
     ]
     differing = [column for column in range(3) if len({part[column] for part in parts}) > 1]
@@ -63,7 +67,9 @@ def comparison_table(result: BatchComparison) -> ComparisonTable:
     settings = [(name, values) for name, values in _settings(result)]
     differing = [(name, values) for name, values in settings if len(set(values)) > 1]
     common = [
-        f"{name} {value}" if name != "checkpointing" else f"{'with' if value == 'yes' else 'without'} checkpointing"
+        f"{name} {value}"
+        if name != "activation_checkpointing"
+        else f"{'with' if value == 'yes' else 'without'} checkpointing"
         for name, (value, *_) in ((name, values) for name, values in settings if len(set(values)) == 1)
         if value != NONE
     ]
@@ -81,7 +87,7 @@ def _settings(result: BatchComparison) -> list[tuple[str, list[str]]]:
     return [
         ("image size", [NONE if v.image_size is None else f"{v.image_size} x {v.image_size}" for v in result.variants]),
         ("precision", [v.precision for v in result.variants]),
-        ("checkpointing", ["yes" if v.checkpointing else "no" for v in result.variants]),
+        ("activation_checkpointing", ["yes" if v.activation_checkpointing else "no" for v in result.variants]),
     ]
 
 

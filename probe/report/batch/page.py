@@ -23,7 +23,7 @@ from probe.report.batch.summary import (
     smallest_failure,
     step_spread,
 )
-from probe.report.batch.text import accumulation_text, limit_text, result_warnings, too_small_text
+from probe.report.batch.text import gradient_accumulation_text, limit_text, result_warnings, too_small_text
 from probe.report.shared.common import asked_block, environment_block, partial_note
 from probe.report.shared.markdown import bullets, escape, image, page, shorten, table
 from probe.units import format_bytes, format_card, format_count, format_seconds, format_share
@@ -163,7 +163,7 @@ def what_next(result: BatchResult) -> str:
     if result.alternatives:
         return (
             "What should fit instead, as predicted for the same memory:\n\n"
-            f"{alternatives_table(result.alternatives)}\n\n{accumulation_text(result.alternatives)}"
+            f"{alternatives_table(result.alternatives)}\n\n{gradient_accumulation_text(result.alternatives)}"
         )
     optimizer = (
         ""
@@ -173,7 +173,7 @@ def what_next(result: BatchResult) -> str:
     precision = ", `--precision bf16`" if result.precision in ("fp32", "tf32") else ""
     limit = "" if result.limit_bytes is None else f" of {format_bytes(result.limit_bytes)}"
     return (
-        f"What to try next, with the limit{limit}: a smaller input (`--img`), a smaller model, `--checkpointing`"
+        f"What to try next, with the limit{limit}: a smaller input (`--img`), a smaller model, `--activation_checkpointing`"
         f"{precision}{optimizer}. Accumulation splits a batch into micro-batches, which helps where batch 1 fits and a larger "
         "one is wanted."
     )

@@ -188,7 +188,7 @@ def _collapse_text(result: BatchResult) -> str | None:
     return f"Throughput at batch {where} is below half of a smaller batch's: memory may be spilling to the host."
 
 
-def accumulation_text(alternatives: tuple[Alternative, ...]) -> str:
+def gradient_accumulation_text(alternatives: tuple[Alternative, ...]) -> str:
     """How a small batch that fits becomes a larger one."""
     best = max((alternative.largest_fit for alternative in alternatives), default=4)
     pieces = 8 if best < 64 else 2

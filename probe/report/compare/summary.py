@@ -36,7 +36,7 @@ def has_groups(result: SearchComparison) -> bool:
 
 def header(result: SearchComparison) -> tuple[str, ...]:
     runs = ("runs",) if has_groups(result) else ()
-    return ("search", *runs, "sampler", "ladder", *_number_header(result))
+    return ("search", *runs, "sampler", "scheduler", *_number_header(result))
 
 
 def _number_header(result: SearchComparison) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def group_rows(result: SearchComparison) -> list[tuple[str, ...]]:
                 group.title,
                 *runs,
                 group.sampler,
-                group.ladder,
+                group.scheduler,
                 _count_text(group.num_trials),
                 _count_text(group.epochs),
                 spread_text(result.metric, group.value),

@@ -76,7 +76,7 @@ def _asked(result: LrComparison) -> list[tuple[str, str]]:
     return [
         ("task", escape(result.task)),
         (other[0], escape(other[1])),
-        ("schedule", first.schedule),
+        ("lr_schedule", first.lr_schedule),
         ("precision", first.precision),
         ("range", f"{format_lr(first.lowest_lr)} to {format_lr(first.highest_lr)}"),
     ]

@@ -177,7 +177,7 @@ def _asked(result: LrResult) -> list[tuple[str, str]]:
     rows = [
         ("task", escape(result.task)),
         ("optimizer", escape(result.optimizer)),
-        ("schedule", result.schedule),
+        ("lr_schedule", result.lr_schedule),
         ("precision", result.precision),
         ("batch size", format_count(result.batch_size)),
         ("range", f"{format_lr(result.lowest_lr)} to {format_lr(result.highest_lr)}"),

@@ -21,7 +21,7 @@ def answer_text(result: LrResult) -> str:
     found = result.suggestion
     if found is None:
         return f"no learning rate between {format_lr(result.lowest_lr)} and {format_lr(result.highest_lr)} can be suggested"
-    peak = "peak learning rate" if result.schedule != "constant" else "learning rate"
+    peak = "peak learning rate" if result.lr_schedule != "constant" else "learning rate"
     return f"{peak} {format_lr(found.lr)}, good from {format_lr(found.low)} to {format_lr(found.high)}"
 
 
@@ -76,7 +76,7 @@ def horizon_text(result: LrResult) -> str | None:
 
 def _passes_text(result: LrResult) -> str:
     passes = "1 pass" if round(result.passes, 1) == 1 else f"{result.passes:.2g} passes"
-    peak = " at the peak learning rate" if result.schedule != "constant" else ""
+    peak = " at the peak learning rate" if result.lr_schedule != "constant" else ""
     return f"{passes} over the data{peak}"
 
 

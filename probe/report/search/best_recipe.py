@@ -38,8 +38,8 @@ def best_body(result: SearchResult) -> str | None:
     comments["search.seed"] = "holds out the same validation part as the search did"
     won = winner(result)
     params = dict(best.params)
-    if won is not None and won.accumulation is not None:
-        params["accumulation"] = won.accumulation
+    if won is not None and won.gradient_accumulation is not None:
+        params["gradient_accumulation"] = won.gradient_accumulation
         comments["space.accumulation"] = "a whole batch did not fit in memory"
     return dump_plain(fixed_plain(plain, params, epochs=_num_epochs(result, plain)), comments=comments)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from probe.report.shared.markdown import code, escape, table
-from probe.search.records.cluster import ClusterUse, NodeFacts, SlotUse
+from probe.search.records.cluster import ClusterUse, NodeInfo, SlotUse
 from probe.search.records.search import SearchResult
 from probe.units import format_count, format_share
 
@@ -57,12 +57,12 @@ def _nodes_table(cluster: ClusterUse) -> str:
     return table(header, rows, right=(1,))
 
 
-def _stay(cluster: ClusterUse, node: NodeFacts) -> str:
+def _stay(cluster: ClusterUse, node: NodeInfo) -> str:
     parts = ["joined"] * (node.node_id in cluster.joined_nodes) + ["lost"] * cluster.is_lost(node)
     return ", ".join(parts) or "there"
 
 
-def _node_row(cluster: ClusterUse, node: NodeFacts, is_ambiguous: bool) -> list[str]:
+def _node_row(cluster: ClusterUse, node: NodeInfo, is_ambiguous: bool) -> list[str]:
     name = f"{node.name} ({node.node_id[:ID_LENGTH]})" if is_ambiguous else node.name
     return [
         escape(name),
@@ -75,7 +75,7 @@ def _node_row(cluster: ClusterUse, node: NodeFacts, is_ambiguous: bool) -> list[
     ]
 
 
-def _gpus_cell(node: NodeFacts) -> str:
+def _gpus_cell(node: NodeInfo) -> str:
     """`2 x NVIDIA H200`, each model once; a bare number where their names are not known."""
     if not node.num_gpus:
         return "none"

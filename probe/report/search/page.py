@@ -88,7 +88,7 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             _final_text(result),
             *_reuse(best_recipe),
             "## How it was found",
-            _course(result),
+            _fidelity(result),
             loss_note(result),
             _plot(
                 plots,
@@ -180,7 +180,7 @@ def _trust(result: SearchResult) -> str | None:
 
 def _asked(result: SearchResult) -> list[tuple[str, str]]:
     ranked = (
-        f"{',' if result.ladder_reason is None else ';'} ranked {rung_names(result.rung_unit, result.rungs)}"
+        f"{',' if result.scheduler_reason is None else ';'} ranked {rung_names(result.rung_unit, result.rungs)}"
         if result.rungs
         else ""
     )
@@ -193,7 +193,7 @@ def _asked(result: SearchResult) -> list[tuple[str, str]]:
             * (result.num_folds > 1)
         ),
         ("sampler", escape(result.sampler_reason or result.sampler)),
-        ("ladder", escape((result.ladder_reason or result.ladder) + ranked)),
+        ("scheduler", escape((result.scheduler_reason or result.scheduler) + ranked)),
         ("workers", str(result.num_workers)),
     ]
 
@@ -232,7 +232,7 @@ def _reuse(best_recipe: str | None) -> list[str]:
     return ["### Use it", told, fenced(best_recipe, "toml")]
 
 
-def _course(result: SearchResult) -> str:
+def _fidelity(result: SearchResult) -> str:
     return (
         f"{format_count(len(result.trials))} trials: {escape(_counts(result))}. The search ended because "
         f"{tried_text(result) if result.stopped_by == 'space' else _STOPPED_BY[result.stopped_by]}."

@@ -23,7 +23,7 @@ def trials_frame(result: SearchResult) -> pd.DataFrame:
     """
     names = param_names(result)
     columns = ["number", "status", "value", "epochs", "seconds", *[f"param_{name}" for name in names]]
-    columns += ["accumulation", "message"]
+    columns += ["gradient_accumulation", "message"]
     rows = [
         [
             trial.number,
@@ -32,7 +32,7 @@ def trials_frame(result: SearchResult) -> pd.DataFrame:
             trial.epochs,
             trial.seconds,
             *[trial.params.get(name) for name in names],
-            trial.accumulation,
+            trial.gradient_accumulation,
             reason(trial.message) if trial.message and trial.message.strip() else None,
         ]
         for trial in result.trials

@@ -7,7 +7,7 @@ import re
 from probe.diagnosis.diagnose import NOTICEABLE, UNSTABLE
 from probe.diagnosis.remedies import is_held_back
 from probe.report.shared.markdown import bullets, escape, table
-from probe.training.records import CurveEvidence, Diagnosis, DiagnosisKind, Sureness
+from probe.training.records import Confidence, CurveEvidence, Diagnosis, DiagnosisKind
 from probe.units import format_count, format_share, format_value
 
 _NAMES: dict[DiagnosisKind, str] = {
@@ -19,7 +19,7 @@ _NAMES: dict[DiagnosisKind, str] = {
     "plateau": "on a plateau",
     "healthy": "healthy",
 }
-_SURENESS: dict[Sureness, str] = {"high": "clearly", "moderate": "probably", "low": "perhaps"}
+_SURENESS: dict[Confidence, str] = {"high": "clearly", "moderate": "probably", "low": "perhaps"}
 _CODE = re.compile("(`[^`]*`)")
 
 
@@ -28,7 +28,7 @@ def diagnosis_line(diagnosis: Diagnosis) -> str:
     found = diagnosis.evidence
     if found is None:
         return f"{_NAMES[diagnosis.kind]} its curves"
-    return f"{_SURENESS[diagnosis.sureness]} {_NAMES[diagnosis.kind]}: {_reason(diagnosis.kind, found)}"
+    return f"{_SURENESS[diagnosis.confidence]} {_NAMES[diagnosis.kind]}: {_reason(diagnosis.kind, found)}"
 
 
 def diagnosis_block(diagnosis: Diagnosis) -> list[str]:

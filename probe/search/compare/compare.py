@@ -83,7 +83,7 @@ def _run(search: NamedSearch, *, group: str, target: float | None, mode: str) ->
         seed=result.meta.seed,
         task=result.task,
         sampler=result.sampler,
-        ladder=result.ladder,
+        scheduler=result.scheduler,
         stopped_by=result.stopped_by,
         num_trials=len(result.trials),
         epochs=result.spent.epochs,
@@ -105,7 +105,7 @@ def _group(title: str, runs: Sequence[ComparedRun]) -> ComparedGroup:
     return ComparedGroup(
         title=title,
         sampler=runs[0].sampler,
-        ladder=runs[0].ladder,
+        scheduler=runs[0].scheduler,
         num_runs=len(runs),
         num_trials=num_trials,
         epochs=epochs,
@@ -141,7 +141,7 @@ def _group_key(result: SearchResult) -> str:
     search = plain.get("search")
     if isinstance(search, dict):
         search.pop("seed", None)
-    return repr((result.name, result.sampler, result.ladder, result.rungs, plain or result.recipe))
+    return repr((result.name, result.sampler, result.scheduler, result.rungs, plain or result.recipe))
 
 
 def _titles(searches: Sequence[NamedSearch]) -> dict[str, str]:
@@ -152,7 +152,7 @@ def _titles(searches: Sequence[NamedSearch]) -> dict[str, str]:
     parts: tuple[Callable[[NamedSearch], str], ...] = (
         lambda search: search.result.name,
         lambda search: f"{search.result.name}, {search.result.sampler}",
-        lambda search: f"{search.result.name}, {search.result.sampler}, {search.result.ladder}",
+        lambda search: f"{search.result.name}, {search.result.sampler}, {search.result.scheduler}",
         lambda search: f"{search.result.name} ({search.folder})",
     )
     titles: dict[str, str] = {}

@@ -12,12 +12,12 @@ from probe.search.compare.incumbents import improving
 from probe.search.records.comparison import Incumbent
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import SearchResult
-from probe.search.schedulers.auto_scheduler import LadderChoice, choose_ladder
-from probe.search.schedulers.brackets import make_ladder
-from probe.search.schedulers.fidelity import make_course
+from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
+from probe.search.schedulers.brackets import make_scheduler
+from probe.search.schedulers.fidelity import make_fidelity_schedule
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.stages import LADDER
-from probe.search.study.events import Asked, Ended, Event, Reported
+from probe.search.study.events import EpochReported, Event, TrialEnded, TrialSuggested
 from probe.search.study.state import SearchState
 
 
@@ -28,14 +28,14 @@ def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...]
     """
     with SearchDatabase.open(file, to_write=False) as database:
         recipe = parse_recipe(tomllib.loads(database.facts().get("recipe", "")), where=str(file))
-        choice = database.stage(LADDER, LadderChoice) or choose_ladder(recipe)
+        choice = database.stage(LADDER, SchedulerChoice) or choose_scheduler(recipe)
         events = tuple(database.events(lenient=True))
-    asked = sum(isinstance(event, Asked) for event in events)
+    asked = sum(isinstance(event, TrialSuggested) for event in events)
     return None if asked < len(result.trials) else incumbents_of_events(recipe, choice, events, result)
 
 
 def incumbents_of_events(
-    recipe: Recipe, choice: LadderChoice, events: Iterable[Event], result: SearchResult
+    recipe: Recipe, choice: SchedulerChoice, events: Iterable[Event], result: SearchResult
 ) -> tuple[Incumbent, ...]:
     """The curve of the search that these events are, `choice` being its ladder and `result` what came of it.
 
@@ -44,17 +44,19 @@ def incumbents_of_events(
     """
     asked = recipe.task.objective
     objective = Objective(metric=asked.metric, mode=asked.mode, reduce=asked.reduce)
-    course = make_course(recipe, choice.rungs)
-    ladder = make_ladder(choice.name, choice.rungs, factor=choice.factor, mode=objective.mode, costs=course.costs)
-    state = SearchState(ladder=ladder, objective=objective, course=course)
+    fidelity = make_fidelity_schedule(recipe, choice.rungs)
+    scheduler = make_scheduler(
+        choice.name, choice.rungs, factor=choice.factor, mode=objective.mode, costs=fidelity.costs
+    )
+    state = SearchState(scheduler=scheduler, objective=objective, fidelity=fidelity)
     valued = {trial.number for trial in result.trials if trial.value is not None}
-    each_epoch = asked.reduce == "best" and course.goes_on
+    each_epoch = asked.reduce == "best" and fidelity.goes_on
     found: list[Incumbent] = []
     for event in events:
         state.apply(event)
-        if not isinstance(event, (Reported, Ended)) or event.number not in valued:
+        if not isinstance(event, (EpochReported, TrialEnded)) or event.number not in valued:
             continue
-        if isinstance(event, Reported) and not each_epoch:
+        if isinstance(event, EpochReported) and not each_epoch:
             continue
         value = reduced_value(objective, state.trials[event.number].counted)
         if value is not None:

@@ -25,14 +25,14 @@ class PackedTrial(Protocol):
     def params(self) -> Mapping[str, ParamValue]: ...
 
     @property
-    def accumulation(self) -> int | None:
+    def gradient_accumulation(self) -> int | None:
         """Parts that each batch is split into; None: not split."""
 
 
 Predict = Callable[[PackedTrial], int | None]
 
 
-class Peaks:
+class PeakPredictions:
     """Predicted peaks of trials' memory, each configuration's found out once."""
 
     def __init__(self, predict: Predict) -> None:
@@ -40,13 +40,13 @@ class Peaks:
         self._known: dict[tuple[int, int | None], int | None] = {}
 
     def __call__(self, trial: PackedTrial) -> int | None:
-        key = (trial.number, trial.accumulation)
+        key = (trial.number, trial.gradient_accumulation)
         if key not in self._known:
             self._known[key] = self._predict(trial)
         return self._known[key]
 
 
-class Room:
+class GpuPacker:
     """Says of a trial whether it fits beside those that run, and remembers where. Every configuration is predicted once."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Room:
     ) -> None:
         """`limits_bytes` has one entry a GPU; so has `slots_by_gpu`, None: whoever asks has a slot on each."""
         self._limits_bytes = tuple(limits_bytes)
-        self._peak = Peaks(predict)
+        self._peak = PeakPredictions(predict)
         self._slots_by_gpu = slots_by_gpu
         self._count_idle = count_idle
         self._chosen: dict[int, int] = {}
@@ -90,7 +90,9 @@ class Room:
         )
 
 
-def make_room(source: TaskSource, device: DeviceSpec, batch_size: int, executor: SearchExecutor) -> Room | None:
+def make_gpu_packer(
+    source: TaskSource, device: DeviceSpec, batch_size: int, executor: SearchExecutor
+) -> GpuPacker | None:
     """None where trials do not share a memory that could be too small for them: on the CPU, one at a time on each GPU, and on a
     cluster, which places them itself."""
     if device.kind != "cuda" or max(executor.slots_by_gpu, default=1) == 1:
@@ -100,18 +102,22 @@ def make_room(source: TaskSource, device: DeviceSpec, batch_size: int, executor:
     if len(known) < len(limits):
         return None
     predict = _predictor(source, batch_size, executor, limit_bytes=min(known))
-    return Room(known, predict, slots_by_gpu=executor.slots_by_gpu, count_idle=executor.num_idle)
+    return GpuPacker(known, predict, slots_by_gpu=executor.slots_by_gpu, count_idle=executor.num_idle)
 
 
-def make_peaks(source: TaskSource, batch_size: int, executor: SearchExecutor) -> Peaks | None:
+def make_peak_predictions(source: TaskSource, batch_size: int, executor: SearchExecutor) -> PeakPredictions | None:
     """None where the executor does not ask what jobs take."""
     limit_bytes = executor.shared_gpu_bytes
-    return None if limit_bytes is None else Peaks(_predictor(source, batch_size, executor, limit_bytes=limit_bytes))
+    return (
+        None
+        if limit_bytes is None
+        else PeakPredictions(_predictor(source, batch_size, executor, limit_bytes=limit_bytes))
+    )
 
 
 def _predictor(source: TaskSource, default_batch_size: int, executor: SearchExecutor, *, limit_bytes: int) -> Predict:
     def predict(trial: PackedTrial) -> int | None:
-        split = {} if trial.accumulation is None else {"accumulation": trial.accumulation}
+        split = {} if trial.gradient_accumulation is None else {"gradient_accumulation": trial.gradient_accumulation}
         params = {**trial.params, **split}
         batch_size = int(params.get("batch_size", default_batch_size))
         try:

@@ -17,9 +17,9 @@ from probe.errors import ChangedDataError, OutputError, UserCodeError
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
 from probe.search.jobs.final_job import FinalJob, FinalOutcome
 from probe.search.jobs.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
-from probe.search.jobs.worker_calls import fit_in_worker, train_in_worker
+from probe.search.jobs.worker_calls import run_final_training, train_in_worker
 from probe.units import format_seconds
-from probe.workers.pool import call_all
+from probe.workers.pool import broadcast
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
 
 ENDS_SEARCH = (OutputError, ChangedDataError)
@@ -176,7 +176,7 @@ class LocalExecutor:
 
     def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
         self.close()  # it has the machine to itself, and a process in which no trial has run
-        outcome: FinalOutcome = self.call(fit_in_worker, job, on_message=on_message)
+        outcome: FinalOutcome = self.call(run_final_training, job, on_message=on_message)
         return outcome
 
     def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
@@ -186,7 +186,7 @@ class LocalExecutor:
             return [self.call(function, *args)]
         slots = self._slots[: len(self._gpus)]
         try:
-            return call_all([self._worker_of(slot) for slot in slots], self._gpus, function, *args)
+            return broadcast([self._worker_of(slot) for slot in slots], self._gpus, function, *args)
         except BaseException:  # an answer that nobody has read must not reach the next call
             for slot in slots:
                 self._drop(slot, failed=True)

@@ -33,7 +33,7 @@ def spread_slots(num_slots: int, num_gpus: int) -> tuple[int, ...]:
     return tuple(slot % num_gpus for slot in range(num_slots))
 
 
-def has_room(peak_bytes: int | None, *, beside: Sequence[int | None], idle_bytes: int = 0, limit_bytes: int) -> bool:
+def can_start(peak_bytes: int | None, *, beside: Sequence[int | None], idle_bytes: int = 0, limit_bytes: int) -> bool:
     """Whether a trial may start beside running ones with those peaks; None: there is no prediction.
 
     One alone always may: whether it fits is then for the device to say. What has no prediction runs alone. `idle_bytes` are
@@ -55,7 +55,7 @@ def choose_gpu(peak_bytes: int | None, gpus: Sequence[GpuLoad]) -> int | None:
         index
         for index, gpu in enumerate(gpus)
         if gpu.has_slot
-        and has_room(peak_bytes, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
+        and can_start(peak_bytes, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
     ]
 
     def preference(index: int) -> tuple[bool, bool, float]:

@@ -34,7 +34,7 @@ class SgdHyperparameters:
     nesterov: bool = False
     decoupled: bool = False
     """l1 and l2 shrink the weights after the step, instead of joining the gradient."""
-    clip_norm: float | None = None
+    max_grad_norm: float | None = None
 
 
 def sgd_step(
@@ -47,9 +47,9 @@ def sgd_step(
         for name, gradient in gradients.items()
         if gradient is not None
     }
-    if given.clip_norm is not None:
+    if given.max_grad_norm is not None:
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in penalized.values()]))
-        share = torch.clamp(given.clip_norm / (norm + CLIP_EPSILON), max=1.0)
+        share = torch.clamp(given.max_grad_norm / (norm + CLIP_EPSILON), max=1.0)
         penalized = {name: gradient * share for name, gradient in penalized.items()}
     new_weights, new_momenta = dict(weights), dict(momenta)
     for name, gradient in penalized.items():

@@ -23,7 +23,7 @@ def make_refiner(setup: Setup, found: Findings, executor: SearchExecutor) -> Ref
             seed=trial.seed,
             split=setup.split,
             device=setup.device,
-            planned_epochs=setup.course.full_epochs,
+            planned_epochs=setup.fidelity.full_epochs,
             epochs=epochs,
             names=plan.names,
             unroll=plan.unroll,

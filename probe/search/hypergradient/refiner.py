@@ -66,7 +66,7 @@ class Refiner:
             self.ended_by = "refined"
             return None
         epochs = best_epoch(self._objective, base.counted) or len(base.counted)
-        cost = state.ladder.epochs_between(0) + (UNROLLED_COST * epochs if place.known is None else 0)
+        cost = state.scheduler.epochs_between(0) + (UNROLLED_COST * epochs if place.known is None else 0)
         if cost > epochs_left:
             self.ended_by = "epochs"
             return None
@@ -120,7 +120,7 @@ class Refiner:
         valued = [
             trial
             for trial in state.trials
-            if trial.refinement is None and trial.accumulation is None and self._value(trial) is not None
+            if trial.refinement is None and trial.gradient_accumulation is None and self._value(trial) is not None
         ]
         return min(valued, key=lambda trial: self._value(trial) or 0.0, default=None)
 

@@ -113,7 +113,7 @@ def check_settings(settings: TrainerSettings) -> None:
             f"Hypergradients go through steps of {' or '.join(OPTIMIZERS)}, not of {optimizer!r}.",
             hint='Fix it in the recipe\'s [space]: optimizer = "sgd".',
         )
-    for name, plain in (("precision", "fp32"), ("accumulation", 1), ("checkpointing", False)):
+    for name, plain in (("precision", "fp32"), ("gradient_accumulation", 1), ("activation_checkpointing", False)):
         if getattr(settings, name) != plain:
             raise UsageError(
                 f"Hypergradients need {name} = {plain!r}, not {getattr(settings, name)!r}.",
@@ -177,7 +177,7 @@ class _Training:
                 step_bytes = 2 * num_bytes(weights) + num_bytes(buffers) + batch.num_bytes
                 num_stored = max(1, min(num_stored, max_stored_bytes // max(1, step_bytes)))
             kept = {name: buffer.clone() for name, buffer in moment.buffers.items()}
-            factor = lr_factor(settings.schedule, number, planned)
+            factor = lr_factor(settings.lr_schedule, number, planned)
             moment = replace(moment, buffers=kept, random=random_state(self._kind), batch=batch.content, factor=factor)
             if number >= total - num_stored:
                 moments.append(moment)
@@ -215,7 +215,7 @@ class _Training:
             **found,
             nesterov=settings.optimizer == "nesterov",
             decoupled=settings.decoupled,
-            clip_norm=settings.clip_norm,
+            max_grad_norm=settings.max_grad_norm,
         )
 
     def _validate(self, weights: Weights, buffers: Weights) -> tuple[float, Weights]:

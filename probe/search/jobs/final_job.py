@@ -9,7 +9,7 @@ from pathlib import Path
 from probe.device.select import DeviceSpec
 from probe.loading.records import DataReference
 from probe.search.jobs.jobs import Split
-from probe.search.records.search import FinalFit, ParamValue, Score
+from probe.search.records.search import FinalTraining, ParamValue, Score
 from probe.seeds import derive_seed
 from probe.tasks.source import TaskSource
 from probe.training.records import EpochReport
@@ -45,7 +45,7 @@ def final_seed(search_seed: int, number: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalOutcome:
-    fit: FinalFit | None
+    fit: FinalTraining | None
     test: Score | None
     seconds: float
     warning: str | None = None

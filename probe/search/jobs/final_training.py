@@ -17,7 +17,7 @@ from probe.search.analysis.intervals import wilson_interval
 from probe.search.jobs.final_job import FinalJob, FinalOutcome
 from probe.search.jobs.trial import split_task
 from probe.search.records.objective import LOSS
-from probe.search.records.search import BaselineScore, FinalFit, Score
+from probe.search.records.search import BaselineScore, FinalTraining, Score
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.evaluate import BaselineModel, Evaluation
@@ -89,7 +89,7 @@ def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str 
     return path.name, left_out_warning(path.name, left_out)
 
 
-def _fit_and_score(job: FinalJob, task: Task, device: Device) -> tuple[FinalFit | None, Score | None, str | None]:
+def _fit_and_score(job: FinalJob, task: Task, device: Device) -> tuple[FinalTraining | None, Score | None, str | None]:
     settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.epochs})
     run = TrainingRun(task, settings, device=device, seed=job.seed)
     reports: list[EpochReport] = []
@@ -100,7 +100,7 @@ def _fit_and_score(job: FinalJob, task: Task, device: Device) -> tuple[FinalFit 
         reports.append(report)
         send_message(report)
     weights_file, warning = _save_weights(run, job.weights_path)
-    fit = FinalFit(
+    fit = FinalTraining(
         epochs=job.epochs,
         seed=job.seed,
         reports=tuple(reports),

@@ -54,7 +54,7 @@ class RungJob:
     checkpoint_in: Path | None
     checkpoint_out: Path | None
     """None where nobody will go on from it."""
-    accumulation: int | None = None
+    gradient_accumulation: int | None = None
     """Parts that a batch is split into because whole it did not fit; None: as `params` say."""
     data_thousandths: int = WHOLE
     """How much of the training part is trained on."""
@@ -86,7 +86,7 @@ class RungReport:
     seconds: float
     memory: MemoryReading | None = None
     message: str | None = None
-    next_accumulation: int | None = None
+    next_gradient_accumulation: int | None = None
     """With outcome `oom`: into how many parts the batch can be split to try again; None: no further."""
     num_passes: int | None = None
     """Passes over the training part that were begun, over all folds; None where the worker did not live to say."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.recipe.schema import Recipe
-from probe.search.schedulers.fidelity import Course
+from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.units import format_bytes, format_count, format_seconds
 
 OomPolicy = Literal["accumulate", "infeasible"]
@@ -14,9 +14,9 @@ OomPolicy = Literal["accumulate", "infeasible"]
 gradients are summed, down to single samples; the effective batch stays. infeasible: it is given up."""
 
 
-def next_accumulation(batch_size: int, accumulation: int) -> int | None:
-    """Into how many parts a batch is split next that did not fit in `accumulation` parts; None: they are single samples."""
-    return None if accumulation >= batch_size else min(2 * accumulation, batch_size)
+def next_gradient_accumulation(batch_size: int, gradient_accumulation: int) -> int | None:
+    """How many micro-batches to try after `gradient_accumulation` of them ran out of memory; None if each is one sample."""
+    return None if gradient_accumulation >= batch_size else min(2 * gradient_accumulation, batch_size)
 
 
 MIN_TRIAL_SHARE = 10
@@ -24,22 +24,22 @@ MIN_TRIAL_SHARE = 10
 budget of epochs always ends."""
 
 
-def lost_cost(outcome: str, num_passes: int | None, num_reports: int, *, course: Course, rung: int) -> int:
+def lost_cost(outcome: str, num_passes: int | None, num_reports: int, *, fidelity: FidelitySchedule, rung: int) -> int:
     """Thousandths of an epoch that a job's passes without a report cost. `num_passes` were begun since the rung below.
 
     Where their number is unknown, it is the epoch that the job died in; with folds, which report only at the end, all that
     the rung costs, or one pass where the task's code raised, which it mostly does at once.
     """
     if num_passes is not None:
-        return max(0, num_passes - num_reports * course.num_folds) * course.data_thousandths(rung)
+        return max(0, num_passes - num_reports * fidelity.num_folds) * fidelity.data_thousandths(rung)
     if outcome in ("diverged", "crashed", "timeout"):
-        return course.job_cost(rung) if course.num_folds > 1 else course.epoch_cost(rung)
-    return course.data_thousandths(rung) if outcome in ("oom", "failed") else 0
+        return fidelity.job_cost(rung) if fidelity.num_folds > 1 else fidelity.epoch_cost(rung)
+    return fidelity.data_thousandths(rung) if outcome in ("oom", "failed") else 0
 
 
-def least_cost(course: Course, rung: int) -> int:
+def least_cost(fidelity: FidelitySchedule, rung: int) -> int:
     """Thousandths of an epoch that a trial has cost at least when it dies on the way to `rung`."""
-    return max(1, course.data_thousandths(rung) // MIN_TRIAL_SHARE)
+    return max(1, fidelity.data_thousandths(rung) // MIN_TRIAL_SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from probe.loading.dataset import hold_out, hold_out_fold, take_share
 from probe.loading.trees import map_tensors
 from probe.search.jobs.folds import fold_name, mean_report
 from probe.search.jobs.jobs import JobBegun, Outcome, RungJob, RungReport, Split
-from probe.search.jobs.outcomes import next_accumulation
+from probe.search.jobs.outcomes import next_gradient_accumulation
 from probe.search.jobs.patience import has_stopped_improving
 from probe.seeds import derive_seed
 from probe.task import Task
@@ -70,7 +70,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         seconds=time.perf_counter() - started,
         memory=memory,
         message=message,
-        next_accumulation=split_again,
+        next_gradient_accumulation=split_again,
         num_passes=rung.num_passes,
         fit=mean_summary(rung.fits) if outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
@@ -95,7 +95,11 @@ def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
     except Exception as error:
         failure, culprit = find_failure(error)
         settings = rung.settings
-        split_again = None if settings is None else next_accumulation(settings.batch_size, settings.accumulation)
+        split_again = (
+            None
+            if settings is None
+            else next_gradient_accumulation(settings.batch_size, settings.gradient_accumulation)
+        )
         if failure == "kernel_limit" and split_again is None:  # one sample passes it, too: no limit of the batch
             raise
         ran_out = failure is not None
@@ -105,7 +109,7 @@ def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
         message = lines[0] if lines else type(culprit).__name__
     # Outside of the handler, where the frames that hold the tensors are gone.
     if not ran_out:
-        parts = rung.job.accumulation
+        parts = rung.job.gradient_accumulation
         return ("oom", f"Out of memory with the whole batch, and split into {parts} parts it fails: {message}"), None
     return ("oom", message), split_again
 
@@ -113,7 +117,7 @@ def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
 def _may_be_the_split(job: RungJob, error: Exception) -> bool:
     """Whole, the batch got as far as running out of memory: what fails now is not made for parts of it, like batch
     normalization for a single sample."""
-    return job.accumulation is not None and (isinstance(error, TaskError) or not isinstance(error, ProbeError))
+    return job.gradient_accumulation is not None and (isinstance(error, TaskError) or not isinstance(error, ProbeError))
 
 
 def _train(rung: _Rung, task: Task) -> Ending:
@@ -179,8 +183,8 @@ def _train_folds(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[End
 def _make_run(rung: _Rung, task: Task, *, seed: int) -> TrainingRun:
     job = rung.job
     params = {**job.params, "epochs": job.planned_epochs}
-    if job.accumulation is not None:
-        params["accumulation"] = job.accumulation
+    if job.gradient_accumulation is not None:
+        params["gradient_accumulation"] = job.gradient_accumulation
     rung.settings = TrainerSettings.for_task(task, params)
     task = take_share(task, job.data_thousandths, seed=job.split.seed)
     return TrainingRun(task, rung.settings, device=rung.device, seed=seed)

@@ -13,7 +13,7 @@ def train_in_worker(job: RungJob) -> RungReport:
     return run_rung(job)
 
 
-def fit_in_worker(job: FinalJob) -> FinalOutcome:
+def run_final_training(job: FinalJob) -> FinalOutcome:
     """The whole final fit; sent to a worker, which loads PyTorch."""
     from probe.search.jobs.final_training import run_final
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
+class NodeInfo:
     """One machine of a cluster, as it said of itself when the session began or when it joined."""
 
     name: str
@@ -35,7 +35,7 @@ class ClusterUse:
 
     address: str
     """As the user gave it: `auto`, `HOST:PORT`, `local:2`."""
-    nodes: tuple[NodeFacts, ...]
+    nodes: tuple[NodeInfo, ...]
     """All that took part, lost ones included."""
     num_slots: int
     """Jobs side by side, at the start of the session."""
@@ -56,7 +56,7 @@ class ClusterUse:
         """Nodes that are there."""
         return sum(not self.is_lost(node) for node in self.nodes)
 
-    def is_lost(self, node: NodeFacts) -> bool:
+    def is_lost(self, node: NodeInfo) -> bool:
         return node.node_id in self.lost_nodes or node.name in self.lost_nodes
 
     def described(self, use: SlotUse) -> SlotUse:

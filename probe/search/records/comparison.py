@@ -29,7 +29,7 @@ class ComparedRun:
     seed: int
     task: str
     sampler: str
-    ladder: str
+    scheduler: str
     stopped_by: StoppedBy
     num_trials: int
     epochs: float
@@ -69,7 +69,7 @@ class ComparedGroup:
 
     title: str
     sampler: str
-    ladder: str
+    scheduler: str
     num_runs: int
     num_trials: Spread
     epochs: Spread

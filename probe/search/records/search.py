@@ -67,7 +67,7 @@ class TrialResult:
     seconds: float
     memory: MemoryReading | None = None
     message: str | None = None
-    accumulation: int | None = None
+    gradient_accumulation: int | None = None
     """Parts that its batches were split into because whole they did not fit; None: as `params` say."""
     lost_epochs: int | float = 0
     """Those of `epochs` that left no report: the one it diverged in, those that a dead worker took with it."""
@@ -189,7 +189,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinalFit:
+class FinalTraining:
     """The winner trained anew on train + validation for its best number of epochs."""
 
     epochs: int
@@ -239,8 +239,8 @@ class SearchResult:
     sampler: str
     sampler_reason: str | None = None
     """Why that one, where the recipe left it open."""
-    ladder: str
-    ladder_reason: str | None = None
+    scheduler: str
+    scheduler_reason: str | None = None
     """Why that one, where the recipe left it open."""
     rungs: tuple[int, ...]
     """Epochs at which the ladder ranks trials, the last one being the full length; or thousandths of the training data."""
@@ -263,7 +263,7 @@ class SearchResult:
     importance: Mapping[str, Importance] | None
     """Of the hyperparameters that stand out above chance. None with fewer than MIN_COMPARED_TRIALS trials that were trained
     equally long."""
-    final: FinalFit | None
+    final: FinalTraining | None
     test: Score | None
     diagnosis: Diagnosis | None = None
     """What the winning trial's curves say; None without a winner."""

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 
 from probe.recipe.schema import Recipe
-from probe.search.schedulers.brackets import LadderName
-from probe.search.schedulers.fidelity import Unit, make_course
+from probe.search.schedulers.brackets import SchedulerName
+from probe.search.schedulers.fidelity import Unit, make_fidelity_schedule
 from probe.search.schedulers.successive_halving import make_rungs
 from probe.units import format_value
 
@@ -23,10 +23,10 @@ DATA_DIVISOR = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LadderChoice:
+class SchedulerChoice:
     """The ladder of a search."""
 
-    name: LadderName
+    name: SchedulerName
     rungs: tuple[int, ...]
     """Epochs, or thousandths of the training data; the last one is the longest training. One rung with `none`."""
     factor: int
@@ -35,8 +35,8 @@ class LadderChoice:
     """A sentence that begins with the name, where the choice was left to us."""
 
 
-def choose_ladder(recipe: Recipe) -> LadderChoice:
-    """The ladder that `search.ladder` and `search.fidelity` stand for. What the recipe gives is kept, whatever the ladder.
+def choose_scheduler(recipe: Recipe) -> SchedulerChoice:
+    """The ladder that `search.scheduler` and `search.fidelity` stand for. What the recipe gives is kept, whatever the ladder.
 
     `auto` is `none` where the recipe itself says how long each trial is trained, and where no rung lies below the longest
     training; else it is `asha`.
@@ -45,14 +45,14 @@ def choose_ladder(recipe: Recipe) -> LadderChoice:
     factor = search.fidelity.factor or FACTOR
     lowest = search.fidelity.lowest or lowest_rung(longest, search.fidelity.unit)
     reason = None
-    if search.ladder != "auto":
-        name: LadderName = search.ladder
+    if search.scheduler != "auto":
+        name: SchedulerName = search.scheduler
     else:
         against = _reason_for_none(recipe, has_rungs=lowest < longest)
         name = "asha" if against is None else "none"
         reason = f"{name}, since {against or _reason_for_asha(recipe)}"
     rungs = (longest,) if name == "none" else make_rungs(lowest, longest, factor)
-    return LadderChoice(name=name, rungs=rungs, factor=factor, reason=reason)
+    return SchedulerChoice(name=name, rungs=rungs, factor=factor, reason=reason)
 
 
 def longest_training(recipe: Recipe) -> int:
@@ -69,7 +69,11 @@ def lowest_rung(longest: int, unit: Unit) -> int:
 def budget_trainings(recipe: Recipe) -> float:
     """How many trainings to the end `budget.epochs` pays for; infinite where it is not given."""
     epochs = recipe.budget.epochs
-    return math.inf if epochs is None else epochs / make_course(recipe, (longest_training(recipe),)).total_costs[-1]
+    return (
+        math.inf
+        if epochs is None
+        else epochs / make_fidelity_schedule(recipe, (longest_training(recipe),)).total_costs[-1]
+    )
 
 
 def _reason_for_none(recipe: Recipe, *, has_rungs: bool) -> str | None:

@@ -13,31 +13,31 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from probe.search.records.objective import Mode
-from probe.search.schedulers.successive_halving import Ladder, Outlook, Promotion, Rule
+from probe.search.schedulers.successive_halving import Outlook, Promotion, Rule, Scheduler
 
-LadderName = Literal["none", "halving", "asha", "hyperband"]
-LADDER_NAMES: tuple[LadderName, ...] = get_args(LadderName)
+SchedulerName = Literal["none", "halving", "asha", "hyperband"]
+LADDER_NAMES: tuple[SchedulerName, ...] = get_args(SchedulerName)
 
 
-def make_ladder(
-    name: LadderName, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None
-) -> Ladder:
+def make_scheduler(
+    name: SchedulerName, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None
+) -> Scheduler:
     """The ladder of a recipe. For `none`, `rungs` is one rung, and every ladder is alike. `costs`: as Ladder has them."""
     if name == "halving":
         return Halving(rungs, factor=factor, mode=mode, costs=costs)
     if name == "hyperband":
         return Hyperband(rungs, factor=factor, mode=mode, costs=costs)
-    return Ladder(rungs, factor=factor, mode=mode, costs=costs)
+    return Scheduler(rungs, factor=factor, mode=mode, costs=costs)
 
 
-class _Parts(Ladder, ABC):
+class _Parts(Scheduler, ABC):
     """Ladders over the same rungs side by side, each with its own trials. Of the trials that may climb, the one that climbs
     highest goes first; of those, the one of the earliest ladder."""
 
     def __init__(self, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None) -> None:
         super().__init__(rungs, factor=factor, mode=mode, costs=costs)
         self._mode: Mode = mode
-        self._parts: dict[int, Ladder] = {}
+        self._parts: dict[int, Scheduler] = {}
         self._beyond: dict[int, list[list[int]]] = {}
         """`beyond_rank` of the ladders on which nothing happens; a search may have a thousand of them."""
 
@@ -46,7 +46,7 @@ class _Parts(Ladder, ABC):
         """Which of the ladders trial `number` is on."""
 
     @abstractmethod
-    def make_part(self, part: int) -> Ladder: ...
+    def make_part(self, part: int) -> Scheduler: ...
 
     def num_ranked(self, rung: int) -> int:
         return sum(part.num_ranked(rung) for part in self._parts.values())
@@ -55,22 +55,22 @@ class _Parts(Ladder, ABC):
         return sum(part.num_promoted(rung) for part in self._parts.values())
 
     def enter(self, number: int) -> None:
-        self._ladder_of(number).enter(number)
+        self._scheduler_of(number).enter(number)
 
     def record(self, number: int, rung: int, score: float | None) -> None:
-        self._ladder_of(number).record(number, rung, score)
+        self._scheduler_of(number).record(number, rung, score)
 
-    def settle(self, number: int, rung: int) -> None:
-        self._ladder_of(number).settle(number, rung)
+    def complete(self, number: int, rung: int) -> None:
+        self._scheduler_of(number).complete(number, rung)
 
     def lose(self, number: int, rung: int) -> None:
-        self._ladder_of(number).lose(number, rung)
+        self._scheduler_of(number).lose(number, rung)
 
     def drop(self, number: int, rung: int) -> None:
-        self._ladder_of(number).drop(number, rung)
+        self._scheduler_of(number).drop(number, rung)
 
     def promote(self, promotion: Promotion) -> None:
-        self._ladder_of(promotion.number).promote(promotion)
+        self._scheduler_of(promotion.number).promote(promotion)
 
     def next_promotion(self, *, max_epochs: float = math.inf, rule: Rule = "published") -> Promotion | None:
         found: Promotion | None = None
@@ -103,7 +103,7 @@ class _Parts(Ladder, ABC):
     def waiting(self) -> list[tuple[int, int]]:
         return sorted((pair for part in self._parts.values() for pair in part.waiting()), key=lambda pair: pair[1])
 
-    def _ladder_of(self, number: int) -> Ladder:
+    def _scheduler_of(self, number: int) -> Scheduler:
         part = self.part_of(number)
         self._beyond.pop(part, None)
         if part not in self._parts:
@@ -126,7 +126,7 @@ class Halving(_Parts):
         begin, end = (max(outlook.first_new, edge * self.cohort_size) for edge in (part, part + 1))
         return max(0, min(end, outlook.first_new + outlook.new_trials) - begin)
 
-    def make_part(self, part: int) -> Ladder:
+    def make_part(self, part: int) -> Scheduler:
         return _Cohort(self.rungs, factor=self.factor, mode=self._mode, size=self.cohort_size, costs=self.costs)
 
     @property
@@ -143,7 +143,7 @@ class _Flow:
     num_dropped: int = 0
 
 
-class _Cohort(Ladder):
+class _Cohort(Scheduler):
     def __init__(
         self, rungs: Sequence[int], *, factor: int, mode: Mode, size: int, costs: Sequence[float] | None = None
     ) -> None:
@@ -161,19 +161,19 @@ class _Cohort(Ladder):
         super().promote(promotion)
         self._flows[promotion.rung].num_entered += 1
 
-    def _may_climb(self, rung: int, best_waiting: tuple[float, int], rule: Rule) -> bool:
+    def _may_promote(self, rung: int, best_waiting: tuple[float, int], rule: Rule) -> bool:
         num_expected = self._num_due(rung) if rule == "published" else self._flows[rung].num_entered
         if self.num_ranked(rung) + self._flows[rung].num_dropped < num_expected:
             return False
         if rule == "published":
-            return self.num_promoted(rung) < self._num_climbing(rung)
-        return super()._may_climb(rung, best_waiting, rule)
+            return self.num_promoted(rung) < self._num_promoting(rung)
+        return super()._may_promote(rung, best_waiting, rule)
 
     def _num_due(self, rung: int) -> int:
         """Trials that must have ended on a rung before it is decided."""
-        return self._size if rung == 0 else max(self._num_climbing(rung - 1), self._flows[rung].num_entered)
+        return self._size if rung == 0 else max(self._num_promoting(rung - 1), self._flows[rung].num_entered)
 
-    def _num_climbing(self, rung: int) -> int:
+    def _num_promoting(self, rung: int) -> int:
         """How many of the trials on a rung climb, once all are there; trials that died cannot."""
         alive = len(self._rungs[rung].ranked)
         return min(alive, max(1, self.num_ranked(rung) // self.factor))
@@ -181,9 +181,9 @@ class _Cohort(Ladder):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bracket:
-    """One of Hyperband's: successive halving of `num_trials` trials that are first judged at the end of rung `judged_from`."""
+    """One bracket of Hyperband: successive halving of `num_trials` trials, with its first decision after `first_decision_rung`."""
 
-    judged_from: int
+    first_decision_rung: int
     num_trials: int
     """In one round of all brackets."""
 
@@ -212,15 +212,16 @@ class Hyperband(_Parts):
         begun = sum(self.part_of(outlook.first_new + number) == part for number in range(rest))
         return rounds * self._dealt.count(part) + begun
 
-    def make_part(self, part: int) -> Ladder:
-        return Ladder(self.rungs, factor=self.factor, mode=self._mode, judged_from=part, costs=self.costs)
+    def make_part(self, part: int) -> Scheduler:
+        return Scheduler(self.rungs, factor=self.factor, mode=self._mode, first_decision_rung=part, costs=self.costs)
 
 
 def brackets_of(top: int, factor: int) -> tuple[Bracket, ...]:
     """Of a ladder whose last rung is number `top`: ceil((top + 1) / (s + 1) * factor^s) trials for s = top ... 0, as in
     Algorithm 1 of Li et al., in whole numbers."""
     return tuple(
-        Bracket(judged_from=top - s, num_trials=-(-(top + 1) * factor**s // (s + 1))) for s in range(top, -1, -1)
+        Bracket(first_decision_rung=top - s, num_trials=-(-(top + 1) * factor**s // (s + 1)))
+        for s in range(top, -1, -1)
     )
 
 
@@ -231,12 +232,12 @@ class _Share:
 
 
 def deal(brackets: Sequence[Bracket]) -> tuple[int, ...]:
-    """One round of all brackets, as the `judged_from` of each trial: always the bracket that is furthest behind its share,
-    of equal ones the least patient."""
+    """One round of all brackets, as the `first_decision_rung` of each trial: the bracket furthest behind its share, then the
+    least patient one."""
     shares = [_Share(bracket) for bracket in brackets]
     dealt = []
     for _ in range(sum(bracket.num_trials for bracket in brackets)):
         share = min(shares, key=lambda share: Fraction(share.num_dealt + 1, share.bracket.num_trials))
         share.num_dealt += 1
-        dealt.append(share.bracket.judged_from)
+        dealt.append(share.bracket.first_decision_rung)
     return tuple(dealt)

@@ -18,7 +18,7 @@ WHOLE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class FidelitySchedule:
     """The way of a trial up a ladder.
 
     By epochs, a rung is where training pauses, and the next one goes on from its checkpoint. By data, a rung is a training
@@ -95,9 +95,9 @@ def rung_names(unit: Unit, rungs: Sequence[int]) -> str:
     return f"after epoch {listed}" if unit == "epochs" else f"on {listed} of the training data"
 
 
-def make_course(recipe: Recipe, rungs: Sequence[int]) -> Course:
+def make_fidelity_schedule(recipe: Recipe, rungs: Sequence[int]) -> FidelitySchedule:
     """What the rungs of a search mean, and what they cost."""
-    return Course(
+    return FidelitySchedule(
         unit=recipe.search.fidelity.unit,
         rungs=tuple(rungs),
         data_epochs=recipe.longest_epochs,

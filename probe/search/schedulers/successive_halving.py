@@ -65,29 +65,29 @@ class Outlook:
         return sum(aim == rung for aim in self.on_the_way.values())
 
 
-Standing = tuple[float, int]
+Rank = tuple[float, int]
 """(badness, number): sorts best first, of equal scores the earlier trial first."""
 
 
 @dataclass(slots=True)
 class _Rung:
-    ranked: list[Standing] = field(default_factory=list)
+    ranked: list[Rank] = field(default_factory=list)
     """Best first."""
-    waiting: list[Standing] = field(default_factory=list)
+    waiting: list[Rank] = field(default_factory=list)
     """Those of them that did not climb."""
     num_lost: int = 0
     """Trials that died on it. They count as ranked last: a rung where two of three diverge still promotes one of
     three."""
-    num_settled: int = 0
+    num_completed: int = 0
     """Trials that came to their end on it. They count, but hold no place among those that climb."""
     num_promoted: int = 0
 
 
-class Ladder:
-    """The rungs and everybody's standing on them. Only `enter`, `record`, `settle`, `lose`, `drop` and `promote` change
+class Scheduler:
+    """The rungs and everybody's standing on them. Only `enter`, `record`, `complete`, `lose`, `drop` and `promote` change
     anything.
 
-    Below rung `judged_from` nobody is held back: whoever reaches a rung there may climb. `costs`: epochs that the job
+    Below rung `first_decision_rung` nobody is held back: whoever reaches a rung there may climb. `costs`: epochs that the job
     of climbing to each rung costs, where that is not the difference of the rungs.
     """
 
@@ -97,14 +97,14 @@ class Ladder:
         *,
         factor: int,
         mode: Mode,
-        judged_from: int = 0,
+        first_decision_rung: int = 0,
         costs: Sequence[float] | None = None,
     ) -> None:
         if not rungs or list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
             raise ValueError(f"rungs must be growing positive numbers, not {list(rungs)}")
         self.rungs = tuple(rungs)
         self.factor = factor
-        self.judged_from = judged_from
+        self.first_decision_rung = first_decision_rung
         self.costs = tuple(costs) if costs is not None else tuple(b - a for a, b in pairwise((0, *rungs)))
         self._sign = -1.0 if mode == "max" else 1.0
         self._rungs = [_Rung() for _ in rungs]
@@ -119,7 +119,7 @@ class Ladder:
 
     def num_ranked(self, rung: int) -> int:
         found = self._rungs[rung]
-        return len(found.ranked) + found.num_lost + found.num_settled
+        return len(found.ranked) + found.num_lost + found.num_completed
 
     def num_promoted(self, rung: int) -> int:
         return self._rungs[rung].num_promoted
@@ -136,9 +136,9 @@ class Ladder:
         for standings in (self._rungs[rung].ranked, self._rungs[rung].waiting):
             insort(standings, (badness, number))
 
-    def settle(self, number: int, rung: int) -> None:
+    def complete(self, number: int, rung: int) -> None:
         """Trial `number` stopped improving on the way to `rung`: it is complete and will not climb."""
-        self._rungs[rung].num_settled += 1
+        self._rungs[rung].num_completed += 1
 
     def lose(self, number: int, rung: int) -> None:
         """Trial `number` ended on the way to `rung` for a reason of its own: out of memory, diverged, too slow, too
@@ -160,7 +160,7 @@ class Ladder:
             if (
                 waiting
                 and self.epochs_between(climbed) <= max_epochs
-                and self._may_climb(climbed - 1, waiting[0], rule)
+                and self._may_promote(climbed - 1, waiting[0], rule)
             ):
                 return Promotion(number=waiting[0][1], rung=climbed)
         return None
@@ -185,8 +185,8 @@ class Ladder:
             waiting = self._rungs[rung].waiting
             num_reachable = self._num_reachable(rung, arriving, outlook)
             found.append([number for _, number in waiting[num_reachable:]])
-            num_climbing = min(len(waiting), num_reachable + outlook.num_open(rung + 1))
-            arriving += num_climbing + outlook.num_on_the_way(rung)
+            num_promoting = min(len(waiting), num_reachable + outlook.num_open(rung + 1))
+            arriving += num_promoting + outlook.num_on_the_way(rung)
             arriving = min(arriving, outlook.num_affordable(rung + 1))
         return found
 
@@ -203,10 +203,10 @@ class Ladder:
 
         def is_out_of_reach(place: int, deaths_here: int, deaths_above: int) -> bool:
             cost = max(0, place - deaths_above) * price_above + whole  # whoever waits ahead climbs first
-            if rung < self.judged_from:
+            if rung < self.first_decision_rung:
                 return cost > outlook.epochs
-            num_climbing = here.num_promoted + place - above.num_lost - deaths_above
-            missing = max(0, self.factor * num_climbing + 1 - num_ranked)
+            num_promoting = here.num_promoted + place - above.num_lost - deaths_above
+            missing = max(0, self.factor * num_promoting + 1 - num_ranked)
             return missing > arriving or cost + max(0, missing - deaths_here) * price > outlook.epochs
 
         places = range(len(here.waiting))
@@ -215,15 +215,15 @@ class Ladder:
         deaths = (here.num_lost + 1, above.num_lost + 1)
         return bisect_left(places, True, key=lambda place: is_out_of_reach(place, *deaths))
 
-    def _may_climb(self, rung: int, best_waiting: Standing, rule: Rule) -> bool:
+    def _may_promote(self, rung: int, best_waiting: Rank, rule: Rule) -> bool:
         left = self._rungs[rung]
-        if rung < self.judged_from:
+        if rung < self.first_decision_rung:
             return True
-        num_climbing = left.num_promoted - self._rungs[rung + 1].num_lost
+        num_promoting = left.num_promoted - self._rungs[rung + 1].num_lost
         if rule == "published":
             num_allowed = self.num_ranked(rung) // self.factor
-            return num_climbing < num_allowed and bisect_left(left.ranked, best_waiting) < num_allowed
-        return rule == "open" or num_climbing < -(-self.num_ranked(rung) // self.factor)
+            return num_promoting < num_allowed and bisect_left(left.ranked, best_waiting) < num_allowed
+        return rule == "open" or num_promoting < -(-self.num_ranked(rung) // self.factor)
 
 
 def make_rungs(lowest: int, highest: int, factor: int) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ USUAL_VALUES: Mapping[str, float] = {
     "dropout": 0.1,
     "batch_size": 32,
     "label_smoothing": 0.1,
-    "clip_norm": 1.0,
+    "max_grad_norm": 1.0,
     "focal_gamma": 2.0,
     "augmentation_strength": 1.0,
 }

@@ -29,7 +29,7 @@ from probe.records import RunMeta
 from probe.records_json import from_plain, to_plain
 from probe.search.records.search import DATABASE_FILE
 from probe.search.storage.tables import FILE_SCHEMA, TABLES
-from probe.search.study.events import Event, Resumed
+from probe.search.study.events import Event, SearchResumed
 
 IN_MEMORY = Path(":memory:")
 """For a search that nobody will resume."""
@@ -133,7 +133,7 @@ class SearchDatabase:
             self.stopped_at = error.message
 
     def _count(self, event: Event, seconds: float) -> None:
-        if self._last_seconds is not None and not isinstance(event, Resumed):
+        if self._last_seconds is not None and not isinstance(event, SearchResumed):
             self.event_seconds += seconds - self._last_seconds
         self._last_seconds = seconds
 

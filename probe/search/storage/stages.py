@@ -9,7 +9,7 @@ from probe.records import RunMeta
 from probe.search.records.search import BudgetLimits, StoppedBy
 from probe.search.space.space import Space
 
-LOAD, LADDER, BATCH, PROBED, END, FINAL = "load", "ladder", "batch", "probed", "end", "final"
+LOAD, LADDER, BATCH, PROBED, END, FINAL = "load", "scheduler", "batch", "probed", "end", "final"
 """LADDER: the LadderChoice that the search started with, which a larger budget does not change."""
 CLUSTER = "cluster"
 """Where the last session ran; not there where that was one machine alone."""

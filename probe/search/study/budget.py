@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.successive_halving import Ladder, Outlook, Promotion
+from probe.search.schedulers.successive_halving import Outlook, Promotion, Scheduler
 
 PROBE_SHARE = 0.1
 """Of the epochs, for all probes together: at most."""
@@ -60,7 +60,7 @@ def epochs_left(limits: BudgetLimits, usage: Usage) -> float:
 
 
 def next_step(
-    ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None, can_ask: bool = True
+    scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None, can_ask: bool = True
 ) -> NewTrial | Promotion | None:
     """What a free slot should do; None: nothing that the budget allows.
 
@@ -74,24 +74,24 @@ def next_step(
     affordable = min(epochs_left(limits, usage), _epochs_in_time(limits, usage, pace))
     if limits.time_seconds is not None and usage.seconds >= limits.time_seconds:
         return None
-    promotion = ladder.next_promotion(max_epochs=affordable)
+    promotion = scheduler.next_promotion(max_epochs=affordable)
     if promotion is not None:
         return promotion
     asks_left = can_ask and (limits.trials is None or usage.trials < limits.trials)
-    fits = ladder.epochs_between(0) <= affordable
-    reserve = _reserve(ladder, limits, pace)
-    if asks_left and fits and affordable - ladder.epochs_between(0) >= reserve:
+    fits = scheduler.epochs_between(0) <= affordable
+    reserve = _reserve(scheduler, limits, pace)
+    if asks_left and fits and affordable - scheduler.epochs_between(0) >= reserve:
         return NewTrial()
-    promotion = ladder.next_promotion(max_epochs=affordable, rule="closing")
+    promotion = scheduler.next_promotion(max_epochs=affordable, rule="closing")
     if promotion is None and asks_left:
-        promotion = ladder.next_promotion(max_epochs=affordable, rule="open")
+        promotion = scheduler.next_promotion(max_epochs=affordable, rule="open")
     if promotion is not None:
         return promotion
     return NewTrial() if asks_left and fits else None
 
 
 def outlook(
-    ladder: Ladder,
+    scheduler: Scheduler,
     limits: BudgetLimits,
     usage: Usage,
     *,
@@ -113,7 +113,7 @@ def outlook(
     new_trials = min(max_new, math.inf if limits.trials is None else limits.trials - usage.trials)
     open_epochs = 0.0
     if new_trials > 0 and min(epochs, in_time) < math.inf:
-        reserve = _reserve(ladder, limits, pace) + ladder.epochs_between(0)
+        reserve = _reserve(scheduler, limits, pace) + scheduler.epochs_between(0)
         in_reserve = reserve if math.isinf(in_time) else TIME_MARGIN * num_slots * reserve
         open_epochs = min(epochs, in_time, in_reserve + usage.promised_epochs)
     return Outlook(
@@ -126,15 +126,17 @@ def outlook(
     )
 
 
-def reached_limit(ladder: Ladder, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None) -> Limit | None:
+def reached_limit(
+    scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None
+) -> Limit | None:
     """Which limit ends a search that has nothing left to do and nothing running; None: none of them does."""
     if limits.time_seconds is not None and (
-        usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < ladder.epochs_between(0)
+        usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < scheduler.epochs_between(0)
     ):
         return "time"
     if limits.trials is not None and usage.trials >= limits.trials:
         return "trials"
-    if epochs_left(limits, usage) < ladder.epochs_between(0):
+    if epochs_left(limits, usage) < scheduler.epochs_between(0):
         return "epochs"
     return None
 
@@ -178,11 +180,11 @@ def steps_in_epochs(*, num_steps: int, batch_size: int, num_train_samples: int) 
     return num_steps * batch_size / num_train_samples
 
 
-def _reserve(ladder: Ladder, limits: BudgetLimits, pace: Pace | None) -> float:
+def _reserve(scheduler: Scheduler, limits: BudgetLimits, pace: Pace | None) -> float:
     """Epochs below which no new trial starts while a paused one can climb."""
-    if len(ladder.rungs) == 1:
+    if len(scheduler.rungs) == 1:
         return 0.0
-    return min(ladder.epochs_between(ladder.top), _whole_epochs(limits, pace) / 3)
+    return min(scheduler.epochs_between(scheduler.top), _whole_epochs(limits, pace) / 3)
 
 
 def _whole_epochs(limits: BudgetLimits, pace: Pace | None) -> float:

@@ -12,7 +12,7 @@ from probe.training.records import EpochReport, FitSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TrialSuggested:
     """The sampler decided on a configuration. `positions` are its own coordinates, exact to the bit."""
 
     number: int
@@ -24,7 +24,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class TrialStarted:
     """A trial goes to the end of `rung`, for the first time or once more."""
 
     number: int
@@ -32,13 +32,13 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
+class EpochReported:
     number: int
     report: EpochReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class TrialEnded:
     """The rung that a trial was on is over."""
 
     number: int
@@ -46,7 +46,7 @@ class Ended:
     seconds: float
     memory: MemoryReading | None = None
     message: str | None = None
-    accumulation: int | None = None
+    gradient_accumulation: int | None = None
     """With outcome `oom`: the parts that its batch is split into when it is run again; None: it is not."""
     num_passes: int | None = None
     """Passes over the training data that its worker began; None where nobody knows."""
@@ -55,7 +55,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed:
+class SearchResumed:
     """The search goes on after it was killed or stopped: rungs that were not over go back to their start and run first.
 
     Their epochs are lost, but not spent: what is decided next is what would have been decided without the stop.
@@ -65,4 +65,4 @@ class Resumed:
     """How it had ended; None: it was killed."""
 
 
-Event = Asked | Started | Reported | Ended | Resumed
+Event = TrialSuggested | TrialStarted | EpochReported | TrialEnded | SearchResumed

@@ -29,16 +29,16 @@ class CheckpointKeeper:
         self, trial: Trial, usage: Usage, *, pace: Pace, num_slots: int, max_new: float, held: Trial | None
     ) -> None:
         """After a job of `trial`. `max_new`: trials that the space still has. `held`: decided on, and not started yet."""
-        if not self._state.course.goes_on:
+        if not self._state.fidelity.goes_on:
             return
         if not trial.retry:
             # The one that the finished rung started from; of a dead trial also the one that it would have gone on from.
             for rung in range(max(0, trial.rung - 1), trial.rung + (trial.status is not None)):
                 self._let_go(trial, rung)
         kept = {self._state.best.number if self._state.best else None, held.number if held else None}
-        ladder, limits = self._state.ladder, self._plan.limits
+        scheduler, limits = self._state.scheduler, self._plan.limits
         rest = outlook(
-            ladder,
+            scheduler,
             limits,
             usage,
             pace=pace,
@@ -47,21 +47,21 @@ class CheckpointKeeper:
             prices=self._prices(),
             on_the_way=_on_the_way(self._state, held),
         )
-        for number, rung in ladder.out_of_reach(rest):
+        for number, rung in scheduler.out_of_reach(rest):
             if number not in kept:
                 self._let_go(self._state.trials[number], rung)
 
     def _let_go(self, trial: Trial, rung: int) -> None:
         if (trial.number, rung) not in self._gone:
             self._gone.add((trial.number, rung))
-            self._discard(trial, self._state.ladder.rungs[rung])
+            self._discard(trial, self._state.scheduler.rungs[rung])
 
     def _prices(self) -> Sequence[float]:
         """What the way to each rung costs at least; with patience, which may end it anywhere, one epoch."""
-        course = self._state.course
+        fidelity = self._state.fidelity
         if self._plan.patience is None:
-            return self._state.ladder.costs
-        return [course.epoch_cost(rung) / WHOLE for rung in range(len(course.rungs))]
+            return self._state.scheduler.costs
+        return [fidelity.epoch_cost(rung) / WHOLE for rung in range(len(fidelity.rungs))]
 
 
 def settled_epochs(state: SearchState) -> float:
@@ -74,8 +74,8 @@ def expendable(state: SearchState) -> list[tuple[Trial, int]]:
     """(trial, epochs) of the checkpoints that may go where the disk is short: of the lowest rung first, as little training
     is lost with it, there of the worst trial first."""
     best = None if state.best is None else state.best.number
-    rungs = state.ladder.rungs
-    return [(state.trials[number], rungs[rung]) for number, rung in state.ladder.waiting() if number != best]
+    rungs = state.scheduler.rungs
+    return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.waiting() if number != best]
 
 
 def _on_the_way(state: SearchState, held: Trial | None) -> Mapping[int, int]:

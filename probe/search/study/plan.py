@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from probe.search.jobs.outcomes import OomPolicy
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.brackets import LadderName, make_ladder
-from probe.search.schedulers.fidelity import Course
+from probe.search.schedulers.brackets import SchedulerName, make_scheduler
+from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.space.space import Params, Space
 from probe.search.study.state import SearchState
 
@@ -18,12 +18,12 @@ class StudyPlan:
     space: Space
     objective: Objective
     rungs: tuple[int, ...]
-    course: Course | None = None
+    fidelity: FidelitySchedule | None = None
     """What the rungs mean; None: epochs."""
     factor: int
     limits: BudgetLimits
     seed: int
-    ladder: LadderName = "asha"
+    scheduler: SchedulerName = "asha"
     on_oom: OomPolicy = "accumulate"
     patience: int | None = None
     """Epochs without a better value after which a trial ends."""
@@ -37,6 +37,8 @@ class StudyPlan:
 
 
 def new_state(plan: StudyPlan) -> SearchState:
-    course = plan.course or Course(rungs=plan.rungs)
-    ladder = make_ladder(plan.ladder, course.rungs, factor=plan.factor, mode=plan.objective.mode, costs=course.costs)
-    return SearchState(ladder=ladder, objective=plan.objective, course=course)
+    fidelity = plan.fidelity or FidelitySchedule(rungs=plan.rungs)
+    scheduler = make_scheduler(
+        plan.scheduler, fidelity.rungs, factor=plan.factor, mode=plan.objective.mode, costs=fidelity.costs
+    )
+    return SearchState(scheduler=scheduler, objective=plan.objective, fidelity=fidelity)

@@ -29,7 +29,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
     message = trial.message
     status = trial.status
     if status is None and trial.retry and trial.rung < 0:
-        status = "oom" if trial.accumulation is not None else "crashed" if trial.num_crashes else None
+        status = "oom" if trial.gradient_accumulation is not None else "crashed" if trial.num_crashes else None
         status = status or ("failed" if trial.failed_rung is not None else None)
     if status in (None, "complete") and value is None and trial.counted:
         status = "undefined"
@@ -39,15 +39,15 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         status = "timeout"
         message = message or "The search ended before its first epoch did."
     if status is None:
-        status = "complete" if trial.rung == state.ladder.top else "stopped"
-    if message is None and trial.accumulation is not None:
-        message = f"Out of memory with the whole batch: split into {trial.accumulation} parts."
+        status = "complete" if trial.rung == state.scheduler.top else "stopped"
+    if message is None and trial.gradient_accumulation is not None:
+        message = f"Out of memory with the whole batch: split into {trial.gradient_accumulation} parts."
     num_reached = trial.rung + 1
     if trial.rung >= 0 and len(trial.counted) < state.epochs_at(trial, trial.rung):
         num_reached -= 1  # it stopped improving on the way to the rung's end
     uncounted = 0
     if trial.before and trial.climbing_to is not None:  # the search was killed while it was trained on a larger share
-        uncounted = len(trial.reports) * state.course.epoch_cost(trial.climbing_to)
+        uncounted = len(trial.reports) * state.fidelity.epoch_cost(trial.climbing_to)
     return TrialResult(
         number=trial.number,
         params=trial.params,
@@ -60,7 +60,7 @@ def trial_result(state: SearchState, trial: Trial) -> TrialResult:
         seconds=trial.seconds,
         memory=trial.memory,
         message=message,
-        accumulation=trial.accumulation,
+        gradient_accumulation=trial.gradient_accumulation,
         lost_epochs=in_epochs(trial.lost + uncounted),
         refinement=trial.refinement,
         fit=trial.fit,
@@ -93,8 +93,8 @@ def spent(usage: Usage, *, probe_epochs: float) -> Spent:
 
 
 def _rungs_reached(state: SearchState, trial: Trial, number: int) -> tuple[int, ...]:
-    rungs = state.ladder.rungs[:number]
-    if state.course.unit == "data":
+    rungs = state.scheduler.rungs[:number]
+    if state.fidelity.unit == "data":
         return rungs
     return tuple(state.epochs_at(trial, rung) for rung in range(len(rungs)))
 

@@ -14,10 +14,10 @@ from probe.records import MemoryReading, larger_peak
 from probe.search.jobs.outcomes import least_cost, lost_cost
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import BestTrial, ParamValue, Refinement, Status
-from probe.search.schedulers.fidelity import WHOLE, Course, in_epochs
-from probe.search.schedulers.successive_halving import Ladder, Promotion
-from probe.search.study.events import Asked, Ended, Event, Reported, Resumed, Started
-from probe.search.study.utilization import Occupancy
+from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs
+from probe.search.schedulers.successive_halving import Promotion, Scheduler
+from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
+from probe.search.study.utilization import Utilization
 from probe.training.records import EpochReport, FitSummary
 
 MAX_RETRIES = 3
@@ -47,7 +47,7 @@ class Trial:
     num_crashes: int = 0
     failed_rung: int | None = None
     """The rung in which the task's code failed, and which is then run again, once, in a fresh process."""
-    accumulation: int | None = None
+    gradient_accumulation: int | None = None
     """Parts that its batch is split into because whole it did not fit."""
     status: Status | None = None
     """How it ended; None while it lives."""
@@ -74,9 +74,9 @@ class Trial:
 class SearchState:
     """All trials and the ladder, by events."""
 
-    def __init__(self, *, ladder: Ladder, objective: Objective, course: Course | None = None) -> None:
-        self.ladder = ladder
-        self.course = course or Course(rungs=ladder.rungs)
+    def __init__(self, *, scheduler: Scheduler, objective: Objective, fidelity: FidelitySchedule | None = None) -> None:
+        self.scheduler = scheduler
+        self.fidelity = fidelity or FidelitySchedule(rungs=scheduler.rungs)
         self.objective = objective
         self.trials: list[Trial] = []
         self.running: dict[int, Trial] = {}
@@ -89,7 +89,7 @@ class SearchState:
         """Those whose rung was not over when the search ended."""
         self.best: BestTrial | None = None
         """Over the rungs that were finished; for showing, as a trial that was ahead may die later."""
-        self.occupancy = Occupancy()
+        self.occupancy = Utilization()
         """Of the slots; for showing, as nothing is decided by it."""
         self._spent = self._reported = self._promised = self._lost = 0
         """Thousandths of an epoch."""
@@ -124,23 +124,23 @@ class SearchState:
     def epochs_at(self, trial: Trial, rung: int) -> int:
         """Epochs that a trial has at the end of `rung`: the course's, or its own where `epochs` is a hyperparameter."""
         own = trial.params.get("epochs")
-        return self.course.epochs_after(rung) if own is None else int(own)
+        return self.fidelity.epochs_after(rung) if own is None else int(own)
 
     def apply(self, event: Event, seconds: float | None = None) -> None:
         """`seconds`: since the search began; None: as an earlier session saw it."""
-        if isinstance(event, Asked):
+        if isinstance(event, TrialSuggested):
             self._ask(event)
-        elif isinstance(event, Started):
+        elif isinstance(event, TrialStarted):
             self._start(self.trials[event.number], event.rung)
-        elif isinstance(event, Reported):
+        elif isinstance(event, EpochReported):
             self._report(self.trials[event.number], event.report)
-        elif isinstance(event, Resumed):
+        elif isinstance(event, SearchResumed):
             self._resume(event)
         else:
             self._end(self.trials[event.number], event)
         self.occupancy.apply(event, seconds)
 
-    def _ask(self, event: Asked) -> None:
+    def _ask(self, event: TrialSuggested) -> None:
         if event.number != len(self.trials):
             raise ValueError(f"trial {event.number} was asked for after {len(self.trials)} trials")
         trial = Trial(number=event.number, positions=event.positions, params=event.params, seed=event.seed)
@@ -155,29 +155,31 @@ class SearchState:
             raise ValueError(f"trial {trial.number} cannot start rung {rung}")
         if not trial.retry:
             if rung > 0:
-                self.ladder.promote(Promotion(number=trial.number, rung=rung))
+                self.scheduler.promote(Promotion(number=trial.number, rung=rung))
             else:
-                self.ladder.enter(trial.number)
-        if not self.course.goes_on and trial.reports:
+                self.scheduler.enter(trial.number)
+        if not self.fidelity.goes_on and trial.reports:
             trial.before, trial.reports = trial.reports, []
         trial.retry = False
         self.to_retry.pop(trial.number, None)
         trial.spent_at_start, trial.lost_at_start = trial.spent, trial.lost
         trial.climbing_to = rung
         self.running[trial.number] = trial
-        trial.promised = (self.epochs_at(trial, rung) - self.course.epochs_before(rung)) * self.course.epoch_cost(rung)
+        trial.promised = (self.epochs_at(trial, rung) - self.fidelity.epochs_before(rung)) * self.fidelity.epoch_cost(
+            rung
+        )
         self._promised += trial.promised
 
     def _report(self, trial: Trial, report: EpochReport) -> None:
         if trial.climbing_to is None:
             raise ValueError(f"trial {trial.number} is not running")
         trial.reports.append(report)
-        cost = self.course.epoch_cost(trial.climbing_to)
+        cost = self.fidelity.epoch_cost(trial.climbing_to)
         self._spend(trial, cost)
         self._reported += cost
         self.epoch_seconds += report.seconds
 
-    def _end(self, trial: Trial, event: Ended) -> None:
+    def _end(self, trial: Trial, event: TrialEnded) -> None:
         rung = trial.climbing_to
         if rung is None:
             raise ValueError(f"trial {trial.number} is not running")
@@ -195,20 +197,20 @@ class SearchState:
             trial.num_crashes += 1
             self._run_again(trial, rung, trial.num_crashes <= MAX_RETRIES)
             if not trial.retry:
-                self.ladder.drop(trial.number, rung)
+                self.scheduler.drop(trial.number, rung)
                 trial.status = "crashed"
         elif is_first_failure:
             trial.failed_rung = rung
             self._run_again(trial, rung, True)
-        elif event.outcome == "oom" and event.accumulation is not None:
-            trial.accumulation = event.accumulation
+        elif event.outcome == "oom" and event.gradient_accumulation is not None:
+            trial.gradient_accumulation = event.gradient_accumulation
             self._run_again(trial, rung, True)
         elif event.outcome == "cancelled":
             self.cancelled[trial.number] = trial
         else:
             self._die(trial, rung, event.outcome)
         if trial.before and trial.rung < rung:  # what it reported on more data is no whole training
-            trial.lost += len(trial.reports) * self.course.epoch_cost(rung)
+            trial.lost += len(trial.reports) * self.fidelity.epoch_cost(rung)
             trial.reports, trial.before = trial.before, []
         if event.outcome not in ("crashed", "cancelled", "failed"):
             self.num_failed_in_a_row = 0
@@ -218,11 +220,11 @@ class SearchState:
     def _die(self, trial: Trial, rung: int, status: Dead) -> None:
         trial.status = status
         if status == "failed":
-            self.ladder.drop(trial.number, rung)
+            self.scheduler.drop(trial.number, rung)
         else:
-            self.ladder.lose(trial.number, rung)
+            self.scheduler.lose(trial.number, rung)
 
-    def _resume(self, event: Resumed) -> None:
+    def _resume(self, event: SearchResumed) -> None:
         if event.after == "failures":  # the user has seen the traceback and tries again
             self.num_failed_in_a_row = 0
         for trial in [*self.cancelled.values(), *self.running.values()]:
@@ -240,8 +242,8 @@ class SearchState:
             self._leave(trial)
         if trial.before:
             trial.reports, trial.before = trial.before, []
-        elif self.course.goes_on or trial.rung < 0:
-            del trial.reports[self.course.epochs_before(trial.rung + 1) :]
+        elif self.fidelity.goes_on or trial.rung < 0:
+            del trial.reports[self.fidelity.epochs_before(trial.rung + 1) :]
         wasted = trial.spent - trial.spent_at_start
         self._spent -= wasted
         self._lost += wasted
@@ -249,8 +251,8 @@ class SearchState:
 
     def _run_again(self, trial: Trial, rung: int, can: bool) -> None:
         """Back to the begin of the rung; what it reported since is lost."""
-        kept = self.course.epochs_before(rung)
-        trial.lost += (len(trial.reports) - kept) * self.course.epoch_cost(rung)
+        kept = self.fidelity.epochs_before(rung)
+        trial.lost += (len(trial.reports) - kept) * self.fidelity.epoch_cost(rung)
         del trial.reports[kept:]
         trial.retry = can
         if can:
@@ -264,13 +266,13 @@ class SearchState:
         self._spent += cost
         self._promised -= cost
 
-    def _pay_for_lost_passes(self, trial: Trial, rung: int, event: Ended, *, runs_again: bool) -> None:
-        before, num_reports = trial.spent, len(trial.reports) - self.course.epochs_before(rung)
+    def _pay_for_lost_passes(self, trial: Trial, rung: int, event: TrialEnded, *, runs_again: bool) -> None:
+        before, num_reports = trial.spent, len(trial.reports) - self.fidelity.epochs_before(rung)
         if not runs_again:  # else its passes are paid for when it has run again
-            cost = lost_cost(event.outcome, event.num_passes, num_reports, course=self.course, rung=rung)
+            cost = lost_cost(event.outcome, event.num_passes, num_reports, fidelity=self.fidelity, rung=rung)
             self._spend(trial, cost)
-        if event.outcome not in ("finished", "early_stopped", "cancelled") and event.accumulation is None:
-            self._spend(trial, max(0, least_cost(self.course, rung) - trial.spent))
+        if event.outcome not in ("finished", "early_stopped", "cancelled") and event.gradient_accumulation is None:
+            self._spend(trial, max(0, least_cost(self.fidelity, rung) - trial.spent))
         trial.lost += trial.spent - before
 
     def _leave(self, trial: Trial) -> None:
@@ -290,8 +292,8 @@ class SearchState:
         trial.scores.append(score)
         if settled:
             trial.status = "complete"
-            self.ladder.settle(trial.number, rung)
+            self.scheduler.complete(trial.number, rung)
         else:
-            self.ladder.record(trial.number, rung, score)
+            self.scheduler.record(trial.number, rung, score)
         if score is not None and (self.best is None or self.objective.better(score, self.best.value)):
             self.best = BestTrial(number=trial.number, params=trial.params, value=score)

@@ -14,7 +14,7 @@ from probe.search.samplers.protocol import Sampler
 from probe.search.space.dimensions import central_params
 from probe.search.space.space import complete, configuration_key, params_at, positions_of
 from probe.search.study.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
-from probe.search.study.events import Asked, Ended, Event, Reported, Resumed, Started
+from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.kept_checkpoints import CheckpointKeeper, settled_epochs
 from probe.search.study.pacing import Pacing
 from probe.search.study.plan import StudyPlan
@@ -37,7 +37,7 @@ class Study:
     """Runs one search on one executor. All it knows is in `state`; `sink` sees every event before it takes effect.
 
     `discard(trial, epochs)` is told of every checkpoint that nobody will go on from. `free_disk()` is called before a job
-    that will write one, and with `has_failed=True` after one that found the disk full. `has_room(trial, running)` says
+    that will write one, and with `has_failed=True` after one that found the disk full. `can_start(trial, running)` says
     whether a trial may start beside those that run; it must allow one alone. `proposer` decides once the sampler has had its
     trials.
     """
@@ -52,7 +52,7 @@ class Study:
         make_job: MakeJob,
         discard: Callable[[Trial, int], object] | None = None,
         free_disk: Callable[..., object] | None = None,
-        has_room: Callable[[Trial, Sequence[Trial]], bool] | None = None,
+        can_start: Callable[[Trial, Sequence[Trial]], bool] | None = None,
         proposer: Proposer | None = None,
         sink: Callable[[Event], None] | None = None,
         observer: Callable[[Any], None] | None = None,
@@ -65,7 +65,7 @@ class Study:
         self._make_job = make_job
         self._keeper = None if discard is None else CheckpointKeeper(plan, state, discard)
         self._free_disk = free_disk
-        self._has_room = has_room
+        self._can_start = can_start
         self._proposer = proposer
         self._held: tuple[Trial, int] | None = None
         """Decided on, and waiting until there is room for it."""
@@ -82,15 +82,15 @@ class Study:
         """Come to where a study was that saw these events; sampler and ladder learn them in their order, nobody else does."""
         for event in events:
             self.state.apply(event)
-            if isinstance(event, Asked):
+            if isinstance(event, TrialSuggested):
                 self._sampler.ask(event.number, at=event.positions)
                 self._tried.add(event.params)
-            elif isinstance(event, Ended):
+            elif isinstance(event, TrialEnded):
                 self._tell_sampler(self.state.trials[event.number], event.outcome)
 
     def resume(self, after: StudyEnd | None) -> None:
         """After `replay`: what was not over goes back to the start of its rung. `after`: how the study had ended."""
-        self._emit(Resumed(after=after))
+        self._emit(SearchResumed(after=after))
 
     def run(self) -> StudyEnd:
         """Search until a limit is reached, nothing is left to try, every trial fails, or Ctrl-C.
@@ -104,7 +104,7 @@ class Study:
             end = "interrupted"
         self._executor.cancel()
         for trial in list(self.state.running.values()):
-            ended = Ended(number=trial.number, outcome="cancelled", seconds=0.0)
+            ended = TrialEnded(number=trial.number, outcome="cancelled", seconds=0.0)
             if end == "interrupted":
                 # Ctrl-C may have come between an event's storing and its taking effect: what follows from the state here
                 # could contradict the file, which is left as after a kill.
@@ -124,7 +124,7 @@ class Study:
                 return "failures"
             self._fill_slots()
             if not self.state.running:
-                limit = reached_limit(self.state.ladder, self.plan.limits, self._usage(), pace=self._pace())
+                limit = reached_limit(self.state.scheduler, self.plan.limits, self._usage(), pace=self._pace())
                 return limit or (self._proposer.ended_by if self._proposer else None) or "space"
             for event in self._executor.poll(self._poll_seconds()):
                 self._handle(event)
@@ -146,13 +146,13 @@ class Study:
             if found is None:
                 return
             trial, rung = found
-            if self._has_room is not None and not self._has_room(trial, list(self.state.running.values())):
+            if self._can_start is not None and not self._can_start(trial, list(self.state.running.values())):
                 self._held = found
                 return
             self._held = None
-            course = self.state.course
-            self._emit(Started(number=trial.number, rung=rung))
-            job = self._make_job(trial, course.epochs_before(rung), self.state.epochs_at(trial, rung))
+            fidelity = self.state.fidelity
+            self._emit(TrialStarted(number=trial.number, rung=rung))
+            job = self._make_job(trial, fidelity.epochs_before(rung), self.state.epochs_at(trial, rung))
             if self._free_disk is not None and job.checkpoint_out is not None:
                 self._free_disk()
             self._executor.submit(job)
@@ -160,13 +160,13 @@ class Study:
     def _next_job(self) -> tuple[Trial, int] | None:
         usage = self._usage()
         for trial in self.state.to_retry.values():
-            if self.state.ladder.epochs_between(trial.rung + 1) <= epochs_left(self.plan.limits, usage):
+            if self.state.scheduler.epochs_between(trial.rung + 1) <= epochs_left(self.plan.limits, usage):
                 return trial, trial.rung + 1
         is_given = len(self.state.trials) < len(self.plan.starts)
         if self._proposer is not None and self._proposer.is_due(self.state):
             return self._next_proposed(self._proposer, usage)
         can_ask = is_given or (self._tried.num_left > 0 and not self._sampler.exhausted)
-        step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
+        step = next_step(self.state.scheduler, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
         if step is None:
             return None
         if isinstance(step, NewTrial):
@@ -175,7 +175,7 @@ class Study:
 
     def _next_proposed(self, proposer: Proposer, usage: Usage) -> tuple[Trial, int] | None:
         """One at a time: each step depends on the outcome of the one before."""
-        step = next_step(self.state.ladder, self.plan.limits, usage, pace=self._pace())
+        step = next_step(self.state.scheduler, self.plan.limits, usage, pace=self._pace())
         if self.state.running or not isinstance(step, NewTrial):
             return None
         found = proposer.propose(self.state, epochs_left=epochs_left(self.plan.limits, usage))
@@ -196,7 +196,9 @@ class Study:
         self._tried.add(params)
         trial_seed = derive_seed(self.plan.seed, number, "training") if proposal is None else proposal.seed
         refinement = None if proposal is None else proposal.refinement
-        self._emit(Asked(number=number, positions=positions, params=params, seed=trial_seed, refinement=refinement))
+        self._emit(
+            TrialSuggested(number=number, positions=positions, params=params, seed=trial_seed, refinement=refinement)
+        )
         return self.state.trials[number]
 
     def _given(self, seed: int) -> dict[str, ParamValue] | None:
@@ -209,17 +211,17 @@ class Study:
 
     def _handle(self, event: JobEvent) -> None:
         if isinstance(event, JobEpoch):
-            self._emit(Reported(number=event.number, report=event.report))
+            self._emit(EpochReported(number=event.number, report=event.report))
             return
         report = event.report
         self._emit(
-            Ended(
+            TrialEnded(
                 number=event.number,
                 outcome=report.outcome,
                 seconds=report.seconds,
                 memory=report.memory,
                 message=report.message,
-                accumulation=report.next_accumulation if self.plan.on_oom == "accumulate" else None,
+                gradient_accumulation=report.next_gradient_accumulation if self.plan.on_oom == "accumulate" else None,
                 num_passes=report.num_passes,
                 fit=report.fit,
             )

@@ -8,7 +8,7 @@ slots but one while gradients refine the best trial, and those of a node that wa
 from __future__ import annotations
 
 from probe.search.records.cluster import SlotUse
-from probe.search.study.events import Ended, Event, Reported, Resumed, Started
+from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted
 
 
 def idle_share(busy_seconds: float, *, num_slots: int, seconds: float) -> float | None:
@@ -18,7 +18,7 @@ def idle_share(busy_seconds: float, *, num_slots: int, seconds: float) -> float 
     return min(1.0, max(0.0, 1 - busy_seconds / (num_slots * seconds)))
 
 
-class Occupancy:
+class Utilization:
     """Sums over a search's events, at the same small cost for each of them."""
 
     def __init__(self) -> None:
@@ -40,15 +40,15 @@ class Occupancy:
         """Take note of an event; `seconds`: when it happened, on any clock that goes on; None for an earlier session's."""
         if self._first is None:
             self._first = seconds
-        if isinstance(event, Started):
+        if isinstance(event, TrialStarted):
             self._start(event.number, seconds)
-        elif isinstance(event, Reported):
+        elif isinstance(event, EpochReported):
             self._reported[event.number] += event.report.seconds
-        elif isinstance(event, Ended):
+        elif isinstance(event, TrialEnded):
             self._leave(event.number, event.seconds)
             if event.outcome == "crashed":
                 self._crashed.add(event.number)
-        elif isinstance(event, Resumed):
+        elif isinstance(event, SearchResumed):
             for number in list(self._reported):
                 self._leave(number, 0.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from probe.training.settings import Schedule
+from probe.training.settings import LrSchedule
 
 WARMUP_SHARE = 0.1
 """Of `linear`: the part of the run in which the learning rate rises (Goyal et al. 2017 warm up over 5 of 90 epochs)."""
@@ -14,17 +14,17 @@ ONE_CYCLE_END = 1e-4 / 25
 """Smith & Topin 2018, with the defaults of torch.optim.lr_scheduler.OneCycleLR; momentum is left as it is."""
 
 
-def lr_factor(schedule: Schedule, step: int, num_steps: int) -> float:
+def lr_factor(lr_schedule: LrSchedule, step: int, num_steps: int) -> float:
     """What the peak learning rate is multiplied by at `step` (0-based) of a run of `num_steps`; in (0, 1].
 
     Past the planned end the last value is kept.
     """
-    if schedule == "constant":
+    if lr_schedule == "constant":
         return 1.0
     progress = min(step, num_steps - 1) / num_steps
-    if schedule == "cosine":
+    if lr_schedule == "cosine":
         return _cosine(1.0, 0.0, progress)
-    if schedule == "linear":
+    if lr_schedule == "linear":
         warmup = WARMUP_SHARE
         return (
             (progress + 1 / num_steps) / (warmup + 1 / num_steps)
@@ -36,9 +36,9 @@ def lr_factor(schedule: Schedule, step: int, num_steps: int) -> float:
     return _cosine(1.0, ONE_CYCLE_END, (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
 
 
-def mean_lr_factor(schedule: Schedule, num_steps: int) -> float:
+def mean_lr_factor(lr_schedule: LrSchedule, num_steps: int) -> float:
     """The mean of `lr_factor` over a run of `num_steps`; in (0, 1]."""
-    return sum(lr_factor(schedule, step, num_steps) for step in range(num_steps)) / num_steps
+    return sum(lr_factor(lr_schedule, step, num_steps) for step in range(num_steps)) / num_steps
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

@@ -14,12 +14,12 @@ CURVED = st.lists(st.tuples(*[st.integers(0, 1000)] * 3), min_size=1, max_size=8
 Coefficients = list[tuple[int, int, int]]
 
 
-def traced(coefficients: Coefficients, micro_batch: int, *, accumulation: int = 1, num_eval: int = 0) -> Trace:
+def traced(coefficients: Coefficients, micro_batch: int, *, gradient_accumulation: int = 1, num_eval: int = 0) -> Trace:
     """Allocation k has a + b * n + c * n^2 bytes; the first is data; every second one is freed where the next is made."""
     sizes, order, kinds = [], [], list[Kind]()
     for index, (a, b, c) in enumerate(coefficients):
         whole = index == 0 or index >= len(coefficients) - num_eval
-        samples = micro_batch * accumulation if whole else micro_batch
+        samples = micro_batch * gradient_accumulation if whole else micro_batch
         sizes.append(a + b * samples + c * samples**2)
         kinds.append("data" if index == 0 else "activations")
         order.append(index + 1)
@@ -42,13 +42,15 @@ def test_every_size_is_exact(coefficients: Coefficients, batch_size: int) -> Non
 
 @given(COEFFICIENTS, st.integers(1, 500), st.integers(1, 9), st.integers(0, 3))
 def test_the_whole_batch_and_its_parts(
-    coefficients: Coefficients, micro: int, accumulation: int, num_eval: int
+    coefficients: Coefficients, micro: int, gradient_accumulation: int, num_eval: int
 ) -> None:
     num_eval = min(num_eval, len(coefficients) - 1)
-    found = fitted(coefficients, accumulation=2, num_eval=num_eval).at(
-        micro * accumulation, accumulation=accumulation, traced_accumulation=2
+    found = fitted(coefficients, gradient_accumulation=2, num_eval=num_eval).at(
+        micro * gradient_accumulation, gradient_accumulation=gradient_accumulation, traced_gradient_accumulation=2
     )
-    assert found.sizes == traced(coefficients, micro, accumulation=accumulation, num_eval=num_eval).sizes
+    assert (
+        found.sizes == traced(coefficients, micro, gradient_accumulation=gradient_accumulation, num_eval=num_eval).sizes
+    )
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=6), st.integers(0, 5))
@@ -114,7 +116,7 @@ def test_nonsense_is_refused() -> None:
 
 def made_profile(coefficients: Coefficients, *, dataset_bytes: int = 0) -> Profile:
     return Profile(
-        target="cuda", fit=fitted(coefficients), accumulation=1, traced_accumulation=1,
+        target="cuda", fit=fitted(coefficients), gradient_accumulation=1, traced_gradient_accumulation=1,
         dataset_bytes=dataset_bytes, max_dataset_share=0.25, uses_convolutions=True, uses_matrix_products=False,
         traced_as="fake cpu", unseen=(), seconds=0.0,
     )  # fmt: skip

@@ -46,8 +46,10 @@ def mlp(*extra: Callable[[], nn.Module], width: int = 24) -> Callable[[], nn.Mod
 
 def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
     """As an attempt: three training steps, one evaluation step."""
-    accumulation = min(params.get("accumulation", 1), batch_size)
-    settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size, "accumulation": accumulation})
+    gradient_accumulation = min(params.get("gradient_accumulation", 1), batch_size)
+    settings = TrainerSettings.for_task(
+        task, params | {"batch_size": batch_size, "gradient_accumulation": gradient_accumulation}
+    )
     device = SimulatedDevice(2**60)
     on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
     cpu = torch.device("cpu")
@@ -78,7 +80,7 @@ def assert_exact(task: Task, *batch_sizes: int, **params: Any) -> None:
     [
         {"optimizer": "sgd"},
         {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1},
-        {"optimizer": "adamw", "clip_norm": 1.0, "schedule": "cosine"},
+        {"optimizer": "adamw", "max_grad_norm": 1.0, "lr_schedule": "cosine"},
         {"optimizer": "nadam", "l1": 0.1, "l2": 0.1},
         {"optimizer": "radam", "l1": 0.1, "l2": 0.1, "decoupled": True},
         {"optimizer": "rmsprop", "momentum": 0.5},
@@ -92,7 +94,9 @@ def test_every_way_to_train(params: dict[str, Any]) -> None:
 
 
 def test_half_precision_with_a_scaler() -> None:
-    assert_exact(vectors(mlp(nn.ReLU)), 20, 64, precision="fp16", clip_norm=1.0)  # smaller ones overflow and skip steps
+    assert_exact(
+        vectors(mlp(nn.ReLU)), 20, 64, precision="fp16", max_grad_norm=1.0
+    )  # smaller ones overflow and skip steps
 
 
 def images(*layers: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -151,11 +155,11 @@ class Attention(nn.Module):
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.0}, {"dropout": 0.1}, {"dropout": 0.0, "recompute": True}], ids=str)
-def test_attention_and_checkpointing(options: dict[str, Any]) -> None:
+def test_attention_and_activation_checkpointing(options: dict[str, Any]) -> None:
     assert_exact(vectors(lambda: Attention(**options)), 3, 40)
 
 
-def test_gradient_checkpointing_is_seen() -> None:
+def test_gradient_activation_checkpointing_is_seen() -> None:
     plain, recomputed = (
         profiled(vectors(partial(Attention, dropout=0.0, recompute=recompute))) for recompute in (False, True)
     )
@@ -198,13 +202,13 @@ def test_recurrent_networks() -> None:
     assert_exact(vectors(Recurrent), 3, 40)
 
 
-@pytest.mark.parametrize("accumulation", [2, 3, 5])
-def test_accumulation(accumulation: int) -> None:
+@pytest.mark.parametrize("gradient_accumulation", [2, 3, 5])
+def test_gradient_accumulation(gradient_accumulation: int) -> None:
     task = vectors(mlp(nn.ReLU, nn.Dropout))
-    assert_exact(task, 30, 60, 90, accumulation=accumulation)
-    profile = profiled(task, accumulation=accumulation)
+    assert_exact(task, 30, 60, 90, gradient_accumulation=gradient_accumulation)
+    profile = profiled(task, gradient_accumulation=gradient_accumulation)
     for size in (1, 2, 7, 64):  # the last micro-batch is a smaller one, which the prediction does not make smaller
-        measured = measured_peak(task, size, accumulation=accumulation)
+        measured = measured_peak(task, size, gradient_accumulation=gradient_accumulation)
         assert measured <= profile.live_peak_bytes(size) <= 1.05 * measured
 
 

@@ -24,8 +24,8 @@ from probe.search.jobs.jobs import RungJob
 from probe.search.jobs.patience import has_stopped_improving, stale_epochs
 from probe.search.records.objective import Objective, best_epoch, epoch_value, reduced_value
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.brackets import LadderName
-from probe.search.schedulers.successive_halving import Ladder
+from probe.search.schedulers.brackets import SchedulerName
+from probe.search.schedulers.successive_halving import Scheduler
 from probe.single.records import TrainResult
 from probe.single.train import train
 from probe.tasks.source import TargetSource
@@ -101,30 +101,30 @@ def test_the_epochs_without_a_value_neither_count_nor_end_a_trial_before_its_fir
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=3, max_size=20), st.integers(2, 4))
 def test_a_rung_promotes_trials_without_a_value_last(scores: list[float | None], factor: int) -> None:
-    ladder = Ladder((1, 3), factor=factor, mode="max")
+    scheduler = Scheduler((1, 3), factor=factor, mode="max")
     for number, score in enumerate(scores):
-        ladder.record(number, 0, score)
+        scheduler.record(number, 0, score)
     climbed = []
-    while (promotion := ladder.next_promotion(rule="open")) is not None:
-        ladder.promote(promotion)
+    while (promotion := scheduler.next_promotion(rule="open")) is not None:
+        scheduler.promote(promotion)
         climbed.append(promotion.number)
     first_without = next((place for place, number in enumerate(climbed) if scores[number] is None), len(climbed))
     assert all(scores[number] is None for number in climbed[first_without:])
     assert sorted(climbed) == list(range(len(scores)))
 
 
-@pytest.mark.parametrize("ladder", ["asha", "halving", "hyperband", "none"])
+@pytest.mark.parametrize("scheduler", ["asha", "halving", "hyperband", "none"])
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_a_search_whose_metric_comes_late_is_a_search(ladder: LadderName, sampler: str) -> None:
+def test_a_search_whose_metric_comes_late_is_a_search(scheduler: SchedulerName, sampler: str) -> None:
     def late(params: dict[str, Any], epoch: int) -> float:
         return math.nan if epoch < 3 else steady_accuracy(params, epoch)
 
-    rungs = (9,) if ladder == "none" else (1, 3, 9)
+    rungs = (9,) if scheduler == "none" else (1, 3, 9)
     found = Ran(
         limits=BudgetLimits(trials=12),
         executor=ScriptedExecutor(accuracy=late),
         rungs=rungs,
-        ladder=ladder,
+        scheduler=scheduler,
         sampler=sampler,
     )
     assert {trial.status for trial in found.results} <= {"complete", "stopped", "undefined"}
@@ -149,7 +149,7 @@ def test_the_sampler_is_told_of_no_value_as_of_something_to_avoid() -> None:
         limits=BudgetLimits(trials=2),
         executor=ScriptedExecutor(accuracy=lambda params, epoch: math.nan if epoch == 1 else 0.5),
         rungs=(1, 2),
-        ladder="none",
+        scheduler="none",
         sampler="tpe",
         listen=lambda *call: told.append(call),
     )

@@ -17,9 +17,9 @@ from probe.search.plans import study_plan
 from probe.search.records.comparison import Incumbent
 from probe.search.records.search import Dimension, SearchResult
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.auto_scheduler import choose_ladder
+from probe.search.schedulers.auto_scheduler import choose_scheduler
 from probe.search.space.space import Space
-from probe.search.study.events import Ended, Event, Reported
+from probe.search.study.events import EpochReported, Event, TrialEnded
 from probe.search.study.plan import new_state
 from probe.search.study.study import Study
 from probe.tasks.source import TargetSource
@@ -68,22 +68,22 @@ def searched(
 
 @settings(deadline=None, max_examples=40)
 @given(
-    ladder=st.sampled_from(["none", "asha", "halving", "hyperband"]),
+    scheduler=st.sampled_from(["none", "asha", "halving", "hyperband"]),
     reduce=st.sampled_from(["best", "last"]),
     seed=st.integers(0, 50),
     slots=st.integers(1, 3),
     faults=st.dictionaries(st.integers(0, 8), st.sampled_from(["oom", "diverged", "crashed"]), max_size=3),
 )
 def test_the_curve_improves_and_ends_at_the_best(
-    ladder: str, reduce: str, seed: int, slots: int, faults: dict[int, Outcome]
+    scheduler: str, reduce: str, seed: int, slots: int, faults: dict[int, Outcome]
 ) -> None:
     recipe = blobs_recipe(
         task={"target": "x:y", "objective": {"metric": "accuracy", "mode": "max", "reduce": reduce}},
-        search={"ladder": ladder, "seed": seed, "fidelity": {"min": 1, "max": 9, "factor": 3}},
+        search={"scheduler": scheduler, "seed": seed, "fidelity": {"min": 1, "max": 9, "factor": 3}},
         budget={"epochs": 60},
     )
     result, events = searched(recipe, slots=slots, faults=faults)
-    for curve in (incumbents_of_events(recipe, choose_ladder(recipe), events, result), incumbents_of_trials(result)):
+    for curve in (incumbents_of_events(recipe, choose_scheduler(recipe), events, result), incumbents_of_trials(result)):
         if result.best is None:
             assert curve == ()
             continue
@@ -98,12 +98,12 @@ def test_the_curve_improves_and_ends_at_the_best(
 
 def test_epochs_are_counted_when_they_are_trained_whichever_trial_they_belong_to() -> None:
     recipe = blobs_recipe(
-        search={"ladder": "asha", "fidelity": {"min": 1, "max": 9, "factor": 3}}, budget={"epochs": 40}
+        search={"scheduler": "asha", "fidelity": {"min": 1, "max": 9, "factor": 3}}, budget={"epochs": 40}
     )
     result, events = searched(recipe)
-    curve = incumbents_of_events(recipe, choose_ladder(recipe), events, result)
+    curve = incumbents_of_events(recipe, choose_scheduler(recipe), events, result)
     # By hand: the reports in their order, each costing one epoch after the 1.5 of the probes.
-    reports = [event for event in events if isinstance(event, Reported)]
+    reports = [event for event in events if isinstance(event, EpochReported)]
     best, expected = 0.0, []
     for number, event in enumerate(reports, start=1):
         value = event.report.metrics["accuracy"]
@@ -118,25 +118,25 @@ def test_epochs_are_counted_when_they_are_trained_whichever_trial_they_belong_to
 def test_where_the_last_epoch_counts_only_ends_of_rungs_do() -> None:
     recipe = blobs_recipe(
         task={"target": "x:y", "objective": {"metric": "accuracy", "mode": "max", "reduce": "last"}},
-        search={"ladder": "none", "fidelity": {"max": 3}},
+        search={"scheduler": "none", "fidelity": {"max": 3}},
         budget={"trials": 6},
     )
     result, events = searched(recipe)
     ends = {1.5 + 3.0 * number for number in range(1, 7)}
-    curve = incumbents_of_events(recipe, choose_ladder(recipe), events, result)
+    curve = incumbents_of_events(recipe, choose_scheduler(recipe), events, result)
     assert {point.epochs for point in curve} <= ends
-    assert sum(isinstance(event, Ended) for event in events) == 6
+    assert sum(isinstance(event, TrialEnded) for event in events) == 6
     assert curve == incumbents_of_trials(result)  # with one worker and no ladder there is no difference
 
 
 def test_a_trial_that_diverged_later_was_never_ahead() -> None:
     recipe = blobs_recipe(
-        search={"ladder": "asha", "fidelity": {"min": 1, "max": 9, "factor": 3}}, budget={"epochs": 40}
+        search={"scheduler": "asha", "fidelity": {"min": 1, "max": 9, "factor": 3}}, budget={"epochs": 40}
     )
     healthy, _ = searched(recipe)
     assert healthy.best is not None
     result, events = searched(recipe, faults={healthy.best.number: "diverged"})
-    curve = incumbents_of_events(recipe, choose_ladder(recipe), events, result)
+    curve = incumbents_of_events(recipe, choose_scheduler(recipe), events, result)
     told = {
         report.metrics["accuracy"] for trial in result.trials if trial.value is not None for report in trial.reports
     }

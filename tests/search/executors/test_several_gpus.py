@@ -15,8 +15,8 @@ from test_study import ACCURACY, QUALITY
 
 from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec
-from probe.search.executors.gpu_packing import PackedTrial, Room, make_room
-from probe.search.executors.slots import MARGIN, GpuLoad, choose_gpu, device_title, has_room, spread_slots
+from probe.search.executors.gpu_packing import GpuPacker, PackedTrial, make_gpu_packer
+from probe.search.executors.slots import MARGIN, GpuLoad, can_start, choose_gpu, device_title, spread_slots
 from probe.search.jobs.jobs import RungJob
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
@@ -35,7 +35,7 @@ LOADS = st.builds(
 
 
 def takes(gpu: GpuLoad, peak: int | None) -> bool:
-    return gpu.has_slot and has_room(peak, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
+    return gpu.has_slot and can_start(peak, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
 
 
 @settings(deadline=None)
@@ -97,7 +97,7 @@ class Watched:
         self.limits_bytes = limits_bytes
         self.sizes = sizes
         self.executor = ScriptedExecutor(num_slots=num_slots, num_gpus=len(limits_bytes))
-        self.room = Room(limits_bytes, self.size, slots_by_gpu=self.executor.slots_by_gpu)
+        self.gpu_packer = GpuPacker(limits_bytes, self.size, slots_by_gpu=self.executor.slots_by_gpu)
         self.most = [0] * len(limits_bytes)
         self.seen: list[Any] = []
         plan = StudyPlan(
@@ -115,7 +115,7 @@ class Watched:
             sampler=make_sampler("random", QUALITY, mode="max", seed=0),
             executor=self.executor,
             make_job=self.make_job,
-            has_room=self.room,
+            can_start=self.gpu_packer,
             observer=self.seen.append,
             clock=self.executor.clock,
         ).run()
@@ -124,7 +124,7 @@ class Watched:
         return self.sizes[trial.number % len(self.sizes)]
 
     def make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        gpu = self.room.gpu_of(trial)
+        gpu = self.gpu_packer.gpu_of(trial)
         here = [trial] + [
             self.state.trials[number]
             for number, place in self.executor.places().items()
@@ -173,13 +173,13 @@ def test_workers_that_wait_hold_contexts_of_their_own_gpu_only() -> None:
     one, other, third = (Trial(number=number, positions={}, params={}, seed=0) for number in range(3))
     limit = int(2 * MARGIN * GIB) + FixedCosts().context_bytes
     idle = {0: 3, 1: 1}
-    room = Room([limit, limit], lambda _: GIB, count_idle=lambda gpu: idle[gpu])
-    assert room(one, [])
-    assert room.gpu_of(one) == 1
-    assert room(other, [one])
-    assert room.gpu_of(other) == 0
-    assert room(third, [one, other])
-    assert room.gpu_of(third) == 1
+    gpu_packer = GpuPacker([limit, limit], lambda _: GIB, count_idle=lambda gpu: idle[gpu])
+    assert gpu_packer(one, [])
+    assert gpu_packer.gpu_of(one) == 1
+    assert gpu_packer(other, [one])
+    assert gpu_packer.gpu_of(other) == 0
+    assert gpu_packer(third, [one, other])
+    assert gpu_packer.gpu_of(third) == 1
 
 
 def test_a_room_is_made_where_a_gpu_has_two_slots_and_predicts_for_the_smallest() -> None:
@@ -187,14 +187,14 @@ def test_a_room_is_made_where_a_gpu_has_two_slots_and_predicts_for_the_smallest(
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
     executor: Any = Foreseeing()
     executor.slots_by_gpu, executor.limits = (1, 1), (8 * GIB, 8 * GIB)
-    assert make_room(source, device, 16, executor) is None
+    assert make_gpu_packer(source, device, 16, executor) is None
     executor.slots_by_gpu, executor.limits = (2, 1), (8 * GIB, None)
-    assert make_room(source, device, 16, executor) is None
+    assert make_gpu_packer(source, device, 16, executor) is None
     executor.limits = (4 * GIB, 8 * GIB)
-    room = make_room(source, device, 16, executor)
-    assert room is not None
+    gpu_packer = make_gpu_packer(source, device, 16, executor)
+    assert gpu_packer is not None
     trials = [Trial(number=number, positions={}, params={"width": 8}, seed=0) for number in range(4)]
     for number, gpu in enumerate((1, 0, 0)):
-        assert room(trials[number], trials[:number])
-        assert room.gpu_of(trials[number]) == gpu
-    assert not room(trials[3], trials[:3])  # all three slots are taken
+        assert gpu_packer(trials[number], trials[:number])
+        assert gpu_packer.gpu_of(trials[number]) == gpu
+    assert not gpu_packer(trials[3], trials[:3])  # all three slots are taken

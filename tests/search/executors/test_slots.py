@@ -12,8 +12,8 @@ from test_study import Ran
 from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec, device_limit
 from probe.errors import UserCodeError
-from probe.search.executors.gpu_packing import PackedTrial, Room, make_room, predicted_peak
-from probe.search.executors.slots import MARGIN, has_room
+from probe.search.executors.gpu_packing import GpuPacker, PackedTrial, make_gpu_packer, predicted_peak
+from probe.search.executors.slots import MARGIN, can_start
 from probe.search.records.search import BudgetLimits, ParamValue
 from probe.search.study.state import Trial
 from probe.tasks.source import TargetSource
@@ -24,7 +24,7 @@ PEAKS = st.none() | st.integers(1, 20 * GIB)
 
 @given(PEAKS, st.integers(0, GIB))
 def test_one_alone_always_runs(peak: int | None, limit: int) -> None:
-    assert has_room(peak, beside=[], limit_bytes=limit)
+    assert can_start(peak, beside=[], limit_bytes=limit)
 
 
 @given(PEAKS, st.lists(PEAKS, min_size=1, max_size=4), st.integers(0, GIB), st.integers(1, 80 * GIB))
@@ -33,7 +33,7 @@ def test_trials_share_only_what_holds_all_of_them(
 ) -> None:
     known = [other for other in (peak, *beside) if other is not None]
     fits = len(known) == len(beside) + 1 and MARGIN * sum(known) + idle <= limit
-    assert has_room(peak, beside=beside, idle_bytes=idle, limit_bytes=limit) == fits
+    assert can_start(peak, beside=beside, idle_bytes=idle, limit_bytes=limit) == fits
 
 
 def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None:
@@ -44,11 +44,11 @@ def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None
         predicted.append(trial.number)
         return None if trial.number == 5 else (4 if trial.number % 2 else 2) * GIB
 
-    room = Room([10 * GIB], peak)
+    gpu_packer = GpuPacker([10 * GIB], peak)
 
     def watched(trial: Trial, running: list[Trial]) -> bool:
         nonlocal most
-        fits = room(trial, running)
+        fits = gpu_packer(trial, running)
         if fits:
             everyone = [trial.number, *(other.number for other in running)]
             assert len(everyone) == 1 or 5 not in everyone
@@ -56,7 +56,7 @@ def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None
             most = max(most, len(everyone))
         return fits
 
-    ran = Ran(limits=BudgetLimits(trials=12), executor=ScriptedExecutor(num_slots=8), has_room=watched)
+    ran = Ran(limits=BudgetLimits(trials=12), executor=ScriptedExecutor(num_slots=8), can_start=watched)
     assert most == 4 or most == 3
     assert len(ran.results) == 12
     assert "complete" in {result.status for result in ran.results}
@@ -67,8 +67,8 @@ def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None
 def test_workers_that_wait_hold_their_contexts() -> None:
     one, other = (Trial(number=number, positions={}, params={}, seed=0) for number in range(2))
     limit = int(2 * MARGIN * GIB) + 1 + FixedCosts().context_bytes
-    assert Room([limit], lambda _: GIB, count_idle=lambda _: 2)(one, [other])
-    assert not Room([limit], lambda _: GIB, count_idle=lambda _: 3)(one, [other])
+    assert GpuPacker([limit], lambda _: GIB, count_idle=lambda _: 2)(one, [other])
+    assert not GpuPacker([limit], lambda _: GIB, count_idle=lambda _: 3)(one, [other])
 
 
 def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
@@ -103,8 +103,8 @@ def test_a_room_is_made_for_a_gpu_that_several_share() -> None:
     source = TargetSource(target="searched_task:blobs")
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
     executor: Any = Foreseeing()
-    room = make_room(source, device, 16, executor)
-    assert room is not None
+    gpu_packer = make_gpu_packer(source, device, 16, executor)
+    assert gpu_packer is not None
     configurations: list[dict[str, ParamValue]] = [
         {"width": 8},
         {"width": 64, "batch_size": 2**25},
@@ -113,9 +113,9 @@ def test_a_room_is_made_for_a_gpu_that_several_share() -> None:
     small, large, faulty = (
         Trial(number=number, positions={}, params=params, seed=0) for number, params in enumerate(configurations)
     )
-    assert room(small, [])
-    assert room(small, [replace(small, number=3)])
-    assert not room(large, [small])
-    assert room(large, [])
-    assert not room(faulty, [small])
-    assert make_room(source, DeviceSpec(kind="cpu"), 16, executor) is None
+    assert gpu_packer(small, [])
+    assert gpu_packer(small, [replace(small, number=3)])
+    assert not gpu_packer(large, [small])
+    assert gpu_packer(large, [])
+    assert not gpu_packer(faulty, [small])
+    assert make_gpu_packer(source, DeviceSpec(kind="cpu"), 16, executor) is None

@@ -74,8 +74,8 @@ def derived(task: probe.Task, given: dict[str, Any], names: tuple[str, ...], **o
         {"optimizer": "nesterov", "momentum": 0.5, "weight_decay": 0.1},
         {"l1": 0.01, "l2": 0.02, "momentum": 0.5},
         {"l1": 0.01, "l2": 0.02, "decoupled": True, "momentum": 0.5, "weight_decay": 0.01},
-        {"clip_norm": 0.3, "l2": 0.1},
-        {"schedule": "one-cycle", "momentum": 0.8},
+        {"max_grad_norm": 0.3, "l2": 0.1},
+        {"lr_schedule": "one-cycle", "momentum": 0.8},
     ],
     ids=lambda given: " ".join(f"{name}={value}" for name, value in given.items()) or "plain",
 )
@@ -137,8 +137,8 @@ def test_derivatives_equal_finite_differences_of_training(name: str, optimizer: 
         "weight_decay": 0.02,
         "l1": 0.003,
         "l2": 0.01,
-        "schedule": "cosine",
-        "clip_norm": 5.0,
+        "lr_schedule": "cosine",
+        "max_grad_norm": 5.0,
     }
     found = derived(double_task(), given, (name,))
     value, step = given[name], 1e-5 * given[name]
@@ -170,7 +170,7 @@ def test_the_derivative_of_label_smoothing_is_that_of_a_smoothed_training() -> N
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
 def test_decoupled_penalties_and_active_clipping_are_differentiated_too(name: str) -> None:
-    given = TRAINED | {"momentum": 0.6, "l1": 0.02, "l2": 0.05, "decoupled": True, "clip_norm": 0.5}
+    given = TRAINED | {"momentum": 0.6, "l1": 0.02, "l2": 0.05, "decoupled": True, "max_grad_norm": 0.5}
     found = derived(double_task(), given, (name, "lr"))
     for of in (name, "lr"):
         step = 1e-6 * given[of]
@@ -262,8 +262,8 @@ def test_a_training_that_diverges_has_no_derivative() -> None:
     [
         ({"optimizer": "adam"}, "steps of sgd or nesterov, not of 'adam'"),
         ({"precision": "bf16"}, "need precision = 'fp32', not 'bf16'"),
-        ({"accumulation": 2}, "need accumulation = 1, not 2"),
-        ({"checkpointing": True}, "need checkpointing = False"),
+        ({"gradient_accumulation": 2}, "need accumulation = 1, not 2"),
+        ({"activation_checkpointing": True}, "need checkpointing = False"),
     ],
 )
 def test_what_is_not_unrolled_is_refused(given: dict[str, Any], message: str) -> None:

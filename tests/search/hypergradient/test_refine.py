@@ -18,7 +18,7 @@ from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension, ParamValue, Refinement
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
-from probe.search.study.events import Asked, Event
+from probe.search.study.events import Event, TrialSuggested
 from probe.search.study.plan import StudyPlan, new_state
 from probe.search.study.snapshots import best_trial, first_rung_scores, trial_result
 from probe.search.study.state import Trial
@@ -134,7 +134,14 @@ class Refined:
         starts: tuple[dict[str, float], ...] = (),
     ) -> None:
         self.plan = StudyPlan(
-            space=SPACE, objective=LOSS, rungs=(EPOCHS,), factor=3, limits=limits, seed=3, ladder="none", starts=starts
+            space=SPACE,
+            objective=LOSS,
+            rungs=(EPOCHS,),
+            factor=3,
+            limits=limits,
+            seed=3,
+            scheduler="none",
+            starts=starts,
         )
         self.state = new_state(self.plan)
         self.events: list[Event] = list(events)
@@ -275,8 +282,8 @@ def test_events_keep_the_gradient_and_importance_leaves_steps_out() -> None:
     from probe.records_json import from_plain, to_plain
 
     ran = Refined(limits=BudgetLimits(trials=8))
-    asked = [event for event in ran.events if isinstance(event, Asked)]
+    asked = [event for event in ran.events if isinstance(event, TrialSuggested)]
     assert [event.refinement is None for event in asked] == [True] * 4 + [False] * 4
     for event in asked:
-        assert from_plain(Asked, to_plain(event)) == event
+        assert from_plain(TrialSuggested, to_plain(event)) == event
     assert len(first_rung_scores(ran.state)) == 4

@@ -25,7 +25,7 @@ REFINED: dict[str, Any] = {
     },
     "search": {
         "sampler": "random",
-        "ladder": "none",
+        "scheduler": "none",
         "seed": 1,
         "fidelity": {"max": 2},
         "refine": {"method": "hypergradient", "after": 2, "hyperparameters": ["lr", "l2"]},

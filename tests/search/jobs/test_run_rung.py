@@ -53,20 +53,20 @@ def numbers(reports: list[EpochReport]) -> list[tuple[float, float | None, dict[
     ("fault", "message", "num_passes"),
     [("refused early", "not with a width of 8", 0), ("refused", "not with these layers", 1)],
 )
-@pytest.mark.parametrize("accumulation", [None, 2])
+@pytest.mark.parametrize("gradient_accumulation", [None, 2])
 def test_a_configuration_that_the_task_refuses_is_infeasible(
-    fault: str, message: str, num_passes: int, accumulation: int | None
+    fault: str, message: str, num_passes: int, gradient_accumulation: int | None
 ) -> None:
-    report, sent = ran(job(fault, accumulation=accumulation))
+    report, sent = ran(job(fault, gradient_accumulation=gradient_accumulation))
     assert (report.outcome, report.message, report.num_passes, sent) == ("infeasible", message, num_passes, [])
 
 
 def test_out_of_memory_says_how_to_split_the_batch_and_the_split_trains_alike() -> None:
     report, sent = ran(job("fits_4"))
-    assert (report.outcome, report.next_accumulation, report.num_passes, sent) == ("oom", 2, 1, [])
-    report, _ = ran(job("fits_4", accumulation=2))
-    assert (report.outcome, report.next_accumulation) == ("oom", 4)
-    report, sent = ran(job("fits_4", accumulation=4))
+    assert (report.outcome, report.next_gradient_accumulation, report.num_passes, sent) == ("oom", 2, 1, [])
+    report, _ = ran(job("fits_4", gradient_accumulation=2))
+    assert (report.outcome, report.next_gradient_accumulation) == ("oom", 4)
+    report, sent = ran(job("fits_4", gradient_accumulation=4))
     assert report.outcome == "finished"
     _, whole = ran(job())
     for split, expected in zip(sent, whole, strict=True):
@@ -77,10 +77,10 @@ def test_out_of_memory_says_how_to_split_the_batch_and_the_split_trains_alike() 
 def test_a_model_that_refuses_parts_of_its_batch_is_out_of_memory_and_no_bug() -> None:
     with pytest.raises(ZeroDivisionError):
         ran(job("raises"))
-    report, _ = ran(job("fits_1_but_fails", accumulation=8))
-    assert (report.outcome, report.next_accumulation) == ("oom", 16)
-    report, _ = ran(job("fits_1_but_fails", accumulation=16))
-    assert (report.outcome, report.next_accumulation) == ("oom", None)
+    report, _ = ran(job("fits_1_but_fails", gradient_accumulation=8))
+    assert (report.outcome, report.next_gradient_accumulation) == ("oom", 16)
+    report, _ = ran(job("fits_1_but_fails", gradient_accumulation=16))
+    assert (report.outcome, report.next_gradient_accumulation) == ("oom", None)
     assert report.message == (
         "Out of memory with the whole batch, and split into 16 parts it fails: "
         "Expected more than 1 value per channel when training"
@@ -89,14 +89,18 @@ def test_a_model_that_refuses_parts_of_its_batch_is_out_of_memory_and_no_bug() -
 
 def test_an_error_that_wraps_a_lack_of_memory_is_out_of_memory() -> None:
     report, _ = ran(job("wrapped"))
-    assert (report.outcome, report.next_accumulation, report.message) == ("oom", 2, "CUDA out of memory. Tried 8 GiB")
+    assert (report.outcome, report.next_gradient_accumulation, report.message) == (
+        "oom",
+        2,
+        "CUDA out of memory. Tried 8 GiB",
+    )
 
 
 def test_a_limit_of_a_kernel_splits_the_batch_and_is_a_bug_where_one_sample_meets_it() -> None:
     report, _ = ran(job("unsupported"))
-    assert (report.outcome, report.next_accumulation) == ("oom", 2)
+    assert (report.outcome, report.next_gradient_accumulation) == ("oom", 2)
     with pytest.raises(RuntimeError, match="NOT_SUPPORTED"):
-        ran(job("unsupported", accumulation=16))
+        ran(job("unsupported", gradient_accumulation=16))
 
 
 def test_a_model_that_is_too_large_costs_no_epoch() -> None:

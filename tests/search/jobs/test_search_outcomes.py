@@ -47,7 +47,7 @@ def test_folds_constraints_patience_and_a_split_batch_in_one_search() -> None:
     result = found(recipe)
     split, large, plain = result.trials
     assert (large.status, large.epochs, large.value) == ("infeasible", 0.1, None)
-    assert (split.accumulation, split.lost_epochs, plain.lost_epochs) == (4, 2, 0)
+    assert (split.gradient_accumulation, split.lost_epochs, plain.lost_epochs) == (4, 2, 0)
     for trial in (split, plain):
         assert trial.status in ("complete", "stopped")
         assert trial.epochs - trial.lost_epochs == 4 * len(trial.reports)
@@ -60,14 +60,14 @@ def test_folds_constraints_patience_and_a_split_batch_in_one_search() -> None:
     assert "infeasible" in text
     assert "more than the 200 allowed" in text
     frame = trials_frame(result)
-    assert list(frame["accumulation"]) == [4, None, None]
+    assert list(frame["gradient_accumulation"]) == [4, None, None]
     assert frame["message"][0] == "Out of memory with the whole batch: split into 4 parts."
 
 
 def test_a_trial_that_hangs_is_ended() -> None:
     recipe = blobs_recipe(
         {"fault": "hangs", "lr": 0.1},
-        search={"sampler": "random", "ladder": "none", "fidelity": {"max": 1}, "trial_time": "1s"},
+        search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 1}, "trial_time": "1s"},
         budget={"trials": 1},
     )
     result, error = run_search(recipe, device="cpu", num_workers=1)
@@ -77,7 +77,7 @@ def test_a_trial_that_hangs_is_ended() -> None:
     assert hung.epochs == hung.lost_epochs == 1
 
 
-def test_shares_of_the_data_are_climbed_and_the_final_fit_has_all_of_it() -> None:
+def test_shares_of_the_data_are_climbed_and_the_final_training_has_all_of_it() -> None:
     recipe = blobs_recipe(
         search={
             "sampler": "random",

@@ -13,8 +13,8 @@ from probe.search.compare.stored_incumbents import stored_incumbents
 from probe.search.find import run_search
 from probe.search.records.search import DATABASE_FILE
 from probe.search.schedulers import auto_scheduler as auto_ladder
-from probe.search.schedulers.auto_scheduler import FACTOR, budget_trainings, choose_ladder
-from probe.search.schedulers.brackets import make_ladder
+from probe.search.schedulers.auto_scheduler import FACTOR, budget_trainings, choose_scheduler
+from probe.search.schedulers.brackets import make_scheduler
 from probe.search.stored_result import stored_result
 
 LADDERS = ("auto", "none", "halving", "asha", "hyperband")
@@ -43,17 +43,17 @@ def budgets() -> st.SearchStrategy[dict[str, Any]]:
     return limits.filter(bool)
 
 
-@given(fidelity=fidelities(), ladder=st.sampled_from(LADDERS), budget=budgets())
+@given(fidelity=fidelities(), scheduler=st.sampled_from(LADDERS), budget=budgets())
 def test_rungs_are_valid_and_what_the_recipe_gives_is_kept(
-    fidelity: dict[str, Any], ladder: str, budget: dict[str, Any]
+    fidelity: dict[str, Any], scheduler: str, budget: dict[str, Any]
 ) -> None:
-    recipe = blobs_recipe(search={"ladder": ladder, "fidelity": fidelity}, budget=budget)
-    choice, given = choose_ladder(recipe), recipe.search.fidelity
-    make_ladder(choice.name, choice.rungs, factor=choice.factor, mode="max")  # refuses rungs that are none
+    recipe = blobs_recipe(search={"scheduler": scheduler, "fidelity": fidelity}, budget=budget)
+    choice, given = choose_scheduler(recipe), recipe.search.fidelity
+    make_scheduler(choice.name, choice.rungs, factor=choice.factor, mode="max")  # refuses rungs that are none
     assert choice.rungs[-1] == given.highest
     assert choice.factor == fidelity.get("factor", FACTOR)
-    if ladder != "auto":
-        assert (choice.name, choice.reason) == (ladder, None)
+    if scheduler != "auto":
+        assert (choice.name, choice.reason) == (scheduler, None)
     else:
         assert choice.reason is not None
         assert choice.reason.startswith(f"{choice.name}, since ")
@@ -83,10 +83,10 @@ def test_rungs_are_valid_and_what_the_recipe_gives_is_kept(
     ],
 )
 def test_where_trials_are_ranked(fidelity: dict[str, Any], rungs: tuple[int, ...]) -> None:
-    for ladder in ("auto", "asha", "halving", "hyperband"):
-        choice = choose_ladder(blobs_recipe(search={"ladder": ladder, "fidelity": fidelity}))
+    for scheduler in ("auto", "asha", "halving", "hyperband"):
+        choice = choose_scheduler(blobs_recipe(search={"scheduler": scheduler, "fidelity": fidelity}))
         assert choice.rungs == rungs
-        assert choice.name == ("asha" if ladder == "auto" else ladder)
+        assert choice.name == ("asha" if scheduler == "auto" else scheduler)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_whole_trainings_where_nothing_can_be_ranked_before(
     space: dict[str, Any], search: dict[str, Any], words: str, longest: int
 ) -> None:
     task = {"target": "searched_task:blobs", "objective": {"metric": "loss", "mode": "min"}}
-    choice = choose_ladder(blobs_recipe(space, search=search, task=task, budget={"trials": 9}))
+    choice = choose_scheduler(blobs_recipe(space, search=search, task=task, budget={"trials": 9}))
     assert (choice.name, choice.rungs) == ("none", (longest,))
     assert choice.reason is not None
     assert choice.reason.startswith(f"none, since {words}")
@@ -125,9 +125,9 @@ def test_the_trainings_that_a_budget_pays_for() -> None:
     assert budget_trainings(asked({"trials": 5})) == float("inf")
     half = blobs_recipe(search={"fidelity": {"unit": "data", "max": 0.5, "epochs": 4}}, budget={"epochs": 60})
     assert budget_trainings(half) == 30
-    assert "pays for 6.7 whole trainings" in (choose_ladder(asked({"epochs": 60})).reason or "")
-    assert "pays for 1 whole training," in (choose_ladder(asked({"epochs": 9})).reason or "")
-    assert "pays for" not in (choose_ladder(asked({"epochs": 60, "trials": 6})).reason or "")
+    assert "pays for 6.7 whole trainings" in (choose_scheduler(asked({"epochs": 60})).reason or "")
+    assert "pays for 1 whole training," in (choose_scheduler(asked({"epochs": 9})).reason or "")
+    assert "pays for" not in (choose_scheduler(asked({"epochs": 60, "trials": 6})).reason or "")
 
 
 def test_a_search_keeps_its_rungs_whatever_would_be_chosen_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,16 +138,20 @@ def test_a_search_keeps_its_rungs_whatever_would_be_chosen_now(tmp_path: Path, m
     ]
     first, error = run_search(recipes[0], device="cpu", num_workers=1, folder=tmp_path)
     assert error is None
-    assert (first.ladder, first.rungs) == ("asha", (1, 3, 9))
+    assert (first.scheduler, first.rungs) == ("asha", (1, 3, 9))
     monkeypatch.setattr(auto_ladder, "EPOCHS_DIVISOR", 2)
-    assert choose_ladder(recipes[1]).rungs != first.rungs
+    assert choose_scheduler(recipes[1]).rungs != first.rungs
     again, error = run_search(recipes[1], device="cpu", num_workers=1, folder=tmp_path, resume=True)
     assert error is None
-    assert (again.ladder, again.rungs, again.ladder_reason) == (first.ladder, first.rungs, first.ladder_reason)
+    assert (again.scheduler, again.rungs, again.scheduler_reason) == (
+        first.scheduler,
+        first.rungs,
+        first.scheduler_reason,
+    )
     assert [trial.params for trial in again.trials[: len(first.trials)]] == [trial.params for trial in first.trials]
     assert again.spent.epochs > first.spent.epochs
     stored = stored_result(tmp_path)
-    assert (stored.rungs, stored.ladder_reason) == (first.rungs, first.ladder_reason)
+    assert (stored.rungs, stored.scheduler_reason) == (first.rungs, first.scheduler_reason)
     curve = stored_incumbents(tmp_path / DATABASE_FILE, again)
     assert curve is not None
     assert again.best is not None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.search.schedulers.successive_halving import Ladder, Promotion, make_rungs
+from probe.search.schedulers.successive_halving import Promotion, Scheduler, make_rungs
 
 quick = settings(deadline=None, max_examples=100)
 scores = st.lists(st.floats(-10, 10), min_size=1, max_size=40)
@@ -46,12 +46,12 @@ def test_nonsense_rungs_are_refused(arguments: tuple[int, int, int]) -> None:
 @quick
 @given(scores, st.integers(2, 5), st.sampled_from(["max", "min"]))
 def test_only_the_best_share_of_a_rung_climbs_and_the_best_first(values: list[float], factor: int, mode: str) -> None:
-    ladder = Ladder((1, 3), factor=factor, mode="max" if mode == "max" else "min")
+    scheduler = Scheduler((1, 3), factor=factor, mode="max" if mode == "max" else "min")
     for number, value in enumerate(values):
-        ladder.record(number, 0, value)
+        scheduler.record(number, 0, value)
     climbed = []
-    while (promotion := ladder.next_promotion()) is not None:
-        ladder.promote(promotion)
+    while (promotion := scheduler.next_promotion()) is not None:
+        scheduler.promote(promotion)
         climbed.append(promotion.number)
     sign = -1 if mode == "max" else 1
     best_first = sorted(range(len(values)), key=lambda number: (sign * values[number], number))
@@ -62,18 +62,18 @@ def test_only_the_best_share_of_a_rung_climbs_and_the_best_first(values: list[fl
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=60), st.integers(2, 4))
 def test_one_in_factor_climbs_however_the_scores_improve(values: list[float], factor: int) -> None:
     """Asynchronously: trials arrive one after the other and every promotion is taken at once."""
-    ladder = Ladder((1, 2, 4), factor=factor, mode="max")
+    scheduler = Scheduler((1, 2, 4), factor=factor, mode="max")
     climbed: set[int] = set()
     for number, value in enumerate(values):
-        ladder.record(number, 0, value)
-        while (promotion := ladder.next_promotion()) is not None:
-            ladder.promote(promotion)
+        scheduler.record(number, 0, value)
+        while (promotion := scheduler.next_promotion()) is not None:
+            scheduler.promote(promotion)
             if promotion.rung == 1:
                 top = sorted(range(number + 1), key=lambda n: (-values[n], n))[: (number + 1) // factor]
                 assert promotion.number in top
                 climbed.add(promotion.number)
-            ladder.record(promotion.number, promotion.rung, values[promotion.number])
-        assert ladder.num_promoted(0) == len(climbed) == (number + 1) // factor
+            scheduler.record(promotion.number, promotion.rung, values[promotion.number])
+        assert scheduler.num_promoted(0) == len(climbed) == (number + 1) // factor
 
 
 @quick
@@ -83,47 +83,47 @@ def test_the_order_of_arrival_does_not_matter_once_all_are_there(
 ) -> None:
     numbers = list(range(len(values)))
     shuffler.shuffle(numbers)
-    ladders = [Ladder((1, 3), factor=factor, mode="max") for _ in range(2)]
-    for ladder, order in zip(ladders, (range(len(values)), numbers), strict=True):
+    schedulers = [Scheduler((1, 3), factor=factor, mode="max") for _ in range(2)]
+    for scheduler, order in zip(schedulers, (range(len(values)), numbers), strict=True):
         for number in order:
-            ladder.record(number, 0, values[number])
-    assert ladders[0].next_promotion() == ladders[1].next_promotion()
+            scheduler.record(number, 0, values[number])
+    assert schedulers[0].next_promotion() == schedulers[1].next_promotion()
 
 
 def test_the_highest_rung_goes_first_and_cost_is_respected() -> None:
-    ladder = Ladder((1, 3, 9), factor=2, mode="max")
+    scheduler = Scheduler((1, 3, 9), factor=2, mode="max")
     for number in range(4):
-        ladder.record(number, 0, number)
+        scheduler.record(number, 0, number)
     for number in (3, 2):
-        ladder.promote(Promotion(number=number, rung=1))
-        ladder.record(number, 1, number)
-    assert ladder.next_promotion() == Promotion(number=3, rung=2)
-    assert ladder.next_promotion(max_epochs=5) is None  # rung 0 has sent its two on, and 6 epochs are too many
+        scheduler.promote(Promotion(number=number, rung=1))
+        scheduler.record(number, 1, number)
+    assert scheduler.next_promotion() == Promotion(number=3, rung=2)
+    assert scheduler.next_promotion(max_epochs=5) is None  # rung 0 has sent its two on, and 6 epochs are too many
 
 
 def test_trials_that_died_count_as_ranked_last() -> None:
-    ladder = Ladder((1, 3), factor=3, mode="max")
-    ladder.record(0, 0, 0.5)
-    assert ladder.next_promotion() is None
-    ladder.lose(1, 0)
-    ladder.lose(2, 0)
-    assert ladder.next_promotion() == Promotion(number=0, rung=1)
+    scheduler = Scheduler((1, 3), factor=3, mode="max")
+    scheduler.record(0, 0, 0.5)
+    assert scheduler.next_promotion() is None
+    scheduler.lose(1, 0)
+    scheduler.lose(2, 0)
+    assert scheduler.next_promotion() == Promotion(number=0, rung=1)
 
 
 def test_when_closing_every_rung_sends_somebody_on() -> None:
-    ladder = Ladder((1, 3), factor=3, mode="min")
-    ladder.record(0, 0, 0.5)
-    ladder.record(1, 0, 0.4)
-    assert ladder.next_promotion() is None
-    promotion = ladder.next_promotion(rule="closing")
+    scheduler = Scheduler((1, 3), factor=3, mode="min")
+    scheduler.record(0, 0, 0.5)
+    scheduler.record(1, 0, 0.4)
+    assert scheduler.next_promotion() is None
+    promotion = scheduler.next_promotion(rule="closing")
     assert promotion == Promotion(number=1, rung=1)
-    ladder.promote(promotion)
-    assert ladder.next_promotion(rule="closing") is None
-    assert ladder.next_promotion(rule="open") == Promotion(number=0, rung=1)
-    ladder.lose(1, 1)  # the one that climbed died: the next best takes its place
-    assert ladder.next_promotion(rule="closing") == Promotion(number=0, rung=1)
+    scheduler.promote(promotion)
+    assert scheduler.next_promotion(rule="closing") is None
+    assert scheduler.next_promotion(rule="open") == Promotion(number=0, rung=1)
+    scheduler.lose(1, 1)  # the one that climbed died: the next best takes its place
+    assert scheduler.next_promotion(rule="closing") == Promotion(number=0, rung=1)
 
 
 def test_a_score_must_be_finite() -> None:
     with pytest.raises(ValueError, match="finite"):
-        Ladder((1,), factor=3, mode="max").record(0, 0, float("nan"))
+        Scheduler((1,), factor=3, mode="max").record(0, 0, float("nan"))

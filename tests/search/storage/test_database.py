@@ -16,7 +16,7 @@ from stored_searches import decisions, num_repeated_rungs, stored_events, work_o
 from probe.errors import OutputError
 from probe.search.records.search import DATABASE_FILE
 from probe.search.storage.database import SearchDatabase
-from probe.search.study.events import Asked, Ended, Event, Reported, Resumed, Started
+from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.training.records import EpochReport
 
 REPORT = EpochReport(epoch=1, train_loss=0.1 + 0.2, val_loss=None, metrics={"accuracy": 1 / 3}, seconds=0.5)
@@ -25,11 +25,13 @@ VALUES = st.one_of(
 )
 PARAMS = st.dictionaries(st.text(min_size=1), VALUES, max_size=4)
 EVENTS = st.one_of(
-    st.builds(Asked, number=st.integers(0, 99), positions=PARAMS, params=PARAMS, seed=st.integers(0, 2**63)),
-    st.builds(Started, number=st.integers(0, 99), rung=st.integers(0, 9)),
-    st.just(Reported(number=3, report=REPORT)),
-    st.builds(Ended, number=st.integers(0, 99), outcome=st.sampled_from(["finished", "oom"]), seconds=st.floats(0, 9)),
-    st.builds(Resumed, after=st.sampled_from([None, "interrupted", "failures"])),
+    st.builds(TrialSuggested, number=st.integers(0, 99), positions=PARAMS, params=PARAMS, seed=st.integers(0, 2**63)),
+    st.builds(TrialStarted, number=st.integers(0, 99), rung=st.integers(0, 9)),
+    st.just(EpochReported(number=3, report=REPORT)),
+    st.builds(
+        TrialEnded, number=st.integers(0, 99), outcome=st.sampled_from(["finished", "oom"]), seconds=st.floats(0, 9)
+    ),
+    st.builds(SearchResumed, after=st.sampled_from([None, "interrupted", "failures"])),
 )
 
 
@@ -54,10 +56,10 @@ def test_what_is_written_is_read_again_to_the_bit(events: list[Event]) -> None:
 def test_another_process_sees_every_row_at_once_in_columns_that_one_can_read(tmp_path: Path) -> None:
     path = tmp_path / DATABASE_FILE
     with SearchDatabase.create(path, {"name": "it's"}) as database:
-        database.append(Asked(number=0, positions={"x": 0.5}, params={"x": 0.5, "kind": "a"}, seed=1), 0.5)
-        database.append(Started(number=0, rung=0), 0.6)
-        database.append(Reported(number=0, report=REPORT), 1.0)
-        database.append(Ended(number=0, outcome="finished", seconds=0.7), 1.1)
+        database.append(TrialSuggested(number=0, positions={"x": 0.5}, params={"x": 0.5, "kind": "a"}, seed=1), 0.5)
+        database.append(TrialStarted(number=0, rung=0), 0.6)
+        database.append(EpochReported(number=0, report=REPORT), 1.0)
+        database.append(TrialEnded(number=0, outcome="finished", seconds=0.7), 1.1)
         reader = sqlite3.connect(path)
         assert reader.execute("SELECT trial, last_rung_started, epochs, last_outcome FROM trials").fetchall() == [
             (0, 0, 1, "finished")
@@ -144,7 +146,7 @@ def test_an_unknown_event_is_damage(tmp_path: Path) -> None:
 def test_a_file_opened_to_read_is_never_written(finished: Path) -> None:
     with SearchDatabase.open(finished / DATABASE_FILE, to_write=False) as database:
         with pytest.raises(OutputError, match="readonly"):
-            database.append(Started(number=0, rung=0), 0.0)
+            database.append(TrialStarted(number=0, rung=0), 0.0)
         assert list(database.events())
 
 

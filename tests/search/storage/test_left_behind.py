@@ -17,7 +17,7 @@ def sticky_recipe(**space: Any) -> Recipe:
     return blobs_recipe(
         {"which": {"choices": [0, 1]}, "lr": 0.1, **space},
         task={"target": "sticky_task:sticky", "objective": {"metric": "accuracy", "mode": "max"}},
-        search={"sampler": "grid", "ladder": "none", "fidelity": {"max": 1}},
+        search={"sampler": "grid", "scheduler": "none", "fidelity": {"max": 1}},
         start=[{"which": 1}],
     )
 
@@ -37,7 +37,7 @@ def test_one_broken_trial_fails_alone_and_paths_hold(tmp_path: Path, monkeypatch
     assert (tmp_path / "here" / str(result.final.weights_file)).is_file()
 
 
-def test_what_every_trial_leaves_costs_the_next_a_retry_and_the_final_fit_nothing(tmp_path: Path) -> None:
+def test_what_every_trial_leaves_costs_the_next_a_retry_and_the_final_training_nothing(tmp_path: Path) -> None:
     result = search(sticky_recipe(leaves=True), tmp_path / "run")
     assert [trial.status for trial in result.trials] == ["complete"] * 2
     assert result.final is not None

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.successive_halving import Ladder, Promotion
+from probe.search.schedulers.successive_halving import Promotion, Scheduler
 from probe.search.study.budget import (
     MIN_PROBE_SAMPLES,
     MIN_PROBE_STEPS,
@@ -36,11 +36,11 @@ usages = st.builds(
 )
 
 
-def make_ladder(rungs: tuple[int, ...], num_trials: int) -> Ladder:
-    ladder = Ladder(rungs, factor=3, mode="max")
+def make_scheduler(rungs: tuple[int, ...], num_trials: int) -> Scheduler:
+    scheduler = Scheduler(rungs, factor=3, mode="max")
     for number in range(num_trials):
-        ladder.record(number, 0, float(number))
-    return ladder
+        scheduler.record(number, 0, float(number))
+    return scheduler
 
 
 @quick
@@ -48,11 +48,11 @@ def make_ladder(rungs: tuple[int, ...], num_trials: int) -> Ladder:
 def test_no_step_exceeds_a_limit(
     limit: BudgetLimits, usage: Usage, seconds: float | None, num_trials: int, can_ask: bool
 ) -> None:
-    ladder = make_ladder((1, 3, 9), num_trials)
-    step = next_step(ladder, limit, usage, pace=Pace(typical_seconds=seconds), can_ask=can_ask)
+    scheduler = make_scheduler((1, 3, 9), num_trials)
+    step = next_step(scheduler, limit, usage, pace=Pace(typical_seconds=seconds), can_ask=can_ask)
     if step is None:
         return
-    cost = ladder.epochs_between(step.rung if isinstance(step, Promotion) else 0)
+    cost = scheduler.epochs_between(step.rung if isinstance(step, Promotion) else 0)
     assert cost <= epochs_left(limit, usage)
     assert limit.time_seconds is None or usage.seconds < limit.time_seconds
     if limit.time_seconds is not None and seconds is not None:
@@ -67,50 +67,50 @@ def test_no_step_exceeds_a_limit(
 def test_a_search_that_can_ask_stops_only_at_a_limit(
     limit: BudgetLimits, usage: Usage, seconds: float | None, num_trials: int
 ) -> None:
-    ladder = make_ladder((1, 3, 9), num_trials)
+    scheduler = make_scheduler((1, 3, 9), num_trials)
     pace = Pace(typical_seconds=seconds)
-    if next_step(ladder, limit, usage, pace=pace) is None:
-        assert reached_limit(ladder, limit, usage, pace=pace) is not None
+    if next_step(scheduler, limit, usage, pace=pace) is None:
+        assert reached_limit(scheduler, limit, usage, pace=pace) is not None
 
 
 def test_promotions_go_before_new_trials() -> None:
     plenty = BudgetLimits(epochs=1000)
-    assert next_step(make_ladder((1, 3, 9), 2), plenty, Usage(trials=2)) == NewTrial()
-    assert next_step(make_ladder((1, 3, 9), 3), plenty, Usage(trials=3)) == Promotion(number=2, rung=1)
+    assert next_step(make_scheduler((1, 3, 9), 2), plenty, Usage(trials=2)) == NewTrial()
+    assert next_step(make_scheduler((1, 3, 9), 3), plenty, Usage(trials=3)) == Promotion(number=2, rung=1)
 
 
 def test_the_last_epochs_carry_paused_trials_up() -> None:
-    ladder = make_ladder((1, 3, 9), 2)
+    scheduler = make_scheduler((1, 3, 9), 2)
     limit = BudgetLimits(epochs=60)
-    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=53)) == NewTrial()
-    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=54)) == Promotion(number=1, rung=1)
-    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=59)) == NewTrial()  # one epoch fits nothing else
-    assert next_step(ladder, limit, Usage(trials=2, spent_epochs=59.5)) is None
+    assert next_step(scheduler, limit, Usage(trials=2, spent_epochs=53)) == NewTrial()
+    assert next_step(scheduler, limit, Usage(trials=2, spent_epochs=54)) == Promotion(number=1, rung=1)
+    assert next_step(scheduler, limit, Usage(trials=2, spent_epochs=59)) == NewTrial()  # one epoch fits nothing else
+    assert next_step(scheduler, limit, Usage(trials=2, spent_epochs=59.5)) is None
 
 
 def test_a_budget_smaller_than_one_full_trial_still_starts_some() -> None:
-    ladder = make_ladder((1, 3, 9, 27), 0)
-    assert next_step(ladder, BudgetLimits(epochs=6), Usage()) == NewTrial()
+    scheduler = make_scheduler((1, 3, 9, 27), 0)
+    assert next_step(scheduler, BudgetLimits(epochs=6), Usage()) == NewTrial()
 
 
 def test_when_the_trials_are_used_up_the_best_climbs_to_the_top() -> None:
-    ladder = make_ladder((1, 3, 9), 2)
+    scheduler = make_scheduler((1, 3, 9), 2)
     limit = BudgetLimits(trials=2)
-    first = next_step(ladder, limit, Usage(trials=2))
+    first = next_step(scheduler, limit, Usage(trials=2))
     assert first == Promotion(number=1, rung=1)
-    ladder.promote(first)
-    ladder.record(1, 1, 1.0)
-    second = next_step(ladder, limit, Usage(trials=2))
+    scheduler.promote(first)
+    scheduler.record(1, 1, 1.0)
+    second = next_step(scheduler, limit, Usage(trials=2))
     assert second == Promotion(number=1, rung=2)
-    ladder.promote(second)
-    assert next_step(ladder, limit, Usage(trials=2)) is None
-    assert reached_limit(ladder, limit, Usage(trials=2)) == "trials"
+    scheduler.promote(second)
+    assert next_step(scheduler, limit, Usage(trials=2)) is None
+    assert reached_limit(scheduler, limit, Usage(trials=2)) == "trials"
 
 
-def test_without_a_ladder_the_whole_budget_goes_to_new_trials() -> None:
-    ladder = Ladder((9,), factor=3, mode="max")
-    assert next_step(ladder, BudgetLimits(epochs=60), Usage(trials=5, spent_epochs=51)) == NewTrial()
-    assert next_step(ladder, BudgetLimits(epochs=60), Usage(trials=5, spent_epochs=52)) is None
+def test_without_a_scheduler_the_whole_budget_goes_to_new_trials() -> None:
+    scheduler = Scheduler((9,), factor=3, mode="max")
+    assert next_step(scheduler, BudgetLimits(epochs=60), Usage(trials=5, spent_epochs=51)) == NewTrial()
+    assert next_step(scheduler, BudgetLimits(epochs=60), Usage(trials=5, spent_epochs=52)) is None
 
 
 @quick

@@ -11,24 +11,26 @@ from hypothesis import strategies as st
 from test_keeping import LADDERS, search
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.brackets import LadderName, make_ladder
+from probe.search.schedulers.brackets import SchedulerName, make_scheduler
 from probe.search.study.disk_forecast import peak_checkpoints
 from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
 from probe.training.optim.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings
 
 
-def forecast(ladder: LadderName, limits: BudgetLimits) -> int | None:
-    return peak_checkpoints(partial(make_ladder, ladder, (1, 3, 9), factor=3, mode="max"), limits)
+def forecast(scheduler: SchedulerName, limits: BudgetLimits) -> int | None:
+    return peak_checkpoints(partial(make_scheduler, scheduler, (1, 3, 9), factor=3, mode="max"), limits)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from(LADDERS), st.integers(3, 60), st.none() | st.integers(20, 200), st.integers(0, 1000))
-def test_searches_stay_about_at_or_below_it(ladder: LadderName, trials: int, epochs: int | None, seed: int) -> None:
+def test_searches_stay_about_at_or_below_it(
+    scheduler: SchedulerName, trials: int, epochs: int | None, seed: int
+) -> None:
     limits = BudgetLimits(trials=trials, epochs=epochs)
-    expected = forecast(ladder, limits)
+    expected = forecast(scheduler, limits)
     assert expected is not None
-    found = search(limits=limits, ladder=ladder, seed=seed)
+    found = search(limits=limits, scheduler=scheduler, seed=seed)
     assert found.peak <= 1.25 * expected + 2
 
 

@@ -16,16 +16,16 @@ from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.brackets import LadderName
+from probe.search.schedulers.brackets import SchedulerName
 from probe.search.schedulers.successive_halving import make_rungs
 from probe.search.space.space import Space
-from probe.search.study.events import Ended, Event
+from probe.search.study.events import Event, TrialEnded
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.plan import StudyPlan, new_state
 from probe.search.study.state import SearchState, Trial
 from probe.search.study.study import Study
 
-LADDERS: list[LadderName] = ["asha", "halving", "hyperband"]
+LADDERS: list[SchedulerName] = ["asha", "halving", "hyperband"]
 CONTINUUM = Dimension(name="quality", kind="float", low=0.0, high=1.0)
 FINITE = Dimension(name="quality", kind="int", low=0, high=25)
 
@@ -48,7 +48,7 @@ class Searched:
 def search(
     *,
     limits: BudgetLimits,
-    ladder: LadderName = "asha",
+    scheduler: SchedulerName = "asha",
     rungs: tuple[int, ...] = (1, 3, 9),
     factor: int = 3,
     num_slots: int = 1,
@@ -79,7 +79,7 @@ def search(
         factor=factor,
         limits=limits,
         seed=seed,
-        ladder=ladder,
+        scheduler=scheduler,
         patience=patience,
         **changes,
     )
@@ -92,7 +92,7 @@ def search(
 
     def see(event: Event) -> None:
         found.events.append(event)
-        if isinstance(event, Ended) and event.outcome == "finished":
+        if isinstance(event, TrialEnded) and event.outcome == "finished":
             rung = found.state.trials[event.number].climbing_to
             if rung is not None and rung < len(rungs) - 1:
                 found.written.add((event.number, rungs[rung]))
@@ -118,7 +118,7 @@ def searches(draw: st.DrawFn) -> dict[str, Any]:
     trials, epochs = draw(st.none() | st.integers(3, 50)), draw(st.none() | st.integers(10, 150))
     return {
         "limits": BudgetLimits(trials=trials if epochs is not None else trials or 30, epochs=epochs),
-        "ladder": draw(st.sampled_from(LADDERS)),
+        "scheduler": draw(st.sampled_from(LADDERS)),
         "rungs": make_rungs(lowest, lowest * factor ** draw(st.integers(1, 3)), factor),
         "factor": factor,
         "num_slots": draw(st.integers(1, 4)),
@@ -158,18 +158,18 @@ def test_only_deaths_of_promoted_trials_let_others_climb_that_were_out_of_reach(
     deaths = [
         index
         for index, event in enumerate(found.events)
-        if isinstance(event, Ended) and event.outcome in ("diverged", "infeasible")
+        if isinstance(event, TrialEnded) and event.outcome in ("diverged", "infeasible")
     ]
     for missed in found.missed:
         assert any(index >= found.discarded[missed] for index in deaths)
 
 
-@pytest.mark.parametrize("ladder", LADDERS)
+@pytest.mark.parametrize("scheduler", LADDERS)
 @pytest.mark.parametrize(
     "limits", [BudgetLimits(trials=60), BudgetLimits(epochs=300), BudgetLimits(time_seconds=300.0)]
 )
-def test_far_fewer_checkpoints_than_trials_are_there_at_a_time(ladder: LadderName, limits: BudgetLimits) -> None:
-    found = search(limits=limits, ladder=ladder)
+def test_far_fewer_checkpoints_than_trials_are_there_at_a_time(scheduler: SchedulerName, limits: BudgetLimits) -> None:
+    found = search(limits=limits, scheduler=scheduler)
     assert len(found.state.trials) > 30
     assert found.peak <= 0.6 * len(found.state.trials)
 

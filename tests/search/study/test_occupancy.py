@@ -13,31 +13,31 @@ from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
 from probe.search.storage.database import IN_MEMORY, SearchDatabase
-from probe.search.study.events import Asked, Ended, Event, Reported, Resumed, Started
+from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import new_state
 from probe.search.study.study import Study
-from probe.search.study.utilization import Occupancy, idle_share
+from probe.search.study.utilization import Utilization, idle_share
 from probe.training.records import EpochReport
 
 
-def ended(number: int, seconds: float, outcome: Outcome = "finished") -> Ended:
-    return Ended(number=number, outcome=outcome, seconds=seconds)
+def ended(number: int, seconds: float, outcome: Outcome = "finished") -> TrialEnded:
+    return TrialEnded(number=number, outcome=outcome, seconds=seconds)
 
 
-def reported(number: int, seconds: float) -> Reported:
+def reported(number: int, seconds: float) -> EpochReported:
     report = EpochReport(epoch=1, train_loss=1.0, val_loss=None, metrics={}, seconds=seconds)
-    return Reported(number=number, report=report)
+    return EpochReported(number=number, report=report)
 
 
-def made(*events: tuple[float | None, Event]) -> Occupancy:
-    occupancy = Occupancy()
+def made(*events: tuple[float | None, Event]) -> Utilization:
+    occupancy = Utilization()
     for seconds, event in events:
         occupancy.apply(event, seconds)
     return occupancy
 
 
 PLAN = replace(LONG_PLAN, rungs=(1, 3), limits=BudgetLimits(trials=6))
-ASKED = Asked(number=0, positions={}, params={}, seed=0)
+ASKED = TrialSuggested(number=0, positions={}, params={}, seed=0)
 
 
 @given(
@@ -57,52 +57,59 @@ def test_an_idle_share_is_a_share_or_nothing(busy: float, num_slots: int, second
 
 def test_slots_without_work_are_idle_and_so_is_the_wait_for_the_driver() -> None:
     assert idle_share(30.0, num_slots=4, seconds=10.0) == 0.25
-    one = made((5.0, ASKED), (5.0, Started(number=0, rung=0)), (15.0, ended(0, 9.0)))
+    one = made((5.0, ASKED), (5.0, TrialStarted(number=0, rung=0)), (15.0, ended(0, 9.0)))
     assert one.after(10.0, num_slots=1).idle_share == pytest.approx(0.1)
     assert one.after(10.0, num_slots=2).idle_share == pytest.approx(0.55)
     assert one.now(25.0, num_slots=1).idle_share == pytest.approx(0.55)
 
 
 def test_nothing_is_known_before_anything_has_run() -> None:
-    assert Occupancy().now(5.0, num_slots=1).idle_share is None
+    assert Utilization().now(5.0, num_slots=1).idle_share is None
     assert made((5.0, ASKED)).now(5.0, num_slots=1).idle_share is None
-    assert Occupancy().after(0.0, num_slots=1).idle_share is None
+    assert Utilization().after(0.0, num_slots=1).idle_share is None
 
 
 def test_a_job_that_runs_is_work_from_its_start_on() -> None:
-    running = made((0.0, Started(number=0, rung=0)), (4.0, Started(number=1, rung=0)), (6.0, reported(0, 6.0)))
+    running = made(
+        (0.0, TrialStarted(number=0, rung=0)), (4.0, TrialStarted(number=1, rung=0)), (6.0, reported(0, 6.0))
+    )
     assert running.now(8.0, num_slots=2).idle_share == pytest.approx(1 - (8 + 4) / 16)
     # Killed there, its epochs are all that is known.
     assert running.after(6.0, num_slots=2).idle_share == pytest.approx(1 - 6 / 12)
 
 
-@pytest.mark.parametrize("stop", [Resumed(), ended(0, 0.0, "cancelled")])
+@pytest.mark.parametrize("stop", [SearchResumed(), ended(0, 0.0, "cancelled")])
 def test_what_was_trained_before_a_stop_was_work(stop: Event) -> None:
     occupancy = made(
-        (None, Started(number=0, rung=0)), (None, reported(0, 3.0)), (None, reported(0, 3.0)), (None, stop)
+        (None, TrialStarted(number=0, rung=0)), (None, reported(0, 3.0)), (None, reported(0, 3.0)), (None, stop)
     )
     assert occupancy.after(8.0, num_slots=1).idle_share == pytest.approx(0.25)
     occupancy.earlier_seconds = 8.0
     # The pause is none of the search's time, and neither is what comes before the first event of a session.
-    occupancy.apply(Resumed(after="interrupted"), 100.0)
-    occupancy.apply(Started(number=0, rung=0), 100.0)
+    occupancy.apply(SearchResumed(after="interrupted"), 100.0)
+    occupancy.apply(TrialStarted(number=0, rung=0), 100.0)
     occupancy.apply(ended(0, 2.0), 102.0)
     assert occupancy.now(102.0, num_slots=1).idle_share == pytest.approx(0.2)
 
 
 def test_only_rungs_that_are_run_again_after_a_crash_are_retries() -> None:
-    occupancy = made((None, Started(number=0, rung=0)), (None, ended(0, 1.0, "crashed")))
+    occupancy = made((None, TrialStarted(number=0, rung=0)), (None, ended(0, 1.0, "crashed")))
     assert occupancy.num_retries == 0  # not yet
-    for event in (Resumed(), Started(number=0, rung=0), ended(0, 1.0, "oom"), Started(number=0, rung=0)):
+    for event in (
+        SearchResumed(),
+        TrialStarted(number=0, rung=0),
+        ended(0, 1.0, "oom"),
+        TrialStarted(number=0, rung=0),
+    ):
         occupancy.apply(event)
     assert occupancy.num_retries == 1
-    occupancy.apply(Resumed())
-    occupancy.apply(Started(number=0, rung=0))
+    occupancy.apply(SearchResumed())
+    occupancy.apply(TrialStarted(number=0, rung=0))
     assert occupancy.num_retries == 1
 
 
 def test_ctrl_c_may_come_before_a_start_was_noted() -> None:
-    occupancy = made((0.0, Started(number=0, rung=0)), (4.0, ended(0, 4.0)), (None, ended(1, 0.0, "cancelled")))
+    occupancy = made((0.0, TrialStarted(number=0, rung=0)), (4.0, ended(0, 4.0)), (None, ended(1, 0.0, "cancelled")))
     assert occupancy.after(4.0, num_slots=1).idle_share == 0
 
 
@@ -115,7 +122,7 @@ def study_on(
     database: SearchDatabase,
     seen: list[SearchProgress],
     seconds_before: float = 0.0,
-    has_room: Callable[..., bool] | None = None,
+    can_start: Callable[..., bool] | None = None,
 ) -> Study:
     def see(record: object) -> None:
         if isinstance(record, SearchProgress):
@@ -129,7 +136,7 @@ def study_on(
         make_job=make_job,
         sink=lambda event: database.append(event, seconds_before + study.seconds),
         observer=see,
-        has_room=has_room,
+        can_start=can_start,
         clock=executor.clock,
     )
     study.replay(database.events())
@@ -175,7 +182,7 @@ def test_two_slots_of_which_one_waits_are_half_idle_in_the_live_view() -> None:
     seen: list[SearchProgress] = []
     executor = ScriptedExecutor(num_slots=2)
     with SearchDatabase.create(IN_MEMORY, {"name": "made"}) as database:
-        study_on(executor, database, seen, has_room=lambda trial, running: not running).run()
+        study_on(executor, database, seen, can_start=lambda trial, running: not running).run()
     assert seen[-1].slots is not None
     assert (seen[-1].slots.num_slots, seen[-1].slots.num_nodes, seen[-1].slots.num_retries) == (2, None, 0)
     assert seen[-1].slots.idle_share == pytest.approx(0.5)

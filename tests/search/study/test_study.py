@@ -15,7 +15,7 @@ from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension, SearchProgress, TrialResult
 from probe.search.samplers.protocol import Sampler, Verdict
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.brackets import LadderName
+from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space, configuration_key
 from probe.search.study.events import Event
 from probe.search.study.pacing import SHOW_SECONDS
@@ -59,7 +59,7 @@ class Ran:
         sampler: str = "random",
         seed: int = 0,
         listen: Callable[..., None] | None = None,
-        has_room: Callable[..., bool] | None = None,
+        can_start: Callable[..., bool] | None = None,
         **plan: Any,
     ) -> None:
         self.plan = StudyPlan(space=space, objective=ACCURACY, rungs=rungs, factor=3, limits=limits, seed=seed, **plan)
@@ -78,7 +78,7 @@ class Ran:
             executor=self.executor,
             make_job=make_job,
             discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
-            has_room=has_room,
+            can_start=can_start,
             sink=self.events.append,
             observer=self.seen.append,
             clock=self.executor.clock,
@@ -158,7 +158,7 @@ def test_no_budget_is_ever_exceeded(
 
 
 @pytest.mark.parametrize(
-    ("sampler", "ladder"),
+    ("sampler", "scheduler"),
     [
         ("random", "asha"),
         ("tpe", "asha"),
@@ -170,9 +170,9 @@ def test_no_budget_is_ever_exceeded(
         ("grid", "asha"),
     ],
 )
-def test_one_slot_and_one_seed_make_the_same_search_twice(sampler: str, ladder: LadderName) -> None:
-    plan: dict[str, Any] = {"sampler": sampler, "ladder": ladder, "space": TWO_NUMBERS}
-    plan["rungs"] = (9,) if ladder == "none" else (1, 3, 9)
+def test_one_slot_and_one_seed_make_the_same_search_twice(sampler: str, scheduler: SchedulerName) -> None:
+    plan: dict[str, Any] = {"sampler": sampler, "scheduler": scheduler, "space": TWO_NUMBERS}
+    plan["rungs"] = (9,) if scheduler == "none" else (1, 3, 9)
     first, second = (Ran(limits=BudgetLimits(epochs=30), seed=4, **plan) for _ in range(2))
     assert first.results == second.results
     other = Ran(limits=BudgetLimits(epochs=30), seed=5, **plan)
@@ -202,7 +202,7 @@ def test_the_events_alone_give_the_state_again() -> None:
         again.apply(event)
     assert [trial_result(again, trial) for trial in again.trials] == ran.results
     assert (again.spent_epochs, again.promised_epochs) == (ran.state.spent_epochs, 0)
-    assert again.ladder.next_promotion(rule="open") == ran.state.ladder.next_promotion(rule="open")
+    assert again.scheduler.next_promotion(rule="open") == ran.state.scheduler.next_promotion(rule="open")
 
 
 def test_out_of_memory_and_divergence_are_values_and_go_no_further() -> None:
@@ -448,10 +448,10 @@ def test_a_state_refuses_what_cannot_happen() -> None:
             ran.state.apply(event)
 
 
-def test_lengths_of_training_are_searched_where_no_ladder_decides_them() -> None:
+def test_lengths_of_training_are_searched_where_no_scheduler_decides_them() -> None:
     lengths = Dimension(name="epochs", kind="choices", choices=(5, 2, 9))
     space = Space(dimensions=(*QUALITY.dimensions, lengths), constants={})
-    ran = Ran(limits=BudgetLimits(trials=12), space=space, rungs=(9,), ladder="none")
+    ran = Ran(limits=BudgetLimits(trials=12), space=space, rungs=(9,), scheduler="none")
     assert ran.end == "trials"
     results = [trial_result(ran.state, trial) for trial in ran.state.trials]
     assert {result.params["epochs"] for result in results} == {2, 5, 9}
@@ -468,6 +468,6 @@ def test_a_budget_is_kept_whatever_the_trials_own_lengths() -> None:
     lengths = Dimension(name="epochs", kind="choices", choices=(2, 9))
     space = Space(dimensions=(*QUALITY.dimensions, lengths), constants={})
     executor = ScriptedExecutor(num_slots=3)
-    ran = Ran(limits=BudgetLimits(epochs=40), space=space, rungs=(9,), ladder="none", executor=executor)
+    ran = Ran(limits=BudgetLimits(epochs=40), space=space, rungs=(9,), scheduler="none", executor=executor)
     assert ran.end == "epochs"
     assert 40 - 9 < ran.state.spent_epochs <= 40

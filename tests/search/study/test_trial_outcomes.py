@@ -11,9 +11,9 @@ from scripted_executor import ScriptedExecutor
 from test_study import ACCURACY, Ran, fail_on
 
 from probe.search.jobs.jobs import Outcome, RungJob
-from probe.search.jobs.outcomes import MIN_TRIAL_SHARE, Constraints, next_accumulation
+from probe.search.jobs.outcomes import MIN_TRIAL_SHARE, Constraints, next_gradient_accumulation
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.fidelity import Course
+from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.study.snapshots import best_trial, trial_result
 
 
@@ -21,7 +21,7 @@ def out_of_memory_until(parts: int, number: int = 0) -> ScriptedExecutor:
     """Trial `number` fits once its batch of 8 is split into that many parts."""
 
     def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
-        return "oom" if job.number == number and (job.accumulation or 1) < parts else None
+        return "oom" if job.number == number and (job.gradient_accumulation or 1) < parts else None
 
     return ScriptedExecutor(fault=fault, max_parts=8)
 
@@ -30,7 +30,7 @@ def out_of_memory_until(parts: int, number: int = 0) -> ScriptedExecutor:
 def test_a_batch_is_halved_down_to_single_samples(batch_size: int, given_parts: int) -> None:
     parts: int | None = min(given_parts, batch_size)
     for _ in range(batch_size.bit_length() + 1):
-        following = next_accumulation(batch_size, parts or 1)
+        following = next_gradient_accumulation(batch_size, parts or 1)
         if following is None:
             assert parts == batch_size
             return
@@ -43,8 +43,8 @@ def test_a_batch_is_halved_down_to_single_samples(batch_size: int, given_parts: 
 def test_a_trial_that_runs_out_of_memory_is_run_again_with_its_batch_split() -> None:
     ran = Ran(limits=BudgetLimits(trials=1), executor=out_of_memory_until(4))
     (result,) = ran.results
-    assert [job.accumulation for job in ran.executor.jobs] == [None, 2, 4, 4, 4]
-    assert (result.status, result.accumulation, result.epochs, result.lost_epochs) == (
+    assert [job.gradient_accumulation for job in ran.executor.jobs] == [None, 2, 4, 4, 4]
+    assert (result.status, result.gradient_accumulation, result.epochs, result.lost_epochs) == (
         "complete",
         4,
         11,
@@ -55,7 +55,7 @@ def test_a_trial_that_runs_out_of_memory_is_run_again_with_its_batch_split() -> 
 
 def test_memory_that_runs_out_on_a_later_rung_costs_what_was_lost() -> None:
     def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
-        return "oom" if epoch == 3 and job.accumulation is None else None
+        return "oom" if epoch == 3 and job.gradient_accumulation is None else None
 
     ran = Ran(limits=BudgetLimits(trials=1), executor=ScriptedExecutor(fault=fault, max_parts=8))
     (result,) = ran.results
@@ -68,7 +68,7 @@ def test_memory_that_runs_out_on_a_later_rung_costs_what_was_lost() -> None:
 def test_a_trial_that_fits_in_no_way_is_infeasible(plan: dict[str, Any]) -> None:
     ran = Ran(limits=BudgetLimits(trials=2), executor=out_of_memory_until(100), **plan)
     num_tries = 1 if plan else 4
-    assert [job.accumulation for job in ran.executor.jobs if job.number == 0] == [None, 2, 4, 8][:num_tries]
+    assert [job.gradient_accumulation for job in ran.executor.jobs if job.number == 0] == [None, 2, 4, 8][:num_tries]
     assert (ran.results[0].status, ran.results[0].value) == ("oom", None)
     assert ran.results[0].epochs == ran.results[0].lost_epochs == num_tries
     assert ran.results[1].value is not None
@@ -96,36 +96,38 @@ def test_a_budget_of_epochs_ends_whatever_the_trials_die_of(
     outcomes: list[Outcome], passes: int | None, epochs: int, num_folds: int, by_data: bool, num_slots: int
 ) -> None:
     if by_data:
-        course = Course(unit="data", rungs=(300, 1000), data_epochs=2, num_folds=num_folds)
+        fidelity = FidelitySchedule(unit="data", rungs=(300, 1000), data_epochs=2, num_folds=num_folds)
     else:
-        course = Course(rungs=(1, 3), num_folds=num_folds)
+        fidelity = FidelitySchedule(rungs=(1, 3), num_folds=num_folds)
     executor = ScriptedExecutor(
         num_slots=num_slots,
         num_passes=passes,
         max_parts=4,
         fault=lambda job, epoch, _: outcomes[job.number % len(outcomes)],
     )
-    ran = Ran(limits=BudgetLimits(epochs=epochs), executor=executor, course=course, rungs=course.rungs)
+    ran = Ran(limits=BudgetLimits(epochs=epochs), executor=executor, fidelity=fidelity, rungs=fidelity.rungs)
     assert ran.end in ("epochs", "failures")
-    least = max(1, course.data_thousandths(0) // MIN_TRIAL_SHARE) / 1000
+    least = max(1, fidelity.data_thousandths(0) // MIN_TRIAL_SHARE) / 1000
     assert ran.state.spent_epochs <= epochs
     assert all(result.value is None and result.epochs >= least for result in ran.results)
     assert len(ran.results) <= epochs / least
 
 
 def test_the_price_of_a_trial_that_ends_early_is_the_passes_it_began_and_a_tenth_of_one_at_least() -> None:
-    def cost(outcome: Outcome, passes: int | None, course: Course) -> float:
+    def cost(outcome: Outcome, passes: int | None, fidelity: FidelitySchedule) -> float:
         executor = ScriptedExecutor(fault=fail_on(t0=outcome), num_passes=passes)
         return (
-            Ran(limits=BudgetLimits(trials=1), executor=executor, course=course, rungs=course.rungs).results[0].epochs
+            Ran(limits=BudgetLimits(trials=1), executor=executor, fidelity=fidelity, rungs=fidelity.rungs)
+            .results[0]
+            .epochs
         )
 
-    whole, folds = Course(rungs=(2, 4)), Course(rungs=(2, 4), num_folds=5)
-    share = Course(unit="data", rungs=(200, 1000), data_epochs=3)
+    whole, folds = FidelitySchedule(rungs=(2, 4)), FidelitySchedule(rungs=(2, 4), num_folds=5)
+    share = FidelitySchedule(unit="data", rungs=(200, 1000), data_epochs=3)
     assert [cost("infeasible", passes, whole) for passes in (0, 1, 2)] == [0.1, 1, 2]
     assert [cost("oom", passes, folds) for passes in (0, 1, 7)] == [0.1, 1, 7]
     # A trial that fails runs once more: the first failure costs the least there is.
-    assert [cost("failed", None, course) for course in (whole, folds, share)] == [1.1, 1.1, 0.22]
+    assert [cost("failed", None, fidelity) for fidelity in (whole, folds, share)] == [1.1, 1.1, 0.22]
     assert [cost("infeasible", passes, share) for passes in (0, 1)] == [0.02, 0.2]
 
 
@@ -191,7 +193,7 @@ def test_a_trial_without_improvement_is_complete_and_takes_nobodys_place() -> No
     num_slots=st.integers(1, 4),
     num_folds=st.integers(1, 5),
     by_data=st.booleans(),
-    ladder=st.sampled_from(["asha", "halving", "hyperband"]),
+    scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
     ends=st.dictionaries(
         st.integers(0, 8),
         st.sampled_from(["oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
@@ -200,12 +202,12 @@ def test_a_trial_without_improvement_is_complete_and_takes_nobodys_place() -> No
     at_epoch=st.integers(1, 4),
 )
 def test_no_outcome_breaks_the_budget_and_events_alone_give_the_state_again(
-    epochs: int, num_slots: int, num_folds: int, by_data: bool, ladder: Any, ends: dict[int, Any], at_epoch: int
+    epochs: int, num_slots: int, num_folds: int, by_data: bool, scheduler: Any, ends: dict[int, Any], at_epoch: int
 ) -> None:
     if by_data:
-        course = Course(unit="data", rungs=(100, 300, 1000), data_epochs=4, num_folds=num_folds)
+        fidelity = FidelitySchedule(unit="data", rungs=(100, 300, 1000), data_epochs=4, num_folds=num_folds)
     else:
-        course = Course(rungs=(1, 3, 9), num_folds=num_folds)
+        fidelity = FidelitySchedule(rungs=(1, 3, 9), num_folds=num_folds)
 
     def end(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
         found = ends.get(job.number)
@@ -217,19 +219,25 @@ def test_no_outcome_breaks_the_budget_and_events_alone_give_the_state_again(
         max_parts=4,
         stops_after=lambda job, epoch: epoch == at_epoch and ends.get(job.number) == "stops",
     )
-    ran = Ran(limits=BudgetLimits(epochs=epochs), executor=executor, course=course, rungs=course.rungs, ladder=ladder)
+    ran = Ran(
+        limits=BudgetLimits(epochs=epochs),
+        executor=executor,
+        fidelity=fidelity,
+        rungs=fidelity.rungs,
+        scheduler=scheduler,
+    )
     assert ran.state.spent_epochs <= epochs
     assert ran.state.promised_epochs == 0
     spent = sum(trial.spent for trial in ran.state.trials)
     assert spent == round(ran.state.spent_epochs * 1000)
     for trial in ran.state.trials:
-        reported = len(trial.reports) * course.epoch_cost(max(trial.rung, 0))
+        reported = len(trial.reports) * fidelity.epoch_cost(max(trial.rung, 0))
         assert trial.spent >= trial.lost
         assert by_data or trial.spent == trial.lost + reported
     again = type(ran.state)(
-        ladder=type(ran.state.ladder)(course.rungs, factor=3, mode="max", costs=course.costs),
+        scheduler=type(ran.state.scheduler)(fidelity.rungs, factor=3, mode="max", costs=fidelity.costs),
         objective=ACCURACY,
-        course=course,
+        fidelity=fidelity,
     )
     for event in ran.events:
         again.apply(event)
@@ -237,10 +245,10 @@ def test_no_outcome_breaks_the_budget_and_events_alone_give_the_state_again(
 
 
 def test_training_on_shares_of_the_data_starts_anew_and_costs_the_share() -> None:
-    course = Course(unit="data", rungs=(100, 300, 1000), data_epochs=5)
-    ran = Ran(limits=BudgetLimits(epochs=30), course=course, rungs=course.rungs)
-    assert course.costs == (0.5, 1.5, 5)
-    assert course.total_costs == (0.5, 2, 7)
+    fidelity = FidelitySchedule(unit="data", rungs=(100, 300, 1000), data_epochs=5)
+    ran = Ran(limits=BudgetLimits(epochs=30), fidelity=fidelity, rungs=fidelity.rungs)
+    assert fidelity.costs == (0.5, 1.5, 5)
+    assert fidelity.total_costs == (0.5, 2, 7)
     assert {(job.epochs_from, job.epochs_to) for job in ran.executor.jobs} == {(0, 5)}
     top = [result for result in ran.results if result.rungs == (100, 300, 1000)]
     assert top
@@ -250,9 +258,9 @@ def test_training_on_shares_of_the_data_starts_anew_and_costs_the_share() -> Non
 
 
 def test_an_interrupted_larger_share_does_not_cost_the_score_of_the_smaller_one() -> None:
-    course = Course(unit="data", rungs=(100, 1000), data_epochs=5)
+    fidelity = FidelitySchedule(unit="data", rungs=(100, 1000), data_epochs=5)
     executor = ScriptedExecutor(fault=lambda job, epoch, num: "timeout" if (num, epoch) == (2, 4) else None)
-    ran = Ran(limits=BudgetLimits(trials=1), executor=executor, course=course, rungs=course.rungs)
+    ran = Ran(limits=BudgetLimits(trials=1), executor=executor, fidelity=fidelity, rungs=fidelity.rungs)
     (result,) = ran.results
     assert (result.status, len(result.reports), result.rungs) == ("timeout", 5, (100,))
     assert (result.epochs, result.lost_epochs) == (0.5 + 4, 4)
@@ -260,8 +268,8 @@ def test_an_interrupted_larger_share_does_not_cost_the_score_of_the_smaller_one(
 
 
 def test_an_epoch_in_five_folds_costs_five() -> None:
-    course = Course(rungs=(1, 3), num_folds=5)
-    ran = Ran(limits=BudgetLimits(epochs=40), course=course, rungs=course.rungs)
+    fidelity = FidelitySchedule(rungs=(1, 3), num_folds=5)
+    ran = Ran(limits=BudgetLimits(epochs=40), fidelity=fidelity, rungs=fidelity.rungs)
     assert all(result.epochs == 5 * len(result.reports) for result in ran.results)
     assert ran.state.spent_epochs == 40
 

@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.training.optim.lr_schedules import lr_factor
-from probe.training.settings import Schedule
+from probe.training.settings import LrSchedule
 
-SCHEDULES = get_args(Schedule)
+SCHEDULES = get_args(LrSchedule)
 
 
 @given(st.sampled_from(SCHEDULES), st.integers(1, 500), st.integers(0, 700))
-def test_factors_stay_within_the_peak(schedule: Schedule, num_steps: int, step: int) -> None:
-    assert 0 < lr_factor(schedule, step, num_steps) <= 1 + 1e-12
+def test_factors_stay_within_the_peak(lr_schedule: LrSchedule, num_steps: int, step: int) -> None:
+    assert 0 < lr_factor(lr_schedule, step, num_steps) <= 1 + 1e-12
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_peak_is_reached_and_decays(schedule: Schedule) -> None:
-    factors = [lr_factor(schedule, step, 200) for step in range(200)]
+@pytest.mark.parametrize("lr_schedule", SCHEDULES)
+def test_the_peak_is_reached_and_decays(lr_schedule: LrSchedule) -> None:
+    factors = [lr_factor(lr_schedule, step, 200) for step in range(200)]
     assert max(factors) == pytest.approx(1, abs=1e-9)
-    if schedule != "constant":
+    if lr_schedule != "constant":
         assert factors[-1] < 0.02
 
 

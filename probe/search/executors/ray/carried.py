@@ -10,7 +10,7 @@ from probe.errors import DiskFullError, OutputError
 from probe.files import unwritten, whole_file
 from probe.search.jobs.final_job import FinalJob, FinalOutcome
 from probe.search.jobs.jobs import RungJob, RungReport
-from probe.search.jobs.worker_calls import fit_in_worker, train_in_worker
+from probe.search.jobs.worker_calls import run_final_training, train_in_worker
 from probe.units import format_bytes
 
 MAX_CARRIED_BYTES = 2**30
@@ -74,7 +74,7 @@ def fit_carried(job: FinalJob) -> CarriedFit:
     """The final fit, whose weights come with its outcome."""
     with tempfile.TemporaryDirectory(prefix="probe-fit-") as name:
         weights = None if job.weights_path is None else Path(name) / job.weights_path.name
-        outcome = fit_in_worker(replace(job, weights_path=weights))
+        outcome = run_final_training(replace(job, weights_path=weights))
         content = weights.read_bytes() if weights is not None and weights.exists() else None
     return CarriedFit(outcome=outcome, weights=content)
 

@@ -20,9 +20,9 @@ from probe.search.executors.ray.carried import (
     unpacked,
     unpacked_fit,
 )
-from probe.search.executors.ray.monitor import LOOK_SECONDS, FirstCall, NodeWatch
+from probe.search.executors.ray.monitor import LOOK_SECONDS, FirstCall, NodeMonitor
 from probe.search.executors.ray.nodes import Node
-from probe.search.executors.ray.on_node import CallTerms
+from probe.search.executors.ray.on_node import CallOptions
 from probe.search.executors.ray.placement import Options, Placement
 from probe.search.executors.ray.resources import SlotPlan
 from probe.search.executors.ray.tasks import RayTask, RayTasks, TaskEvent, TaskLostError, lost, measured
@@ -57,8 +57,8 @@ class RayExecutor:
     ) -> None:
         """Without a storage in `use`, checkpoints travel with the jobs. `prepare` is run in every process
         before its first call."""
-        self._watch = NodeWatch(nodes, plan, use)
-        self._terms = CallTerms(num_threads=num_threads, prepare=prepare)
+        self._watch = NodeMonitor(nodes, plan, use)
+        self._terms = CallOptions(num_threads=num_threads, prepare=prepare)
         self._tasks = RayTasks(self._terms, cpus_per_task=plan.cpus_per_job)
         self._carries = use.storage is None
         self._placement = Placement(plan, self._watch)

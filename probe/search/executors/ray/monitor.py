@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probe.errors import DeviceError
-from probe.search.executors.ray.nodes import Look, LookLostError, Node, live_nodes, node_size
+from probe.search.executors.ray.nodes import Node, NodeProbe, ProbeLostError, live_nodes, node_size
 from probe.search.executors.ray.resources import SlotPlan
 from probe.search.records.cluster import ClusterUse
 
@@ -30,12 +30,12 @@ class FirstCall:
     """What every node runs before it gets jobs."""
 
     content: bytes
-    """As `probe.search.executors.ray.on_node.look_at_node` takes it."""
+    """As `probe.search.executors.ray.on_node.probe_node` takes it."""
     answer: Any
     """That of the nodes that are there; a node that answers otherwise is refused."""
 
 
-class NodeWatch:
+class NodeMonitor:
     def __init__(self, nodes: Sequence[Node], plan: SlotPlan, use: ClusterUse) -> None:
         self.use = use
         """With the nodes that joined, were refused and were lost since."""
@@ -50,7 +50,7 @@ class NodeWatch:
         """None: it has not been made, and no other node is let in yet."""
         self._plan = plan
         self._names = {node.facts.node_id: node.facts.name for node in nodes}
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, NodeProbe] = {}
         """At nodes that have joined, until they answer."""
         self._num_looks: Counter[str] = Counter()
         self._let_in, self._refused = set(self.sizes), set[str]()
@@ -111,7 +111,7 @@ class NodeWatch:
             return
         storage = None if self.use.storage is None else Path(self.use.storage)
         for node_id in records.keys() - self._let_in - self._refused - self._looks.keys():
-            self._looks[node_id] = Look(records[node_id], storage, first_call=self.first_call.content)
+            self._looks[node_id] = NodeProbe(records[node_id], storage, first_call=self.first_call.content)
             self._num_looks[node_id] += 1
         for node_id, look in list(self._looks.items()):
             is_late = time.monotonic() - look.started > FIRST_CALL_SECONDS
@@ -121,13 +121,13 @@ class NodeWatch:
                 if node_id in records:
                     self._judge(node_id, look, self.first_call)
 
-    def _judge(self, node_id: str, look: Look, first_call: FirstCall) -> None:
+    def _judge(self, node_id: str, look: NodeProbe, first_call: FirstCall) -> None:
         """A node that joined has said what it is."""
         try:
             node = look.node()
             self._check(node, first_call)
         except DeviceError as error:
-            if isinstance(error, LookLostError) and self._num_looks[node_id] < MAX_LOOKS:
+            if isinstance(error, ProbeLostError) and self._num_looks[node_id] < MAX_LOOKS:
                 return  # if it is still there, it is asked again
             self._refused.add(node_id)
             told = " ".join(

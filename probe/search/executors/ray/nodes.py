@@ -14,9 +14,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from probe.errors import DeviceError, OutputError
-from probe.search.executors.ray.on_node import look_at_node
+from probe.search.executors.ray.on_node import probe_node
 from probe.search.executors.ray.resources import NodeSize, SlotPlan
-from probe.search.records.cluster import NodeFacts
+from probe.search.records.cluster import NodeInfo
 from probe.version import VERSION
 from probe.workers.worker import Raised, Returned, decode_event
 
@@ -33,7 +33,7 @@ _LOST = (
 )
 
 
-class LookLostError(DeviceError):
+class ProbeLostError(DeviceError):
     """The process that looked at a node was lost, or the node with it: nothing is known of it."""
 
 
@@ -41,7 +41,7 @@ class LookLostError(DeviceError):
 class Node:
     """A node that answered."""
 
-    facts: NodeFacts
+    facts: NodeInfo
     gpu_bytes: int | None
     sees_storage: bool
     first_answer: Any = None
@@ -62,12 +62,12 @@ def node_size(record: Mapping[str, Any]) -> NodeSize:
     return NodeSize(num_cpus=resources.get("CPU", 0.0), num_gpus=resources.get("GPU", 0.0))
 
 
-class Look:
+class NodeProbe:
     """One node, asked what it is by a process of its own there. The file that it looks for lies in the storage until it has
     answered."""
 
     def __init__(self, record: Mapping[str, Any], storage: Path | None, *, first_call: bytes | None = None) -> None:
-        """`storage`: None: it is not asked for one. `first_call`: as of `look_at_node`. Raises OutputError."""
+        """`storage`: None: it is not asked for one. `first_call`: as of `probe_node`. Raises OutputError."""
         token = secrets.token_hex(16)
         self.started = time.monotonic()
         self._record = record
@@ -78,7 +78,7 @@ class Look:
             "scheduling_strategy": NodeAffinitySchedulingStrategy(record["NodeID"], soft=False),
         }
         file = None if self._file is None else str(self._file)
-        self.answer = ray.remote(look_at_node).options(**options).remote(file, token, VERSION, first_call)
+        self.answer = ray.remote(probe_node).options(**options).remote(file, token, VERSION, first_call)
 
     def has_ended(self) -> bool:
         return bool(ray.wait([self.answer], timeout=0)[0])
@@ -94,7 +94,7 @@ class Look:
                 self._file.unlink(missing_ok=True)
 
 
-def look_at_nodes(storage: Path, plan: SlotPlan | None = None) -> list[Node]:
+def probe_nodes(storage: Path, plan: SlotPlan | None = None) -> list[Node]:
     """All nodes that can run jobs of that plan, asked at once; None: that have a core.
 
     Raises:
@@ -102,11 +102,11 @@ def look_at_nodes(storage: Path, plan: SlotPlan | None = None) -> list[Node]:
         OutputError: the storage cannot be written.
     """
     fits = plan.fits if plan is not None else lambda size: size.num_cpus >= 1
-    looks: list[Look] = []
+    looks: list[NodeProbe] = []
     try:
         for record in live_nodes().values():
             if fits(node_size(record)):
-                looks.append(Look(record, storage))
+                looks.append(NodeProbe(record, storage))
         if not looks:
             raise DeviceError(
                 "The Ray cluster has no node left that could run a job.", hint="`ray status` shows its nodes."
@@ -144,7 +144,7 @@ def _node(record: Mapping[str, Any], answer: Any) -> Node:
     try:
         said = ray.get(answer)
     except _LOST as error:
-        raise LookLostError(f"The node {name} was lost while it was looked at ({type(error).__name__}).") from None
+        raise ProbeLostError(f"The node {name} was lost while it was looked at ({type(error).__name__}).") from None
     except Exception as error:  # whatever keeps a node from running five lines of ours
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DeviceError(f"The node {name} cannot run probe: {lines[-1].strip()}", hint=same) from None
@@ -156,7 +156,7 @@ def _node(record: Mapping[str, Any], answer: Any) -> Node:
     if isinstance(end, Raised):
         raise DeviceError(f"The node {name} cannot run this search: {end.error.message}", hint=end.error.hint)
     size = node_size(record)
-    facts = NodeFacts(
+    facts = NodeInfo(
         **said["facts"],
         address=record["NodeManagerAddress"],
         node_id=record["NodeID"],

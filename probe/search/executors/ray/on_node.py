@@ -21,7 +21,7 @@ from probe.workers.stream import stream_call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallTerms:
+class CallOptions:
     """How a node runs a call as this process would."""
 
     version: str = VERSION
@@ -35,7 +35,7 @@ class CallTerms:
     """Run in every process before its first call, after the imports."""
 
 
-def run_on_node(terms: CallTerms, payload: bytes) -> Iterator[bytes]:
+def run_on_node(terms: CallOptions, payload: bytes) -> Iterator[bytes]:
     """The encoded (function, args, kwargs) as frames of `probe.workers.stream`. The first frame is (id of the node, version of
     its probe); it is the only one where that is another than the caller's."""
     import ray
@@ -45,7 +45,7 @@ def run_on_node(terms: CallTerms, payload: bytes) -> Iterator[bytes]:
         yield from stream_call(encode((_on_terms, (terms, payload), {})))
 
 
-def _on_terms(terms: CallTerms, payload: bytes) -> Any:
+def _on_terms(terms: CallOptions, payload: bytes) -> Any:
     if os.path.isdir(terms.folder):
         os.chdir(terms.folder)
     sys.path[:] = [*terms.paths, *(path for path in sys.path if path not in terms.paths)]
@@ -57,7 +57,7 @@ def _on_terms(terms: CallTerms, payload: bytes) -> Any:
     return function(*args, **kwargs)
 
 
-def look_at_node(probe_file: str | None, token: str, version: str, first_call: bytes | None) -> Mapping[str, Any]:
+def probe_node(probe_file: str | None, token: str, version: str, first_call: bytes | None) -> Mapping[str, Any]:
     """`facts`, all of NodeFacts but what Ray knows better; `gpu_bytes` of the smallest GPU, or None; `sees_storage`;
     `end_of_first_call`, its last frame. A mapping, so that every version of probe can read it.
 

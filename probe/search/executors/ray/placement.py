@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from probe.search.executors.ray.monitor import NodeWatch
+from probe.search.executors.ray.monitor import NodeMonitor
 from probe.search.executors.ray.resources import SlotPlan, gpu_share
 from probe.search.jobs.jobs import RungJob
 
@@ -15,7 +15,7 @@ Options = dict[str, Any]
 
 
 class Placement:
-    def __init__(self, plan: SlotPlan, watch: NodeWatch) -> None:
+    def __init__(self, plan: SlotPlan, watch: NodeMonitor) -> None:
         self._plan = plan
         self._watch = watch
         self._avoided: dict[int, str] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from probe.errors import DeviceError, ProbeError, TaskError
-from probe.search.executors.ray.on_node import CallTerms, run_on_node
+from probe.search.executors.ray.on_node import CallOptions, run_on_node
 from probe.search.jobs.jobs import RungJob, RungReport
 from probe.version import VERSION
 from probe.workers.frames import decode, encode
@@ -73,7 +73,7 @@ class RayTask:
 class RayTasks:
     """All that are under way."""
 
-    def __init__(self, terms: CallTerms, *, cpus_per_task: float) -> None:
+    def __init__(self, terms: CallOptions, *, cpus_per_task: float) -> None:
         self._terms = terms
         self._options = {"num_cpus": cpus_per_task, "num_returns": "streaming", "max_retries": 0}
         self._stream = ray.remote(run_on_node)

@@ -17,7 +17,7 @@ from ray_clusters import executor_here, one_core_cluster
 from test_executors import make_job
 
 from probe.errors import DeviceError, OutputError
-from probe.search.executors.ray.on_node import look_at_node
+from probe.search.executors.ray.on_node import probe_node
 from probe.search.jobs.jobs import JobEnd
 from probe.version import VERSION
 
@@ -31,7 +31,7 @@ from probe.search.executors.ray import monitor as ray_watch
 from probe.search.executors.ray import nodes as ray_census
 from probe.search.executors.ray.cluster import connected
 from probe.search.executors.ray.executor import RayExecutor
-from probe.search.executors.ray.nodes import look_at_nodes
+from probe.search.executors.ray.nodes import probe_nodes
 from probe.search.executors.ray.resources import parse_ray_address
 
 JOIN_SECONDS = 60.0
@@ -70,7 +70,7 @@ def test_a_node_that_cannot_take_part_is_named(
     def answer(asked: _Answer) -> Any:
         if isinstance(asked.value, Exception):
             raise asked.value
-        facts = look_at_node(str(tmp_path / "none"), "token", VERSION, None)
+        facts = probe_node(str(tmp_path / "none"), "token", VERSION, None)
         return {**facts, "facts": {**facts["facts"], **asked.value}}
 
     monkeypatch.setattr("ray.get", answer)
@@ -82,11 +82,11 @@ def test_a_storage_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ray_census, "live_nodes", lambda: {"ab12": _record()})
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="The folder for checkpoints"):
-        look_at_nodes(tmp_path / "file" / "storage")
+        probe_nodes(tmp_path / "file" / "storage")
 
 
 def test_a_node_says_what_it_is(tmp_path: Path) -> None:
-    said = look_at_node(str(tmp_path / "none"), "token", VERSION, None)
+    said = probe_node(str(tmp_path / "none"), "token", VERSION, None)
     assert said["facts"]["probe_version"] == VERSION
     assert not said["sees_storage"]
 

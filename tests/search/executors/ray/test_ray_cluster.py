@@ -12,7 +12,7 @@ import pytest
 
 from probe.device.select import DeviceSpec
 from probe.errors import DeviceError, UsageError
-from probe.search.backends import find_host
+from probe.search.backends import find_backend
 from probe.search.executors.ray import cluster as ray_cluster
 from probe.search.executors.ray.cluster import check_ray, connected
 from probe.search.executors.ray.on_node import sees_storage, user_paths
@@ -75,7 +75,7 @@ def test_a_cluster_of_another_version_is_not_told_as_none(text: str) -> None:
 def test_which_gpu_is_for_ray_to_say() -> None:
     with (
         pytest.raises(UsageError, match="--device cuda:1: which GPU a job gets is for Ray to say"),
-        find_host("local:1", device=DeviceSpec(kind="cuda", index=1), num_workers=None, deterministic=False),
+        find_backend("local:1", device=DeviceSpec(kind="cuda", index=1), num_workers=None, deterministic=False),
     ):
         pass
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_nodes import node_facts, use_of
+from made_nodes import node_info, use_of
 from test_executors import make_job
 
 from probe.search.executors.ray.resources import NodeSize, SlotPlan, plan_slots
 
 pytest.importorskip("ray")
 
-from probe.search.executors.ray.monitor import NodeWatch
+from probe.search.executors.ray.monitor import NodeMonitor
 from probe.search.executors.ray.nodes import Node
 from probe.search.executors.ray.placement import Placement
 
@@ -22,13 +22,13 @@ JOB = replace(make_job(Path("run"), 7), peak_bytes=10 * GIB)
 
 
 def node(name: str, *, gpu_gib: int) -> Node:
-    facts = node_facts(name, node_id=name, num_cpus=8.0, num_gpus=1.0, gpu_names=("a GPU",))
+    facts = node_info(name, node_id=name, num_cpus=8.0, num_gpus=1.0, gpu_names=("a GPU",))
     return Node(facts=facts, gpu_bytes=gpu_gib * GIB, sees_storage=True)
 
 
-def watch_over(*nodes: Node, num_workers: int | None) -> tuple[NodeWatch, SlotPlan]:
+def watch_over(*nodes: Node, num_workers: int | None) -> tuple[NodeMonitor, SlotPlan]:
     plan = plan_slots([one.size for one in nodes], num_workers=num_workers, on_gpu=True)
-    return NodeWatch(nodes, plan, use_of([one.facts for one in nodes], plan, storage=None)), plan
+    return NodeMonitor(nodes, plan, use_of([one.facts for one in nodes], plan, storage=None)), plan
 
 
 def test_jobs_share_the_smallest_gpu_that_is_there() -> None:

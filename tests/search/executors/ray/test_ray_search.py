@@ -9,7 +9,7 @@ from made_recipes import blobs_recipe
 
 from probe.device.select import DeviceSpec
 from probe.errors import OutputError
-from probe.search.backends import find_host
+from probe.search.backends import find_backend
 from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 from probe.search.session import SearchRequest, open_session
@@ -50,7 +50,7 @@ def test_a_storage_that_a_node_does_not_see_is_said_before_the_first_trial(
 ) -> None:
     monkeypatch.setattr("probe.search.executors.ray.nodes.blind_nodes", lambda nodes: ["node-b"])
     device = DeviceSpec(kind="cpu")
-    with find_host("local:1", device=device, num_workers=None, deterministic=False) as host:
+    with find_backend("local:1", device=device, num_workers=None, deterministic=False) as host:
         for storage in (tmp_path / "shared", None):
             folder = tmp_path / f"run-{storage is None}"
             request = SearchRequest(

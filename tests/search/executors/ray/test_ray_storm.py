@@ -10,22 +10,22 @@ import pytest
 from ray_histories import History, history
 from ray_storms import RayStorms, SearchSize, ray_storms
 
-from probe.search.study.events import Asked, Ended, Event, Reported, Resumed, Started
+from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.training.records import EpochReport
 
 NUM_TRIALS = 5
 
-asked = Asked(number=0, positions={}, params={}, seed=0)
-finished = Ended(number=0, outcome="finished", seconds=1.0)
-crashed = Ended(number=0, outcome="crashed", seconds=1.0)
+asked = TrialSuggested(number=0, positions={}, params={}, seed=0)
+finished = TrialEnded(number=0, outcome="finished", seconds=1.0)
+crashed = TrialEnded(number=0, outcome="crashed", seconds=1.0)
 
 
-def started(rung: int) -> Started:
-    return Started(number=0, rung=rung)
+def started(rung: int) -> TrialStarted:
+    return TrialStarted(number=0, rung=rung)
 
 
-def reported(epoch: int) -> Reported:
-    return Reported(
+def reported(epoch: int) -> EpochReported:
+    return EpochReported(
         number=0, report=EpochReport(epoch=epoch, train_loss=1.0, val_loss=1.0, metrics={"accuracy": 0.5}, seconds=1.0)
     )
 
@@ -35,7 +35,7 @@ def reported(epoch: int) -> Reported:
     [
         ([started(0), reported(1), finished, started(1), reported(2), reported(3), finished], {}),
         ([started(0), reported(1), crashed, started(0), reported(1), finished], {"num_crashes": 1}),
-        ([started(0), reported(1), Resumed(), started(0), reported(1), finished], {"num_rolled_back": 1}),
+        ([started(0), reported(1), SearchResumed(), started(0), reported(1), finished], {"num_rolled_back": 1}),
         ([started(0), reported(1), crashed], {"num_crashes": 1, "num_unfinished": 1}),
         ([started(0), reported(1)], {"num_unfinished": 1}),
         ([started(0), finished, started(0), finished], {"num_finished_again": 1}),

@@ -51,8 +51,8 @@ def test_every_planned_job_finds_its_cores(nodes: list[NodeSize], num_workers: i
             plan_slots(nodes, num_workers=num_workers, on_gpu=False)
         return
     plan = plan_slots(nodes, num_workers=num_workers, on_gpu=False)
-    room = sum(int(node.num_cpus) // plan.cpus_per_job for node in nodes)
-    assert plan.num_slots == num_workers <= room
+    gpu_packer = sum(int(node.num_cpus) // plan.cpus_per_job for node in nodes)
+    assert plan.num_slots == num_workers <= gpu_packer
     assert (
         sum(int(node.num_cpus) // (plan.cpus_per_job + 1) for node in nodes) < num_workers
     )  # as many cores as there are
