@@ -16,6 +16,7 @@ from typing import Protocol
 
 from probe.device.environment import collect_meta
 from probe.recipe.dump import recipe_hash
+from probe.records import RunOrigin
 from probe.search.findings import Findings, Setup
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport
 from probe.search.plans import rung_job, study_plan
@@ -111,7 +112,7 @@ def run_search(setup: Setup, ledger: EpochLedger, *, probes: LrProbes | None = N
         recipe.search.sampler, space, limits=setup.limits, rungs=setup.fidelity.total_costs, spent_epochs=spent
     )
     found = Findings(
-        meta=collect_meta(device="cpu", seed=setup.seed, recipe_hash=recipe_hash(recipe)),
+        meta=collect_meta(device="cpu", seed=setup.seed, origin=RunOrigin(recipe_hash=recipe_hash(recipe))),
         space=space,
         sampler=choice.name,
         lr_probes={} if probes is None else probes.results,

@@ -44,6 +44,16 @@ def larger_peak(one: MemoryReading | None, other: MemoryReading | None) -> Memor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrigin:
+    """What asked for a run."""
+
+    argv: tuple[str, ...] = ()
+    """The command line; empty if the run was started from Python."""
+    recipe_hash: str | None = None
+    """Hash of the recipe's content; None without a recipe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunMeta:
     """Where, when and with what a result was measured."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from probe.batch.session import CONFIRM_SECONDS, CONFIRM_STEPS, Request
 from probe.batch.sweep import Announce, Observer, SweepOptions, error_at_every_size, run_sweep
 from probe.device.select import DeviceSpec, parse_device
 from probe.errors import ProbeError, UsageError
+from probe.records import RunOrigin
 from probe.task import Task
 from probe.tasks.source import TaskSource, as_source
 
@@ -34,8 +35,7 @@ def find_batch_size(
     in_process: bool = False,
     confirm_steps: int = CONFIRM_STEPS,
     confirm_seconds: float = CONFIRM_SECONDS,
-    argv: Sequence[str] = (),
-    recipe_hash: str | None = None,
+    origin: RunOrigin | None = None,
 ) -> BatchResult:
     """Sweep over powers of two with real training steps, in child processes.
 
@@ -69,8 +69,7 @@ def find_batch_size(
         in_process=in_process,
         confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
-        argv=argv,
-        recipe_hash=recipe_hash,
+        origin=origin or RunOrigin(),
     )
     if error is not None:
         raise error
@@ -94,8 +93,7 @@ def probe_batch_size(
     in_process: bool = False,
     confirm_steps: int = CONFIRM_STEPS,
     confirm_seconds: float = CONFIRM_SECONDS,
-    argv: Sequence[str] = (),
-    recipe_hash: str | None = None,
+    origin: RunOrigin | None = None,
 ) -> tuple[BatchResult, ProbeError | None]:
     """As `find_batch_size`, but an error of the task's own code comes beside what was measured before it.
 
@@ -113,8 +111,7 @@ def probe_batch_size(
         confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
         timed=not size_only,
-        argv=argv,
-        recipe_hash=recipe_hash,
+        origin=origin or RunOrigin(),
     )
     options = SweepOptions(
         start=start,
@@ -189,8 +186,6 @@ def _request(
     **details: Any,
 ) -> Request:
     spec = device if isinstance(device, DeviceSpec) else parse_device(device, memory=memory)
-    if isinstance(details.get("argv"), Sequence):
-        details["argv"] = tuple(details["argv"])
     return Request(source=as_source(task), params=dict(params or {}), device=spec, **details)
 
 

@@ -13,7 +13,7 @@ from probe.batch.records import Attempt
 from probe.batch.samples.ranking import SampleRanking
 from probe.device.select import DeviceSpec
 from probe.errors import DeviceError, ProbeError
-from probe.records import DeviceMemory, Precision, RunMeta
+from probe.records import DeviceMemory, Precision, RunMeta, RunOrigin
 from probe.tasks.source import TaskSource
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class Request:
     """Of the samples, as the first child found them; none: they are to be measured."""
     timed: bool = True
     """Measure speed as well, beyond what tells whether a size fits."""
-    argv: tuple[str, ...] = ()
-    recipe_hash: str | None = None
+    origin: RunOrigin = field(default_factory=RunOrigin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +93,7 @@ class Session:
             meta=collect_meta(
                 device=self.device.name if self.device else NO_DEVICE,
                 seed=request.seed,
-                argv=request.argv,
-                recipe_hash=request.recipe_hash,
+                origin=request.origin,
             ),
             device=spec,
             device_problem=problem,

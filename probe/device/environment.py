@@ -6,7 +6,6 @@ import importlib.util
 import os
 import platform
 import runpy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from probe.device.host_memory import free_memory_bytes, total_memory_bytes
 from probe.device.nvml import driver_version, memory_users, nvml_problem, used_bytes
 from probe.device.select import cuda_problem
 from probe.errors import DeviceError
-from probe.records import MemoryUser, RunMeta
+from probe.records import MemoryUser, RunMeta, RunOrigin
 from probe.units import format_bytes
 from probe.version import VERSION
 
@@ -57,13 +56,13 @@ def collect_meta(
     *,
     device: str,
     seed: int,
-    argv: Sequence[str] = (),
-    recipe_hash: str | None = None,
+    origin: RunOrigin | None = None,
     num_threads: int | None = None,
 ) -> RunMeta:
     """The metadata of a result that starts now. `device` is the opened device's name. `num_threads`: PyTorch's where the work
     is done; None: those of this process, which imports PyTorch only then."""
     torch_version, cuda_version = torch_versions()
+    origin = origin or RunOrigin()
     return RunMeta(
         probe_version=VERSION,
         python_version=platform.python_version(),
@@ -74,8 +73,8 @@ def collect_meta(
         device=device,
         num_threads=_num_torch_threads() if num_threads is None else num_threads,
         seed=seed,
-        argv=tuple(argv),
-        recipe_hash=recipe_hash,
+        argv=origin.argv,
+        recipe_hash=origin.recipe_hash,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -19,6 +19,7 @@ from probe.lr.measure import Subject, measure_confirmation, measure_curves
 from probe.lr.plan import Confirm, LrPlan, plan_probe
 from probe.lr.records import ClassicalPicks, Confirmation, LrCurve, LrResult, LrSuggestion
 from probe.lr.suggest import suggest
+from probe.records import RunOrigin
 from probe.task import Task
 from probe.tasks.given import TaskFunction
 from probe.tasks.source import TaskSource, as_source
@@ -41,8 +42,7 @@ def find_lr(
     device: str = "auto",
     seed: int = 0,
     observer: Callable[[Any], None] | None = None,
-    argv: Sequence[str] = (),
-    recipe_hash: str | None = None,
+    origin: RunOrigin | None = None,
 ) -> LrResult:
     """Suggest a learning rate: the peak one, where `params` name a schedule.
 
@@ -65,7 +65,7 @@ def find_lr(
     chosen = params or {}
     source = as_source(task)
     opened = open_device(resolve_device(parse_device(device), measuring_memory=False), measuring_memory=False)
-    meta = collect_meta(device=opened.name, seed=seed, argv=argv, recipe_hash=recipe_hash)
+    meta = collect_meta(device=opened.name, seed=seed, origin=origin)
     built = build_task(source, chosen)
     check_lr_reached(built, source, chosen)
     settings = TrainerSettings.for_task(built, chosen)

@@ -17,7 +17,7 @@ from probe.errors import OutputError, UsageError
 from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
-from probe.records import RunMeta
+from probe.records import RunMeta, RunOrigin
 from probe.search.deterministic import check_deterministic
 from probe.search.executors.local import default_slots, threads_per_slot
 from probe.search.records.cluster import ClusterUse
@@ -279,7 +279,6 @@ def _meta(request: SearchRequest, *, num_threads: int) -> RunMeta:
     return collect_meta(
         device=str(request.device),
         seed=request.recipe.search.seed,
-        argv=request.argv,
-        recipe_hash=recipe_hash(request.recipe),
+        origin=RunOrigin(argv=tuple(request.argv), recipe_hash=recipe_hash(request.recipe)),
         num_threads=num_threads,
     )

@@ -18,6 +18,7 @@ from probe.loading.records import overlap_warnings, shared_test_samples
 from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.fixed import fixed_params, with_seed
 from probe.recipe.schema import Recipe
+from probe.records import RunOrigin
 from probe.search.analysis.undefined import training_warnings
 from probe.search.checks import check_names, check_values
 from probe.search.jobs.jobs import Split
@@ -149,7 +150,9 @@ class _Training:
     def run(self, device: Device, argv: Sequence[str]) -> TrainResult:
         started = time.perf_counter()
         seed = self.recipe.search.seed
-        meta = collect_meta(device=device.name, seed=seed, argv=argv, recipe_hash=recipe_hash(self.recipe))
+        meta = collect_meta(
+            device=device.name, seed=seed, origin=RunOrigin(argv=tuple(argv), recipe_hash=recipe_hash(self.recipe))
+        )
         task = self._task()
         sizes = _sizes(task)
         self.observer(TrainPlan(epochs=self.epochs, metric=self.objective.metric, **sizes))

@@ -17,7 +17,7 @@ from probe.device import environment, nvml
 from probe.device.cuda import measured_context_bytes
 from probe.device.environment import collect_meta, describe_environment
 from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
-from probe.records import DeviceMemory, MemoryUser
+from probe.records import DeviceMemory, MemoryUser, RunOrigin
 from probe.records_json import to_plain
 
 NO_PROCESS = 2**22 + 1
@@ -193,7 +193,7 @@ def test_without_the_package_nvml_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_metadata_is_complete_and_can_be_stored() -> None:
-    meta = collect_meta(device="CPU", seed=3, argv=["probe", "batch"], recipe_hash="abc")
+    meta = collect_meta(device="CPU", seed=3, origin=RunOrigin(argv=("probe", "batch"), recipe_hash="abc"))
     assert meta.torch_version == torch.__version__
     assert meta.argv == ("probe", "batch")
     assert datetime.fromisoformat(meta.started_at).utcoffset() is not None

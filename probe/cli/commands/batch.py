@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from probe.cli.output import Output
     from probe.cli.sources import Subject
     from probe.errors import NothingFitsError, ProbeError
-    from probe.records import Precision
+    from probe.records import Precision, RunOrigin
 
 
 @click.command(
@@ -112,8 +112,7 @@ def batch(
         "max": largest,
         "seed": seed,
         "confirm_steps": CONFIRM_STEPS if confirm_steps is None else confirm_steps,
-        "argv": command_line(),
-        "recipe_hash": subject.recipe_hash,
+        "origin": RunOrigin(argv=command_line(), recipe_hash=subject.recipe_hash),
     }
     with open_output(f"batch-{subject.name}", out=out, json_target=json_target, quiet=quiet) as output:
         output.note(subject.note)

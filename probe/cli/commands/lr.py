@@ -136,7 +136,7 @@ def lr(
             epochs=None if horizon else _recipe_epochs(subject),
         )
         compared = _compared(subject, batch, optimizer, per)
-    settings |= {"horizon": horizon, "device": device or "auto", "seed": seed, "argv": command_line()}
+    settings |= {"horizon": horizon, "device": device or "auto", "seed": seed}
     with open_output(f"lr-{subject.name}", out=out, json_target=json_target, quiet=quiet) as output:
         output.note(subject.note)
         result, error = _measure(subject, compared, settings, output)
@@ -206,8 +206,9 @@ def _measure(
     """One probe, or one for each variant of what is compared."""
     from probe.cli.live.progress import open_progress
     from probe.lr.compare import compare_lrs
+    from probe.records import RunOrigin
 
-    settings = settings | {"recipe_hash": subject.recipe_hash}
+    settings = settings | {"origin": RunOrigin(argv=command_line(), recipe_hash=subject.recipe_hash)}
     with open_progress("lr", quiet=output.quiet) as observer:
         settings = settings | {"observer": observer}
         if compared is None:

@@ -181,7 +181,7 @@ class _Cohort(Scheduler):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bracket:
-    """One bracket of Hyperband: successive halving of `num_trials` trials, with its first decision after `first_decision_rung`."""
+    """One bracket of Hyperband: successive halving of `num_trials` trials, the first decision after `first_decision_rung`."""
 
     first_decision_rung: int
     num_trials: int
