@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,3 +38,10 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     except (OSError, RuntimeError):
         temporary.unlink(missing_ok=True)
         raise
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move a file, also to another filesystem. Readers of `target` see the old file or the whole new one. Raises OSError."""
+    with source.open("rb") as content, whole_file(target) as file:
+        shutil.copyfileobj(content, file)
+    source.unlink(missing_ok=True)

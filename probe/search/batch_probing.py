@@ -115,7 +115,7 @@ def _first_measured(
     try:
         return measure(first)
     except Infeasible as refused:
-        built: list[Params] = executor.call(buildable, plan.source, others, most=MAX_TRIED)
+        built: list[Params] = executor.run(buildable, plan.source, others, most=MAX_TRIED)
         if not built:
             raise refused from None
     return first_feasible(built, measure)
@@ -138,7 +138,7 @@ def _measured(
     plan: BatchPlan, executor: SearchExecutor, largest: int, observer: Observer | None, params: Params
 ) -> tuple[BatchResult, ProbeError | None]:
     """On the machine whose device is asked about. Raises Infeasible where the task's code refuses `params`."""
-    result, error = executor.measure(_sweep, plan, largest, params, observer=observer)
+    result, error = executor.run(_sweep, plan, largest, params, on="host", on_message=observer)
     if isinstance(error, Infeasible):
         raise error
     return result, error

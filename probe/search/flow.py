@@ -19,8 +19,9 @@ from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.slots import device_title
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
 from probe.search.hypergradient.make_refiner import make_refiner
-from probe.search.jobs.final_job import FinalOutcome, unlike_warning
+from probe.search.jobs.final_job import FinalOutcome, moved_weights, unlike_warning
 from probe.search.jobs.jobs import RungJob
+from probe.search.jobs.worker_calls import run_final_training
 from probe.search.plans import (
     batch_plan,
     end_warnings,
@@ -123,7 +124,7 @@ class Search:
 
     def _load(self) -> TaskInfo:
         self._show("load")
-        describe = partial(self._executor.call_everywhere, describe_task, self.setup.source, self.setup.split)
+        describe = partial(self._executor.run, describe_task, self.setup.source, self.setup.split, on="every_machine")
         facts = same_task_info(first_feasible(load_params(self.setup), describe))
         facts = self._session.recognized(facts)
         self.setup = replace(self.setup, reference=facts.reference)
@@ -156,7 +157,7 @@ class Search:
 
     def _probe_lr(self, facts: TaskInfo, largest_batch: int | None) -> None:
         # Asked only now: on a GPU a worker that opens the device holds memory, which the batch probe would have missed.
-        names = self._executor.call_each(device_name, self.setup.device)
+        names = self._executor.run(device_name, self.setup.device, on="every_gpu")
         self.found.meta = replace(self.found.meta, device=device_title(names))
         entry = self.recipe.space.get("lr")
         ranges: Mapping[str, tuple[float, float]] | None = None
@@ -265,15 +266,20 @@ class Search:
     def _fit_again(self, best: BestTrial, epochs: int) -> FinalOutcome:
         self._show("final", f"{epochs} epochs of trial {best.number} on train + validation")
         begun = self._session.begun
-        threads = begun.meta.num_threads if begun.deterministic else self._executor.cores_alone
-        job = final_job(self.setup, best, epochs, weights=self._weights, num_threads=threads)
+        threads = begun.meta.num_threads if begun.deterministic else self._executor.resources.num_cores
+        weights = self._weights
+        if weights is not None and self._session.storage is not None:
+            # The machine of the final training may not see the run's folder. It writes the weights beside the checkpoints.
+            weights = self._checkpoints.path / weights.name
+        job = final_job(self.setup, best, epochs, weights=weights, num_threads=threads)
         kept = restore_final(self._database, seed=job.seed, epochs=epochs)
         if kept is not None:
             return kept
         try:
-            outcome = self._executor.fit(job, on_message=self._observe)
+            outcome = self._executor.run(run_final_training, job, on="alone", on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it
             return FinalOutcome(fit=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
+        outcome = moved_weights(outcome, weights, self._weights)
         outcome = with_history(outcome, self._database)
         self._keep(FINAL, outcome)
         return outcome
@@ -292,7 +298,7 @@ class Search:
         self._observe(SearchProgress(stage=stage, spent=spent, limits=self.setup.limits, best=best, message=message))
 
     def _follow_cluster(self) -> None:
-        use = self._executor.cluster
+        use = self._executor.resources.cluster
         if use is not None and use is not self.found.cluster:
             self.note_cluster(use)
 

@@ -129,7 +129,7 @@ def first_feasible(candidates: Sequence[Params], attempt: Callable[[Params], Ans
 def _probe_lr(
     plan: LrPlan, executor: SearchExecutor, steps: int, observer: Observer | None, params: Params
 ) -> LrResult | None:
-    result: LrResult | None = executor.call(
+    result: LrResult | None = executor.run(
         test_range,
         plan.source,
         params,

@@ -30,7 +30,7 @@ def make_refiner(setup: Setup, found: Findings, executor: SearchExecutor) -> Ref
             reference=setup.reference,
         )
         try:
-            report: GradientReport = executor.call(run_gradient, job)
+            report: GradientReport = executor.run(run_gradient, job)
         except ProbeError as error:  # what the trials found must not be lost with it
             return GradientReport(message=error.message.removesuffix("."))
         return report

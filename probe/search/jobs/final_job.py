@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from probe.device.select import DeviceSpec
+from probe.files import move_file, unwritten
 from probe.loading.records import DataReference
 from probe.search.jobs.jobs import Split
 from probe.search.records.search import FinalTraining, ParamValue, Score
@@ -52,6 +53,18 @@ class FinalOutcome:
     """Why there is no fit or no score."""
     num_test_reads: int = 0
     """How often this search has scored the test part, this time included."""
+
+
+def moved_weights(outcome: FinalOutcome, source: Path | None, target: Path | None) -> FinalOutcome:
+    """The outcome after its file of weights was moved from `source` to `target`; with a warning if that failed."""
+    if source is None or target is None or source == target or outcome.fit is None or outcome.fit.weights_file is None:
+        return outcome
+    try:
+        move_file(source, target)
+    except OSError as error:
+        warning = unwritten("file of weights", target, error).message
+        return replace(outcome, fit=replace(outcome.fit, weights_file=None), warning=warning)
+    return outcome
 
 
 def unlike_warning(trial: Sequence[EpochReport], again: Sequence[EpochReport]) -> str | None:

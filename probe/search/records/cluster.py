@@ -42,8 +42,8 @@ class ClusterUse:
     cpus_per_job: float
     gpus_per_job: float | None
     """None: no job asks for a GPU, or each for what its own trial needs."""
-    storage: str | None
-    """The shared folder that checkpoints lie in, as the user named it; None: they travel through Ray's object store."""
+    storage: str
+    """The folder for checkpoints, which all nodes see."""
     lost_nodes: tuple[str, ...] = ()
     """The `node_id`, or the name where no other node has it, of each that was lost in the session."""
     joined_nodes: tuple[str, ...] = ()

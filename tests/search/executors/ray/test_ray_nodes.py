@@ -1,4 +1,4 @@
-"""What nodes of a cluster say of themselves: before anything is spent, and when they join a search that runs."""
+"""Nodes of a cluster: how they describe themselves, which are admitted, and nodes that join a running search."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_conformance import drain
-from ray_clusters import executor_here, one_core_cluster
-from test_executors import make_job
+from executor_conformance import drain, make_job
+from made_nodes import node_info
+from ray_clusters import add_node, executor_here
 
-from probe.errors import DeviceError, OutputError
+from probe.errors import DeviceError, OutputError, UsageError
 from probe.search.executors.ray.on_node import probe_node
 from probe.search.jobs.jobs import JobEnd
+from probe.search.records.cluster import ClusterUse
 from probe.version import VERSION
 
 pytest.importorskip("ray")
@@ -27,18 +28,16 @@ import ray
 from ray.exceptions import WorkerCrashedError
 
 from probe.search.executors.ray import executor as ray_executor
-from probe.search.executors.ray import monitor as ray_watch
-from probe.search.executors.ray import nodes as ray_census
-from probe.search.executors.ray.cluster import connected
+from probe.search.executors.ray import monitor as ray_monitor
+from probe.search.executors.ray import nodes as ray_nodes
 from probe.search.executors.ray.executor import RayExecutor
-from probe.search.executors.ray.nodes import probe_nodes
-from probe.search.executors.ray.resources import parse_ray_address
+from probe.search.executors.ray.nodes import Node, check_storage, probe_nodes
 
 JOIN_SECONDS = 60.0
 
 
 class _Answer:
-    """What `ray.get` is made to give for a node that says this of itself."""
+    """The answer of a node, which the patched `ray.get` returns or raises."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -57,10 +56,10 @@ def _record(name: str = "node-b") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"probe_version": "0.0.9"}, r"The node node-b \(10.0.0.8\) has probe 0.0.9, and this is " + VERSION),
+        ({"probe_version": "0.0.9"}, r"The node node-b \(10.0.0.8\) has probe 0.0.9, this machine has " + VERSION),
         (ModuleNotFoundError("No module named 'probe'"), r"The node node-b \(10.0.0.8\) cannot run probe: No module"),
         (None, r"The node node-b \(10.0.0.8\) did not answer in time"),
-        (WorkerCrashedError(), r"The node node-b \(10.0.0.8\) was lost while it was looked at \(WorkerCrashedError\)"),
+        (WorkerCrashedError(), r"The node node-b \(10.0.0.8\) was lost while it was probed \(WorkerCrashedError\)"),
     ],
     ids=["another version", "no probe", "no answer", "killed"],
 )
@@ -70,34 +69,56 @@ def test_a_node_that_cannot_take_part_is_named(
     def answer(asked: _Answer) -> Any:
         if isinstance(asked.value, Exception):
             raise asked.value
-        facts = probe_node(str(tmp_path / "none"), "token", VERSION, None)
-        return {**facts, "facts": {**facts["facts"], **asked.value}}
+        answered = probe_node(str(tmp_path / "none"), "token", VERSION, None)
+        return {**answered, "info": {**answered["info"], **asked.value}}
 
     monkeypatch.setattr("ray.get", answer)
     with pytest.raises(DeviceError, match=message):
-        ray_census._node(_record(), None if said is None else _Answer(said))
+        ray_nodes._node(_record(), None if said is None else _Answer(said))
 
 
 def test_a_storage_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_census, "live_nodes", lambda: {"ab12": _record()})
+    monkeypatch.setattr(ray_nodes, "live_nodes", lambda: {"ab12": _record()})
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="The folder for checkpoints"):
         probe_nodes(tmp_path / "file" / "storage")
 
 
-def test_a_node_says_what_it_is(tmp_path: Path) -> None:
+def test_a_node_describes_itself(tmp_path: Path) -> None:
     said = probe_node(str(tmp_path / "none"), "token", VERSION, None)
-    assert said["facts"]["probe_version"] == VERSION
+    assert said["info"]["probe_version"] == VERSION
     assert not said["sees_storage"]
 
 
-@pytest.fixture(scope="module")
-def head() -> Iterator[Any]:
-    """A cluster of one node, with a core."""
-    with pytest.MonkeyPatch.context() as patched, one_core_cluster() as cluster:
-        patched.setattr(ray_watch, "LOOK_SECONDS", 0.1)
-        with connected(parse_ray_address(cluster.address)):
-            yield cluster
+def node_at(address: str, *, sees_storage: bool = True) -> Node:
+    info = node_info(f"node-{address}", address=address)
+    return Node(info=info, gpu_bytes=None, sees_storage=sees_storage)
+
+
+def test_one_machine_needs_no_storage(tmp_path: Path) -> None:
+    nodes = [node_at("10.0.0.1"), node_at("10.0.0.1")]
+    check_storage(nodes, driver="10.0.0.1", storage=None, checkpoints=tmp_path)
+
+
+@pytest.mark.parametrize("addresses", [("10.0.0.1", "10.0.0.2"), ("10.0.0.2",)], ids=["nodes", "driver and node"])
+def test_several_machines_need_a_storage(addresses: tuple[str, ...], tmp_path: Path) -> None:
+    nodes = [node_at(address) for address in addresses]
+    with pytest.raises(UsageError, match=r"2 machines \(10.0.0.1, 10.0.0.2\)") as raised:
+        check_storage(nodes, driver="10.0.0.1", storage=None, checkpoints=tmp_path)
+    assert "--storage" in raised.value.message
+    check_storage(nodes, driver="10.0.0.1", storage=tmp_path, checkpoints=tmp_path / "run")
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_node_that_does_not_see_the_folder_for_checkpoints_is_named(given: bool, tmp_path: Path) -> None:
+    nodes = [node_at("10.0.0.1"), node_at("10.0.0.1", sees_storage=False)]
+    with pytest.raises(OutputError, match=r"node-10.0.0.1 cannot read and write .*run"):
+        check_storage(nodes, driver="10.0.0.1", storage=tmp_path if given else None, checkpoints=tmp_path / "run")
+
+
+def cluster_of(executor: RayExecutor) -> ClusterUse:
+    assert executor.resources.cluster is not None
+    return executor.resources.cluster
 
 
 def where(executor: RayExecutor, number: int) -> str | None:
@@ -106,7 +127,7 @@ def where(executor: RayExecutor, number: int) -> str | None:
     while number not in executor.places():
         assert time.monotonic() < deadline
         executor.poll(0.1)
-    (task,) = (task for task, job in executor._tasks.of_jobs() if job.number == number)
+    (task,) = (task for task, job in executor._tasks.jobs() if job.number == number)
     return task.node_id
 
 
@@ -114,10 +135,10 @@ Join = Callable[[Callable[[], bool]], str]
 
 
 @pytest.fixture
-def executor(head: Any, tmp_path: Path) -> Iterator[RayExecutor]:
-    executor = executor_here(tmp_path)
-    yield executor
-    executor.close()
+def executor(head: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayExecutor]:
+    monkeypatch.setattr(ray_monitor, "UPDATE_SECONDS", 0.1)
+    with executor_here(tmp_path) as executor:
+        yield executor
 
 
 @pytest.fixture
@@ -126,7 +147,7 @@ def join(head: Any, executor: RayExecutor) -> Iterator[Join]:
     nodes: list[Any] = []
 
     def add(knows: Callable[[], bool]) -> str:
-        nodes.append(head.add_node(num_cpus=1))
+        nodes.append(add_node(head))
         deadline = time.monotonic() + JOIN_SECONDS
         while not knows():
             assert time.monotonic() < deadline
@@ -141,15 +162,15 @@ def join(head: Any, executor: RayExecutor) -> Iterator[Join]:
 
 @pytest.mark.ray
 def test_a_node_that_joins_says_what_it_is_and_gets_jobs(executor: RayExecutor, join: Join, tmp_path: Path) -> None:
-    assert executor.call_everywhere(operator.add, 1, 2) == [3]
+    assert executor.run(operator.add, 1, 2, on="every_machine") == [3]
     assert executor.num_slots == 1
     joined = join(lambda: executor.num_slots == 2)
-    assert [node.node_id for node in executor.cluster.nodes][1:] == [joined]
-    assert executor.cluster.refusals == ()
-    assert executor.call_everywhere(operator.add, 1, 2) == [3, 3]
+    assert [node.node_id for node in cluster_of(executor).nodes][1:] == [joined]
+    assert cluster_of(executor).refusals == ()
+    assert executor.run(operator.add, 1, 2, on="every_machine") == [3, 3]
     for number in range(2):
         executor.submit(make_job(tmp_path, number, epochs_to=400))
-    assert {where(executor, 0), where(executor, 1)} == {node.node_id for node in executor.cluster.nodes}
+    assert {where(executor, 0), where(executor, 1)} == {node.node_id for node in cluster_of(executor).nodes}
     executor.cancel()
     for number in range(2):
         executor.submit(make_job(tmp_path, number))
@@ -169,44 +190,44 @@ def otherwise_next_time(file: Path, raises: bool) -> int:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("version", f"has probe {VERSION}, and this is 9.9. Install probe 9.9 there"),
-        ("answer", "sees another task than the others. Every node needs the same data files"),
+        ("version", f"has probe {VERSION}, this machine has 9.9. Install probe 9.9 there"),
+        ("answer", "has another task than the first node. Every node needs the same data files"),
         ("raises", "cannot run this search: ZeroDivisionError"),
-        ("blind", "does not see the storage"),
+        ("blind", "cannot read and write the folder for checkpoints"),
     ],
 )
 def test_a_node_that_must_not_join_is_refused_and_gets_no_jobs(
     fault: str, message: str, executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor.call_everywhere(otherwise_next_time, tmp_path / "called", fault == "raises")
+    executor.run(otherwise_next_time, tmp_path / "called", fault == "raises", on="every_machine")
     if fault == "version":
-        monkeypatch.setattr(ray_census, "VERSION", "9.9")
+        monkeypatch.setattr(ray_nodes, "VERSION", "9.9")
     if fault == "blind":
-        monkeypatch.setattr(ray_census, "_probe_file", lambda *asked: tmp_path / "on another machine")
-    refused = join(lambda: bool(executor.cluster.refusals))
-    (told,) = executor.cluster.refusals
+        monkeypatch.setattr(ray_nodes, "_probe_file", lambda *asked: tmp_path / "on another machine")
+    refused = join(lambda: bool(cluster_of(executor).refusals))
+    (told,) = cluster_of(executor).refusals
     assert told.startswith("A node that joined the cluster gets no jobs. The node ")
     assert message in told
-    assert executor.num_slots == len(executor.cluster.nodes) == 1
+    assert executor.num_slots == len(cluster_of(executor).nodes) == 1
     for number in range(4):
         executor.submit(make_job(tmp_path, number, epochs_to=4))
         assert where(executor, number) != refused
         executor.cancel()
-    assert len(executor.cluster.refusals) == 1
+    assert len(cluster_of(executor).refusals) == 1
 
 
 @pytest.mark.ray
-def test_a_job_that_begins_on_a_node_that_was_not_let_in_begins_again_elsewhere(
+def test_a_job_that_starts_on_a_node_that_is_not_admitted_starts_again_elsewhere(
     head: Any, executor: RayExecutor, join: Join, tmp_path: Path
 ) -> None:
     executor.submit(make_job(tmp_path, 0, epochs_to=100_000))
-    (here,) = (node.node_id for node in executor.cluster.nodes)
+    (here,) = (node.node_id for node in cluster_of(executor).nodes)
     assert where(executor, 0) == here
-    executor._start_job(make_job(tmp_path, 1, epochs_to=100_000))  # the head is full: it waits inside Ray
-    joined = join(lambda: executor._placement.avoids(1))  # nobody has been asked for a first call: it is not let in
+    executor._start_job(make_job(tmp_path, 1, epochs_to=100_000))  # the head is full, so it is queued
+    joined = join(lambda: executor._placement.avoids(1))  # without a first call it is not admitted
     assert set(executor.places()) == {0}
-    (first,) = (task for task, job in executor._tasks.of_jobs() if job.number == 0)
-    executor._tasks.end(first)
+    (first,) = (task for task, job in executor._tasks.jobs() if job.number == 0)
+    executor._tasks.cancel(first)
     assert where(executor, 1) == here != joined
 
 
@@ -219,14 +240,14 @@ def node_of_this_call() -> str:
 
 
 @pytest.mark.ray
-def test_a_call_that_begins_on_a_node_that_was_not_let_in_begins_again_elsewhere(
+def test_a_call_that_starts_on_a_node_that_is_not_admitted_starts_again_elsewhere(
     head: Any, executor: RayExecutor
 ) -> None:
-    (here,) = (node.node_id for node in executor.cluster.nodes)
+    (here,) = (node.node_id for node in cluster_of(executor).nodes)
     blocker = ray.remote(sleep_long).options(num_cpus=1, max_retries=0).remote()
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(executor.call, node_of_this_call)  # the head is full: it waits inside Ray
-        node = head.add_node(num_cpus=1)  # nobody has been asked for a first call: it is not let in
+        call = threads.submit(executor.run, node_of_this_call)  # the head is full, so it is queued
+        node = add_node(head)  # without a first call it is not admitted
         time.sleep(JOIN_SECONDS / 10)  # for the call to begin there
         ray.cancel(blocker, force=True)
         where_it_ran = call.result(JOIN_SECONDS)
@@ -238,11 +259,11 @@ def test_a_call_that_begins_on_a_node_that_was_not_let_in_begins_again_elsewhere
 def test_a_job_stays_away_from_a_node_only_while_another_may_take_it(
     executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor.call_everywhere(operator.add, 1, 2)
+    executor.run(operator.add, 1, 2, on="every_machine")
     join(lambda: executor.num_slots == 2)
     executor.submit(make_job(tmp_path, 0, epochs_to=100_000))
     busy = where(executor, 0)
-    (idle,) = {node.node_id for node in executor.cluster.nodes} - {busy}
+    (idle,) = {node.node_id for node in cluster_of(executor).nodes} - {busy}
     executor._placement.avoid(1, idle)
     executor.submit(make_job(tmp_path, 1, epochs_to=100_000))
     executor.poll(2.0)
@@ -252,13 +273,13 @@ def test_a_job_stays_away_from_a_node_only_while_another_may_take_it(
 
 
 @pytest.mark.ray
-def test_a_look_that_was_lost_is_taken_again(
+def test_a_lost_probe_is_repeated(
     executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor.call_everywhere(die_once, tmp_path / "called", tmp_path / "died")
+    executor.run(die_once, tmp_path / "called", tmp_path / "died", on="every_machine")
     join(lambda: executor.num_slots == 2)
     assert (tmp_path / "died").exists()
-    assert executor.cluster.refusals == ()
+    assert cluster_of(executor).refusals == ()
 
 
 def die_once(called: Path, died: Path) -> int:
