@@ -76,9 +76,15 @@ class TaskSection(Section):
         return self
 
 
+SamplerName = Literal["tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"]
+"""Names of `probe.search.samplers.registry.SAMPLERS`."""
+SchedulerName = Literal["none", "halving", "asha", "hyperband"]
+"""Names of `probe.search.schedulers.registry.SCHEDULERS`."""
+
+
 class SearchSection(Section):
-    sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
-    scheduler: Literal["auto", "none", "halving", "asha", "hyperband"] = "auto"
+    sampler: Literal["auto", SamplerName] = "auto"
+    scheduler: Literal["auto", SchedulerName] = "auto"
     seed: int = Field(default=0, ge=0)
     fidelity: Fidelity = Fidelity()
     on_oom: Literal["accumulate", "infeasible"] = "accumulate"

@@ -1,4 +1,4 @@
-"""Starts Ray clusters on this machine, and executors on them."""
+"""Starts Ray clusters on this machine, and executors on them. Its fixtures are available to all tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import pytest
 from made_nodes import use_of
 
 from probe.search.executors.ray.cluster import connected
@@ -46,6 +47,21 @@ def add_node(cluster: Any, **options: Any) -> Any:
         return cluster.add_node(num_cpus=1, **options)
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A cluster of one node with one core, shared by all tests. Tests remove the nodes that they add."""
+    pytest.importorskip("ray")
+    with one_core_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def head(cluster: Any) -> Iterator[Any]:
+    """The same cluster, with this process connected to it."""
+    with connected(parse_ray_address(cluster.address)):
+        yield cluster
+
+
 @contextmanager
 def local_ray(folder: Path, *, num_slots: int = 2) -> Iterator[RayExecutor]:
     """An executor on a local cluster of its own; `folder` is for its checkpoints."""
@@ -54,12 +70,13 @@ def local_ray(folder: Path, *, num_slots: int = 2) -> Iterator[RayExecutor]:
 
 
 @contextmanager
-def executor_here(folder: Path) -> Iterator[RayExecutor]:
-    """An executor on the cluster that this process is connected to; `folder` is for its checkpoints."""
+def executor_here(folder: Path, *, without: str | None = None) -> Iterator[RayExecutor]:
+    """An executor on the cluster that this process is connected to; `folder` is for its checkpoints. To the executor, the node
+    with the id `without` is one that joins later."""
     from probe.search.executors.ray.executor import RayExecutor
     from probe.search.executors.ray.nodes import probe_nodes
 
-    nodes = probe_nodes(folder)
+    nodes = [node for node in probe_nodes(folder) if node.info.node_id != without]
     plan = plan_slots([node.size for node in nodes], num_workers=None, on_gpu=False)
     use = use_of([node.info for node in nodes], plan, storage=str(folder))
     executor = RayExecutor(nodes, plan, use=use, num_threads=1)

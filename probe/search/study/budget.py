@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.successive_halving import Outlook, Promotion, Scheduler
+from probe.search.schedulers.protocol import Outlook, Promotion, Scheduler
 
 PROBE_SHARE = 0.1
 """Of the epochs, for all probes together: at most."""

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.successive_halving import Scheduler
+from probe.search.schedulers.protocol import Scheduler
 from probe.search.study.budget import NewTrial, Usage, next_step, outlook
 
 MAX_PLAYED = 200

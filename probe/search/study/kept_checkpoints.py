@@ -75,7 +75,7 @@ def expendable(state: SearchState) -> list[tuple[Trial, int]]:
     is lost with it, there of the worst trial first."""
     best = None if state.best is None else state.best.number
     rungs = state.scheduler.rungs
-    return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.waiting() if number != best]
+    return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.paused() if number != best]
 
 
 def _on_the_way(state: SearchState, held: Trial | None) -> Mapping[int, int]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.outcomes import OomPolicy
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.brackets import SchedulerName, make_scheduler
 from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.space.space import Params, Space
 from probe.search.study.state import SearchState
 

@@ -14,7 +14,7 @@ from probe.search.find import run_search
 from probe.search.records.search import DATABASE_FILE
 from probe.search.schedulers import auto_scheduler as auto_ladder
 from probe.search.schedulers.auto_scheduler import FACTOR, budget_trainings, choose_scheduler
-from probe.search.schedulers.brackets import make_scheduler
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.stored_result import stored_result
 
 LADDERS = ("auto", "none", "halving", "asha", "hyperband")

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job, no_fault
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import end_warnings
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension, SearchProgress, TrialResult
 from probe.search.samplers.protocol import Sampler, Verdict
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space, configuration_key
 from probe.search.study.events import Event
 from probe.search.study.pacing import SHOW_SECONDS

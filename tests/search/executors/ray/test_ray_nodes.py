@@ -26,12 +26,14 @@ pytest.importorskip("ray")
 
 import ray
 from ray.exceptions import WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from probe.search.executors.ray import executor as ray_executor
 from probe.search.executors.ray import monitor as ray_monitor
 from probe.search.executors.ray import nodes as ray_nodes
 from probe.search.executors.ray.executor import RayExecutor
 from probe.search.executors.ray.nodes import Node, check_storage, probe_nodes
+from probe.search.executors.ray.placement import Options
 
 JOIN_SECONDS = 60.0
 
@@ -131,41 +133,35 @@ def where(executor: RayExecutor, number: int) -> str | None:
     return task.node_id
 
 
-Join = Callable[[Callable[[], bool]], str]
+@pytest.fixture(scope="module")
+def second(head: Any) -> Iterator[str]:
+    """The id of a second node, which the executor takes for one that joins."""
+    node = add_node(head)
+    yield str(node.node_id)
+    head.remove_node(node)
 
 
 @pytest.fixture
-def executor(head: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayExecutor]:
+def executor(second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayExecutor]:
     monkeypatch.setattr(ray_monitor, "UPDATE_SECONDS", 0.1)
-    with executor_here(tmp_path) as executor:
+    with executor_here(tmp_path, without=second) as executor:
         yield executor
 
 
-@pytest.fixture
-def join(head: Any, executor: RayExecutor) -> Iterator[Join]:
-    """Adds a node of one core, for this test, and waits until the executor knows what to do with it. Its id."""
-    nodes: list[Any] = []
-
-    def add(knows: Callable[[], bool]) -> str:
-        nodes.append(add_node(head))
-        deadline = time.monotonic() + JOIN_SECONDS
-        while not knows():
-            assert time.monotonic() < deadline
-            executor.poll(0.1)
-            time.sleep(0.05)
-        return str(nodes[-1].node_id)
-
-    yield add
-    for node in nodes:
-        head.remove_node(node)
+def poll_until(executor: RayExecutor, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + JOIN_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        executor.poll(0.1)
+        time.sleep(0.05)
 
 
 @pytest.mark.ray
-def test_a_node_that_joins_says_what_it_is_and_gets_jobs(executor: RayExecutor, join: Join, tmp_path: Path) -> None:
+def test_a_node_that_joins_says_what_it_is_and_gets_jobs(executor: RayExecutor, second: str, tmp_path: Path) -> None:
     assert executor.run(operator.add, 1, 2, on="every_machine") == [3]
     assert executor.num_slots == 1
-    joined = join(lambda: executor.num_slots == 2)
-    assert [node.node_id for node in cluster_of(executor).nodes][1:] == [joined]
+    poll_until(executor, lambda: executor.num_slots == 2)
+    assert [node.node_id for node in cluster_of(executor).nodes][1:] == [second]
     assert cluster_of(executor).refusals == ()
     assert executor.run(operator.add, 1, 2, on="every_machine") == [3, 3]
     for number in range(2):
@@ -197,42 +193,42 @@ def otherwise_next_time(file: Path, raises: bool) -> int:
     ],
 )
 def test_a_node_that_must_not_join_is_refused_and_gets_no_jobs(
-    fault: str, message: str, executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, message: str, executor: RayExecutor, second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor.run(otherwise_next_time, tmp_path / "called", fault == "raises", on="every_machine")
     if fault == "version":
         monkeypatch.setattr(ray_nodes, "VERSION", "9.9")
     if fault == "blind":
         monkeypatch.setattr(ray_nodes, "_probe_file", lambda *asked: tmp_path / "on another machine")
-    refused = join(lambda: bool(cluster_of(executor).refusals))
+    poll_until(executor, lambda: bool(cluster_of(executor).refusals))
     (told,) = cluster_of(executor).refusals
     assert told.startswith("A node that joined the cluster gets no jobs. The node ")
     assert message in told
     assert executor.num_slots == len(cluster_of(executor).nodes) == 1
-    for number in range(4):
+    for number in range(2):
         executor.submit(make_job(tmp_path, number, epochs_to=4))
-        assert where(executor, number) != refused
+        assert where(executor, number) != second
         executor.cancel()
     assert len(cluster_of(executor).refusals) == 1
 
 
 @pytest.mark.ray
 def test_a_job_that_starts_on_a_node_that_is_not_admitted_starts_again_elsewhere(
-    head: Any, executor: RayExecutor, join: Join, tmp_path: Path
+    executor: RayExecutor, second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        executor._monitor, "_updated", time.monotonic() + JOIN_SECONDS
+    )  # it does not know the second node
+    (first,) = (node.node_id for node in cluster_of(executor).nodes)
+    executor._placement.avoid(0, second)
     executor.submit(make_job(tmp_path, 0, epochs_to=100_000))
-    (here,) = (node.node_id for node in cluster_of(executor).nodes)
-    assert where(executor, 0) == here
-    executor._start_job(make_job(tmp_path, 1, epochs_to=100_000))  # the head is full, so it is queued
-    joined = join(lambda: executor._placement.avoids(1))  # without a first call it is not admitted
+    assert where(executor, 0) == first
+    executor._start_job(make_job(tmp_path, 1, epochs_to=100_000))  # the first node is full
+    poll_until(executor, lambda: executor._placement.avoids(1))
     assert set(executor.places()) == {0}
-    (first,) = (task for task, job in executor._tasks.jobs() if job.number == 0)
-    executor._tasks.cancel(first)
-    assert where(executor, 1) == here != joined
-
-
-def sleep_long() -> None:
-    time.sleep(600)
+    (running,) = (task for task, job in executor._tasks.jobs() if job.number == 0)
+    executor._tasks.cancel(running)
+    assert where(executor, 1) == first
 
 
 def node_of_this_call() -> str:
@@ -241,26 +237,42 @@ def node_of_this_call() -> str:
 
 @pytest.mark.ray
 def test_a_call_that_starts_on_a_node_that_is_not_admitted_starts_again_elsewhere(
-    head: Any, executor: RayExecutor
+    executor: RayExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (here,) = (node.node_id for node in cluster_of(executor).nodes)
-    blocker = ray.remote(sleep_long).options(num_cpus=1, max_retries=0).remote()
+    def sleep_long() -> None:  # pickled by value, as nodes cannot import this module
+        time.sleep(600)
+
+    starts: list[Options] = []
+    make_options = executor._placement.for_call
+
+    def counted_options() -> Options:
+        starts.append(make_options())
+        return starts[-1]
+
+    monkeypatch.setattr(executor._placement, "for_call", counted_options)
+    monkeypatch.setattr(
+        executor._monitor, "_updated", time.monotonic() + JOIN_SECONDS
+    )  # it does not know the second node
+    (first,) = (node.node_id for node in cluster_of(executor).nodes)
+    on_first = NodeAffinitySchedulingStrategy(first, soft=False)
+    blocker = ray.remote(sleep_long).options(num_cpus=1, max_retries=0, scheduling_strategy=on_first).remote()
+    ray.wait([blocker], timeout=2.0)
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(executor.run, node_of_this_call)  # the head is full, so it is queued
-        node = add_node(head)  # without a first call it is not admitted
-        time.sleep(JOIN_SECONDS / 10)  # for the call to begin there
+        call = threads.submit(executor.run, node_of_this_call)
+        deadline = time.monotonic() + JOIN_SECONDS
+        while len(starts) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         ray.cancel(blocker, force=True)
-        where_it_ran = call.result(JOIN_SECONDS)
-    head.remove_node(node)
-    assert where_it_ran == here
+        assert call.result(JOIN_SECONDS) == first
 
 
 @pytest.mark.ray
 def test_a_job_stays_away_from_a_node_only_while_another_may_take_it(
-    executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: RayExecutor, second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor.run(operator.add, 1, 2, on="every_machine")
-    join(lambda: executor.num_slots == 2)
+    poll_until(executor, lambda: executor.num_slots == 2)
     executor.submit(make_job(tmp_path, 0, epochs_to=100_000))
     busy = where(executor, 0)
     (idle,) = {node.node_id for node in cluster_of(executor).nodes} - {busy}
@@ -274,10 +286,10 @@ def test_a_job_stays_away_from_a_node_only_while_another_may_take_it(
 
 @pytest.mark.ray
 def test_a_lost_probe_is_repeated(
-    executor: RayExecutor, join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: RayExecutor, second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor.run(die_once, tmp_path / "called", tmp_path / "died", on="every_machine")
-    join(lambda: executor.num_slots == 2)
+    poll_until(executor, lambda: executor.num_slots == 2)
     assert (tmp_path / "died").exists()
     assert cluster_of(executor).refusals == ()
 
