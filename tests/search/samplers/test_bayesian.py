@@ -24,9 +24,9 @@ from probe.search.samplers.gaussian_process import (
     Observations,
     _NegativeLogPosterior,
     fit_parameters,
+    standardized,
 )
 from probe.search.samplers.random_and_grid import RandomSampler
-from probe.search.samplers.standardize import standardized
 from probe.search.samplers.time_limited import FREE_SECONDS, TimeLimitedSampler
 from probe.search.space.space import Space, params_at, positions_of
 
@@ -248,4 +248,4 @@ def test_asking_never_takes_longer_than_training() -> None:
         assert now[0] <= FREE_SECONDS + trained[0] + 4.0
     assert 10 <= now[0] / 4.0 <= 14
     assert sampler.warning is not None
-    assert f"the other {40 - round(now[0] / 4.0)} were chosen by random" in sampler.warning
+    assert f"random chose the other {40 - round(now[0] / 4.0)}" in sampler.warning

@@ -24,6 +24,8 @@ def result() -> SearchResult:
             "batch_size": 64,
         },
         start=[{"optimizer": "adam"}],
+        search={"sampler": "random", "fidelity": {"min": 1, "max": 2, "factor": 2}},
+        budget={"trials": 4},
     )
     found = find_hyperparameters(recipe, device="cpu", num_workers=1)
     lost = replace(found.trials[-1], status="oom", value=None, message="out of memory")
@@ -56,7 +58,7 @@ def test_optuna_opens_what_was_exported(result: SearchResult, tmp_path: Path) ->
 def test_a_study_is_not_written_over(result: SearchResult, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'x.db'}"
     export_to_optuna(result, storage=storage, study_name="run")
-    with pytest.raises(OutputError, match="a study called run already"):
+    with pytest.raises(OutputError, match="already has a study named run"):
         export_to_optuna(result, storage=storage, study_name="run")
 
 

@@ -10,11 +10,11 @@ from test_search_space import SPACE
 from probe.errors import RecipeError
 from probe.recipe.when import Bounds
 from probe.search.records.search import Dimension, ParamValue
-from probe.search.samplers.optuna_samplers import OptunaSampler
 from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
 from probe.search.samplers.protocol import Sampler
 from probe.search.samplers.random_and_grid import RandomSampler
 from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
+from probe.search.samplers.tpe import TPESampler
 from probe.search.space.grid import grid, grid_size, on_grid
 from probe.search.space.space import Space, draw, params_at, positions_of
 from probe.seeds import derive_seed
@@ -292,7 +292,7 @@ def test_random_draws_are_those_of_a_random_trial_of_optunas(space: Space) -> No
 
 def test_tpe_decides_as_if_it_looked_for_what_all_trials_share_at_every_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     def asks() -> list[Positions]:
-        sampler = OptunaSampler("tpe", SPACE, mode="max", seed=5)
+        sampler = TPESampler(SPACE, mode="max", seed=5)
         asked: list[Positions] = []
         for number in range(45):
             if number >= 6:  # six run at a time, and end in another order than they began
@@ -303,7 +303,7 @@ def test_tpe_decides_as_if_it_looked_for_what_all_trials_share_at_every_ask(monk
 
     kept = asks()
     found_anew = optuna.samplers.TPESampler.infer_relative_search_space
-    monkeypatch.setattr("probe.search.samplers.optuna_samplers._TPESampler.infer_relative_search_space", found_anew)
+    monkeypatch.setattr("probe.search.samplers.tpe._CachedTPESampler.infer_relative_search_space", found_anew)
     assert asks() == kept
 
 
@@ -312,13 +312,13 @@ def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(mo
     monkeypatch.setattr("probe.search.samplers.history_window.KEPT_BEST", 15)
     monkeypatch.setattr("probe.search.samplers.history_window.KEPT_LATEST", 15)
     monkeypatch.setattr("probe.search.samplers.history_window.MIN_FORGOTTEN", 15)
-    whole, resumed = (OptunaSampler("tpe", SPACE, mode="max", seed=3) for _ in range(2))
+    whole, resumed = (TPESampler(SPACE, mode="max", seed=3) for _ in range(2))
     asked = []
     sizes = []
     for number in range(130):
         asked.append(whole.ask(number))
         tell(whole, number, asked[-1])
-        sizes.append(len(whole._study.get_trials(deepcopy=False)))
+        sizes.append(len(whole._asked))
     assert max(sizes) <= 62  # one more of ours, and one that is running
     assert sizes.count(31) == 1 + 3  # on the way up; then 30 that were kept and the one just asked for, three times
     for number in range(100):
@@ -327,5 +327,5 @@ def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(mo
     assert [resumed.ask(100)] == [asked[100]]
     scored = [n for n in range(100) if n % 7 != 3 and n % 11 != 5 and n % 13 != 6]
     best = max(scored, key=lambda n: 1 + n % 3 - goodness(asked[n]) if n % 5 == 1 else goodness(asked[n]))
-    assert asked[best] in [trial.params for trial in whole._study.get_trials(deepcopy=False)]
+    assert asked[best] in whole._asked.values()
     whole.tell(0, "infeasible")  # nothing to say of one that was forgotten
