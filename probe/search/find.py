@@ -57,8 +57,8 @@ def find_hyperparameters(
         num_workers: trials side by side; one a GPU, else one for each core, at most four. More on a GPU run as far as the
             memory that each is predicted to take allows it.
         ray: `auto`, `HOST:PORT` or `local:N`: search on a Ray cluster (`pip install 'torch-probe[ray]'`), on all of its nodes.
-        storage: a folder for checkpoints that every node sees; None: the run's own where all see it, else they travel with
-            the jobs.
+        storage: a folder for checkpoints that every node sees; required if the cluster has several machines. Default: the run's
+            folder.
         folder: of the run: every decision and report is a row of the search.sqlite in it before it takes effect, checkpoints
             lie there until the search is over. None: nothing is left but the result.
         resume: go on with the search in `folder`, however it was stopped, from where it was.
@@ -73,6 +73,7 @@ def find_hyperparameters(
     Raises:
         RecipeError, TaskError, DeviceError, UsageError: before anything is spent.
         DeviceError: of a cluster also: no Ray, no answer within ten seconds, a node with another version of probe.
+        UsageError: of a cluster also: it has several machines, and no `storage` is given.
         OutputError: the folder's search is another process's, or cannot be read or written; what was written stays.
         UserCodeError: the task's own code fails with every configuration. `run_search` keeps what was measured.
         NothingFitsError: no trial came to a value.

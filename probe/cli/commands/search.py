@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--storage",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Folder for checkpoints that every node sees.  [default: the run's]",
+    help="Folder for checkpoints that every node sees; required if the nodes are several machines.  [default: the run's]",
 )
 @click.option("--resume", is_flag=True, help="Go on with a search that was stopped or killed: --out's, or the newest.")
 @click.option("--allow-code-changes", is_flag=True, help="Resume although the task's code was edited.")
