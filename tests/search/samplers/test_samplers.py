@@ -108,7 +108,7 @@ def test_a_sampler_rebuilt_by_replay_goes_on_as_the_one_that_was_never_stopped(n
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_resumed_sampler_need_not_know_what_was_discarded_or_given(name: str) -> None:
-    """Start points, and configurations taken in place of ones that were tried before, come back as positions alone."""
+    """A resumed search passes start points and replaced configurations as positions."""
     whole, resumed = (make_sampler(name, space_for(name), mode="max", seed=8) for _ in range(2))
     others = [make_sampler("random", space_for(name), mode="max", seed=99).ask(number) for number in range(30)]
     asked = []
@@ -131,7 +131,7 @@ def test_a_resumed_sampler_need_not_know_what_was_discarded_or_given(name: str) 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_one_seed_makes_the_same_decisions_whatever_runs_beside_it(name: str) -> None:
-    """Two trials at a time, which end in their order or not: what matters is what was told before each ask."""
+    """Two trials run at a time and end in any order; a decision depends only on what was told before the ask."""
 
     def decisions(seed: int) -> list[Positions]:
         sampler = make_sampler(name, space_for(name), mode="max", seed=seed)
@@ -150,7 +150,7 @@ def test_one_seed_makes_the_same_decisions_whatever_runs_beside_it(name: str) ->
 def test_samplers_that_see_completed_trials_only_learn_what_is_good_and_what_is_a_wall(
     name: str, num_trials: int
 ) -> None:
-    """Everything gets better towards 0.7, and from there on runs out of memory."""
+    """Scores improve up to 0.7; beyond it, trials run out of memory."""
     means = {}
     for this in ("random", name):
         sampler = make_sampler(this, NUMBERS, mode="max", seed=0)
