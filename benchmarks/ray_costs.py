@@ -23,7 +23,7 @@ from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import Event, TrialEnded
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
 from probe.tasks.source import TargetSource
@@ -105,8 +105,10 @@ def study_on(
             sampler=make_sampler("random", _SPACE, mode="max", seed=0),
             executor=executor,
             make_job=make_job,
-            discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
-            sink=sink,
+            hooks=StudyHooks(
+                discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
+                sink=sink,
+            ),
         )
         started, cpu = time.monotonic(), time.process_time()
         study.run()

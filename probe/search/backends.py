@@ -86,7 +86,7 @@ class LocalBackend:
 
     @contextmanager
     def open(self, session: Session) -> Iterator[SearchExecutor]:
-        begun = session.begun
+        begun = session.start
         with LocalExecutor(
             begun.num_workers,
             num_threads=begun.meta.num_threads,
@@ -129,7 +129,7 @@ class RayBackend:
                 hint="Name a folder that is mounted at the same path on every node, or leave --storage away: checkpoints "
                 "then travel through Ray's object store.",
             )
-        begun = session.begun
+        begun = session.start
         shares = self.plan.shares(sum(node.facts.num_gpus for node in nodes))
         use = ClusterUse(
             address=self.address.text,

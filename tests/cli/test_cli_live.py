@@ -254,18 +254,18 @@ def test_live_only_where_a_terminal_wants_it(environ: dict[str, str], live: bool
 
 def test_slots_are_told_where_there_are_several() -> None:
     view = SearchView()
-    use = SlotUse(num_slots=8, num_nodes=2, idle_share=0.03, num_retries=1)
+    use = SlotUse(num_slots=8, num_nodes=2, utilization=0.97, num_retries=1)
     view.see(replace(PROGRESS, slots=use))
     [line] = [line for line in picture(view) if "slot" in line]
-    assert line.split(maxsplit=1) == ["on", "2 nodes, 8 slots, 3 % idle, 1 retry"]
-    view.see(replace(PROGRESS, slots=SlotUse(num_slots=1, num_nodes=None, idle_share=0.03, num_retries=0)))
+    assert line.split(maxsplit=1) == ["on", "2 nodes, 8 slots, 97 % utilization, 1 retry"]
+    view.see(replace(PROGRESS, slots=SlotUse(num_slots=1, num_nodes=None, utilization=0.97, num_retries=0)))
     assert not any("slot" in line for line in picture(view))
 
 
 def test_plain_lines_tell_when_a_cluster_grows_or_shrinks(capsys: pytest.CaptureFixture[str]) -> None:
     tell = PlainLines()
-    local = SlotUse(num_slots=4, num_nodes=None, idle_share=0.5, num_retries=0)
-    for slots in (None, local, replace(local, num_nodes=2), replace(local, num_nodes=2, idle_share=0.4)):
+    local = SlotUse(num_slots=4, num_nodes=None, utilization=0.5, num_retries=0)
+    for slots in (None, local, replace(local, num_nodes=2), replace(local, num_nodes=2, utilization=0.6)):
         tell(replace(PROGRESS, best=None, slots=slots))
     tell(replace(PROGRESS, best=None, slots=replace(local, num_nodes=1, num_slots=2, num_retries=1)))
     told = [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()]

@@ -19,7 +19,7 @@ from probe.search.flow import Search
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import SearchProgress, SearchResult, TrialResult
 from probe.search.session import SearchRequest, open_session
-from probe.search.storage.stages import CLUSTER
+from probe.search.storage.schema import CLUSTER
 from probe.search.stored_result import stored_result
 
 RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}})
@@ -73,8 +73,8 @@ def test_where_a_search_runs_is_kept_for_each_session_anew(search_on: Searching,
     assert killed.cluster == USE
     assert killed.slots is not None
     assert (killed.slots.num_slots, killed.slots.num_nodes, killed.slots.num_retries) == (2, 2, 0)
-    assert killed.slots.idle_share is not None
-    assert killed.slots.idle_share >= 0.5  # of two slots, one worker
+    assert killed.slots.utilization is not None
+    assert killed.slots.utilization <= 0.5  # one worker for two slots
     assert "## Where it ran\n\nOn the Ray cluster `local:2`:" in write_report(killed, tmp_path / "killed").read_text(
         encoding="utf-8"
     )
@@ -134,7 +134,7 @@ def test_searches_with_folders_of_one_name_share_no_checkpoints(tmp_path: Path) 
 def test_where_nodes_joined_no_share_of_idle_time_is_told(search_on: Searching, tmp_path: Path) -> None:
     result = search_on(USE, lost=replace(USE, joined_nodes=("right-id",)), observer=lambda record: None)
     assert result.slots is not None
-    assert (result.slots.num_nodes, result.slots.idle_share) == (2, None)
+    assert (result.slots.num_nodes, result.slots.utilization) == (2, None)
     report = write_report(result, tmp_path / "run").read_text(encoding="utf-8")
     assert "| right | 4 | none | 2.15.0 | not used | not used | 3.11.9 | joined |" in report
     assert "Trials began on 2 slots; no rung was run again" in report

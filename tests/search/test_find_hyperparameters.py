@@ -18,8 +18,8 @@ from probe.errors import NothingFitsError, ProbeError, RecipeError, UserCodeErro
 from probe.lr.records import LrResult
 from probe.records_json import from_plain, to_plain
 from probe.search.find import find_hyperparameters, outcome_error, run_search
-from probe.search.findings import untrained_loss
 from probe.search.records.search import SearchProgress, SearchResult, TrialResult
+from probe.search.results import untrained_loss
 from probe.tasks.source import recipe_source
 from probe.training.settings import task_params
 

@@ -24,15 +24,15 @@ from probe.search.deterministic import check_deterministic
 from probe.search.find import run_search
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
-from probe.search.resume import check_same_recipe, goes_on, recipe_changes, same_task, version_warning
+from probe.search.resume import can_continue, check_same_recipe, recipe_changes, same_task, version_warning
 from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.lock import LOCK_FILE, RunLock
-from probe.search.storage.stages import StudyEnded
+from probe.search.storage.schema import StudyEnded
 from probe.search.stored_result import stored_result
 from probe.search.study.events import Event
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.snapshots import trial_result
 from probe.search.study.study import Study
 from probe.search.task_info import TaskInfo
@@ -147,7 +147,7 @@ def _decided(
             sampler=make_sampler(sampler, plan.space, mode="max", seed=7),
             executor=executor(),
             make_job=make_job,
-            sink=sink,
+            hooks=StudyHooks(sink=sink),
         )
         study.replay(list(stored))
         try:
@@ -178,7 +178,7 @@ def test_lost_epochs_are_counted_but_not_spent(tmp_path: Path) -> None:
             sampler=make_sampler("random", plan.space, mode="max", seed=7),
             executor=executor,
             make_job=make_job,
-            sink=stored.append,
+            hooks=StudyHooks(sink=stored.append),
         )
         made.replay(events)
         return made
@@ -202,7 +202,7 @@ def test_a_killed_search_shows_what_an_interrupted_one_does() -> None:
         sampler=make_sampler("random", plan.space, mode="max", seed=7),
         executor=ScriptedExecutor(interrupt_at=6.5),
         make_job=make_job,
-        sink=stored.append,
+        hooks=StudyHooks(sink=stored.append),
     )
     assert study.run() == "interrupted"
     interrupted = trial_result(study.state, study.state.trials[0])
@@ -222,7 +222,7 @@ def test_a_search_that_failed_may_go_on_once_the_bug_is_gone() -> None:
             sampler=make_sampler("random", PLAN.space, mode="max", seed=7),
             executor=ScriptedExecutor(fault=fault),
             make_job=make_job,
-            sink=stored.append,
+            hooks=StudyHooks(sink=stored.append),
         )
         study.replay(list(stored))
         if stored:
@@ -288,11 +288,11 @@ def test_other_versions_are_a_warning_or_refused_where_decisions_must_be_equal()
 def test_a_search_goes_on_unless_it_is_over() -> None:
     limits = BudgetLimits(trials=3, time_seconds=60)
     over = StudyEnded(stopped_by="trials", limits=limits)
-    assert goes_on(None, limits, seconds=5)
-    assert not goes_on(None, limits, seconds=60)
-    assert not goes_on(over, limits, seconds=5)
-    assert goes_on(over, replace(limits, trials=4), seconds=5)
-    assert goes_on(replace(over, stopped_by="interrupted"), limits, seconds=5)
+    assert can_continue(None, limits, seconds=5)
+    assert not can_continue(None, limits, seconds=60)
+    assert not can_continue(over, limits, seconds=5)
+    assert can_continue(over, replace(limits, trials=4), seconds=5)
+    assert can_continue(replace(over, stopped_by="interrupted"), limits, seconds=5)
 
 
 def test_a_second_process_is_refused_by_the_number_of_the_first_until_that_dies(tmp_path: Path) -> None:

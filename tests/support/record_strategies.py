@@ -459,7 +459,7 @@ def slot_uses() -> st.SearchStrategy[SlotUse]:
         SlotUse,
         num_slots=st.integers(0, 10_000),
         num_nodes=st.none() | st.integers(0, 100),
-        idle_share=st.none() | st.floats(0, 1),
+        utilization=st.none() | st.floats(0, 1),
         num_retries=st.integers(0, 100),
     )
 

@@ -30,7 +30,7 @@ from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.grid import MAX_GRID, grid_positions
 from probe.search.space.space import Space, axis_of
 from probe.search.study.budget import LR_STEPS, probe_allowance
-from probe.search.study.disk_forecast import peak_checkpoints
+from probe.search.study.kept_checkpoints import peak_checkpoints
 from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
 from probe.units import format_bytes, format_count, format_seconds, format_value
 
@@ -182,7 +182,7 @@ def _scheduler_lines(recipe: Recipe, scheduler: SchedulerChoice, fidelity: Fidel
 
 def _disk(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule, limits: BudgetLimits) -> list[str]:
     """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
-    if not fidelity.goes_on or len(fidelity.rungs) == 1:
+    if not fidelity.continues_from_checkpoint or len(fidelity.rungs) == 1:
         return []
     mode = recipe.task.objective.mode
     make = partial(

@@ -1,21 +1,76 @@
-"""The best value so far against the epochs spent: how well a search had done at any budget. Pure.
+"""The best value found after any number of epochs: the curve by which `probe compare` compares searches.
 
-In an anytime comparison of searches this curve is what counts (Bergstra & Bengio 2012 and Li et al. 2018 plot it); the best
-configuration so far is called the incumbent (Hutter et al. 2011, SMAC).
+Bergstra & Bengio 2012 and Li et al. 2018 plot this curve. The best configuration so far is called the incumbent (Hutter
+et al. 2011, SMAC).
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from pathlib import Path
 
+from probe.recipe.load import parse_recipe
+from probe.recipe.schema import Recipe
 from probe.search.records.comparison import Incumbent
-from probe.search.records.objective import Objective
+from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import SearchResult
+from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
+from probe.search.schedulers.brackets import make_scheduler
+from probe.search.schedulers.fidelity import make_fidelity_schedule
+from probe.search.storage.database import SearchDatabase
+from probe.search.storage.schema import SCHEDULER
+from probe.search.study.events import EpochReported, Event, TrialEnded, TrialSuggested
+from probe.search.study.state import SearchState
+
+
+def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...] | None:
+    """Return the curve of the search in `file`, a search.sqlite; None if its events do not lead to `result`.
+
+    Raises OutputError if the file cannot be read, RecipeError if its recipe cannot.
+    """
+    with SearchDatabase.open(file, to_write=False) as database:
+        recipe = parse_recipe(tomllib.loads(database.facts().get("recipe", "")), where=str(file))
+        choice = database.stage(SCHEDULER, SchedulerChoice) or choose_scheduler(recipe)
+        events = tuple(database.events(lenient=True))
+    num_suggested = sum(isinstance(event, TrialSuggested) for event in events)
+    return None if num_suggested < len(result.trials) else incumbents_of_events(recipe, choice, events, result)
+
+
+def incumbents_of_events(
+    recipe: Recipe, choice: SchedulerChoice, events: Iterable[Event], result: SearchResult
+) -> tuple[Incumbent, ...]:
+    """Return the curve of a search from its recipe, scheduler, events and result.
+
+    If the best epoch gives a trial its value, every epoch may bring a new incumbent; otherwise only the end of a rung.
+    Trials without a value in the result are ignored. The last entry is the result's best.
+    """
+    given = recipe.task.objective
+    objective = Objective(metric=given.metric, mode=given.mode, reduce=given.reduce)
+    fidelity = make_fidelity_schedule(recipe, choice.rungs)
+    scheduler = make_scheduler(
+        choice.name, choice.rungs, factor=choice.factor, mode=objective.mode, costs=fidelity.costs
+    )
+    state = SearchState(scheduler=scheduler, objective=objective, fidelity=fidelity)
+    valued = {trial.number for trial in result.trials if trial.value is not None}
+    each_epoch = given.reduce == "best" and fidelity.continues_from_checkpoint
+    found: list[Incumbent] = []
+    for event in events:
+        state.apply(event)
+        if not isinstance(event, (EpochReported, TrialEnded)) or event.number not in valued:
+            continue
+        if isinstance(event, EpochReported) and not each_epoch:
+            continue
+        value = reduced_value(objective, state.trials[event.number].counted)
+        if value is not None:
+            found.append(Incumbent(epochs=result.spent.probe_epochs + float(state.spent_epochs), value=value))
+    return improving(found, objective.better, result)
 
 
 def incumbents_of_trials(result: SearchResult) -> tuple[Incumbent, ...]:
-    """The curve where no events are known: trials laid end to end in the order of their numbers, the probes first."""
+    """Return the curve of a search without stored events, as if its trials had run one after the other, after the
+    probes."""
     trials = sorted(result.trials, key=lambda trial: trial.number)
     ends = list(accumulate((float(trial.epochs) for trial in trials), initial=result.spent.probe_epochs))[1:]
     found = [
@@ -27,13 +82,13 @@ def incumbents_of_trials(result: SearchResult) -> tuple[Incumbent, ...]:
 
 
 def value_after(curve: Sequence[Incumbent], epochs: float) -> float | None:
-    """The best value when that many epochs are spent; None before the first."""
+    """Return the best value after `epochs` are spent; None before the first one."""
     reached = [incumbent.value for incumbent in curve if incumbent.epochs <= epochs]
     return reached[-1] if reached else None
 
 
 def epochs_to(curve: Sequence[Incumbent], target: float, *, mode: str) -> float | None:
-    """Epochs spent until the curve was at least as good as `target`; None where it never was."""
+    """Return the epochs spent until the curve reached `target`; None if it never did."""
     for incumbent in curve:
         if incumbent.value >= target if mode == "max" else incumbent.value <= target:
             return incumbent.epochs
@@ -43,9 +98,10 @@ def epochs_to(curve: Sequence[Incumbent], target: float, *, mode: str) -> float 
 def improving(
     found: Iterable[Incumbent], better: Callable[[float, float], bool], result: SearchResult
 ) -> tuple[Incumbent, ...]:
-    """Those of `found` that beat all before them and are no better than the best in the end, which comes last.
+    """Return the improvements among `found`, followed by the result's best.
 
-    A value that later epochs took back (the last epoch counts, or a larger share of the data did worse) can lie beyond it.
+    Values better than that best are left out: a later epoch, or training on a larger fraction of the data, replaced
+    them.
     """
     if result.best is None:
         return ()

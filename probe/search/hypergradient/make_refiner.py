@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from probe.errors import ProbeError
 from probe.search.executors.protocol import SearchExecutor
-from probe.search.findings import Findings, Setup
 from probe.search.hypergradient.job import GradientJob, GradientReport, run_gradient
 from probe.search.hypergradient.refiner import RefinePlan, Refiner
+from probe.search.results import StageResults
+from probe.search.settings import SearchSettings
 from probe.search.study.state import Trial
 
 
-def make_refiner(setup: Setup, found: Findings, executor: SearchExecutor) -> Refiner | None:
+def make_refiner(setup: SearchSettings, found: StageResults, executor: SearchExecutor) -> Refiner | None:
     """None where the recipe asks for no refinement. `found` has the space."""
     plan = _refine_plan(setup)
     if plan is None:
@@ -38,7 +39,7 @@ def make_refiner(setup: Setup, found: Findings, executor: SearchExecutor) -> Ref
     return Refiner(plan, found.space, setup.objective, differentiate=differentiate)
 
 
-def _refine_plan(setup: Setup) -> RefinePlan | None:
+def _refine_plan(setup: SearchSettings) -> RefinePlan | None:
     """None where the recipe asks for no refinement."""
     refine = setup.recipe.search.refine
     if refine is None:

@@ -9,13 +9,13 @@ from typing import Literal
 
 from probe.device.select import DeviceSpec
 from probe.loading.records import DataReference
-from probe.records import MemoryReading
 from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints
+from probe.search.records.measurements import Measurements
 from probe.search.records.objective import Objective
 from probe.search.records.search import ParamValue
 from probe.search.schedulers.fidelity import WHOLE
 from probe.tasks.source import TaskSource
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import EpochReport
 
 Outcome = Literal[
     "finished", "early_stopped", "oom", "diverged", "infeasible", "timeout", "failed", "crashed", "cancelled"
@@ -79,21 +79,17 @@ class RungJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RungReport:
-    """The end of a job as its worker saw it."""
+class RungReport(Measurements):
+    """How a job ended and what it measured. It is stored in the search's events as it is."""
 
     outcome: Outcome
-    seconds: float
-    memory: MemoryReading | None = None
     message: str | None = None
     next_gradient_accumulation: int | None = None
-    """With outcome `oom`: into how many parts the batch can be split to try again; None: no further."""
+    """After outcome `oom`: micro-batches per batch to try next; None if each is a single sample."""
     num_passes: int | None = None
-    """Passes over the training part that were begun, over all folds; None where the worker did not live to say."""
-    fit: FitSummary | None = None
-    """With outcomes `finished` and `early_stopped`."""
+    """Passes over the training split that were started, over all folds; None if the worker died."""
     is_unsaved: bool = False
-    """Its checkpoint could not be written, because the disk is full."""
+    """True if the checkpoint could not be written because the disk is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

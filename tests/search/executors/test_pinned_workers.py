@@ -101,7 +101,7 @@ def test_a_search_has_one_worker_a_gpu_unless_it_is_told_otherwise(asked: dict[s
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
     request = SearchRequest(recipe=blobs_recipe(), device=device, data_dir=Path("data"), num_gpus=3, **asked)
     with open_session(None, request, resume=False) as session:
-        assert session.begun.num_workers == num_workers
+        assert session.start.num_workers == num_workers
 
 
 def test_a_search_on_two_gpus_says_what_runs_where(monkeypatch: pytest.MonkeyPatch) -> None:

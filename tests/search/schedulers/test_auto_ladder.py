@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_recipes import blobs_recipe
 
 from probe.recipe.schema import Recipe
-from probe.search.compare.stored_incumbents import stored_incumbents
+from probe.search.compare.incumbents import stored_incumbents
 from probe.search.find import run_search
 from probe.search.records.search import DATABASE_FILE
 from probe.search.schedulers import auto_scheduler as auto_ladder

@@ -12,7 +12,7 @@ from test_keeping import LADDERS, search
 
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.brackets import SchedulerName, make_scheduler
-from probe.search.study.disk_forecast import peak_checkpoints
+from probe.search.study.kept_checkpoints import peak_checkpoints
 from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
 from probe.training.optim.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings

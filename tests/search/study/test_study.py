@@ -18,9 +18,8 @@ from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space, configuration_key
 from probe.search.study.events import Event
-from probe.search.study.pacing import SHOW_SECONDS
-from probe.search.study.plan import StudyPlan, new_state
-from probe.search.study.snapshots import best_trial, trial_result
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
+from probe.search.study.snapshots import SHOW_SECONDS, best_trial, trial_result
 from probe.search.study.state import SearchState
 from probe.search.study.study import Study
 
@@ -77,11 +76,13 @@ class Ran:
             sampler=asked,
             executor=self.executor,
             make_job=make_job,
-            discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
-            can_start=can_start,
-            sink=self.events.append,
-            observer=self.seen.append,
-            clock=self.executor.clock,
+            hooks=StudyHooks(
+                discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
+                can_start=can_start,
+                sink=self.events.append,
+                observer=self.seen.append,
+                clock=self.executor.clock,
+            ),
         )
         self.end = study.run()
         self.seconds = study.seconds

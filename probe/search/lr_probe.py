@@ -1,11 +1,11 @@
-"""The range tests that a search makes first, one for each optimizer."""
+"""The learning rate probe of a search: one range test per optimizer, within the budget of the probes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from probe.device.select import DeviceSpec
 from probe.errors import Infeasible
@@ -16,42 +16,44 @@ from probe.search.records.search import BudgetLimits
 from probe.search.space.dimensions import lr_range, usual_lr
 from probe.search.space.space import Params
 from probe.search.study.budget import LR_STEPS, probe_steps, steps_in_epochs
+from probe.search.task_info import first_feasible
 from probe.seeds import derive_seed
 from probe.tasks.source import TaskSource
 
 LOWEST_LR, HIGHEST_LR = 1e-5, 10.0
 
 Observer = Callable[[Any], None]
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrProbes:
+    """The results of the range tests."""
+
     ranges: Mapping[str, tuple[float, float]]
-    """Optimizer, or "" where one range serves all -> (low, high)."""
+    """Optimizer -> (low, high) of its learning rate; the key is "" if one range serves all."""
     results: Mapping[str, LrResult]
     epochs: float
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LrPlan:
-    """What the range tests of one search share."""
+class LrProbePlan:
+    """The settings that the range tests of a search share."""
 
     source: TaskSource
     entry: ProbedLr
     keys: Sequence[str]
-    """One range test each."""
+    """Keys of the range tests: optimizers, or "" for a single test."""
     params: Mapping[str, Sequence[Params]]
-    """Key -> configurations to make it with, all with one batch size: the first that the task's code does not refuse."""
+    """Key -> configurations for its test, all of one batch size. The first one that the task's code accepts is used."""
     device: DeviceSpec
     seed: int
     num_train: int
     planned_epochs: int
-    """Of the longest trials: how long the training is that the learning rates are for."""
+    """Epochs of the longest trials, for which the learning rate is suggested."""
     limits: BudgetLimits
     first_rung_epochs: float
-    """What the first trial costs at least, which the probes must leave."""
+    """Cost of the first rung, which the probes must leave in the budget."""
     spent_epochs: float
     wanted_steps: int = LR_STEPS
     lowest_lr: float = LOWEST_LR
@@ -59,16 +61,22 @@ class LrPlan:
 
 
 def probe_lrs(
-    plan: LrPlan,
+    plan: LrProbePlan,
     executor: SearchExecutor,
     *,
     known: Mapping[str, LrResult] | None = None,
     keep: Callable[[str, LrResult], None] | None = None,
     observer: Observer | None = None,
 ) -> LrProbes:
-    """A range test for each key, in a worker, within what the probes may spend; rules of thumb where that is too little.
+    """Run a range test for each key in a worker. If the budget or memory does not allow one, a rule of thumb replaces
+    it.
 
-    `known` ones were made before; `keep(key, result)` is told of each new one at once.
+    Args:
+        plan: the settings of the tests.
+        executor: runs the tests.
+        known: results of an earlier session, by key.
+        keep: called as `keep(key, result)` after each new test.
+        observer: receives the records of the tests.
     """
     ranges: dict[str, tuple[float, float]] = {}
     results: dict[str, LrResult] = {}
@@ -94,7 +102,7 @@ def probe_lrs(
             try:
                 result = first_feasible(plan.params[key], partial(_probe_lr, plan, executor, steps, observer))
                 why = "ran out of memory"
-                epochs += in_epochs(num_steps=result is None)  # the step that it ran out in
+                epochs += in_epochs(num_steps=result is None)  # the step in which memory ran out
             except Infeasible as error:
                 why = f"is not possible ({error.message})"
             if result is not None and keep is not None:
@@ -110,70 +118,35 @@ def probe_lrs(
     return LrProbes(ranges=ranges, results=results, epochs=epochs, warnings=tuple(warnings))
 
 
-def first_feasible(candidates: Sequence[Params], attempt: Callable[[Params], Answer]) -> Answer:
-    """What `attempt` returns for the first of the configurations that the task's code does not refuse. Raises Infeasible where
-    it refuses all of them."""
-    refused: Infeasible | None = None
-    for params in candidates:
-        try:
-            return attempt(params)
-        except Infeasible as error:
-            refused = refused or error
-    why = "" if refused is None else f", the first one because: {refused.message}"
-    raise Infeasible(
-        f"The task refuses each of {len(candidates)} configurations of the space that were tried{why}",
-        hint="Narrow [space], or say with `when` which hyperparameters go together.",
-    )
-
-
 def _probe_lr(
-    plan: LrPlan, executor: SearchExecutor, steps: int, observer: Observer | None, params: Params
+    plan: LrProbePlan, executor: SearchExecutor, steps: int, observer: Observer | None, params: Params
 ) -> LrResult | None:
-    result: LrResult | None = executor.call(
-        test_range,
-        plan.source,
-        params,
-        steps=steps,
-        horizon=max(1, round(plan.planned_epochs * plan.num_train / int(params["batch_size"]))),
-        lowest_lr=plan.lowest_lr,
-        highest_lr=plan.highest_lr,
-        device=plan.device,
-        seed=derive_seed(plan.seed, "lr", str(params.get("optimizer", ""))),
-        on_message=observer,
-    )
+    options = {
+        "params": params,
+        "steps": steps,
+        "horizon": max(1, round(plan.planned_epochs * plan.num_train / int(params["batch_size"]))),
+        "lowest_lr": plan.lowest_lr,
+        "highest_lr": plan.highest_lr,
+        "device": str(plan.device),
+        "seed": derive_seed(plan.seed, "lr", str(params.get("optimizer", ""))),
+    }
+    result: LrResult | None = executor.call(run_range_test, plan.source, options, on_message=observer)
     if result is not None and observer is not None:
         observer(result)
     return result
 
 
-def test_range(
-    source: TaskSource,
-    params: Params,
-    *,
-    steps: int,
-    horizon: int,
-    lowest_lr: float,
-    highest_lr: float,
-    device: DeviceSpec,
-    seed: int,
-) -> LrResult | None:
-    """A range test inside a worker, its progress sent as messages; None where memory runs out."""
+def run_range_test(source: TaskSource, options: Mapping[str, Any]) -> LrResult | None:
+    """Run a range test in a worker and send its progress as messages; None if memory runs out.
+
+    `options` are keyword arguments of `find_lr`.
+    """
     from probe.device.failures import classify_failure
     from probe.lr.find import find_lr
     from probe.workers.child import send_message
 
     try:
-        return find_lr(
-            source,
-            params=params,
-            steps=steps,
-            horizon=horizon,
-            lowest_lr=lowest_lr,
-            highest_lr=highest_lr,
-            device=str(device),
-            seed=seed,
-            observer=send_message,
-        )
+        return find_lr(source, **options, observer=send_message)
     except Exception as error:
         if classify_failure(error) is None:
             raise

@@ -1,4 +1,4 @@
-"""The batch probe that a search makes first: the largest batch that fits, within what the budget pays for."""
+"""The batch probe of a search: the largest batch that fits, within the budget of the probes."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from probe.batch.records import BatchResult
 from probe.device.select import DeviceSpec
 from probe.errors import Infeasible, NothingFitsError, ProbeError
 from probe.search.executors.protocol import SearchExecutor
-from probe.search.probing import first_feasible
 from probe.search.space.space import Params
+from probe.search.task_info import first_feasible
 from probe.tasks.source import TaskSource
 
 MAX_TRIED = 3
-"""Configurations that attempts are made with after the largest one was refused."""
+"""Number of configurations that are measured after the task's code refused the largest one."""
 Observer = Callable[[Any], None]
-_TOO_DEAR = "that could take more than a tenth of the budget's epochs"
+_TOO_EXPENSIVE = "it could take more than a tenth of the budget's epochs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPlan:
-    """What the batch probe of a search is asked."""
+class BatchProbePlan:
+    """The settings of the batch probe."""
 
     source: TaskSource
     params: Sequence[Params]
-    """The largest configuration of the space, and others for where the task's code refuses it."""
+    """The largest configuration of the space, and others in case the task's code refuses it."""
     device: DeviceSpec
     allowed: int
-    """The largest batch that the recipe or the data allows."""
+    """Largest batch that the recipe and the data allow."""
     usual: int
-    """What is searched up to where nothing can be measured: a rule of thumb."""
+    """Largest batch to search if nothing can be measured: a rule of thumb."""
     start: int | None
     seed: int
     num_train: int
     max_samples: int | None
-    """Training samples that the probe may see; None: any number."""
+    """Training samples that the probe may use; None for no limit."""
 
     @property
     def largest(self) -> int | None:
-        """The largest batch to try: its attempt is paid for by `max_samples`. None where that would be less than `usual`, so
-        that measuring would narrow the space more than the rule of thumb does."""
+        """Largest batch to try within `max_samples`.
+
+        None if that is less than `usual`: measuring would then narrow the space more than the rule of thumb.
+        """
         if self.max_samples is None:
             return self.allowed
         affordable = self.max_samples // most_samples(1)
@@ -53,30 +55,32 @@ class BatchPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProbe:
-    """What the probe found. `error` comes beside what was measured before it; KeyboardInterrupt: the user's."""
+    """The result of the batch probe."""
 
     largest: int
-    """Up to which batches are searched."""
+    """Largest batch to search."""
     result: BatchResult | None
-    """None where nothing was tried."""
+    """Result of the measurement; None if nothing was tried."""
     epochs: float = 0.0
-    """Spent on it."""
+    """Epochs spent on the probe."""
     warnings: tuple[str, ...] = ()
     error: ProbeError | KeyboardInterrupt | None = None
+    """The error that ended the probe, or KeyboardInterrupt after Ctrl-C; None if there was none."""
 
 
 def probe_largest_batch(
-    plan: BatchPlan, executor: SearchExecutor, *, known: BatchResult | None, observer: Observer | None
+    plan: BatchProbePlan, executor: SearchExecutor, *, known: BatchResult | None, observer: Observer | None
 ) -> BatchProbe:
-    """The largest batch that fits, of an earlier session's result where there is one; or a rule of thumb, with a warning."""
+    """Find the largest batch that fits, by measurement or, with a warning, by a rule of thumb.
+
+    `known` is the result of an earlier session, which is not measured again.
+    """
     error: ProbeError | None = None
-    result = known
-    largest = plan.largest
+    result, largest = known, plan.largest
     if result is None:
         if largest is None:
-            return BatchProbe(
-                largest=plan.usual, result=None, warnings=(_by_rule_of_thumb("The batch probe", plan.usual),)
-            )
+            warning = _rule_of_thumb_warning("The batch probe", plan.usual)
+            return BatchProbe(largest=plan.usual, result=None, warnings=(warning,))
         result, error = _first_measured(plan, executor, largest, observer)
         if observer is not None:
             observer(result)
@@ -93,23 +97,23 @@ def probe_largest_batch(
     if result.largest_fit is None:
         smallest = min((attempt.batch_size for attempt in result.attempts), default=2 * plan.usual)
         usual = min(plan.usual, max(1, smallest // 2))
-        return replace(
-            probe, largest=usual, warnings=(_by_rule_of_thumb("A further attempt of the batch probe", usual),)
-        )
+        return replace(probe, largest=usual, warnings=(_rule_of_thumb_warning("Another batch probe attempt", usual),))
     is_cut_off = largest is not None and largest < plan.allowed and 2 * result.largest_fit > largest
-    warning = f"Batch sizes above {result.largest_fit} were not tried: {_TOO_DEAR}."
+    warning = f"Batch sizes above {result.largest_fit} were not tried, since {_TOO_EXPENSIVE}."
     return replace(probe, largest=result.largest_fit, warnings=(warning,) if is_cut_off else ())
 
 
-def _by_rule_of_thumb(what: str, usual: int) -> str:
-    return f"{what} was not made: {_TOO_DEAR}. Batch sizes up to {usual} are searched, by a rule of thumb."
+def _rule_of_thumb_warning(what: str, usual: int) -> str:
+    return f"{what} was skipped, since {_TOO_EXPENSIVE}. Batch sizes up to {usual} are searched, by a rule of thumb."
 
 
 def _first_measured(
-    plan: BatchPlan, executor: SearchExecutor, largest: int, observer: Observer | None
+    plan: BatchProbePlan, executor: SearchExecutor, largest: int, observer: Observer | None
 ) -> tuple[BatchResult, ProbeError | None]:
-    """With the first configuration that the task's code does not refuse. An attempt starts a process, so the others are only
-    built, in a worker, before one of them is tried."""
+    """Measure with the first configuration that the task's code accepts.
+
+    Each attempt starts a process. So after a refusal, a worker first selects configurations whose model can be built.
+    """
     measure = partial(_measured, plan, executor, largest, observer)
     first, *others = plan.params
     try:
@@ -122,7 +126,7 @@ def _first_measured(
 
 
 def buildable(source: TaskSource, candidates: Sequence[Params], *, most: int) -> list[Params]:
-    """The first `most` of the configurations whose task and model can be built. In a worker."""
+    """Return the first `most` configurations whose task and model can be built. Runs in a worker."""
     from probe.training.building import build_task
 
     found: list[Params] = []
@@ -135,9 +139,9 @@ def buildable(source: TaskSource, candidates: Sequence[Params], *, most: int) ->
 
 
 def _measured(
-    plan: BatchPlan, executor: SearchExecutor, largest: int, observer: Observer | None, params: Params
+    plan: BatchProbePlan, executor: SearchExecutor, largest: int, observer: Observer | None, params: Params
 ) -> tuple[BatchResult, ProbeError | None]:
-    """On the machine whose device is asked about. Raises Infeasible where the task's code refuses `params`."""
+    """Measure on the machine of the device. Raises Infeasible if the task's code refuses `params`."""
     result, error = executor.measure(_sweep, plan, largest, params, observer=observer)
     if isinstance(error, Infeasible):
         raise error
@@ -145,17 +149,17 @@ def _measured(
 
 
 def _sweep(
-    plan: BatchPlan, largest: int, params: Params, *, observer: Observer | None = None
+    plan: BatchProbePlan, largest: int, params: Params, *, observer: Observer | None = None
 ) -> tuple[BatchResult, ProbeError | None]:
-    """The sizes that fit. An error of the task's own code comes beside what was measured before it."""
+    """Measure the batch sizes that fit; an error of the task's code comes with what was measured before it."""
     from probe.batch.find import probe_batch_size
 
-    # On a GPU every attempt that fails costs a process: there a prediction says where to start.
+    # On a GPU each failed attempt costs a process, so a prediction chooses the first size.
     start = plan.start or (None if plan.device.kind == "cuda" else largest)
     return probe_batch_size(
         plan.source,
         params=params,
-        # A CPU that was resolved for training has no limit; resolved for measuring, it gets one.
+        # The CPU has no memory limit when it is resolved for training. Resolved again for measuring, it gets one.
         device=replace(plan.device, resolved=plan.device.kind != "cpu"),
         start=start,
         max=largest,
@@ -168,7 +172,7 @@ def _sweep(
 
 
 def batch_epochs(result: BatchResult, num_train: int) -> float:
-    """What a batch probe cost in epochs, by the samples that its training steps saw."""
+    """Return the cost of a batch probe in epochs, by the number of samples in its training steps."""
     from probe.batch.sweep import num_seen
 
     return num_seen(result.attempts) / num_train

@@ -21,7 +21,7 @@ from probe.search.schedulers.successive_halving import make_rungs
 from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialEnded
 from probe.search.study.kept_checkpoints import expendable
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import SearchState, Trial
 from probe.search.study.study import Study
 
@@ -92,8 +92,8 @@ def search(
 
     def see(event: Event) -> None:
         found.events.append(event)
-        if isinstance(event, TrialEnded) and event.outcome == "finished":
-            rung = found.state.trials[event.number].climbing_to
+        if isinstance(event, TrialEnded) and event.report.outcome == "finished":
+            rung = found.state.trials[event.number].target_rung
             if rung is not None and rung < len(rungs) - 1:
                 found.written.add((event.number, rungs[rung]))
         found.peak = max(found.peak, len(found.written - found.discarded.keys()))
@@ -104,9 +104,11 @@ def search(
         sampler=make_sampler("random", plan.space, mode="max", seed=seed),
         executor=executor,
         make_job=make,
-        discard=lambda trial, epochs: found.discarded.setdefault((trial.number, epochs), len(found.events)),
-        sink=see,
-        clock=executor.clock,
+        hooks=StudyHooks(
+            discard=lambda trial, epochs: found.discarded.setdefault((trial.number, epochs), len(found.events)),
+            sink=see,
+            clock=executor.clock,
+        ),
     ).run()
     return found
 
@@ -158,7 +160,7 @@ def test_only_deaths_of_promoted_trials_let_others_climb_that_were_out_of_reach(
     deaths = [
         index
         for index, event in enumerate(found.events)
-        if isinstance(event, TrialEnded) and event.outcome in ("diverged", "infeasible")
+        if isinstance(event, TrialEnded) and event.report.outcome in ("diverged", "infeasible")
     ]
     for missed in found.missed:
         assert any(index >= found.discarded[missed] for index in deaths)
