@@ -113,13 +113,15 @@ def study_on(
         started, cpu = time.monotonic(), time.process_time()
         study.run()
         seconds, driver_seconds = time.monotonic() - started, time.process_time() - cpu
-    outcomes = {end.outcome for end in ends}
+    outcomes = {end.report.outcome for end in ends}
     if outcomes != {"finished"}:
-        raise RuntimeError(f"rungs ended otherwise than they should: {outcomes}: {[end.message for end in ends][-1]}")
+        raise RuntimeError(
+            f"rungs ended otherwise than they should: {outcomes}: {[end.report.message for end in ends][-1]}"
+        )
     return Measured(
         num_rungs=len(ends),
         seconds=seconds,
-        rung_seconds=sum(end.seconds for end in ends),
+        rung_seconds=sum(end.report.seconds for end in ends),
         driver_seconds=driver_seconds,
     )
 

@@ -15,7 +15,7 @@ from probe.search.executors.local import LocalExecutor, threads_per_slot
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.ray.resources import RayAddress, SlotPlan, parse_ray_address, plan_slots
 from probe.search.records.cluster import ClusterUse
-from probe.search.session import Session
+from probe.search.session import SearchSession
 
 
 class Backend(Protocol):
@@ -37,7 +37,7 @@ class Backend(Protocol):
     def num_gpus(self) -> int:
         """That this machine's workers are spread over."""
 
-    def open(self, session: Session) -> AbstractContextManager[SearchExecutor]:
+    def open(self, session: SearchSession) -> AbstractContextManager[SearchExecutor]:
         """The executor of a session. Raises DeviceError, OutputError before anything is spent."""
 
 
@@ -85,7 +85,7 @@ class LocalBackend:
         return max(1, len(self.gpus))
 
     @contextmanager
-    def open(self, session: Session) -> Iterator[SearchExecutor]:
+    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
         begun = session.start
         with LocalExecutor(
             begun.num_workers,
@@ -117,7 +117,7 @@ class RayBackend:
         return self.plan.cpus_per_job if self.address.num_local is None else threads_per_slot(self.plan.num_slots)
 
     @contextmanager
-    def open(self, session: Session) -> Iterator[SearchExecutor]:
+    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
         from probe.search.executors.ray.executor import RayExecutor
         from probe.search.executors.ray.nodes import blind_nodes, probe_nodes
 

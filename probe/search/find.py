@@ -46,8 +46,7 @@ def find_hyperparameters(
     allow_code_changes: bool = False,
     argv: Sequence[str] = (),
 ) -> SearchResult:
-    """Probe batch size and learning rate, search the other hyperparameters within the budget, train the winner and test
-    it.
+    """Probe batch size and learning rate, search the rest within the budget, then train and test the winner.
 
     Args:
         recipe: a recipe, or the path of its TOML file.

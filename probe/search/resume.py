@@ -50,7 +50,7 @@ def check_same_recipe(before: Recipe, now: Recipe) -> None:
     if changes:
         raise RecipeError(
             "\n".join(["The recipe has changed since this search was started:", *(f"  {c}" for c in changes)]),
-            hint="Only the budget may change, and only be raised. Repeat the same --set and --try options, or start a new search.",
+            hint="Only a raised budget is allowed. Repeat the same --set and --try options, or start a new search.",
         )
 
 

@@ -15,11 +15,10 @@ from probe.errors import Infeasible
 from probe.recipe.space import ProbedBatch
 from probe.search.batch_probe import BatchProbePlan, buildable
 from probe.search.find import find_hyperparameters
-from probe.search.lr_probe import first_feasible
-from probe.search.plans import batch_plan
+from probe.search.plans import batch_probe_plan
 from probe.search.settings import make_settings
 from probe.search.study.budget import MIN_PROBE_STEPS
-from probe.search.task_info import TaskInfo
+from probe.search.task_info import TaskInfo, first_feasible
 from probe.tasks.source import TargetSource
 
 SOURCE = TargetSource(target="searched_task:blobs")
@@ -30,7 +29,7 @@ def plan(num_train: int = 1000, batch_size: int = 64, *, lr: Any = 0.1, **budget
     recipe = blobs_recipe({"batch_size": entry, "lr": lr}, budget=budget)
     setup = make_settings(recipe, SOURCE, device=DeviceSpec(kind="cpu"), num_workers=1)
     facts = TaskInfo(num_train=num_train, num_val=10, num_test=None, metrics=(), optimizer="sgd", batch_size=batch_size)
-    return batch_plan(setup, ProbedBatch(probe="max_batch", max=256), facts)
+    return batch_probe_plan(setup, ProbedBatch(probe="max_batch", max=256), facts)
 
 
 @settings(deadline=None, max_examples=100)

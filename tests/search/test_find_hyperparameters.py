@@ -11,13 +11,14 @@ import pytest
 import torch
 from made_recipes import blobs_recipe, digits_recipe
 from safetensors.torch import load_file
+from searches import search_outcome
 
 from probe.batch.records import BatchResult
 from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, ProbeError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
 from probe.records_json import from_plain, to_plain
-from probe.search.find import find_hyperparameters, outcome_error, run_search
+from probe.search.find import find_hyperparameters, outcome_error
 from probe.search.records.search import SearchProgress, SearchResult, TrialResult
 from probe.search.results import untrained_loss
 from probe.tasks.source import recipe_source
@@ -132,7 +133,7 @@ def failing_search(*faults: str) -> tuple[SearchResult, ProbeError | None]:
         budget={"trials": len(faults) + 1},
         search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 1}},
     )
-    return run_search(recipe, device="cpu", num_workers=1)
+    return search_outcome(recipe, device="cpu", num_workers=1)
 
 
 def test_a_user_bug_ends_the_search_with_their_traceback_while_nothing_has_succeeded() -> None:

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_recipes import blobs_recipe
 from scripted_executor import ScriptedExecutor, make_job
+from searches import search_outcome
 from stored_searches import PLAN, decisions, stored_events, work_on
 
 from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageError
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
 from probe.search.deterministic import check_deterministic
-from probe.search.find import run_search
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import can_continue, check_same_recipe, recipe_changes, same_task, version_warning
@@ -355,7 +355,7 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     recipe = blobs_recipe(
         budget={"trials": 7}, search={"sampler": "tpe", "fidelity": {"min": 1, "max": 3, "factor": 3}}
     )
-    search: Callable[..., Any] = lambda recipe, **more: run_search(recipe, device="cpu", num_workers=1, **more)  # noqa: E731
+    search: Callable[..., Any] = lambda recipe, **more: search_outcome(recipe, device="cpu", num_workers=1, **more)  # noqa: E731
     whole, _ = search(recipe)
     folder = tmp_path / "run"
 
@@ -421,10 +421,10 @@ def test_a_search_that_went_on_and_was_killed_is_not_over_and_has_no_old_winner(
         for trials in (1, 9)
     ]
     folder = tmp_path / "run"
-    before, _ = run_search(recipes[0], device="cpu", num_workers=1, folder=folder)
+    before, _ = search_outcome(recipes[0], device="cpu", num_workers=1, folder=folder)
     assert before.final is not None
     with pytest.raises(DriverGoneError):
-        run_search(recipes[1], device="cpu", num_workers=1, folder=folder, resume=True, observer=kill)
+        search_outcome(recipes[1], device="cpu", num_workers=1, folder=folder, resume=True, observer=kill)
     stored = stored_result(folder)
     assert stored.best is not None
     assert (stored.stopped_by, stored.best.number) == ("interrupted", 3)

@@ -20,7 +20,7 @@ from pathlib import Path
 from made_recipes import digits_recipe
 from stored_searches import decisions, num_repeated_rungs, stored_events, work_on
 
-from probe.search.find import run_search
+from probe.search.find import find_hyperparameters
 from probe.search.records.search import DATABASE_FILE, SearchResult
 from probe.search.study.events import Event
 
@@ -85,10 +85,7 @@ def real_search(folder: Path, *, resume: bool = False) -> SearchResult:
         budget={"trials": 8},
         start=[],
     )
-    result, error = run_search(recipe, device="cpu", folder=folder / "run", resume=resume, deterministic=True)
-    if error is not None:
-        raise error
-    return result
+    return find_hyperparameters(recipe, device="cpu", folder=folder / "run", resume=resume, deterministic=True)
 
 
 def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:

@@ -70,7 +70,8 @@ def _load(run: Path) -> NamedSearch:
     """The search in `run`, with its curve by the events of its file where that can be read."""
     from probe.cli.runs import SEARCH_FILE, load_run
     from probe.search.compare.compare import NamedSearch
-    from probe.search.compare.incumbents import incumbents_of_trials, stored_incumbents
+    from probe.search.compare.incumbents import incumbents_of_trials
+    from probe.search.compare.stored_incumbents import stored_incumbents
 
     result = load_run(run)
     if result.kind != "search":

@@ -18,7 +18,7 @@ from probe.cli.options import (
     tries_option,
     whole_number,
 )
-from probe.errors import OutputError
+from probe.errors import OutputError, ProbeError
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
@@ -91,7 +91,7 @@ def search(
 
     shortcuts = {"budget.trials": trials, "budget.epochs": epochs, "budget.time": time, "search.seed": seed}
     with waiting("starting", quiet=quiet):
-        from probe.search.find import run_search
+        from probe.search.find import find_hyperparameters
 
         path = search_recipe_path(recipe)
         found = load_recipe(path, overrides=all_changes(changes, shortcuts), tries=tries)
@@ -101,20 +101,26 @@ def search(
         how = f". Going on in {output.shown_folder}" if resume else f", by {_means(found)}"
         output.note(f"Searching {path}: {goal}{how}.")
         with open_progress("search", quiet=quiet, constants=found.constants) as observer:
-            result, error = run_search(
-                found,
-                observer=observer,
-                device=spec,
-                num_workers=workers,
-                data_dir=data_dir,
-                ray=ray,
-                storage=storage,
-                folder=output.folder,
-                resume=resume,
-                deterministic=deterministic,
-                allow_code_changes=allow_code_changes,
-                argv=command_line(),
-            )
+            error: ProbeError | None = None
+            try:
+                result = find_hyperparameters(
+                    found,
+                    observer=observer,
+                    device=spec,
+                    num_workers=workers,
+                    data_dir=data_dir,
+                    ray=ray,
+                    storage=storage,
+                    folder=output.folder,
+                    resume=resume,
+                    deterministic=deterministic,
+                    allow_code_changes=allow_code_changes,
+                    argv=command_line(),
+                )
+            except ProbeError as raised:
+                if raised.result is None:
+                    raise
+                result, error = raised.result, raised
         try:
             output.finish(result)
         except OutputError:

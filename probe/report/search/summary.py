@@ -9,8 +9,9 @@ from itertools import accumulate
 
 from probe.report.shared.common import metric_text
 from probe.search.analysis.reasons import reason
+from probe.search.records.importance import MIN_COMPARED_TRIALS, Importance
 from probe.search.records.objective import LOSS, Objective, epoch_value
-from probe.search.records.search import MIN_COMPARED_TRIALS, Importance, SearchResult, TrialResult
+from probe.search.records.search import SearchResult, TrialResult
 from probe.units import format_count, format_share
 
 

@@ -73,9 +73,9 @@ class CheckpointFolder:
         if not self._num_dropped and not self._num_failed:
             return None
         return (
-            f"The disk of {self.path} was full: {self._num_failed} writes failed, and {self._num_dropped} checkpoints of paused "
-            "trials were deleted, the worst trials' first. If such a trial is promoted, it is trained again from its seed, which "
-            "takes longer but changes no result."
+            f"The disk of {self.path} was full: {self._num_failed} writes failed, and {self._num_dropped} checkpoints of "
+            "paused trials were deleted, the worst trials' first. If such a trial is promoted, it is trained again from "
+            "its seed, which takes longer but changes no result."
         )
 
     def _largest_bytes(self) -> int:

@@ -3,11 +3,8 @@
 Its tables and views can be read with any SQLite client, also while the search runs:
 
     search     key, value: name, recipe (TOML), recipe_hash, device, data_dir, num_workers, deterministic, probe_version
-    sessions   one row per process that worked on the search: seconds spent before it; versions, command line and start
-        time
-    stages     one row per finished stage: load, scheduler, batch, lr:<optimizer>, probed, end, final; and `cluster`,
-        where the
-               last session ran
+    sessions   one row per process that worked on it: seconds spent before it; versions, command line and start time
+    stages     one row per finished stage: load, scheduler, batch, lr:<optimizer>, probed, end, final; and `cluster`
     events     one row per decision and report: id, seconds, kind, trial, record (the whole event as JSON)
     suggested, started, reported, ended, resumed   the events of one kind, in columns
     trials     one row per trial: its configuration, rungs, epochs and last outcome
@@ -233,11 +230,10 @@ class SearchDatabase:
                 raise self._damaged(str(error)) from error
             is_full = "disk is full" in str(error)
             reason = "the disk is full" if is_full else str(error)
+            todo = "Free some space" if is_full else "Check whether the disk is full or read-only"
             raise (DiskFullError if is_full else OutputError)(
                 f"{self.path} cannot be read or written: {reason}.",
-                hint="All rows written so far are kept. Free some space, then resume with --resume."
-                if is_full
-                else "All rows written so far are kept. Check whether the disk is full or read-only, then resume with --resume.",
+                hint=f"All rows written so far are kept. {todo}, then resume with --resume.",
             ) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
@@ -287,7 +283,7 @@ def _damaged(path: Path, what: str, *, to_write: bool) -> OutputError:
         )
     return OutputError(
         f"{path} is damaged ({what}), so the search cannot be resumed.",
-        hint=f"`probe report {path.parent}` shows what can still be read. Restore the file from a backup, or start a new search.",
+        hint=f"`probe report {path.parent}` shows what can still be read. Restore a backup, or start a new search.",
     )
 
 

@@ -190,7 +190,7 @@ class SearchState:
         self._leave(trial)
         trial.measured = trial.measured.then(event.report)
         trial.message = event.report.message
-        if outcome in ("finished", "early_stopped"):
+        if outcome == "finished" or outcome == "early_stopped":
             self._finish(trial, rung, is_complete=outcome == "early_stopped")
         elif outcome == "crashed":
             trial.num_crashes += 1

@@ -9,7 +9,8 @@ from made_recipes import blobs_recipe
 from scripted_executor import ScriptedExecutor, make_job, steady_accuracy
 
 from probe.recipe.schema import Recipe
-from probe.search.compare.incumbents import epochs_to, incumbents_of_events, incumbents_of_trials, value_after
+from probe.search.compare.incumbents import epochs_to, incumbents_of_trials, value_after
+from probe.search.compare.stored_incumbents import incumbents_of_events
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import study_plan
 from probe.search.records.comparison import Incumbent

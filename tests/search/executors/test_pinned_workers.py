@@ -100,7 +100,7 @@ def test_slots_are_spread_and_one_slot_is_not_pinned(monkeypatch: pytest.MonkeyP
 def test_a_search_has_one_worker_a_gpu_unless_it_is_told_otherwise(asked: dict[str, Any], num_workers: int) -> None:
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
     request = SearchRequest(recipe=blobs_recipe(), device=device, data_dir=Path("data"), num_gpus=3, **asked)
-    with open_session(None, request, resume=False) as session:
+    with open_session(request) as session:
         assert session.start.num_workers == num_workers
 
 

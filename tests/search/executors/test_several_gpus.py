@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job
+from scripted_studies import ACCURACY, QUALITY
 from test_slots import GIB, PEAKS, Foreseeing
-from test_study import ACCURACY, QUALITY
 
 from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor
-from test_study import Ran
+from scripted_studies import Ran
 
 from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec, device_limit

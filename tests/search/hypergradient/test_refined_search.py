@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
+from searches import search_outcome
 
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
 from probe.report.search.refinement_summary import refinement_facts, refinement_text
-from probe.search.find import find_hyperparameters, run_search
+from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 from probe.search.stored_result import stored_result
 
@@ -72,7 +73,7 @@ def test_what_cannot_be_differentiated_keeps_the_search() -> None:
         "refine": {"method": "hypergradient", "after": 2, "hyperparameters": ["label_smoothing"]},
     }
     task = {**REFINED["task"], "target": "smoothed_task:unsmoothed"}
-    result, error = run_search(
+    result, error = search_outcome(
         blobs_recipe(**{**REFINED, "space": space, "search": search, "task": task}), device="cpu", num_workers=1
     )
     assert error is None

@@ -54,9 +54,14 @@ def test_a_storage_that_a_node_does_not_see_is_said_before_the_first_trial(
         for storage in (tmp_path / "shared", None):
             folder = tmp_path / f"run-{storage is None}"
             request = SearchRequest(
-                recipe=blobs_recipe(), device=host.device, data_dir=tmp_path, num_workers=1, storage=storage
+                recipe=blobs_recipe(),
+                device=host.device,
+                data_dir=tmp_path,
+                folder=folder,
+                num_workers=1,
+                storage=storage,
             )
-            with open_session(folder, request, resume=False) as session:
+            with open_session(request) as session:
                 if storage is not None:
                     with (
                         pytest.raises(OutputError, match="The node node-b does not see the storage"),

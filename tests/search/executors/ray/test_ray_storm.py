@@ -10,6 +10,7 @@ import pytest
 from ray_histories import History, history
 from ray_storms import RayStorms, SearchSize, ray_storms
 
+from probe.search.jobs.jobs import RungReport
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.training.records import EpochReport
 

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 import torch
+from checkpointed_studies import SCHEDULERS, search
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_keeping import LADDERS, search
 
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.brackets import SchedulerName, make_scheduler
@@ -23,7 +23,7 @@ def forecast(scheduler: SchedulerName, limits: BudgetLimits) -> int | None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.sampled_from(LADDERS), st.integers(3, 60), st.none() | st.integers(20, 200), st.integers(0, 1000))
+@given(st.sampled_from(SCHEDULERS), st.integers(3, 60), st.none() | st.integers(20, 200), st.integers(0, 1000))
 def test_searches_stay_about_at_or_below_it(
     scheduler: SchedulerName, trials: int, epochs: int | None, seed: int
 ) -> None:
