@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kept_searches import search
+from made_jobs import job
 from made_recipes import blobs_recipe
 from small_disks import mounted
-from test_keeping import search
-from test_run_rung import job
 
 from probe.errors import DiskFullError, OutputError
 from probe.search.find import find_hyperparameters

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_keeping import LADDERS, search
+from kept_searches import LADDERS, search
 
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.brackets import SchedulerName, make_scheduler
