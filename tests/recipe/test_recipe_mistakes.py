@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_recipe_load import RECIPE, message
+from recipe_texts import RECIPE, message
 
 from probe.recipe.load import load_recipe
 
@@ -13,7 +13,7 @@ MISTAKES = {
     # Names and types.
     "nam=1": "nam: there is no such key in a recipe; did you mean name?",
     "search.sede=1": "search.sede: there is no such key in [search]; did you mean seed?",
-    "search.zzz=1": "search.zzz: there is no such key in [search]; known: sampler, ladder, seed, fidelity, "
+    "search.zzz=1": "search.zzz: there is no such key in [search]; known: sampler, scheduler, seed, fidelity, "
     "on_oom, trial_time, patience, constraints, refine.",
     "space.lr.belo=2": "space.lr.belo: there is no such key in space.lr; did you mean below?",
     "lr.form=1": "lr.form: there is no such key in [lr]; did you mean from?",

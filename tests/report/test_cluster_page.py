@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from made_records import cluster_use, node, search_result
-from test_write_report import check_page, written
+from written_pages import check_page, written
 
 from probe.report.search.cluster_page import cluster_blocks, slots_line, use_text
 from probe.report.search.page import search_page

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_jobs import FIVE_FOLDS, job, ran
 from made_recipes import blobs_recipe
-from rung_jobs import FIVE_FOLDS, job, ran
+from made_studies import Ran
 from scripted_executor import ScriptedExecutor, steady_accuracy
-from scripted_studies import Ran
 
 from probe.records_json import from_plain, to_plain
 from probe.report.train.history_csv import history_frame

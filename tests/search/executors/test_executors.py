@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from decision_conformance import DecisionConformance
 from executor_conformance import ExecutorConformance, MakeJob, drain
+from executor_jobs import make_job
 from scripted_executor import ScriptedExecutor
 
 from probe.device.select import DeviceSpec
 from probe.errors import UserCodeError
 from probe.search.executors.local import LocalExecutor, default_slots, threads_per_slot
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, Split
-from probe.tasks.source import TargetSource
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob
 from probe.training.records import EpochReport
 
 OUTCOMES: dict[str, Outcome] = {
@@ -22,22 +22,6 @@ OUTCOMES: dict[str, Outcome] = {
     "diverges": "diverged",
     "out_of_memory": "oom",
 }
-
-
-def make_job(folder: Path, number: int, *, epochs_from: int = 0, epochs_to: int = 2, fault: str = "none") -> RungJob:
-    return RungJob(
-        number=number,
-        source=TargetSource(target="searched_task:blobs"),
-        params={"width": 4, "fault": fault, "lr": 0.1},
-        seed=number,
-        split=Split(share=0.25, seed=7),
-        device=DeviceSpec(kind="cpu"),
-        planned_epochs=4,
-        epochs_from=epochs_from,
-        epochs_to=epochs_to,
-        checkpoint_in=folder / f"{number}-{epochs_from}.pt" if epochs_from else None,
-        checkpoint_out=folder / f"{number}-{epochs_to}.pt",
-    )
 
 
 class TestScriptedExecutor(ExecutorConformance, DecisionConformance):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from executor_conformance import ExecutorConformance, MakeJob, drain
+from executor_jobs import make_job
 from made_recipes import blobs_recipe
 from pinned_task import open_gpu
-from test_executors import make_job
 
 import probe.search.backends
 from probe.device.select import DeviceSpec

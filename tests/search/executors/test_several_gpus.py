@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_slots import GIB, PEAKS, Foreseeing
+from made_studies import ACCURACY, QUALITY
 from scripted_executor import ScriptedExecutor, make_job
-from scripted_studies import ACCURACY, QUALITY
-from test_slots import GIB, PEAKS, Foreseeing
 
 from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec

@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rung_jobs import ACCURACY, FIVE_FOLDS, job, numbers, ran
+from made_jobs import FIVE_FOLDS, job, numbers, ran
 
 from probe.device.select import DeviceSpec
 from probe.errors import DataError
 from probe.search.jobs.jobs import Split
 from probe.search.jobs.outcomes import Constraints
 from probe.search.jobs.trial import split_task
+from probe.search.records.objective import Objective
 from probe.tasks.source import TargetSource
+
+ACCURACY = Objective(metric="accuracy", mode="max")
 
 
 @pytest.mark.parametrize(

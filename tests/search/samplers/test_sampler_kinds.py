@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
+from made_studies import Overheard
 from scripted_executor import ScriptedExecutor, make_job, no_fault
-from scripted_studies import Overheard
 
 from probe.errors import RecipeError
 from probe.search.jobs.jobs import Outcome, RungJob

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkpointed_studies import search
+from kept_searches import search
+from made_jobs import job
 from made_recipes import blobs_recipe
 from rung_jobs import job
 from small_disks import mounted

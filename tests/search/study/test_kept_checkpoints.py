@@ -9,16 +9,19 @@ import pytest
 from checkpointed_studies import CONTINUUM, FINITE, SCHEDULERS, Searched, search
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kept_searches import CONTINUUM, LADDERS, Searched, search
 
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.objective import Objective
-from probe.search.records.search import BudgetLimits
+from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.schedulers.brackets import SchedulerName
 from probe.search.schedulers.successive_halving import make_rungs
 from probe.search.space.space import Space
 from probe.search.study.events import TrialEnded
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.plan import StudyPlan, new_state
+
+FINITE = Dimension(name="quality", kind="int", low=0, high=25)
 
 
 @st.composite

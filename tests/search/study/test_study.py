@@ -6,17 +6,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_studies import ACCURACY, QUALITY, Ran, fail_on
 from scripted_executor import ScriptedExecutor, no_fault
-from scripted_studies import ACCURACY, QUALITY, TWO_NUMBERS, Ran, fail_on
 
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import end_warnings
 from probe.search.records.search import BudgetLimits, Dimension, SearchProgress, TrialResult
 from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space, configuration_key
+from probe.search.study.pacing import SHOW_SECONDS
 from probe.search.study.plan import new_state
-from probe.search.study.snapshots import SHOW_SECONDS, best_trial, trial_result
+from probe.search.study.snapshots import best_trial, trial_result
 from probe.search.study.state import SearchState
+
+TWO_NUMBERS = Space(
+    dimensions=(*QUALITY.dimensions, Dimension(name="width", kind="float", low=0.0, high=1.0)), constants={}
+)
 
 
 def test_the_best_is_found_and_trained_all_the_way() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_studies import ACCURACY, Ran, fail_on
 from scripted_executor import ScriptedExecutor
-from scripted_studies import ACCURACY, Ran, fail_on
 
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.jobs.outcomes import MIN_TRIAL_SHARE, Constraints, next_gradient_accumulation

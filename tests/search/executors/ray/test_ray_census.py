@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from executor_conformance import drain
+from executor_jobs import make_job
 from ray_clusters import executor_here, one_core_cluster
-from test_executors import make_job
 
 from probe.errors import DeviceError, OutputError
 from probe.search.executors.ray.on_node import probe_node

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from decision_conformance import DecisionConformance
 from executor_conformance import ExecutorConformance, MakeJob, drain
-from test_executors import make_job
+from executor_jobs import make_job
 
 from probe.errors import TaskError, UserCodeError
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob

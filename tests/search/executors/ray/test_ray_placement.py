@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from executor_jobs import make_job
 from made_nodes import node_info, use_of
-from test_executors import make_job
 
 from probe.search.executors.ray.resources import NodeSize, SlotPlan, plan_slots
 
