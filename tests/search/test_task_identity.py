@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from made_jobs import job, numbers, ran
 from made_recipes import blobs_recipe
+from searches import search_outcome
 
 from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec

@@ -6,10 +6,9 @@ import random
 from typing import Any
 
 import pytest
-from checkpointed_studies import CONTINUUM, FINITE, SCHEDULERS, Searched, search
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kept_searches import CONTINUUM, LADDERS, Searched, search
+from kept_searches import CONTINUUM, SCHEDULERS, Searched, search
 
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.objective import Objective

@@ -6,10 +6,9 @@ from functools import partial
 
 import pytest
 import torch
-from checkpointed_studies import SCHEDULERS, search
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kept_searches import LADDERS, search
+from kept_searches import SCHEDULERS, search
 
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.brackets import SchedulerName, make_scheduler
