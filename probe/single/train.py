@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.device.environment import collect_meta
-from probe.device.guard import within_memory
+from probe.device.guard import OutOfMemory, within_memory
 from probe.device.select import DeviceSpec, open_device, parse_device
 from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, OutputError, ProbeError, UsageError
@@ -160,8 +160,8 @@ class _Training:
         stopped_by: TrainEnd = "oom"
         weights_file: str | None = None
         test: Score | None = None
-        fits, run = within_memory(device, lambda: self._start(task, device))
-        if fits and run is not None:
+        run = within_memory(device, lambda: self._start(task, device))
+        if not isinstance(run, OutOfMemory):
             try:
                 stopped_by = self._train(run, device)
                 weights_file = self._save(run)
@@ -217,12 +217,13 @@ class _Training:
         from probe.training.weights import copied_weights
 
         while run.epoch < self.epochs:
-            fits, report = within_memory(device, run.run_epoch)
-            if report is None:
-                return "diverged" if fits else "oom"
+            report = within_memory(device, run.run_epoch)
+            if report is None or isinstance(report, OutOfMemory):
+                return "diverged" if report is None else "oom"
             self.kept = _Kept(reports=(*self.kept.reports, report), weights=copied_weights(run.model))
             self.observer(report)
-        _, self.fit = within_memory(device, lambda: summarize_fit(run, self.kept.reports[-1]))
+        summary = within_memory(device, lambda: summarize_fit(run, self.kept.reports[-1]))
+        self.fit = None if isinstance(summary, OutOfMemory) else summary
         self.weights = count_weights(run.model)
         return "finished"
 
@@ -245,8 +246,10 @@ class _Training:
     def _score(self, run: TrainingRun, device: Device) -> Score | None:
         from probe.search.jobs.final_training import score_test_part
 
-        _, scored = within_memory(device, lambda: score_test_part(run, self.objective.metric))
-        score, problem = scored or (None, "Scoring the test part ran out of memory.")
+        scored = within_memory(device, lambda: score_test_part(run, self.objective.metric))
+        if isinstance(scored, OutOfMemory):
+            scored = (None, "Scoring the model on the test split ran out of memory.")
+        score, problem = scored
         self.warnings += [] if problem is None else [problem]
         return None if score is None else replace(score, num_shared=self.num_shared)
 
