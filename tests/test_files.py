@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,17 +29,28 @@ def test_lone_surrogates_are_escaped(tmp_path: Path) -> None:
     assert (tmp_path / "argv").read_bytes() == rb"caf\udce9"
 
 
-@pytest.mark.parametrize("error", [OSError, RuntimeError, KeyboardInterrupt])
-def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "weights"
-    write_bytes(path, b"old")
-    with pytest.raises(error), atomic_file(path) as file:
+def write_half_of_a_file(path: Path, error: type[BaseException]) -> None:
+    with atomic_file(path) as file:
         file.write(b"half")
         raise error
-    with pytest.raises(error), atomic_path(path) as temporary:
-        assert temporary.parent == tmp_path
+
+
+def write_half_through_a_path(path: Path, error: type[BaseException]) -> None:
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
         temporary.write_bytes(b"half")
         raise error
+
+
+@pytest.mark.parametrize("write_half", [write_half_of_a_file, write_half_through_a_path])
+@pytest.mark.parametrize("error", [OSError, RuntimeError, KeyboardInterrupt])
+def test_a_write_that_fails_keeps_the_old_file(
+    tmp_path: Path, write_half: Callable[..., None], error: type[BaseException]
+) -> None:
+    path = tmp_path / "weights"
+    write_bytes(path, b"old")
+    with pytest.raises(error):
+        write_half(path, error)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["weights"]
 
