@@ -44,7 +44,7 @@ def run_final(job: FinalJob) -> FinalOutcome:
     if isinstance(trained, OutOfMemory):
         trained = (None, None, "The final training on train + validation data ran out of memory.")
     fit, test, warning = trained
-    return FinalOutcome(fit=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
+    return FinalOutcome(training=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
 
 
 def score_test_part(run: TrainingRun, metric: str) -> tuple[Score | None, str | None]:
