@@ -13,10 +13,11 @@ from quick_job import quick_rung
 from ray_clusters import local_ray
 
 from probe.device.select import DeviceSpec
+from probe.loading.records import ValidationSplit
 from probe.search.executors import local as executors
 from probe.search.executors.local import LocalExecutor
 from probe.search.executors.protocol import Executor
-from probe.search.jobs.jobs import RungJob, ValidationSplit, checkpoint_path
+from probe.search.jobs.jobs import RungJob, checkpoint_path
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler

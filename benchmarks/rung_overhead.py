@@ -31,8 +31,9 @@ from typing import Any
 
 import probe
 from probe.device.select import DeviceSpec
+from probe.loading.records import ValidationSplit
 from probe.search.executors.local import LocalExecutor
-from probe.search.jobs.jobs import RungJob, RungReport, ValidationSplit, checkpoint_path
+from probe.search.jobs.jobs import RungJob, RungReport, checkpoint_path
 from probe.tasks.source import TargetSource
 from probe.units import format_seconds
 from probe.workers.process_state import freeze_imports

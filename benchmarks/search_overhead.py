@@ -29,7 +29,8 @@ from ask_costs import PEER
 from ask_costs import rows as ask_rows
 
 from probe.device.select import DeviceSpec
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, ValidationSplit
+from probe.loading.records import ValidationSplit
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension, ParamValue
 from probe.search.samplers.protocol import Sampler, Verdict

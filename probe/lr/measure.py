@@ -9,7 +9,8 @@ from typing import Any
 
 from probe.device.protocol import Device
 from probe.errors import DataError, UsageError
-from probe.loading.dataset import hold_out, num_samples, take_samples
+from probe.loading.dataset import num_samples
+from probe.loading.validation import hold_out, take_samples
 from probe.lr.confirm import lrs_around, steps_to_evaluate
 from probe.lr.plan import LrPlan
 from probe.lr.range_test import run_range_test

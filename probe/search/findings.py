@@ -9,7 +9,7 @@ from statistics import median
 from probe.batch.records import BatchResult
 from probe.device.select import DeviceSpec
 from probe.diagnosis.diagnose import diagnose
-from probe.loading.records import DataReference
+from probe.loading.records import DataReference, ValidationSplit
 from probe.lr.records import LrResult
 from probe.recipe.dump import dump_recipe
 from probe.recipe.schema import Recipe
@@ -19,7 +19,6 @@ from probe.search.analysis.importance import importance
 from probe.search.analysis.intervals import value_interval
 from probe.search.analysis.undefined import trials_warnings
 from probe.search.jobs.final_job import FinalOutcome
-from probe.search.jobs.jobs import ValidationSplit
 from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints, make_constraints
 from probe.search.records.cluster import ClusterUse, SlotUse
 from probe.search.records.objective import Objective

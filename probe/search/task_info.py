@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from probe.errors import DataError
-from probe.loading.records import SPLIT_NAMES, DataReference, Overlap
-from probe.search.jobs.jobs import ValidationSplit
+from probe.loading.records import SPLIT_NAMES, DataReference, Overlap, ValidationSplit
 from probe.search.records.search import ParamValue
 from probe.task import Task
 from probe.tasks.code_hashes import code_hashes
@@ -53,7 +52,7 @@ def describe_task(source: TaskSource, split: ValidationSplit, params: Mapping[st
         DataError: parts of its data share their samples. ChangedDataError: the second build has other samples.
     """
     from probe.loading.dataset import num_samples
-    from probe.search.jobs.trial import split_task
+    from probe.loading.validation import split_task
     from probe.training.building import build_task, check_splits, data_reference
     from probe.training.metrics import proportions
     from probe.training.optim.reached_hyperparameters import reached

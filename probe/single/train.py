@@ -14,14 +14,13 @@ from probe.device.guard import OutOfMemory, within_memory
 from probe.device.select import DeviceSpec, open_device, parse_device
 from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, OutputError, ProbeError, UsageError
-from probe.loading.records import overlap_warnings, shared_test_samples
+from probe.loading.records import ValidationSplit, overlap_warnings, shared_test_samples
 from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.fixed import fixed_params, with_seed
 from probe.recipe.schema import Recipe
 from probe.records import RunOrigin
 from probe.search.analysis.undefined import training_warnings
 from probe.search.checks import check_names, check_values
-from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records.search import ParamValue, Score
 from probe.seeds import derive_seed
@@ -183,8 +182,7 @@ class _Training:
 
     def _task(self) -> Task:
         """The task, with the validation part that a search of the same seed holds out. Raises RecipeError, TaskError."""
-        from probe.loading.dataset import merge_validation
-        from probe.search.jobs.trial import split_task
+        from probe.loading.validation import merge_validation, split_task
         from probe.training.building import build_task, check_splits
         from probe.training.optim.reached_hyperparameters import check_lr_reached
 

@@ -8,7 +8,8 @@ from statistics import fmean
 
 from torch import nn
 
-from probe.loading.dataset import num_samples, take_samples
+from probe.loading.dataset import num_samples
+from probe.loading.validation import take_samples
 from probe.training.optim.penalties import is_penalized
 from probe.training.records import EpochReport, SplitScore, TrainingSummary, WeightCounts
 from probe.training.run import TrainingRun

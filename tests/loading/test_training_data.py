@@ -19,16 +19,9 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, rand
 from probe.device.cpu import CpuDevice
 from probe.device.simulated import SimulatedDevice
 from probe.errors import DataError, TaskError
-from probe.loading.dataset import (
-    as_tensors,
-    hold_out,
-    hold_out_fold,
-    merge_validation,
-    num_samples,
-    take_fraction,
-    tensor_bytes,
-)
+from probe.loading.dataset import as_tensors, num_samples, tensor_bytes
 from probe.loading.epoch_batches import LoadedBatches, TensorBatches, count_batches, make_batches
+from probe.loading.validation import hold_out, hold_out_fold, merge_validation, take_fraction
 
 
 def test_only_what_cannot_be_random_is_taken_for_tensors() -> None:

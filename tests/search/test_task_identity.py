@@ -13,14 +13,13 @@ from test_run_rung import job, numbers, ran
 from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
-from probe.loading.records import DataReference
+from probe.loading.records import DataReference, ValidationSplit
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
 from probe.report.shared.common import test_note as note_of
 from probe.report.shared.common import test_trust as trust_of
 from probe.search.checks import warnings_for
 from probe.search.find import run_search
-from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
 from probe.search.schedulers.fidelity import FidelitySchedule

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import probe
 from probe.device.select import DeviceSpec
+from probe.loading.records import ValidationSplit
 from probe.search.executors.protocol import Executor
-from probe.search.jobs.jobs import RungJob, ValidationSplit, checkpoint_path
+from probe.search.jobs.jobs import RungJob, checkpoint_path
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler

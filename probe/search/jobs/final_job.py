@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probe.device.select import DeviceSpec
-from probe.loading.records import DataReference
-from probe.search.jobs.jobs import ValidationSplit
+from probe.loading.records import DataReference, ValidationSplit
 from probe.search.records.search import FinalTraining, ParamValue, Score
 from probe.seeds import derive_seed
 from probe.tasks.source import TaskSource

@@ -12,10 +12,9 @@ from probe.device.guard import OutOfMemory, within_memory
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import OutputError
-from probe.loading.dataset import merge_validation
+from probe.loading.validation import merge_validation, split_task
 from probe.search.analysis.intervals import wilson_interval
 from probe.search.jobs.final_job import FinalJob, FinalOutcome
-from probe.search.jobs.trial import split_task
 from probe.search.records.objective import LOSS
 from probe.search.records.search import BaselineScore, FinalTraining, Score
 from probe.task import Task

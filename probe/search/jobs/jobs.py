@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from probe.device.select import DeviceSpec
-from probe.loading.records import DataReference
+from probe.loading.records import DataReference, ValidationSplit
 from probe.records import MemoryReading
 from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints
 from probe.search.records.objective import Objective
@@ -24,16 +24,6 @@ Outcome = Literal[
 or the user's code raised `probe.Infeasible`.
 timeout: the trial's time was up, and its worker was ended. failed: the user's code raised. crashed: the worker died.
 cancelled: the search ended before the rung did."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidationSplit:
-    """How the validation part is held out: equal for all trials of a search."""
-
-    fraction: float
-    seed: int
-    num_folds: int = 1
-    """More than one: k-fold, in which `fraction` means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

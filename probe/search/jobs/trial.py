@@ -12,10 +12,10 @@ from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError
-from probe.loading.dataset import hold_out, hold_out_fold, take_fraction
 from probe.loading.trees import map_tensors
+from probe.loading.validation import split_task, take_fraction
 from probe.search.jobs.folds import fold_name, mean_report
-from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport, ValidationSplit
+from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.outcomes import next_gradient_accumulation
 from probe.search.jobs.patience import has_stopped_improving
 from probe.seeds import derive_seed
@@ -75,13 +75,6 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         fit=mean_summary(rung.fits) if outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
     )
-
-
-def split_task(task: Task, split: ValidationSplit, *, fold: int = 0) -> Task:
-    """The task with the validation part that all trials of a search share."""
-    if split.num_folds > 1:
-        return hold_out_fold(task, fold, num_folds=split.num_folds, seed=split.seed)
-    return hold_out(task, fraction=split.fraction, seed=split.seed)
 
 
 def _guarded(rung: _Rung) -> tuple[Ending, int | None]:

@@ -19,7 +19,8 @@ from probe.data.options import DataOptions
 from probe.data.pixels import IMAGENET, PixelScaling, take_bytes
 from probe.data.registry import load_data
 from probe.errors import DataError, RecipeError
-from probe.loading.dataset import as_tensors, hold_out
+from probe.loading.dataset import as_tensors
+from probe.loading.validation import hold_out
 from probe.models.registry import build_model
 from probe.recipe.load import parse_recipe
 from probe.tasks.source import NamedSource, recipe_source

@@ -16,7 +16,7 @@ from probe.data.loaded import LoadedData
 from probe.data.options import DataOptions
 from probe.data.registry import data_keywords, load_data
 from probe.errors import DataError, TaskError
-from probe.loading.dataset import hold_out
+from probe.loading.validation import hold_out
 from probe.models.lstm import Lstm
 from probe.tasks.source import NamedSource
 

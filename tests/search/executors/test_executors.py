@@ -11,8 +11,9 @@ from scripted_executor import ScriptedExecutor
 
 from probe.device.select import DeviceSpec
 from probe.errors import UserCodeError
+from probe.loading.records import ValidationSplit
 from probe.search.executors.local import LocalExecutor, default_slots, threads_per_slot
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, ValidationSplit
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 

@@ -10,9 +10,11 @@ import pytest
 
 from probe.device.select import DeviceSpec
 from probe.errors import DataError
-from probe.search.jobs.jobs import JobStarted, RungJob, RungReport, ValidationSplit
+from probe.loading.records import ValidationSplit
+from probe.loading.validation import split_task
+from probe.search.jobs.jobs import JobStarted, RungJob, RungReport
 from probe.search.jobs.outcomes import Constraints
-from probe.search.jobs.trial import run_rung, split_task
+from probe.search.jobs.trial import run_rung
 from probe.search.records.objective import Objective
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
