@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
-from test_run_rung import job, numbers, ran
+from rung_jobs import job, numbers, ran
 
 from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from made_recipes import blobs_recipe
+from rung_jobs import job
 from small_disks import mounted
 from test_keeping import search
-from test_run_rung import job
 
 from probe.errors import DiskFullError, OutputError
 from probe.search.find import find_hyperparameters
