@@ -257,7 +257,7 @@ class Search:
             best = replace(best, params={**best.params, "gradient_accumulation": trial.gradient_accumulation})
         reports = trial.counted
         outcome = self._final_training(best, best_epoch(self.settings.objective, reports) or len(reports))
-        again = () if outcome.fit is None else outcome.fit.reports
+        again = () if outcome.training is None else outcome.training.reports
         self.found.final = outcome
         self.found.warnings += filter(None, (outcome.warning, unlike_warning(reports, again)))
 
@@ -272,7 +272,9 @@ class Search:
         try:
             outcome = self._executor.fit(job, on_message=self._observe)
         except ProbeError as error:  # the results of the search must not be lost
-            return FinalOutcome(fit=None, test=None, seconds=0.0, warning=f"The final training failed: {error.message}")
+            return FinalOutcome(
+                training=None, test=None, seconds=0.0, warning=f"The final training failed: {error.message}"
+            )
         outcome = with_history(outcome, self._database)
         self._keep(FINAL, outcome)
         return outcome

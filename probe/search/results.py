@@ -81,7 +81,7 @@ def all_spent(found: StageResults, *, seconds: float) -> Spent:
     )
     return replace(
         spent(usage, probe_epochs=found.probe_epochs),
-        final_epochs=final.fit.epochs if final is not None and final.fit is not None else 0,
+        final_epochs=final.training.epochs if final is not None and final.training is not None else 0,
         final_seconds=final.seconds if final is not None else 0.0,
         lost_epochs=0 if state is None else state.lost_epochs,
     )
@@ -124,7 +124,7 @@ def make_result(
         best_interval=_best_interval(settings, found, best, trials),
         reduce=objective.reduce,
         importance=importance(found.space.dimensions, scored),
-        final=None if final is None else final.fit,
+        final=None if final is None else final.training,
         test=None if final is None else final.test,
         diagnosis=_diagnosis(settings, best, trials, found.lr_probes),
         warnings=(*found.warnings, *trials_warnings(trials)),

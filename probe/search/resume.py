@@ -167,9 +167,8 @@ def restore_probes(found: StageResults, database: SearchDatabase) -> bool:
 def restore_final(database: SearchDatabase, *, seed: int, epochs: int) -> FinalOutcome | None:
     """Return the stored final training if it is of this winner and this many epochs; otherwise None."""
     outcome = database.stage(FINAL, FinalOutcome)
-    if outcome is None or outcome.fit is None or (outcome.fit.seed, outcome.fit.epochs) != (seed, epochs):
-        return None
-    return outcome
+    training = None if outcome is None else outcome.training
+    return outcome if training is not None and (training.seed, training.epochs) == (seed, epochs) else None
 
 
 def with_history(outcome: FinalOutcome, database: SearchDatabase) -> FinalOutcome:

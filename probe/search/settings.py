@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probe.device.select import DeviceSpec
-from probe.loading.records import DataReference
+from probe.loading.records import DataReference, ValidationSplit
 from probe.recipe.schema import Recipe
 from probe.recipe.sections import DEFAULT_SHARE
-from probe.search.jobs.jobs import Split
-from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints, make_constraints
+from probe.search.jobs.stopping import UNCONSTRAINED, Constraints, make_constraints
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
@@ -29,7 +28,7 @@ class SearchSettings:
     limits: BudgetLimits
     scheduler: SchedulerChoice
     fidelity: FidelitySchedule
-    split: Split
+    split: ValidationSplit
     num_workers: int
     constraints: Constraints = UNCONSTRAINED
     reference: DataReference | None = None
@@ -71,8 +70,8 @@ def make_settings(
         limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
         scheduler=scheduler,
         fidelity=make_fidelity_schedule(recipe, scheduler.rungs),
-        split=Split(
-            share=validation.share or DEFAULT_SHARE,
+        split=ValidationSplit(
+            fraction=validation.share or DEFAULT_SHARE,
             seed=derive_seed(recipe.search.seed, "validation"),
             num_folds=validation.num_folds,
         ),

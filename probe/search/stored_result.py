@@ -68,6 +68,6 @@ def _final(settings: SearchSettings, found: StageResults, database: SearchDataba
     """The stored final training, unless it is of an earlier winner: a resumed search may have found a better trial."""
     best = best_trial(settings.objective, trial_results(found))
     outcome = database.stage(FINAL, FinalOutcome)
-    if outcome is None or outcome.fit is None or best is None:
+    if outcome is None or outcome.training is None or best is None:
         return outcome
-    return outcome if outcome.fit.seed == final_seed(settings.seed, best.number) else None
+    return outcome if outcome.training.seed == final_seed(settings.seed, best.number) else None

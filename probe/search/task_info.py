@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from probe.errors import DataError, Infeasible
-from probe.loading.records import SPLIT_NAMES, DataReference, Overlap
-from probe.search.jobs.jobs import Split
+from probe.loading.records import SPLIT_NAMES, DataReference, Overlap, ValidationSplit
 from probe.search.records.search import ParamValue
 from probe.search.space.space import Params
 from probe.task import Task
@@ -47,7 +46,7 @@ class TaskInfo:
     """Metrics that are proportions of samples, like accuracy."""
 
 
-def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamValue]) -> TaskInfo:
+def describe_task(source: TaskSource, split: ValidationSplit, params: Mapping[str, ParamValue]) -> TaskInfo:
     """Build a task and collect its properties. Runs in a worker: it imports torch, loads the data and runs the user's
     code.
 
@@ -58,14 +57,14 @@ def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamVa
         DataError: splits of its data share their samples. ChangedDataError: the second build has other samples.
     """
     from probe.loading.dataset import num_samples
-    from probe.search.jobs.trial import split_task
-    from probe.training.building import build_task, check_parts, data_reference
+    from probe.loading.validation import split_task
+    from probe.training.building import build_task, check_splits, data_reference
     from probe.training.metrics import proportions
     from probe.training.optim.reached_hyperparameters import reached
 
     reference = data_reference(source, params)
     whole = build_task(source, params)
-    overlaps = check_parts(whole)
+    overlaps = check_splits(whole)
     task = split_task(whole, split)
     return TaskInfo(
         num_train=num_samples(task.train),

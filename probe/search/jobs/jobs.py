@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from probe.device.select import DeviceSpec
-from probe.loading.records import DataReference
-from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints
+from probe.loading.records import DataReference, ValidationSplit
+from probe.search.jobs.stopping import UNCONSTRAINED, Constraints
 from probe.search.records.measurements import Measurements
 from probe.search.records.objective import Objective
 from probe.search.records.search import ParamValue
@@ -27,16 +27,6 @@ cancelled: the search ended before the rung did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """How the validation part is held out: equal for all trials of a search."""
-
-    share: float
-    seed: int
-    num_folds: int = 1
-    """More than one: k-fold, in which `share` means nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RungJob:
     """Train trial `number` from the end of epoch `epochs_from` to the end of epoch `epochs_to`."""
 
@@ -45,7 +35,7 @@ class RungJob:
     params: Mapping[str, ParamValue]
     """All hyperparameters, the trainer's and the task's, constants included."""
     seed: int
-    split: Split
+    split: ValidationSplit
     device: DeviceSpec
     planned_epochs: int
     """The full length, which schedules are stretched over however early the trial is stopped."""
@@ -93,7 +83,7 @@ class RungReport(Measurements):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobBegun:
+class JobStarted:
     """From a worker: it is there, and the time of the trial runs."""
 
 

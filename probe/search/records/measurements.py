@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from probe.records import MemoryReading, larger_peak
-from probe.training.records import FitSummary
+from probe.training.records import TrainingSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Measurements:
     """Wall-clock time of the job; of a trial, the sum over its jobs."""
     memory: MemoryReading | None = None
     """Memory of the device; of a trial, the reading with the largest peak. None if the device does not count memory."""
-    fit: FitSummary | None = None
+    fit: TrainingSummary | None = None
     """The model at the end of the last rung that was completed. None if there is none, or no finite loss."""
 
     def then(self, later: Measurements) -> Measurements:

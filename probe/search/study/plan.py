@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from probe.search.jobs.outcomes import OomPolicy
+from probe.search.jobs.stopping import OomPolicy
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, ParamValue, Refinement
 from probe.search.schedulers.brackets import SchedulerName, make_scheduler

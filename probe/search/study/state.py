@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from probe.search.jobs.outcomes import least_cost, lost_cost
+from probe.search.jobs.costs import least_cost, lost_cost
 from probe.search.records.measurements import NOTHING_MEASURED, Measurements
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import BestTrial, ParamValue, Refinement, Status
