@@ -404,7 +404,7 @@ def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
         seconds=draw(positive),
         memory=draw(st.none() | readings()),
         message=draw(st.none() | texts),
-        fit=draw(st.none() | training_summaries()),
+        summary=draw(st.none() | training_summaries()),
     )
 
 

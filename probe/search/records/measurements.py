@@ -22,15 +22,15 @@ class Measurements:
     """Wall-clock time of the job; of a trial, the sum over its jobs."""
     memory: MemoryReading | None = None
     """Memory of the device; of a trial, the reading with the largest peak. None if the device does not count memory."""
-    fit: TrainingSummary | None = None
-    """The model at the end of the last rung that was completed. None if there is none, or no finite loss."""
+    summary: TrainingSummary | None = None
+    """Losses, metrics and weights of the model at the end of the last completed rung; None if there is none."""
 
     def then(self, later: Measurements) -> Measurements:
         """Combine the measurements of a trial's jobs so far with those of its next job."""
         return Measurements(
             seconds=self.seconds + later.seconds,
             memory=larger_peak(self.memory, later.memory),
-            fit=later.fit or self.fit,
+            summary=later.summary or self.summary,
         )
 
     def measured(self) -> dict[str, Any]:

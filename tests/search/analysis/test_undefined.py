@@ -63,11 +63,11 @@ def test_a_loss_that_is_not_finite_on_validation_data_is_divergence() -> None:
 
 def test_the_summary_of_a_fit_leaves_out_what_one_part_has_no_value_of() -> None:
     found, _ = ran(rung(2, 2))  # the last epoch's validation
-    assert found.fit is not None
-    assert set(found.fit.train.metrics) == set(found.fit.val.metrics) == {"accuracy"}
+    assert found.summary is not None
+    assert set(found.summary.train.metrics) == set(found.summary.val.metrics) == {"accuracy"}
     found, _ = ran(rung(3, 3))  # the training part, scored afterwards
-    assert found.fit is not None
-    assert set(found.fit.train.metrics) == {"accuracy"}
+    assert found.summary is not None
+    assert set(found.summary.train.metrics) == {"accuracy"}
 
 
 def test_a_mean_over_folds_needs_all_of_them() -> None:
