@@ -11,7 +11,7 @@ import torch
 
 from probe.device import nvml
 from probe.device.failures import classify_failure
-from probe.errors import DeviceError
+from probe.errors import DeviceError, first_line
 from probe.records import DeviceMemory, MemoryReading
 from probe.units import format_bytes
 
@@ -37,7 +37,7 @@ class CudaDevice:
             torch.cuda.synchronize(self.torch_device)
         except RuntimeError as error:
             raise DeviceError(
-                f"{self.torch_device} is there but cannot be used: {str(error).splitlines()[0]}",
+                f"{self.torch_device} is there but cannot be used: {first_line(error)}",
                 hint="Another program may hold all of its memory; nvidia-smi shows which.",
             ) from None
         after = nvml.used_bytes(self._properties)

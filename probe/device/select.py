@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from probe.device.host_memory import SHARE_FOR_TENSORS, free_memory_bytes
 from probe.device.nvml import nvml_problem
-from probe.errors import DeviceError, UsageError
+from probe.errors import DeviceError, UsageError, first_line
 from probe.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def cuda_problem() -> str | None:
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this PyTorch ({torch.__version__}) is built without CUDA."
     if caught:
-        return f"PyTorch says: {str(caught[0].message).strip().splitlines()[0]}"
+        return f"PyTorch says: {first_line(str(caught[0].message))}"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return "the variable CUDA_VISIBLE_DEVICES hides every GPU."
     missing = nvml_problem()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from probe.batch.decide import too_small
 from probe.batch.records import Alternative, Attempt, BatchResult, Contradiction, Forecast, Prediction
+from probe.errors import first_line
 from probe.records import DeviceMemory
 from probe.report.batch.sample_text import sample_warnings
 from probe.report.batch.summary import check_prediction, collapsed_sizes, smallest_failure
@@ -113,7 +114,7 @@ def result_warnings(result: BatchResult) -> list[str]:
 
 def quote(attempt: Attempt) -> str:
     """The first line of what was said of an attempt that failed."""
-    return shorten(next(iter((attempt.message or "").strip().splitlines()), "no message"))
+    return shorten(first_line(attempt.message or "") or "no message")
 
 
 def limit_text(result: BatchResult) -> str | None:
