@@ -13,7 +13,7 @@ from probe.loading.records import DataReference
 from probe.lr.records import LrResult
 from probe.recipe.dump import dump_recipe
 from probe.recipe.schema import Recipe
-from probe.recipe.sections import DEFAULT_SHARE
+from probe.recipe.sections import DEFAULT_FRACTION
 from probe.records import RunMeta
 from probe.search.analysis.importance import importance
 from probe.search.analysis.intervals import value_interval
@@ -113,7 +113,7 @@ def make_setup(
         scheduler=scheduler,
         fidelity=make_fidelity_schedule(recipe, scheduler.rungs),
         split=Split(
-            share=validation.share or DEFAULT_SHARE,
+            share=validation.fraction or DEFAULT_FRACTION,
             seed=derive_seed(recipe.search.seed, "validation"),
             num_folds=validation.num_folds,
         ),

@@ -196,7 +196,7 @@ class _Training:
         self.warnings += overlap_warnings(overlaps)
         check_metric(self.objective, tuple(task.metrics))
         validation, seed = self.recipe.task.validation, derive_seed(self.recipe.search.seed, "validation")
-        share = validation.share or 1 / validation.num_folds  # of folds, as much is held out as one of them
+        share = validation.fraction or 1 / validation.num_folds  # of folds, as much is held out as one of them
         task = split_task(task, Split(share=share, seed=seed))
         return merge_validation(task) if self.all_data else task
 
