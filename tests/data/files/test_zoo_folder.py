@@ -19,7 +19,8 @@ from probe.data.options import DataOptions
 from probe.data.pixels import IMAGENET, PixelScaling, take_bytes
 from probe.data.registry import load_data
 from probe.errors import DataError, RecipeError
-from probe.loading.dataset import as_tensors, hold_out
+from probe.loading.dataset import as_tensors
+from probe.loading.validation import hold_out
 from probe.models.registry import build_model
 from probe.recipe.load import parse_recipe
 from probe.tasks.source import NamedSource, recipe_source
@@ -122,7 +123,7 @@ def test_images_that_do_not_fit_are_decoded_by_the_batch(tmp_path: Path, monkeyp
     assert isinstance(data.test, tuple), "three images fit"
     task = NamedSource(model="cnn", data=f"folder:{tmp_path}", image_size=8).build({})
     assert as_tensors(task.train, task) is None
-    split = hold_out(task, share=0.25, seed=0)
+    split = hold_out(task, fraction=0.25, seed=0)
     assert sorted(int(split.val[index][1]) for index in range(3)) == [0, 1, 2], "stratified"
 
 
