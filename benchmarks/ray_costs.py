@@ -13,10 +13,11 @@ from quick_job import quick_rung
 from ray_clusters import local_ray
 
 from probe.device.select import DeviceSpec
+from probe.loading.records import ValidationSplit
 from probe.search.executors import local as executors
 from probe.search.executors.local import LocalExecutor
 from probe.search.executors.protocol import Executor
-from probe.search.jobs.jobs import RungJob, Split, checkpoint_path
+from probe.search.jobs.jobs import RungJob, checkpoint_path
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
@@ -81,7 +82,7 @@ def study_on(
             source=TargetSource(target="paused_task:blobs"),
             params={**trial.params, "batch_size": 160, "pause": 10 * epoch_seconds},  # a tenth of it a step
             seed=trial.seed,
-            split=Split(share=0.2, seed=0),
+            split=ValidationSplit(fraction=0.2, seed=0),
             device=DeviceSpec(kind="cpu"),
             planned_epochs=rungs[-1],
             epochs_from=epochs_from,

@@ -9,7 +9,8 @@ from typing import Any
 
 from probe.device.protocol import Device
 from probe.errors import DataError, UsageError
-from probe.loading.dataset import hold_out, num_samples, take_samples
+from probe.loading.dataset import num_samples
+from probe.loading.validation import hold_out, take_samples
 from probe.lr.confirm import lrs_around, steps_to_evaluate
 from probe.lr.plan import LrPlan
 from probe.lr.range_test import run_range_test
@@ -137,7 +138,7 @@ def _with_validation(subject: Subject, plan: LrPlan) -> tuple[Task, bool]:
     """The task with at most as much validation data as the runs justify, and whether it had to be held out."""
     held_out = subject.task.val is None
     try:
-        task = hold_out(subject.task, share=HELD_OUT_SHARE, seed=derive_seed(subject.seed, "validation"))
+        task = hold_out(subject.task, fraction=HELD_OUT_SHARE, seed=derive_seed(subject.seed, "validation"))
     except DataError as error:
         raise UsageError(
             f"Confirming needs validation data, and none can be held out: {error}",

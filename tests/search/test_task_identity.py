@@ -13,14 +13,13 @@ from made_recipes import blobs_recipe
 from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
-from probe.loading.records import DataReference
+from probe.loading.records import DataReference, ValidationSplit
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
 from probe.report.shared.common import test_note as note_of
 from probe.report.shared.common import test_trust as trust_of
 from probe.search.checks import warnings_for
 from probe.search.find import run_search
-from probe.search.jobs.jobs import Split
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
 from probe.search.schedulers.fidelity import FidelitySchedule
@@ -30,7 +29,7 @@ from probe.tasks.code_hashes import code_hashes
 from probe.tasks.source import TargetSource
 from probe.tasks.target import load_task
 
-SPLIT = Split(share=0.25, seed=7)
+SPLIT = ValidationSplit(fraction=0.25, seed=7)
 
 
 def look(target: str, seed: int = 0, **params: Any) -> TaskInfo:

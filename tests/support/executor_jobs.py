@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from probe.device.select import DeviceSpec
-from probe.search.jobs.jobs import RungJob, Split
+from probe.loading.records import ValidationSplit
+from probe.search.jobs.jobs import RungJob
 from probe.tasks.source import TargetSource
 
 
@@ -15,7 +16,7 @@ def make_job(folder: Path, number: int, *, epochs_from: int = 0, epochs_to: int 
         source=TargetSource(target="searched_task:blobs"),
         params={"width": 4, "fault": fault, "lr": 0.1},
         seed=number,
-        split=Split(share=0.25, seed=7),
+        split=ValidationSplit(fraction=0.25, seed=7),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=4,
         epochs_from=epochs_from,

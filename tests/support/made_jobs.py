@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from probe.device.select import DeviceSpec
-from probe.search.jobs.jobs import JobBegun, RungJob, RungReport, Split
+from probe.loading.records import ValidationSplit
+from probe.search.jobs.jobs import JobStarted, RungJob, RungReport
 from probe.search.jobs.trial import run_rung
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 
-FIVE_FOLDS = Split(share=0.2, seed=7, num_folds=5)
+FIVE_FOLDS = ValidationSplit(fraction=0.2, seed=7, num_folds=5)
 
 
 def job(fault: str = "none", *, epochs_to: int = 2, **changes: Any) -> RungJob:
@@ -20,7 +21,7 @@ def job(fault: str = "none", *, epochs_to: int = 2, **changes: Any) -> RungJob:
         source=TargetSource(target="searched_task:blobs"),
         params={"width": 8, "fault": fault, "lr": 0.1, "batch_size": 16},
         seed=3,
-        split=Split(share=0.25, seed=7),
+        split=ValidationSplit(fraction=0.25, seed=7),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=4,
         epochs_from=0,
@@ -34,7 +35,7 @@ def job(fault: str = "none", *, epochs_to: int = 2, **changes: Any) -> RungJob:
 def ran(work: RungJob) -> tuple[RungReport, list[EpochReport]]:
     sent: list[Any] = []
     report = run_rung(work, send=sent.append)
-    assert isinstance(sent[0], JobBegun)
+    assert isinstance(sent[0], JobStarted)
     return report, sent[1:]
 
 

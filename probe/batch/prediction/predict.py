@@ -12,6 +12,7 @@ from probe.batch.prediction.forecast import Cards, next_size_to_trace
 from probe.batch.prediction.memory_model import Profile, Target, Untraceable
 from probe.batch.records import TraceCheck
 from probe.batch.samples.ranking import SampleRanking
+from probe.errors import first_line
 from probe.task import Task
 from probe.tasks.source import TaskSource, as_source
 from probe.workers.worker import Worker, WorkerDied
@@ -62,7 +63,7 @@ def predict(
         try:
             found: Profile | Untraceable = worker.call(trace_profile, *arguments)
         except WorkerDied as death:
-            return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
+            return Untraceable(reason=f"the process that traced the model died: {first_line(death)}")
     return found
 
 
@@ -97,7 +98,7 @@ def profile_of(
     from probe.batch.samples.costly_batches import dataset_bytes
     from probe.batch.samples.sizing import rank_samples
     from probe.loading.dataset import is_unbounded, num_samples
-    from probe.loading.epoch_batches import MAX_RESIDENT_SHARE
+    from probe.loading.epoch_batches import MAX_RESIDENT_FRACTION
 
     started = time.perf_counter()
     cards = cards or Cards()
@@ -115,7 +116,7 @@ def profile_of(
         gradient_accumulation=settings.gradient_accumulation,
         traced_gradient_accumulation=tracer.gradient_accumulation,
         dataset_bytes=dataset_bytes(task) if target == "cuda" else 0,
-        max_dataset_share=MAX_RESIDENT_SHARE,
+        max_dataset_share=MAX_RESIDENT_FRACTION,
         uses_convolutions=first.uses_convolutions,
         uses_matrix_products=first.uses_matrix_products,
         traced_as="fake cpu",

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from probe.device.select import DeviceSpec, open_device
-from probe.loading.records import DataReference
-from probe.search.jobs.jobs import Split
+from probe.loading.records import DataReference, ValidationSplit
 from probe.search.records.search import ParamValue
 from probe.search.schedulers.fidelity import WHOLE
 from probe.tasks.source import TaskSource
@@ -25,7 +24,7 @@ class GradientJob:
     source: TaskSource
     params: Mapping[str, ParamValue]
     seed: int
-    split: Split
+    split: ValidationSplit
     device: DeviceSpec
     planned_epochs: int
     epochs: int
@@ -52,8 +51,8 @@ def run_gradient(job: GradientJob) -> GradientReport:
     """In a worker. Running out of memory and a gradient that is not finite are reports. Raises TaskError and UsageError as
     `hypergradient` does, and whatever else the task's own code raises."""
     from probe.device.failures import classify_failure
+    from probe.loading.validation import split_task
     from probe.search.hypergradient.unrolled import hypergradient
-    from probe.search.jobs.trial import split_task
     from probe.training.building import build_task
     from probe.training.run import TrainingRun
     from probe.training.settings import TrainerSettings

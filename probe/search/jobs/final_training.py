@@ -8,14 +8,13 @@ from pathlib import Path
 
 import torch
 
-from probe.device.guard import within_memory
+from probe.device.guard import OutOfMemory, within_memory
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import OutputError
-from probe.loading.dataset import merge_validation
+from probe.loading.validation import merge_validation, split_task
 from probe.search.analysis.intervals import wilson_interval
 from probe.search.jobs.final_job import FinalJob, FinalOutcome
-from probe.search.jobs.trial import split_task
 from probe.search.records.objective import LOSS
 from probe.search.records.search import BaselineScore, FinalTraining, Score
 from probe.task import Task
@@ -40,9 +39,11 @@ def run_final(job: FinalJob) -> FinalOutcome:
     torch.set_num_threads(job.num_threads)
     device = open_device(job.device, measuring_memory=False)
     task = merge_validation(split_task(build_task(job.source, job.params, job.reference), job.split))
-    _, outcome = within_memory(device, lambda: _fit_and_score(job, task, device))
-    fit, test, warning = outcome or (None, None, "The final fit on train + validation ran out of memory.")
-    return FinalOutcome(fit=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
+    trained = within_memory(device, lambda: _fit_and_score(job, task, device))
+    if isinstance(trained, OutOfMemory):
+        trained = (None, None, "The final training on train + validation data ran out of memory.")
+    fit, test, warning = trained
+    return FinalOutcome(training=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
 
 
 def score_test_part(run: TrainingRun, metric: str) -> tuple[Score | None, str | None]:

@@ -11,21 +11,21 @@ from typing import Any
 from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
-from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError
-from probe.loading.dataset import hold_out, hold_out_fold, take_share
+from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError, first_line
 from probe.loading.trees import map_tensors
+from probe.loading.validation import split_task, take_fraction
 from probe.search.jobs.folds import fold_name, mean_report
-from probe.search.jobs.jobs import JobBegun, Outcome, RungJob, RungReport, Split
+from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.outcomes import next_gradient_accumulation
 from probe.search.jobs.patience import has_stopped_improving
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import EpochReport, TrainingSummary
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.summary import mean_summary, summarize_fit
+from probe.training.summary import mean_summary, summarize_training
 from probe.workers.child import send_message
 
 Ending = tuple[Outcome, str | None]
@@ -43,7 +43,7 @@ class _Rung:
     num_passes: int = 0
     reports: list[EpochReport] = field(default_factory=list)
     """Sent ones."""
-    fits: list[FitSummary | None] = field(default_factory=list)
+    fits: list[TrainingSummary | None] = field(default_factory=list)
     """One a fold, at the end of the rung."""
     is_unsaved: bool = False
 
@@ -57,7 +57,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
     Out of memory, divergence, `probe.Infeasible`, a broken constraint and patience that is over are outcomes; whatever else
     the user's code raises passes through.
     """
-    send(JobBegun())
+    send(JobStarted())
     started = time.perf_counter()
     device = open_device(job.device, measuring_memory=False)
     device.reset_peaks()
@@ -75,13 +75,6 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         fit=mean_summary(rung.fits) if outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
     )
-
-
-def split_task(task: Task, split: Split, *, fold: int = 0) -> Task:
-    """The task with the validation part that all trials of a search share."""
-    if split.num_folds > 1:
-        return hold_out_fold(task, fold, num_folds=split.num_folds, seed=split.seed)
-    return hold_out(task, share=split.share, seed=split.seed)
 
 
 def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
@@ -105,8 +98,7 @@ def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
         ran_out = failure is not None
         if not ran_out and not _may_be_the_split(rung.job, error):
             raise
-        lines = str(culprit).strip().splitlines()
-        message = lines[0] if lines else type(culprit).__name__
+        message = first_line(culprit)
     # Outside of the handler, where the frames that hold the tensors are gone.
     if not ran_out:
         parts = rung.job.gradient_accumulation
@@ -186,7 +178,7 @@ def _make_run(rung: _Rung, task: Task, *, seed: int) -> TrainingRun:
     if job.gradient_accumulation is not None:
         params["gradient_accumulation"] = job.gradient_accumulation
     rung.settings = TrainerSettings.for_task(task, params)
-    task = take_share(task, job.data_thousandths, seed=job.split.seed)
+    task = take_fraction(task, job.data_thousandths, seed=job.split.seed)
     return TrainingRun(task, rung.settings, device=rung.device, seed=seed)
 
 
@@ -220,7 +212,7 @@ def _train_run(
         if broken is not None:
             return "infeasible", broken
         if is_last:
-            rung.fits.append(summarize_fit(run, report))
+            rung.fits.append(summarize_training(run, report))
         if ending is not None:
             return ending
     return "finished", None

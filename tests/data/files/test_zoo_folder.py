@@ -19,7 +19,8 @@ from probe.data.options import DataOptions
 from probe.data.pixels import IMAGENET, PixelScaling, take_bytes
 from probe.data.registry import load_data
 from probe.errors import DataError, RecipeError
-from probe.loading.dataset import as_tensors, hold_out
+from probe.loading.dataset import as_tensors
+from probe.loading.validation import hold_out
 from probe.models.registry import build_model
 from probe.recipe.load import parse_recipe
 from probe.tasks.source import NamedSource, recipe_source
@@ -56,7 +57,7 @@ def tensors(part: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_images_of_mixed_sizes_are_resized_and_split_by_class(tmp_path: Path) -> None:
-    data = load(write_classes(tmp_path), test_share=0.4)
+    data = load(write_classes(tmp_path), test_fraction=0.4)
     images, classes = tensors(data.train)
     assert images.shape == (9, 3, 8, 8)
     assert images.dtype == torch.uint8
@@ -112,9 +113,9 @@ def test_large_jpegs_are_decoded_at_a_fraction_of_their_size_and_look_the_same(t
 
 
 def test_images_that_do_not_fit_are_decoded_by_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load(write_classes(tmp_path), test_share=0.2)
+    whole = load(write_classes(tmp_path), test_fraction=0.2)
     monkeypatch.setattr(folder_data, "MAX_RESIZED_BYTES", 12 * 3 * 8 * 8 - 1)
-    data = load(tmp_path, test_share=0.20001)
+    data = load(tmp_path, test_fraction=0.20001)
     assert isinstance(data.train, ImageFiles)
     images, classes = next(iter(DataLoader(data.train, batch_size=12)))
     assert torch.equal(images, tensors(whole.train)[0])
@@ -122,7 +123,7 @@ def test_images_that_do_not_fit_are_decoded_by_the_batch(tmp_path: Path, monkeyp
     assert isinstance(data.test, tuple), "three images fit"
     task = NamedSource(model="cnn", data=f"folder:{tmp_path}", image_size=8).build({})
     assert as_tensors(task.train, task) is None
-    split = hold_out(task, share=0.25, seed=0)
+    split = hold_out(task, fraction=0.25, seed=0)
     assert sorted(int(split.val[index][1]) for index in range(3)) == [0, 1, 2], "stratified"
 
 

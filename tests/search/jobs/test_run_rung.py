@@ -10,9 +10,9 @@ from made_jobs import FIVE_FOLDS, job, numbers, ran
 
 from probe.device.select import DeviceSpec
 from probe.errors import DataError
-from probe.search.jobs.jobs import Split
+from probe.loading.records import ValidationSplit
+from probe.loading.validation import split_task
 from probe.search.jobs.outcomes import Constraints
-from probe.search.jobs.trial import split_task
 from probe.search.records.objective import Objective
 from probe.tasks.source import TargetSource
 
@@ -143,7 +143,7 @@ def test_a_share_of_the_data_is_trained_on_and_all_of_it_validated() -> None:
 
 
 def test_folds_refuse_a_validation_part_of_the_tasks_own() -> None:
-    task = split_task(TargetSource(target="searched_task:blobs").build({}), Split(share=0.2, seed=1))
+    task = split_task(TargetSource(target="searched_task:blobs").build({}), ValidationSplit(fraction=0.2, seed=1))
     with pytest.raises(DataError, match="validation part of its own"):
         split_task(task, FIVE_FOLDS)
 
