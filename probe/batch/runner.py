@@ -11,6 +11,7 @@ from probe.batch.prediction.forecast import Cards
 from probe.batch.prediction.memory_model import Profile, Untraceable
 from probe.batch.records import Attempt
 from probe.batch.session import Facts, Request, Session
+from probe.errors import first_line
 from probe.workers.process_state import complete
 from probe.workers.worker import Worker, WorkerDied
 
@@ -54,7 +55,7 @@ class ChildRunner:
             found: Profile | Untraceable = self._worker.call(_profile_in_session, cards)
         except WorkerDied as death:
             self.close()
-            return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
+            return Untraceable(reason=f"the process that traced the model died: {first_line(death)}")
         return found
 
     def run(self, plan: Plan) -> Attempt:

@@ -74,14 +74,14 @@ class Session:
     def __init__(self, request: Request) -> None:
         from probe.batch.samples.sizing import rank_samples
         from probe.device.environment import collect_meta
-        from probe.device.select import cuda_problem, open_device, resolve_device
+        from probe.device.select import gpu_problem, open_device, resolve_device
         from probe.loading.dataset import is_unbounded, num_samples
         from probe.training.building import build_task
         from probe.training.optim.names import optimizer_title
         from probe.training.settings import TrainerSettings
 
         spec = request.device
-        problem = cuda_problem() if spec.kind == "auto" and request.predict else None
+        problem = gpu_problem() if spec.kind == "auto" and request.predict else None
         if problem is None:
             spec = resolve_device(spec, measuring_memory=True)
         self.device: Device | None = None if problem else open_device(spec, measuring_memory=True)
@@ -118,7 +118,7 @@ class Session:
     def profile(self, cards: Cards) -> Profile | Untraceable:
         from probe.batch.prediction.predict import profile_of
 
-        is_simulated = self.device is not None and self.device.torch_device.type == "cpu"
+        is_simulated = self.device is not None and not self.device.is_gpu
         try:
             return profile_of(
                 self.task,

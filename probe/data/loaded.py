@@ -18,7 +18,7 @@ from probe.task import Baseline
 DataKind = Literal["images", "table", "tokens", "series"]
 """What a model is given: images (N, C, H, W); rows of numbers (N, columns); token numbers (N, length); windows of past
 steps (N, steps, columns), the column that is forecast first."""
-Objective = Literal["classification", "regression"]
+TaskType = Literal["classification", "regression"]
 Part = tuple[Tensor, ...] | Dataset[tuple[Tensor, Tensor]]
 """Inputs and targets, or a map-style data set that makes them when asked for. Targets are class numbers (N,) of int64, or
 numbers (N, outputs) of float32."""
@@ -36,7 +36,7 @@ class DataRequest:
     params: tuple[tuple[str, Any], ...] = ()
     """Hyperparameters of the data set itself, like a series' window."""
     options: DataOptions = NO_OPTIONS
-    held_out_share: float = 0.0
+    val_fraction: float = 0.0
     """Of the training part, what is going to be its validation part where it is in time order: scaling must not see it."""
 
     @property
@@ -54,7 +54,7 @@ class LoadedData:
     """The data set's own; None: held out of `train` later."""
     test: Part | None
     kind: DataKind = "images"
-    objective: Objective = "classification"
+    task_type: TaskType = "classification"
     num_outputs: int
     """Classes, or numbers predicted for each sample."""
     input_shape: tuple[int, ...]

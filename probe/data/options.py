@@ -12,13 +12,13 @@ class DataOptions:
 
     target: str | None = None
     """The column that is predicted; None: the last one."""
-    objective: Literal["classification", "regression"] | None = None
+    task_type: Literal["classification", "regression"] | None = None
     """What kind of answer the target column holds; None: seen from its values."""
     ignore: tuple[str, ...] = ()
     """Columns that are left out, like row numbers."""
     categorical: tuple[str, ...] = ()
     """Columns whose numbers are names of categories, like codes of districts."""
-    test_share: float = 0.2
+    test_fraction: float = 0.2
     """Of all samples, for the test part; of a series its end."""
     horizon: int = 1
     """How many steps ahead a series is forecast."""

@@ -59,10 +59,10 @@ def load_data(
     image_size: int | None = None,
     params: Mapping[str, Any] | None = None,
     options: DataOptions = NO_OPTIONS,
-    held_out_share: float = 0.0,
+    val_fraction: float = 0.0,
 ) -> LoadedData:
     """The data set `name`: its files kept in `data_dir` or where its path says, its images resized to `image_size` squared
-    if that is given, `params` its own hyperparameters. `held_out_share`: see DataRequest.
+    if that is given, `params` its own hyperparameters. `val_fraction`: see DataRequest.
 
     Raises:
         DataError: no such data set, or its files cannot be downloaded, read or believed.
@@ -75,7 +75,7 @@ def load_data(
         image_size=image_size,
         params=tuple(sorted((params or {}).items())),
         options=options,
-        held_out_share=held_out_share,
+        val_fraction=val_fraction,
     )
     return _load(request, _stamp(request))
 

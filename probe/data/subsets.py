@@ -46,7 +46,7 @@ def _smaller(data: LoadedData, train: Any, count: int, seed: int) -> Any:
     if data.time_steps is not None:
         rows = torch.arange(len(targets) - count, len(targets))
     else:
-        labels = targets.numpy() if data.objective == "classification" else None
+        labels = targets.numpy() if data.task_type == "classification" else None
         rows = torch.from_numpy(subset_indices(len(targets), count=count, seed=seed, labels=labels))
     if isinstance(train, ResizedImages):
         part: Any = ResizedImages(train.images[rows], train.targets[rows], train.size)

@@ -10,10 +10,10 @@ from probe.recipe.space import Section
 
 _KINDS = {
     "target": ("csv", "series"),
-    "objective": ("csv",),
+    "task_type": ("csv",),
     "ignore": ("csv", "series"),
     "categorical": ("csv",),
-    "test_share": ("csv", "series", "folder", "text"),
+    "test_fraction": ("csv", "series", "folder", "text"),
     "horizon": ("series",),
 }
 """Which kinds of data, by what stands before the colon, each option is for."""
@@ -24,12 +24,12 @@ class DataOptions(Section):
 
     target: str | None = Field(default=None, min_length=1)
     """The column that is predicted."""
-    objective: Literal["classification", "regression"] | None = None
+    task_type: Literal["classification", "regression"] | None = None
     ignore: tuple[str, ...] | None = Field(default=None, strict=False)
     """Columns that are left out."""
     categorical: tuple[str, ...] | None = Field(default=None, strict=False)
     """Columns whose numbers are names."""
-    test_share: float | None = Field(default=None, gt=0, lt=1)
+    test_fraction: float | None = Field(default=None, gt=0, lt=1)
     horizon: int | None = Field(default=None, ge=1)
     """Steps ahead."""
 

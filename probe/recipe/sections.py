@@ -12,7 +12,7 @@ from probe.recipe.space import Number, Section
 from probe.recipe.values import show
 from probe.units import parse_bytes, parse_seconds
 
-DEFAULT_SHARE = 0.2
+DEFAULT_FRACTION = 0.2
 DEFAULT_FOLDS = 5
 DEFAULT_DATA_EPOCHS = 10
 
@@ -45,7 +45,7 @@ class Validation(Section):
     used where the task has a validation part of its own; k-fold refuses such a task."""
 
     kind: Literal["holdout", "kfold"] = "holdout"
-    share: float | None = Field(default=None, gt=0, lt=1)
+    fraction: float | None = Field(default=None, gt=0, lt=1)
     """Of a hold-out."""
     k: int | None = Field(default=None, ge=2)
 
@@ -56,10 +56,10 @@ class Validation(Section):
             return plain
         plain = dict(plain)
         kind = plain.get("kind", "holdout")
-        foreign = {"holdout": "k", "kfold": "share"}.get(kind) if isinstance(kind, str) else None
+        foreign = {"holdout": "k", "kfold": "fraction"}.get(kind) if isinstance(kind, str) else None
         if foreign is not None and plain.get(foreign) is not None:
             raise ValueError(f'{foreign}: belongs to kind = "{"kfold" if foreign == "k" else "holdout"}", not "{kind}"')
-        default: dict[str, Any] = {"k": DEFAULT_FOLDS} if kind == "kfold" else {"share": DEFAULT_SHARE}
+        default: dict[str, Any] = {"k": DEFAULT_FOLDS} if kind == "kfold" else {"fraction": DEFAULT_FRACTION}
         return {**default, **plain} if kind in ("holdout", "kfold") else plain
 
     @property

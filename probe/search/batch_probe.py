@@ -155,12 +155,12 @@ def _sweep(
     from probe.batch.find import probe_batch_size
 
     # On a GPU each failed attempt costs a process, so a prediction chooses the first size.
-    start = plan.start or (None if plan.device.kind == "cuda" else largest)
+    start = plan.start or (None if plan.device.is_gpu else largest)
     return probe_batch_size(
         plan.source,
         params=params,
         # The CPU has no memory limit when it is resolved for training. Resolved again for measuring, it gets one.
-        device=replace(plan.device, resolved=plan.device.kind != "cpu"),
+        device=replace(plan.device, resolved=plan.device.counts_memory),
         start=start,
         max=largest,
         predict=start is None,

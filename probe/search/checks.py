@@ -135,7 +135,7 @@ def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
 
 def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
     """Check that what is constrained can be measured on the resolved device. Raises RecipeError."""
-    if recipe.search.constraints.memory is not None and device.kind == "cpu":
+    if recipe.search.constraints.memory is not None and not device.counts_memory:
         raise RecipeError(
             "search.constraints.memory: the memory of a trial cannot be measured on the CPU.",
             hint="Search on a GPU or with a simulated limit (--device simulated:8GiB), or remove the constraint.",

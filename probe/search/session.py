@@ -268,7 +268,7 @@ def _resume(path: Path, request: SearchRequest) -> SearchSession:
 
 
 def _num_workers(request: SearchRequest) -> int:
-    return request.num_workers or default_slots(request.device.kind, request.num_gpus)
+    return request.num_workers or default_slots(request.device, request.num_gpus)
 
 
 def _check_same_settings(start: SearchStart, request: SearchRequest, path: Path) -> None:

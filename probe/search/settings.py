@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from probe.device.select import DeviceSpec
 from probe.loading.records import DataReference, ValidationSplit
 from probe.recipe.schema import Recipe
-from probe.recipe.sections import DEFAULT_SHARE
+from probe.recipe.sections import DEFAULT_FRACTION
 from probe.search.jobs.stopping import UNCONSTRAINED, Constraints, make_constraints
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits
@@ -71,7 +71,7 @@ def make_settings(
         scheduler=scheduler,
         fidelity=make_fidelity_schedule(recipe, scheduler.rungs),
         split=ValidationSplit(
-            fraction=validation.share or DEFAULT_SHARE,
+            fraction=validation.fraction or DEFAULT_FRACTION,
             seed=derive_seed(recipe.search.seed, "validation"),
             num_folds=validation.num_folds,
         ),

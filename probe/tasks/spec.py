@@ -20,7 +20,7 @@ class NamedSpec:
     weights: Path | None = None
     """A file of weights to start from."""
     data_options: DataOptions = NO_OPTIONS
-    held_out_share: float = 0.0
+    val_fraction: float = 0.0
     """Of the training part, what will be its validation part: data in time order are scaled without it."""
     num_train: int | None = None
     """How many training samples are used, validation part included; None: all."""

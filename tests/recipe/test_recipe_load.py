@@ -33,7 +33,7 @@ def test_defaults(path: Path) -> None:
     recipe = load_recipe(path)
     assert (recipe.search.sampler, recipe.search.scheduler, recipe.search.seed) == ("auto", "auto", 0)
     assert (recipe.search.fidelity.min, recipe.search.fidelity.factor) == (None, None)
-    assert recipe.task.validation.share == 0.2
+    assert recipe.task.validation.fraction == 0.2
     assert recipe.task.objective.reduce == "best"
     assert recipe.budget.time_seconds is None
     lr = recipe.space["lr"]
@@ -70,7 +70,7 @@ def test_recipes_are_frozen(path: Path) -> None:
         ("lr.confirm=full", "full"),
         ("lr.per=optimizer", "optimizer"),
         ("batch.memory=8GiB", "8GiB"),
-        ("task.validation.share = 0.25", 0.25),
+        ("task.validation.fraction = 0.25", 0.25),
     ],
 )
 def test_overrides(path: Path, override: str, value: object) -> None:
@@ -87,7 +87,7 @@ def test_overrides(path: Path, override: str, value: object) -> None:
         "lr.confirm": recipe.lr.confirm,
         "lr.per": recipe.lr.per,
         "batch.memory": recipe.batch.memory,
-        "task.validation.share": recipe.task.validation.share,
+        "task.validation.fraction": recipe.task.validation.fraction,
     }[override.partition("=")[0].strip()]
     assert found == value
 

@@ -12,7 +12,7 @@ from probe.recipe.load import load_recipe
 MISTAKES = {
     # Names and types.
     "nam=1": "nam: there is no such key in a recipe; did you mean name?",
-    "search.sede=1": "search.sede: there is no such key in [search]; did you mean seed?",
+    "search.seeds=1": "search.seeds: there is no such key in [search]; did you mean seed?",
     "search.zzz=1": "search.zzz: there is no such key in [search]; known: sampler, scheduler, seed, fidelity, "
     "on_oom, trial_time, patience, constraints, refine.",
     "space.lr.belo=2": "space.lr.belo: there is no such key in space.lr; did you mean below?",
@@ -46,12 +46,12 @@ MISTAKES = {
     "task.target=mytask": 'task.target: must be module:callable, not "mytask".',
     "task.target=a:b": "task: target stands alone; it cannot be combined with model and data.",
     'task={model="cnn", objective={metric="a", mode="max"}}': "task: data is missing.",
-    "task.validation.share=1.0": "task.validation.share: must be below 1, not 1.0.",
+    "task.validation.fraction=1.0": "task.validation.fraction: must be below 1, not 1.0.",
     "task.validation.k=3": 'task.validation.k: belongs to kind = "kfold", not "holdout".',
-    'task.validation={kind="kfold", share=0.2}': 'task.validation.share: belongs to kind = "holdout", not "kfold".',
+    'task.validation={kind="kfold", fraction=0.2}': 'task.validation.fraction: belongs to kind = "holdout", not "kfold".',
     'task.validation={kind="kfold", k=1}': "task.validation.k: must be at least 2, not 1.",
     'task.validation={kind="kfold", folds=3}': "task.validation.folds: there is no such key in task.validation; "
-    "known: kind, share, k.",
+    "known: kind, fraction, k.",
     'task.objective={metric="a"}': 'task.objective.mode is missing: write "max" or "min"; it is never guessed.',
     "task.objective.mode=maximum": 'task.objective.mode: must be one of max, min, not "maximum"; did you mean max?',
     # Ranges.

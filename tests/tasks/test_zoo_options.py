@@ -50,15 +50,15 @@ def test_augmentation_of_a_named_task(tmp_path: Path) -> None:
 
 
 def test_regression_has_losses_of_its_own() -> None:
-    assert read_options({"loss": "smooth_l1"}, objective="regression", is_images=False).loss == "smooth_l1"
+    assert read_options({"loss": "smooth_l1"}, task_type="regression", is_images=False).loss == "smooth_l1"
     for params, message in (
         ({"loss": "focal"}, "loss focal is not for regression"),
         ({"label_smoothing": 0.1}, "label_smoothing is for classification"),
         ({"augmentation": "shift"}, "augmentation 'shift' is for images"),
     ):
         with pytest.raises(TaskError, match=message):
-            read_options(params, objective="regression", is_images=False)
-    assert read_options({"augmentation": "none"}, objective="regression", is_images=False) == TaskOptions(
+            read_options(params, task_type="regression", is_images=False)
+    assert read_options({"augmentation": "none"}, task_type="regression", is_images=False) == TaskOptions(
         augmentation="none"
     )
 

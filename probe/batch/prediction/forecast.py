@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from probe.batch.prediction.memory_model import FixedCosts, Profile, Replay, Target, Untraceable
 from probe.batch.records import Forecast, PredictedPeak, Prediction
-from probe.units import format_share
+from probe.units import format_percent
 
 CARDS_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
 """Memory of common cards."""
@@ -65,7 +65,7 @@ def forecast(found: Profile | Untraceable, cards: Cards | None = None) -> tuple[
     cards = cards or Cards()
     replays = _Replays(found)
     predictions = tuple(_prediction(card, cards, replays) for card in cards.memory_bytes)
-    share = format_share(cards.usable_share, decimals=0)
+    share = format_percent(cards.usable_share, decimals=0)
     nominal = f"of a card's nominal size {share} are taken as usable; with ECC it may be less"
     return Forecast(
         traced_as=found.traced_as,

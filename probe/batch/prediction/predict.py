@@ -12,6 +12,7 @@ from probe.batch.prediction.forecast import Cards, next_size_to_trace
 from probe.batch.prediction.memory_model import Profile, Target, Untraceable
 from probe.batch.records import TraceCheck
 from probe.batch.samples.ranking import SampleRanking
+from probe.errors import first_line
 from probe.task import Task
 from probe.tasks.source import TaskSource, as_source
 from probe.workers.worker import Worker, WorkerDied
@@ -62,7 +63,7 @@ def predict(
         try:
             found: Profile | Untraceable = worker.call(trace_profile, *arguments)
         except WorkerDied as death:
-            return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
+            return Untraceable(reason=f"the process that traced the model died: {first_line(death)}")
     return found
 
 

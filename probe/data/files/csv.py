@@ -44,7 +44,7 @@ def load(request: DataRequest) -> LoadedData:
             f"{table.path}: no column is left to predict '{target}' from.",
             hint="A table needs one column besides the one that is predicted.",
         )
-    if _is_classification(table, target, options.objective, options.categorical):
+    if _is_classification(table, target, options.task_type, options.categorical):
         return _classification(table, target, request)
     return _regression(table, target, request)
 
@@ -62,7 +62,7 @@ def _is_classification(table: Table, target: str, said: str | None, categorical:
 
 def _classification(table: Table, target: str, request: DataRequest) -> LoadedData:
     names, classes = _read_classes(table, target, request.options.categorical)
-    train, test = hold_out_indices(len(classes), fraction=request.options.test_share, seed=TEST_SEED, labels=classes)
+    train, test = hold_out_indices(len(classes), fraction=request.options.test_fraction, seed=TEST_SEED, labels=classes)
     inputs = _inputs(table, target, train, request.options.categorical)
     targets = torch.from_numpy(classes)
     frequent = int(np.bincount(classes[train]).argmax())
@@ -83,7 +83,7 @@ def _regression(table: Table, target: str, request: DataRequest) -> LoadedData:
         raise DataError(
             f"{table.path}: every row of the column '{target}' holds {table.columns[target][0]}, so nothing is to be learned."
         )
-    train, test = hold_out_indices(len(values), fraction=request.options.test_share, seed=TEST_SEED, labels=None)
+    train, test = hold_out_indices(len(values), fraction=request.options.test_fraction, seed=TEST_SEED, labels=None)
     inputs = _inputs(table, target, train, request.options.categorical)
     scaling = Scaling.of(values[train, None])
     targets = scaling.scaled(values[:, None])
@@ -91,7 +91,7 @@ def _regression(table: Table, target: str, request: DataRequest) -> LoadedData:
         train=(inputs[train], targets[train]),
         test=(inputs[test], targets[test]),
         kind="table",
-        objective="regression",
+        task_type="regression",
         num_outputs=1,
         input_shape=(inputs.shape[1],),
         metrics=metrics_in_units(float(scaling.deviation[0])),
@@ -132,7 +132,7 @@ def _check_members(table: Table, target: str, names: tuple[str, ...], classes: n
         f"{table.path}, column '{target}': the class '{names[rarest]}' has {rows} {', '.join(lines)}); training, validation "
         "and test part need one each.",
         hint="Add rows of that class or delete those; or, if the column holds quantities, write "
-        'data_options = { objective = "regression" }.',
+        'data_options = { task_type = "regression" }.',
     )
 
 

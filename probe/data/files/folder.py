@@ -84,7 +84,7 @@ def load(request: DataRequest) -> LoadedData:
         names = tuple(folder.name for folder in _class_folders(root))
         files = {"train": _list_files(root, names)}
     if set(files) == {"train"}:
-        files = _split(files["train"], names, root, request.options.test_share)
+        files = _split(files["train"], names, root, request.options.test_fraction)
     loaded = {part: _read_part(found, size) for part, found in files.items()}
     return LoadedData(
         train=loaded["train"],
@@ -162,7 +162,7 @@ def _list_files(root: Path, names: Sequence[str]) -> Files:
     return Files(paths, np.array(classes, dtype=np.int64))
 
 
-def _split(files: Files, names: Sequence[str], root: Path, test_share: float) -> dict[str, Files]:
+def _split(files: Files, names: Sequence[str], root: Path, test_fraction: float) -> dict[str, Files]:
     counts = np.bincount(files.classes)
     if counts.min() < MIN_MEMBERS:
         rarest = int(counts.argmin())
@@ -171,7 +171,7 @@ def _split(files: Files, names: Sequence[str], root: Path, test_share: float) ->
             f"{root / names[rarest]} holds {only}; training, validation and test part need one each.",
             hint="Add images, or delete the folder.",
         )
-    train, test = hold_out_indices(len(files), fraction=test_share, seed=TEST_SEED, labels=files.classes)
+    train, test = hold_out_indices(len(files), fraction=test_fraction, seed=TEST_SEED, labels=files.classes)
     return {"train": files.take(train), "test": files.take(test)}
 
 

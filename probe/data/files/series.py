@@ -25,7 +25,7 @@ def load(request: DataRequest) -> LoadedData:
     """Windows (N, window, columns), the target column first, and the target `horizon` steps after each window's end (N, 1).
 
     All columns are scaled to mean 0 and standard deviation 1 over what is trained on: the series without its test part and
-    without `held_out_share` of the rest. A column of dates or times is checked for its order and left out.
+    without `val_fraction` of the rest. A column of dates or times is checked for its order and left out.
 
     Raises DataError: a file that is missing or no table; missing values, text, times out of order; a series too short.
     """
@@ -37,9 +37,9 @@ def load(request: DataRequest) -> LoadedData:
     table = _without_times(table.without(options.ignore), target)
     values = np.stack([table.numbers(name) for name in (target, *(n for n in table.columns if n != target))], axis=1)
     num_steps, lead = len(values), window + options.horizon - 1
-    num_train = num_steps - max(1, round(options.test_share * num_steps))
+    num_train = num_steps - max(1, round(options.test_fraction * num_steps))
     _check_length(table, num_train, window, options.horizon)
-    num_held_out = max(1, round(request.held_out_share * num_train)) if request.held_out_share else 0
+    num_held_out = max(1, round(request.val_fraction * num_train)) if request.val_fraction else 0
     num_fitted = num_train - num_held_out
     fitted = values[:num_fitted]
     if len(np.unique(fitted[:, 0])) == 1:
@@ -55,7 +55,7 @@ def load(request: DataRequest) -> LoadedData:
         train=(inputs[:first_test], targets[:first_test]),
         test=(inputs[first_test:], targets[first_test:]),
         kind="series",
-        objective="regression",
+        task_type="regression",
         num_outputs=1,
         input_shape=(window, values.shape[1]),
         time_steps=num_train,

@@ -49,7 +49,7 @@ def test_numbers_are_scaled_by_the_training_part_and_categories_one_hot(tmp_path
     assert isinstance(data.train, tuple)
     assert isinstance(data.test, tuple)
     (inputs, targets), (test_inputs, test_targets) = data.train, data.test
-    assert (data.kind, data.objective, data.num_outputs, data.input_shape) == ("table", "regression", 1, (3,))
+    assert (data.kind, data.task_type, data.num_outputs, data.input_shape) == ("table", "regression", 1, (3,))
     assert (inputs.shape, targets.shape) == ((32, 3), (32, 1))
     assert (test_inputs.shape, test_targets.shape) == ((8, 3), (8, 1))
     for column in (inputs[:, 0], targets[:, 0]):
@@ -83,24 +83,24 @@ def test_errors_are_told_in_the_targets_units_and_beside_those_of_the_mean(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("values", "options", "objective", "names"),
+    ("values", "options", "task_type", "names"),
     [
         (["yes", "no"] * 10, {}, "classification", ("no", "yes")),
         ([0, 1] * 10, {}, "classification", ("0", "1")),
         (["1.0", "2", "10"] * 10, {}, "classification", ("1", "2", "10")),
         ([0.5, 1.5] * 10, {}, "regression", None),
         ([1, 2, 3] * 6, {}, "regression", None),  # three values in 18 rows
-        ([1, 2, 3] * 6, {"objective": "classification"}, "classification", ("1", "2", "3")),
+        ([1, 2, 3] * 6, {"task_type": "classification"}, "classification", ("1", "2", "3")),
         ([1, 2, 3] * 6, {"categorical": ("y",)}, "classification", ("1", "2", "3")),
-        ([0, 1] * 10, {"objective": "regression"}, "regression", None),
+        ([0, 1] * 10, {"task_type": "regression"}, "regression", None),
     ],
 )
 def test_the_target_column_says_what_is_predicted(
-    tmp_path: Path, values: list[Any], options: dict[str, Any], objective: str, names: tuple[str, ...] | None
+    tmp_path: Path, values: list[Any], options: dict[str, Any], task_type: str, names: tuple[str, ...] | None
 ) -> None:
     rows = "\n".join(f"{number}.5,{value}" for number, value in enumerate(values))
     data = load(write(tmp_path, f"x,y\n{rows}\n"), **options)
-    assert (data.objective, data.class_names) == (objective, names)
+    assert (data.task_type, data.class_names) == (task_type, names)
     assert data.num_outputs == (1 if names is None else len(names))
 
 
@@ -114,7 +114,7 @@ def test_another_column_as_target_and_columns_left_out(tmp_path: Path) -> None:
     assert scores.shape == (3, 2)
     assert scores.argmax(dim=1).unique().numel() == 1
     assert load(path, categorical=("rooms",)).input_shape == (8 + 2,)
-    half = load(path, test_share=0.5).test
+    half = load(path, test_fraction=0.5).test
     assert isinstance(half, tuple)
     assert half[0].shape == (20, 3)
 
@@ -126,7 +126,7 @@ def test_another_column_as_target_and_columns_left_out(tmp_path: Path) -> None:
 def test_other_separators_and_line_ends(tmp_path: Path, text: str) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode())
-    data = load(path, test_share=0.34)
+    data = load(path, test_fraction=0.34)
     assert data.class_names == ("x", "y")
     assert data.input_shape == (1,)
 
@@ -142,7 +142,7 @@ def test_every_row_is_in_one_part(tmp_path: Path, rows: list[tuple[float, int]],
     if len(classes) == 1:
         return
     data = load(
-        write(tmp_path, "x,y\n" + text, name=f"{abs(hash(text))}.csv"), objective="regression", test_share=share
+        write(tmp_path, "x,y\n" + text, name=f"{abs(hash(text))}.csv"), task_type="regression", test_fraction=share
     )
     assert isinstance(data.train, tuple)
     assert isinstance(data.test, tuple)
@@ -167,7 +167,7 @@ def changed(row: int, line: str) -> str:
         ("x,y\n", {}, "FILE has no rows below the names of its columns."),
         (changed(7, ",1"), {}, "FILE, line 7, column 'x': the value is missing.\nFill it in, delete the line, or leave"),
         (changed(7, "NaN,1"), {}, "FILE, line 7, column 'x': the value is missing ('NaN')."),
-        (changed(7, "5,"), {"objective": "classification"}, "FILE, line 7, column 'y': the value is missing."),
+        (changed(7, "5,"), {"task_type": "classification"}, "FILE, line 7, column 'y': the value is missing."),
         (
             changed(7, "five,1").replace("\n3,", "\nthree,"),
             {},
@@ -188,7 +188,7 @@ def changed(row: int, line: str) -> str:
         (changed(1, "x,y"), {"ignore": ("y",), "target": "y"}, "The column 'y' cannot be both predicted and ignored."),
         (changed(1, "x,y"), {"ignore": ("x",)}, "FILE: no column is left to predict 'y' from."),
         ("x,y\n" + "1,a\n2,a\n" * 4, {}, "FILE: every row of the column 'y' is of the class 'a'; at least two are needed."),
-        ("x,y\n" + "1,5\n2,5\n" * 4, {"objective": "regression"}, "FILE: every row of the column 'y' holds 5"),
+        ("x,y\n" + "1,5\n2,5\n" * 4, {"task_type": "regression"}, "FILE: every row of the column 'y' holds 5"),
         (
             "x,y\n" + "1,a\n2,b\n" * 4 + "3,rare\n",
             {},
@@ -200,7 +200,7 @@ def changed(row: int, line: str) -> str:
             {},
             "FILE, column 'x': holds 9 different texts in 9 rows, too many to be categories.",
         ),
-        (changed(3, "text,1"), {"objective": "regression", "target": "x"}, "FILE, line 3, column 'x': 'text' is not a number"),
+        (changed(3, "text,1"), {"task_type": "regression", "target": "x"}, "FILE, line 3, column 'x': 'text' is not a number"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, options: dict[str, Any], message: str) -> None:

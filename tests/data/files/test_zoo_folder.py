@@ -57,7 +57,7 @@ def tensors(part: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_images_of_mixed_sizes_are_resized_and_split_by_class(tmp_path: Path) -> None:
-    data = load(write_classes(tmp_path), test_share=0.4)
+    data = load(write_classes(tmp_path), test_fraction=0.4)
     images, classes = tensors(data.train)
     assert images.shape == (9, 3, 8, 8)
     assert images.dtype == torch.uint8
@@ -113,9 +113,9 @@ def test_large_jpegs_are_decoded_at_a_fraction_of_their_size_and_look_the_same(t
 
 
 def test_images_that_do_not_fit_are_decoded_by_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load(write_classes(tmp_path), test_share=0.2)
+    whole = load(write_classes(tmp_path), test_fraction=0.2)
     monkeypatch.setattr(folder_data, "MAX_RESIZED_BYTES", 12 * 3 * 8 * 8 - 1)
-    data = load(tmp_path, test_share=0.20001)
+    data = load(tmp_path, test_fraction=0.20001)
     assert isinstance(data.train, ImageFiles)
     images, classes = next(iter(DataLoader(data.train, batch_size=12)))
     assert torch.equal(images, tensors(whole.train)[0])

@@ -28,14 +28,14 @@ def write(folder: Path, values: list[Any], *, name: str = "series.csv") -> Path:
     return path
 
 
-def load(path: Path, *, window: Any = 3, held_out_share: float = 0.0, **options: Any) -> LoadedData:
+def load(path: Path, *, window: Any = 3, val_fraction: float = 0.0, **options: Any) -> LoadedData:
     given = DataOptions(target=options.pop("target", "load"), **options)
     return load_data(
         f"series:{path}",
         data_dir=Path("unused"),
         params={"window": window},
         options=given,
-        held_out_share=held_out_share,
+        val_fraction=val_fraction,
     )
 
 
@@ -51,11 +51,11 @@ def unscaled(data: LoadedData, scaled: torch.Tensor) -> list[float]:
 
 
 def test_windows_come_before_their_targets_and_parts_after_each_other(tmp_path: Path) -> None:
-    data = load(write(tmp_path, list(range(100, 120))), window=3, test_share=0.25)
+    data = load(write(tmp_path, list(range(100, 120))), window=3, test_fraction=0.25)
     assert isinstance(data.train, tuple)
     assert isinstance(data.test, tuple)
     (inputs, targets), (test_inputs, test_targets) = data.train, data.test
-    assert (data.kind, data.objective, data.input_shape, data.time_steps) == ("series", "regression", (3, 2), 15)
+    assert (data.kind, data.task_type, data.input_shape, data.time_steps) == ("series", "regression", (3, 2), 15)
     assert inputs.shape == (12, 3, 2)
     assert unscaled(data, inputs[0, :, 0]) == [100, 101, 102]
     assert unscaled(data, targets) == list(range(103, 115))
@@ -66,7 +66,7 @@ def test_windows_come_before_their_targets_and_parts_after_each_other(tmp_path: 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])
 def test_a_forecast_several_steps_ahead(tmp_path: Path, horizon: int) -> None:
-    data = load(write(tmp_path, list(range(100, 140))), window=4, horizon=horizon, test_share=0.25)
+    data = load(write(tmp_path, list(range(100, 140))), window=4, horizon=horizon, test_fraction=0.25)
     assert data.baseline is not None
     for part in (data.train, data.test):
         assert isinstance(part, tuple)
@@ -81,23 +81,23 @@ def test_a_forecast_several_steps_ahead(tmp_path: Path, horizon: int) -> None:
     num_steps=st.integers(20, 60),
     window=st.integers(1, 8),
     horizon=st.integers(1, 3),
-    test_share=st.floats(0.1, 0.3),
+    test_fraction=st.floats(0.1, 0.3),
     share=st.floats(0.1, 0.3),
 )
 def test_what_is_forecast_is_the_same_for_every_window_and_in_one_part_only(
-    tmp_path: Path, num_steps: int, window: int, horizon: int, test_share: float, share: float
+    tmp_path: Path, num_steps: int, window: int, horizon: int, test_fraction: float, share: float
 ) -> None:
     path = write(tmp_path, list(range(num_steps)), name=f"{num_steps}.csv")
     source = NamedSource(
         model="mlp",
         data=f"series:{path}",
-        data_options=DataOptions(target="load", horizon=horizon, test_share=test_share),
-        held_out_share=share,
+        data_options=DataOptions(target="load", horizon=horizon, test_fraction=test_fraction),
+        val_fraction=share,
     )
     parts = []
     for length in (1, window):
         task = hold_out(source.build({"window": length}), fraction=share, seed=0)
-        data = load(path, window=length, horizon=horizon, test_share=test_share, held_out_share=share)
+        data = load(path, window=length, horizon=horizon, test_fraction=test_fraction, val_fraction=share)
         val = torch.stack([task.val[index][1] for index in range(len(task.val))])
         train = torch.stack([task.train[index][1] for index in range(len(task.train))])
         forecast = [unscaled(data, part) for part in (train, val, task.test[1])]
@@ -113,7 +113,7 @@ def test_scaling_knows_nothing_of_what_is_held_out(tmp_path: Path) -> None:
     stormy = [*calm[:32], *(1000.0 + step for step in range(18))]
     parts = []
     for name, values in (("calm.csv", calm), ("stormy.csv", stormy)):
-        data = load(write(tmp_path, values, name=name), window=2, held_out_share=0.2, test_share=0.2)
+        data = load(write(tmp_path, values, name=name), window=2, val_fraction=0.2, test_fraction=0.2)
         assert isinstance(data.train, tuple)
         parts.append(data.train[0][:30])  # 40 steps before the test part, 8 of them held out, windows of the other 32
         fitted = data.train[0][:31].reshape(-1, 2)
@@ -229,8 +229,8 @@ def test_a_residual_forecast_starts_from_the_last_value_of_the_first_column() ->
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        ({"hidden_size": 0}, "hidden_size must be a whole number from 1"),
-        ({"num_layers": 1.5}, "num_layers must be a whole number from 1"),
+        ({"hidden_size": 0}, "hidden_size must be an integer from 1"),
+        ({"num_layers": 1.5}, "num_layers must be an integer from 1"),
         ({"dropout": 1.0}, "dropout must be a number from 0 to below 1"),
         ({"residual": 1}, "residual must be true or false, not 1"),
     ],

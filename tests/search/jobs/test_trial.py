@@ -149,7 +149,7 @@ def test_folds_refuse_a_validation_part_of_the_tasks_own() -> None:
 
 def test_a_rungs_end_holds_both_sides_of_the_gap() -> None:
     report, sent = ran(job())
-    summary = report.summary
+    fit = report.summary
     assert fit is not None
     assert (fit.epoch, fit.val.loss, fit.val.metrics) == (2, sent[-1].val_loss, sent[-1].metrics)
     assert (fit.train.num_samples, fit.val.num_samples) == (40, 40)
