@@ -21,6 +21,8 @@ from probe.search.study.budget import MIN_PROBE_STEPS
 from probe.search.task_info import TaskInfo, first_feasible
 from probe.tasks.source import TargetSource
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 SOURCE = TargetSource(target="searched_task:blobs")
 
 

@@ -22,6 +22,8 @@ from probe.search.session import SearchRequest, open_session
 from probe.search.storage.schema import CLUSTER
 from probe.search.stored_result import stored_result
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}})
 NODES = (node_info("left"), node_info("right"))
 USE = ClusterUse(

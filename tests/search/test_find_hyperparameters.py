@@ -24,9 +24,11 @@ from probe.search.results import untrained_loss
 from probe.tasks.source import recipe_source
 from probe.training.settings import task_params
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, list[Any], Path]:
+def digits(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> tuple[SearchResult, list[Any], Path]:
     folder = tmp_path_factory.mktemp("run")
     seen: list[Any] = []
     result = find_hyperparameters(digits_recipe(), observer=seen.append, device="cpu", folder=folder, num_workers=1)

@@ -37,6 +37,8 @@ from probe.search.study.snapshots import trial_result
 from probe.search.study.study import Study
 from probe.search.task_info import TaskInfo
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 RECIPE = blobs_recipe(
     budget={"trials": 3, "epochs": 20}, search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}}
 )

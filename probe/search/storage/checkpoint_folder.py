@@ -69,11 +69,11 @@ class CheckpointFolder:
 
     @property
     def warning(self) -> str | None:
-        """A warning if the disk was full at any time; None otherwise."""
+        """A warning if the disk was too small at any time; None otherwise."""
         if not self._num_dropped and not self._num_failed:
             return None
         return (
-            f"The disk of {self.path} was full: {self._num_failed} writes failed, and {self._num_dropped} checkpoints of "
+            f"The disk of {self.path} was too small ({self._num_failed} failed writes): {self._num_dropped} checkpoints of "
             "paused trials were deleted, the worst trials' first. If such a trial is promoted, it is trained again from "
             "its seed, which takes longer but changes no result."
         )

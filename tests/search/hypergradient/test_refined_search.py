@@ -16,6 +16,8 @@ from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 from probe.search.stored_result import stored_result
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 REFINED: dict[str, Any] = {
     "task": {"target": "searched_task:blobs", "objective": {"metric": "loss", "mode": "min"}},
     "space": {
@@ -36,7 +38,7 @@ REFINED: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def refined(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, Path]:
+def refined(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> tuple[SearchResult, Path]:
     folder = tmp_path_factory.mktemp("run")
     return find_hyperparameters(blobs_recipe(**REFINED), device="cpu", folder=folder, num_workers=1), folder
 

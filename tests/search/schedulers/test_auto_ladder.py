@@ -17,6 +17,8 @@ from probe.search.schedulers.auto_scheduler import FACTOR, budget_trainings, cho
 from probe.search.schedulers.brackets import make_scheduler
 from probe.search.stored_result import stored_result
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 LADDERS = ("auto", "none", "halving", "asha", "hyperband")
 
 

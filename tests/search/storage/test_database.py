@@ -162,6 +162,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_ends_the_search_with_a_sentence_and_it_goes_on_when_there_is_room(
     small_disk: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (small_disk / "checkpoints").symlink_to(tmp_path / "checkpoints")  # only the database is on the full disk
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 7_800_000)
     with pytest.raises(OutputError) as raised:
