@@ -19,7 +19,7 @@ from probe.search.analysis.importance import importance
 from probe.search.analysis.intervals import value_interval
 from probe.search.analysis.undefined import trials_warnings
 from probe.search.jobs.final_job import FinalOutcome
-from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints, make_constraints
+from probe.search.jobs.stopping import UNCONSTRAINED, Constraints, make_constraints
 from probe.search.records.cluster import ClusterUse, SlotUse
 from probe.search.records.objective import Objective
 from probe.search.records.search import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_jobs import job, numbers, ran
 from made_recipes import blobs_recipe
+from rung_jobs import job, numbers, ran
 
 from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec

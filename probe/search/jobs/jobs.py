@@ -10,7 +10,7 @@ from typing import Literal
 from probe.device.select import DeviceSpec
 from probe.loading.records import DataReference, ValidationSplit
 from probe.records import MemoryReading
-from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints
+from probe.search.jobs.stopping import UNCONSTRAINED, Constraints
 from probe.search.records.objective import Objective
 from probe.search.records.search import ParamValue
 from probe.search.schedulers.fidelity import WHOLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from probe.search.jobs.outcomes import OomPolicy
+from probe.search.jobs.stopping import OomPolicy
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.brackets import SchedulerName, make_scheduler

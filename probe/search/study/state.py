@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from probe.records import MemoryReading, larger_peak
-from probe.search.jobs.outcomes import least_cost, lost_cost
+from probe.search.jobs.costs import least_cost, lost_cost
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import BestTrial, ParamValue, Refinement, Status
 from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_jobs import FIVE_FOLDS, job, ran
 from made_recipes import blobs_recipe
 from made_studies import Ran
+from rung_jobs import FIVE_FOLDS, job, ran
 from scripted_executor import ScriptedExecutor, steady_accuracy
 
 from probe.records_json import from_plain, to_plain
@@ -21,7 +21,7 @@ from probe.report.write import write_report
 from probe.search.analysis.undefined import epochs_text, training_warnings, trials_warnings
 from probe.search.jobs.folds import mean_report
 from probe.search.jobs.jobs import RungJob
-from probe.search.jobs.patience import has_stopped_improving, stale_epochs
+from probe.search.jobs.stopping import has_stopped_improving, stale_epochs
 from probe.search.records.objective import Objective, best_epoch, epoch_value, reduced_value
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.brackets import SchedulerName

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from made_studies import ACCURACY, Ran, fail_on
 from scripted_executor import ScriptedExecutor
 
+from probe.search.jobs.costs import MIN_TRIAL_FRACTION
 from probe.search.jobs.jobs import Outcome, RungJob
-from probe.search.jobs.outcomes import MIN_TRIAL_SHARE, Constraints, next_gradient_accumulation
+from probe.search.jobs.stopping import Constraints, next_gradient_accumulation
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.study.snapshots import best_trial, trial_result
@@ -107,7 +108,7 @@ def test_a_budget_of_epochs_ends_whatever_the_trials_die_of(
     )
     ran = Ran(limits=BudgetLimits(epochs=epochs), executor=executor, fidelity=fidelity, rungs=fidelity.rungs)
     assert ran.end in ("epochs", "failures")
-    least = max(1, fidelity.data_thousandths(0) // MIN_TRIAL_SHARE) / 1000
+    least = max(1, fidelity.data_thousandths(0) // MIN_TRIAL_FRACTION) / 1000
     assert ran.state.spent_epochs <= epochs
     assert all(result.value is None and result.epochs >= least for result in ran.results)
     assert len(ran.results) <= epochs / least

@@ -6,17 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_jobs import FIVE_FOLDS, job, numbers, ran
+from rung_jobs import ACCURACY, FIVE_FOLDS, job, numbers, ran
 
 from probe.device.select import DeviceSpec
 from probe.errors import DataError
 from probe.loading.records import ValidationSplit
 from probe.loading.validation import split_task
-from probe.search.jobs.outcomes import Constraints
-from probe.search.records.objective import Objective
+from probe.search.jobs.stopping import Constraints
 from probe.tasks.source import TargetSource
-
-ACCURACY = Objective(metric="accuracy", mode="max")
 
 
 @pytest.mark.parametrize(
@@ -51,10 +48,8 @@ def test_a_model_that_refuses_parts_of_its_batch_is_out_of_memory_and_no_bug() -
     assert (report.outcome, report.next_gradient_accumulation) == ("oom", 16)
     report, _ = ran(job("fits_1_but_fails", gradient_accumulation=16))
     assert (report.outcome, report.next_gradient_accumulation) == ("oom", None)
-    assert report.message == (
-        "Out of memory with the whole batch, and split into 16 parts it fails: "
-        "Expected more than 1 value per channel when training"
-    )
+    assert "16" in (report.message or "")
+    assert "Expected more than 1 value per channel when training" in (report.message or "")
 
 
 def test_an_error_that_wraps_a_lack_of_memory_is_out_of_memory() -> None:
@@ -76,7 +71,8 @@ def test_a_limit_of_a_kernel_splits_the_batch_and_is_a_bug_where_one_sample_meet
 def test_a_model_that_is_too_large_costs_no_epoch() -> None:
     report, sent = ran(job(constraints=Constraints(params=57)))
     assert (report.outcome, report.num_passes, sent) == ("infeasible", 0, [])
-    assert report.message == "58 trainable parameters, more than the 57 allowed."
+    assert "58" in (report.message or "")
+    assert "57" in (report.message or "")
     assert ran(job(constraints=Constraints(params=58)))[0].outcome == "finished"
 
 
@@ -84,7 +80,7 @@ def test_too_much_memory_ends_a_trial_after_its_first_epoch() -> None:
     device = DeviceSpec(kind="simulated", limit_bytes=2**30)
     report, sent = ran(job(device=device, constraints=Constraints(memory_bytes=100)))
     assert (report.outcome, report.num_passes, len(sent)) == ("infeasible", 1, 1)
-    assert "more than the 100 B allowed" in (report.message or "")
+    assert "100 B" in (report.message or "")
     assert ran(job(device=device, constraints=Constraints(memory_bytes=2**20)))[0].outcome == "finished"
 
 
@@ -100,7 +96,7 @@ def test_patience_ends_a_trial_and_counts_the_rungs_before(tmp_path: Path) -> No
     steady = {"width": 8, "fault": "none", "lr": 1e-12, "batch_size": 16}  # nothing ever changes
     report, sent = ran(job(params=steady, epochs_to=9, objective=ACCURACY, patience=3))
     assert (report.outcome, len(sent), report.num_passes) == ("early_stopped", 4, 4)
-    assert report.message == "Ended early: nothing better in 3 epochs."
+    assert "3 epochs" in (report.message or "")
     checkpoint = tmp_path / "two.pt"
     report, first = ran(job(params=steady, objective=ACCURACY, patience=3, checkpoint_out=checkpoint))
     assert report.outcome == "finished"
@@ -125,7 +121,7 @@ def test_folds_are_trained_alike_in_one_go_and_from_a_checkpoint(tmp_path: Path)
 def test_a_fold_that_diverges_ends_the_trial_with_what_it_cost() -> None:
     report, sent = ran(job("diverges", split=FIVE_FOLDS))
     assert (report.outcome, report.num_passes, sent) == ("diverged", 1, [])
-    assert report.message == "It diverged in fold 1 of 5."
+    assert "1 of 5" in (report.message or "")
 
 
 def test_patience_over_folds_is_looked_at_when_all_of_them_are_there() -> None:

@@ -195,7 +195,7 @@ def first_batch(task: Task) -> Any:
 @pytest.mark.parametrize(
     ("samples", "words"),
     [
-        ([Graph(ROWS, 1)] * 4, "found <class 'test_batch_rule.Graph'>"),
+        ([Graph(ROWS, 1)] * 4, "found <class 'test_batch.Graph'>"),
         ([torch.zeros(2), torch.zeros(3)] * 2, "equal size"),
         ([[1, 2], [1]] * 2, "equal size"),
     ],

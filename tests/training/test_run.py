@@ -31,7 +31,7 @@ from probe.device.cpu import CpuDevice
 from probe.training.checkpoint import load_checkpoint
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from test_training_run import task_of
+from test_run import task_of
 
 run = TrainingRun(task_of({kind!r}), TrainerSettings(**{settings!r}), device=CpuDevice(), seed=5)
 run.restore(load_checkpoint(Path({checkpoint!r})))

@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from probe.training.checkpoint import load_checkpoint
-from test_training_options import numbers, started
+from test_training_loss import numbers, started
 run = started()
 run.restore(load_checkpoint(Path({checkpoint!r})))
 print(numbers([run.run_epoch() for _ in range(2)]))
