@@ -13,7 +13,7 @@ from probe.device.failures import find_failure
 from probe.device.guard import guarded
 from probe.device.protocol import Device
 from probe.device.select import open_device
-from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError
+from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError, first_line
 from probe.loading.trees import map_tensors
 from probe.loading.validation import split_task, take_fraction
 from probe.search.jobs.folds import fold_name, mean_report, mean_summary
