@@ -58,8 +58,8 @@ from probe.training.records import (
     Diagnosis,
     DiagnosisKind,
     EpochReport,
-    FitSummary,
-    PartScore,
+    SplitScore,
+    TrainingSummary,
     WeightCounts,
 )
 
@@ -331,14 +331,14 @@ def weight_counts(draw: st.DrawFn) -> WeightCounts:
 
 
 @st.composite
-def fit_summaries(draw: st.DrawFn) -> FitSummary:
+def training_summaries(draw: st.DrawFn) -> TrainingSummary:
     names = draw(st.sets(st.sampled_from(["accuracy", "f1 | $x$", "mse"]), max_size=2))
     numbers = st.floats(-1e6, 1e6)
     parts = [
-        PartScore(loss=draw(numbers), metrics={name: draw(numbers) for name in sorted(names)}, num_samples=5)
+        SplitScore(loss=draw(numbers), metrics={name: draw(numbers) for name in sorted(names)}, num_samples=5)
         for _ in range(2)
     ]
-    return FitSummary(epoch=draw(st.integers(1, 99)), train=parts[0], val=parts[1], weights=draw(weight_counts()))
+    return TrainingSummary(epoch=draw(st.integers(1, 99)), train=parts[0], val=parts[1], weights=draw(weight_counts()))
 
 
 @st.composite
@@ -369,10 +369,10 @@ def diagnoses(draw: st.DrawFn) -> Diagnosis:
         recent_change=draw(st.floats(-0.9, 1e6)),
         gap=draw(finite) if has_validation else None,
         swing=draw(st.floats(0, 1e6)),
-        learned=draw(maybe),
-        train_learned=draw(maybe),
-        metric_learned=draw(maybe),
-        metric_has_fallen=draw(st.none() | st.booleans()),
+        progress=draw(maybe),
+        train_progress=draw(maybe),
+        metric_progress=draw(maybe),
+        metric_has_worsened=draw(st.none() | st.booleans()),
     )
     return Diagnosis(
         kind=kind,
@@ -404,7 +404,7 @@ def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
         seconds=draw(positive),
         memory=draw(st.none() | readings()),
         message=draw(st.none() | texts),
-        fit=draw(st.none() | fit_summaries()),
+        fit=draw(st.none() | training_summaries()),
     )
 
 
@@ -544,7 +544,7 @@ def train_results(draw: st.DrawFn) -> TrainResult:
         diagnosis=draw(st.none() | diagnoses()),
         memory=draw(st.none() | readings()),
         seconds=draw(positive),
-        fit=draw(st.none() | fit_summaries()),
+        summary=draw(st.none() | training_summaries()),
         weights=draw(st.none() | weight_counts()),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
     )
