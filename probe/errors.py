@@ -18,16 +18,20 @@ Running out of memory, divergence and stopping a trial are not here: they are va
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ProbeError(Exception):
     """An error with a sentence for the user: what was given, what is allowed; `hint` says what to do next."""
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, result: Any = None) -> None:
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        self.result = result
+        """Partial result measured before the error, or None."""
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
