@@ -79,7 +79,7 @@ def describe_plan(plan: LrPlan) -> str:
 def describe_step(progress: LrProgress) -> str:
     """One line about where a range test or a run is."""
     return (
-        f"{progress.part}: step {format_count(progress.step)} of {format_count(progress.num_steps)}, "
+        f"{progress.phase}: step {format_count(progress.step)} of {format_count(progress.num_steps)}, "
         f"lr {format_lr(progress.lr)}, loss {format_value(progress.loss)}"
     )
 
