@@ -18,7 +18,7 @@ from probe.units import format_count, format_lr
 
 
 def draw_lr(result: LrResult, path: Path, *, title: str = "LR range test") -> bool:
-    """Raw and smoothed loss against lr, the suggestion, its band and the picks of other finders marked; the runs that confirm it
+    """Raw and smoothed loss against lr, the suggestion, its band and other finders' picks marked; the runs that confirm it
     in a panel of their own. Returns False without a point."""
     curves = [curve for curve in result.curves if curve.points]
     if not curves:
