@@ -16,7 +16,7 @@ from probe.device.select import DeviceSpec
 from probe.search.executors import local as executors
 from probe.search.executors.local import LocalExecutor
 from probe.search.executors.protocol import Executor
-from probe.search.jobs.jobs import RungJob, Split, checkpoint_path
+from probe.search.jobs.jobs import RungJob, ValidationSplit, checkpoint_path
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
@@ -81,7 +81,7 @@ def study_on(
             source=TargetSource(target="paused_task:blobs"),
             params={**trial.params, "batch_size": 160, "pause": 10 * epoch_seconds},  # a tenth of it a step
             seed=trial.seed,
-            split=Split(share=0.2, seed=0),
+            split=ValidationSplit(fraction=0.2, seed=0),
             device=DeviceSpec(kind="cpu"),
             planned_epochs=rungs[-1],
             epochs_from=epochs_from,

@@ -67,10 +67,12 @@ def _subset(num_train: int, num_val: int) -> tuple[Any, Any]:
     data = load_data("mnist", data_dir=Path(os.environ["PROBE_DATA"]))
     inputs, classes = data.train  # type: ignore[misc]  # small images come as a pair of tensors
     _, drawn = hold_out_indices(
-        len(classes), share=(num_train + num_val) / len(classes), seed=SUBSET_SEED, labels=classes.numpy()
+        len(classes), fraction=(num_train + num_val) / len(classes), seed=SUBSET_SEED, labels=classes.numpy()
     )
     inputs, classes = inputs[drawn], classes[drawn]
-    train, val = hold_out_indices(len(classes), share=num_val / len(classes), seed=SUBSET_SEED, labels=classes.numpy())
+    train, val = hold_out_indices(
+        len(classes), fraction=num_val / len(classes), seed=SUBSET_SEED, labels=classes.numpy()
+    )
     return (inputs[train], classes[train]), (inputs[val], classes[val])
 
 

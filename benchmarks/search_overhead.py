@@ -29,7 +29,7 @@ from ask_costs import PEER
 from ask_costs import rows as ask_rows
 
 from probe.device.select import DeviceSpec
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, Split
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, ValidationSplit
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension, ParamValue
 from probe.search.samplers.protocol import Sampler, Verdict
@@ -246,7 +246,7 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         source=TargetSource(target="nobody:builds_this"),
         params=trial.params,
         seed=trial.seed,
-        split=Split(share=0.2, seed=0),
+        split=ValidationSplit(fraction=0.2, seed=0),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=RUNGS[-1],
         epochs_from=epochs_from,

@@ -24,7 +24,7 @@ def load_digits() -> LoadedData:
     train, test = (
         torch.from_numpy(part)
         for part in hold_out_indices(
-            len(classes), share=_DIGITS_TEST_SHARE, seed=_DIGITS_TEST_SEED, labels=classes.numpy()
+            len(classes), fraction=_DIGITS_TEST_SHARE, seed=_DIGITS_TEST_SEED, labels=classes.numpy()
         )
     )
     return LoadedData(

@@ -11,7 +11,7 @@ import torch
 from probe.data.images import ResizedImages
 from probe.data.loaded import LoadedData
 from probe.errors import DataError
-from probe.splits import share_indices
+from probe.splits import subset_indices
 
 _made: dict[tuple[int, int, int], tuple[weakref.ref[Any], Any]] = {}
 """(id of the whole part's targets, count, seed) -> those targets and the smaller part, so that the trials of one process share
@@ -47,7 +47,7 @@ def _smaller(data: LoadedData, train: Any, count: int, seed: int) -> Any:
         rows = torch.arange(len(targets) - count, len(targets))
     else:
         labels = targets.numpy() if data.objective == "classification" else None
-        rows = torch.from_numpy(share_indices(len(targets), count=count, seed=seed, labels=labels))
+        rows = torch.from_numpy(subset_indices(len(targets), count=count, seed=seed, labels=labels))
     if isinstance(train, ResizedImages):
         part: Any = ResizedImages(train.images[rows], train.targets[rows], train.size)
     else:

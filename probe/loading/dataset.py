@@ -16,8 +16,8 @@ from probe.loading.origins import Indices, Origins, origins_of, reads_as, tensor
 from probe.loading.sample_cache import SampleCache, cache_of
 from probe.loading.trees import num_bytes, tensors_of
 from probe.loading.weak_memo import WeakMemo
-from probe.loading.whole_part import join_batches
-from probe.splits import fold_numbers, hold_out_indices, share_indices
+from probe.loading.whole_split import join_batches
+from probe.splits import fold_numbers, hold_out_indices, subset_indices
 from probe.task import Task
 
 
@@ -117,22 +117,22 @@ def _joined_rows(origins: Origins, rows: list[Indices | None], lengths: list[int
     return joined
 
 
-def hold_out(task: Task, *, share: float, seed: int) -> Task:
-    """`task` with a validation part: its own, or `share` of its training samples, stratified where targets are classes, the
+def hold_out(task: Task, *, fraction: float, seed: int) -> Task:
+    """`task` with a validation part: its own, or `fraction` of its training samples, stratified where targets are classes, the
     last ones where they stand in time order."""
     if task.val is not None:
         return task
     if task.time_steps is not None:
-        return _hold_out_end(task, task.time_steps, share)
+        return _hold_out_end(task, task.time_steps, fraction)
     labels = _class_labels(task.train) if task.stratify else None
-    rest, held_out = hold_out_indices(num_samples(task.train), share=share, seed=seed, labels=labels)
+    rest, held_out = hold_out_indices(num_samples(task.train), fraction=fraction, seed=seed, labels=labels)
     base = as_dataset(task.train)
     return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
 
 
-def _hold_out_end(task: Task, time_steps: int, share: float) -> Task:
+def _hold_out_end(task: Task, time_steps: int, fraction: float) -> Task:
     available = num_samples(task.train)
-    _, last_steps = hold_out_indices(time_steps, share=share, seed=0, labels=None, in_time_order=True)
+    _, last_steps = hold_out_indices(time_steps, fraction=fraction, seed=0, labels=None, in_time_order=True)
     if len(last_steps) >= available:
         raise DataError(
             f"The last {len(last_steps)} of {time_steps} time steps are to be held out, and only {available} of them are "
@@ -166,7 +166,7 @@ def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
     return replace(task, train=Subset(base, rest.tolist()), val=Subset(base, held_out.tolist()))
 
 
-def take_share(task: Task, thousandths: int, *, seed: int) -> Task:
+def take_fraction(task: Task, thousandths: int, *, seed: int) -> Task:
     """`task` with that many thousandths of its training samples, rounded up, stratified where targets are classes, the latest
     ones where they stand in time order; a larger share holds all samples of a smaller one."""
     available = num_samples(task.train)
@@ -177,7 +177,7 @@ def take_share(task: Task, thousandths: int, *, seed: int) -> Task:
         latest = Subset(as_dataset(task.train), range(available - count, available))
         return replace(task, train=latest, time_steps=task.time_steps - (available - count))
     labels = _class_labels(task.train) if task.stratify else None
-    chosen = share_indices(available, count=count, seed=seed, labels=labels)
+    chosen = subset_indices(available, count=count, seed=seed, labels=labels)
     return replace(task, train=Subset(as_dataset(task.train), chosen.tolist()))
 
 

@@ -85,18 +85,18 @@ def steps_to_evaluate(num_steps: int) -> tuple[int, ...]:
     return tuple(sorted({step for end in _ends(num_steps) for step in _pair(end)}))
 
 
-def with_expectations(confirmation: Confirmation, *, horizon_distance: float) -> Confirmation:
+def with_expectations(confirmation: Confirmation, *, effective_steps: float) -> Confirmation:
     """With the loss that each run is expected to end at.
 
-    `horizon_distance`: steps of the whole training times the mean of its schedule.
+    `effective_steps`: steps of the whole training times the mean of its schedule.
     """
-    expected = dict(_expected_at_runs(_tracks(confirmation), math.log(horizon_distance)))
+    expected = dict(_expected_at_runs(_tracks(confirmation), math.log(effective_steps)))
     runs = [replace(run, expected_loss=expected.get(math.log(run.lr))) for run in confirmation.runs]
     return replace(confirmation, runs=tuple(runs))
 
 
 def suggest_confirmed(
-    confirmation: Confirmation, *, horizon_distance: float, lowest: float, highest: float
+    confirmation: Confirmation, *, effective_steps: float, lowest: float, highest: float
 ) -> tuple[LrSuggestion | None, list[str]]:
     """The lowest learning rate expected to be as good as the best, and the good band around it, and warnings.
 
@@ -111,7 +111,7 @@ def suggest_confirmed(
             f"None of the runs lowered the loss on unseen data in {confirmation.planned_steps} steps: the suggestion is the "
             "range test's, and nothing confirms it."
         ]
-    expected = _below_runs(tracks, math.log(horizon_distance)) + _expected_at_runs(tracks, math.log(horizon_distance))
+    expected = _below_runs(tracks, math.log(effective_steps)) + _expected_at_runs(tracks, math.log(effective_steps))
     expected = [(ln_lr, loss) for ln_lr, loss in expected if math.log(lowest) <= ln_lr <= math.log(highest)]
     best = min(range(len(expected)), key=lambda place: expected[place][1])
     span = confirmation.initial_loss - expected[best][1]
@@ -180,22 +180,22 @@ def _pair(end: int) -> tuple[int, int]:
     return max(1, round(PAIR_SHARE * end)), end
 
 
-def _expected_at_runs(tracks: Sequence[_Track], ln_horizon: float) -> list[tuple[float, float]]:
-    """(ln(lr), expected loss at the horizon) of every track."""
+def _expected_at_runs(tracks: Sequence[_Track], ln_effective_steps: float) -> list[tuple[float, float]]:
+    """(ln(lr), expected loss at the end of training) of every track."""
     return [
-        (track.ln_lr, _carried(tracks[place:], track.end, track.losses[-1], track.ln_lr + ln_horizon))
+        (track.ln_lr, _carried(tracks[place:], track.end, track.losses[-1], track.ln_lr + ln_effective_steps))
         for place, track in enumerate(tracks)
     ]
 
 
-def _below_runs(tracks: Sequence[_Track], ln_horizon: float) -> list[tuple[float, float]]:
-    """(ln(lr), expected loss at the horizon) of learning rates below the slowest track, as far down as it tells."""
+def _below_runs(tracks: Sequence[_Track], ln_effective_steps: float) -> list[tuple[float, float]]:
+    """(ln(lr), expected loss at the end of training) of learning rates below the slowest track, as far down as it tells."""
     slowest = tracks[0]
     expected = []
-    lowest = slowest.ln_distances[0] - ln_horizon
+    lowest = slowest.ln_distances[0] - ln_effective_steps
     for number in range(math.ceil((slowest.ln_lr - lowest) / LN_GRID)):
         ln_lr = lowest + number * LN_GRID
-        distance = ln_lr + ln_horizon
+        distance = ln_lr + ln_effective_steps
         inside = distance <= slowest.end
         loss = slowest.loss_at(distance) if inside else _carried(tracks, slowest.end, slowest.losses[-1], distance)
         expected.append((ln_lr, loss))

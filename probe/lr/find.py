@@ -11,13 +11,12 @@ from probe.device.select import open_device, parse_device, resolve_device
 from probe.errors import UsageError
 from probe.loading.dataset import is_unbounded, num_samples
 from probe.loading.random_state import random_state_kept
-from probe.lr.classical import classical_picks
 from probe.lr.confirm import suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
-from probe.lr.horizon import Horizon, find_horizon
 from probe.lr.measure import Subject, measure_confirmation, measure_curves
-from probe.lr.plan import Confirm, LrPlan, plan_probe
-from probe.lr.records import ClassicalPicks, Confirmation, LrCurve, LrResult, LrSuggestion
+from probe.lr.other_finders import finder_picks
+from probe.lr.plan import Confirm, LrPlan, TrainingLength, plan_probe, training_length
+from probe.lr.records import Confirmation, FinderPicks, LrCurve, LrResult, LrSuggestion
 from probe.lr.suggest import suggest
 from probe.records import RunOrigin
 from probe.task import Task
@@ -33,7 +32,7 @@ def find_lr(
     task: Task | TaskFunction | TaskSource,
     *,
     params: Mapping[str, Any] | None = None,
-    horizon: int | None = None,
+    training_steps: int | None = None,
     steps: int | None = None,
     repeats: int = 1,
     confirm: Confirm = False,
@@ -48,11 +47,11 @@ def find_lr(
 
     Args:
         params: hyperparameters: the trainer's (batch_size, optimizer, precision, schedule, ...) and the task's own.
-        horizon: planned training steps. None: those of the `epochs` in `params`, else probe.lr.plan.ASSUMED_HORIZON_STEPS.
+        training_steps: planned training steps. None: those of the `epochs` in `params`, else probe.lr.plan.ASSUMED_TRAINING_STEPS.
         steps: training steps of a range test. None: 300; 200 with `confirm`, 100 with "full".
         repeats: range tests, each with its own seed; their curves are averaged.
         confirm: True: runs of 100 steps at five learning rates around what the range test says, read on the validation
-            part; "full": runs of a quarter of the horizon. Without a validation part, a fifth of the training data is held out.
+            part; "full": runs of a quarter of the training_steps. Without a validation part, a fifth of the training data is held out.
         lowest_lr, highest_lr: ends of the exponential ramp.
         observer: called with the LrPlan first, with an LrProgress every few steps, with every LrCurve and ConfirmRun.
 
@@ -61,7 +60,9 @@ def find_lr(
     """
     started = time.perf_counter()
     asked: dict[str, Any] = {"lowest_lr": lowest_lr, "highest_lr": highest_lr, "steps": steps, "repeats": repeats}
-    plan_probe(**asked, confirm=confirm, horizon=1 if horizon is None else horizon)  # before any data is loaded
+    plan_probe(
+        **asked, confirm=confirm, training_steps=1 if training_steps is None else training_steps
+    )  # before any data is loaded
     chosen = params or {}
     source = as_source(task)
     opened = open_device(resolve_device(parse_device(device), measuring_memory=False), measuring_memory=False)
@@ -70,8 +71,8 @@ def find_lr(
     check_lr_reached(built, source, chosen)
     settings = TrainerSettings.for_task(built, chosen)
     _check_batch(built, settings)
-    span = find_horizon(built, settings, steps=horizon, has_epochs="epochs" in chosen)
-    plan = plan_probe(**asked, confirm=confirm, horizon=span.num_steps)
+    length = training_length(built, settings, steps=training_steps, has_epochs="epochs" in chosen)
+    plan = plan_probe(**asked, confirm=confirm, training_steps=length.num_steps)
     subject = Subject(task=built, settings=settings, device=opened, seed=seed, observer=observer)
     if observer is not None:
         observer(plan)
@@ -82,8 +83,8 @@ def find_lr(
         if centre is not None and plan.num_runs and curves[-1].ended_by != "interrupted":
             confirmation = measure_confirmation(subject, plan, centre.lr)
     if confirmation is not None:
-        confirmation = with_expectations(confirmation, horizon_distance=span.distance)
-    suggestion, warnings, is_confirmed = _read(curves, confirmation, plan, span)
+        confirmation = with_expectations(confirmation, effective_steps=length.effective_steps)
+    suggestion, warnings, is_confirmed = _read(curves, confirmation, plan, length)
     return LrResult(
         meta=meta,
         stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan, suggestion) else "finished",
@@ -92,9 +93,9 @@ def find_lr(
         precision=settings.precision,
         batch_size=settings.batch_size,
         lr_schedule=settings.lr_schedule,
-        horizon=span.num_steps,
-        horizon_is_assumed=span.is_assumed,
-        passes=span.passes,
+        training_steps=length.num_steps,
+        training_steps_assumed=length.is_assumed,
+        passes=length.passes,
         depth=plan.depth if is_confirmed else "range_test",
         lowest_lr=lowest_lr,
         highest_lr=highest_lr,
@@ -102,7 +103,7 @@ def find_lr(
         num_steps=sum(curve.num_steps for curve in curves)
         + (sum(run.num_steps for run in confirmation.runs) if confirmation is not None else 0),
         suggestion=suggestion,
-        classical=_classical(curves, plan),
+        other_finders=_finder_picks(curves, plan),
         warnings=tuple(warnings),
         curves=curves,
         confirmation=confirmation,
@@ -111,10 +112,10 @@ def find_lr(
 
 
 def _read(
-    curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan, span: Horizon
+    curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan, length: TrainingLength
 ) -> tuple[LrSuggestion | None, list[str], bool]:
     """The suggestion, warnings, and whether it rests on the confirming runs rather than on the curves alone."""
-    suggestion, warnings = suggest(curves, num_steps=plan.ramp_steps, passes=span.passes, lowest_lr=plan.lowest_lr)
+    suggestion, warnings = suggest(curves, num_steps=plan.ramp_steps, passes=length.passes, lowest_lr=plan.lowest_lr)
     if suggestion is None or not plan.num_runs or curves[-1].ended_by == "interrupted":
         return suggestion, warnings, False
     if confirmation is None or len(confirmation.runs) < plan.num_runs:
@@ -124,7 +125,7 @@ def _read(
             False,
         )
     confirmed, more = suggest_confirmed(
-        confirmation, horizon_distance=span.distance, lowest=plan.lowest_lr, highest=plan.highest_lr
+        confirmation, effective_steps=length.effective_steps, lowest=plan.lowest_lr, highest=plan.highest_lr
     )
     return confirmed or suggestion, [*warnings, *more], confirmed is not None
 
@@ -136,9 +137,9 @@ def _was_interrupted(
     return curves[-1].ended_by == "interrupted" or (suggestion is not None and num_runs < plan.num_runs)
 
 
-def _classical(curves: Sequence[LrCurve], plan: LrPlan) -> ClassicalPicks | None:
+def _finder_picks(curves: Sequence[LrCurve], plan: LrPlan) -> FinderPicks | None:
     measured = [curve for curve in curves if curve.points]
-    return classical_picks(mean_curve(measured, plan.ramp_steps)) if measured else None
+    return finder_picks(mean_curve(measured, plan.ramp_steps)) if measured else None
 
 
 def _check_batch(task: Task, settings: TrainerSettings) -> None:

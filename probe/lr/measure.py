@@ -137,7 +137,7 @@ def _with_validation(subject: Subject, plan: LrPlan) -> tuple[Task, bool]:
     """The task with at most as much validation data as the runs justify, and whether it had to be held out."""
     held_out = subject.task.val is None
     try:
-        task = hold_out(subject.task, share=HELD_OUT_SHARE, seed=derive_seed(subject.seed, "validation"))
+        task = hold_out(subject.task, fraction=HELD_OUT_SHARE, seed=derive_seed(subject.seed, "validation"))
     except DataError as error:
         raise UsageError(
             f"Confirming needs validation data, and none can be held out: {error}",

@@ -112,7 +112,7 @@ class LrSuggestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassicalPicks:
+class FinderPicks:
     """What rules of other finders read off the same smoothed curve."""
 
     steepest: float | None
@@ -137,9 +137,9 @@ class LrResult:
     batch_size: int
     lr_schedule: str = "constant"
     """Of the training that is asked about; the suggestion is its peak learning rate."""
-    horizon: int | None = None
+    training_steps: int | None = None
     """Planned length of that training in steps."""
-    horizon_is_assumed: bool = False
+    training_steps_assumed: bool = False
     """Nobody said how long it would be."""
     passes: float = 0.0
     """How often that training goes over its data, in passes at the peak learning rate; 0 for data without end."""
@@ -151,7 +151,7 @@ class LrResult:
     num_steps: int
     """Training steps spent, range tests and runs together."""
     suggestion: LrSuggestion | None
-    classical: ClassicalPicks | None = None
+    other_finders: FinderPicks | None = None
     warnings: tuple[str, ...]
     curves: tuple[LrCurve, ...]
     confirmation: Confirmation | None = None

@@ -63,7 +63,7 @@ def suggest(
         )
     if any(one.ended_by == "interrupted" for one in curves):
         warnings.append("The range test was interrupted: the suggestion rests on part of the ramp.")
-    shift = horizon_shift(passes)
+    shift = passes_factor(passes)
     if shift * curve.lr_at_drop(DROP_SHARE) < lowest_lr:
         warnings.append(
             f"So long a training asks for less than the lowest learning rate tested ({format_lr(lowest_lr)}): "
@@ -75,7 +75,7 @@ def suggest(
     return LrSuggestion(low=low, lr=lr, high=high), warnings
 
 
-def horizon_shift(passes: float) -> float:
+def passes_factor(passes: float) -> float:
     """What a suggestion is multiplied by for training that goes over its data `passes` times; at most 1."""
     return min(1.0, FREE_PASSES / passes) if passes > 0 else 1.0
 

@@ -19,7 +19,7 @@ from probe.search.analysis.importance import importance
 from probe.search.analysis.intervals import value_interval
 from probe.search.analysis.undefined import trials_warnings
 from probe.search.jobs.final_job import FinalOutcome
-from probe.search.jobs.jobs import Split
+from probe.search.jobs.jobs import ValidationSplit
 from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints, make_constraints
 from probe.search.records.cluster import ClusterUse, SlotUse
 from probe.search.records.objective import Objective
@@ -55,7 +55,7 @@ class Setup:
     limits: BudgetLimits
     scheduler: SchedulerChoice
     fidelity: FidelitySchedule
-    split: Split
+    split: ValidationSplit
     num_workers: int
     constraints: Constraints = UNCONSTRAINED
     reference: DataReference | None = None
@@ -112,8 +112,8 @@ def make_setup(
         limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
         scheduler=scheduler,
         fidelity=make_fidelity_schedule(recipe, scheduler.rungs),
-        split=Split(
-            share=validation.share or DEFAULT_SHARE,
+        split=ValidationSplit(
+            fraction=validation.share or DEFAULT_SHARE,
             seed=derive_seed(recipe.search.seed, "validation"),
             num_folds=validation.num_folds,
         ),
@@ -137,7 +137,7 @@ def all_spent(findings: Findings, *, seconds: float) -> Spent:
     )
     return replace(
         spent(usage, probe_epochs=findings.probe_epochs),
-        final_epochs=final.fit.epochs if final is not None and final.fit is not None else 0,
+        final_epochs=final.training.epochs if final is not None and final.training is not None else 0,
         final_seconds=final.seconds if final is not None else 0.0,
         lost_epochs=0 if state is None else state.lost_epochs,
     )
@@ -177,7 +177,7 @@ def make_result(setup: Setup, findings: Findings, *, stopped_by: StoppedBy, seco
         best_interval=_best_interval(setup, findings, best, trials),
         reduce=objective.reduce,
         importance=importance(findings.space.dimensions, scored),
-        final=None if final is None else final.fit,
+        final=None if final is None else final.training,
         test=None if final is None else final.test,
         diagnosis=_diagnosis(objective, best, trials, findings.lr_probes),
         warnings=(*findings.warnings, *trials_warnings(trials)),

@@ -259,7 +259,7 @@ class Search:
             best = replace(best, params={**best.params, "gradient_accumulation": trial.gradient_accumulation})
         reports = trial.counted
         self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
-        again = () if self.found.final.fit is None else self.found.final.fit.reports
+        again = () if self.found.final.training is None else self.found.final.training.reports
         self.found.warnings += filter(None, (self.found.final.warning, unlike_warning(trial.counted, again)))
 
     def _fit_again(self, best: BestTrial, epochs: int) -> FinalOutcome:
@@ -273,7 +273,7 @@ class Search:
         try:
             outcome = self._executor.fit(job, on_message=self._observe)
         except ProbeError as error:  # what the search measured must not be lost with it
-            return FinalOutcome(fit=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
+            return FinalOutcome(training=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
         outcome = with_history(outcome, self._database)
         self._keep(FINAL, outcome)
         return outcome

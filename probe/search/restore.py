@@ -32,7 +32,11 @@ def restore_probes(found: Findings, database: SearchDatabase) -> bool:
 def restore_final(database: SearchDatabase, *, seed: int, epochs: int) -> FinalOutcome | None:
     """The final fit, where it was made of this winner for this many epochs."""
     outcome = database.stage(FINAL, FinalOutcome)
-    if outcome is None or outcome.fit is None or (outcome.fit.seed, outcome.fit.epochs) != (seed, epochs):
+    if (
+        outcome is None
+        or outcome.training is None
+        or (outcome.training.seed, outcome.training.epochs) != (seed, epochs)
+    ):
         return None
     return outcome
 

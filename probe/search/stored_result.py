@@ -67,6 +67,6 @@ def _final(setup: Setup, found: Findings, database: SearchDatabase) -> FinalOutc
     """The final fit, where it was made of the trial that is the best now: one that went on may have found a better."""
     best = best_trial(setup.objective, trial_results(found))
     outcome = database.stage(FINAL, FinalOutcome)
-    if outcome is None or outcome.fit is None or best is None:
+    if outcome is None or outcome.training is None or best is None:
         return outcome
-    return outcome if outcome.fit.seed == final_seed(setup.seed, best.number) else None
+    return outcome if outcome.training.seed == final_seed(setup.seed, best.number) else None

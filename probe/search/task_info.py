@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from probe.errors import DataError
 from probe.loading.records import SPLIT_NAMES, DataReference, Overlap
-from probe.search.jobs.jobs import Split
+from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.search import ParamValue
 from probe.task import Task
 from probe.tasks.code_hashes import code_hashes
@@ -43,7 +43,7 @@ class TaskInfo:
     """Those of the metrics that are shares of samples."""
 
 
-def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamValue]) -> TaskInfo:
+def describe_task(source: TaskSource, split: ValidationSplit, params: Mapping[str, ParamValue]) -> TaskInfo:
     """Build the task and look at it. In a worker: it imports torch, loads the data and runs the user's code.
 
     It is built twice, to see whether the data are the same each time.
@@ -54,13 +54,13 @@ def describe_task(source: TaskSource, split: Split, params: Mapping[str, ParamVa
     """
     from probe.loading.dataset import num_samples
     from probe.search.jobs.trial import split_task
-    from probe.training.building import build_task, check_parts, data_reference
+    from probe.training.building import build_task, check_splits, data_reference
     from probe.training.metrics import proportions
     from probe.training.optim.reached_hyperparameters import reached
 
     reference = data_reference(source, params)
     whole = build_task(source, params)
-    overlaps = check_parts(whole)
+    overlaps = check_splits(whole)
     task = split_task(whole, split)
     return TaskInfo(
         num_train=num_samples(task.train),

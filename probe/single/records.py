@@ -8,16 +8,16 @@ from typing import Literal
 
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.search.records.search import ParamValue, Score
-from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
+from probe.training.records import Diagnosis, EpochReport, TrainingSummary, WeightCounts
 
 TrainEnd = Literal["finished", "interrupted", "diverged", "oom"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainPlan:
+class TrainStarted:
     """What is about to be trained; for a live view, no part of a result."""
 
-    kind: Literal["train_plan"] = "train_plan"
+    kind: Literal["train_started"] = "train_started"
     epochs: int
     num_train: int
     num_val: int | None
@@ -66,7 +66,7 @@ class TrainResult:
     memory: MemoryReading | None
     seconds: float
     warnings: tuple[str, ...] = ()
-    fit: FitSummary | None = None
+    summary: TrainingSummary | None = None
     """After the last epoch; None where the training did not come to its end, or has no validation part."""
     weights: WeightCounts | None = None
     """How many of the trained weights are zero; None where the training did not come to its end."""

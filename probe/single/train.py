@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.device.environment import collect_meta
-from probe.device.guard import within_memory
+from probe.device.guard import OutOfMemory, within_memory
 from probe.device.select import DeviceSpec, open_device, parse_device
 from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, OutputError, ProbeError, UsageError
@@ -21,15 +21,15 @@ from probe.recipe.schema import Recipe
 from probe.records import RunOrigin
 from probe.search.analysis.undefined import training_warnings
 from probe.search.checks import check_names, check_values
-from probe.search.jobs.jobs import Split
+from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records.search import ParamValue, Score
 from probe.seeds import derive_seed
-from probe.single.records import TrainEnd, TrainPlan, TrainResult
+from probe.single.records import TrainEnd, TrainResult, TrainStarted
 from probe.tasks.given import TaskFunction, given_source
 from probe.tasks.given_recipe import recipe_with_task
 from probe.tasks.source import TaskSource, recipe_source, task_seed
-from probe.training.records import EpochReport, FitSummary, WeightCounts
+from probe.training.records import EpochReport, TrainingSummary, WeightCounts
 
 if TYPE_CHECKING:
     from probe.device.protocol import Device
@@ -63,7 +63,7 @@ def train(
         all_data: train on the validation part, too; there is no validation curve then.
         seed: in place of search.seed, for the weights, the order of the data and what is held out.
         folder: where `weights.safetensors` goes, for `safetensors.torch.load_model`; None: the weights are not kept.
-        observer: called with a TrainPlan, then with an EpochReport after each epoch.
+        observer: called with a TrainStarted, then with an EpochReport after each epoch.
 
     Ctrl-C ends the training with the weights and the curves of its last whole epoch: `stopped_by` is then "interrupted"; in
     the first epoch there is nothing to keep, and KeyboardInterrupt passes. "diverged" and "oom" (out of memory) keep what
@@ -139,7 +139,7 @@ class _Training:
     warnings: list[str] = field(default_factory=list)
     num_shared: int = 0
     """Test samples that are training or validation samples, too."""
-    fit: FitSummary | None = None
+    summary: TrainingSummary | None = None
     weights: WeightCounts | None = None
 
     @property
@@ -155,13 +155,13 @@ class _Training:
         )
         task = self._task()
         sizes = _sizes(task)
-        self.observer(TrainPlan(epochs=self.epochs, metric=self.objective.metric, **sizes))
+        self.observer(TrainStarted(epochs=self.epochs, metric=self.objective.metric, **sizes))
         device.reset_peaks()
         stopped_by: TrainEnd = "oom"
         weights_file: str | None = None
         test: Score | None = None
-        fits, run = within_memory(device, lambda: self._start(task, device))
-        if fits and run is not None:
+        run = within_memory(device, lambda: self._start(task, device))
+        if not isinstance(run, OutOfMemory):
             try:
                 stopped_by = self._train(run, device)
                 weights_file = self._save(run)
@@ -185,19 +185,19 @@ class _Training:
         """The task, with the validation part that a search of the same seed holds out. Raises RecipeError, TaskError."""
         from probe.loading.dataset import merge_validation
         from probe.search.jobs.trial import split_task
-        from probe.training.building import build_task, check_parts
+        from probe.training.building import build_task, check_splits
         from probe.training.optim.reached_hyperparameters import check_lr_reached
 
         task = build_task(self.source, self.params)
         if "lr" in self.params:
             check_lr_reached(task, self.source, self.params)
-        overlaps = check_parts(task)
+        overlaps = check_splits(task)
         self.num_shared = shared_test_samples(overlaps)
         self.warnings += overlap_warnings(overlaps)
         check_metric(self.objective, tuple(task.metrics))
         validation, seed = self.recipe.task.validation, derive_seed(self.recipe.search.seed, "validation")
         share = validation.share or 1 / validation.num_folds  # of folds, as much is held out as one of them
-        task = split_task(task, Split(share=share, seed=seed))
+        task = split_task(task, ValidationSplit(fraction=share, seed=seed))
         return merge_validation(task) if self.all_data else task
 
     def _start(self, task: Task, device: Device) -> TrainingRun:
@@ -213,16 +213,17 @@ class _Training:
         return run
 
     def _train(self, run: TrainingRun, device: Device) -> TrainEnd:
-        from probe.training.summary import count_weights, summarize_fit
+        from probe.training.summary import count_weights, summarize_training
         from probe.training.weights import copied_weights
 
         while run.epoch < self.epochs:
-            fits, report = within_memory(device, run.run_epoch)
-            if report is None:
-                return "diverged" if fits else "oom"
+            report = within_memory(device, run.run_epoch)
+            if report is None or isinstance(report, OutOfMemory):
+                return "diverged" if report is None else "oom"
             self.kept = _Kept(reports=(*self.kept.reports, report), weights=copied_weights(run.model))
             self.observer(report)
-        _, self.fit = within_memory(device, lambda: summarize_fit(run, self.kept.reports[-1]))
+        summary = within_memory(device, lambda: summarize_training(run, self.kept.reports[-1]))
+        self.summary = None if isinstance(summary, OutOfMemory) else summary
         self.weights = count_weights(run.model)
         return "finished"
 
@@ -245,8 +246,10 @@ class _Training:
     def _score(self, run: TrainingRun, device: Device) -> Score | None:
         from probe.search.jobs.final_training import score_test_part
 
-        _, scored = within_memory(device, lambda: score_test_part(run, self.objective.metric))
-        score, problem = scored or (None, "Scoring the test part ran out of memory.")
+        scored = within_memory(device, lambda: score_test_part(run, self.objective.metric))
+        if isinstance(scored, OutOfMemory):
+            scored = (None, "Scoring the model on the test split ran out of memory.")
+        score, problem = scored
         self.warnings += [] if problem is None else [problem]
         return None if score is None else replace(score, num_shared=self.num_shared)
 
@@ -273,7 +276,7 @@ class _Training:
             if reports
             else None,
             warnings=(*self.warnings, *training_warnings(reports)),
-            fit=self.fit,
+            summary=self.summary,
             weights=self.weights,
             **measured,
         )

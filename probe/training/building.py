@@ -96,7 +96,7 @@ def data_reference(source: TaskSource, params: Mapping[str, Any]) -> DataReferen
     return reference
 
 
-def check_parts(task: Task) -> tuple[Overlap, ...]:
+def check_splits(task: Task) -> tuple[Overlap, ...]:
     """Pairs of parts that share some samples. Raises DataError where they share so many that one is no part of its own."""
     with _own_random_state():
         overlaps = find_overlaps(look_at(task))

@@ -34,7 +34,7 @@ FORECAST = Forecast(
     traced_as="fake cpu",
     curve=tuple(PredictedPeak(batch_size=s, allocated_bytes=s * 2**21, peak_bytes=s * 2**22) for s in (64, 128, 256)),
 )
-LR_PLAN: LrPlan = plan_probe(lowest_lr=1e-5, highest_lr=10.0, steps=None, repeats=1, confirm=True, horizon=1000)
+LR_PLAN: LrPlan = plan_probe(lowest_lr=1e-5, highest_lr=10.0, steps=None, repeats=1, confirm=True, training_steps=1000)
 LR_RUN = ConfirmRun(
     lr=0.01, num_steps=100, evaluations=(LossAt(step=25, loss=2.0), LossAt(step=100, loss=0.75)), finished=True
 )

@@ -25,7 +25,7 @@ from probe.loading.dataset import (
     hold_out_fold,
     merge_validation,
     num_samples,
-    take_share,
+    take_fraction,
     tensor_bytes,
 )
 from probe.loading.epoch_batches import LoadedBatches, TensorBatches, count_batches, make_batches
@@ -83,7 +83,7 @@ def test_the_memory_of_the_data_counts_shared_tensors_once() -> None:
     inputs, targets = made_data(40)
     own = inputs.nbytes + targets.nbytes
     assert tensor_bytes(made_task(train=(inputs, targets), val=None)) == own
-    assert tensor_bytes(hold_out(made_task(train=(inputs, targets), val=None), share=0.25, seed=0)) == own
+    assert tensor_bytes(hold_out(made_task(train=(inputs, targets), val=None), fraction=0.25, seed=0)) == own
     assert tensor_bytes(made_task(train=(inputs, targets), val=made_data(20))) == 1.5 * own
     assert tensor_bytes(made_task(train=Rows(), val=(inputs, targets))) == own
 
@@ -169,7 +169,7 @@ def members(data: object) -> set[tuple[float, ...]]:
 @pytest.mark.parametrize("train", [made_data(), Rows(num_samples=120)])
 def test_hold_out_and_merge(train: object) -> None:
     task = made_task(train=train, val=None)
-    split = hold_out(task, share=0.25, seed=3)
+    split = hold_out(task, fraction=0.25, seed=3)
     assert (num_samples(split.train), num_samples(split.val)) == (90, 30)
     assert not members(split.train) & members(split.val)
     assert members(split.train) | members(split.val) == members(train)
@@ -180,7 +180,7 @@ def test_hold_out_and_merge(train: object) -> None:
 
 def test_hold_out_keeps_class_proportions() -> None:
     targets = torch.tensor([0] * 80 + [1] * 20)
-    split = hold_out(made_task(train=(torch.arange(100.0), targets), val=None), share=0.2, seed=0)
+    split = hold_out(made_task(train=(torch.arange(100.0), targets), val=None), fraction=0.2, seed=0)
     held = as_tensors(split.val, split)
     assert held is not None
     assert targets[held.indices].sum() == 4
@@ -209,15 +209,15 @@ def test_classes_are_taken_from_the_targets_of_a_data_set(targets: Any) -> None:
     views: list[Any] = [whole, Subset(whole, range(100)), halves]
     for data in views:
         task = made_task(train=data, val=None)
-        split = hold_out(task, share=0.2, seed=0)
+        split = hold_out(task, fraction=0.2, seed=0)
         assert sum(CLASSES[index] for index in split.val.indices) == 4
-        assert sum(CLASSES[index] for index in take_share(task, 100, seed=0).train.indices) == 2
+        assert sum(CLASSES[index] for index in take_fraction(task, 100, seed=0).train.indices) == 2
         assert sum(CLASSES[index] for index in hold_out_fold(task, 0, num_folds=5, seed=0).val.indices) == 4
 
 
 @pytest.mark.parametrize("targets", [["a", "b"] * 50, [[1], [2, 3]] * 50, [0.5] * 100, None])
 def test_what_are_no_classes_is_not_stratified(targets: Any) -> None:
-    assert num_samples(hold_out(made_task(train=Labelled(targets), val=None), share=0.25, seed=0).val) == 25
+    assert num_samples(hold_out(made_task(train=Labelled(targets), val=None), fraction=0.25, seed=0).val) == 25
 
 
 class Doubled(Subset[Any]):
@@ -238,18 +238,18 @@ def test_a_subset_that_transforms_its_samples_goes_on_doing_so_when_parts_are_me
 
 def test_time_series_hold_out_takes_the_end() -> None:
     series = made_task(train=(torch.arange(10.0), torch.arange(10.0)), val=None, time_steps=10)
-    split = hold_out(series, share=0.3, seed=0)
+    split = hold_out(series, fraction=0.3, seed=0)
     assert members_of_series(split.val) == [7, 8, 9]
     assert members_of_series(split.train) == [0, 1, 2, 3, 4, 5, 6]
-    assert members_of_series(take_share(split, 300, seed=0).train) == [4, 5, 6], "the latest"
+    assert members_of_series(take_fraction(split, 300, seed=0).train) == [4, 5, 6], "the latest"
     assert members_of_series(merge_validation(split).train) == list(range(10))
-    assert merge_validation(take_share(split, 300, seed=0)).time_steps == 6
+    assert merge_validation(take_fraction(split, 300, seed=0)).time_steps == 6
 
 
 @pytest.mark.parametrize("window", [1, 3, 8])
 def test_windows_of_any_length_are_validated_on_the_same_targets(window: int) -> None:
     targets = torch.arange(20.0)[window:]  # one sample for every step that has a whole window before it
-    split = hold_out(made_task(train=(targets, targets), val=None, time_steps=20), share=0.25, seed=0)
+    split = hold_out(made_task(train=(targets, targets), val=None, time_steps=20), fraction=0.25, seed=0)
     assert split.val is not None
     assert [int(split.val[index][1]) for index in range(len(split.val))] == [15, 16, 17, 18, 19]
     assert len(split.train) == 15 - window
@@ -260,7 +260,7 @@ def test_time_order_and_what_contradicts_it() -> None:
     with pytest.raises(
         DataError, match="The last 5 of 20 time steps are to be held out, and only 4 of them are samples"
     ):
-        hold_out(series, share=0.25, seed=0)
+        hold_out(series, fraction=0.25, seed=0)
     with pytest.raises(DataError, match="time order, and k-fold validation would train on what comes after"):
         hold_out_fold(series, 0, num_folds=2, seed=0)
     with pytest.raises(TaskError, match=r"Task.time_steps is 3, fewer than the 4 training samples"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_curves import LRS, NUM_STEPS, curve_of, falling
 
 from probe.lr.records import CurveEnd
-from probe.lr.suggest import FREE_PASSES, horizon_shift, suggest
+from probe.lr.suggest import FREE_PASSES, passes_factor, suggest
 
 
 @given(st.floats(1e-4, 0.3), st.floats(0.2, 0.8), st.floats(0, 0.1), st.integers(0, 50))
@@ -43,7 +43,7 @@ def test_more_passes_than_free_ones_lower_it_in_proportion(passes: float) -> Non
     assert free is not None
     assert found is not None
     assert found.lr == pytest.approx(free.lr * min(1.0, FREE_PASSES / max(passes, 1e-9)))
-    assert 0 < horizon_shift(passes) <= 1
+    assert 0 < passes_factor(passes) <= 1
 
 
 def test_nothing_below_the_tested_range_is_suggested() -> None:

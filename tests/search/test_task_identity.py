@@ -20,7 +20,7 @@ from probe.report.shared.common import test_note as note_of
 from probe.report.shared.common import test_trust as trust_of
 from probe.search.checks import warnings_for
 from probe.search.find import run_search
-from probe.search.jobs.jobs import Split
+from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
 from probe.search.schedulers.fidelity import FidelitySchedule
@@ -30,7 +30,7 @@ from probe.tasks.code_hashes import code_hashes
 from probe.tasks.source import TargetSource
 from probe.tasks.target import load_task
 
-SPLIT = Split(share=0.25, seed=7)
+SPLIT = ValidationSplit(fraction=0.25, seed=7)
 
 
 def look(target: str, seed: int = 0, **params: Any) -> TaskInfo:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import probe
 from probe.device.select import DeviceSpec
 from probe.search.executors.protocol import Executor
-from probe.search.jobs.jobs import RungJob, Split, checkpoint_path
+from probe.search.jobs.jobs import RungJob, ValidationSplit, checkpoint_path
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
@@ -120,7 +120,7 @@ def _job_maker(folder: Path) -> Callable[[Trial, int, int], RungJob]:
             source=TargetSource(target="decision_conformance:promising"),
             params=trial.params,
             seed=trial.seed,
-            split=Split(share=0.5, seed=7),
+            split=ValidationSplit(fraction=0.5, seed=7),
             device=DeviceSpec(kind="cpu"),
             planned_epochs=RUNGS[-1],
             epochs_from=epochs_from,

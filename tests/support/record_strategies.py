@@ -24,10 +24,10 @@ from probe.batch.records import (
     TraceCheck,
 )
 from probe.lr.records import (
-    ClassicalPicks,
     Confirmation,
     ConfirmRun,
     CurveEnd,
+    FinderPicks,
     LossAt,
     LrComparison,
     LrCurve,
@@ -58,8 +58,8 @@ from probe.training.records import (
     Diagnosis,
     DiagnosisKind,
     EpochReport,
-    FitSummary,
-    PartScore,
+    SplitScore,
+    TrainingSummary,
     WeightCounts,
 )
 
@@ -246,7 +246,7 @@ def lr_curves(draw: st.DrawFn) -> LrCurve:
 
 
 lrs = st.floats(min_value=1e-5, max_value=10.0)
-picks = st.builds(ClassicalPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
+picks = st.builds(FinderPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
 
 
 @st.composite
@@ -284,8 +284,8 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         precision="fp32",
         batch_size=draw(st.integers(1, 4096)),
         lr_schedule=draw(st.sampled_from(["constant", "cosine"])),
-        horizon=draw(st.none() | st.integers(1, 10**7)),
-        horizon_is_assumed=draw(st.booleans()),
+        training_steps=draw(st.none() | st.integers(1, 10**7)),
+        training_steps_assumed=draw(st.booleans()),
         passes=draw(st.just(0.0) | st.floats(1e-6, 1e4)),
         depth=draw(st.sampled_from(["range_test", "short", "full"])),
         lowest_lr=1e-5,
@@ -294,7 +294,7 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         num_steps=draw(st.integers(0, 1000)),
         suggestion=draw(st.sampled_from([None, LrSuggestion(lr=lr, low=low, high=high)])),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
-        classical=draw(st.none() | picks),
+        other_finders=draw(st.none() | picks),
         curves=tuple(draw(st.lists(lr_curves(), max_size=3))),
         confirmation=draw(st.none() | confirmations()),
         seconds=draw(positive),
@@ -331,14 +331,14 @@ def weight_counts(draw: st.DrawFn) -> WeightCounts:
 
 
 @st.composite
-def fit_summaries(draw: st.DrawFn) -> FitSummary:
+def training_summaries(draw: st.DrawFn) -> TrainingSummary:
     names = draw(st.sets(st.sampled_from(["accuracy", "f1 | $x$", "mse"]), max_size=2))
     numbers = st.floats(-1e6, 1e6)
     parts = [
-        PartScore(loss=draw(numbers), metrics={name: draw(numbers) for name in sorted(names)}, num_samples=5)
+        SplitScore(loss=draw(numbers), metrics={name: draw(numbers) for name in sorted(names)}, num_samples=5)
         for _ in range(2)
     ]
-    return FitSummary(epoch=draw(st.integers(1, 99)), train=parts[0], val=parts[1], weights=draw(weight_counts()))
+    return TrainingSummary(epoch=draw(st.integers(1, 99)), train=parts[0], val=parts[1], weights=draw(weight_counts()))
 
 
 @st.composite
@@ -369,10 +369,10 @@ def diagnoses(draw: st.DrawFn) -> Diagnosis:
         recent_change=draw(st.floats(-0.9, 1e6)),
         gap=draw(finite) if has_validation else None,
         swing=draw(st.floats(0, 1e6)),
-        learned=draw(maybe),
-        train_learned=draw(maybe),
-        metric_learned=draw(maybe),
-        metric_has_fallen=draw(st.none() | st.booleans()),
+        progress=draw(maybe),
+        train_progress=draw(maybe),
+        metric_progress=draw(maybe),
+        metric_has_worsened=draw(st.none() | st.booleans()),
     )
     return Diagnosis(
         kind=kind,
@@ -404,7 +404,7 @@ def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
         seconds=draw(positive),
         memory=draw(st.none() | readings()),
         message=draw(st.none() | texts),
-        fit=draw(st.none() | fit_summaries()),
+        fit=draw(st.none() | training_summaries()),
     )
 
 
@@ -544,7 +544,7 @@ def train_results(draw: st.DrawFn) -> TrainResult:
         diagnosis=draw(st.none() | diagnoses()),
         memory=draw(st.none() | readings()),
         seconds=draw(positive),
-        fit=draw(st.none() | fit_summaries()),
+        summary=draw(st.none() | training_summaries()),
         weights=draw(st.none() | weight_counts()),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
     )

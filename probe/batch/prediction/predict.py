@@ -97,7 +97,7 @@ def profile_of(
     from probe.batch.samples.costly_batches import dataset_bytes
     from probe.batch.samples.sizing import rank_samples
     from probe.loading.dataset import is_unbounded, num_samples
-    from probe.loading.epoch_batches import MAX_RESIDENT_SHARE
+    from probe.loading.epoch_batches import MAX_RESIDENT_FRACTION
 
     started = time.perf_counter()
     cards = cards or Cards()
@@ -115,7 +115,7 @@ def profile_of(
         gradient_accumulation=settings.gradient_accumulation,
         traced_gradient_accumulation=tracer.gradient_accumulation,
         dataset_bytes=dataset_bytes(task) if target == "cuda" else 0,
-        max_dataset_share=MAX_RESIDENT_SHARE,
+        max_dataset_share=MAX_RESIDENT_FRACTION,
         uses_convolutions=first.uses_convolutions,
         uses_matrix_products=first.uses_matrix_products,
         traced_as="fake cpu",

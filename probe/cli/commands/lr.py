@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--to", "highest", callback=positive_number, metavar="X", help="Highest learning rate.  [default: 10]")
 @click.option("--steps", callback=whole_number(), metavar="N", help="Steps of a range test.  [default: 300, or fewer]")
 @click.option(
-    "--horizon", callback=whole_number(), metavar="N", help="Planned training steps.  [default: the recipe's]"
+    "--training-steps", callback=whole_number(), metavar="N", help="Planned training steps.  [default: the recipe's]"
 )
 @click.option("--repeats", callback=whole_number(), metavar="N", help="Range tests, averaged.  [default: 1]")
 @click.option(
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     flag_value="short",
     type=click.Choice(["short", "full"]),
     metavar="[full]",
-    help="Check by 5 runs of 100 steps; full: of 1/4 horizon.",
+    help="Check by 5 runs of 100 steps; full: of 1/4 training_steps.",
 )
 @click.option(
     "--per", type=click.Choice(["optimizer"]), metavar="optimizer", help="One answer for each of the recipe's."
@@ -81,7 +81,7 @@ def lr(
     lowest: float | None,
     highest: float | None,
     steps: int | None,
-    horizon: int | None,
+    training_steps: int | None,
     repeats: int | None,
     confirm: Literal["short", "full"] | None,
     per: str | None,
@@ -112,7 +112,11 @@ def lr(
         if subject.recipe is not None:
             options = subject.recipe.lr
             lowest, highest = lowest or options.lowest, highest or options.highest
-            steps, horizon, repeats = steps or options.steps, horizon or options.horizon, repeats or options.repeats
+            steps, training_steps, repeats = (
+                steps or options.steps,
+                training_steps or options.training_steps,
+                repeats or options.repeats,
+            )
             depth, per = (
                 depth or options.confirm,
                 per or (None if len(optimizer) > 0 or len(batch) > 1 else options.per),
@@ -126,17 +130,17 @@ def lr(
             "repeats": repeats or 1,
             "confirm": depth,
         }
-        plan_probe(**settings, horizon=horizon or 1)
+        plan_probe(**settings, training_steps=training_steps or 1)
         subject = with_settings(
             subject,
             optimizer=optimizer[0] if optimizer else None,
             batch_size=batch[0] if batch else None,
             lr_schedule=lr_schedule,
             precision=precision,
-            epochs=None if horizon else _recipe_epochs(subject),
+            epochs=None if training_steps else _recipe_epochs(subject),
         )
         compared = _compared(subject, batch, optimizer, per)
-    settings |= {"horizon": horizon, "device": device or "auto", "seed": seed}
+    settings |= {"training_steps": training_steps, "device": device or "auto", "seed": seed}
     with open_output(f"lr-{subject.name}", out=out, json_target=json_target, quiet=quiet) as output:
         output.note(subject.note)
         result, error = _measure(subject, compared, settings, output)

@@ -19,7 +19,7 @@ from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import SearchProgress, TrialResult
-from probe.single.records import TrainPlan
+from probe.single.records import TrainStarted
 from probe.training.records import EpochReport
 from probe.units import format_seconds, format_value
 
@@ -42,7 +42,7 @@ class PlainLines:
         self._started = time.monotonic()
         self._stage = ""
         self._best: int | None = None
-        self._plan: TrainPlan | None = None
+        self._plan: TrainStarted | None = None
         self._nodes: tuple[int | None, int] = (None, 0)
 
     def __call__(self, record: Any) -> None:
@@ -65,7 +65,7 @@ class PlainLines:
             return describe_step(record)
         if isinstance(record, TrialResult):
             return describe_trial(record, self._constants)
-        if isinstance(record, TrainPlan):
+        if isinstance(record, TrainStarted):
             self._plan = record
             return describe_training(record)
         if isinstance(record, EpochReport) and self._plan is not None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from probe.cli.answers.train import describe_training
 from probe.report.shared.common import metric_text
-from probe.single.records import TrainPlan
+from probe.single.records import TrainStarted
 from probe.training.records import EpochReport
 from probe.units import format_seconds, format_value
 
@@ -29,13 +29,13 @@ class TrainView:
 
     def __init__(self) -> None:
         self.running = True
-        self._plan: TrainPlan | None = None
+        self._plan: TrainStarted | None = None
         self._reports: list[EpochReport] = []
         self._since = time.monotonic()
         self._spinner = Spinner("dots", text="loading")
 
     def see(self, record: Any) -> None:
-        if isinstance(record, TrainPlan):
+        if isinstance(record, TrainStarted):
             self._plan, self._since = record, time.monotonic()
         elif isinstance(record, EpochReport):
             self._reports.append(record)
@@ -68,7 +68,7 @@ class TrainView:
             table.add_row(*cells, format_seconds(report.seconds))
         return table
 
-    def _bar(self, plan: TrainPlan) -> RenderableType:
+    def _bar(self, plan: TrainStarted) -> RenderableType:
         done = len(self._reports)
         row = Table.grid(padding=(0, 2, 0, 0))
         told = f"epoch {min(done + 1, plan.epochs)} of {plan.epochs}"

@@ -62,7 +62,7 @@ def _is_classification(table: Table, target: str, said: str | None, categorical:
 
 def _classification(table: Table, target: str, request: DataRequest) -> LoadedData:
     names, classes = _read_classes(table, target, request.options.categorical)
-    train, test = hold_out_indices(len(classes), share=request.options.test_share, seed=TEST_SEED, labels=classes)
+    train, test = hold_out_indices(len(classes), fraction=request.options.test_share, seed=TEST_SEED, labels=classes)
     inputs = _inputs(table, target, train, request.options.categorical)
     targets = torch.from_numpy(classes)
     frequent = int(np.bincount(classes[train]).argmax())
@@ -83,7 +83,7 @@ def _regression(table: Table, target: str, request: DataRequest) -> LoadedData:
         raise DataError(
             f"{table.path}: every row of the column '{target}' holds {table.columns[target][0]}, so nothing is to be learned."
         )
-    train, test = hold_out_indices(len(values), share=request.options.test_share, seed=TEST_SEED, labels=None)
+    train, test = hold_out_indices(len(values), fraction=request.options.test_share, seed=TEST_SEED, labels=None)
     inputs = _inputs(table, target, train, request.options.categorical)
     scaling = Scaling.of(values[train, None])
     targets = scaling.scaled(values[:, None])

@@ -171,7 +171,7 @@ def _split(files: Files, names: Sequence[str], root: Path, test_share: float) ->
             f"{root / names[rarest]} holds {only}; training, validation and test part need one each.",
             hint="Add images, or delete the folder.",
         )
-    train, test = hold_out_indices(len(files), share=test_share, seed=TEST_SEED, labels=files.classes)
+    train, test = hold_out_indices(len(files), fraction=test_share, seed=TEST_SEED, labels=files.classes)
     return {"train": files.take(train), "test": files.take(test)}
 
 

@@ -69,7 +69,7 @@ def load(request: DataRequest) -> LoadedData:
     path = ensure_reuters(request.data_dir) if is_reuters else request.path
     words, labels = _read(path, _stamp(path), is_reuters)
     names, classes = np.unique(labels, return_inverse=True)
-    train, test = hold_out_indices(len(classes), share=request.options.test_share, seed=TEST_SEED, labels=classes)
+    train, test = hold_out_indices(len(classes), fraction=request.options.test_share, seed=TEST_SEED, labels=classes)
     tokens = torch.from_numpy(encode(words, train, vocabulary=vocabulary, max_length=max_length))
     targets = torch.from_numpy(classes.astype(np.int64))
     rows = {"train": torch.from_numpy(train), "test": torch.from_numpy(test)}

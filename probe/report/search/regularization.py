@@ -10,7 +10,7 @@ from probe.report.shared.common import ParamValue, metric_text
 from probe.report.shared.markdown import code, escape, table
 from probe.search.records.objective import LOSS
 from probe.search.records.search import SearchResult, TrialResult
-from probe.training.records import FitSummary, WeightCounts
+from probe.training.records import TrainingSummary, WeightCounts
 from probe.units import format_percent, format_value
 
 REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
@@ -27,7 +27,7 @@ class Kind:
 
     names: tuple[str, ...]
     trial: TrialResult
-    fit: FitSummary
+    fit: TrainingSummary
     """The trial's."""
 
     @property
@@ -91,7 +91,7 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
-            row += [format_percent(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+            row += [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
@@ -104,7 +104,7 @@ def winner_text(result: SearchResult) -> str | None:
     return f"After epoch {won.fit.epoch}, without dropout and augmentation: {escape(_sides(won.fit))}."
 
 
-def fit_table(fit: FitSummary | None, weights: WeightCounts | None) -> str | None:
+def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str | None:
     """Of one training; None where nothing is known."""
     if fit is None and weights is None:
         return None
@@ -124,7 +124,7 @@ def fit_table(fit: FitSummary | None, weights: WeightCounts | None) -> str | Non
 
 def zero_text(weights: WeightCounts) -> str:
     """Near zero is: smaller than a hundredth of the largest weight of the same layer."""
-    near, zero = [format_percent(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+    near, zero = [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
 
 
@@ -189,7 +189,7 @@ def _shown_metric(result: SearchResult, kinds: Sequence[Kind]) -> str | None:
     return result.metric if result.metric in shared else next(iter(shared), None)
 
 
-def _sides(fit: FitSummary) -> str:
+def _sides(fit: TrainingSummary) -> str:
     parts = [f"loss {format_value(fit.train.loss)} in training, {format_value(fit.val.loss)} in validation"]
     for name, value in fit.train.metrics.items():
         parts.append(f"{name} {metric_text(name, value)} and {metric_text(name, fit.val.metrics[name])}")

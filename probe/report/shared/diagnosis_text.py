@@ -53,7 +53,7 @@ def _reason(kind: DiagnosisKind, found: CurveEvidence) -> str:
     if kind == "overfitting":
         return _overfitting(found)
     if kind == "still_improving":
-        of_what = "" if found.learned is not None else " of all that it has fallen"
+        of_what = "" if found.progress is not None else " of all that it has fallen"
         fell = -found.recent_change
         return f"the {curve} still fell by {_percent(fell / (1 + fell) if not of_what else fell)}{of_what} {recent}"
     flat = "is flat" if abs(found.recent_change) < NOTICEABLE else "has no trend beyond its noise"
@@ -76,7 +76,7 @@ def _overfitting(found: CurveEvidence) -> str:
 
 def _way(found: CurveEvidence) -> str:
     """How far the run came, by the larger of the two measures: the one that decided."""
-    known = [share for share in (found.learned, found.metric_learned) if share is not None]
+    known = [share for share in (found.progress, found.metric_progress) if share is not None]
     if not known:
         return "and how far it could fall is not known"
     if max(known) <= 0:
@@ -85,7 +85,7 @@ def _way(found: CurveEvidence) -> str:
 
 
 def _start_name(found: CurveEvidence) -> str:
-    if found.metric_learned is not None and (found.learned is None or found.metric_learned > found.learned):
+    if found.metric_progress is not None and (found.progress is None or found.metric_progress > found.progress):
         return "half of the answers wrong"
     return "an untrained model's loss" if found.start_is_untrained else "the first epoch's loss"
 
@@ -105,8 +105,8 @@ def _numbers(found: CurveEvidence) -> str:
         (f"change over the last {found.recent_epochs} epochs, as a share of the end", found.recent_change),
         ("gap between the two at the end, as a share of the start", found.gap),
         ("jumps from epoch to epoch, as a share of the fall", found.swing),
-        ("way from the start to no loss", found.learned),
-        ("way from half wrong to all right", found.metric_learned),
+        ("way from the start to no loss", found.progress),
+        ("way from half wrong to all right", found.metric_progress),
     ]
     rows += [[name, _percent(share)] for name, share in shares if share is not None]
     return table([f"of {format_count(found.num_epochs)} epochs, means over a few", ""], rows, right=(1,))

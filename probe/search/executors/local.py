@@ -16,7 +16,7 @@ from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import ChangedDataError, OutputError, UserCodeError
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
 from probe.search.jobs.final_job import FinalJob, FinalOutcome
-from probe.search.jobs.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob, RungReport
 from probe.search.jobs.worker_calls import run_final_training, train_in_worker
 from probe.units import format_seconds
 from probe.workers.pool import broadcast
@@ -102,7 +102,7 @@ class LocalExecutor:
             slot = busy[id(worker)]
             if slot.job is None:  # died after its job had ended
                 self._drop(slot)
-            elif isinstance(event, Message) and isinstance(event.value, JobBegun):
+            elif isinstance(event, Message) and isinstance(event.value, JobStarted):
                 slot.started, slot.has_begun = time.monotonic(), True
             elif isinstance(event, Raised) and isinstance(event.error, ENDS_SEARCH):
                 slot.job = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from probe.device.select import DeviceSpec, open_device
 from probe.loading.records import DataReference
-from probe.search.jobs.jobs import Split
+from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.search import ParamValue
 from probe.search.schedulers.fidelity import WHOLE
 from probe.tasks.source import TaskSource
@@ -25,7 +25,7 @@ class GradientJob:
     source: TaskSource
     params: Mapping[str, ParamValue]
     seed: int
-    split: Split
+    split: ValidationSplit
     device: DeviceSpec
     planned_epochs: int
     epochs: int

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from probe.device.select import DeviceSpec
 from probe.loading.records import DataReference
-from probe.search.jobs.jobs import Split
+from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.search import FinalTraining, ParamValue, Score
 from probe.seeds import derive_seed
 from probe.tasks.source import TaskSource
@@ -25,7 +25,7 @@ class FinalJob:
     source: TaskSource
     params: Mapping[str, ParamValue]
     seed: int
-    split: Split
+    split: ValidationSplit
     device: DeviceSpec
     epochs: int
     """The winner's best number of epochs; schedules are stretched over it."""
@@ -45,7 +45,7 @@ def final_seed(search_seed: int, number: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalOutcome:
-    fit: FinalTraining | None
+    training: FinalTraining | None
     test: Score | None
     seconds: float
     warning: str | None = None

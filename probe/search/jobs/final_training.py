@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from probe.device.guard import within_memory
+from probe.device.guard import OutOfMemory, within_memory
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import OutputError
@@ -40,9 +40,11 @@ def run_final(job: FinalJob) -> FinalOutcome:
     torch.set_num_threads(job.num_threads)
     device = open_device(job.device, measuring_memory=False)
     task = merge_validation(split_task(build_task(job.source, job.params, job.reference), job.split))
-    _, outcome = within_memory(device, lambda: _fit_and_score(job, task, device))
-    fit, test, warning = outcome or (None, None, "The final fit on train + validation ran out of memory.")
-    return FinalOutcome(fit=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
+    trained = within_memory(device, lambda: _fit_and_score(job, task, device))
+    if isinstance(trained, OutOfMemory):
+        trained = (None, None, "The final training on train + validation data ran out of memory.")
+    fit, test, warning = trained
+    return FinalOutcome(training=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
 
 
 def score_test_part(run: TrainingRun, metric: str) -> tuple[Score | None, str | None]:

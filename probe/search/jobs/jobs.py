@@ -15,7 +15,7 @@ from probe.search.records.objective import Objective
 from probe.search.records.search import ParamValue
 from probe.search.schedulers.fidelity import WHOLE
 from probe.tasks.source import TaskSource
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import EpochReport, TrainingSummary
 
 Outcome = Literal[
     "finished", "early_stopped", "oom", "diverged", "infeasible", "timeout", "failed", "crashed", "cancelled"
@@ -27,13 +27,13 @@ cancelled: the search ended before the rung did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class ValidationSplit:
     """How the validation part is held out: equal for all trials of a search."""
 
-    share: float
+    fraction: float
     seed: int
     num_folds: int = 1
-    """More than one: k-fold, in which `share` means nothing."""
+    """More than one: k-fold, in which `fraction` means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class RungJob:
     params: Mapping[str, ParamValue]
     """All hyperparameters, the trainer's and the task's, constants included."""
     seed: int
-    split: Split
+    split: ValidationSplit
     device: DeviceSpec
     planned_epochs: int
     """The full length, which schedules are stretched over however early the trial is stopped."""
@@ -90,14 +90,14 @@ class RungReport:
     """With outcome `oom`: into how many parts the batch can be split to try again; None: no further."""
     num_passes: int | None = None
     """Passes over the training part that were begun, over all folds; None where the worker did not live to say."""
-    fit: FitSummary | None = None
+    fit: TrainingSummary | None = None
     """With outcomes `finished` and `early_stopped`."""
     is_unsaved: bool = False
     """Its checkpoint could not be written, because the disk is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobBegun:
+class JobStarted:
     """From a worker: it is there, and the time of the trial runs."""
 
 

@@ -12,20 +12,20 @@ from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError
-from probe.loading.dataset import hold_out, hold_out_fold, take_share
+from probe.loading.dataset import hold_out, hold_out_fold, take_fraction
 from probe.loading.trees import map_tensors
 from probe.search.jobs.folds import fold_name, mean_report
-from probe.search.jobs.jobs import JobBegun, Outcome, RungJob, RungReport, Split
+from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport, ValidationSplit
 from probe.search.jobs.outcomes import next_gradient_accumulation
 from probe.search.jobs.patience import has_stopped_improving
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import EpochReport, TrainingSummary
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.summary import mean_summary, summarize_fit
+from probe.training.summary import mean_summary, summarize_training
 from probe.workers.child import send_message
 
 Ending = tuple[Outcome, str | None]
@@ -43,7 +43,7 @@ class _Rung:
     num_passes: int = 0
     reports: list[EpochReport] = field(default_factory=list)
     """Sent ones."""
-    fits: list[FitSummary | None] = field(default_factory=list)
+    fits: list[TrainingSummary | None] = field(default_factory=list)
     """One a fold, at the end of the rung."""
     is_unsaved: bool = False
 
@@ -57,7 +57,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
     Out of memory, divergence, `probe.Infeasible`, a broken constraint and patience that is over are outcomes; whatever else
     the user's code raises passes through.
     """
-    send(JobBegun())
+    send(JobStarted())
     started = time.perf_counter()
     device = open_device(job.device, measuring_memory=False)
     device.reset_peaks()
@@ -77,11 +77,11 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
     )
 
 
-def split_task(task: Task, split: Split, *, fold: int = 0) -> Task:
+def split_task(task: Task, split: ValidationSplit, *, fold: int = 0) -> Task:
     """The task with the validation part that all trials of a search share."""
     if split.num_folds > 1:
         return hold_out_fold(task, fold, num_folds=split.num_folds, seed=split.seed)
-    return hold_out(task, share=split.share, seed=split.seed)
+    return hold_out(task, fraction=split.fraction, seed=split.seed)
 
 
 def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
@@ -186,7 +186,7 @@ def _make_run(rung: _Rung, task: Task, *, seed: int) -> TrainingRun:
     if job.gradient_accumulation is not None:
         params["gradient_accumulation"] = job.gradient_accumulation
     rung.settings = TrainerSettings.for_task(task, params)
-    task = take_share(task, job.data_thousandths, seed=job.split.seed)
+    task = take_fraction(task, job.data_thousandths, seed=job.split.seed)
     return TrainingRun(task, rung.settings, device=rung.device, seed=seed)
 
 
@@ -220,7 +220,7 @@ def _train_run(
         if broken is not None:
             return "infeasible", broken
         if is_last:
-            rung.fits.append(summarize_fit(run, report))
+            rung.fits.append(summarize_training(run, report))
         if ending is not None:
             return ending
     return "finished", None

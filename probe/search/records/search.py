@@ -13,7 +13,7 @@ from probe.recipe.when import Condition
 from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
 from probe.search.records.cluster import ClusterUse, SlotUse
 from probe.search.records.importance import Importance
-from probe.training.records import Diagnosis, EpochReport, FitSummary, WeightCounts
+from probe.training.records import Diagnosis, EpochReport, TrainingSummary, WeightCounts
 
 DATABASE_FILE = "search.sqlite"
 """Of a run's folder."""
@@ -73,7 +73,7 @@ class TrialResult:
     """Those of `epochs` that left no report: the one it diverged in, those that a dead worker took with it."""
     refinement: Refinement | None = None
     """Of a trial that is a gradient step; None where the sampler decided on it."""
-    fit: FitSummary | None = None
+    fit: TrainingSummary | None = None
     """At the end of the last rung that it finished."""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from probe.records import MemoryReading
 from probe.search.jobs.jobs import Outcome
 from probe.search.records.search import ParamValue, Refinement, StoppedBy
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import EpochReport, TrainingSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class TrialEnded:
     """With outcome `oom`: the parts that its batch is split into when it is run again; None: it is not."""
     num_passes: int | None = None
     """Passes over the training data that its worker began; None where nobody knows."""
-    fit: FitSummary | None = None
+    fit: TrainingSummary | None = None
     """The model at the end of the rung; None where that was not reached."""
 
 

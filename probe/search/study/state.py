@@ -18,7 +18,7 @@ from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs
 from probe.search.schedulers.successive_halving import Promotion, Scheduler
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.utilization import Utilization
-from probe.training.records import EpochReport, FitSummary
+from probe.training.records import EpochReport, TrainingSummary
 
 MAX_RETRIES = 3
 """Of a trial whose workers die."""
@@ -62,7 +62,7 @@ class Trial:
     memory: MemoryReading | None = None
     message: str | None = None
     refinement: Refinement | None = None
-    fit: FitSummary | None = None
+    fit: TrainingSummary | None = None
     """At the end of the last rung that it finished."""
 
     @property
@@ -281,7 +281,7 @@ class SearchState:
         trial.climbing_to = None
         del self.running[trial.number]
 
-    def _finish(self, trial: Trial, rung: int, fit: FitSummary | None, *, settled: bool) -> None:
+    def _finish(self, trial: Trial, rung: int, fit: TrainingSummary | None, *, settled: bool) -> None:
         wanted = self.epochs_at(trial, rung)
         if len(trial.reports) > wanted or (len(trial.reports) < wanted and not settled):
             raise ValueError(f"trial {trial.number} finished rung {rung} after {len(trial.reports)} epochs")

@@ -122,7 +122,7 @@ def test_images_that_do_not_fit_are_decoded_by_the_batch(tmp_path: Path, monkeyp
     assert isinstance(data.test, tuple), "three images fit"
     task = NamedSource(model="cnn", data=f"folder:{tmp_path}", image_size=8).build({})
     assert as_tensors(task.train, task) is None
-    split = hold_out(task, share=0.25, seed=0)
+    split = hold_out(task, fraction=0.25, seed=0)
     assert sorted(int(split.val[index][1]) for index in range(3)) == [0, 1, 2], "stratified"
 
 

@@ -96,7 +96,7 @@ def test_what_is_forecast_is_the_same_for_every_window_and_in_one_part_only(
     )
     parts = []
     for length in (1, window):
-        task = hold_out(source.build({"window": length}), share=share, seed=0)
+        task = hold_out(source.build({"window": length}), fraction=share, seed=0)
         data = load(path, window=length, horizon=horizon, test_share=test_share, held_out_share=share)
         val = torch.stack([task.val[index][1] for index in range(len(task.val))])
         train = torch.stack([task.train[index][1] for index in range(len(task.train))])

@@ -12,7 +12,7 @@ from scripted_executor import ScriptedExecutor
 from probe.device.select import DeviceSpec
 from probe.errors import UserCodeError
 from probe.search.executors.local import LocalExecutor, default_slots, threads_per_slot
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, Split
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, ValidationSplit
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 
@@ -30,7 +30,7 @@ def make_job(folder: Path, number: int, *, epochs_from: int = 0, epochs_to: int 
         source=TargetSource(target="searched_task:blobs"),
         params={"width": 4, "fault": fault, "lr": 0.1},
         seed=number,
-        split=Split(share=0.25, seed=7),
+        split=ValidationSplit(fraction=0.25, seed=7),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=4,
         epochs_from=epochs_from,

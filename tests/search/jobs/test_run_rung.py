@@ -10,7 +10,7 @@ import pytest
 
 from probe.device.select import DeviceSpec
 from probe.errors import DataError
-from probe.search.jobs.jobs import JobBegun, RungJob, RungReport, Split
+from probe.search.jobs.jobs import JobStarted, RungJob, RungReport, ValidationSplit
 from probe.search.jobs.outcomes import Constraints
 from probe.search.jobs.trial import run_rung, split_task
 from probe.search.records.objective import Objective
@@ -18,7 +18,7 @@ from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 
 ACCURACY = Objective(metric="accuracy", mode="max")
-FIVE_FOLDS = Split(share=0.2, seed=7, num_folds=5)
+FIVE_FOLDS = ValidationSplit(fraction=0.2, seed=7, num_folds=5)
 
 
 def job(fault: str = "none", *, epochs_to: int = 2, **changes: Any) -> RungJob:
@@ -27,7 +27,7 @@ def job(fault: str = "none", *, epochs_to: int = 2, **changes: Any) -> RungJob:
         source=TargetSource(target="searched_task:blobs"),
         params={"width": 8, "fault": fault, "lr": 0.1, "batch_size": 16},
         seed=3,
-        split=Split(share=0.25, seed=7),
+        split=ValidationSplit(fraction=0.25, seed=7),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=4,
         epochs_from=0,
@@ -41,7 +41,7 @@ def job(fault: str = "none", *, epochs_to: int = 2, **changes: Any) -> RungJob:
 def ran(work: RungJob) -> tuple[RungReport, list[EpochReport]]:
     sent: list[Any] = []
     report = run_rung(work, send=sent.append)
-    assert isinstance(sent[0], JobBegun)
+    assert isinstance(sent[0], JobStarted)
     return report, sent[1:]
 
 
@@ -173,7 +173,7 @@ def test_a_share_of_the_data_is_trained_on_and_all_of_it_validated() -> None:
 
 
 def test_folds_refuse_a_validation_part_of_the_tasks_own() -> None:
-    task = split_task(TargetSource(target="searched_task:blobs").build({}), Split(share=0.2, seed=1))
+    task = split_task(TargetSource(target="searched_task:blobs").build({}), ValidationSplit(fraction=0.2, seed=1))
     with pytest.raises(DataError, match="validation part of its own"):
         split_task(task, FIVE_FOLDS)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from probe.errors import DiskFullError, OutputError
-from probe.files import unwritten, whole_file
+from probe.files import atomic_file, write_error
 from probe.search.jobs.final_job import FinalJob, FinalOutcome
 from probe.search.jobs.jobs import RungJob, RungReport
 from probe.search.jobs.worker_calls import run_final_training, train_in_worker
@@ -88,7 +88,7 @@ def unpacked_fit(job: FinalJob, carried: CarriedFit) -> FinalOutcome:
 
 def _write(path: Path, content: bytes, what: str) -> None:
     try:
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             file.write(content)
     except OSError as error:
-        raise unwritten(what, path, error) from error
+        raise write_error(what, path, error) from error

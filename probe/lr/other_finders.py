@@ -10,16 +10,16 @@ from bisect import bisect_left
 import numpy as np
 
 from probe.lr.curve import MeanCurve
-from probe.lr.records import ClassicalPicks
+from probe.lr.records import FinderPicks
 
 
-def classical_picks(curve: MeanCurve) -> ClassicalPicks:
+def finder_picks(curve: MeanCurve) -> FinderPicks:
     """Steepest descent per ln(lr), a tenth of the minimum's lr, and the middle of the longest valley.
 
     A pick is None where the curve has no such point inside the tested range.
     """
     minimum_tenth = float(curve.lrs[curve.lowest]) / 10
-    return ClassicalPicks(
+    return FinderPicks(
         steepest=_steepest(curve),
         minimum_tenth=minimum_tenth if minimum_tenth >= float(curve.lrs[0]) else None,
         valley=_valley(curve),
