@@ -140,8 +140,8 @@ class LrOptions(Section):
     lowest: float | None = Field(default=None, gt=0, alias="from")
     highest: float | None = Field(default=None, gt=0, alias="to")
     steps: int | None = Field(default=None, ge=2)
-    horizon: int | None = Field(default=None, ge=1)
-    """Planned training steps; the recipe's epochs where it is not given."""
+    training_steps: int | None = Field(default=None, ge=1)
+    """Planned training steps; the recipe's epochs if not given."""
     repeats: int | None = Field(default=None, ge=1)
     confirm: bool | Literal["full"] = False
     per: Literal["optimizer"] | None = None

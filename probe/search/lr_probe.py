@@ -124,7 +124,7 @@ def _probe_lr(
     options = {
         "params": params,
         "steps": steps,
-        "horizon": max(1, round(plan.planned_epochs * plan.num_train / int(params["batch_size"]))),
+        "training_steps": max(1, round(plan.planned_epochs * plan.num_train / int(params["batch_size"]))),
         "lowest_lr": plan.lowest_lr,
         "highest_lr": plan.highest_lr,
         "device": str(plan.device),

@@ -21,9 +21,9 @@ from probe.cli.answers.lr import describe_curve, describe_plan
 from probe.diagnosis.diagnose import diagnose
 from probe.lr.plan import plan_probe
 from probe.lr.records import (
-    ClassicalPicks,
     Confirmation,
     ConfirmRun,
+    FinderPicks,
     LossAt,
     LrComparison,
     LrCurve,
@@ -88,13 +88,13 @@ LR = LrResult(
     optimizer="adamw",
     precision="fp32",
     batch_size=64,
-    horizon=1200,
+    training_steps=1200,
     passes=5.0,
     lowest_lr=1e-5,
     highest_lr=10.0,
     num_steps=2,
     suggestion=LrSuggestion(lr=0.0123, low=0.004, high=0.02),
-    classical=ClassicalPicks(steepest=0.003, minimum_tenth=0.01, valley=None),
+    other_finders=FinderPicks(steepest=0.003, minimum_tenth=0.01, valley=None),
     warnings=(),
     curves=(
         LrCurve(
@@ -394,10 +394,10 @@ def test_lr_that_runs_confirm() -> None:
 
 
 def test_lr_for_a_long_training_tells_what_it_was_divided_by() -> None:
-    rows = answer_rows(replace(LR, passes=4 * FREE_PASSES, horizon_is_assumed=True))
+    rows = answer_rows(replace(LR, passes=4 * FREE_PASSES, training_steps_assumed=True))
     assert rows[1] == (
         "",
-        f"for a training of 1,200 steps (assumed; say it with --horizon), {4 * FREE_PASSES:g} passes over the data: "
+        f"for a training of 1,200 steps (assumed; set it with --training-steps), {4 * FREE_PASSES:g} passes over the data: "
         "so many overfit at the range test's 0.0492, which is divided by 4",
     )
 
@@ -427,9 +427,9 @@ def test_learning_rates_of_several_optimizers_are_a_table() -> None:
 
 def test_a_plan_tells_what_it_may_cost() -> None:
     usual = {"lowest_lr": 1e-5, "highest_lr": 10.0}
-    short = plan_probe(**usual, steps=None, repeats=1, confirm=False, horizon=500)
+    short = plan_probe(**usual, steps=None, repeats=1, confirm=False, training_steps=500)
     assert describe_plan(short) == "up to 300 training steps: a range test of 300"
-    full = plan_probe(**usual, steps=60, repeats=3, confirm="full", horizon=4000)
+    full = plan_probe(**usual, steps=60, repeats=3, confirm="full", training_steps=4000)
     assert describe_plan(full) == ("up to 5,180 training steps: 3 range tests of 60 each, then 5 runs of 1,000")
 
 

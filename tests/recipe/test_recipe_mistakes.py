@@ -148,7 +148,7 @@ MISTAKES = {
     "batch.precision=fp8": 'batch.precision: must be one of fp32, tf32, bf16, fp16, not "fp8".',
     "lr={from=1, to=0.1}": "lr: from must be below to, not 1.0 to 0.1.",
     "lr.steps=1": "lr.steps: must be at least 2, not 1.",
-    "lr.horizon=0": "lr.horizon: must be at least 1, not 0.",
+    "lr.training_steps=0": "lr.training_steps: must be at least 1, not 0.",
     "lr.repeats=0": "lr.repeats: must be at least 1, not 0.",
     "lr.confirm=maybe": 'lr.confirm: must be true, false or "full", not "maybe".',
     "lr.confirm=1": 'lr.confirm: must be true, false or "full", not 1.',

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_jobs import job, numbers, ran
 from made_recipes import blobs_recipe
+from rung_jobs import job, numbers, ran
 from searches import search_outcome
 
 from probe.cli.answers.answers import search_rows

@@ -21,9 +21,9 @@ from probe.batch.records import (
     Purpose,
 )
 from probe.diagnosis.diagnose import diagnose
-from probe.lr.classical import classical_picks
 from probe.lr.confirm import steps_to_evaluate, suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
+from probe.lr.other_finders import finder_picks
 from probe.lr.records import (
     Axis,
     Confirmation,
@@ -289,7 +289,7 @@ def lr_curve(seed: int = 0, *, num_steps: int = 300, peak: float = 0.08, noise: 
     return LrCurve(seed=seed, points=tuple(points), ended_by="finished")
 
 
-LR_HORIZON = 3750
+LR_TRAINING_STEPS = 3750
 """Steps: 5 passes over 48,000 samples."""
 
 
@@ -305,14 +305,14 @@ def lr_result(**changes: Any) -> LrResult:
         "precision": "fp32",
         "batch_size": 64,
         "lr_schedule": "constant",
-        "horizon": LR_HORIZON,
+        "training_steps": LR_TRAINING_STEPS,
         "passes": 5.0,
         "lowest_lr": 1e-5,
         "highest_lr": 10.0,
         "ramp_steps": 300,
         "num_steps": sum(curve.num_steps for curve in curves),
         "suggestion": LrSuggestion(lr=0.0316, low=0.0141, high=0.0891),
-        "classical": classical_picks(mean_curve(measured, 300)) if measured else None,
+        "other_finders": finder_picks(mean_curve(measured, 300)) if measured else None,
         "warnings": (),
         "curves": tuple(curves),
         "seconds": 4.56,
@@ -345,14 +345,14 @@ def confirmation(**changes: Any) -> Confirmation:
         "planned_steps": 100,
         "runs": tuple(runs),
     }
-    return with_expectations(Confirmation(**values | changes), horizon_distance=LR_HORIZON)
+    return with_expectations(Confirmation(**values | changes), effective_steps=LR_TRAINING_STEPS)
 
 
 def confirmed_lr_result(**changes: Any) -> LrResult:
     """Range test and runs; suggestion and warnings as the runs have them."""
     made = confirmation()
     curves = (lr_curve(num_steps=200),)
-    suggestion, warnings = suggest_confirmed(made, horizon_distance=LR_HORIZON, lowest=1e-5, highest=10.0)
+    suggestion, warnings = suggest_confirmed(made, effective_steps=LR_TRAINING_STEPS, lowest=1e-5, highest=10.0)
     values: dict[str, Any] = {
         "depth": "short",
         "ramp_steps": 200,

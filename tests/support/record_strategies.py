@@ -24,10 +24,10 @@ from probe.batch.records import (
     TraceCheck,
 )
 from probe.lr.records import (
-    ClassicalPicks,
     Confirmation,
     ConfirmRun,
     CurveEnd,
+    FinderPicks,
     LossAt,
     LrComparison,
     LrCurve,
@@ -246,7 +246,7 @@ def lr_curves(draw: st.DrawFn) -> LrCurve:
 
 
 lrs = st.floats(min_value=1e-5, max_value=10.0)
-picks = st.builds(ClassicalPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
+picks = st.builds(FinderPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
 
 
 @st.composite
@@ -284,8 +284,8 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         precision="fp32",
         batch_size=draw(st.integers(1, 4096)),
         lr_schedule=draw(st.sampled_from(["constant", "cosine"])),
-        horizon=draw(st.none() | st.integers(1, 10**7)),
-        horizon_is_assumed=draw(st.booleans()),
+        training_steps=draw(st.none() | st.integers(1, 10**7)),
+        training_steps_assumed=draw(st.booleans()),
         passes=draw(st.just(0.0) | st.floats(1e-6, 1e4)),
         depth=draw(st.sampled_from(["range_test", "short", "full"])),
         lowest_lr=1e-5,
@@ -294,7 +294,7 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         num_steps=draw(st.integers(0, 1000)),
         suggestion=draw(st.sampled_from([None, LrSuggestion(lr=lr, low=low, high=high)])),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
-        classical=draw(st.none() | picks),
+        other_finders=draw(st.none() | picks),
         curves=tuple(draw(st.lists(lr_curves(), max_size=3))),
         confirmation=draw(st.none() | confirmations()),
         seconds=draw(positive),

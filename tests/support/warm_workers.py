@@ -60,7 +60,7 @@ def warm_worker(
 
 
 @contextmanager
-def warm_workers() -> Iterator[None]:
+def take_from_pool() -> Iterator[None]:
     """Executors of this process take their workers from the pool."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("probe.search.executors.local.Worker", warm_worker)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_jobs import FIVE_FOLDS, job, ran
 from made_recipes import blobs_recipe
 from made_studies import Ran
+from rung_jobs import FIVE_FOLDS, job, ran
 from scripted_executor import ScriptedExecutor, steady_accuracy
 
 from probe.records_json import from_plain, to_plain

@@ -6,17 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_jobs import FIVE_FOLDS, job, numbers, ran
+from rung_jobs import ACCURACY, FIVE_FOLDS, job, numbers, ran
 
 from probe.device.select import DeviceSpec
 from probe.errors import DataError
 from probe.loading.records import ValidationSplit
 from probe.loading.validation import split_task
 from probe.search.jobs.stopping import Constraints
-from probe.search.records.objective import Objective
 from probe.tasks.source import TargetSource
-
-ACCURACY = Objective(metric="accuracy", mode="max")
 
 
 @pytest.mark.parametrize(

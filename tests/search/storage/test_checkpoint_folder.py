@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from kept_searches import search
-from made_jobs import job
 from made_recipes import blobs_recipe
+from rung_jobs import job
 from small_disks import mounted
 
 from probe.errors import DiskFullError, OutputError

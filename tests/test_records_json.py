@@ -76,25 +76,22 @@ def test_unknown_keys_are_ignored_and_missing_ones_take_their_default() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"leaves": {}}, r"^Tree\.leaves: a list was expected"),
-        (
-            {"leaves": [{"value": 1.0}, {"value": "x"}]},
-            r"^Tree\.leaves\[1\]\.value: a finite number was expected, not 'x'",
-        ),
-        ({"leaves": [{"value": True}]}, r"^Tree\.leaves\[0\]\.value: a finite number"),
-        ({"leaves": [{}]}, r"^Tree\.leaves\[0\]: value missing"),
+        ({"leaves": {}}, r"^Tree\.leaves: .*array, not \{\}"),
+        ({"leaves": [{"value": 1.0}, {"value": "x"}]}, r"^Tree\.leaves\[1\]\.value: .*number, not 'x'"),
+        ({"leaves": [{"value": True}]}, r"^Tree\.leaves\[0\]\.value: .*number, not True"),
+        ({"leaves": [{}]}, r"^Tree\.leaves\[0\]\.value is missing"),
         ({"leaves": [{"value": -1.0}]}, r"^Tree\.leaves\[0\]: value -1.0 is below 0"),
-        ({"top": {"value": None}}, r"^Tree\.top\.value: a finite number was expected, not None"),
-        ({"top": 3}, r"^Tree\.top: a table was expected"),
-        ({"by_name": {"a": {"value": "x"}}}, r"^Tree\.by_name\.a\.value"),
-        ({"ranges": {"a": [1.0, None]}}, r"^Tree\.ranges\.a\[1\]: a finite number"),
-        ({"settings": []}, r"^Tree\.settings: a table was expected"),
-        ({"settings": {"a": None}}, r"^Tree\.settings\.a: true or false or a whole number or a finite number or text"),
-        ({"kind": "elm"}, r"^Tree\.kind: 'elm' is none of 'oak', 'ash'"),
-        ({"kind": ["oak"]}, r"^Tree\.kind: \['oak'\] is none of"),
-        ({"num_rings": 1.5}, r"^Tree\.num_rings: a whole number"),
-        ({"num_rings": True}, r"^Tree\.num_rings: a whole number"),
-        ({"is_green": 1}, r"^Tree\.is_green: true or false"),
+        ({"top": {"value": None}}, r"^Tree\.top\.value: .*number, not None"),
+        ({"top": 3}, r"^Tree\.top: .*object, not 3"),
+        ({"by_name": {"a": {"value": "x"}}}, r"^Tree\.by_name\.a\.value: .*number, not 'x'"),
+        ({"ranges": {"a": [1.0, None]}}, r"^Tree\.ranges\.a\[1\]: .*number, not None"),
+        ({"settings": []}, r"^Tree\.settings: .*object, not \[\]"),
+        ({"settings": {"a": None}}, r"^Tree\.settings\.a: .*, not None"),
+        ({"kind": "elm"}, r"^Tree\.kind: .*'oak' or 'ash', not 'elm'"),
+        ({"kind": ["oak"]}, r"^Tree\.kind: .*not \['oak'\]"),
+        ({"num_rings": 1.5}, r"^Tree\.num_rings: .*integer, not 1.5"),
+        ({"num_rings": True}, r"^Tree\.num_rings: .*integer, not True"),
+        ({"is_green": 1}, r"^Tree\.is_green: .*boolean, not 1"),
     ],
 )
 def test_what_does_not_fit_is_named_by_its_path(changes: dict[str, Any], message: str) -> None:
@@ -104,7 +101,7 @@ def test_what_does_not_fit_is_named_by_its_path(changes: dict[str, Any], message
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
 def test_reading_refuses_numbers_that_are_not_finite(text: str) -> None:
-    with pytest.raises(ValueError, match=r"Leaf\.value: a finite number was expected"):
+    with pytest.raises(ValueError, match=r"Leaf\.value: .*finite number"):
         from_plain(Leaf, {"value": json.loads(text)})
     with pytest.raises(ValueError, match=r"Tree\.top\.value"):
         from_plain(Tree, plain_tree(top={"value": json.loads(text)}))
@@ -116,10 +113,22 @@ def test_writing_refuses_numbers_that_are_not_finite(value: float) -> None:
         to_plain(Tree(kind="oak", leaves=(), settings={"a": value}))
 
 
-@pytest.mark.parametrize("value", [object(), {1: "a"}, {"a": {1, 2}}, b"bytes", 1j])
-def test_writing_refuses_what_json_cannot_hold(value: object) -> None:
+@pytest.mark.parametrize("value", [object(), {1: "a"}, {"a": {1, 2}}, b"bytes", 1j, Tree])
+def test_only_records_are_written(value: object) -> None:
     with pytest.raises(TypeError, match="cannot be stored"):
         to_plain(value)
+
+
+@pytest.mark.parametrize("changes", [{"settings": {"a": b"x"}}, {"num_rings": 1.5}, {"leaves": ("x",)}])
+def test_writing_refuses_values_that_do_not_have_the_type_of_their_field(changes: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"kind": "oak", "leaves": (), "settings": {}}
+    with pytest.raises(ValueError, match="serializ"):
+        to_plain(Tree(**fields | changes))
+
+
+def test_undecodable_bytes_of_a_command_line_do_not_make_a_record_unreadable() -> None:
+    plain = json.loads(json.dumps(to_plain(Leaf(value=1.0, name="a\udcff"))))
+    assert from_plain(Leaf, plain) == Leaf(value=1.0, name="a?")
 
 
 @given(
@@ -148,5 +157,5 @@ def test_an_invariant_of_a_stored_record_is_checked_when_it_is_read() -> None:
     plain["memory"]["peak_allocated_bytes"] = 3
     with pytest.raises(ValueError, match=r"^Attempt\.memory: allocated peak 3"):
         from_plain(Attempt, plain)
-    with pytest.raises(ValueError, match=r"^BatchResult: meta, stopped_by, task"):
+    with pytest.raises(ValueError, match=r"^BatchResult\.meta is missing"):
         from_plain(BatchResult, {"schema": 1})

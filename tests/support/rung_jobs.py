@@ -1,4 +1,4 @@
-"""Rung jobs on small data, and their reports."""
+"""Jobs of trials of a small task, run in this process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from probe.device.select import DeviceSpec
 from probe.loading.records import ValidationSplit
 from probe.search.jobs.jobs import JobStarted, RungJob, RungReport
 from probe.search.jobs.trial import run_rung
+from probe.search.records.objective import Objective
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 
+ACCURACY = Objective(metric="accuracy", mode="max")
 FIVE_FOLDS = ValidationSplit(fraction=0.2, seed=7, num_folds=5)
 
 

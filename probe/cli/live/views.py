@@ -1,4 +1,4 @@
-"""The live views. Imported only where there is a terminal to draw on."""
+"""Live views of batch size, learning rate and search. Imported only if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ from rich.text import Text
 
 from probe.batch.decide import Plan
 from probe.batch.records import Attempt, Forecast
-from probe.cli.answers.answers import describe_trial, params_text
-from probe.cli.answers.batch import OUTCOMES, describe_forecast
-from probe.cli.answers.lr import describe_plan, describe_run, describe_step
-from probe.cli.live.plain import STAGES
+from probe.cli.answers.answers import params_text
+from probe.cli.answers.batch import OUTCOMES
+from probe.cli.live.lines import RecordText, stage_text
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
 from probe.report.search.cluster_page import use_text
-from probe.search.records.search import SearchProgress, TrialResult
-from probe.training.records import EpochReport
+from probe.search.records.search import RunningTrial, SearchProgress
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value
 
 BAR_WIDTH = 30
@@ -38,26 +36,26 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 
 
 class View(Protocol):
-    """What an observer's records amount to, on a screen."""
+    """A picture of a run that is updated by progress records."""
 
     keep: bool
     """Whether the last picture stays on the screen."""
     running: bool
-    """Set to False before the last picture."""
+    """Set to False before the last picture is drawn."""
 
-    def see(self, record: Any) -> None: ...
+    def update(self, record: Any) -> None: ...
 
     def draw(self) -> RenderableType: ...
 
 
 def open_waiting(reason: str) -> Status:
-    """A spinner for as long as the context lasts."""
+    """Return a context that shows a spinner."""
     return Console(stderr=True).status(reason)
 
 
 @contextmanager
 def open_live(kind: str, constants: Collection[str] = ()) -> Iterator[Callable[[Any], None]]:
-    """Draw the view for `kind` on stderr until the context ends; gives the observer that feeds it."""
+    """Draw the view of a `kind` of run on stderr until the context ends. Yields the observer that updates it."""
     from probe.cli.live.train import TrainView
 
     views: dict[str, Callable[[], View]] = {
@@ -70,74 +68,75 @@ def open_live(kind: str, constants: Collection[str] = ()) -> Iterator[Callable[[
     console = Console(stderr=True, highlight=False)
 
     def draw() -> RenderableType:
-        # The margin takes the ^C that a terminal echoes: wrapped, it would move the lines that are to be drawn over.
+        # The margin holds the ^C that a terminal echoes: a wrapped line would shift the lines that are redrawn.
         return Constrain(view.draw(), max(20, console.width - 4))
 
     with Live(get_renderable=draw, console=console, refresh_per_second=8, transient=not view.keep) as live:
         try:
-            yield view.see
+            yield view.update
         finally:
             view.running = False
             live.refresh()
 
 
 class BatchView:
-    """The attempts as a growing table, one for each way to train, above what is going on."""
+    """A growing table of attempts for each variant, above the current activity."""
 
     keep = True
 
     def __init__(self) -> None:
         self.running = True
-        self._parts: list[_Part] = []
-        self._doing = "predicting"
+        self._text = RecordText()
+        self._variants: list[_VariantTable] = []
+        self._activity = "predicting"
         self._since = time.monotonic()
         self._spinner = Spinner("dots")
 
-    def see(self, record: Any) -> None:
+    def update(self, record: Any) -> None:
         if isinstance(record, str):
-            self._parts.append(_Part(record))
-            self._go_on("predicting")
+            self._variants.append(_VariantTable(record))
+            self._start("predicting")
         elif isinstance(record, Forecast):
-            self._part.forecast = describe_forecast(record)
-            self._go_on("first attempt")
+            self._variant.prediction = self._text(record)
+            self._start("first attempt")
         elif isinstance(record, Plan):
             purpose = "" if record.purpose == "size" else f" ({record.purpose})"
-            self._go_on(f"trying batch {record.batch_size}{purpose}")
+            self._start(f"trying batch {record.batch_size}{purpose}")
         elif isinstance(record, Attempt):
-            self._part.attempts.append(record)
-            self._go_on("next attempt")
+            self._variant.attempts.append(record)
+            self._start("next attempt")
 
     def draw(self) -> RenderableType:
-        parts = [line for part in self._parts for line in part.draw()]
+        lines = [line for variant in self._variants for line in variant.draw()]
         if not self.running:
-            return Group(*parts)
-        self._spinner.update(text=f"{self._doing}, {time.monotonic() - self._since:.0f} s")
-        return Group(*parts, self._spinner)
+            return Group(*lines)
+        self._spinner.update(text=f"{self._activity}, {time.monotonic() - self._since:.0f} s")
+        return Group(*lines, self._spinner)
 
     @property
-    def _part(self) -> _Part:
-        if not self._parts:
-            self._parts.append(_Part(None))
-        return self._parts[-1]
+    def _variant(self) -> _VariantTable:
+        if not self._variants:
+            self._variants.append(_VariantTable(None))
+        return self._variants[-1]
 
-    def _go_on(self, doing: str) -> None:
-        self._doing, self._since = doing, time.monotonic()
+    def _start(self, activity: str) -> None:
+        self._activity, self._since = activity, time.monotonic()
 
 
 @dataclass
-class _Part:
-    """What was seen of one way to train."""
+class _VariantTable:
+    """Prediction and attempts of one variant."""
 
     title: str | None
-    forecast: str | None = None
+    prediction: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     def draw(self) -> list[RenderableType]:
         lines: list[RenderableType] = []
         if self.title is not None:
             lines.append(_line(self.title, "bold"))
-        if self.forecast is not None:
-            lines.append(_line(self.forecast, "dim"))
+        if self.prediction is not None:
+            lines.append(_line(self.prediction, "dim"))
         if self.attempts:
             lines.append(_attempts_table(self.attempts))
         return lines
@@ -162,105 +161,95 @@ def _attempts_table(attempts: Sequence[Attempt]) -> Table:
 
 
 class LrView:
-    """What will be spent, the runs that are finished, and of what is going on a bar, the loss and its course."""
+    """The plan and the finished runs, above the progress and the losses of the current range test or run."""
 
     keep = False
 
     def __init__(self) -> None:
         self.running = True
-        self._lines: list[str] = []
+        self._text = RecordText()
+        self._lines: list[str | None] = []
         self._last: LrProgress | None = None
         self._losses: list[float] = []
         self._spinner = Spinner("dots", text="loading")
 
-    def see(self, record: Any) -> None:
-        if isinstance(record, str):  # what comes next, of several
-            self._lines, self._last = [record], None
-        elif isinstance(record, LrPlan):
-            self._lines.append(describe_plan(record))
-        elif isinstance(record, ConfirmRun):
-            self._lines.append(describe_run(record))
-        elif isinstance(record, LrProgress):
-            if self._last is None or record.part != self._last.part:
+    def update(self, record: Any) -> None:
+        if isinstance(record, LrProgress):
+            if self._last is None or record.phase != self._last.phase:
                 self._losses = []
             self._last = record
             self._losses.append(record.loss)
+        elif isinstance(record, str):  # the next variant of a comparison
+            self._lines, self._last = [record], None
+        elif isinstance(record, (LrPlan, ConfirmRun)):
+            self._lines.append(self._text(record))
 
     def draw(self) -> RenderableType:
         last = self._last
-        told = [_line(line, "dim") for line in self._lines]
+        lines = [_line(line, "dim") for line in self._lines if line is not None]
         if last is None:
-            return Group(*told, self._spinner)
+            return Group(*lines, self._spinner)
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_row(
             ProgressBar(total=last.num_steps, completed=last.step, width=BAR_WIDTH),
-            f"{last.part}: {last.step} of {last.num_steps} steps",
+            f"{last.phase}: {last.step} of {last.num_steps} steps",
             f"lr {format_lr(last.lr)}",
             f"loss {format_value(last.loss)}",
         )
-        return Group(*told, row, Text(sparkline(self._losses, SPARK_WIDTH), style="cyan"))
+        return Group(*lines, row, Text(sparkline(self._losses, SPARK_WIDTH), style="cyan"))
 
 
 class SearchView:
-    """The budget, what is running, the best so far, the last news."""
+    """The budget, the running trials, the best trial and the latest event."""
 
     keep = False
 
     def __init__(self, constants: Collection[str] = ()) -> None:
         self.running = True
         self._constants = constants
+        self._text = RecordText(constants)
         self._progress: SearchProgress | None = None
         self._since = time.monotonic()
-        self._news = ""
+        self._latest: str | None = None
         self._spinner = Spinner("dots", text="loading")
 
-    def see(self, record: Any) -> None:
+    def update(self, record: Any) -> None:
         if isinstance(record, SearchProgress):
             self._progress, self._since = record, time.monotonic()
-        elif isinstance(record, TrialResult):
-            self._news = describe_trial(record, self._constants)
-        elif isinstance(record, Attempt):
-            self._news = f"batch {record.batch_size} {OUTCOMES[record.outcome]}"
-        elif isinstance(record, EpochReport):
-            self._news = f"epoch {record.epoch}, training loss {format_value(record.train_loss)}"
-        elif isinstance(record, LrProgress):
-            self._news = describe_step(record)
+        else:
+            self._latest = self._text(record) or self._latest
 
     def draw(self) -> RenderableType:
         progress = self._progress
         if progress is None:
             return self._spinner
-        detail = f": {progress.message}" if progress.message else ""
-        self._spinner.update(text=STAGES[progress.stage] + detail)
+        self._spinner.update(text=stage_text(progress))
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(style="dim", no_wrap=True, min_width=len("running"))
         table.add_column()
-        for label, done, limit in _budget(progress, time.monotonic() - self._since):
-            table.add_row(label, _bar(done, limit, label))
-        used = None if progress.slots is None else use_text(progress.slots)
-        if used is not None:
-            table.add_row("on", _line(used))
+        for label, spent, limit in _budget(progress, time.monotonic() - self._since):
+            table.add_row(label, _bar(spent, limit, label))
+        utilization = None if progress.slots is None else use_text(progress.slots)
+        if utilization is not None:
+            table.add_row("on", _line(utilization))
         for index, trial in enumerate(progress.running):
-            epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
-            where = f"{trial.place}  " if trial.place else ""
-            text = f"trial {trial.number}  {where}{epoch}  {params_text(trial.params, self._constants)}"
-            table.add_row("running" if index == 0 else "", _line(text))
+            table.add_row("running" if index == 0 else "", _line(self._running_text(trial)))
         if progress.best is not None:
             best = progress.best
-            table.add_row(
-                "best",
-                _line(
-                    f"trial {best.number}  {format_value(best.value)}  {params_text(best.params, self._constants)}",
-                    "green",
-                ),
-            )
-        if self._news:
-            table.add_row("last", _line(self._news))
+            params = params_text(best.params, self._constants)
+            table.add_row("best", _line(f"trial {best.number}  {format_value(best.value)}  {params}", "green"))
+        if self._latest is not None:
+            table.add_row("last", _line(self._latest))
         return Group(self._spinner, table)
+
+    def _running_text(self, trial: RunningTrial) -> str:
+        place = f"{trial.place}  " if trial.place else ""
+        epoch = f"epoch {min(trial.epoch + 1, trial.epochs_to)} of {trial.epochs_to}"
+        return f"trial {trial.number}  {place}{epoch}  {params_text(trial.params, self._constants)}"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """At most `width` blocks, each the mean of its share of the values; the lowest of them lowest."""
+    """Return at most `width` blocks, each the mean of an equal part of the values, scaled from lowest to highest."""
     num_blocks = min(width, len(values))
     edges = [round(number * len(values) / num_blocks) for number in range(num_blocks + 1)] if num_blocks else [0]
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
@@ -270,7 +259,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def _budget(progress: SearchProgress, since: float) -> list[tuple[str, float, float]]:
-    """(what, spent, limit) for every limit that is set; the clock goes on for the seconds `since` the last news."""
+    """Return (label, spent, limit) of each limit that is set; `since` is the time in seconds since the last progress."""
     spent, limits = progress.spent, progress.limits
     rows = [("trials", spent.trials, limits.trials), ("epochs", spent.epochs, limits.epochs)]
     rows.append(("time", spent.seconds + (since if progress.stage != "final" else 0.0), limits.time_seconds))
@@ -280,12 +269,11 @@ def _budget(progress: SearchProgress, since: float) -> list[tuple[str, float, fl
 def _bar(done: float, limit: float, label: str) -> RenderableType:
     row = Table.grid(padding=(0, 2, 0, 0))
     write = format_seconds if label == "time" else format_count
-    row.add_row(
-        ProgressBar(total=limit, completed=min(done, limit), width=BAR_WIDTH), f"{write(done)} of {write(limit)}"
-    )
+    bar = ProgressBar(total=limit, completed=min(done, limit), width=BAR_WIDTH)
+    row.add_row(bar, f"{write(done)} of {write(limit)}")
     return row
 
 
 def _line(text: str, style: str = "") -> Text:
-    """Text as it is, not markup, cut to one line."""
+    """Return one line of text, cut at the width of the terminal. Brackets are not markup."""
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
