@@ -22,13 +22,12 @@ from probe.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from probe.batch.comparison.compare import Axes
-    from probe.batch.comparison.records import BatchComparison
-    from probe.batch.records import BatchResult
+    from probe.batch.compare import Axes
+    from probe.batch.records import BatchComparison, BatchResult
     from probe.cli.output import Output
     from probe.cli.sources import Subject
     from probe.errors import NothingFitsError, ProbeError
-    from probe.records import Precision, RunOrigin
+    from probe.records import Precision
 
 
 @click.command(
@@ -87,12 +86,14 @@ def batch(
     from probe.cli.output import open_output
     from probe.cli.sources import SourceOptions, find_subject, with_settings
     from probe.device.select import parse_device
+    from probe.errors import ProbeError
+    from probe.records import RunOrigin
 
     asked = SourceOptions(
         recipe=recipe, target=target, model=model, data=data, img=img[0] if img else None, data_dir=data_dir
     )
     with waiting("starting", quiet=quiet):
-        from probe.batch.session import CONFIRM_STEPS
+        from probe.batch.context import CONFIRM_STEPS
 
         with contextlib.chdir("."):  # the task's module may change it; a worker that imports it again starts from here
             subject = find_subject(asked)
@@ -116,23 +117,30 @@ def batch(
     }
     with open_output(f"batch-{subject.name}", out=out, json_target=json_target, quiet=quiet) as output:
         output.note(subject.note)
-        result, error = _probe(subject, axes, settings, output)
+        error: ProbeError | None = None
+        try:
+            result = _probe(subject, axes, settings, output)
+        except ProbeError as raised:
+            if raised.result is None:
+                raise
+            result, error = raised.result, raised
         output.finish(result)
     return _ended(result, error)
 
 
 def _probe(
     subject: Subject, axes: Axes | None, settings: dict[str, Any], output: Output
-) -> tuple[BatchResult | BatchComparison, ProbeError | None]:
+) -> BatchResult | BatchComparison:
     """One sweep, or one for every combination of what is compared."""
-    from probe.batch.comparison.compare import compare_batch_sizes
-    from probe.batch.find import probe_batch_size
+    from probe.batch.compare import compare_batch_sizes
+    from probe.batch.find import find_batch_size
+    from probe.batch.sweep import SweepOptions
     from probe.cli.live.progress import open_progress
 
     with open_progress("batch", quiet=output.quiet) as observer:
-        settings = settings | {"observer": observer, "announce": observer}
+        settings = settings | {"observer": observer, "options": SweepOptions(announce=observer)}
         if axes is None:
-            return probe_batch_size(subject.source, params=subject.params, **settings)
+            return find_batch_size(subject.source, params=subject.params, **settings)
         return compare_batch_sizes(subject.source, axes, params=subject.params, begin=observer, **settings)
 
 
@@ -140,7 +148,7 @@ def _axes(
     subject: Subject, img: tuple[int, ...], precision: tuple[str, ...], *, activation_checkpointing: bool
 ) -> Axes | None:
     """What is compared; None where one sweep answers it all."""
-    from probe.batch.comparison.compare import Axes
+    from probe.batch.compare import Axes
 
     if len(img) < 2 and len(precision) < 2 and not activation_checkpointing:
         return None

@@ -19,10 +19,11 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from probe.batch.decide import Plan
-from probe.batch.records import Attempt, Forecast
+from probe.batch.decide import NextAttempt
+from probe.batch.prediction_records import PredictionInfo
+from probe.batch.records import Attempt
 from probe.cli.answers.answers import describe_trial, params_text
-from probe.cli.answers.batch import OUTCOMES, describe_forecast
+from probe.cli.answers.batch import OUTCOMES, describe_prediction
 from probe.cli.answers.lr import describe_plan, describe_run, describe_step
 from probe.cli.live.plain import STAGES
 from probe.lr.plan import LrPlan
@@ -97,10 +98,10 @@ class BatchView:
         if isinstance(record, str):
             self._parts.append(_Part(record))
             self._go_on("predicting")
-        elif isinstance(record, Forecast):
-            self._part.forecast = describe_forecast(record)
+        elif isinstance(record, PredictionInfo):
+            self._part.prediction_info = describe_prediction(record)
             self._go_on("first attempt")
-        elif isinstance(record, Plan):
+        elif isinstance(record, NextAttempt):
             purpose = "" if record.purpose == "size" else f" ({record.purpose})"
             self._go_on(f"trying batch {record.batch_size}{purpose}")
         elif isinstance(record, Attempt):
@@ -129,15 +130,15 @@ class _Part:
     """What was seen of one way to train."""
 
     title: str | None
-    forecast: str | None = None
+    prediction_info: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     def draw(self) -> list[RenderableType]:
         lines: list[RenderableType] = []
         if self.title is not None:
             lines.append(_line(self.title, "bold"))
-        if self.forecast is not None:
-            lines.append(_line(self.forecast, "dim"))
+        if self.prediction_info is not None:
+            lines.append(_line(self.prediction_info, "dim"))
         if self.attempts:
             lines.append(_attempts_table(self.attempts))
         return lines

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from probe.batch.records import Attempt, Forecast
+from probe.batch.prediction_records import PredictionInfo
+from probe.batch.records import Attempt
 from probe.cli.answers.answers import describe_trial
-from probe.cli.answers.batch import describe_attempt, describe_forecast
+from probe.cli.answers.batch import describe_attempt, describe_prediction
 from probe.cli.answers.lr import describe_plan, describe_run, describe_step
 from probe.cli.answers.train import describe_epoch, describe_training
 from probe.lr.plan import LrPlan
@@ -53,8 +54,8 @@ class PlainLines:
     def _line(self, record: Any) -> str | None:
         if isinstance(record, Attempt):
             return describe_attempt(record)
-        if isinstance(record, Forecast):
-            return describe_forecast(record)
+        if isinstance(record, PredictionInfo):
+            return describe_prediction(record)
         if isinstance(record, str):  # what comes next, of several
             return record
         if isinstance(record, LrPlan):
