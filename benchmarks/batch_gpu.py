@@ -33,7 +33,7 @@ from probe.batch.records import BatchResult
 from probe.batch.sweep import SweepOptions
 from probe.errors import ProbeError
 from probe.tasks.source import NamedSource
-from probe.units import format_bytes, format_card, format_seconds, format_share, parse_bytes
+from probe.units import format_bytes, format_gpu_memory, format_percent, format_seconds, parse_bytes
 
 MODELS = ("resnet50", "vit_b_16", "densenet121", "swin_t", "efficientnet_b0", "convnext_tiny")
 MORE_MODELS = ("resnet18", "mobilenet_v3_large", "vgg16_bn", "regnet_y_3_2gf", "swin_v2_t", "vit_l_16", "maxvit_t")
@@ -267,7 +267,7 @@ def report(outcomes: Sequence[Outcome], missing: Sequence[Case]) -> str:
         for outcome in [*(one for one in ours if any(matches(one, peer) for peer in peers)), *peers]:
             case = outcome.case
             lines.append(
-                f"| {case.finder} | {case.model} | {format_card(parse_bytes(case.limit))} "
+                f"| {case.finder} | {case.model} | {format_gpu_memory(parse_bytes(case.limit))} "
                 f"| {outcome.found or outcome.message or 'nothing'} | {outcome.num_attempts} "
                 f"| {format_seconds(outcome.seconds)} |"
             )
@@ -289,7 +289,7 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     if both:
         equal = sum(step == 0 for step in steps)
         lines.append(
-            f"The same power of two in {equal} of {len(both)} ({format_share(equal / len(both), decimals=0)}); at most "
+            f"The same power of two in {equal} of {len(both)} ({format_percent(equal / len(both), decimals=0)}); at most "
             f"{max(map(abs, steps))} steps off; attempts: median {statistics.median(one.num_attempts for one in both):g}."
         )
     for kind, tolerance in TOLERANCE.items():
@@ -302,9 +302,9 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
         if errors:
             within = sum(abs(error) <= tolerance for error in errors)
             lines.append(
-                f"Allocated peaks, {kind}: {within} of {len(errors)} within {format_share(tolerance, decimals=0)}, median "
-                f"{format_share(statistics.median(errors), decimals=1)}, from {format_share(min(errors), decimals=1)} to "
-                f"{format_share(max(errors), decimals=1)}."
+                f"Allocated peaks, {kind}: {within} of {len(errors)} within {format_percent(tolerance, decimals=0)}, median "
+                f"{format_percent(statistics.median(errors), decimals=1)}, from {format_percent(min(errors), decimals=1)} to "
+                f"{format_percent(max(errors), decimals=1)}."
             )
     return lines
 
@@ -327,8 +327,8 @@ def row(outcome: Outcome) -> str:
         ]
     found = str(outcome.found) if outcome.found is not None else outcome.message or "nothing fits"
     return (
-        f"| {case.model} | {case.precision} | {format_card(parse_bytes(case.limit))} | {outcome.predicted or '-'} | {found} "
-        f"| {outcome.num_attempts} | {format_seconds(outcome.seconds)} | {' | '.join(cells)} |"
+        f"| {case.model} | {case.precision} | {format_gpu_memory(parse_bytes(case.limit))} | {outcome.predicted or '-'} "
+        f"| {found} | {outcome.num_attempts} | {format_seconds(outcome.seconds)} | {' | '.join(cells)} |"
     )
 
 

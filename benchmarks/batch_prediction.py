@@ -36,7 +36,7 @@ from probe.task import Task
 from probe.tasks.source import NamedSource
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.units import format_bytes, format_share
+from probe.units import format_bytes, format_percent
 
 IMAGE_SIZE = 64
 KIND_BATCH_SIZE = 64
@@ -126,7 +126,7 @@ def exact_part() -> list[str]:
     ]
     lines += [
         f"| {case.model} | {case.optimizer} | {case.batch_size} | {case.measured:,} | {case.predicted:,} "
-        f"| {format_share(error, decimals=3)} | {format_share(line_error, decimals=1)} |"
+        f"| {format_percent(error, decimals=3)} | {format_percent(line_error, decimals=1)} |"
         for case, error, line_error in zip(rows, errors, line_errors, strict=True)
     ]
     return lines
@@ -136,8 +136,8 @@ def _summary(name: str, errors: list[float], equal: int) -> str:
     sizes = [abs(error) for error in errors]
     within = sum(size <= 0.001 for size in sizes)
     return (
-        f"| {name} | {equal} of {len(errors)} | {within} of {len(errors)} | {format_share(max(sizes), decimals=3)} "
-        f"| {format_share(statistics.median(sizes), decimals=3)} |"
+        f"| {name} | {equal} of {len(errors)} | {within} of {len(errors)} | {format_percent(max(sizes), decimals=3)} "
+        f"| {format_percent(statistics.median(sizes), decimals=3)} |"
     )
 
 
@@ -159,8 +159,9 @@ def kinds_part() -> list[str]:
         num_answered += found[0] == wanted[0] and (found[1] == wanted[1] or wanted[1] is None)
         num_line += abs(line / peak - 1) <= 0.001
         lines.append(
-            f"| {kind.name}{' (bound)' if kind.is_bound else ''} | {peak:,} | {format_share(predicted / peak - 1, decimals=2)} "
-            f"| {found[0]} | {found[1]} | {seconds:.1f} | {format_share(line / peak - 1, decimals=0)} |"
+            f"| {kind.name}{' (bound)' if kind.is_bound else ''} | {peak:,} | "
+            f"{format_percent(predicted / peak - 1, decimals=2)} "
+            f"| {found[0]} | {found[1]} | {seconds:.1f} | {format_percent(line / peak - 1, decimals=0)} |"
         )
         print(lines[-1], flush=True)
     return [

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probe.units import format_seconds, format_share
+from probe.units import format_percent, format_seconds
 from probe.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +87,7 @@ def row(found: Shared, first: Shared) -> str:
     return (
         f"| {found.executor} | {found.num_workers} | {total} | {trained} | {starved} | {total - trained - starved} | "
         f"{slots['num_retries']} | {format_seconds(found.trial_seconds)} | "
-        f"{first.trial_seconds / found.trial_seconds:.2f} | {format_share(slots['idle_share'], decimals=0)} |"
+        f"{first.trial_seconds / found.trial_seconds:.2f} | {format_percent(slots['idle_share'], decimals=0)} |"
     )
 
 

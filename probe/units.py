@@ -58,8 +58,8 @@ def format_bytes(num_bytes: int | float) -> str:
     return f"{value:.0f} B" if size == 1 else f"{_three_figures(value)} {unit}"
 
 
-def format_card(num_bytes: int) -> str:
-    """The size of a card or a limit, without decimals where it is a round number: `8 GiB`, `1.50 GiB`."""
+def format_gpu_memory(num_bytes: int) -> str:
+    """The memory of a GPU or a memory limit, without decimals if it is a round number: `8 GiB`, `1.50 GiB`."""
     unit, size = byte_unit(num_bytes)
     return f"{num_bytes // size} {unit}" if num_bytes % size == 0 else format_bytes(num_bytes)
 
@@ -105,9 +105,9 @@ def format_lr(lr: float) -> str:
     return f"{lr:.3g}"
 
 
-def format_share(share: float, *, decimals: int = 2) -> str:
+def format_percent(fraction: float, *, decimals: int = 2) -> str:
     """`0.9833` -> `98.33 %`."""
-    return f"{100 * share:.{decimals}f} %"
+    return f"{100 * fraction:.{decimals}f} %"
 
 
 def format_value(value: bool | int | float | str) -> str:

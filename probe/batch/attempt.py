@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from probe.batch.decide import Duration, NextAttempt
-from probe.batch.failures import Failed, failed_by, first_line
+from probe.batch.failures import Failed, failed_by
 from probe.batch.growth import growth_per_step
 from probe.batch.measure import VALIDATION, Progress, Timed, measure
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, MemoryGrowth
 from probe.batch.samples.ranking import SampleRanking
+from probe.device.memory import peak_resident_bytes, reset_peak_resident
 from probe.device.protocol import Device
-from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
+from probe.errors import first_line
 from probe.task import Task
 from probe.training.settings import TrainerSettings
 

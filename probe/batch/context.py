@@ -76,14 +76,14 @@ class ProbeContext:
     def __init__(self, config: ProbeConfig) -> None:
         from probe.batch.samples.task_samples import rank_samples
         from probe.device.environment import collect_meta
-        from probe.device.select import cuda_problem, open_device, resolve_device
+        from probe.device.select import gpu_problem, open_device, resolve_device
         from probe.loading.dataset import is_unbounded, num_samples
         from probe.training.building import build_task
         from probe.training.optim.names import optimizer_title
         from probe.training.settings import TrainerSettings
 
         spec = config.device
-        problem = cuda_problem() if spec.kind == "auto" and config.predict else None
+        problem = gpu_problem() if spec.kind == "auto" and config.predict else None
         if problem is None:
             spec = resolve_device(spec, measuring_memory=True)
         self.device: Device | None = None if problem else open_device(spec, measuring_memory=True)
@@ -123,7 +123,7 @@ class ProbeContext:
         """Trace the task at the sizes that matter for `gpus`."""
         from probe.batch.prediction.build_memory_model import build_for_task
 
-        is_simulated = self.device is not None and self.device.torch_device.type == "cpu"
+        is_simulated = self.device is not None and not self.device.is_gpu
         try:
             return build_for_task(
                 self.task,

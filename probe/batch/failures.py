@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from probe.batch.records import Outcome
 from probe.device.failures import find_failure
-from probe.errors import ProbeError, UserCodeError
-from probe.user_code import user_code_error
+from probe.errors import ProbeError, UserCodeError, first_line, user_code_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +22,8 @@ def failed_by(error: Exception) -> Failed | None:
     """Return the failure that `error` shows, or None for probe's own errors, which do not depend on the batch size."""
     failure, culprit = find_failure(error)
     if failure in ("oom", "host_oom"):
-        return Failed(failure, first_line(str(culprit)) or type(culprit).__name__)
+        return Failed(failure, first_line(culprit))
     if isinstance(error, ProbeError) and not isinstance(error, UserCodeError):
         return None
     wrapped = error if isinstance(error, UserCodeError) else user_code_error(f"{type(error).__name__}: {error}", error)
     return Failed(failure or "error", wrapped.message, wrapped.traceback)
-
-
-def first_line(text: str) -> str:
-    return next(iter(text.strip().splitlines()), "")

@@ -61,7 +61,7 @@ def run(args: Sequence[str]) -> int:
         if raised_in.is_relative_to(Path(click.__file__).parent):  # click itself exits where a pipe breaks under it
             _drop_output()
             return 1
-        from probe.user_code import exit_error
+        from probe.errors import exit_error
 
         told = exit_error("The task's code", error, when="while it is trained", hint="Raise an exception instead.")
         _show_probe_error(told, debug)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from probe.data.loaded import DataRequest, LoadedData
 from probe.data.pixels import PixelScaling
-from probe.errors import DataError
+from probe.errors import DataError, first_line
 
 KEYWORDS: tuple[str, ...] = ()
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -96,7 +96,7 @@ def _download(data_dir: Path, folder: Path) -> None:
             ) from None
         missing = [file for file in FILES if not (folder / file).is_file()]
         raise DataError(
-            f"CIFAR-10 is not in {folder} and could not be downloaded: {str(error).splitlines()[0]}",
+            f"CIFAR-10 is not in {folder} and could not be downloaded: {first_line(error)}",
             hint=f"Put {', '.join(missing)} there, from {URL}, or name the folder that has {FOLDER} with --data-dir or "
             "$PROBE_DATA.",
         ) from None

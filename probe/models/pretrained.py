@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probe.errors import DataError
+from probe.errors import DataError, first_line
 
 _LEFT_OUT = ("AuxLogits.", "aux1.", "aux2.")
 """Auxiliary classifiers of GoogLeNet and Inception, which named models are built without."""
@@ -80,7 +80,7 @@ def _read(path: Path, stamp: tuple[int, int]) -> Mapping[str, Tensor]:
     except Exception as error:  # readers of foreign files raise whatever their formats' libraries do
         problem = "holds more than weights" if isinstance(error, pickle.UnpicklingError) else "is no weights file"
         raise DataError(
-            f"{path} {problem}: {str(error).splitlines()[0]}",
+            f"{path} {problem}: {first_line(error)}",
             hint="Save it with torch.save(model.state_dict(), ...), or as safetensors.",
         ) from None
     for name in _INSIDE:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from probe.device.select import DeviceSpec, resolve_device
+from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device
 from probe.device.visible import visible_gpus
 from probe.errors import OutputError, UsageError
 from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
@@ -60,7 +60,7 @@ def find_backend(
         from probe.search.executors.ray.nodes import live_nodes, node_size
 
         sizes = [node_size(record) for record in live_nodes().values()]
-        on_gpu = device.kind == "cuda" or (device.kind == "auto" and any(size.num_gpus >= 1 for size in sizes))
+        on_gpu = device.is_gpu or (device.kind == "auto" and any(size.num_gpus >= 1 for size in sizes))
         plan = plan_slots(sizes, num_workers=num_workers or (1 if deterministic else None), on_gpu=on_gpu)
         yield RayBackend(address=address, device=_device_of_jobs(device, on_gpu=on_gpu), plan=plan)
 
@@ -68,9 +68,8 @@ def find_backend(
 def _device_of_jobs(device: DeviceSpec, *, on_gpu: bool) -> DeviceSpec:
     """A job sees the GPU that Ray gave it as its first one; this machine may have none."""
     if on_gpu:
-        return DeviceSpec(kind="cuda", index=0, limit_bytes=device.limit_bytes, resolved=True)
-    kind = "cpu" if device.kind == "auto" and device.limit_bytes is None else device.kind
-    return resolve_device(DeviceSpec(kind=kind, limit_bytes=device.limit_bytes), measuring_memory=False)
+        return gpu_of_job(device)
+    return resolve_device(on_cpu(device), measuring_memory=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,12 +153,12 @@ def _sweep(plan: BatchPlan, largest: int, params: Params, *, observer: Observer 
     from probe.batch.sweep import SweepOptions
 
     # On a GPU every attempt that fails costs a process: there a prediction says where to start.
-    start = plan.start or (None if plan.device.kind == "cuda" else largest)
+    start = plan.start or (None if plan.device.is_gpu else largest)
     return find_batch_size(
         plan.source,
         params=params,
         # A CPU that was resolved for training has no limit; resolved for measuring, it gets one.
-        device=replace(plan.device, resolved=plan.device.kind != "cpu"),
+        device=replace(plan.device, resolved=plan.device.counts_memory),
         start=start,
         max=largest,
         predict=start is None,

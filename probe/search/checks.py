@@ -135,7 +135,7 @@ def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
 
 def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
     """Whatever is constrained can be measured on the device, which has been resolved. Raises RecipeError."""
-    if recipe.search.constraints.memory is not None and device.kind == "cpu":
+    if recipe.search.constraints.memory is not None and not device.counts_memory:
         raise RecipeError(
             "search.constraints.memory: on the plain CPU nobody counts the memory of a trial.",
             hint="Search on a GPU or under a simulated limit (--device simulated:8GiB), or leave the constraint out.",

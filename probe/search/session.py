@@ -256,7 +256,7 @@ def _resume(path: Path, request: SearchRequest) -> Session:
 
 
 def _num_workers(request: SearchRequest) -> int:
-    return request.num_workers or default_slots(request.device.kind, request.num_gpus)
+    return request.num_workers or default_slots(request.device, request.num_gpus)
 
 
 def _check_same_terms(begun: Begun, request: SearchRequest, path: Path) -> None:

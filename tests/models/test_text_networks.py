@@ -216,12 +216,12 @@ def test_models_for_texts_take_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "rule"),
     [
-        ("text-mlp", {"depth": 0}, "depth must be a whole number from 1 to 64, not 0"),
-        ("text-mlp", {"embedding": -1}, "embedding must be a whole number from 0 to"),
+        ("text-mlp", {"depth": 0}, "depth must be an integer from 1 to 64, not 0"),
+        ("text-mlp", {"embedding": -1}, "embedding must be an integer from 0 to"),
         ("text-mlp", {"bag": "count"}, r"Unknown bag 'count'.\nDid you mean counts"),
         ("text-mlp", {"activation": "rely"}, r"Unknown activation 'rely'.\nDid you mean relu"),
-        ("text-embedding", {"embedding": 0}, "embedding must be a whole number from 1 to"),
-        ("text-transformer", {"layers": 0}, "layers must be a whole number from 1 to 24, not 0"),
+        ("text-embedding", {"embedding": 0}, "embedding must be an integer from 1 to"),
+        ("text-transformer", {"layers": 0}, "layers must be an integer from 1 to 24, not 0"),
         ("text-transformer", {"dropout": 1}, "dropout must be a number from 0 to below 1, not 1"),
         (
             "text-transformer",

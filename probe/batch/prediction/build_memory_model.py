@@ -12,6 +12,7 @@ from probe.batch.prediction.memory_model import MemoryModel, Target, Untraceable
 from probe.batch.prediction.predict import TargetGpus, next_size_to_trace
 from probe.batch.prediction_records import TraceCheck
 from probe.batch.samples.ranking import SampleRanking
+from probe.errors import first_line
 from probe.task import Task
 from probe.tasks.source import TaskSource, as_source
 from probe.workers.worker import Worker, WorkerDied
@@ -68,7 +69,7 @@ def build_memory_model(
 
 def lost_trace(death: WorkerDied) -> Untraceable:
     """Return the reason for a missing memory model after the tracing process died."""
-    return Untraceable(reason=f"the process that traced the model died: {death.message.splitlines()[0]}")
+    return Untraceable(reason=f"the process that traced the model died: {first_line(death)}")
 
 
 def build_in_process(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from probe.batch.prediction.memory_model import FixedCosts, MemoryModel, SimulationResult, Target, Untraceable
 from probe.batch.prediction_records import Contradiction, ContradictionKind, PredictedPeak, Prediction, PredictionInfo
 from probe.batch.records import Attempt, Outcome
-from probe.units import format_share
+from probe.units import format_percent
 
 COMMON_GPU_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
 """Memory of common GPUs."""
@@ -73,7 +73,7 @@ def predict_batch_sizes(
     gpus = gpus or TargetGpus()
     simulations = _Simulations(model)
     predictions = tuple(_prediction(gpu_bytes, gpus, simulations) for gpu_bytes in gpus.memory_bytes)
-    fraction = format_share(gpus.usable_fraction, decimals=0)
+    fraction = format_percent(gpus.usable_fraction, decimals=0)
     nominal = f"{fraction} of a GPU's nominal memory are assumed to be usable; with ECC it may be less"
     return PredictionInfo(
         traced_as=model.traced_as,

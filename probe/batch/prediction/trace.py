@@ -25,7 +25,7 @@ from probe.batch.prediction.allocation_model import Trace
 from probe.batch.prediction.fake_operators import UnpackedSequences, constant_fake
 from probe.batch.prediction.recorder import Recorder, UntraceableError
 from probe.device.cpu import CpuDevice
-from probe.errors import ProbeError
+from probe.errors import ProbeError, first_line
 from probe.loading.batch import Batch
 from probe.loading.random_state import random_state_kept
 from probe.loading.trees import num_bytes, tensors_of
@@ -95,7 +95,7 @@ def trace_run(
         except (ProbeError, UntraceableError):
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            reason = f"{type(error).__name__}: {first_line(str(error))}"
         finally:
             _FAKE_TENSOR_LOG.disabled = False
         raise UntraceableError(reason)  # outside of the handler, without the frames of `error` and their tensors
@@ -241,7 +241,7 @@ def _evaluate(run: TrainingRun, batch: Batch, recorder: Recorder) -> str | None:
     try:
         run.eval_step(batch)
     except Exception as error:
-        failure = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        failure = f"{type(error).__name__}: {first_line(str(error))}"
     else:
         return None
     recorder.go_back(before)

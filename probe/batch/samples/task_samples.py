@@ -16,7 +16,7 @@ import torch
 from probe.batch.records import Split
 from probe.batch.samples.ranking import Column, Indices, SampleRanking, is_length, rank
 from probe.batch.samples.sample_size import INTEGER_TYPES, SampleSize
-from probe.errors import ProbeError
+from probe.errors import ProbeError, user_code_error
 from probe.loading.batch import Batch
 from probe.loading.dataset import TensorData, as_tensors, is_unbounded, num_samples, samples_to_load
 from probe.loading.epoch_batches import BatchCollate
@@ -25,7 +25,6 @@ from probe.loading.trees import map_tensors, tensors_of
 from probe.loading.weak_memo import WeakMemo
 from probe.seeds import derive_seed
 from probe.task import Task
-from probe.user_code import user_code_error
 
 MAX_SECONDS = 3.0
 """Time limit for measuring the samples of one split, which are read in random order."""

@@ -23,7 +23,7 @@ from probe.report.batch.text import (
     too_small_text,
     traces_text,
 )
-from probe.units import format_bytes, format_card, format_count, format_seconds, format_share
+from probe.units import format_bytes, format_count, format_gpu_memory, format_percent, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +66,8 @@ def batch_rows(result: BatchResult) -> Rows:
         rows.append(("", refused))
     headroom = headroom_bytes(result)
     if headroom is not None and result.limit_bytes:
-        share = format_share(headroom / result.limit_bytes, decimals=0)
-        of = f"{format_card(result.limit_bytes)} left at batch {format_count(result.largest_fit or 0)}"
+        share = format_percent(headroom / result.limit_bytes, decimals=0)
+        of = f"{format_gpu_memory(result.limit_bytes)} left at batch {format_count(result.largest_fit or 0)}"
         rows.append(("Headroom", f"{format_bytes(headroom)} ({share}) of {of}"))
     rows += labelled("Warning", result_warnings(result))
     rows.append(("Cost", f"{plural(len(result.attempts), 'attempt')}, {format_seconds(result.seconds)}"))
@@ -159,7 +159,7 @@ def _cards_table(predictions: Sequence[Prediction]) -> TextTable:
             rest,
         )
         batch = "-" if prediction.largest_fit is None else format_count(prediction.largest_fit)
-        card = format_card(prediction.memory_bytes)
+        card = format_gpu_memory(prediction.memory_bytes)
         rows.append((card, batch, *(format_bytes(size) if size else "0" for size in (prediction.peak_bytes, *filled))))
     header = ("card", "batch", "takes", "weights", "gradients", "optimizer", "activations", "workspace", "rest")
     return TextTable(header=header, rows=tuple(rows), optional=(8, 7, 4, 5, 3))

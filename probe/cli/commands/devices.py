@@ -11,7 +11,8 @@ from probe.cli.options import debug_option
 
 if TYPE_CHECKING:
     from probe.cli.answers.answers import Rows
-    from probe.device.environment import EnvironmentReport, GpuReport
+    from probe.device.environment import EnvironmentReport
+    from probe.device.protocol import GpuReport
 
 
 @click.command(
@@ -37,7 +38,6 @@ def environment_rows(found: EnvironmentReport) -> Rows:
     memory = [
         f"{format_bytes(size)} {word}"
         for size, word in ((found.total_memory_bytes, "in all"), (found.free_memory_bytes, "free"))
-        if size is not None
     ]
     return [
         *labelled("GPU", [gpu_line(gpu) for gpu in found.gpus] or ["none that PyTorch can use"]),
@@ -48,7 +48,7 @@ def environment_rows(found: EnvironmentReport) -> Rows:
         ("Python", f"{found.python_version} on {found.platform}"),
         ("probe", found.probe_version),
         ("CPU", f"{found.num_cores} core{'' if found.num_cores == 1 else 's'}"),
-        ("Memory", ", ".join(memory) or "this system does not say"),
+        ("Memory", ", ".join(memory)),
         *labelled("Note", found.notes),
     ]
 
@@ -58,4 +58,4 @@ def gpu_line(gpu: GpuReport) -> str:
 
     free = f", {format_bytes(gpu.free_bytes)} free" if gpu.free_bytes is not None else ""
     users = f"; used by {', '.join(gpu.users)}" if gpu.users else ""
-    return f"cuda:{gpu.index} {gpu.name}, {format_bytes(gpu.total_bytes)}{free}{users}"
+    return f"{gpu.device} {gpu.name}, {format_bytes(gpu.total_bytes)}{free}{users}"

@@ -222,9 +222,8 @@ def _find(source: TaskSource, **options: Any) -> LrResult:
     code raises is the user's to see. Bugs of probe's pass through.
     """
     from probe.device.failures import find_failure
-    from probe.errors import NothingFitsError, ProbeError
+    from probe.errors import NothingFitsError, ProbeError, user_code_error
     from probe.lr.find import find_lr
-    from probe.user_code import user_code_error
 
     try:
         return find_lr(source, **options)

@@ -82,8 +82,7 @@ def train(
 @contextmanager
 def _the_users_own(name: str) -> Iterator[None]:
     """What the task's own code raises is the user's to see; bugs of probe's pass through."""
-    from probe.errors import ProbeError
-    from probe.user_code import user_code_error
+    from probe.errors import ProbeError, user_code_error
 
     try:
         yield

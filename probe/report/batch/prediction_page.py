@@ -16,7 +16,7 @@ from probe.report.batch.text import (
     traces_text,
 )
 from probe.report.shared.markdown import bullets, escape, table
-from probe.units import format_bytes, format_card, format_count, format_seconds
+from probe.units import format_bytes, format_count, format_gpu_memory, format_seconds
 
 _TRACES = {
     "fake cpu": "The training step was traced on fake tensors of the CPU (`fake cpu`), which have shapes but no data",
@@ -46,7 +46,7 @@ def predictions_table(predictions: Sequence[Prediction]) -> str:
     header = ["card", "largest batch", "takes", *(name for name, _ in parts)]
     rows = [
         [
-            format_card(prediction.memory_bytes),
+            format_gpu_memory(prediction.memory_bytes),
             "-" if prediction.largest_fit is None else format_count(prediction.largest_fit),
             format_bytes(prediction.peak_bytes),
             *(_part(prediction.breakdown, field) for _, field in parts),
@@ -110,7 +110,7 @@ def prediction_block(result: BatchResult) -> list[str | None]:
         if expected.largest_fit is None:
             told = (
                 f"Predicted to fit: nothing, as batch size 1 would take {format_bytes(expected.peak_bytes)} of "
-                f"{format_card(expected.memory_bytes)}; measured: {found}."
+                f"{format_gpu_memory(expected.memory_bytes)}; measured: {found}."
             )
     return ["## What was predicted", told, check_table(result), prediction_info_block(result.prediction_info)]
 

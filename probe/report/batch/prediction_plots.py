@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from probe.batch.records import BatchResult
 from probe.report.shared.style import BLACK, BLUE, GREY, LIGHT, ORANGE, byte_ticks, new_figure, save_figure, ticks_at
-from probe.units import format_card, format_count
+from probe.units import format_count, format_gpu_memory
 
 _MAX_X_TICKS = 12
 
@@ -59,7 +59,7 @@ def _cards(axes: Axes, result: BatchResult) -> None:
     for prediction in result.predictions:
         axes.axhline(prediction.memory_bytes, color=GREY, linewidth=0.8, zorder=2)
         axes.annotate(
-            format_card(prediction.memory_bytes),
+            format_gpu_memory(prediction.memory_bytes),
             (1.0, prediction.memory_bytes),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probe.batch.records import BatchResult, SampleCoverage
 from probe.report.batch.summary import confirmation, largest_samples_peak, max_share_above
-from probe.units import format_bytes, format_count, format_share
+from probe.units import format_bytes, format_count, format_percent
 
 _PARTS = {"train": "training", "val": "validation"}
 _NOTABLE_EXCESS = 0.02
@@ -24,7 +24,7 @@ def confirmation_text(result: BatchResult) -> str | None:
         held = f"batch {size} held on {count} batches"
     else:
         held = f"batch {size} held on {count} shuffled batches{_epochs(attempt.num_batches, attempt.batches_per_epoch)}"
-    share = format_share(max_share_above(attempt.num_batches))
+    share = format_percent(max_share_above(attempt.num_batches))
     return f"{held}: with 95 % confidence, at most {share} of batches need more memory"
 
 

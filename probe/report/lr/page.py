@@ -21,13 +21,13 @@ from probe.report.lr.summary import (
 )
 from probe.report.shared.common import asked_block, data_pointer, environment_block, partial_note
 from probe.report.shared.markdown import bullets, escape, image, page, table
-from probe.units import format_count, format_lr, format_seconds, format_share, format_value
+from probe.units import format_count, format_lr, format_percent, format_seconds, format_value
 
 LR_PLOT = "loss_against_lr.png"
 NUM_TABLE_POINTS = 9
 _RUNS_DECIDED = (
     " The suggestion is the lowest learning rate that loses at most "
-    f"{format_share(TOLERANCE)} of the attainable decrease."
+    f"{format_percent(TOLERANCE)} of the attainable decrease."
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from probe.lr.confirm import BAND_TOLERANCE
 from probe.lr.records import Confirmation, LrComparison, LrCurve, LrResult
 from probe.lr.suggest import horizon_shift, suggest
-from probe.units import format_count, format_lr, format_share, format_value
+from probe.units import format_count, format_lr, format_percent, format_value
 
 NONE = "-"
 CURVE_ENDS = {
@@ -51,8 +51,8 @@ def band_text(result: LrResult) -> str:
             "most 5 % of the attainable decrease of the loss in four of five cases"
         )
     return (
-        f"Inside the band the runs let expect a loss of at most {format_share(BAND_TOLERANCE)} of the attainable decrease; on "
-        "tasks whose truth is known, its ends lost at most 5 % in about four of five cases"
+        f"Inside the band the runs let expect a loss of at most {format_percent(BAND_TOLERANCE)} of the attainable decrease; "
+        "on tasks whose truth is known, its ends lost at most 5 % in about four of five cases"
     )
 
 

@@ -11,7 +11,7 @@ from probe.report.shared.markdown import code, escape, table
 from probe.search.records.objective import LOSS
 from probe.search.records.search import SearchResult, TrialResult
 from probe.training.records import FitSummary, WeightCounts
-from probe.units import format_share, format_value
+from probe.units import format_percent, format_value
 
 REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
 _THEIRS = ("decoupled", "augmentation_strength")
@@ -91,7 +91,7 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
-            row += [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+            row += [format_percent(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
@@ -124,7 +124,7 @@ def fit_table(fit: FitSummary | None, weights: WeightCounts | None) -> str | Non
 
 def zero_text(weights: WeightCounts) -> str:
     """Near zero is: smaller than a hundredth of the largest weight of the same layer."""
-    near, zero = [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+    near, zero = [format_percent(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
 
 
@@ -149,7 +149,7 @@ def _closed(kind: Kind, bare: Kind | None) -> str:
     """Empty where there is no gap to close, and where something else may have closed it."""
     if bare is None or bare.gap <= 0 or kind is bare or kind.others() != bare.others():
         return ""
-    return format_share(1 - kind.gap / bare.gap, decimals=0)
+    return format_percent(1 - kind.gap / bare.gap, decimals=0)
 
 
 def _summary(kinds: Sequence[Kind], bare: Kind | None) -> str:

@@ -95,7 +95,7 @@ def make_gpu_packer(
 ) -> GpuPacker | None:
     """None where trials do not share a memory that could be too small for them: on the CPU, one at a time on each GPU, and on a
     cluster, which places them itself."""
-    if device.kind != "cuda" or max(executor.slots_by_gpu, default=1) == 1:
+    if not device.is_gpu or max(executor.slots_by_gpu, default=1) == 1:
         return None
     limits: list[int | None] = executor.call_each(device_limit, device)
     known = [limit for limit in limits if limit is not None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from probe.device.memory import num_cores
+from probe.device.select import DeviceSpec
 from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import ChangedDataError, OutputError, UserCodeError
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
@@ -114,7 +115,7 @@ class LocalExecutor:
                 # An error may leave a GPU's context in which every call fails. On the CPU the process goes on: settings are
                 # put back, and a job that fails in a used process is run again in a fresh one.
                 is_lost = not isinstance(event, (Returned, Raised))
-                needs_new = is_lost or (isinstance(event, Raised) and slot.job.device.kind == "cuda")
+                needs_new = is_lost or (isinstance(event, Raised) and slot.job.device.is_gpu)
                 slot.job = None
                 if needs_new:
                     self._drop(slot, failed=True)
@@ -195,7 +196,7 @@ class LocalExecutor:
     def places(self) -> Mapping[int, str]:
         if len(self._gpus) < 2:
             return {}
-        return {slot.job.number: f"cuda:{slot.gpu}" for slot in self._slots if slot.job is not None}
+        return {slot.job.number: f"{slot.job.device.kind}:{slot.gpu}" for slot in self._slots if slot.job is not None}
 
     def num_idle(self, gpu: int = 0) -> int:
         """Workers that were started and wait. Each of them holds a context of the GPU that it has used."""
@@ -248,19 +249,14 @@ def _limit_of(slot: _Slot) -> float | None:
     return slot.job.max_seconds if slot.job is not None and slot.has_begun else None
 
 
-def default_slots(device_kind: str, num_gpus: int = 1) -> int:
+def default_slots(device: DeviceSpec, num_gpus: int = 1) -> int:
     """Workers side by side: one a GPU, where they would share its memory; on the CPU one for each core, at most four."""
-    return num_gpus if device_kind == "cuda" else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
+    return num_gpus if device.is_gpu else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
 
 
 def threads_per_slot(num_slots: int) -> int:
     """PyTorch's threads of each worker: the cores, divided."""
     return max(1, num_cores() // num_slots)
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def timed_out(job: RungJob, seconds: float) -> RungReport:

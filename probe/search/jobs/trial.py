@@ -11,7 +11,7 @@ from typing import Any
 from probe.device.failures import find_failure
 from probe.device.protocol import Device
 from probe.device.select import open_device
-from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError
+from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError, first_line
 from probe.loading.dataset import hold_out, hold_out_fold, take_share
 from probe.loading.trees import map_tensors
 from probe.search.jobs.folds import fold_name, mean_report
@@ -105,8 +105,7 @@ def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
         ran_out = failure is not None
         if not ran_out and not _may_be_the_split(rung.job, error):
             raise
-        lines = str(culprit).strip().splitlines()
-        message = lines[0] if lines else type(culprit).__name__
+        message = first_line(culprit)
     # Outside of the handler, where the frames that hold the tensors are gone.
     if not ran_out:
         parts = rung.job.gradient_accumulation

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, get_args
 
-from probe.errors import DiskFullError, OutputError
+from probe.errors import DiskFullError, OutputError, last_line
 from probe.records import RunMeta
 from probe.records_json import from_plain, to_plain
 from probe.search.records.search import DATABASE_FILE
@@ -212,7 +212,7 @@ class SearchDatabase:
             with self._guarded():
                 [verdict] = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":
-                raise self._damaged(str(verdict).strip().splitlines()[-1])
+                raise self._damaged(last_line(str(verdict)))
 
     def _damaged(self, what: str) -> OutputError:
         return _damaged(self.path, what, to_write=self._writes)

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from probe.errors import DeviceError, OutputError
+from probe.errors import DeviceError, OutputError, last_line
 from probe.search.executors.ray.on_node import probe_node
 from probe.search.executors.ray.resources import NodeSize, SlotPlan
 from probe.search.records.cluster import NodeInfo
@@ -146,8 +146,7 @@ def _node(record: Mapping[str, Any], answer: Any) -> Node:
     except _LOST as error:
         raise ProbeLostError(f"The node {name} was lost while it was looked at ({type(error).__name__}).") from None
     except Exception as error:  # whatever keeps a node from running five lines of ours
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DeviceError(f"The node {name} cannot run probe: {lines[-1].strip()}", hint=same) from None
+        raise DeviceError(f"The node {name} cannot run probe: {last_line(error)}", hint=same) from None
     if said["facts"]["probe_version"] != VERSION:
         raise DeviceError(
             f"The node {name} has probe {said['facts']['probe_version']}, and this is {VERSION}.", hint=same

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from probe.errors import DeviceError, ProbeError, TaskError
+from probe.errors import DeviceError, ProbeError, TaskError, first_line, last_line
 from probe.search.executors.ray.on_node import CallOptions, run_on_node
 from probe.search.jobs.jobs import RungJob, RungReport
 from probe.version import VERSION
@@ -139,5 +139,4 @@ def measured(function: Callable[..., Any], args: Sequence[Any]) -> Any:
 
 def _in_short(error: Exception) -> str:
     """Ray's own first sentence, or the last line of the traceback from a node."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0].partition(". ")[0]
+    return last_line(error) if isinstance(error, ray.exceptions.RayTaskError) else first_line(error).partition(". ")[0]
