@@ -77,7 +77,14 @@ def probe_largest_batch(
             return BatchProbe(
                 largest=plan.usual, result=None, warnings=(_by_rule_of_thumb("The batch probe", plan.usual),)
             )
-        result, error = _first_measured(plan, executor, largest, observer)
+        try:
+            result = _first_measured(plan, executor, largest, observer)
+        except Infeasible:
+            raise
+        except ProbeError as raised:
+            if raised.result is None:
+                raise
+            result, error = raised.result, raised
         if observer is not None:
             observer(result)
     probe = BatchProbe(largest=plan.usual, result=result, epochs=batch_epochs(result, plan.num_train), error=error)
@@ -105,9 +112,7 @@ def _by_rule_of_thumb(what: str, usual: int) -> str:
     return f"{what} was not made: {_TOO_DEAR}. Batch sizes up to {usual} are searched, by a rule of thumb."
 
 
-def _first_measured(
-    plan: BatchPlan, executor: SearchExecutor, largest: int, observer: Observer | None
-) -> tuple[BatchResult, ProbeError | None]:
+def _first_measured(plan: BatchPlan, executor: SearchExecutor, largest: int, observer: Observer | None) -> BatchResult:
     """With the first configuration that the task's code does not refuse. An attempt starts a process, so the others are only
     built, in a worker, before one of them is tried."""
     measure = partial(_measured, plan, executor, largest, observer)
@@ -136,23 +141,20 @@ def buildable(source: TaskSource, candidates: Sequence[Params], *, most: int) ->
 
 def _measured(
     plan: BatchPlan, executor: SearchExecutor, largest: int, observer: Observer | None, params: Params
-) -> tuple[BatchResult, ProbeError | None]:
+) -> BatchResult:
     """On the machine whose device is asked about. Raises Infeasible where the task's code refuses `params`."""
-    result, error = executor.measure(_sweep, plan, largest, params, observer=observer)
-    if isinstance(error, Infeasible):
-        raise error
-    return result, error
+    result: BatchResult = executor.measure(_sweep, plan, largest, params, observer=observer)
+    return result
 
 
-def _sweep(
-    plan: BatchPlan, largest: int, params: Params, *, observer: Observer | None = None
-) -> tuple[BatchResult, ProbeError | None]:
-    """The sizes that fit. An error of the task's own code comes beside what was measured before it."""
-    from probe.batch.find import probe_batch_size
+def _sweep(plan: BatchPlan, largest: int, params: Params, *, observer: Observer | None = None) -> BatchResult:
+    """The sizes that fit. The error of the task's own code has what was measured before it as its `result`."""
+    from probe.batch.find import find_batch_size
+    from probe.batch.sweep import SweepOptions
 
     # On a GPU every attempt that fails costs a process: there a prediction says where to start.
     start = plan.start or (None if plan.device.is_gpu else largest)
-    return probe_batch_size(
+    return find_batch_size(
         plan.source,
         params=params,
         # A CPU that was resolved for training has no limit; resolved for measuring, it gets one.
@@ -160,15 +162,14 @@ def _sweep(
         start=start,
         max=largest,
         predict=start is None,
-        size_only=True,
-        max_samples=plan.max_samples,
         seed=plan.seed,
         observer=observer,
+        options=SweepOptions(size_only=True, max_samples=plan.max_samples),
     )
 
 
 def batch_epochs(result: BatchResult, num_train: int) -> float:
     """What a batch probe cost in epochs, by the samples that its training steps saw."""
-    from probe.batch.sweep import num_seen
+    from probe.batch.sweep import num_samples_used
 
-    return num_seen(result.attempts) / num_train
+    return num_samples_used(result.attempts) / num_train
