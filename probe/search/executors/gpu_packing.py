@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from probe.batch.prediction.forecast import Cards
 from probe.batch.prediction.memory_model import FixedCosts, Untraceable
+from probe.batch.prediction.predict import TargetGpus
 from probe.device.select import DeviceSpec, device_limit
 from probe.errors import ProbeError
 from probe.search.executors.protocol import SearchExecutor
@@ -134,10 +134,10 @@ def predicted_peak(
 ) -> int | None:
     """Bytes of the card that training with `params` takes at most, the process's context included; None where the training
     step cannot be traced. In a worker: tracing has crashed PyTorch before. Raises what the task's own code raises."""
-    from probe.batch.prediction.predict import predict
+    from probe.batch.prediction.build_memory_model import build_memory_model
 
-    cards = Cards(memory_bytes=(limit_bytes,), bound=batch_size)  # so that this size is traced if it fits
-    found = predict(source, params=dict(params), cards=cards, in_process=True)
+    gpus = TargetGpus(memory_bytes=(limit_bytes,), bound=batch_size)  # so that this size is traced if it fits
+    found = build_memory_model(source, params=dict(params), gpus=gpus, in_process=True)
     if isinstance(found, Untraceable):
         return None
-    return found.replay(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes
+    return found.simulate(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes
