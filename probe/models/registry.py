@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from probe.data.loaded import DataKind
 from probe.data.pixels import PixelScaling, take_bytes
+from probe.data.protocol import DataKind
 from probe.errors import TaskError, unknown_name
 from probe.models.aliases import ALIASES, full_name
 from probe.models.lstm import Lstm

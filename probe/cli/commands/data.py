@@ -12,7 +12,7 @@ from probe.cli.options import data_dir_option, debug_option, quiet_option
 
 if TYPE_CHECKING:
     from probe.cli.answers.answers import Rows
-    from probe.data.fetch import FetchedData
+    from probe.data.download import FetchedData
 
 
 @click.command(
@@ -34,7 +34,7 @@ def data(name: str | None, data_dir: Path, quiet: bool) -> None:
         rows = _catalogue(data_dir)
     else:
         from probe.cli.live.download import open_download
-        from probe.data.fetch import fetch_data
+        from probe.data.download import fetch_data
 
         with open_download(quiet=quiet) as progress:
             fetched = fetch_data(name, data_dir, progress=progress)
@@ -57,10 +57,12 @@ def fetched_rows(fetched: FetchedData) -> Rows:
 
 
 def _catalogue(data_dir: Path) -> Rows:
-    from probe.data.fetch import fetchable_data, find_files
+    from probe.data.download import find_files
+    from probe.data.registry import NAMED
 
     rows: Rows = []
-    for name, found in fetchable_data().items():
-        state = "there" if find_files(found, data_dir) is not None else "not there"
-        rows.append((name, f"{found.about}; {state}: {data_dir / found.folder}"))
+    for name, source in NAMED.items():
+        if source.download is not None:
+            state = "there" if find_files(source.download, data_dir) is not None else "not there"
+            rows.append((name, f"{source.download.about}; {state}: {data_dir / source.download.folder}"))
     return rows
