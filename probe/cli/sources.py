@@ -122,7 +122,7 @@ def _target_subject(target: str) -> Subject:
 
 
 def _named_subject(options: SourceOptions) -> Subject:
-    from probe.models.aliases import full_name
+    from probe.models.registry import full_name
     from probe.tasks.source import NamedSource
 
     data = options.data or "synthetic"

@@ -16,7 +16,7 @@ from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.errors import DataError, TaskError
 from probe.loading.validation import hold_out
-from probe.models.lstm import Lstm
+from probe.models.networks import Lstm
 from probe.tasks.source import NamedSource
 
 
