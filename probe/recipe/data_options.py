@@ -20,7 +20,7 @@ _KINDS = {
 
 
 class DataOptions(Section):
-    """Each is None where the recipe does not give it; what holds then, `probe.data.options` says."""
+    """Each is None where the recipe does not give it; what holds then, `probe.data.protocol` says."""
 
     target: str | None = Field(default=None, min_length=1)
     """The column that is predicted."""
