@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from probe.recipe.conditions import check_entry_names, check_sampler, check_scheduler, check_start, resolve_conditions
 from probe.recipe.data_options import DataOptions, check_data_options
-from probe.recipe.refine import Refine, check_refine
+from probe.recipe.refine import Refine, RefinedSearch, check_refine
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
 from probe.recipe.values import ParamValue, show
@@ -188,7 +188,15 @@ class Recipe(Section):
     def _check_search(self) -> Recipe:
         check_scheduler(self.search.scheduler, self.space)
         check_sampler(self.search.sampler, self.searched)
-        check_refine(self)
+        if self.search.refine is not None:
+            refined = RefinedSearch(
+                objective=(self.task.objective.metric, self.task.objective.mode),
+                scheduler=self.search.scheduler,
+                has_one_length=self.search.fidelity.unit == "epochs" and "epochs" not in self.space,
+                validation=self.task.validation.kind,
+                max_trials=self.budget.trials,
+            )
+            check_refine(self.search.refine, refined, self.space)
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,6 @@ from probe.search.executors.gpu_packing import GpuPacker, PeakPredictions, make_
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.slots import device_title
 from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
-from probe.search.hypergradient.make_refiner import make_refiner
 from probe.search.jobs.final_job import FinalOutcome, unlike_warning
 from probe.search.jobs.jobs import RungJob
 from probe.search.plans import (
@@ -33,6 +32,7 @@ from probe.search.plans import (
     study_warnings,
 )
 from probe.search.probing import first_feasible, probe_lrs
+from probe.search.proposers import make_proposer
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.objective import best_epoch
 from probe.search.records.search import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
@@ -203,7 +203,7 @@ class Search:
         plan = study_plan(setup, found, seconds=self._seconds())
         found.state = new_state(plan)
         self._show("search")
-        refiner = make_refiner(setup, found, self._executor)
+        proposer = make_proposer(setup, found, self._executor)
         self._gpu_packer = make_gpu_packer(setup.source, setup.device, facts.batch_size, self._executor)
         self._peaks = make_peak_predictions(setup.source, facts.batch_size, self._executor)
         study = Study(
@@ -215,12 +215,12 @@ class Search:
             discard=self._checkpoints.discard,
             free_disk=lambda **failed: self._checkpoints.free_disk(study.state, **failed),
             can_start=self._gpu_packer,
-            proposer=refiner,
+            proposer=proposer,
             sink=self._write,
             observer=None if self._observer is None else self._observe,
         )
         stopped_by = self._run_study(study)
-        found.warnings += filter(None, (sampler.warning, None if refiner is None else refiner.warning))
+        found.warnings += filter(None, (sampler.warning, None if proposer is None else proposer.warning))
         found.study_seconds = self._seconds()
         return stopped_by
 
