@@ -19,7 +19,7 @@ from probe.recipe.checks import (
     resolve_conditions,
 )
 from probe.recipe.data_options import DataOptions, check_data_options
-from probe.recipe.refine import Refine, check_refine
+from probe.recipe.refine import Refine, RefinedSearch, check_refine
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
 from probe.recipe.values import ParamValue, show
@@ -234,7 +234,15 @@ class Recipe(Section):
             check_renamed_entries(self.space)
         check_scheduler(self.search.scheduler, self.space)
         check_sampler(self.search.sampler, self.searched)
-        check_refine(self)
+        if self.search.refine is not None:
+            refined = RefinedSearch(
+                objective=(self.task.objective.metric, self.task.objective.mode),
+                scheduler=self.search.scheduler,
+                has_one_length=self.search.fidelity.unit == "epochs" and "epochs" not in self.space,
+                validation=self.task.validation.kind,
+                max_trials=self.budget.trials,
+            )
+            check_refine(self.search.refine, refined, self.space)
         return self
 
     @model_validator(mode="after")

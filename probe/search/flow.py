@@ -19,10 +19,10 @@ from probe.search.checks import check_against_task, warnings_for
 from probe.search.executors.gpu_packing import GpuPacker, PeakPredictions, make_gpu_packer, make_peak_predictions
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.slots import device_title
-from probe.search.hypergradient.make_refiner import make_refiner
 from probe.search.jobs.final_job import FinalOutcome, unlike_warning
 from probe.search.jobs.jobs import RungJob
 from probe.search.lr_probe import probe_lrs
+from probe.search.proposers import make_proposer
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.objective import best_epoch
 from probe.search.records.search import BestTrial, SearchProgress, SearchResult, SearchStoppedBy, Stage
@@ -209,7 +209,7 @@ class Search:
         plan = plans.study_plan(settings, found, seconds=self._seconds())
         state = found.state = new_state(plan)
         self._show("search")
-        refiner = make_refiner(settings, found, executor)
+        proposer = make_proposer(settings, found, executor)
         self._gpu_packer = make_gpu_packer(settings.source, settings.device, found.loaded_task.batch_size, executor)
         self._peaks = make_peak_predictions(settings.source, found.loaded_task.batch_size, executor)
         hooks = StudyHooks(
@@ -218,11 +218,11 @@ class Search:
             discard=self._checkpoints.discard,
             free_disk=partial(self._checkpoints.free_disk, state),
             can_start=self._gpu_packer,
-            proposer=refiner,
+            proposer=proposer,
         )
         study = Study(plan, state, sampler=sampler, executor=executor, make_job=self._make_job, hooks=hooks)
         self._stopped_by = self._run_study(study)
-        found.warnings += filter(None, (sampler.warning, None if refiner is None else refiner.warning))
+        found.warnings += filter(None, (sampler.warning, None if proposer is None else proposer.warning))
         found.study_seconds = self._seconds()
 
     def _write(self, event: Event) -> None:
