@@ -90,12 +90,18 @@ class TaskSection(Section):
         return self
 
 
+SamplerName = Literal["tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"]
+"""Names of `probe.search.samplers.registry.SAMPLERS`."""
+SchedulerName = Literal["none", "halving", "asha", "hyperband"]
+"""Names of `probe.search.schedulers.registry.SCHEDULERS`."""
+
+
 class SearchSection(Section):
     """How the space is searched."""
 
-    sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
+    sampler: Literal["auto", SamplerName] = "auto"
     """The method that suggests configurations."""
-    scheduler: Literal["auto", "none", "halving", "asha", "hyperband"] = "auto"
+    scheduler: Literal["auto", SchedulerName] = "auto"
     """The method that decides how far each trial is trained."""
     seed: int = Field(default=0, ge=0)
     """Seed of every random draw: configurations, initial weights, order of the batches."""

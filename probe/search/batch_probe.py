@@ -126,7 +126,7 @@ def _first_measured(
     try:
         return measure(first)
     except Infeasible as refused:
-        built: list[Params] = executor.call(buildable, plan.source, others, most=MAX_TRIED)
+        built: list[Params] = executor.run(buildable, plan.source, others, most=MAX_TRIED)
         if not built:
             raise refused from None
     return first_feasible(built, measure)
@@ -149,7 +149,7 @@ def _measured(
     plan: BatchProbePlan, executor: SearchExecutor, largest: int, observer: Observer | None, params: Params
 ) -> BatchResult:
     """Measure on the machine of the device. Raises Infeasible if the task's code refuses `params`."""
-    result: BatchResult = executor.measure(_sweep, plan, largest, params, observer=observer)
+    result: BatchResult = executor.run(_sweep, plan, largest, params, on="host", on_message=observer)
     return result
 
 

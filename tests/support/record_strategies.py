@@ -452,7 +452,7 @@ def cluster_uses() -> st.SearchStrategy[ClusterUse]:
         num_slots=st.integers(0, 10_000),
         cpus_per_job=positive,
         gpus_per_job=st.none() | positive,
-        storage=st.none() | texts,
+        storage=texts,
         lost_nodes=st.lists(texts, max_size=2).map(tuple),
     )
 

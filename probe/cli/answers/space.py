@@ -23,8 +23,9 @@ from probe.search.samplers.auto_sampler import (
     grid_warning,
 )
 from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
-from probe.search.schedulers.brackets import brackets_of, make_scheduler
 from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule, rung_name
+from probe.search.schedulers.hyperband import brackets_of
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.space.configurations import num_configurations
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.grid import MAX_GRID, grid_positions

@@ -38,7 +38,7 @@ def make_proposer(refine: Refine, setup: SearchSettings, found: StageResults, ex
             reference=setup.reference,
         )
         try:
-            report: GradientReport = executor.call(run_gradient, job)
+            report: GradientReport = executor.run(run_gradient, job)
         except ProbeError as error:  # the results of the trials must not be lost
             return GradientReport(message=error.message.removesuffix("."))
         return report
