@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from probe.device.select import DeviceSpec, resolve_device
+from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device
 from probe.device.visible import visible_gpus
 from probe.errors import UsageError
 from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
@@ -15,7 +15,7 @@ from probe.search.executors.local import LocalExecutor, threads_per_slot
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.ray.resources import RayAddress, SlotPlan, parse_ray_address, plan_slots
 from probe.search.records.cluster import ClusterUse
-from probe.search.session import Session
+from probe.search.session import SearchSession
 
 
 class Backend(Protocol):
@@ -37,7 +37,7 @@ class Backend(Protocol):
     def num_gpus(self) -> int:
         """Number of GPUs of this machine that the workers are spread over."""
 
-    def open(self, session: Session) -> AbstractContextManager[SearchExecutor]:
+    def open(self, session: SearchSession) -> AbstractContextManager[SearchExecutor]:
         """The executor of a session. Raises DeviceError, OutputError or UsageError before the first trial."""
 
 
@@ -62,7 +62,7 @@ def find_backend(
         from probe.search.executors.ray.nodes import live_nodes, node_size
 
         sizes = [node_size(record) for record in live_nodes().values()]
-        on_gpu = device.kind == "cuda" or (device.kind == "auto" and any(size.num_gpus >= 1 for size in sizes))
+        on_gpu = device.is_gpu or (device.kind == "auto" and any(size.num_gpus >= 1 for size in sizes))
         plan = plan_slots(sizes, num_workers=num_workers or (1 if deterministic else None), on_gpu=on_gpu)
         yield RayBackend(address=address, device=_device_of_jobs(device, on_gpu=on_gpu), plan=plan)
 
@@ -70,9 +70,8 @@ def find_backend(
 def _device_of_jobs(device: DeviceSpec, *, on_gpu: bool) -> DeviceSpec:
     """The device of a job on a cluster: a GPU that Ray assigned is the job's first one. This machine may have no GPU."""
     if on_gpu:
-        return DeviceSpec(kind="cuda", index=0, limit_bytes=device.limit_bytes, resolved=True)
-    kind = "cpu" if device.kind == "auto" and device.limit_bytes is None else device.kind
-    return resolve_device(DeviceSpec(kind=kind, limit_bytes=device.limit_bytes), measuring_memory=False)
+        return gpu_of_job(device)
+    return resolve_device(on_cpu(device), measuring_memory=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +88,8 @@ class LocalBackend:
         return max(1, len(self.gpus))
 
     @contextmanager
-    def open(self, session: Session) -> Iterator[SearchExecutor]:
-        begun = session.begun
+    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
+        begun = session.start
         with LocalExecutor(
             begun.num_workers,
             num_threads=begun.meta.num_threads,
@@ -123,13 +122,13 @@ class RayBackend:
         return self.plan.cpus_per_job if self.address.num_local is None else threads_per_slot(self.plan.num_slots)
 
     @contextmanager
-    def open(self, session: Session) -> Iterator[SearchExecutor]:
+    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
         from probe.search.executors.ray.executor import RayExecutor
         from probe.search.executors.ray.nodes import check_storage, driver_address, probe_nodes
 
         nodes = probe_nodes(session.checkpoints, self.plan)
         check_storage(nodes, driver=driver_address(), storage=session.storage, checkpoints=session.checkpoints)
-        begun = session.begun
+        begun = session.start
         shares_gpus = self.plan.shares_gpus(sum(node.info.num_gpus for node in nodes))
         use = ClusterUse(
             address=self.address.text,

@@ -14,8 +14,9 @@ import pytest
 
 from probe.device.select import DeviceSpec
 from probe.errors import UserCodeError
+from probe.loading.records import ValidationSplit
 from probe.search.executors.protocol import Executor, Location, SearchExecutor
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, Split
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 from probe.workers.child import send_message
@@ -41,7 +42,7 @@ def make_job(folder: Path, number: int, *, epochs_from: int = 0, epochs_to: int 
         source=TargetSource(target="searched_task:blobs"),
         params={"width": 4, "fault": fault, "lr": 0.1},
         seed=number,
-        split=Split(share=0.25, seed=7),
+        split=ValidationSplit(fraction=0.25, seed=7),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=4,
         epochs_from=epochs_from,

@@ -122,7 +122,7 @@ class RayStorms:
         losses = {
             at: event.number
             for at, event in zip(seen, found, strict=False)
-            if isinstance(event, TrialEnded) and event.outcome == "crashed"
+            if isinstance(event, TrialEnded) and event.report.outcome == "crashed"
         }
         marks = _marks(found)
         lost = {marks[number] for number in losses.values()}

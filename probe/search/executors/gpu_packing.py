@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from probe.batch.prediction.forecast import Cards
 from probe.batch.prediction.memory_model import FixedCosts, Untraceable
+from probe.batch.prediction.predict import TargetGpus
 from probe.device.select import DeviceSpec, device_limit
 from probe.errors import ProbeError
 from probe.search.executors.protocol import SearchExecutor
@@ -105,7 +105,7 @@ def make_gpu_packer(
     """A packer for this machine's GPUs, or None if no trials share the memory of a GPU: on the CPU, with one slot per GPU, and
     on a cluster, which places the trials itself. Also None if the memory of a GPU is unknown."""
     slots_by_gpu = executor.resources.slots_by_gpu
-    if device.kind != "cuda" or max(slots_by_gpu, default=1) == 1:
+    if not device.is_gpu or max(slots_by_gpu, default=1) == 1:
         return None
     limits: list[int | None] = executor.run(device_limit, device, on="every_gpu")
     known = [limit for limit in limits if limit is not None]
@@ -155,10 +155,10 @@ def predicted_peak(
     Returns:
         The peak, or None if the training step cannot be traced.
     """
-    from probe.batch.prediction.predict import predict
+    from probe.batch.prediction.build_memory_model import build_memory_model
 
-    cards = Cards(memory_bytes=(limit_bytes,), bound=batch_size)  # traces this batch size if it fits
-    found = predict(source, params=dict(params), cards=cards, in_process=True)
+    gpus = TargetGpus(memory_bytes=(limit_bytes,), bound=batch_size)  # traces this batch size if it fits
+    found = build_memory_model(source, params=dict(params), gpus=gpus, in_process=True)
     if isinstance(found, Untraceable):
         return None
-    return found.replay(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes
+    return found.simulate(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes

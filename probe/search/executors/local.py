@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,11 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from probe.device.memory import num_cores
+from probe.device.select import DeviceSpec
 from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import ChangedDataError, OutputError, UserCodeError
 from probe.search.executors.protocol import Location, Resources
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
-from probe.search.jobs.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob, RungReport
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob, RungReport
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.units import format_seconds
 from probe.workers.pool import broadcast
@@ -120,7 +121,7 @@ class LocalExecutor:
             slot = busy[id(worker)]
             if slot.job is None:  # the worker died after the end of its job
                 self._drop(slot)
-            elif isinstance(event, Message) and isinstance(event.value, JobBegun):
+            elif isinstance(event, Message) and isinstance(event.value, JobStarted):
                 slot.started, slot.is_running = time.monotonic(), True
             elif isinstance(event, Raised) and isinstance(event.error, ENDS_SEARCH):
                 slot.job = None
@@ -132,7 +133,7 @@ class LocalExecutor:
                 # An error may leave a GPU's context in a state in which every call fails. On the CPU the worker is kept: its
                 # settings are restored, and a job that failed in a used process is repeated in a new one.
                 is_lost = not isinstance(event, (Returned, Raised))
-                needs_new = is_lost or (isinstance(event, Raised) and slot.job.device.kind == "cuda")
+                needs_new = is_lost or (isinstance(event, Raised) and slot.job.device.is_gpu)
                 slot.job = None
                 if needs_new:
                     self._drop(slot, failed=True)
@@ -192,7 +193,7 @@ class LocalExecutor:
     def places(self) -> Mapping[int, str]:
         if len(self._gpus) < 2:
             return {}
-        return {slot.job.number: f"cuda:{slot.gpu}" for slot in self._slots if slot.job is not None}
+        return {slot.job.number: f"{slot.job.device.kind}:{slot.gpu}" for slot in self._slots if slot.job is not None}
 
     def cancel(self) -> None:
         for slot in self._slots:
@@ -240,19 +241,14 @@ def _limit_of(slot: _Slot) -> float | None:
     return slot.job.max_seconds if slot.job is not None and slot.is_running else None
 
 
-def default_slots(device_kind: str, num_gpus: int = 1) -> int:
+def default_slots(device: DeviceSpec, num_gpus: int = 1) -> int:
     """Default number of workers: one per GPU, since workers share its memory; on the CPU one per core, at most four."""
-    return num_gpus if device_kind == "cuda" else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
+    return num_gpus if device.is_gpu else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
 
 
 def threads_per_slot(num_slots: int) -> int:
     """Number of PyTorch threads of each worker: the cores of this machine, divided by the number of workers."""
     return max(1, num_cores() // num_slots)
-
-
-def num_cores() -> int:
-    """Number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def timed_out(job: RungJob, seconds: float) -> RungReport:

@@ -9,8 +9,8 @@ from typing import Literal
 
 import optuna
 
-from probe.errors import OutputError, UsageError
-from probe.recipe.steps import is_step
+from probe.errors import OutputError, UsageError, first_line
+from probe.recipe.values import is_step
 from probe.search.records.objective import Objective, epoch_value
 from probe.search.records.search import Dimension, ParamValue, SearchResult, Status, TrialResult
 from probe.search.samplers.optuna_study import quiet
@@ -56,7 +56,7 @@ def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> 
             hint="Give another storage; existing studies are not overwritten.",
         ) from None
     except Exception as error:  # any error of its database layer
-        text = str(error).strip().splitlines()[0]
+        text = first_line(error)
         if "://" not in storage or "parse" in text.lower():
             raise UsageError(
                 f"--optuna: Optuna cannot open the storage '{storage}': {text}",

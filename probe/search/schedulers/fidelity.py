@@ -45,21 +45,21 @@ class FidelitySchedule:
         return self.data_epochs if self.unit == "data" else self.rungs[-1]
 
     @property
-    def goes_on(self) -> bool:
+    def continues_from_checkpoint(self) -> bool:
         """Whether a rung continues from the checkpoint of the rung below."""
         return self.unit == "epochs"
 
     def epochs_before(self, rung: int) -> int:
         """Number of epochs that a trial has been trained for at the start of `rung`."""
-        return self.rungs[rung - 1] if rung and self.goes_on else 0
+        return self.rungs[rung - 1] if rung and self.continues_from_checkpoint else 0
 
     def epochs_after(self, rung: int) -> int:
         """Number of epochs that a trial has been trained for at the end of `rung`."""
-        return self.rungs[rung] if self.goes_on else self.data_epochs
+        return self.rungs[rung] if self.continues_from_checkpoint else self.data_epochs
 
     def data_thousandths(self, rung: int) -> int:
         """Thousandths of the training data that `rung` is trained on."""
-        return WHOLE if self.goes_on else self.rungs[rung]
+        return WHOLE if self.continues_from_checkpoint else self.rungs[rung]
 
     def epoch_cost(self, rung: int) -> int:
         """Cost of each reported epoch of `rung`, in thousandths of an epoch of the budget."""

@@ -80,7 +80,7 @@ class TestLocalExecutor(SearchExecutorConformance, DecisionConformance):
 
 
 def test_cores_are_divided_among_the_workers() -> None:
-    assert default_slots("cuda") == 1
-    assert default_slots("cuda", 8) == 8
-    assert 1 <= default_slots("cpu") <= 4
+    assert default_slots(DeviceSpec(kind="cuda")) == 1
+    assert default_slots(DeviceSpec(kind="cuda"), 8) == 8
+    assert 1 <= default_slots(DeviceSpec(kind="cpu")) <= 4
     assert threads_per_slot(10_000) == 1

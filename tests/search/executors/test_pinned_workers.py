@@ -97,8 +97,8 @@ def test_slots_are_spread_and_one_slot_is_not_pinned(monkeypatch: pytest.MonkeyP
 def test_a_search_has_one_worker_per_gpu_by_default(asked: dict[str, Any], num_workers: int) -> None:
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
     request = SearchRequest(recipe=blobs_recipe(), device=device, data_dir=Path("data"), num_gpus=3, **asked)
-    with open_session(None, request, resume=False) as session:
-        assert session.begun.num_workers == num_workers
+    with open_session(request) as session:
+        assert session.start.num_workers == num_workers
 
 
 def test_a_search_on_two_gpus_names_the_gpu_of_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_slots import GIB, PEAKS, PredictingExecutor
+from made_studies import ACCURACY, QUALITY
 from scripted_executor import ScriptedExecutor, make_job
-from test_slots import GIB, PEAKS, PredictingExecutor
-from test_study import ACCURACY, QUALITY
 
 from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec
@@ -20,7 +20,7 @@ from probe.search.executors.slots import MARGIN, GpuLoad, can_start, choose_gpu,
 from probe.search.jobs.jobs import RungJob
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
 from probe.tasks.source import TargetSource
@@ -117,9 +117,7 @@ class Watched:
             sampler=make_sampler("random", QUALITY, mode="max", seed=0),
             executor=self.executor,
             make_job=self.make_job,
-            can_start=self.gpu_packer,
-            observer=self.seen.append,
-            clock=self.executor.clock,
+            hooks=StudyHooks(can_start=self.gpu_packer, observer=self.seen.append, clock=self.executor.clock),
         ).run()
 
     def size(self, trial: PackedTrial) -> int | None:

@@ -1,26 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from made_slots import GIB, PEAKS, PredictingExecutor
+from made_studies import Ran
 from scripted_executor import ScriptedExecutor
-from test_study import Ran
 
 from probe.batch.prediction.memory_model import FixedCosts
-from probe.device.select import DeviceSpec, device_limit
-from probe.errors import UserCodeError
+from probe.device.select import DeviceSpec
 from probe.search.executors.gpu_packing import GpuPacker, PackedTrial, make_gpu_packer, predicted_peak
-from probe.search.executors.protocol import Resources
 from probe.search.executors.slots import MARGIN, can_start
 from probe.search.records.search import BudgetLimits, ParamValue
 from probe.search.study.state import Trial
 from probe.tasks.source import TargetSource
-
-GIB = 2**30
-PEAKS = st.none() | st.integers(1, 20 * GIB)
 
 
 @given(PEAKS, st.integers(0, GIB))
@@ -78,27 +73,6 @@ def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
     assert small is not None
     assert large is not None
     assert FixedCosts().context_bytes < small < large
-
-
-class PredictingExecutor:
-    """Runs predictions in this process, as if it had GPUs."""
-
-    slots_by_gpu: tuple[int, ...] = (2,)
-    limits: tuple[int | None, ...] = (8 * GIB,)
-
-    @property
-    def resources(self) -> Resources:
-        return Resources(slots_by_gpu=self.slots_by_gpu, idle_by_gpu=(1,) * len(self.slots_by_gpu))
-
-    def run(self, function: Callable[..., Any], *args: Any, on: str) -> Any:
-        if on == "every_gpu":
-            assert function is device_limit
-            return list(self.limits)
-        assert on == "beside"
-        try:
-            return function(*args)
-        except ZeroDivisionError as error:
-            raise UserCodeError(str(error), traceback="theirs") from None
 
 
 def test_trials_are_packed_onto_a_gpu_with_several_slots() -> None:

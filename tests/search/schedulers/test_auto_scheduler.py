@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_recipes import blobs_recipe
+from searches import search_outcome
 
 from probe.recipe.schema import Recipe
 from probe.search.compare.stored_incumbents import stored_incumbents
-from probe.search.find import run_search
 from probe.search.records.search import DATABASE_FILE
 from probe.search.schedulers import auto_scheduler as auto_ladder
 from probe.search.schedulers.auto_scheduler import FACTOR, budget_trainings, choose_scheduler
 from probe.search.schedulers.registry import make_scheduler
 from probe.search.stored_result import stored_result
+
+pytestmark = pytest.mark.usefixtures("warm_workers")
 
 LADDERS = ("auto", "none", "halving", "asha", "hyperband")
 
@@ -136,12 +138,12 @@ def test_a_search_keeps_its_rungs_whatever_would_be_chosen_now(tmp_path: Path, m
         blobs_recipe(search={"sampler": "random", "fidelity": {"max": 9}}, budget={"epochs": epochs})
         for epochs in (12, 20)
     ]
-    first, error = run_search(recipes[0], device="cpu", num_workers=1, folder=tmp_path)
+    first, error = search_outcome(recipes[0], device="cpu", num_workers=1, folder=tmp_path)
     assert error is None
     assert (first.scheduler, first.rungs) == ("asha", (1, 3, 9))
     monkeypatch.setattr(auto_ladder, "EPOCHS_DIVISOR", 2)
     assert choose_scheduler(recipes[1]).rungs != first.rungs
-    again, error = run_search(recipes[1], device="cpu", num_workers=1, folder=tmp_path, resume=True)
+    again, error = search_outcome(recipes[1], device="cpu", num_workers=1, folder=tmp_path, resume=True)
     assert error is None
     assert (again.scheduler, again.rungs, again.scheduler_reason) == (
         first.scheduler,

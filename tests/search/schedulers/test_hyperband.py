@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_studies import Ran, fail_on
 from scripted_executor import ScriptedExecutor
-from test_study import Ran, fail_on
 
 from probe.recipe.schema import SchedulerName
 from probe.search.records.search import BudgetLimits

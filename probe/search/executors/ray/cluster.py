@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-from probe.errors import DeviceError
+from probe.errors import DeviceError, last_line
 from probe.search.executors.ray.resources import RayAddress
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 7.5
@@ -97,7 +97,7 @@ def _check_answers(address: RayAddress) -> None:
             hint="Copy ~/.ray/auth_token from the head node to this machine, then run: export RAY_AUTH_MODE=token",
         )
     if done.returncode != 0 and "version mismatch" in done.stderr:
-        raise _not_connected(address, RuntimeError(done.stderr.strip().splitlines()[-1]))
+        raise _not_connected(address, RuntimeError(last_line(done.stderr)))
     if done.returncode != 0 and place is None:
         raise _not_connected(address, ConnectionError(done.stderr))
     if done.returncode != 0:

@@ -23,7 +23,7 @@ from probe.search.executors.ray.tasks import (
     lost_report,
     run_with_observer,
 )
-from probe.search.jobs.jobs import JobBegun, JobEnd, JobEpoch, JobEvent, RungJob
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.search.records.cluster import ClusterUse
 from probe.workers.frames import encode
@@ -156,7 +156,7 @@ class RayExecutor:
         if event is None:
             self._check_place(task, task.job)
             return []
-        if isinstance(event, Message) and isinstance(event.value, JobBegun):
+        if isinstance(event, Message) and isinstance(event.value, JobStarted):
             task.started, task.is_timed = time.monotonic(), True
             return []
         if isinstance(event, Message):

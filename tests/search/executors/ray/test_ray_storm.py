@@ -11,14 +11,15 @@ import pytest
 from ray_histories import History, history
 from ray_storms import RayStorms, SearchSize
 
+from probe.search.jobs.jobs import RungReport
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.training.records import EpochReport
 
 NUM_TRIALS = 5
 
 asked = TrialSuggested(number=0, positions={}, params={}, seed=0)
-finished = TrialEnded(number=0, outcome="finished", seconds=1.0)
-crashed = TrialEnded(number=0, outcome="crashed", seconds=1.0)
+finished = TrialEnded(number=0, report=RungReport(outcome="finished", seconds=1.0))
+crashed = TrialEnded(number=0, report=RungReport(outcome="crashed", seconds=1.0))
 
 
 def started(rung: int) -> TrialStarted:
