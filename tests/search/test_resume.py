@@ -240,7 +240,7 @@ def test_only_a_raised_budget_may_change() -> None:
     assert recipe_changes(RECIPE, changed(budget={"trials": 30})) == []  # no limit is the highest one
     assert recipe_changes(RECIPE, changed(budget={"trials": 2, "epochs": 20.0})) == ["budget.trials: 3 -> 2"]
     assert recipe_changes(RECIPE, changed(budget={"trials": 3, "epochs": 20.0, "time": "1m"})) == [
-        'budget.time: (not there) -> "1m"'
+        'budget.time: (missing) -> "1m"'
     ]
 
 
@@ -249,7 +249,7 @@ def test_only_a_raised_budget_may_change() -> None:
     [
         ({"space": {"lr": {"low": 0.01, "high": 2.0, "log": True}}}, "space.lr.high: 1.0 -> 2.0"),
         ({"search": {"seed": 4}}, "search.seed: 0 -> 4"),
-        ({"start": [{"lr": 0.5}]}, "start[1].lr: (not there) -> 0.5"),
+        ({"start": [{"lr": 0.5}]}, "start[1].lr: (missing) -> 0.5"),
         ({"name": "other"}, 'name: "blobs" -> "other"'),
     ],
 )
@@ -376,7 +376,7 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     ]:
         with pytest.raises(ProbeError, match=message):
             search(refused, folder=folder, resume=True, **more)
-    with pytest.raises(OutputError, match="holds a search already"):
+    with pytest.raises(OutputError, match="already contains a search"):
         search(recipe, folder=folder)
     with pytest.raises(OutputError, match="nothing to resume"):
         search(recipe, folder=tmp_path / "none", resume=True)
