@@ -30,3 +30,6 @@ def warm_workers(worker_pool: None) -> Iterator[None]:
 
     with take_from_pool():
         yield
+
+
+pytest_plugins = ["ray_clusters"]

@@ -81,7 +81,14 @@ def probe_largest_batch(
         if largest is None:
             warning = _rule_of_thumb_warning("The batch probe", plan.usual)
             return BatchProbe(largest=plan.usual, result=None, warnings=(warning,))
-        result, error = _first_measured(plan, executor, largest, observer)
+        try:
+            result = _first_measured(plan, executor, largest, observer)
+        except Infeasible:
+            raise
+        except ProbeError as raised:
+            if raised.result is None:
+                raise
+            result, error = raised.result, raised
         if observer is not None:
             observer(result)
     probe = BatchProbe(largest=plan.usual, result=result, epochs=batch_epochs(result, plan.num_train), error=error)
@@ -109,7 +116,7 @@ def _rule_of_thumb_warning(what: str, usual: int) -> str:
 
 def _first_measured(
     plan: BatchProbePlan, executor: SearchExecutor, largest: int, observer: Observer | None
-) -> tuple[BatchResult, ProbeError | None]:
+) -> BatchResult:
     """Measure with the first configuration that the task's code accepts.
 
     Each attempt starts a process. So after a refusal, a worker first selects configurations whose model can be built.
@@ -119,7 +126,7 @@ def _first_measured(
     try:
         return measure(first)
     except Infeasible as refused:
-        built: list[Params] = executor.call(buildable, plan.source, others, most=MAX_TRIED)
+        built: list[Params] = executor.run(buildable, plan.source, others, most=MAX_TRIED)
         if not built:
             raise refused from None
     return first_feasible(built, measure)
@@ -140,23 +147,20 @@ def buildable(source: TaskSource, candidates: Sequence[Params], *, most: int) ->
 
 def _measured(
     plan: BatchProbePlan, executor: SearchExecutor, largest: int, observer: Observer | None, params: Params
-) -> tuple[BatchResult, ProbeError | None]:
+) -> BatchResult:
     """Measure on the machine of the device. Raises Infeasible if the task's code refuses `params`."""
-    result, error = executor.measure(_sweep, plan, largest, params, observer=observer)
-    if isinstance(error, Infeasible):
-        raise error
-    return result, error
+    result: BatchResult = executor.run(_sweep, plan, largest, params, on="host", on_message=observer)
+    return result
 
 
-def _sweep(
-    plan: BatchProbePlan, largest: int, params: Params, *, observer: Observer | None = None
-) -> tuple[BatchResult, ProbeError | None]:
-    """Measure the batch sizes that fit; an error of the task's code comes with what was measured before it."""
-    from probe.batch.find import probe_batch_size
+def _sweep(plan: BatchProbePlan, largest: int, params: Params, *, observer: Observer | None = None) -> BatchResult:
+    """Measure the batch sizes that fit. An error of the task's code carries the partial result."""
+    from probe.batch.find import find_batch_size
+    from probe.batch.sweep import SweepOptions
 
     # On a GPU each failed attempt costs a process, so a prediction chooses the first size.
     start = plan.start or (None if plan.device.is_gpu else largest)
-    return probe_batch_size(
+    return find_batch_size(
         plan.source,
         params=params,
         # The CPU has no memory limit when it is resolved for training. Resolved again for measuring, it gets one.
@@ -164,15 +168,14 @@ def _sweep(
         start=start,
         max=largest,
         predict=start is None,
-        size_only=True,
-        max_samples=plan.max_samples,
         seed=plan.seed,
         observer=observer,
+        options=SweepOptions(size_only=True, max_samples=plan.max_samples),
     )
 
 
 def batch_epochs(result: BatchResult, num_train: int) -> float:
     """Return the cost of a batch probe in epochs, by the number of samples in its training steps."""
-    from probe.batch.sweep import num_seen
+    from probe.batch.sweep import num_samples_used
 
-    return num_seen(result.attempts) / num_train
+    return num_samples_used(result.attempts) / num_train

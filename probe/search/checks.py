@@ -8,7 +8,7 @@ from typing import get_args
 from probe.device.select import DeviceSpec
 from probe.errors import RecipeError, TaskError, unknown_name
 from probe.loading.records import overlap_warnings
-from probe.recipe.conditions import conditions_of
+from probe.recipe.checks import conditions_of
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, Range, SpaceEntry
 from probe.recipe.values import show

@@ -19,10 +19,11 @@ from probe.search.checks import check_against_task, warnings_for
 from probe.search.executors.gpu_packing import GpuPacker, PeakPredictions, make_gpu_packer, make_peak_predictions
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.slots import device_title
-from probe.search.hypergradient.make_refiner import make_refiner
-from probe.search.jobs.final_job import FinalOutcome, unlike_warning
+from probe.search.jobs.final_job import FinalOutcome, moved_weights, unlike_warning
 from probe.search.jobs.jobs import RungJob
+from probe.search.jobs.worker_calls import run_final_training
 from probe.search.lr_probe import probe_lrs
+from probe.search.proposers import make_proposer
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.objective import best_epoch
 from probe.search.records.search import BestTrial, SearchProgress, SearchResult, SearchStoppedBy, Stage
@@ -128,7 +129,9 @@ class Search:
 
     def _load(self) -> None:
         self._show("load")
-        describe = partial(self._executor.call_everywhere, describe_task, self.settings.source, self.settings.split)
+        describe = partial(
+            self._executor.run, describe_task, self.settings.source, self.settings.split, on="every_machine"
+        )
         task = same_task_info(first_feasible(plans.load_params(self.settings), describe))
         task = self._session.recognized(task)
         self.settings = replace(self.settings, reference=task.reference)
@@ -157,7 +160,7 @@ class Search:
 
     def _probe_lr(self) -> None:
         # Only now: on a GPU, a worker that has opened the device holds memory, which the batch probe would have missed.
-        names = self._executor.call_each(device_name, self.settings.device)
+        names = self._executor.run(device_name, self.settings.device, on="every_gpu")
         self.found.meta = replace(self.found.meta, device=device_title(names))
         entry = self.recipe.space.get("lr")
         ranges: Mapping[str, tuple[float, float]] | None = None
@@ -209,7 +212,7 @@ class Search:
         plan = plans.study_plan(settings, found, seconds=self._seconds())
         state = found.state = new_state(plan)
         self._show("search")
-        refiner = make_refiner(settings, found, executor)
+        proposer = make_proposer(settings, found, executor)
         self._gpu_packer = make_gpu_packer(settings.source, settings.device, found.loaded_task.batch_size, executor)
         self._peaks = make_peak_predictions(settings.source, found.loaded_task.batch_size, executor)
         hooks = StudyHooks(
@@ -218,11 +221,11 @@ class Search:
             discard=self._checkpoints.discard,
             free_disk=partial(self._checkpoints.free_disk, state),
             can_start=self._gpu_packer,
-            proposer=refiner,
+            proposer=proposer,
         )
         study = Study(plan, state, sampler=sampler, executor=executor, make_job=self._make_job, hooks=hooks)
         self._stopped_by = self._run_study(study)
-        found.warnings += filter(None, (sampler.warning, None if refiner is None else refiner.warning))
+        found.warnings += filter(None, (sampler.warning, None if proposer is None else proposer.warning))
         found.study_seconds = self._seconds()
 
     def _write(self, event: Event) -> None:
@@ -264,17 +267,22 @@ class Search:
     def _final_training(self, best: BestTrial, epochs: int) -> FinalOutcome:
         self._show("final", f"{epochs} epochs of trial {best.number} on train + validation")
         start = self._session.start
-        threads = start.meta.num_threads if start.deterministic else self._executor.cores_alone
-        job = plans.final_job(self.settings, best, epochs, weights=self._weights, num_threads=threads)
+        threads = start.meta.num_threads if start.deterministic else self._executor.resources.num_cores
+        weights = self._weights
+        if weights is not None and self._session.storage is not None:
+            # The machine of the final training may not see the run's folder. It writes the weights beside the checkpoints.
+            weights = self._checkpoints.path / weights.name
+        job = plans.final_job(self.settings, best, epochs, weights=weights, num_threads=threads)
         kept = restore_final(self._database, seed=job.seed, epochs=epochs)
         if kept is not None:
             return kept
         try:
-            outcome = self._executor.fit(job, on_message=self._observe)
+            outcome = self._executor.run(run_final_training, job, on="alone", on_message=self._observe)
         except ProbeError as error:  # the results of the search must not be lost
             return FinalOutcome(
                 training=None, test=None, seconds=0.0, warning=f"The final training failed: {error.message}"
             )
+        outcome = moved_weights(outcome, weights, self._weights)
         outcome = with_history(outcome, self._database)
         self._keep(FINAL, outcome)
         return outcome
@@ -293,7 +301,7 @@ class Search:
         self._observe(SearchProgress(stage=stage, spent=spent, limits=self.settings.limits, best=best, message=message))
 
     def _follow_cluster(self) -> None:
-        use = self._executor.cluster
+        use = self._executor.resources.cluster
         if use is not None and use is not self.found.cluster:
             self.note_cluster(use)
 

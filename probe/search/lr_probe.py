@@ -130,7 +130,7 @@ def _probe_lr(
         "device": str(plan.device),
         "seed": derive_seed(plan.seed, "lr", str(params.get("optimizer", ""))),
     }
-    result: LrResult | None = executor.call(run_range_test, plan.source, options, on_message=observer)
+    result: LrResult | None = executor.run(run_range_test, plan.source, options, on_message=observer)
     if result is not None and observer is not None:
         observer(result)
     return result

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from probe.batch.comparison.records import BatchComparison, Variant
-from probe.batch.records import (
-    Alternative,
-    Attempt,
-    BatchResult,
-    Forecast,
-    MemoryParts,
-    Outcome,
-    PredictedPeak,
-    Prediction,
-    Purpose,
-)
+from probe.batch.prediction_records import MemoryBreakdown, PredictedPeak, Prediction, PredictionInfo
+from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResult, Outcome, Purpose, Variant
 from probe.cli.answers.answers import Rows, answer_rows, layout_rows
 from probe.cli.answers.lr import describe_curve, describe_plan
 from probe.diagnosis.diagnose import diagnose
@@ -151,10 +141,10 @@ SEARCH = SearchResult(
 MIB, GIB = 2**20, 2**30
 
 
-def prediction(card_bytes: int, largest: int | None) -> Prediction:
+def prediction(gpu_bytes: int, largest: int | None) -> Prediction:
     """40 MiB a sample; batch size 1 would take 6 GiB where nothing fits."""
     activations = 6 * GIB if largest is None else largest * 40 * MIB
-    parts = MemoryParts(
+    parts = MemoryBreakdown(
         weights_bytes=32 * MIB,
         gradients_bytes=32 * MIB,
         optimizer_state_bytes=64 * MIB,
@@ -166,11 +156,11 @@ def prediction(card_bytes: int, largest: int | None) -> Prediction:
     )
     peak = parts.total_bytes
     return Prediction(
-        memory_bytes=card_bytes,
+        memory_bytes=gpu_bytes,
         largest_fit=largest,
         peak_bytes=peak,
         allocated_bytes=peak - 532 * MIB,
-        parts=parts,
+        breakdown=parts,
     )
 
 
@@ -181,7 +171,7 @@ PREDICTED = replace(
     largest_fit=None,
     recommended=None,
     attempts=(),
-    forecast=Forecast(traced_as="fake cpu", unseen=("scratch memory inside operators",), seconds=2.0),
+    prediction_info=PredictionInfo(traced_as="fake cpu", unseen=("scratch memory inside operators",), seconds=2.0),
     predictions=(prediction(4 * GIB, None), prediction(8 * GIB, 128), prediction(141 * GIB, 2048)),
 )
 COMPARISON = BatchComparison(
@@ -282,11 +272,11 @@ def test_a_narrow_terminal_gets_fewer_columns() -> None:
 def test_a_prediction_is_evidence_beside_the_measurement() -> None:
     curve = tuple(PredictedPeak(batch_size=s, allocated_bytes=s * MIB, peak_bytes=s * MIB) for s in (128, 256))
     right = prediction(16 * GIB, 256)
-    forecast = Forecast(traced_as="fake cpu", curve=curve, seconds=1.0)
-    rows = answer_rows(replace(BATCH, forecast=forecast, predictions=(right,)))
+    prediction_info = PredictionInfo(traced_as="fake cpu", curve=curve, seconds=1.0)
+    rows = answer_rows(replace(BATCH, prediction_info=prediction_info, predictions=(right,)))
     assert ("", "predicted batch 256 with 256 MiB, 256 MiB measured (+0.0 %)") in rows
-    failed = Forecast(traced_as=None, failure="the step looks at a value.", seconds=1.0)
-    assert ("", "no prediction: the step looks at a value.") in answer_rows(replace(BATCH, forecast=failed))
+    failed = PredictionInfo(traced_as=None, failure="the step looks at a value.", seconds=1.0)
+    assert ("", "no prediction: the step looks at a value.") in answer_rows(replace(BATCH, prediction_info=failed))
 
 
 def test_what_is_odd_about_the_device_is_a_warning() -> None:

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from probe.batch.decide import Plan
-from probe.batch.records import Attempt, Forecast, PredictedPeak
+from probe.batch.decide import NextAttempt
+from probe.batch.prediction_records import PredictedPeak, PredictionInfo
+from probe.batch.records import Attempt
 from probe.cli.live.lines import PlainLines
 from probe.cli.live.progress import wants_live
 from probe.cli.live.views import BatchView, LrView, SearchView, View, sparkline
@@ -30,7 +31,7 @@ FITS = Attempt(
     samples_per_second=1280.0,
     memory=MemoryReading(peak_allocated_bytes=900 * 2**20, peak_reserved_bytes=912 * 2**20),
 )
-FORECAST = Forecast(
+PREDICTION_INFO = PredictionInfo(
     traced_as="fake cpu",
     curve=tuple(PredictedPeak(batch_size=s, allocated_bytes=s * 2**21, peak_bytes=s * 2**22) for s in (64, 128, 256)),
 )
@@ -93,13 +94,13 @@ def test_attempts_become_rows_above_a_spinner() -> None:
 
 def test_a_prediction_and_the_attempt_to_come_are_told() -> None:
     view = BatchView()
-    view.update(FORECAST)
+    view.update(PREDICTION_INFO)
     assert picture(view)[0] == "predicted: batch 128 takes 512 MiB, batch 256 takes 1.00 GiB"
     assert "first attempt, 0 s" in picture(view)[1]
-    view.update(Plan(256, "size"))
+    view.update(NextAttempt(256, "size"))
     assert "trying batch 256, 0 s" in picture(view)[-1]
     view.update(FITS)
-    view.update(Plan(256, "confirm"))
+    view.update(NextAttempt(256, "confirm"))
     lines = picture(view)
     assert lines[2].split()[0] == "256"
     assert "trying batch 256 (confirm), 0 s" in lines[3]
@@ -214,8 +215,8 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     epoch = EpochReport(epoch=2, train_loss=0.25, val_loss=None, metrics={}, seconds=1.0)
     steps = [LrProgress(step=step, num_steps=300, lr=1e-3, loss=2.0) for step in (10, 50, 60)]
     read = LrProgress(step=50, num_steps=100, lr=0.01, loss=1.0, phase="run at 0.01", is_range_test=False)
-    failed = Forecast(traced_as=None, failure="the step looks at a value.")
-    predicted = [FORECAST, failed, Forecast(traced_as="fake cpu"), Plan(512, "size")]
+    failed = PredictionInfo(traced_as=None, failure="the step looks at a value.")
+    predicted = [PREDICTION_INFO, failed, PredictionInfo(traced_as="fake cpu"), NextAttempt(512, "size")]
     lr = ["optimizer sgd", LR_PLAN, *steps, read, LR_RUN, BLOWN_UP]
     for record in ["512 x 512, fp32", *predicted, TOO_LARGE, FITS, *lr, PROGRESS, PROGRESS, PROGRESS, TRIAL, epoch]:
         show(record)

@@ -229,7 +229,7 @@ def failed_searches() -> list[SearchResult]:
         batch_result(attempts=(), largest_fit=None, recommended=None, stopped_by="interrupted", limit_bytes=None),
         batch_result(attempts=(attempt(8),), largest_fit=8, recommended=8, limit_bytes=None),
         predicted_result(8),
-        predicted_result(predictions=(), forecast=None),
+        predicted_result(predictions=(), prediction_info=None),
         comparison(variants=()),
         comparison(variants=comparison().variants[:1], stopped_by="interrupted"),
         lr_result(suggestion=None, curves=()),

@@ -9,11 +9,11 @@ from typing import Any
 
 from scripted_executor import ScriptedExecutor, make_job
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialEnded
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state

@@ -22,13 +22,12 @@ from probe.cli.options import (
 from probe.cli.sources import SourceOptions
 
 if TYPE_CHECKING:
-    from probe.batch.comparison.compare import Axes
-    from probe.batch.comparison.records import BatchComparison
-    from probe.batch.records import BatchResult
+    from probe.batch.compare import Axes
+    from probe.batch.records import BatchComparison, BatchResult
     from probe.cli.output import Output
     from probe.cli.sources import TrainingSetup
     from probe.device.select import DeviceSpec
-    from probe.errors import NothingFitsError, ProbeError
+    from probe.errors import NothingFitsError
     from probe.records import Precision
 
 
@@ -98,12 +97,12 @@ def batch(
     what fits on common GPUs.
     """
     from probe.cli.live.progress import waiting
-    from probe.cli.output import exit_code, open_output
+    from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.cli.sources import find_training_setup, with_settings
     from probe.records import RunOrigin
 
     with waiting("starting", quiet=output.quiet):
-        from probe.batch.session import CONFIRM_STEPS
+        from probe.batch.context import CONFIRM_STEPS
 
         with contextlib.chdir("."):  # the task's module may change it, and workers import that module again
             setup = find_training_setup(source)
@@ -121,7 +120,7 @@ def batch(
     }
     with open_output(f"batch-{setup.name}", output) as run:
         run.print_note(setup.note)
-        result, error = _measure(setup, axes, settings, run)
+        result, error = with_partial_result(_measure, setup, axes, settings, run)
         run.finish(result)
     if error is None and result.kind == "batch" and result.stopped_by == "nothing_fits":
         raise nothing_fits(result)
@@ -153,7 +152,7 @@ def _with_recipe(
 
 def _axes(setup: TrainingSetup, image_sizes: tuple[int, ...], variants: VariantOptions) -> Axes | None:
     """Return what is compared, or None if one sweep is enough."""
-    from probe.batch.comparison.compare import Axes
+    from probe.batch.compare import Axes
 
     if len(image_sizes) < 2 and len(variants.precision) < 2 and not variants.activation_checkpointing:
         return None
@@ -168,16 +167,17 @@ def _axes(setup: TrainingSetup, image_sizes: tuple[int, ...], variants: VariantO
 
 def _measure(
     setup: TrainingSetup, axes: Axes | None, settings: dict[str, Any], output: Output
-) -> tuple[BatchResult | BatchComparison, ProbeError | None]:
+) -> BatchResult | BatchComparison:
     """Run one sweep, or one for each combination of what is compared."""
-    from probe.batch.comparison.compare import compare_batch_sizes
-    from probe.batch.find import probe_batch_size
+    from probe.batch.compare import compare_batch_sizes
+    from probe.batch.find import find_batch_size
+    from probe.batch.sweep import SweepOptions
     from probe.cli.live.progress import open_progress
 
     with open_progress("batch", quiet=output.quiet) as observer:
-        settings = settings | {"observer": observer, "announce": observer}
+        settings = settings | {"observer": observer, "options": SweepOptions(announce=observer)}
         if axes is None:
-            return probe_batch_size(setup.source, params=setup.params, **settings)
+            return find_batch_size(setup.source, params=setup.params, **settings)
         return compare_batch_sizes(setup.source, axes, params=setup.params, begin=observer, **settings)
 
 

@@ -27,7 +27,6 @@ from probe.cli.sources import SourceOptions
 if TYPE_CHECKING:
     from probe.cli.output import Output
     from probe.cli.sources import TrainingSetup
-    from probe.errors import ProbeError
     from probe.lr.records import Axis, LrComparison, LrResult
     from probe.tasks.source import TaskSource
 
@@ -119,7 +118,7 @@ def lr(
     With a schedule, it is the peak learning rate. The model is not changed.
     """
     from probe.cli.live.progress import waiting
-    from probe.cli.output import exit_code, open_output
+    from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.cli.sources import find_training_setup
     from probe.records import RunOrigin
 
@@ -137,7 +136,7 @@ def lr(
     }
     with open_output(f"lr-{setup.name}", output) as run:
         run.print_note(setup.note)
-        result, error = _measure(setup, compared, settings, run)
+        result, error = with_partial_result(_measure, setup, compared, settings, run)
         run.finish(result)
     return exit_code(result, error)
 
@@ -252,20 +251,17 @@ def _measure(
     compared: tuple[Axis, list[Mapping[str, Any]]] | None,
     settings: dict[str, Any],
     output: Output,
-) -> tuple[LrResult | LrComparison, ProbeError | None]:
+) -> LrResult | LrComparison:
     """Run one probe, or one for each variant."""
     from probe.cli.live.progress import open_progress
-    from probe.cli.output import with_partial_result
     from probe.lr.compare import compare_lrs
 
     with open_progress("lr", quiet=output.quiet) as observer:
         settings = settings | {"observer": observer}
         if compared is None:
-            return _find(setup.source, params=setup.params, **settings), None
+            return _find(setup.source, params=setup.params, **settings)
         axis, variants = compared
-        return with_partial_result(
-            compare_lrs, setup.source, variants, axis=axis, find=_find, begin=observer, **settings
-        )
+        return compare_lrs(setup.source, variants, axis=axis, find=_find, begin=observer, **settings)
 
 
 def _find(source: TaskSource, **settings: Any) -> LrResult:

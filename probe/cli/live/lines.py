@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from probe.batch.records import Attempt, Forecast
+from probe.batch.prediction_records import PredictionInfo
+from probe.batch.records import Attempt
 from probe.cli.answers.answers import describe_trial
-from probe.cli.answers.batch import describe_attempt, describe_forecast
+from probe.cli.answers.batch import describe_attempt, describe_prediction
 from probe.cli.answers.lr import describe_plan, describe_run, describe_step
 from probe.cli.answers.train import describe_epoch, describe_training
 from probe.lr.plan import LrPlan
@@ -51,7 +52,7 @@ class RecordText:
         self._texts: dict[type, Callable[[Any], str | None]] = {
             str: str,  # the name of the next variant in a comparison
             Attempt: describe_attempt,
-            Forecast: describe_forecast,
+            PredictionInfo: describe_prediction,
             LrPlan: describe_plan,
             LrProgress: describe_step,
             ConfirmRun: describe_run,

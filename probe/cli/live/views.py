@@ -19,8 +19,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from probe.batch.decide import Plan
-from probe.batch.records import Attempt, Forecast
+from probe.batch.decide import NextAttempt
+from probe.batch.prediction_records import PredictionInfo
+from probe.batch.records import Attempt
 from probe.cli.answers.answers import params_text
 from probe.cli.answers.batch import OUTCOMES
 from probe.cli.live.lines import RecordText, stage_text
@@ -96,10 +97,10 @@ class BatchView:
         if isinstance(record, str):
             self._variants.append(_VariantTable(record))
             self._start("predicting")
-        elif isinstance(record, Forecast):
+        elif isinstance(record, PredictionInfo):
             self._variant.prediction = self._text(record)
             self._start("first attempt")
-        elif isinstance(record, Plan):
+        elif isinstance(record, NextAttempt):
             purpose = "" if record.purpose == "size" else f" ({record.purpose})"
             self._start(f"trying batch {record.batch_size}{purpose}")
         elif isinstance(record, Attempt):

@@ -43,7 +43,7 @@ def cluster_blocks(result: SearchResult) -> list[str]:
     else:
         where = f"O{where}:"
     told = [] if use is None else [_use_sentence(use, joined=bool(cluster.joined_nodes))]
-    told += [_job_sentence(cluster), _storage_sentence(cluster)]
+    told += [_job_sentence(cluster), f"Checkpoints lay in {code(cluster.storage)}, which all nodes see."]
     return ["## Where it ran", where, _nodes_table(cluster), " ".join(told)]
 
 
@@ -97,12 +97,6 @@ def _job_sentence(cluster: ClusterUse) -> str:
     share = cluster.gpus_per_job
     gpus = "" if not share else f" and {_number(share, 'GPU') if share >= 1 else f'{share:.2g} of a GPU'}"
     return f"Each job was given {_number(cluster.cpus_per_job, 'CPU')}{gpus}."
-
-
-def _storage_sentence(cluster: ClusterUse) -> str:
-    if cluster.storage is None:
-        return "Checkpoints travelled through Ray's object store."
-    return f"Checkpoints lay in {code(cluster.storage)}, which all nodes see."
 
 
 def _number(number: float, one: str, many: str | None = None) -> str:

@@ -13,8 +13,8 @@ from probe.search.records.comparison import Incumbent
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import SearchResult
 from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
-from probe.search.schedulers.brackets import make_scheduler
 from probe.search.schedulers.fidelity import make_fidelity_schedule
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.schema import SCHEDULER
 from probe.search.study.events import EpochReported, Event, TrialEnded, TrialSuggested

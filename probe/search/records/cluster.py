@@ -41,9 +41,9 @@ class ClusterUse:
     """Number of jobs that could run at a time when the session started."""
     cpus_per_job: float
     gpus_per_job: float | None
-    """GPUs requested by each job; None if jobs request no GPU, or a fraction that depends on the trial."""
-    storage: str | None
-    """The shared folder for checkpoints, as the user named it."""
+    """None: no job asks for a GPU, or each for what its own trial needs."""
+    storage: str
+    """The folder for checkpoints, which all nodes see."""
     lost_nodes: tuple[str, ...] = ()
     """Nodes that were lost in the session: their `node_id`, or their name if it is unique."""
     joined_nodes: tuple[str, ...] = ()

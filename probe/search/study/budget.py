@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.successive_halving import Outlook, Promotion, Scheduler
+from probe.search.schedulers.protocol import Outlook, Promotion, Scheduler
 
 MAX_PROBE_FRACTION = 0.1
 """Largest fraction of the budget's epochs for all probes together."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.fidelity import WHOLE, in_epochs
-from probe.search.schedulers.successive_halving import Scheduler
+from probe.search.schedulers.protocol import Scheduler
 from probe.search.study.budget import NewTrial, Pace, Usage, next_step, outlook
 from probe.search.study.plan import StudyPlan
 from probe.search.study.state import SearchState, Trial
@@ -93,7 +93,7 @@ def expendable(state: SearchState) -> list[tuple[Trial, int]]:
     """
     best = None if state.best is None else state.best.number
     rungs = state.scheduler.rungs
-    return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.waiting() if number != best]
+    return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.paused() if number != best]
 
 
 def _target_rungs(state: SearchState, held: Trial | None) -> Mapping[int, int]:

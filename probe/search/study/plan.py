@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.stopping import OomPolicy
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, ParamValue, Refinement
-from probe.search.schedulers.brackets import SchedulerName, make_scheduler
 from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.space.space import Params, Space
 from probe.search.study.events import Event
 from probe.search.study.state import SearchState, Trial

@@ -15,7 +15,7 @@ from probe.search.records.measurements import NOTHING_MEASURED, Measurements
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import BestTrial, ParamValue, Refinement, Status
 from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs
-from probe.search.schedulers.successive_halving import Promotion, Scheduler
+from probe.search.schedulers.protocol import Promotion, Scheduler
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.utilization import Utilization
 from probe.training.records import EpochReport
@@ -221,7 +221,7 @@ class SearchState:
         if status == "failed":
             self.scheduler.drop(trial.number, rung)
         else:
-            self.scheduler.lose(trial.number, rung)
+            self.scheduler.fail(trial.number, rung)
 
     def _resume(self, event: SearchResumed) -> None:
         if event.after == "failures":  # the user has seen the traceback and tries again

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kept_searches import CONTINUUM, SCHEDULERS, Searched, search
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
-from probe.search.schedulers.brackets import SchedulerName
-from probe.search.schedulers.successive_halving import make_rungs
+from probe.search.schedulers.asha import make_rungs
 from probe.search.space.space import Space
 from probe.search.study.events import TrialEnded
 from probe.search.study.kept_checkpoints import expendable

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kept_searches import SCHEDULERS, search
 
+from probe.recipe.schema import SchedulerName
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.brackets import SchedulerName, make_scheduler
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.study.kept_checkpoints import peak_checkpoints
 from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
 from probe.training.optim.optimizers import make_optimizer

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.errors import DeviceError, UsageError
-from probe.search.executors.ray.resources import NodeSize, SlotPlan, gpu_share, parse_ray_address, plan_slots
+from probe.search.executors.ray.resources import NodeSize, SlotPlan, gpu_fraction, parse_ray_address, plan_slots
 
 NODES = st.lists(st.builds(NodeSize, num_cpus=st.integers(1, 64).map(float)), min_size=1, max_size=6)
 GPU_NODES = st.lists(
@@ -51,8 +51,8 @@ def test_every_planned_job_finds_its_cores(nodes: list[NodeSize], num_workers: i
             plan_slots(nodes, num_workers=num_workers, on_gpu=False)
         return
     plan = plan_slots(nodes, num_workers=num_workers, on_gpu=False)
-    gpu_packer = sum(int(node.num_cpus) // plan.cpus_per_job for node in nodes)
-    assert plan.num_slots == num_workers <= gpu_packer
+    capacity = sum(int(node.num_cpus) // plan.cpus_per_job for node in nodes)
+    assert plan.num_slots == num_workers <= capacity
     assert (
         sum(int(node.num_cpus) // (plan.cpus_per_job + 1) for node in nodes) < num_workers
     )  # as many cores as there are
@@ -87,14 +87,14 @@ def test_a_cluster_that_has_nothing_to_offer(on_gpu: bool, said: str) -> None:
 
 
 @given(st.none() | st.integers(1, 2**40), st.none() | st.integers(1, 2**37), st.integers(1, 16), st.integers(1, 8))
-def test_a_share_of_a_gpu_is_its_jobs_with_a_margin(
+def test_a_fraction_of_a_gpu_is_its_jobs_with_a_margin(
     peak: int | None, gpu: int | None, num_slots: int, num_gpus: int
 ) -> None:
     plan = SlotPlan(num_slots=num_slots, cpus_per_job=1, on_gpu=True)
-    share = gpu_share(peak, gpu_bytes=gpu, plan=plan, num_gpus=num_gpus)
+    fraction = gpu_fraction(peak, gpu_bytes=gpu, plan=plan, num_gpus=num_gpus)
     if peak is None or gpu is None or num_slots <= num_gpus:
-        assert share == 1.0
+        assert fraction == 1.0
         return
-    assert 1e-4 <= share <= 1
-    assert share == 1.0 or share * gpu >= 1.2 * peak * (1 - 1e-9)
-    assert math.isclose(share * 1e4, round(share * 1e4), abs_tol=1e-6)
+    assert 1e-4 <= fraction <= 1
+    assert fraction == 1.0 or fraction * gpu >= 1.2 * peak * (1 - 1e-9)
+    assert math.isclose(fraction * 1e4, round(fraction * 1e4), abs_tol=1e-6)

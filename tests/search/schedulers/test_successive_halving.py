@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.search.schedulers.successive_halving import Promotion, Scheduler, make_rungs
+from probe.search.schedulers.asha import AsynchronousSuccessiveHalving, make_rungs
+from probe.search.schedulers.protocol import Promotion
 
 quick = settings(deadline=None, max_examples=100)
 scores = st.lists(st.floats(-10, 10), min_size=1, max_size=40)
@@ -46,7 +47,7 @@ def test_nonsense_rungs_are_refused(arguments: tuple[int, int, int]) -> None:
 @quick
 @given(scores, st.integers(2, 5), st.sampled_from(["max", "min"]))
 def test_only_the_best_share_of_a_rung_climbs_and_the_best_first(values: list[float], factor: int, mode: str) -> None:
-    scheduler = Scheduler((1, 3), factor=factor, mode="max" if mode == "max" else "min")
+    scheduler = AsynchronousSuccessiveHalving((1, 3), factor=factor, mode="max" if mode == "max" else "min")
     for number, value in enumerate(values):
         scheduler.record(number, 0, value)
     climbed = []
@@ -62,7 +63,7 @@ def test_only_the_best_share_of_a_rung_climbs_and_the_best_first(values: list[fl
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=60), st.integers(2, 4))
 def test_one_in_factor_climbs_however_the_scores_improve(values: list[float], factor: int) -> None:
     """Asynchronously: trials arrive one after the other and every promotion is taken at once."""
-    scheduler = Scheduler((1, 2, 4), factor=factor, mode="max")
+    scheduler = AsynchronousSuccessiveHalving((1, 2, 4), factor=factor, mode="max")
     climbed: set[int] = set()
     for number, value in enumerate(values):
         scheduler.record(number, 0, value)
@@ -83,7 +84,7 @@ def test_the_order_of_arrival_does_not_matter_once_all_are_there(
 ) -> None:
     numbers = list(range(len(values)))
     shuffler.shuffle(numbers)
-    schedulers = [Scheduler((1, 3), factor=factor, mode="max") for _ in range(2)]
+    schedulers = [AsynchronousSuccessiveHalving((1, 3), factor=factor, mode="max") for _ in range(2)]
     for scheduler, order in zip(schedulers, (range(len(values)), numbers), strict=True):
         for number in order:
             scheduler.record(number, 0, values[number])
@@ -91,7 +92,7 @@ def test_the_order_of_arrival_does_not_matter_once_all_are_there(
 
 
 def test_the_highest_rung_goes_first_and_cost_is_respected() -> None:
-    scheduler = Scheduler((1, 3, 9), factor=2, mode="max")
+    scheduler = AsynchronousSuccessiveHalving((1, 3, 9), factor=2, mode="max")
     for number in range(4):
         scheduler.record(number, 0, number)
     for number in (3, 2):
@@ -102,16 +103,16 @@ def test_the_highest_rung_goes_first_and_cost_is_respected() -> None:
 
 
 def test_trials_that_died_count_as_ranked_last() -> None:
-    scheduler = Scheduler((1, 3), factor=3, mode="max")
+    scheduler = AsynchronousSuccessiveHalving((1, 3), factor=3, mode="max")
     scheduler.record(0, 0, 0.5)
     assert scheduler.next_promotion() is None
-    scheduler.lose(1, 0)
-    scheduler.lose(2, 0)
+    scheduler.fail(1, 0)
+    scheduler.fail(2, 0)
     assert scheduler.next_promotion() == Promotion(number=0, rung=1)
 
 
 def test_when_closing_every_rung_sends_somebody_on() -> None:
-    scheduler = Scheduler((1, 3), factor=3, mode="min")
+    scheduler = AsynchronousSuccessiveHalving((1, 3), factor=3, mode="min")
     scheduler.record(0, 0, 0.5)
     scheduler.record(1, 0, 0.4)
     assert scheduler.next_promotion() is None
@@ -120,10 +121,10 @@ def test_when_closing_every_rung_sends_somebody_on() -> None:
     scheduler.promote(promotion)
     assert scheduler.next_promotion(rule="closing") is None
     assert scheduler.next_promotion(rule="open") == Promotion(number=0, rung=1)
-    scheduler.lose(1, 1)  # the one that climbed died: the next best takes its place
+    scheduler.fail(1, 1)  # the one that climbed died: the next best takes its place
     assert scheduler.next_promotion(rule="closing") == Promotion(number=0, rung=1)
 
 
 def test_a_score_must_be_finite() -> None:
     with pytest.raises(ValueError, match="finite"):
-        Scheduler((1,), factor=3, mode="max").record(0, 0, float("nan"))
+        AsynchronousSuccessiveHalving((1,), factor=3, mode="max").record(0, 0, float("nan"))

@@ -1,4 +1,4 @@
-"""What is probed, what is known of it before any attempt, and both together in the process that trains."""
+"""The configuration of a batch probe, and the built task with its device in the process that trains."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from probe.batch.decide import Plan
-from probe.batch.prediction.forecast import Cards
-from probe.batch.prediction.memory_model import FixedCosts, Profile, Untraceable
+from probe.batch.decide import NextAttempt, duration_of
+from probe.batch.prediction.memory_model import FixedCosts, MemoryModel, Untraceable
+from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
 from probe.batch.samples.ranking import SampleRanking
 from probe.device.select import DeviceSpec
@@ -22,57 +22,59 @@ if TYPE_CHECKING:
     from probe.training.settings import TrainerSettings
 
 CONFIRM_STEPS = 30
+"""Shuffled batches in a confirming attempt, which also trains for at least one epoch."""
 CONFIRM_SECONDS = 5.0
-"""A confirming attempt trains on that many shuffled batches and at least one epoch; after that time, on one of the two."""
+"""Time after which a confirming attempt ends with either CONFIRM_STEPS batches or one epoch."""
 NO_DEVICE = "no GPU: predicted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is probed: picklable, so that a child can build it."""
+class ProbeConfig:
+    """Description of what to probe. It is picklable, so that a child process can build the task."""
 
     source: TaskSource
     params: Mapping[str, Any] = field(default_factory=dict)
-    """The trainer's hyperparameters and the task's own."""
+    """Hyperparameters of the trainer and of the task."""
     device: DeviceSpec
     seed: int = 0
     confirm_steps: int = CONFIRM_STEPS
     confirm_seconds: float = CONFIRM_SECONDS
     predict: bool = True
     rankings: tuple[SampleRanking, ...] = ()
-    """Of the samples, as the first child found them; none: they are to be measured."""
+    """Rankings of the samples; empty if they are still to be measured."""
     timed: bool = True
-    """Measure speed as well, beyond what tells whether a size fits."""
+    """Whether to measure speed, rather than only whether a size fits."""
     origin: RunOrigin = field(default_factory=RunOrigin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is known once the task is built and the device open."""
+class ProbeInfo:
+    """Properties of the built task and the open device."""
 
     meta: RunMeta
     device: DeviceSpec
-    """Resolved: every further child gets exactly this one."""
+    """The resolved device, which all further child processes open."""
     device_problem: str | None = None
-    """Why there is no device, so that nothing can be tried; None where there is one."""
+    """Reason why there is no device for attempts; None if there is one."""
     limit_bytes: int | None
     device_memory: DeviceMemory | None = None
     costs: FixedCosts | None = None
-    """Measured on the device; None where they have to be assumed."""
+    """Fixed costs measured on the device; None if they have to be assumed."""
     num_samples: int | None
-    own_batch_size: int | None = None
-    """The batch size that the task asks for."""
+    """Number of training samples; None if there is no limit."""
+    task_batch_size: int | None = None
+    """Batch size set in the task."""
     rankings: tuple[SampleRanking, ...] = ()
-    """Of the training samples and the task's own validation samples."""
+    """Rankings of the training samples and of the task's own validation samples."""
     optimizer: str
     precision: Precision
 
 
-class Session:
+class ProbeContext:
     """A built task and an open device, in the process that trains."""
 
-    def __init__(self, request: Request) -> None:
-        from probe.batch.samples.sizing import rank_samples
+    def __init__(self, config: ProbeConfig) -> None:
+        from probe.batch.samples.task_samples import rank_samples
         from probe.device.environment import collect_meta
         from probe.device.select import gpu_problem, open_device, resolve_device
         from probe.loading.dataset import is_unbounded, num_samples
@@ -80,20 +82,20 @@ class Session:
         from probe.training.optim.names import optimizer_title
         from probe.training.settings import TrainerSettings
 
-        spec = request.device
-        problem = gpu_problem() if spec.kind == "auto" and request.predict else None
+        spec = config.device
+        problem = gpu_problem() if spec.kind == "auto" and config.predict else None
         if problem is None:
             spec = resolve_device(spec, measuring_memory=True)
         self.device: Device | None = None if problem else open_device(spec, measuring_memory=True)
-        self.task: Task = build_task(request.source, request.params)
-        params = {name: value for name, value in request.params.items() if name != "batch_size"}
+        self.task: Task = build_task(config.source, config.params)
+        params = {name: value for name, value in config.params.items() if name != "batch_size"}
         self.settings: TrainerSettings = TrainerSettings.for_task(self.task, params)
-        self._request = request
-        self.facts = Facts(
+        self._config = config
+        self.info = ProbeInfo(
             meta=collect_meta(
                 device=self.device.name if self.device else NO_DEVICE,
-                seed=request.seed,
-                origin=request.origin,
+                seed=config.seed,
+                origin=config.origin,
             ),
             device=spec,
             device_problem=problem,
@@ -101,56 +103,59 @@ class Session:
             device_memory=self.device.memory if self.device else None,
             costs=None if self.device is None else _measured_costs(self.device),
             num_samples=None if is_unbounded(self.task.train) else num_samples(self.task.train),
-            own_batch_size=self.task.batch_size,
-            rankings=request.rankings or rank_samples(self.task, seed=request.seed),
+            task_batch_size=self.task.batch_size,
+            rankings=config.rankings or rank_samples(self.task, seed=config.seed),
             optimizer=optimizer_title(self.settings.optimizer),
             precision=self.settings.precision,
         )
 
-    def forget_failure(self) -> None:
-        """Stop counting what a failed attempt has left alive on a simulated device: PyTorch keeps the graph of a backward pass
-        that ran out of memory."""
+    def discard_failed(self) -> None:
+        """Reopen a simulated device, so that it no longer counts the tensors of a failed attempt.
+
+        PyTorch keeps the graph of a backward pass that ran out of memory.
+        """
         from probe.device.select import open_device
 
         if self.device is not None and self.device.memory is None:
-            self.device = open_device(self.facts.device, measuring_memory=True)
+            self.device = open_device(self.info.device, measuring_memory=True)
 
-    def profile(self, cards: Cards) -> Profile | Untraceable:
-        from probe.batch.prediction.predict import profile_of
+    def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
+        """Trace the task at the sizes that matter for `gpus`."""
+        from probe.batch.prediction.build_memory_model import build_for_task
 
         is_simulated = self.device is not None and not self.device.is_gpu
         try:
-            return profile_of(
+            return build_for_task(
                 self.task,
                 self.settings,
-                target="simulated" if is_simulated else "cuda",
-                cards=cards,
-                seed=self._request.seed,
-                rankings=self.facts.rankings,
+                target="simulated" if is_simulated else "gpu",
+                gpus=gpus,
+                seed=self._config.seed,
+                rankings=self.info.rankings,
             )
-        except ProbeError as error:  # the first attempt will meet it too, and say more
+        except ProbeError as error:  # the first attempt raises the same error with more details
             return Untraceable(reason=error.message)
 
-    def run(self, plan: Plan) -> Attempt:
+    def run(self, upcoming: NextAttempt) -> Attempt:
+        """Make one attempt. Raises DeviceError without a device, and ProbeError if the task breaks its contract."""
         from probe.batch.attempt import run_attempt
 
         if self.device is None:
-            raise DeviceError(f"There is no GPU to measure: {self.facts.device_problem}")
+            raise DeviceError(f"There is no GPU to measure: {self.info.device_problem}")
+        config = self._config
         return run_attempt(
             self.task,
             self.settings,
+            upcoming,
             device=self.device,
-            plan=plan,
-            seed=self._request.seed,
-            rankings=self.facts.rankings,
-            confirm_steps=self._request.confirm_steps,
-            confirm_seconds=self._request.confirm_seconds,
-            timed=self._request.timed,
+            seed=config.seed,
+            rankings=self.info.rankings,
+            duration=duration_of(upcoming.purpose, config.confirm_steps, config.confirm_seconds, timed=config.timed),
         )
 
 
 def _measured_costs(device: Device) -> FixedCosts | None:
-    """What is known of a GPU's fixed costs; None for other devices."""
+    """Return the fixed costs of a GPU, measured where possible; None for other devices."""
     if device.memory is None:
         return None
     costs = FixedCosts.assumed(device.memory.total_bytes)

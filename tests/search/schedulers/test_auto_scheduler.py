@@ -14,7 +14,7 @@ from probe.search.compare.stored_incumbents import stored_incumbents
 from probe.search.records.search import DATABASE_FILE
 from probe.search.schedulers import auto_scheduler as auto_ladder
 from probe.search.schedulers.auto_scheduler import FACTOR, budget_trainings, choose_scheduler
-from probe.search.schedulers.brackets import make_scheduler
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.stored_result import stored_result
 
 pytestmark = pytest.mark.usefixtures("warm_workers")

@@ -17,9 +17,9 @@ from torch.nn import functional
 import probe
 from probe.device.cpu import CpuDevice
 from probe.errors import TaskError, UsageError
-from probe.search.hypergradient.functional_loss import smoothed_cross_entropy
-from probe.search.hypergradient.functional_sgd import SgdHyperparameters, sgd_step
-from probe.search.hypergradient.unrolled import DIFFERENTIABLE, UNROLLED_COST, Hypergradient, hypergradient
+from probe.search.hypergradient.functional import SgdHyperparameters, sgd_step, smoothed_cross_entropy
+from probe.search.hypergradient.steps import UNROLLED_COST
+from probe.search.hypergradient.unrolled import DIFFERENTIABLE, Hypergradient, hypergradient
 from probe.tasks.losses import ClassificationLoss
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
@@ -260,10 +260,10 @@ def test_a_training_that_diverges_has_no_derivative() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"optimizer": "adam"}, "steps of sgd or nesterov, not of 'adam'"),
-        ({"precision": "bf16"}, "need precision = 'fp32', not 'bf16'"),
-        ({"gradient_accumulation": 2}, "need accumulation = 1, not 2"),
-        ({"activation_checkpointing": True}, "need checkpointing = False"),
+        ({"optimizer": "adam"}, "optimizer .*sgd or nesterov.*'adam'"),
+        ({"precision": "bf16"}, "precision .*'fp32'.*'bf16'"),
+        ({"gradient_accumulation": 2}, "gradient_accumulation .*1.*2"),
+        ({"activation_checkpointing": True}, "activation_checkpointing .*False.*True"),
     ],
 )
 def test_what_is_not_unrolled_is_refused(given: dict[str, Any], message: str) -> None:
@@ -272,11 +272,11 @@ def test_what_is_not_unrolled_is_refused(given: dict[str, Any], message: str) ->
 
 
 def test_no_validation_part_an_unknown_name_and_another_smoothing_are_refused() -> None:
-    with pytest.raises(TaskError, match="the task has no validation part"):
+    with pytest.raises(TaskError, match="no validation split"):
         derived(made_task(val=None), TRAINED, ("lr",))
     with pytest.raises(UsageError, match="no derivative with respect to width"):
         derived(made_task(), TRAINED, ("width",))
-    with pytest.raises(TaskError, match="label_smoothing of this task is not that of cross entropy"):
+    with pytest.raises(TaskError, match="label_smoothing"):
         derived(double_task(0.3), TRAINED, ("label_smoothing",), label_smoothing=0.1)
 
 

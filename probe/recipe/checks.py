@@ -1,6 +1,6 @@
-"""Rules of a recipe that concern several of its keys: names, conditions, starting configurations.
+"""Checks that concern several keys of a recipe: names, conditions, scheduler, sampler, starting configurations. Pure.
 
-Each raises ValueError with a text that begins with the key it is about, relative to the table that is checked.
+Each check raises ValueError. The message starts with the key, relative to the table that is checked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from probe.errors import near_misses
+from probe.recipe.renamed import new_name
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.recipe.values import ParamValue, broken_rule, same_value, show
 from probe.recipe.when import (
@@ -27,22 +28,30 @@ if TYPE_CHECKING:
 
 
 def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
-    """Names that are identifiers; probes and values where the trainer's names allow them."""
+    """Names must be identifiers; probes and values must suit the trainer's own hyperparameters."""
     for name, entry in space.items():
         if not name.isidentifier():
-            raise ValueError(f"{name}: a hyperparameter's name is letters, digits and underscores")
+            raise ValueError(f"{name}: the name of a hyperparameter may contain letters, digits and underscores only")
         if name == "epochs" and (not isinstance(entry, Choices) or entry.when):
             raise ValueError(
-                "epochs: is searched as choices without a condition, like { choices = [5, 10, 20] }; "
-                "one length for all trials is search.fidelity.max, or search.fidelity.epochs where the unit is data"
+                "epochs: must be choices without a condition, like { choices = [5, 10, 20] }; to train all trials equally "
+                'long, set search.fidelity.max, or search.fidelity.epochs with unit = "data"'
             )
         for kind, home in ((ProbedBatch, "batch_size"), (ProbedLr, "lr")):
             if isinstance(entry, kind) and name != home:
-                raise ValueError(f'{name}: probe = "{entry.probe}" is for {home} only')
+                raise ValueError(f'{name}: probe = "{entry.probe}" is allowed for {home} only')
         for value in _values_of(entry):
             rule = broken_rule(name, value)
             if rule is not None:
                 raise ValueError(f"{name}: must be {rule}, not {show(value)}")
+
+
+def check_renamed_entries(space: Mapping[str, SpaceEntry]) -> None:
+    """Entries of a named model must not have a name of an earlier version."""
+    for name in space:
+        new = new_name(f"space.{name}")
+        if new is not None:
+            raise ValueError(f"space.{name}: was renamed; write {new}")
 
 
 def _values_of(entry: SpaceEntry) -> tuple[ParamValue, ...]:
@@ -54,9 +63,9 @@ def _values_of(entry: SpaceEntry) -> tuple[ParamValue, ...]:
 
 
 def resolve_conditions(space: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]:
-    """The space with every condition on a constant settled: dropped where it holds, its entry dropped where it does not.
+    """Resolve conditions on constants: a condition that holds is removed; an entry whose condition cannot hold is removed.
 
-    So `--set space.optimizer=adam` fixes the optimizer, and the momentum that belongs to sgd goes away by itself.
+    For example, `--set space.optimizer=adam` fixes the optimizer and thereby removes the momentum of sgd.
     """
     resolved: dict[str, SpaceEntry] = {}
     for name, entry in space.items():
@@ -78,7 +87,7 @@ def resolve_conditions(space: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]
 
 
 def conditions_of(entry: SpaceEntry | None) -> Mapping[str, Condition]:
-    """With which values of others an entry exists; empty where it always does."""
+    """The conditions with which the entry exists; empty if it always exists."""
     return getattr(entry, "when", None) or {}
 
 
@@ -89,34 +98,36 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, con
             close = near_misses(other, earlier)
             guess = f"; did you mean {' or '.join(close)}?" if close else ""
             raise ValueError(f"{name}.when: there is no hyperparameter {other} above {name}{guess}")
-        raise ValueError(f"{name}.when: {other} must stand above {name} in the space")
+        raise ValueError(f"{name}.when: {other} must be above {name} in [space]")
     parent = space[other]
     if isinstance(parent, (ProbedBatch, ProbedLr)):
         raise ValueError(
-            f"{name}.when: {other} must be a value, a range or a list of choices to be a condition; "
-            "what a probe finds is not known in advance"
+            f"{name}.when: {other} must be a value, a range or choices to be part of a condition; the result of a probe is "
+            "not known in advance"
         )
     where = f"{name}.when.{other}"
     if isinstance(condition, Bounds):
         texts = [value for value in _values_of(parent) if isinstance(value, (bool, str))]
         if texts:
-            raise ValueError(f"{where}: min and max are for numbers, and {other} can be {show(texts[0])}")
+            raise ValueError(f"{where}: min and max apply to numbers, but {other} can be {show(texts[0])}")
     if isinstance(parent, Constant):
         return
     for value in listed_values(condition):
         if isinstance(parent, Range) and parent.kind == "float":
             raise ValueError(
-                f"{where}: a range of numbers hardly ever draws exactly {show(value)}; "
-                f"write bounds, like {{ min = {show(value)} }}"
+                f"{where}: must be bounds, like {{ min = {show(value)} }}, because a range of numbers is unlikely to "
+                f"contain exactly {show(value)}"
             )
         if not parent.contains(value):
             raise ValueError(f"{where}: must be {_allowed(parent)}, not {show(value)}")
     if not _can_hold(parent, [condition]):
-        raise ValueError(f"{where}: {show(plain_condition(condition))} never holds, as {other} is {_allowed(parent)}")
+        raise ValueError(
+            f"{where}: {show(plain_condition(condition))} can never hold, because {other} is {_allowed(parent)}"
+        )
 
 
 def _check_chain(space: Mapping[str, SpaceEntry], name: str) -> None:
-    """The conditions of `name`, and those of the entries that they are about, can hold together."""
+    """Raise ValueError unless the conditions of `name`, and of the entries they refer to, can hold at the same time."""
     needed: dict[str, list[Condition]] = {}
     waiting = [name]
     while waiting:
@@ -126,7 +137,7 @@ def _check_chain(space: Mapping[str, SpaceEntry], name: str) -> None:
     for other, conditions in needed.items():
         if not _can_hold(space[other], conditions):
             listed = " and ".join(dict.fromkeys(_stated(other, condition) for condition in conditions))
-            raise ValueError(f"{name}.when: never holds: it needs {listed} at once")
+            raise ValueError(f"{name}.when: can never hold: it requires {listed} at the same time")
 
 
 def _stated(other: str, condition: Condition) -> str:
@@ -142,39 +153,42 @@ def _can_hold(parent: SpaceEntry, conditions: Sequence[Condition]) -> bool:
 
 
 def check_scheduler(scheduler: str, space: Mapping[str, SpaceEntry]) -> None:
-    """Lengths of training are searched only where no ladder decides them; `auto` is none there."""
+    """Epochs can be searched only if no scheduler decides them; `auto` means none then."""
     if "epochs" in space and scheduler not in ("auto", "none"):
         raise ValueError(
-            f'search.scheduler: must be "none" or "auto" with space.epochs, not "{scheduler}", which decides how long each '
-            "trial trains; or remove space.epochs and set search.fidelity.max"
+            f'search.scheduler: must be "none" or "auto" with space.epochs, not "{scheduler}", which decides the '
+            "epochs of each trial; or remove space.epochs and set search.fidelity.max"
         )
 
 
 def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:
-    """The sampler can search such a space.
+    """The sampler must support the space.
 
-    What Optuna 5 does not refuse itself: `cma-es` draws choices at random, `cma-es` and `qmc` draw whatever does not
-    exist in every configuration at random, and `cma-es` needs two numbers to be more than a random walk.
+    Optuna 5 accepts these spaces but falls back to random draws: `cma-es` for choices and with a single number, `cma-es` and
+    `qmc` for hyperparameters with a condition.
     """
     conditional = [name for name, entry in searched.items() if conditions_of(entry)]
     if sampler in ("cma-es", "qmc") and conditional:
         raise ValueError(
-            f"search.sampler: {sampler} needs a space in which everything always exists, and {_listed(conditional)} "
-            f"{'does' if len(conditional) == 1 else 'do'} not (when); drop the condition, or take another sampler, "
-            "like gp or tpe"
+            f"search.sampler: {sampler} does not support conditions, and {_listed(conditional)} "
+            f"{'has' if len(conditional) == 1 else 'have'} one (when); remove it, or choose another sampler, like gp or tpe"
         )
     choices = [name for name, entry in searched.items() if isinstance(entry, Choices)]
     if sampler != "cma-es":
         return
     if choices:
+        remedy = (
+            "is a list of choices; set it to a value"
+            if len(choices) == 1
+            else "are lists of choices; set them to values"
+        )
         raise ValueError(
-            f"search.sampler: cma-es searches numbers only, and {_listed(choices)} "
-            f"{'is' if len(choices) == 1 else 'are'} searched by choices; fix {'it' if len(choices) == 1 else 'them'}, "
-            "or take another sampler, like gp or tpe"
+            f"search.sampler: cma-es supports numbers only, and {_listed(choices)} {remedy}, or choose another sampler, "
+            "like gp or tpe"
         )
     if len(searched) < 2:
         raise ValueError(
-            f"search.sampler: cma-es needs at least two numbers to search, not {len(searched)}; take another, like gp or qmc"
+            f"search.sampler: cma-es needs at least two hyperparameters, not {len(searched)}; choose another, like gp or qmc"
         )
 
 
@@ -183,25 +197,23 @@ def _listed(names: list[str]) -> str:
 
 
 def check_start(space: Mapping[str, SpaceEntry], configuration: Mapping[str, ParamValue], number: int) -> None:
-    """Every value of a starting configuration must be one that the search could have drawn."""
+    """Every value of a starting configuration must be in the space."""
     for name, value in configuration.items():
         where = f"start[{number}].{name}"
         if name not in space:
             close = near_misses(name, list(space))
             guess = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"{where}: there is no such hyperparameter in the space{guess}")
+            raise ValueError(f"{where}: there is no such hyperparameter in [space]{guess}")
         entry = space[name]
         if isinstance(entry, Constant):
             if not same_value(entry.value, value):
-                raise ValueError(
-                    f"{where}: is fixed to {show(entry.value)} in the space, so it cannot be {show(value)}"
-                )
+                raise ValueError(f"{where}: must be {show(entry.value)}, the value in [space], not {show(value)}")
             continue
         if not entry.contains(value):
             raise ValueError(f"{where}: must be {_allowed(entry)}, not {show(value)}")
         for other, condition in conditions_of(entry).items():
             if not all_hold({other: condition}, configuration):
-                raise ValueError(f"{where}: exists only with {_stated(other, condition)}, which must stand beside it")
+                raise ValueError(f"{where}: requires {_stated(other, condition)} in the same configuration")
 
 
 def _allowed(entry: SpaceEntry) -> str:

@@ -8,21 +8,15 @@ from hypothesis import strategies as st
 from made_studies import Ran, fail_on
 from scripted_executor import ScriptedExecutor
 
+from probe.recipe.schema import SchedulerName
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.brackets import (
-    LADDER_NAMES,
-    Bracket,
-    Halving,
-    Hyperband,
-    SchedulerName,
-    brackets_of,
-    deal,
-    make_scheduler,
-)
-from probe.search.schedulers.successive_halving import Promotion, Scheduler
+from probe.search.schedulers.hyperband import Bracket, Hyperband, brackets_of, deal
+from probe.search.schedulers.protocol import Promotion
+from probe.search.schedulers.registry import SCHEDULERS, make_scheduler
+from probe.search.schedulers.successive_halving import SuccessiveHalving
 
 quick = settings(deadline=None, max_examples=60)
-names = st.sampled_from(LADDER_NAMES)
+names = st.sampled_from(tuple(SCHEDULERS))
 
 
 def test_hyperbands_brackets_are_the_published_ones() -> None:
@@ -49,7 +43,7 @@ def test_every_bracket_gets_its_share_and_early(top: int, factor: int) -> None:
 
 def test_a_patient_bracket_judges_nobody_below_its_rung() -> None:
     scheduler = Hyperband((1, 3, 9), factor=3, mode="max")
-    by_bracket = {scheduler.part_of(number): number for number in reversed(range(17))}
+    by_bracket = {scheduler.group_of(number): number for number in reversed(range(17))}
     assert set(by_bracket) == {0, 1, 2}
     for number in by_bracket.values():
         scheduler.enter(number)
@@ -68,7 +62,7 @@ def test_a_patient_bracket_judges_nobody_below_its_rung() -> None:
 
 
 def test_a_rung_is_decided_when_the_whole_cohort_is_there() -> None:
-    scheduler = Halving((1, 2, 4), factor=2, mode="max")
+    scheduler = SuccessiveHalving((1, 2, 4), factor=2, mode="max")
     assert scheduler.cohort_size == 4
     for number in range(6):
         scheduler.enter(number)
@@ -89,10 +83,10 @@ def test_a_rung_is_decided_when_the_whole_cohort_is_there() -> None:
 
 
 def test_the_dead_do_not_hold_a_cohort_up() -> None:
-    scheduler = Halving((1, 2, 4), factor=2, mode="max")
+    scheduler = SuccessiveHalving((1, 2, 4), factor=2, mode="max")
     for number in range(4):
         scheduler.enter(number)
-    scheduler.lose(0, 0)
+    scheduler.fail(0, 0)
     scheduler.drop(1, 0)
     scheduler.record(2, 0, 0.5)
     assert scheduler.next_promotion() is None
@@ -119,7 +113,7 @@ def test_hyperband_trains_some_of_its_trials_to_the_end_unjudged() -> None:
     ran = Ran(limits=BudgetLimits(trials=17), scheduler="hyperband")
     scheduler = ran.state.scheduler
     assert isinstance(scheduler, Hyperband)
-    patient = [result for result in ran.results if scheduler.part_of(result.number) == 2]
+    patient = [result for result in ran.results if scheduler.group_of(result.number) == 2]
     assert len(patient) == 3
     assert all(result.status == "complete" for result in patient)
     assert Counter(result.status for result in ran.results)["stopped"] >= 8
@@ -152,13 +146,12 @@ def test_every_scheduler_ends_within_its_budget_and_by_it(
     assert type(again) is type(ran.state.scheduler)
 
 
-@pytest.mark.parametrize("name", LADDER_NAMES)
+@pytest.mark.parametrize("name", tuple(SCHEDULERS))
 def test_with_one_rung_every_scheduler_is_alike(name: SchedulerName) -> None:
     scheduler = make_scheduler(name, (5,), factor=3, mode="min")
     for number in range(4):
         scheduler.enter(number)
         scheduler.record(number, 0, float(number))
-    assert isinstance(scheduler, Scheduler)
     assert scheduler.next_promotion() is None
     assert scheduler.next_promotion(rule="open") is None
-    assert scheduler.num_ranked(0) == 4
+    assert sorted(scheduler.paused()) == [(number, 0) for number in range(4)]

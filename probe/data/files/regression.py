@@ -1,4 +1,4 @@
-"""Numbers as targets: scaled for training, their errors told in the numbers' own units; and predictions without training."""
+"""Scaling of columns of numbers, metrics in their units, and baselines: predictions without training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from probe.task import Baseline
 
 NAIVE = "naive forecast (last value)"
-MEAN = "mean of the training part"
+MEAN = "mean of the training split"
 MOST_FREQUENT = "most frequent class"
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Mean and standard deviation, one of each a column."""
+    """Mean and standard deviation of each column."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -28,42 +28,44 @@ class Scaling:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Scaling:
-        """Of `values` (rows, columns)."""
+        """The scaling of `values` (rows, columns)."""
         mean, deviation = values.mean(axis=0), values.std(axis=0)
-        # A constant column of large numbers deviates from its rounded mean; that is no spread to divide by.
+        # Rounding gives a constant column of large numbers a tiny standard deviation; do not divide by it.
         flat = deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))
         return cls(mean=mean, deviation=np.where(flat, 1.0, deviation))
 
     def scaled(self, values: np.ndarray) -> Tensor:
-        """`values` (rows, columns) as float32, of mean 0 and standard deviation 1 where this is their own scaling."""
+        """`values` (rows, columns), minus the mean and divided by the standard deviation, as float32."""
         return torch.from_numpy(((values - self.mean) / self.deviation).astype(np.float32))
 
 
 def rmse(outputs: Tensor, targets: Tensor, *, unit: float) -> float:
-    """Root mean squared error; `unit`: what one scaled step is in the target's own units."""
+    """Root mean squared error of scaled numbers, multiplied by `unit`, the standard deviation of the target."""
     return unit * (outputs - targets).float().square().mean().sqrt().item()
 
 
 def mae(outputs: Tensor, targets: Tensor, *, unit: float) -> float:
-    """Mean absolute error; `unit` as for `rmse`."""
+    """Mean absolute error of scaled numbers, multiplied by `unit`, the standard deviation of the target."""
     return unit * (outputs - targets).abs().float().mean().item()
 
 
 def metrics_in_units(unit: float) -> dict[str, Callable[[Any, Any], float]]:
+    """RMSE and MAE in the units of a target whose standard deviation is `unit`."""
     return {"rmse": partial(rmse, unit=unit), "mae": partial(mae, unit=unit)}
 
 
 def mean_baseline() -> Baseline:
-    """Of scaled targets the mean is zero."""
+    """Predicts the mean, which is zero for scaled targets."""
     return Baseline(name=MEAN, predict=_zeros)
 
 
 def naive_forecast() -> Baseline:
-    """What was, will be: the last value of the column that is forecast, which stands first in a window."""
+    """Predicts the last value of the forecast column, which is the first column of a window."""
     return Baseline(name=NAIVE, predict=_last_value)
 
 
 def most_frequent_class(number: int, *, num_classes: int) -> Baseline:
+    """Predicts the class `number`."""
     return Baseline(name=MOST_FREQUENT, predict=partial(_always, number, num_classes))
 
 

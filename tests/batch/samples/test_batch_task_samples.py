@@ -15,10 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from probe.batch.samples import sizing
-from probe.batch.samples.costly_batches import load_batch
+from probe.batch.samples import task_samples
 from probe.batch.samples.ranking import TOTAL, SampleRanking
-from probe.batch.samples.sizing import NUM_PILOT_SAMPLES, rank_samples
+from probe.batch.samples.task_samples import NUM_PILOT_SAMPLES, load_batch, rank_samples
 from probe.errors import UserCodeError
 from probe.task import Task
 
@@ -189,7 +188,7 @@ def test_slow_data_sets_are_measured_in_part(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_many_integers_in_memory_are_looked_through_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizing, "MAX_ELEMENTS", 1000)
+    monkeypatch.setattr(task_samples, "MAX_ELEMENTS", 1000)
     ids = (torch.arange(30)[None] < (torch.arange(300)[:, None] % 30 + 1)).long()
     found = ranking_of((ids, torch.zeros(300)))
     assert found.coverage.num_measured == 30
@@ -221,7 +220,7 @@ def test_both_parts_are_ranked() -> None:
 
     task = Task(model=lambda: nn.Linear(1, 1), train=part([1, 2, 3]), val=part([9, 5]), collate=collated)
     train, val = rank_samples(task, seed=0)
-    assert [ranking.coverage.part for ranking in (train, val)] == ["train", "val"]
+    assert [ranking.coverage.split for ranking in (train, val)] == ["train", "val"]
     assert [ranking.costliest(1)[0].tolist() for ranking in (train, val)] == [[2], [0]]
     assert train.coverage.ranked_by[0] == TOTAL
 
