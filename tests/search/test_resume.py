@@ -21,7 +21,7 @@ from stored_searches import PLAN, decisions, stored_events, work_on
 from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageError
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
-from probe.search.deterministic import check_deterministic
+from probe.search.checks import check_deterministic
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import can_continue, check_same_recipe, recipe_changes, same_task, version_warning
@@ -49,7 +49,7 @@ def changed(**sections: Any) -> Recipe:
     return Recipe.model_validate(RECIPE.model_dump(by_alias=True) | sections)
 
 
-COURSES = (
+FIDELITIES = (
     FidelitySchedule(rungs=(1, 3, 9)),
     FidelitySchedule(rungs=(2, 4), num_folds=3),
     FidelitySchedule(unit="data", rungs=(100, 300, 1000), data_epochs=4),
@@ -80,7 +80,7 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     stops=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     interrupts=st.booleans(),
     is_stored=st.booleans(),
-    fidelity=st.sampled_from(COURSES),
+    fidelity=st.sampled_from(FIDELITIES),
     scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
     ends=st.dictionaries(
         st.integers(0, 8),

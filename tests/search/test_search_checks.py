@@ -116,7 +116,7 @@ def test_what_cannot_be_done_is_said_beforehand() -> None:
     found = warnings_for(blobs_recipe(budget={"epochs": 2}), untested, fidelity)
     assert len(found) == 2
     assert "no test split" in found[0]
-    assert "less than one trial's full length of 3" in found[1]
+    assert "less than one full training of 3" in found[1]
     [found_empty] = warnings_for(blobs_recipe({"lr": 0.1}), FACTS, fidelity)
     assert "leaves nothing to search" in found_empty
 
