@@ -57,6 +57,6 @@ def test_nothing_to_resume_and_nowhere_to_export_are_sentences(
     assert "There is no run called blobs in reports to resume." in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert run(["search", "blobs.toml", "--resume", "--out", "empty"]) == 6
-    assert "holds no search.sqlite" in capsys.readouterr().err
+    assert "has no search.sqlite" in capsys.readouterr().err
     assert run(["export", "empty"]) == 2
     assert "Export to where?" in capsys.readouterr().err
