@@ -519,9 +519,9 @@ def table(scores: list[Score], facts: ProbeInfo, num_cases: int, seed: int) -> s
 
 NOTE = """An answer can count in several columns: *never ran*, no batch of that size was trained on during the search; *no fit*,
 the finder's own training loop runs out of memory at that size; *> data*, larger than the data set; *> max*, larger than `max`.
-These and crashes are wrong; answers that are too small are wrong for probe only. The right answer of a peer is the largest power
+These and crashes are wrong; answers that are too small are wrong for probe only. A peer is right with the largest power
 of two at which its own training loop fits. By design, accelerate only reduces the size, by a tenth at a time, and does not know
-the data set, so its smaller answers and those larger than the data are not its errors. Most crashes of the peers come from batch
+the data set, so its smaller answers and those larger than the data are not its errors. Most crashes of peers come from batch
 normalization of a single sample, if the search starts at 1. Lightning runs twice, since its answer depends on its first size:
 from the first size of the case, which may be `max`, and from its default."""
 

@@ -4,8 +4,8 @@
 
 It needs PyTorch, torchvision and probe's sources, but neither optuna nor pydantic nor ray. Peers (Lightning, accelerate) are
 timed if they are installed. For each model, precision and limit (`probe batch --memory 8GiB`: the GPU emulates a smaller one),
-one sweep gives the predicted and the found power of two, predicted and measured peaks (allocated and reserved) at the sizes that
-were tried, and the number of attempts and seconds.
+one sweep gives the predicted and the found power of two, predicted and measured peaks (allocated and reserved) at the sizes
+that were tried, and the number of attempts and seconds.
 
 Each finished case is a line of --cases. Run the script again to continue an interrupted run. It does not start cases that would
 end after --minutes, and lists them as missing. With --device simulated:SIZE, --models, --img and --limits it runs on a CPU, to

@@ -1,4 +1,4 @@
-"""Orders of samples by what may make a batch expensive."""
+"""Orders of samples by measures of their size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of samples, in every form that people have them."""
+"""Sizes of samples of many types."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recording:
 
 
 class Graph:
-    """Moves itself, as graphs of PyTorch Geometric do."""
+    """Implements `to`, like graphs of PyTorch Geometric."""
 
     def __init__(self, num_nodes: int) -> None:
         self.nodes = torch.zeros(num_nodes, 3)
@@ -41,7 +41,7 @@ class Graph:
 
 
 class Plain:
-    """An object of the user, which the collate function takes apart."""
+    """A class of the user, which the collate function unpacks."""
 
     def __init__(self, length: int) -> None:
         self.ids = [1] * length
@@ -143,7 +143,7 @@ def test_images_of_several_shapes_are_tried_by_each_side() -> None:
 
 
 class Counted(Dataset[Any]):
-    """Notes which samples are read."""
+    """Records which samples are read."""
 
     def __init__(self, make: Callable[[int], Any], num_samples: int = 500) -> None:
         self.make = make
