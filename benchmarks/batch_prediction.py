@@ -70,7 +70,7 @@ def measured_peak(source: NamedSource, params: dict[str, object], batch_size: in
 def measured_peak_of(task: Task, params: dict[str, object], batch_size: int) -> int:
     settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size})
     device = SimulatedDevice(2**60)
-    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
+    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].largest(batch_size)[0])
     with device.track():
         run = TrainingRun(task, settings, device=device, seed=0)
         batch = map_tensors(lambda tensor: tensor.to("cpu", copy=True), on_host)

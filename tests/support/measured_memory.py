@@ -22,7 +22,7 @@ def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
         task, params | {"batch_size": batch_size, "gradient_accumulation": gradient_accumulation}
     )
     device, cpu = SimulatedDevice(2**60), torch.device("cpu")
-    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
+    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].largest(batch_size)[0])
     with random_state_kept(cpu), matmul_precision(settings.precision), device.track():
         run = TrainingRun(task, settings, device=device, seed=0)
         batch = on_host.to(cpu, copy=True)
