@@ -60,25 +60,16 @@ def run_attempt(
         ended = Failed(
             "thrashes", f"the allocator emptied its cache {memory.num_alloc_retries} times to serve a request"
         )
-    attempt = _failed(upcoming, ended) if isinstance(ended, Failed) else _fitting(upcoming, ended)
     return replace(
-        attempt,
+        upcoming.failed(ended.outcome, ended.message, ended.traceback)
+        if isinstance(ended, Failed)
+        else _fitting(upcoming, ended),
         memory=memory,
         host_peak_bytes=host_peak_bytes,
         num_samples=progress.num_samples,
         num_batches=progress.num_batches,
         batches_per_epoch=progress.batches_per_epoch,
         growth=_growth_until(progress) if isinstance(ended, Failed) else progress.growth,
-    )
-
-
-def _failed(upcoming: NextAttempt, failed: Failed) -> Attempt:
-    return Attempt(
-        batch_size=upcoming.batch_size,
-        purpose=upcoming.purpose,
-        outcome=failed.outcome,
-        message=failed.message,
-        traceback=failed.traceback,
     )
 
 
