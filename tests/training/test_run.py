@@ -188,7 +188,7 @@ def test_checkpoints_are_whole_or_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(OutputError, match="cannot be read"):
         load_checkpoint(path)
-    with pytest.raises(OutputError, match="is gone"):
+    with pytest.raises(OutputError, match="does not exist"):
         load_checkpoint(tmp_path / "none.pt")
     with pytest.raises(OutputError, match="could not be written"):
         save_checkpoint(tmp_path / "no such folder" / "c.pt", run.state())

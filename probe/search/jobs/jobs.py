@@ -1,4 +1,4 @@
-"""One rung of one trial: what goes to a worker and what comes back. Plain and picklable; no torch here."""
+"""Records of one rung of a trial: the job that is sent to a worker and its report. Imports no PyTorch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from probe.training.records import EpochReport, TrainingSummary
 Outcome = Literal[
     "finished", "early_stopped", "oom", "diverged", "infeasible", "timeout", "failed", "crashed", "cancelled"
 ]
-"""early_stopped: nothing improved for as long as the recipe's patience. infeasible: it broke one of the recipe's constraints,
-or the user's code raised `probe.Infeasible`.
-timeout: the trial's time was up, and its worker was ended. failed: the user's code raised. crashed: the worker died.
-cancelled: the search ended before the rung did."""
+"""How a job ended.
+
+finished: trained to the end of the rung. early_stopped: no improvement for the recipe's patience. oom: out of memory.
+diverged: a loss was not finite. infeasible: it broke a constraint of the recipe, or the user's code raised `probe.Infeasible`.
+timeout: the trial's time limit was reached, and its worker was ended. failed: the user's code raised. crashed: the worker died.
+cancelled: the search ended first.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,39 +36,40 @@ class RungJob:
     number: int
     source: TaskSource
     params: Mapping[str, ParamValue]
-    """All hyperparameters, the trainer's and the task's, constants included."""
+    """All hyperparameters of the trainer and the task, constants included."""
     seed: int
     split: ValidationSplit
     device: DeviceSpec
     planned_epochs: int
-    """The full length, which schedules are stretched over however early the trial is stopped."""
+    """Length of a whole training, which learning-rate schedules span even if the trial is stopped early."""
     epochs_from: int
     epochs_to: int
     checkpoint_in: Path | None
     checkpoint_out: Path | None
-    """None where nobody will go on from it."""
+    """File for the checkpoint; None if the trial cannot be continued."""
     gradient_accumulation: int | None = None
-    """Parts that a batch is split into because whole it did not fit; None: as `params` say."""
+    """Micro-batches per batch after running out of memory; None to use `params`."""
     data_thousandths: int = WHOLE
-    """How much of the training part is trained on."""
+    """Thousandths of the training split to train on."""
     objective: Objective | None = None
-    """What `patience` looks at."""
+    """The objective that `patience` applies to."""
     patience: int | None = None
+    """Epochs without improvement after which the job stops; None for no limit."""
     earlier: tuple[EpochReport, ...] = ()
     """Reports up to `epochs_from`, for `patience`."""
     constraints: Constraints = UNCONSTRAINED
     max_seconds: float | None = None
-    """What is left of the trial's time; the executor ends the job then."""
+    """Remaining time of the trial, after which the executor ends the job."""
     trial_seconds: float | None = None
-    """The whole of it."""
+    """Time limit of the whole trial."""
     peak_bytes: int | None = None
-    """Predicted of the GPU, where jobs may share one; None where they do not, or nobody knows."""
+    """Predicted peak memory on the GPU; None if jobs do not share GPUs, or if it is unknown."""
     gpu: int | None = None
-    """Which of the executor's GPUs it is to run on; None: any."""
+    """Index of the executor's GPU to run on; None for any."""
     needs_fresh_process: bool = False
-    """It failed in a process that had run other jobs, and is run again in one that has not."""
+    """Whether to use a new process, because the job failed in one that had run other jobs."""
     reference: DataReference | None = None
-    """What the data must be; None: nobody looked."""
+    """The data that the search was started with; None to skip the check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +92,12 @@ class RungReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted:
-    """From a worker: it is there, and the time of the trial runs."""
+    """Sent by a worker when it starts a job, which starts the time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEpoch:
-    """From an executor: a running job finished an epoch."""
+    """Event of an executor: a running job completed an epoch."""
 
     number: int
     report: EpochReport
@@ -101,7 +105,7 @@ class JobEpoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnd:
-    """From an executor: a job is over and its slot is free."""
+    """Event of an executor: a job ended and its slot is free."""
 
     number: int
     report: RungReport
@@ -111,4 +115,5 @@ JobEvent = JobEpoch | JobEnd
 
 
 def checkpoint_path(folder: Path, number: int, epochs: int) -> Path:
+    """The file for the checkpoint of a trial after some epochs."""
     return folder / f"trial-{number:05d}-epoch-{epochs:05d}.pt"
