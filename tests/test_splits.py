@@ -83,7 +83,7 @@ def test_a_class_of_one_sample_is_named() -> None:
 
 
 def test_a_part_too_small_for_the_classes_is_refused() -> None:
-    with pytest.raises(DataError, match="2 of 20 samples .* 10 classes"):
+    with pytest.raises(DataError, match=r"2 of 20 samples .* 10 classes"):
         hold_out_indices(20, fraction=0.1, seed=0, labels=list(range(10)) * 2)
 
 

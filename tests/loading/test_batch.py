@@ -149,7 +149,7 @@ def test_a_graph_counts_as_memory_of_the_simulated_device() -> None:
 
 def test_a_graph_cannot_be_split() -> None:
     run = TrainingRun(graph_task(), TrainerSettings(gradient_accumulation=2), device=SimulatedDevice(2**20), seed=0)
-    with pytest.raises(TaskError, match="16 samples .*a Graph"):
+    with pytest.raises(TaskError, match=r"16 samples .*a Graph"):
         run.train_epoch()
 
 

@@ -58,4 +58,4 @@ def test_each_pair_is_told_once_and_by_name() -> None:
     found = find_overlaps(parts)
     assert [(overlap.first, overlap.second) for overlap in found] == [("train", "val"), ("val", "test")]
     assert found[1].text == "1 of 2 test samples are also validation samples"
-    assert "test figures" in overlap_warnings(found)[1]
+    assert "test scores" in overlap_warnings(found)[1]
