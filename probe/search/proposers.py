@@ -2,7 +2,7 @@
 
 The module of a proposer has two functions:
 
-    make_proposer(refine, setup, found, executor) -> Proposer
+    make_proposer(refine, settings, found, executor) -> Proposer
     describe(refine, full_epochs) -> sentences for `probe space`
 """
 
@@ -15,8 +15,9 @@ from probe.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from probe.search.executors.protocol import SearchExecutor
-    from probe.search.findings import Findings, Setup
-    from probe.search.study.proposer import Proposer
+    from probe.search.results import StageResults
+    from probe.search.settings import SearchSettings
+    from probe.search.study.plan import Proposer
 
 PROPOSERS = {
     "hypergradient": "probe.search.hypergradient.make_refiner",
@@ -24,12 +25,12 @@ PROPOSERS = {
 """search.refine.method -> module, imported only if a recipe asks for it."""
 
 
-def make_proposer(setup: Setup, found: Findings, executor: SearchExecutor) -> Proposer | None:
+def make_proposer(settings: SearchSettings, found: StageResults, executor: SearchExecutor) -> Proposer | None:
     """The proposer that the recipe asks for, or None. `found` must hold the space of the search."""
-    refine = setup.recipe.search.refine
+    refine = settings.recipe.search.refine
     if refine is None:
         return None
-    proposer: Proposer = _module_of(refine.method).make_proposer(refine, setup, found, executor)
+    proposer: Proposer = _module_of(refine.method).make_proposer(refine, settings, found, executor)
     return proposer
 
 

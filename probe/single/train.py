@@ -196,7 +196,7 @@ class _Training:
         self.warnings += overlap_warnings(overlaps)
         check_metric(self.objective, tuple(task.metrics))
         validation, seed = self.recipe.task.validation, derive_seed(self.recipe.search.seed, "validation")
-        fraction = validation.share or 1 / validation.num_folds  # with k-fold validation: the size of one fold
+        fraction = validation.fraction or 1 / validation.num_folds  # with k-fold validation: the size of one fold
         task = split_task(task, ValidationSplit(fraction=fraction, seed=seed))
         return merge_validation(task) if self.all_data else task
 

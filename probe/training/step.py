@@ -94,7 +94,7 @@ class TrainStep:
         self._settings = settings
         self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
         self._augment = augmentation(task.augment)
-        self._checks_loss = stops_at_nan and device_type == "cpu"
+        self._stops_at_nan = stops_at_nan
         self._penalized = bool(settings.l1 or settings.l2)
         self._was_checked = False
         self._update_pre_hooks: list[Callable[[], object]] = []
@@ -112,7 +112,7 @@ class TrainStep:
             if self._settings.gradient_accumulation == 1
             else self._accumulate(batch, metrics)
         )
-        if self._checks_loss and not math.isfinite(loss.item()):
+        if self._stops_at_nan and not math.isfinite(loss.item()):
             return loss
         self._update()
         return loss

@@ -30,7 +30,7 @@ name = "{name}"
 [task]
 model = "cnn"
 data = "{data}"
-validation = {{ kind = "holdout", share = 0.2 }}
+validation = {{ kind = "holdout", fraction = 0.2 }}
 [search]
 sampler = "{sampler}"
 seed = {seed}

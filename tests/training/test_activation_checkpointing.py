@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from probe.batch.find import try_batch_size
-from probe.batch.prediction.memory_model import Profile
-from probe.batch.prediction.predict import predict
+from probe.batch.prediction.build_memory_model import build_memory_model
+from probe.batch.prediction.memory_model import MemoryModel
 from probe.errors import TaskError, UsageError
 from probe.models.registry import build_model
 from probe.task import Task
@@ -153,9 +153,9 @@ def test_inputs_that_were_changed_in_the_meantime_are_never_computed_from() -> N
 
 @pytest.mark.parametrize("name", ["resnet18", "cnn"])
 def test_the_memory_is_less_and_is_predicted(name: str) -> None:
-    def profile(**params: Any) -> Profile:
-        found = predict(source, params={"optimizer": "sgd", **params}, target="simulated", in_process=True)
-        assert isinstance(found, Profile), found
+    def profile(**params: Any) -> MemoryModel:
+        found = build_memory_model(source, params={"optimizer": "sgd", **params}, target="simulated", in_process=True)
+        assert isinstance(found, MemoryModel), found
         return found
 
     source = NamedSource(model=name, image_size=64)

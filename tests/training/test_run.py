@@ -77,7 +77,7 @@ def test_six_epochs_equal_three_and_three_in_a_new_process(kind: str, settings: 
     checkpoint = tmp_path / "three.pt"
     save_checkpoint(checkpoint, part.state())
     program = CONTINUE.format(
-        path=[str(Path(__file__).parents[1] / "support"), *sys.path],
+        path=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support"), *sys.path],
         kind=kind,
         settings=settings,
         checkpoint=str(checkpoint),

@@ -124,7 +124,10 @@ def test_four_epochs_equal_two_and_two_in_a_new_process(tmp_path: Path) -> None:
     again = started()
     again.restore(load_checkpoint(checkpoint))
     assert numbers([again.run_epoch() for _ in range(2)]) == expected[2:]
-    program = CONTINUE.format(path=[str(Path(__file__).parents[1] / "support"), *sys.path], checkpoint=str(checkpoint))
+    program = CONTINUE.format(
+        path=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support"), *sys.path],
+        checkpoint=str(checkpoint),
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(expected[2:]), done.stderr
 

@@ -23,14 +23,15 @@ from probe.search.samplers.auto_sampler import (
     grid_warning,
 )
 from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
-from probe.search.schedulers.brackets import brackets_of, make_scheduler
 from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule, rung_name
+from probe.search.schedulers.hyperband import brackets_of
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.space.configurations import num_configurations
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.grid import MAX_GRID, grid_positions
 from probe.search.space.space import Space, axis_of
 from probe.search.study.budget import LR_STEPS, probe_allowance
-from probe.search.study.disk_forecast import peak_checkpoints
+from probe.search.study.kept_checkpoints import peak_checkpoints
 from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
 from probe.units import format_bytes, format_count, format_seconds, format_value
 
@@ -167,7 +168,7 @@ def _scheduler_lines(recipe: Recipe, scheduler: SchedulerChoice, fidelity: Fidel
 
 def _disk(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule, limits: BudgetLimits) -> list[str]:
     """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
-    if not fidelity.goes_on or len(fidelity.rungs) == 1:
+    if not fidelity.continues_from_checkpoint or len(fidelity.rungs) == 1:
         return []
     mode = recipe.task.objective.mode
     make = partial(

@@ -11,7 +11,7 @@ from probe.report.shared.markdown import code, escape, table
 from probe.search.records.objective import LOSS
 from probe.search.records.search import SearchResult, TrialResult
 from probe.training.records import TrainingSummary, WeightCounts
-from probe.units import format_share, format_value
+from probe.units import format_percent, format_value
 
 REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
 _THEIRS = ("decoupled", "augmentation_strength")
@@ -52,7 +52,9 @@ def active_regularizers(params: Mapping[str, ParamValue]) -> tuple[str, ...]:
 def best_kinds(result: SearchResult) -> list[Kind]:
     """Without any regularizer first, then from the best to the worst. Of complete trials where there are any: one that was
     stopped early has had less time to overfit."""
-    known = [(trial, trial.fit) for trial in ranked(result) if trial.value is not None and trial.fit is not None]
+    known = [
+        (trial, trial.summary) for trial in ranked(result) if trial.value is not None and trial.summary is not None
+    ]
     complete = [(trial, fit) for trial, fit in known if trial.status == "complete"]
     found: dict[tuple[str, ...], Kind] = {}
     for trial, fit in complete or known:
@@ -91,7 +93,7 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
-            row += [format_share(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
+            row += [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
@@ -99,9 +101,9 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
 def winner_text(result: SearchResult) -> str | None:
     """The winner on what it was trained on and on what it was not."""
     won = winner(result)
-    if won is None or won.fit is None:
+    if won is None or won.summary is None:
         return None
-    return f"After epoch {won.fit.epoch}, without dropout and augmentation: {escape(_sides(won.fit))}."
+    return f"After epoch {won.summary.epoch}, without dropout and augmentation: {escape(_sides(won.summary))}."
 
 
 def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str | None:
@@ -124,7 +126,7 @@ def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str 
 
 def zero_text(weights: WeightCounts) -> str:
     """Near zero is: smaller than a hundredth of the largest weight of the same layer."""
-    near, zero = [format_share(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
+    near, zero = [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
 
 
@@ -149,7 +151,7 @@ def _closed(kind: Kind, bare: Kind | None) -> str:
     """Empty where there is no gap to close, and where something else may have closed it."""
     if bare is None or bare.gap <= 0 or kind is bare or kind.others() != bare.others():
         return ""
-    return format_share(1 - kind.gap / bare.gap, decimals=0)
+    return format_percent(1 - kind.gap / bare.gap, decimals=0)
 
 
 def _summary(kinds: Sequence[Kind], bare: Kind | None) -> str:

@@ -8,7 +8,7 @@ from probe.diagnosis.diagnose import NOTICEABLE, UNSTABLE
 from probe.diagnosis.remedies import is_held_back
 from probe.report.shared.markdown import bullets, escape, table
 from probe.training.records import Confidence, CurveEvidence, Diagnosis, DiagnosisKind
-from probe.units import format_count, format_share, format_value
+from probe.units import format_count, format_percent, format_value
 
 _NAMES: dict[DiagnosisKind, str] = {
     "too_few_epochs": "too few epochs to judge",
@@ -128,4 +128,4 @@ def _escaped(text: str) -> str:
 
 def _percent(share: float) -> str:
     """Whole percents, with a decimal below ten."""
-    return format_share(share, decimals=0 if abs(share) >= 0.0995 else 1)
+    return format_percent(share, decimals=0 if abs(share) >= 0.0995 else 1)

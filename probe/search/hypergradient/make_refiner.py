@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 from probe.errors import ProbeError
 from probe.recipe.refine import Refine
 from probe.search.executors.protocol import SearchExecutor
-from probe.search.findings import Findings, Setup
 from probe.search.hypergradient.job import GradientJob, GradientReport, run_gradient
 from probe.search.hypergradient.refiner import Refiner, RefinerSettings
 from probe.search.hypergradient.steps import UNROLLED_COST
+from probe.search.results import StageResults
+from probe.search.settings import SearchSettings
 from probe.units import format_count
 
 if TYPE_CHECKING:
     from probe.search.study.state import Trial
 
 
-def make_proposer(refine: Refine, setup: Setup, found: Findings, executor: SearchExecutor) -> Refiner:
+def make_proposer(refine: Refine, setup: SearchSettings, found: StageResults, executor: SearchExecutor) -> Refiner:
     """The refiner for the recipe's [search.refine]. `found` must hold the space of the search."""
     settings = RefinerSettings(
         after=refine.after, names=refine.hyperparameters, first_step=float(refine.step), unroll=refine.unroll
@@ -37,7 +38,7 @@ def make_proposer(refine: Refine, setup: Setup, found: Findings, executor: Searc
             reference=setup.reference,
         )
         try:
-            report: GradientReport = executor.call(run_gradient, job)
+            report: GradientReport = executor.run(run_gradient, job)
         except ProbeError as error:  # the results of the trials must not be lost
             return GradientReport(message=error.message.removesuffix("."))
         return report

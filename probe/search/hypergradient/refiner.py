@@ -20,7 +20,7 @@ from probe.search.records.objective import Objective, best_epoch, reduced_value
 from probe.search.records.search import ParamValue, Refinement
 from probe.search.schedulers.fidelity import in_epochs
 from probe.search.space.space import Space, configuration_key
-from probe.search.study.proposer import Proposal, ProposerEnd
+from probe.search.study.plan import Proposal, ProposerEnd
 from probe.search.study.state import SearchState, Trial
 from probe.units import format_count
 

@@ -24,7 +24,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from probe.device.protocol import Device
-from probe.errors import TaskError, UsageError
+from probe.errors import TaskError, UsageError, first_line
 from probe.loading.epoch_batches import make_batches
 from probe.loading.random_state import random_state, set_random_state
 from probe.loading.trees import num_bytes
@@ -103,7 +103,7 @@ def hypergradient(
         if not any(words in str(error) for words in _NO_SECOND_DERIVATIVE):
             raise
         raise TaskError(
-            f"The model has no second derivative: {str(error).splitlines()[0]}",
+            f"The model has no second derivative: {first_line(error)}",
             hint="Remove search.refine, which differentiates through training steps, and let the sampler search alone.",
         ) from None
 

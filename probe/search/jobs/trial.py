@@ -10,10 +10,10 @@ from statistics import fmean
 from typing import Any
 
 from probe.device.failures import find_failure
-from probe.device.guard import error_line, guarded
+from probe.device.guard import guarded
 from probe.device.protocol import Device
 from probe.device.select import open_device
-from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError
+from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError, first_line
 from probe.loading.trees import map_tensors
 from probe.loading.validation import split_task, take_fraction
 from probe.search.jobs.folds import fold_name, mean_report, mean_summary
@@ -82,7 +82,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         message=end.message,
         next_gradient_accumulation=end.next_gradient_accumulation,
         num_passes=rung.num_passes,
-        fit=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
+        summary=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
     )
 
@@ -98,7 +98,7 @@ def _failure(rung: _Rung, error: Exception) -> _End | None:
         next_parts = next_gradient_accumulation(settings.batch_size, settings.gradient_accumulation)
     if failure == "kernel_limit" and next_parts is None:
         return None  # even a single sample exceeds the limit, so the batch size is not the reason
-    message = error_line(cause)
+    message = first_line(cause)
     if failure is not None:
         return _End("oom", message, next_parts)
     parts = rung.job.gradient_accumulation

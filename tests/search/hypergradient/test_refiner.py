@@ -27,7 +27,7 @@ from probe.search.records.search import BudgetLimits, Dimension, ParamValue, Ref
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialSuggested
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.snapshots import best_trial, first_rung_scores, trial_result
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
@@ -184,9 +184,7 @@ class Refined:
             sampler=make_sampler("random", SPACE, mode="min", seed=3),
             executor=executor,
             make_job=make_job,
-            sink=self.events.append,
-            proposer=self.refiner,
-            clock=executor.clock,
+            hooks=StudyHooks(sink=self.events.append, proposer=self.refiner, clock=executor.clock),
         )
         study.replay(events)
         if events:
