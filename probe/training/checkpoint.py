@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from probe.errors import OutputError
+from probe.errors import OutputError, first_line
 from probe.files import atomic_file, write_error
 
 
@@ -30,8 +30,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise OutputError(f"The checkpoint {path} does not exist.") from None
     except Exception as error:  # readers of zip archives and pickles raise any exception for a broken file
-        text = str(error).strip().partition("\n")[0]
-        raise OutputError(f"The checkpoint {path} cannot be read: {text or type(error).__name__}.") from error
+        raise OutputError(f"The checkpoint {path} cannot be read: {first_line(error).removesuffix('.')}.") from error
     if not isinstance(state, dict):
         raise OutputError(f"The checkpoint {path} is damaged.")
     return state

@@ -75,8 +75,8 @@ class ForwardPass:
 class TrainStep:
     """One optimizer step over one batch, split into `gradient_accumulation` micro-batches.
 
-    It does not wait for a GPU. On the CPU, where reading a loss is free, a loss that is not finite ends the step before the
-    weights are updated, unless `stops_at_nan` is False. On a GPU, the caller checks the sum of many losses.
+    With `stops_at_nan`, a loss that is not finite ends the step before the weights are updated. This reads each loss, which on
+    a GPU waits for all queued work. Without it, the step does not wait, and the caller checks the sum of many losses.
     """
 
     def __init__(

@@ -190,6 +190,6 @@ def test_checkpoints_are_whole_or_refused(tmp_path: Path) -> None:
         load_checkpoint(path)
     with pytest.raises(OutputError, match="does not exist"):
         load_checkpoint(tmp_path / "none.pt")
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_checkpoint(tmp_path / "no such folder" / "c.pt", run.state())
     assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
