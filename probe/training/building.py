@@ -181,7 +181,7 @@ def _holds_generator(value: Any, depth: int) -> bool:
 
 @contextmanager
 def _own_random_state() -> Iterator[None]:
-    """Whatever is drawn or seeded inside, the caller's generators are as before; a GPU that nobody uses stays unused."""
+    """A context that restores all random generators. It does not initialize a GPU that is not in use."""
     gpu = torch.accelerator.current_accelerator()
     is_used = gpu is not None and torch.get_device_module(gpu).is_initialized()
     with random_state_kept(gpu if gpu is not None and is_used else torch.device("cpu")):
