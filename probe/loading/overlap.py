@@ -17,9 +17,9 @@ from probe.loading.records import Overlap
 TOLERATED_FRACTION = 0.05
 """Up to this fraction of the smaller split, shared samples are a warning, for example after an off-by-one slice."""
 COPIED_FRACTION = 0.95
-"""From this fraction of a split on, samples that are equal to those of another split are considered copies,"""
+"""A split is a copy if at least this fraction of its samples are equal to samples of another split, and"""
 LEAST_DISTINCT_FRACTION = 0.5
-"""provided that at least this fraction of the other split's samples are distinct. Few distinct values occur everywhere."""
+"""at least this fraction of that other split's samples are distinct. Few distinct values would occur in any split."""
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 Positions = np.ndarray[Any, np.dtype[np.int64]]
