@@ -1,9 +1,9 @@
 """Restores the settings of a worker process after every call, because a task's code may change them.
 
 Default dtype, working directory, environment variables and warning filters belong to the process, so settings of one trial
-would affect the next. A worker calls `begin` once, after its imports and before any code of the user. Settings that the user's module
-makes when it is imported are meant for all trials, but a module is imported only once; `complete` includes them in the settings
-that are restored. In other processes nothing is restored.
+would affect the next. A worker calls `begin` once, after its imports and before any code of the user. Settings that the user's
+module makes when it is imported are meant for all trials, but a module is imported only once; `complete` includes them in the
+settings that are restored. In other processes nothing is restored.
 """
 
 from __future__ import annotations
