@@ -51,7 +51,7 @@ def classify_failure(error: BaseException) -> Failure | None:
     Errors that `error` was raised from, or while handling which it was raised, are considered, too.
 
     Returns:
-        `oom`: the device ran out of memory. `host_oom`: the machine ran out of memory. `kernel_limit`: an operator cannot process
+        `oom`: the device ran out of memory. `host_oom`: the machine ran out of memory. `kernel_limit`: an operator cannot take
         so many samples, or does not exist on this device, in which case it also fails for a small batch. None: unknown.
     """
     failure, _ = find_failure(error)
