@@ -21,8 +21,7 @@ from probe.search.session import SearchRequest, open_session
 from probe.search.settings import make_settings
 from probe.task import Task
 from probe.tasks.given import TaskFunction, given_source, pickled_source
-from probe.tasks.given_recipe import recipe_with_task
-from probe.tasks.source import TaskSource, recipe_source, task_seed
+from probe.tasks.source import TaskSource, recipe_source, recipe_with_task, task_seed
 
 Observer = Callable[[Any], None]
 WEIGHTS_FILE = "winner.safetensors"

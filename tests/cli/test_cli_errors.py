@@ -76,7 +76,7 @@ BAD = [
     # devices
     (["lr", "--device", "cuda:99"], 4, r"no (CUDA device|cuda:99) here"),
     (["lr", "--device", "mps"], 4, r"CUDA devices and the CPU only"),
-    (["batch", "--device", "simulated:9999TiB"], 4, r"more than this machine can carry"),
+    (["batch", "--device", "simulated:9999TiB"], 4, r"too large for this machine"),
     (["batch", "--device", "simulated:lots"], 2, r"'lots' is not an amount of memory"),
     (["lr", "--device", "quantum"], 2, r"'quantum' is not a device"),
     (["search", "blobs.toml", "--device", "cuda:99"], 4, r"no (CUDA device|cuda:99) here"),

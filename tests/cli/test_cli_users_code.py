@@ -30,7 +30,7 @@ EXITS = {
         "parses the command line when it",
     ),
     "exits": ("import sys; sys.exit(7)", r"calls sys.exit(7) when it is imported"),
-    "stops": ("import sys\ndef task(): sys.exit('no data')", "calls sys.exit('no data') where it makes the task"),
+    "stops": ("import sys\ndef task(): sys.exit('no data')", "calls sys.exit('no data') instead of returning a task"),
     "ends": (
         "import sys, torch, probe\nclass Net(torch.nn.Linear):\n    def forward(self, x): sys.exit(2)\n"
         "def task(): return probe.Task(model=lambda: Net(2, 2), train=(torch.ones(64, 2), torch.arange(64) % 2))",

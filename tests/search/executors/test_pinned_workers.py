@@ -70,7 +70,7 @@ class TestPinnedExecutor(SearchExecutorConformance):
     def test_an_error_of_the_device_says_which_gpu_it_is(self, executor: LocalExecutor) -> None:
         assert executor.run(open_gpu, "none", on="every_gpu") == list(GPUS)
         with pytest.raises(
-            DeviceError, match=r"sees GPU MIG-41c1 alone: cuda:0 is there but cannot be used\."
+            DeviceError, match=r"sees only GPU MIG-41c1: cuda:0 is there but cannot be used\."
         ) as raised:
             executor.run(open_gpu, GPUS[1], on="every_gpu")
         assert raised.value.hint == "nvidia-smi"
