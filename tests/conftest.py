@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import signal
 
+pytest_plugins = ["cli_tools"]
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.

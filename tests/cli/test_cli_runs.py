@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_tools import RECIPE, environment, fill, read_result, start_probe
+from cli_tools import RECIPE, environment, read_result, start_probe
 
 from probe.cli.main import run
 
@@ -17,12 +17,7 @@ LR = ["lr", "--task", "clitask:task", "--steps", "60"]
 BATCH = ["batch", "--task", "clitask:task", "--device", "simulated:64MiB", "--max", "16"]
 
 
-@pytest.fixture(autouse=True)
-def _in_a_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "clitask", raising=False)
+pytestmark = pytest.mark.usefixtures("users_folder")
 
 
 def test_lr_prints_the_answer_and_leaves_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

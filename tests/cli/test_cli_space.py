@@ -7,17 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_tools import environment, fill, read_result
+from cli_tools import environment, read_result
 
 from probe.cli.main import run
 
-
-@pytest.fixture(autouse=True)
-def _in_a_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "clitask", raising=False)
+pytestmark = pytest.mark.usefixtures("users_folder")
 
 
 def lines(capsys: pytest.CaptureFixture[str], *args: str) -> str:

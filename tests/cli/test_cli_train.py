@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from cli_tools import fill, read_result
+from cli_tools import read_result
 
 from probe.cli.live.train import MAX_EPOCHS, TrainView
 from probe.cli.main import run
@@ -19,12 +18,7 @@ from probe.training.records import EpochReport
 TRAIN = ["train", "blobs.toml", "--set", "space.lr=0.1", "--set", "space.width=4", "--device", "cpu"]
 
 
-@pytest.fixture(autouse=True)
-def _in_a_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "clitask", raising=False)
+pytestmark = pytest.mark.usefixtures("users_folder")
 
 
 def test_a_searchs_winner_can_be_trained(capsys: pytest.CaptureFixture[str]) -> None:
