@@ -141,7 +141,7 @@ def _setup_of_target(target: str) -> TrainingSetup:
 
 
 def _setup_of_model(options: SourceOptions) -> TrainingSetup:
-    from probe.models.aliases import full_name
+    from probe.models.registry import full_name
     from probe.tasks.source import NamedSource
 
     data = options.data or "synthetic"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from probe.data.loaded import LoadedData
+from probe.data.protocol import LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.data.subsets import with_fewer_samples
 from probe.errors import TaskError, unknown_name

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.tasks.given import TaskFunction, given_source, keywords_of

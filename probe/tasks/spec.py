@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe.data.options import NO_OPTIONS, DataOptions
+from probe.data.protocol import NO_OPTIONS, DataOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -245,19 +245,19 @@ def test_live_views_need_a_terminal_that_can_redraw(environ: dict[str, str], liv
 
 def test_slots_are_shown_if_there_are_several() -> None:
     view = SearchView()
-    use = SlotUse(num_slots=8, num_nodes=2, idle_share=0.03, num_retries=1)
+    use = SlotUse(num_slots=8, num_nodes=2, utilization=0.97, num_retries=1)
     view.update(replace(PROGRESS, slots=use))
     [line] = [line for line in picture(view) if "slot" in line]
     assert line.split(maxsplit=1)[0] == "on"
     assert "2 nodes, 8 slots" in line
-    view.update(replace(PROGRESS, slots=SlotUse(num_slots=1, num_nodes=None, idle_share=0.03, num_retries=0)))
+    view.update(replace(PROGRESS, slots=SlotUse(num_slots=1, num_nodes=None, utilization=0.97, num_retries=0)))
     assert not any("slot" in line for line in picture(view))
 
 
 def test_plain_lines_show_when_a_cluster_grows_or_shrinks(capsys: pytest.CaptureFixture[str]) -> None:
     show = PlainLines()
-    local = SlotUse(num_slots=4, num_nodes=None, idle_share=0.5, num_retries=0)
-    for slots in (None, local, replace(local, num_nodes=2), replace(local, num_nodes=2, idle_share=0.4)):
+    local = SlotUse(num_slots=4, num_nodes=None, utilization=0.5, num_retries=0)
+    for slots in (None, local, replace(local, num_nodes=2), replace(local, num_nodes=2, utilization=0.6)):
         show(replace(PROGRESS, best=None, slots=slots))
     show(replace(PROGRESS, best=None, slots=replace(local, num_nodes=1, num_slots=2, num_retries=1)))
     lines = [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()]

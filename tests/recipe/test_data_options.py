@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions
 from probe.errors import RecipeError
 from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe

@@ -9,18 +9,18 @@ from typing import Any
 
 from scripted_executor import ScriptedExecutor, make_job
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialEnded
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import SearchState, Trial
 from probe.search.study.study import Study
 
-LADDERS: list[SchedulerName] = ["asha", "halving", "hyperband"]
+SCHEDULERS: list[SchedulerName] = ["asha", "halving", "hyperband"]
 
 
 CONTINUUM = Dimension(name="quality", kind="float", low=0.0, high=1.0)
@@ -88,8 +88,8 @@ def search(
 
     def see(event: Event) -> None:
         found.events.append(event)
-        if isinstance(event, TrialEnded) and event.outcome == "finished":
-            rung = found.state.trials[event.number].climbing_to
+        if isinstance(event, TrialEnded) and event.report.outcome == "finished":
+            rung = found.state.trials[event.number].target_rung
             if rung is not None and rung < len(rungs) - 1:
                 found.written.add((event.number, rungs[rung]))
         found.peak = max(found.peak, len(found.written - found.discarded.keys()))
@@ -100,8 +100,10 @@ def search(
         sampler=make_sampler("random", plan.space, mode="max", seed=seed),
         executor=executor,
         make_job=make,
-        discard=lambda trial, epochs: found.discarded.setdefault((trial.number, epochs), len(found.events)),
-        sink=see,
-        clock=executor.clock,
+        hooks=StudyHooks(
+            discard=lambda trial, epochs: found.discarded.setdefault((trial.number, epochs), len(found.events)),
+            sink=see,
+            clock=executor.clock,
+        ),
     ).run()
     return found

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from probe.device.select import device_limit
 from probe.errors import UserCodeError
+from probe.search.executors.protocol import Resources
 
 GIB = 2**30
 
@@ -16,20 +17,21 @@ GIB = 2**30
 PEAKS = st.none() | st.integers(1, 20 * GIB)
 
 
-class Foreseeing:
-    """Of an executor what a room asks: calls in this process, no GPU behind it."""
+class PredictingExecutor:
+    """Runs predictions in this process, as if it had GPUs."""
 
     slots_by_gpu: tuple[int, ...] = (2,)
     limits: tuple[int | None, ...] = (8 * GIB,)
 
-    def num_idle(self, gpu: int) -> int:
-        return 1
+    @property
+    def resources(self) -> Resources:
+        return Resources(slots_by_gpu=self.slots_by_gpu, idle_by_gpu=(1,) * len(self.slots_by_gpu))
 
-    def call_each(self, function: Callable[..., Any], *args: Any) -> list[Any]:
-        assert function is device_limit
-        return list(self.limits)
-
-    def call_beside(self, function: Callable[..., Any], *args: Any) -> Any:
+    def run(self, function: Callable[..., Any], *args: Any, on: str) -> Any:
+        if on == "every_gpu":
+            assert function is device_limit
+            return list(self.limits)
+        assert on == "beside"
         try:
             return function(*args)
         except ZeroDivisionError as error:

@@ -14,7 +14,7 @@ from probe.search.samplers.protocol import Sampler, Verdict
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.study.events import Event
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.snapshots import trial_result
 from probe.search.study.study import Study
 
@@ -70,11 +70,13 @@ class Ran:
             sampler=asked,
             executor=self.executor,
             make_job=make_job,
-            discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
-            can_start=can_start,
-            sink=self.events.append,
-            observer=self.seen.append,
-            clock=self.executor.clock,
+            hooks=StudyHooks(
+                discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
+                can_start=can_start,
+                sink=self.events.append,
+                observer=self.seen.append,
+                clock=self.executor.clock,
+            ),
         )
         self.end = study.run()
         self.seconds = study.seconds

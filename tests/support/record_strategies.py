@@ -407,7 +407,7 @@ def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
         seconds=draw(positive),
         memory=draw(st.none() | readings()),
         message=draw(st.none() | texts),
-        fit=draw(st.none() | training_summaries()),
+        summary=draw(st.none() | training_summaries()),
     )
 
 
@@ -452,7 +452,7 @@ def cluster_uses() -> st.SearchStrategy[ClusterUse]:
         num_slots=st.integers(0, 10_000),
         cpus_per_job=positive,
         gpus_per_job=st.none() | positive,
-        storage=st.none() | texts,
+        storage=texts,
         lost_nodes=st.lists(texts, max_size=2).map(tuple),
     )
 
@@ -462,7 +462,7 @@ def slot_uses() -> st.SearchStrategy[SlotUse]:
         SlotUse,
         num_slots=st.integers(0, 10_000),
         num_nodes=st.none() | st.integers(0, 100),
-        idle_share=st.none() | st.floats(0, 1),
+        utilization=st.none() | st.floats(0, 1),
         num_retries=st.integers(0, 100),
     )
 

@@ -100,5 +100,5 @@ def test_no_more_than_there_are(tmp_path: Path) -> None:
     available = len(digits(tmp_path).build({}).train[0])
     with pytest.raises(DataError, match=f"num_train is {available}, but digits has {available} training samples"):
         digits(tmp_path, num_train=available).build({})
-    with pytest.raises(DataError, match="makes its samples as they are asked for"):
+    with pytest.raises(DataError, match="creates its samples on access"):
         NamedSource(model="squeezenet", image_size=32, data_dir=tmp_path, num_train=100).build({})

@@ -13,7 +13,7 @@ from probe.cli.options import argument, data_dir_option, option, with_options
 
 if TYPE_CHECKING:
     from probe.cli.answers.answers import Rows
-    from probe.data.fetch import FetchedData
+    from probe.data.download import FetchedData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def data(options: DataOptions) -> None:
         rows = _catalogue(options.data_dir)
     else:
         from probe.cli.live.download import open_download
-        from probe.data.fetch import fetch_data
+        from probe.data.download import fetch_data
 
         with open_download(quiet=options.quiet) as progress:
             fetched = fetch_data(options.name, options.data_dir, progress=progress)
@@ -68,10 +68,12 @@ def fetched_rows(fetched: FetchedData) -> Rows:
 
 def _catalogue(data_dir: Path) -> Rows:
     """Return the data sets that can be downloaded as labelled lines."""
-    from probe.data.fetch import fetchable_data, find_files
+    from probe.data.download import find_files
+    from probe.data.registry import NAMED
 
     rows: Rows = []
-    for name, known in fetchable_data().items():
-        state = "in" if find_files(known, data_dir) is not None else "not yet in"
-        rows.append((name, f"{known.about}; {state} {data_dir / known.folder}"))
+    for name, source in NAMED.items():
+        if source.download is not None:
+            state = "in" if find_files(source.download, data_dir) is not None else "not yet in"
+            rows.append((name, f"{source.download.about}; {state} {data_dir / source.download.folder}"))
     return rows

@@ -92,7 +92,7 @@ def search(
     one again and scores it once on the test data. RECIPE defaults to the probe.toml in this folder.
     """
     from probe.cli.live.progress import open_progress, waiting
-    from probe.cli.output import exit_code, open_output
+    from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.cli.sources import search_recipe_path
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
@@ -104,7 +104,7 @@ def search(
         "search.seed": execution.seed,
     }
     with waiting("starting", quiet=output.quiet):
-        from probe.search.find import run_search
+        from probe.search.find import find_hyperparameters
 
         path = search_recipe_path(recipe.recipe)
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
@@ -114,7 +114,8 @@ def search(
             f"Searching {path}: {_summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)}."
         )
         with open_progress("search", quiet=output.quiet, constants=loaded.constants) as observer:
-            result, error = run_search(
+            result, error = with_partial_result(
+                find_hyperparameters,
                 loaded,
                 observer=observer,
                 device=device,

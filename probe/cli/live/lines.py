@@ -110,7 +110,7 @@ class PlainLines:
         slots = progress.slots
         if slots is not None and slots.num_nodes is not None and (slots.num_nodes, slots.num_slots) != self._nodes:
             self._nodes = (slots.num_nodes, slots.num_slots)
-            return use_text(replace(slots, idle_share=None))
+            return use_text(replace(slots, utilization=None))
         if progress.best is not None and progress.best.number != self._best:
             self._best = progress.best.number
             return f"best so far: trial {self._best}, {format_value(progress.best.value)}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from probe.device.select import DeviceSpec
+from probe.files import move_file, write_error
 from probe.loading.records import DataReference, ValidationSplit
 from probe.search.records.search import FinalTraining, ParamValue, Score
 from probe.seeds import derive_seed
@@ -55,6 +56,24 @@ class FinalOutcome:
     """The reason if the training or the score is missing."""
     num_test_reads: int = 0
     """How often this search has scored the test split, this time included."""
+
+
+def moved_weights(outcome: FinalOutcome, source: Path | None, target: Path | None) -> FinalOutcome:
+    """The outcome after its file of weights was moved from `source` to `target`; with a warning if that failed."""
+    if (
+        source is None
+        or target is None
+        or source == target
+        or outcome.training is None
+        or outcome.training.weights_file is None
+    ):
+        return outcome
+    try:
+        move_file(source, target)
+    except OSError as error:
+        warning = write_error("file of weights", target, error).message
+        return replace(outcome, training=replace(outcome.training, weights_file=None), warning=warning)
+    return outcome
 
 
 def unlike_warning(trial: Sequence[EpochReport], again: Sequence[EpochReport]) -> str | None:

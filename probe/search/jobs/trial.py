@@ -82,7 +82,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         message=end.message,
         next_gradient_accumulation=end.next_gradient_accumulation,
         num_passes=rung.num_passes,
-        fit=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
+        summary=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
     )
 

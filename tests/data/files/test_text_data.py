@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from probe.data.files import text as text_data
 from probe.data.files.text import FIRST_WORD, OTHER_WORD, PADDING, encode, number_words, split_words
 from probe.data.json_lines import LabelledText
-from probe.data.loaded import LoadedData
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.data.reuters import FOLDER, PREPARED, write_lines
 from probe.errors import DataError, TaskError

@@ -11,8 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from probe.data.loaded import LoadedData
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.errors import DataError
 from probe.tasks.source import NamedSource
@@ -57,7 +56,7 @@ def test_numbers_are_scaled_by_the_training_part_and_categories_one_hot(tmp_path
         assert abs(float(column.std(correction=0)) - 1) < 1e-6
     assert abs(float(test_targets.mean())) > 1e-3, "scaled by another part's statistics"
     assert torch.equal(inputs[:, 1:].sum(dim=1), torch.ones(32))
-    restored = torch.cat([targets, test_targets]) * data.facts["deviation"] + data.facts["mean"]
+    restored = torch.cat([targets, test_targets]) * data.info["deviation"] + data.info["mean"]
     prices = [float(line.split(",")[2]) for line in houses().splitlines()[1:]]
     np.testing.assert_allclose(sorted(restored[:, 0].tolist()), sorted(prices), rtol=1e-4)
 
@@ -75,8 +74,8 @@ def test_errors_are_told_in_the_targets_units_and_beside_those_of_the_mean(tmp_p
     assert callable(mae)
     data = load(path)
     assert isinstance(data.test, tuple)
-    prices = data.test[1] * data.facts["deviation"] + data.facts["mean"]
-    off = prices - data.facts["mean"]
+    prices = data.test[1] * data.info["deviation"] + data.info["mean"]
+    off = prices - data.info["mean"]
     assert rmse(outputs, targets) == pytest.approx(float(off.square().mean().sqrt()), rel=1e-4)
     assert mae(outputs, targets) == pytest.approx(float(off.abs().mean()), rel=1e-4)
     assert task.model()(inputs).shape == targets.shape
@@ -164,41 +163,41 @@ def changed(row: int, line: str) -> str:
     ("text", "options", "message"),
     [
         ("", {}, "FILE is empty."),
-        ("x,y\n", {}, "FILE has no rows below the names of its columns."),
-        (changed(7, ",1"), {}, "FILE, line 7, column 'x': the value is missing.\nFill it in, delete the line, or leave"),
+        ("x,y\n", {}, "FILE has no rows"),
+        (changed(7, ",1"), {}, "FILE, line 7, column 'x': the value is missing."),
         (changed(7, "NaN,1"), {}, "FILE, line 7, column 'x': the value is missing ('NaN')."),
         (changed(7, "5,"), {"task_type": "classification"}, "FILE, line 7, column 'y': the value is missing."),
         (
             changed(7, "five,1").replace("\n3,", "\nthree,"),
             {},
-            "FILE, line 5, column 'x': 'three' is not a number, and the column holds numbers (and 1 more in this column).",
+            "FILE, line 5, column 'x': 'three' is not a number, but the column holds numbers (and 1 more in this column).",
         ),
         (changed(4, "inf,1"), {}, "FILE, line 4, column 'x': 'inf' is not a number"),
         (changed(4, "1_0,1"), {}, "FILE, line 4, column 'x': '1_0' is not a number"),
         (changed(4, '"2,5",1'), {}, "Write numbers with a decimal point."),
-        (changed(9, "5"), {}, "FILE, line 9: has 1 cell, and the first line names 2 columns."),
+        (changed(9, "5"), {}, "FILE, line 9: has 1 cell, but the first line names 2 columns."),
         (changed(9, "5,1,2"), {}, "FILE, line 9: has 3 cells"),
         (changed(9, '5,"1'), {}, "FILE, line 21: not valid CSV"),
         (changed(1, "x,x"), {}, "FILE, line 1: columns 1 and 2 are both named 'x'."),
         (changed(1, ",y"), {}, "FILE, line 1: column 1 has no name."),
-        (changed(1, "1,2"), {}, "FILE, line 1: holds numbers where the names of the columns belong."),
+        (changed(1, "1,2"), {}, "FILE, line 1: has numbers instead of column names"),
         (changed(1, "x,y"), {"target": "yy"}, "Unknown column of FILE: 'yy'.\nDid you mean y?"),
         (changed(1, "x,y"), {"ignore": ("z",)}, "Unknown column of FILE: 'z'.\nKnown: x, y."),
         (changed(1, "x,y"), {"categorical": ("z",)}, "Unknown column of FILE: 'z'."),
         (changed(1, "x,y"), {"ignore": ("y",), "target": "y"}, "The column 'y' cannot be both predicted and ignored."),
-        (changed(1, "x,y"), {"ignore": ("x",)}, "FILE: no column is left to predict 'y' from."),
-        ("x,y\n" + "1,a\n2,a\n" * 4, {}, "FILE: every row of the column 'y' is of the class 'a'; at least two are needed."),
-        ("x,y\n" + "1,5\n2,5\n" * 4, {"task_type": "regression"}, "FILE: every row of the column 'y' holds 5"),
+        (changed(1, "x,y"), {"ignore": ("x",)}, "to predict 'y' from"),
+        ("x,y\n" + "1,a\n2,a\n" * 4, {}, "FILE: every row of the column 'y' has the class 'a'"),
+        ("x,y\n" + "1,5\n2,5\n" * 4, {"task_type": "regression"}, "FILE: every row of the column 'y' is 5"),
         (
             "x,y\n" + "1,a\n2,b\n" * 4 + "3,rare\n",
             {},
-            "FILE, column 'y': the class 'rare' has 1 row (line 10); training, validation and test part need one each.",
+            "FILE, column 'y': the class 'rare' has 1 row (line 10)",
         ),
         ("x,y\n" + "1,a\n2,b\n" * 4 + "3,rare\n4,rare\n", {}, "the class 'rare' has 2 rows (lines 10, 11)"),
         (
             "x,y\n" + "".join(f"name{row},{row}.5\n" for row in range(9)),
             {},
-            "FILE, column 'x': holds 9 different texts in 9 rows, too many to be categories.",
+            "FILE, column 'x': has 9 different texts in 9 rows, too many",
         ),
         (changed(3, "text,1"), {"task_type": "regression", "target": "x"}, "FILE, line 3, column 'x': 'text' is not a number"),
     ],
@@ -217,11 +216,11 @@ def test_files_that_are_not_there_or_no_text(tmp_path: Path) -> None:
 
 
 def test_names_without_a_file_and_kinds_that_are_not_known() -> None:
-    with pytest.raises(DataError, match=r"'csv:' names no file.\nWrite the path behind the colon: csv:PATH"):
+    with pytest.raises(DataError, match=r"'csv:' names no file.\nWrite .*csv:PATH"):
         data_keywords("csv:")
     with pytest.raises(DataError, match=r"Unknown kind of data 'cvs'.\nDid you mean csv\?"):
         data_keywords("cvs:houses.csv")
-    with pytest.raises(DataError, match=r"Your own: csv:PATH"):
+    with pytest.raises(DataError, match=r"For your own files: csv:PATH"):
         data_keywords("houses")
     assert data_keywords("csv:houses.csv") == ()
 

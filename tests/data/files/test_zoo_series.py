@@ -12,12 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from probe.data.loaded import LoadedData
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.errors import DataError, TaskError
 from probe.loading.validation import hold_out
-from probe.models.lstm import Lstm
+from probe.models.networks import Lstm
 from probe.tasks.source import NamedSource
 
 
@@ -46,7 +45,7 @@ def said(path: Path, **given: Any) -> str:
 
 
 def unscaled(data: LoadedData, scaled: torch.Tensor) -> list[float]:
-    values = scaled.double() * data.facts["deviation"] + data.facts["mean"]
+    values = scaled.double() * data.info["deviation"] + data.info["mean"]
     return [round(float(value), 3) for value in values.flatten()]
 
 
@@ -145,27 +144,27 @@ def test_a_column_of_times_is_checked_and_left_out(tmp_path: Path) -> None:
     assert load(path).input_shape == (3, 1)
     swapped = [*days[:9], days[10], days[9], *days[11:]]
     path.write_text("load,day\n" + "".join(f"{number % 7},{day}\n" for number, day in enumerate(swapped)))
-    assert said(path).startswith("FILE, line 12, column 'day': 2024-01-10 comes after 2024-01-11; a series is read in")
+    assert said(path).startswith("FILE, line 12, column 'day': 2024-01-10 follows 2024-01-11")
     swapped[4] = "soon"
     path.write_text("load,day\n" + "".join(f"{number % 7},{day}\n" for number, day in enumerate(swapped)))
-    assert said(path).startswith("FILE, line 6, column 'day': 'soon' is no date or time, as others there are.")
+    assert said(path).startswith("FILE, line 6, column 'day': 'soon' is not a date or time")
 
 
 @pytest.mark.parametrize(
     ("values", "given", "message"),
     [
-        (list(range(10)), {"window": 24}, "FILE has 10 rows, 8 of them before the test part: too few for a window of 24"),
-        (list(range(10)), {"window": 24}, "Write a window of at most 6 in the recipe's [space], or give a longer series."),
+        (list(range(10)), {"window": 24}, "FILE has 10 rows, 8 before the test split: too few for a window of 24"),
+        (list(range(10)), {"window": 24}, "a window of at most 6"),
         (list(range(10)), {"window": 4, "horizon": 5}, "too few for a window of 4 steps and a horizon of 5 steps."),
-        (list(range(10)), {"window": 1, "horizon": 9}, "Give a longer series."),
-        ([1], {}, "FILE has 1 row, 0 of them before the test part"),
-        (list(range(10)), {"window": 0}, "window must be a whole number of at least 1, not 0."),
-        (list(range(10)), {"window": 2.5}, "window must be a whole number of at least 1, not 2.5."),
+        (list(range(10)), {"window": 1, "horizon": 9}, "a longer series."),
+        ([1], {}, "FILE has 1 row, 0 before the test split"),
+        (list(range(10)), {"window": 0}, "window must be an integer of at least 1, not 0."),
+        (list(range(10)), {"window": 2.5}, "window must be an integer of at least 1, not 2.5."),
         ([0, 1, "", 3], {}, "FILE, line 4, column 'load': the value is missing."),
         ([0, 1, 2, "many"], {}, "FILE, line 5, column 'load': 'many' is not a number"),
         ([1] * 9 + [2], {}, "FILE: the column 'load' is 1 in all of the first 8 rows, which are trained on"),
         (list(range(10)), {"target": "lod"}, "Unknown column of FILE: 'lod'.\nDid you mean load?"),
-        (list(range(10)), {"ignore": ("load",)}, "The column 'load' cannot be both forecast and ignored."),
+        (list(range(10)), {"ignore": ("load",)}, "The column 'load' cannot be both the target and ignored."),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, values: list[Any], given: dict[str, Any], message: str) -> None:

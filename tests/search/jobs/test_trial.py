@@ -146,18 +146,18 @@ def test_folds_refuse_a_validation_part_of_the_tasks_own() -> None:
 
 def test_a_rungs_end_holds_both_sides_of_the_gap() -> None:
     report, sent = ran(job())
-    fit = report.fit
+    fit = report.summary
     assert fit is not None
     assert (fit.epoch, fit.val.loss, fit.val.metrics) == (2, sent[-1].val_loss, sent[-1].metrics)
     assert (fit.train.num_samples, fit.val.num_samples) == (40, 40)
     assert fit.weights.num_weights == 8 * 4 + 2 * 8
     report, _ = ran(job("fits_4"))
-    assert report.fit is None
+    assert report.summary is None
 
 
 def test_the_gap_of_folds_is_their_mean() -> None:
     report, sent = ran(job(split=FIVE_FOLDS))
-    assert report.fit is not None
-    assert report.fit.val.loss == pytest.approx(sent[-1].val_loss)
-    assert report.fit.val.num_samples == 160
-    assert report.fit.weights.num_weights == 5 * (8 * 4 + 2 * 8)
+    assert report.summary is not None
+    assert report.summary.val.loss == pytest.approx(sent[-1].val_loss)
+    assert report.summary.val.num_samples == 160
+    assert report.summary.weights.num_weights == 5 * (8 * 4 + 2 * 8)

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from made_studies import ACCURACY, QUALITY, Ran, fail_on
 from scripted_executor import ScriptedExecutor, no_fault
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import end_warnings
 from probe.search.records.search import BudgetLimits, Dimension, SearchProgress, TrialResult
-from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space, configuration_key
-from probe.search.study.pacing import SHOW_SECONDS
 from probe.search.study.plan import new_state
-from probe.search.study.snapshots import best_trial, trial_result
+from probe.search.study.snapshots import SHOW_SECONDS, best_trial, trial_result
 from probe.search.study.state import SearchState
 
 TWO_NUMBERS = Space(
