@@ -91,7 +91,7 @@ def test_existing_images_are_checked(
 
 
 @pytest.mark.parametrize(
-    ("name", "similar"), [("reuter", "reuters"), ("fashion", "fashion-mnist"), ("digits", "digits")]
+    ("name", "similar"), [("reuter", "reuters"), ("fashion", "fashion-mnist"), ("digits", "reuters")]
 )
 def test_an_unknown_name_names_similar_ones(name: str, similar: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", name]) == 3

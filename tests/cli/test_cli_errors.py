@@ -74,7 +74,7 @@ BAD = [
     # devices
     (["lr", "--device", "cuda:99"], 4, r"CUDA device|cuda:99"),
     (["lr", "--device", "mps"], 4, r"mps"),
-    (["batch", "--device", "simulated:9999TiB"], 4, r"9999"),
+    (["batch", "--device", "simulated:9999TiB"], 4, r"simulated limit.*GiB"),
     (["batch", "--device", "simulated:lots"], 2, r"'lots'"),
     (["lr", "--device", "quantum"], 2, r"'quantum'"),
     (["search", "blobs.toml", "--device", "cuda:99"], 4, r"CUDA device|cuda:99"),

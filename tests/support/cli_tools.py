@@ -116,13 +116,15 @@ TRIED = "lr=0.125,width=8"
 
 
 @pytest.fixture(scope="session")
-def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
+def searches(tmp_path_factory: pytest.TempPathFactory, worker_pool: None) -> Searches:
+    from warm_workers import take_from_pool
+
     from probe.cli.main import run
 
     folder = tmp_path_factory.mktemp("searches")
     fill(folder)
     search = ["search", "blobs.toml", "--workers", "1", "--device", "cpu"]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, take_from_pool():
         patch.chdir(folder)
         patch.syspath_prepend(str(folder))
         patch.delitem(sys.modules, "clitask", raising=False)
