@@ -124,7 +124,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts) or not text.strip():
-        raise RecipeError(f"'{override}' does not set a key of the recipe.", hint="Write key=value, like search.seed=1.")
+        raise RecipeError(
+            f"'{override}' does not set a key of the recipe.", hint="Write key=value, like search.seed=1."
+        )
     table = content
     for depth, part in enumerate(parts[:-1], start=1):
         table = table.setdefault(part, {})
