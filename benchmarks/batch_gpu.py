@@ -28,10 +28,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from probe.batch.find import probe_batch_size
+from probe.batch.find import find_batch_size
 from probe.batch.records import BatchResult
+from probe.batch.sweep import SweepOptions
+from probe.errors import ProbeError
 from probe.tasks.source import NamedSource
-from probe.units import format_bytes, format_card, format_seconds, format_share, parse_bytes
+from probe.units import format_bytes, format_gpu_memory, format_percent, format_seconds, parse_bytes
 
 MODELS = ("resnet50", "vit_b_16", "densenet121", "swin_t", "efficientnet_b0", "convnext_tiny")
 MORE_MODELS = ("resnet18", "mobilenet_v3_large", "vgg16_bn", "regnet_y_3_2gf", "swin_v2_t", "vit_l_16", "maxvit_t")
@@ -102,13 +104,19 @@ def read_outcomes(path: Path) -> list[Outcome]:
 def measure(case: Case, device: str) -> Outcome:
     """One sweep: of sizes only, as the peers do it."""
     is_simulated = device.startswith("simulated")
-    result, error = probe_batch_size(
-        NamedSource(model=case.model, image_size=case.image_size),
-        params={"precision": case.precision},
-        device=f"simulated:{case.limit}" if is_simulated else device,
-        memory=None if is_simulated else case.limit,
-        size_only=True,
-    )
+    error: ProbeError | None = None
+    try:
+        result = find_batch_size(
+            NamedSource(model=case.model, image_size=case.image_size),
+            params={"precision": case.precision},
+            device=f"simulated:{case.limit}" if is_simulated else device,
+            memory=None if is_simulated else case.limit,
+            options=SweepOptions(size_only=True),
+        )
+    except ProbeError as raised:
+        if raised.result is None:
+            raise
+        result, error = raised.result, raised
     return Outcome(
         case=case,
         device=result.meta.device.partition(" standing in")[0].partition(" under")[0],
@@ -117,16 +125,16 @@ def measure(case: Case, device: str) -> Outcome:
         peaks=tuple(peaks_of(result)),
         num_attempts=len(result.attempts),
         seconds=result.seconds,
-        message=str(error or (result.forecast and result.forecast.failure) or ""),
+        message=str(error or (result.prediction_info and result.prediction_info.failure) or ""),
     )
 
 
 def peaks_of(result: BatchResult) -> Iterator[Peak]:
     """Of the sizes that were tried, fit, and were predicted. Reserved is without the context."""
-    if result.forecast is None or not result.predictions:
+    if result.prediction_info is None or not result.predictions:
         return
-    predicted = {point.batch_size: point for point in result.forecast.curve}
-    context_bytes = result.predictions[0].parts.context_bytes
+    predicted = {point.batch_size: point for point in result.prediction_info.curve}
+    context_bytes = result.predictions[0].breakdown.context_bytes
     for attempt in result.attempts:
         point = predicted.get(attempt.batch_size)
         if attempt.fits and attempt.memory is not None and point is not None:
@@ -259,7 +267,7 @@ def report(outcomes: Sequence[Outcome], missing: Sequence[Case]) -> str:
         for outcome in [*(one for one in ours if any(matches(one, peer) for peer in peers)), *peers]:
             case = outcome.case
             lines.append(
-                f"| {case.finder} | {case.model} | {format_card(parse_bytes(case.limit))} "
+                f"| {case.finder} | {case.model} | {format_gpu_memory(parse_bytes(case.limit))} "
                 f"| {outcome.found or outcome.message or 'nothing'} | {outcome.num_attempts} "
                 f"| {format_seconds(outcome.seconds)} |"
             )
@@ -281,7 +289,7 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     if both:
         equal = sum(step == 0 for step in steps)
         lines.append(
-            f"The same power of two in {equal} of {len(both)} ({format_share(equal / len(both), decimals=0)}); at most "
+            f"The same power of two in {equal} of {len(both)} ({format_percent(equal / len(both), decimals=0)}); at most "
             f"{max(map(abs, steps))} steps off; attempts: median {statistics.median(one.num_attempts for one in both):g}."
         )
     for kind, tolerance in TOLERANCE.items():
@@ -294,9 +302,9 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
         if errors:
             within = sum(abs(error) <= tolerance for error in errors)
             lines.append(
-                f"Allocated peaks, {kind}: {within} of {len(errors)} within {format_share(tolerance, decimals=0)}, median "
-                f"{format_share(statistics.median(errors), decimals=1)}, from {format_share(min(errors), decimals=1)} to "
-                f"{format_share(max(errors), decimals=1)}."
+                f"Allocated peaks, {kind}: {within} of {len(errors)} within {format_percent(tolerance, decimals=0)}, median "
+                f"{format_percent(statistics.median(errors), decimals=1)}, from {format_percent(min(errors), decimals=1)} to "
+                f"{format_percent(max(errors), decimals=1)}."
             )
     return lines
 
@@ -319,8 +327,8 @@ def row(outcome: Outcome) -> str:
         ]
     found = str(outcome.found) if outcome.found is not None else outcome.message or "nothing fits"
     return (
-        f"| {case.model} | {case.precision} | {format_card(parse_bytes(case.limit))} | {outcome.predicted or '-'} | {found} "
-        f"| {outcome.num_attempts} | {format_seconds(outcome.seconds)} | {' | '.join(cells)} |"
+        f"| {case.model} | {case.precision} | {format_gpu_memory(parse_bytes(case.limit))} | {outcome.predicted or '-'} "
+        f"| {found} | {outcome.num_attempts} | {format_seconds(outcome.seconds)} | {' | '.join(cells)} |"
     )
 
 

@@ -140,9 +140,9 @@ def test_text(test: Mapping[str, Any] | None) -> str:
 
 
 def shown(metric: str, value: float) -> str:
-    from probe.units import format_share, format_value
+    from probe.units import format_percent, format_value
 
-    return format_share(value) if metric == "accuracy" else format_value(value)
+    return format_percent(value) if metric == "accuracy" else format_value(value)
 
 
 def minutes(seconds: float) -> str:

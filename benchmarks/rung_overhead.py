@@ -31,8 +31,9 @@ from typing import Any
 
 import probe
 from probe.device.select import DeviceSpec
+from probe.loading.records import ValidationSplit
 from probe.search.executors.local import LocalExecutor
-from probe.search.jobs.jobs import RungJob, RungReport, Split, checkpoint_path
+from probe.search.jobs.jobs import RungJob, RungReport, checkpoint_path
 from probe.tasks.source import TargetSource
 from probe.units import format_seconds
 from probe.workers.process_state import freeze_imports
@@ -101,7 +102,7 @@ def measured_rung(job: RungJob) -> Measured:
         (TrainingRun, "run_epoch", "train and evaluate"),
         (trial, "load_checkpoint", "load checkpoint"),
         (trial, "save_checkpoint", "save checkpoint"),
-        (trial, "summarize_fit", "summarize"),
+        (trial, "summarize_training", "summarize"),
         (CpuDevice, "release", "release"),
     )
     before = [getattr(owner, name) for owner, name, _ in doors]
@@ -123,7 +124,7 @@ def rung(folder: Path, number: int, epoch: int) -> RungJob:
         source=TargetSource(target="rung_overhead:small_task"),
         params={"width": 16, "lr": 0.01},
         seed=number,
-        split=Split(share=0.2, seed=1),
+        split=ValidationSplit(fraction=0.2, seed=1),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=10_000,
         epochs_from=epoch,
@@ -140,13 +141,13 @@ def measure_rungs(*, num_blocks: int, num_rungs: int) -> dict[str, list[dict[str
         "rung_overhead"
     ).measured_rung  # as of a module it travels by name, like a search's own
     with tempfile.TemporaryDirectory(prefix="probe-rungs-") as name, LocalExecutor(1, num_threads=1) as executor:
-        executor.call(run, rung(Path(name), 0, 0))  # imports this module, and warms PyTorch up
+        executor.run(run, rung(Path(name), 0, 0))  # imports this module, and warms PyTorch up
         for block in range(num_blocks):
             kind = "traversed" if block % 2 else "frozen"
-            executor.call(freeze_imports if kind == "frozen" else gc.unfreeze)
+            executor.run(freeze_imports if kind == "frozen" else gc.unfreeze)
             for epoch in range(num_rungs):
                 started = time.perf_counter()
-                measured = executor.call(run, rung(Path(name), block + 1, epoch))
+                measured = executor.run(run, rung(Path(name), block + 1, epoch))
                 seconds = time.perf_counter() - started
                 assert measured.report.outcome == "finished"
                 trained = sum(measured.parts.get(part, 0.0) for part in TRAINS)

@@ -1,10 +1,11 @@
-"""Files that are there whole or not at all. No PyTorch."""
+"""Atomic writes: a reader sees the old file or the new one, never half of it. Imports no PyTorch."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,27 +14,63 @@ from typing import IO
 from probe.errors import DiskFullError, OutputError
 
 
-def unwritten(what: str, path: Path, error: Exception) -> OutputError:
-    """The error about a file that could not be written: DiskFullError where there is no room, also by a quota."""
-    cause: BaseException | None = error
-    while cause is not None:  # PyTorch's writer raises a RuntimeError of its own while it handles the system's error
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFullError(f"The {what} {path} could not be written: the disk is full.", hint="Free some space.")
-        cause = cause.__cause__ or cause.__context__
-    return OutputError(f"The {what} {path} could not be written: {error}", hint="Is the disk full?")
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; after the block, sync that file and rename it to `path`.
+
+    If the block raises, the temporary file is removed and `path` stays as it was. The temporary name is unique, also in a
+    folder that several machines share.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Written under a temporary name, synced, renamed at the end: a reader sees the old file or the new one, never half, and
-    nothing is left where writing raises. The name is this process's own, also in a folder that several machines share."""
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Like `atomic_path`, but yield the temporary file opened for writing bytes."""
+    with atomic_path(path) as temporary, temporary.open("xb") as file:
+        yield file
+
+
+def write_bytes(path: Path, content: bytes, *, what: str = "file") -> None:
+    """Write `content` to `path` atomically. Raises OutputError, or DiskFullError if the disk is full."""
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError):
-        temporary.unlink(missing_ok=True)
-        raise
+        with atomic_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise write_error(what, path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Like `write_bytes`, in UTF-8. Lone surrogates (undecodable bytes of a command line) are written as escapes."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_error(what: str, path: Path, error: Exception) -> OutputError:
+    """The error to raise if `path` could not be written: DiskFullError if the disk or a quota is full.
+
+    Args:
+        what: what the file is, such as "checkpoint".
+    """
+    cause: BaseException | None = error
+    while cause is not None:  # while it handles an OSError, PyTorch's writer raises a RuntimeError
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(f"The {what} {path} could not be written: the disk is full.", hint="Free some space.")
+        cause = cause.__cause__ or cause.__context__
+    reason = (isinstance(error, OSError) and error.strerror) or error
+    return OutputError(
+        f"The {what} {path} could not be written: {reason}", hint="Check that its folder exists and is writable."
+    )
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move a file, also to another filesystem. Readers of `target` see the old file or the whole new one. Raises OSError."""
+    with source.open("rb") as content, atomic_file(target) as file:
+        shutil.copyfileobj(content, file)
+    source.unlink(missing_ok=True)

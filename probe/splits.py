@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 def hold_out_indices(
     num_samples: int,
     *,
-    share: float,
+    fraction: float,
     seed: int,
     labels: Sequence[int] | np.ndarray | None,
     in_time_order: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide the samples 0 .. num_samples - 1 into a rest and a held-out part of `share` of them, at least one in each.
+    """Divide the samples 0 .. num_samples - 1 into a rest and a held-out part of `fraction` of them, at least one in each.
 
     With `labels`, one class number a sample, both parts keep the classes' proportions. With `in_time_order` the held-out
     part is the tail, whatever the labels and the seed.
@@ -33,11 +33,11 @@ def hold_out_indices(
     """
     import numpy as np
 
-    if not 0 < share < 1:
-        raise ValueError(f"a share lies between 0 and 1, not {share}")
+    if not 0 < fraction < 1:
+        raise ValueError(f"a share lies between 0 and 1, not {fraction}")
     if num_samples < 2:
         raise DataError(f"A validation part cannot be held out of {num_samples} sample{'s' * (num_samples != 1)}.")
-    num_held_out = min(max(1, round(share * num_samples)), num_samples - 1)
+    num_held_out = min(max(1, round(fraction * num_samples)), num_samples - 1)
     if in_time_order:
         order = np.arange(num_samples, dtype=np.int64)
         return order[:-num_held_out], order[-num_held_out:]
@@ -107,7 +107,7 @@ def fold_numbers(
     return folds
 
 
-def share_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[int] | np.ndarray | None) -> np.ndarray:
+def subset_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[int] | np.ndarray | None) -> np.ndarray:
     """`count` of the samples, sorted, with the classes' proportions where `labels` are given, and one of each class as soon as
     `count` allows it. A larger count holds all samples of a smaller one: trials on growing shares see the same samples."""
     import numpy as np

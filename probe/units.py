@@ -58,8 +58,8 @@ def format_bytes(num_bytes: int | float) -> str:
     return f"{value:.0f} B" if size == 1 else f"{_three_figures(value)} {unit}"
 
 
-def format_card(num_bytes: int) -> str:
-    """The size of a card or a limit, without decimals where it is a round number: `8 GiB`, `1.50 GiB`."""
+def format_gpu_memory(num_bytes: int) -> str:
+    """The memory of a GPU or a memory limit, without decimals if it is a round number: `8 GiB`, `1.50 GiB`."""
     unit, size = byte_unit(num_bytes)
     return f"{num_bytes // size} {unit}" if num_bytes % size == 0 else format_bytes(num_bytes)
 
@@ -100,14 +100,19 @@ def format_count(count: int | float) -> str:
     return _three_figures(count)
 
 
+def format_count_of(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: `1 epoch`, `12,345 epochs`. `plural` is needed unless it is the noun with an s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def format_lr(lr: float) -> str:
     """A learning rate with three figures, in powers of ten where that reads better: `0.0316`, `1.2e-05`."""
     return f"{lr:.3g}"
 
 
-def format_share(share: float, *, decimals: int = 2) -> str:
+def format_percent(fraction: float, *, decimals: int = 2) -> str:
     """`0.9833` -> `98.33 %`."""
-    return f"{100 * share:.{decimals}f} %"
+    return f"{100 * fraction:.{decimals}f} %"
 
 
 def format_value(value: bool | int | float | str) -> str:

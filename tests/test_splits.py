@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probe.errors import DataError
-from probe.splits import fold_numbers, hold_out_indices, share_indices
+from probe.splits import fold_numbers, hold_out_indices, subset_indices
 
 SHARES = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -27,7 +27,7 @@ def test_every_sample_is_on_exactly_one_side_and_equal_arguments_give_equal_part
     num_samples: int, share: float, seed: int, in_time_order: bool
 ) -> None:
     first, second = (
-        hold_out_indices(num_samples, share=share, seed=seed, labels=None, in_time_order=in_time_order)
+        hold_out_indices(num_samples, fraction=share, seed=seed, labels=None, in_time_order=in_time_order)
         for _ in range(2)
     )
     assert_partition(*first, num_samples)
@@ -46,7 +46,7 @@ def test_stratified_parts_keep_the_proportions_of_the_classes(sizes: list[int], 
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
     num_held_out = min(max(1, round(share * len(labels))), len(labels) - 1)
     assume(min(num_held_out, len(labels) - num_held_out) >= len(sizes))
-    rest, held_out = hold_out_indices(len(labels), share=share, seed=seed, labels=labels)
+    rest, held_out = hold_out_indices(len(labels), fraction=share, seed=seed, labels=labels)
     assert_partition(rest, held_out, len(labels))
     assert len(held_out) == num_held_out
     for name, size in enumerate(sizes):
@@ -60,48 +60,48 @@ def test_every_member_of_a_class_is_held_out_equally_often() -> None:
     labels = [0] * 12 + [1] * 4
     times = np.zeros(16)
     for seed in range(400):
-        times[hold_out_indices(16, share=0.25, seed=seed, labels=labels)[1]] += 1
+        times[hold_out_indices(16, fraction=0.25, seed=seed, labels=labels)[1]] += 1
     # 400 draws with probability 1/4: 100 each, standard deviation 8.7; six of them is a false alarm in 5e8 samples.
     assert np.abs(times - 100).max() < 52
 
 
 def test_another_seed_gives_another_part_and_seeds_beyond_32_bits_are_told_apart() -> None:
     labels = [0, 1] * 50
-    parts = [tuple(hold_out_indices(100, share=0.2, seed=seed, labels=labels)[1]) for seed in (0, 1, 2**40 + 7)]
+    parts = [tuple(hold_out_indices(100, fraction=0.2, seed=seed, labels=labels)[1]) for seed in (0, 1, 2**40 + 7)]
     assert len(set(parts)) == 3
 
 
 def test_in_time_order_the_tail_is_held_out_whatever_labels_and_seed() -> None:
-    rest, held_out = hold_out_indices(10, share=0.3, seed=5, labels=[0] * 9 + [1], in_time_order=True)
+    rest, held_out = hold_out_indices(10, fraction=0.3, seed=5, labels=[0] * 9 + [1], in_time_order=True)
     assert list(rest) == [0, 1, 2, 3, 4, 5, 6]
     assert list(held_out) == [7, 8, 9]
 
 
 def test_a_class_of_one_sample_is_named() -> None:
     with pytest.raises(DataError, match="Class 7 has a single sample"):
-        hold_out_indices(9, share=0.3, seed=0, labels=[1, 1, 1, 1, 2, 2, 2, 2, 7])
+        hold_out_indices(9, fraction=0.3, seed=0, labels=[1, 1, 1, 1, 2, 2, 2, 2, 7])
 
 
 def test_a_part_too_small_for_the_classes_is_refused() -> None:
     with pytest.raises(DataError, match="2 of 20 samples are too few to hold one of each of the 10 classes"):
-        hold_out_indices(20, share=0.1, seed=0, labels=list(range(10)) * 2)
+        hold_out_indices(20, fraction=0.1, seed=0, labels=list(range(10)) * 2)
 
 
 @pytest.mark.parametrize("num_samples", [0, 1])
 def test_nothing_can_be_held_out_of_fewer_than_two_samples(num_samples: int) -> None:
     with pytest.raises(DataError, match=f"out of {num_samples} sample"):
-        hold_out_indices(num_samples, share=0.5, seed=0, labels=None)
+        hold_out_indices(num_samples, fraction=0.5, seed=0, labels=None)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
 def test_a_share_outside_zero_to_one_is_the_callers_mistake(share: float) -> None:
     with pytest.raises(ValueError, match="a share lies between 0 and 1"):
-        hold_out_indices(10, share=share, seed=0, labels=None)
+        hold_out_indices(10, fraction=share, seed=0, labels=None)
 
 
 def test_labels_of_another_length_are_the_callers_mistake() -> None:
     with pytest.raises(ValueError, match="one label for each of 10 samples"):
-        hold_out_indices(10, share=0.5, seed=0, labels=[0, 1])
+        hold_out_indices(10, fraction=0.5, seed=0, labels=[0, 1])
 
 
 @settings(deadline=None, max_examples=100)
@@ -136,7 +136,7 @@ def test_shares_are_stratified_and_hold_every_smaller_share(
 ) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
     smaller, larger = sorted(max(1, round(share * len(labels))) for share in counts)
-    few, many = (share_indices(len(labels), count=count, seed=seed, labels=labels) for count in (smaller, larger))
+    few, many = (subset_indices(len(labels), count=count, seed=seed, labels=labels) for count in (smaller, larger))
     assert len(few) == smaller == len(set(few))
     assert list(few) == sorted(few)
     assert set(few) <= set(many)

@@ -12,8 +12,8 @@ from probe.units import (
     format_bytes,
     format_count,
     format_lr,
+    format_percent,
     format_seconds,
-    format_share,
     format_value,
     parse_bytes,
     parse_seconds,
@@ -175,4 +175,4 @@ def test_format_value(value: bool | int | float | str, text: str) -> None:
 
 def test_format_lr_and_share() -> None:
     assert [format_lr(lr) for lr in (0.03162, 1.2e-5, 1.0)] == ["0.0316", "1.2e-05", "1"]
-    assert format_share(0.98333) == "98.33 %"
+    assert format_percent(0.98333) == "98.33 %"

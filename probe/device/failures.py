@@ -57,11 +57,6 @@ def classify_failure(error: BaseException) -> Failure | None:
     return failure
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error`, or one that it wraps, is a lack of memory, the device's or the machine's."""
-    return classify_failure(error) in ("oom", "host_oom")
-
-
 def find_failure(error: BaseException) -> tuple[Failure | None, BaseException]:
     """The failure with the error that says so: `error` itself or one that it wraps; None with `error` where none does."""
     return next(

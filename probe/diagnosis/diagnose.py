@@ -141,7 +141,7 @@ def _measure(
     fall = max(start - min(judged.strips), start - train.end, LEAST_FALL * abs(start)) or 1.0
     recent = _recent_epochs(len(reports))
     change, change_error = _trend(judged, recent)
-    metric_learned, has_fallen = _metric_facts(reports, metric, mode)
+    metric_progress, has_fallen = _metric_facts(reports, metric, mode)
     scale = start if has_level else fall
     least = NEGLIGIBLE * scale
     level = max(judged.end, least) if has_level else fall
@@ -160,10 +160,10 @@ def _measure(
         recent_change=_share(change, level),
         gap=_share(val.end - train.end, scale) if val else None,
         swing=_share(max(_zigzag(train.values), _zigzag(judged.values)), fall),
-        learned=1 - _share(judged.end, start) if has_level else None,
-        train_learned=1 - _share(train.end, start) if has_level else None,
-        metric_learned=metric_learned,
-        metric_has_fallen=has_fallen,
+        progress=1 - _share(judged.end, start) if has_level else None,
+        train_progress=1 - _share(train.end, start) if has_level else None,
+        metric_progress=metric_progress,
+        metric_has_worsened=has_fallen,
     )
     strip_error = judged.noise * math.sqrt(2 / judged.width)
     return evidence, _Limits(
@@ -196,11 +196,11 @@ def _is_owed_to_new_data(found: CurveEvidence) -> bool:
 
 def _by_level(found: CurveEvidence) -> _Finding:
     """Curves that are flat and close together are told apart by how far they have come."""
-    known = [share for share in (found.learned, found.metric_learned) if share is not None]
+    known = [share for share in (found.progress, found.metric_progress) if share is not None]
     if not known:
         return _Finding("plateau", 1.0, by_level=True)
     learned = max(known)
-    both = max(learned, found.train_learned or 0.0)
+    both = max(learned, found.train_progress or 0.0)
     if both < HALF_LEARNED:
         return _Finding("underfitting", (1 - both) / (1 - HALF_LEARNED), by_level=True)
     if learned < NEAR_TARGET or found.val_loss is None:
@@ -212,8 +212,8 @@ def _confidence(finding: _Finding, found: CurveEvidence) -> Confidence:
     """High needs a wide margin, twice the fewest epochs and, where the level decided, a start that was measured."""
     doubts = (finding.margin < CLEAR) + (found.num_epochs < 2 * MIN_EPOCHS)
     if finding.by_level and not found.start_is_untrained:
-        doubts += 2 if found.metric_learned is None else 1
-    if finding.kind == "overfitting" and found.metric_has_fallen is False:
+        doubts += 2 if found.metric_progress is None else 1
+    if finding.kind == "overfitting" and found.metric_has_worsened is False:
         doubts += 1
     if found.val_loss is None or doubts >= 2:
         return "low"

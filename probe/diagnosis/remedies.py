@@ -58,7 +58,7 @@ def is_held_back(evidence: CurveEvidence) -> bool:
 
 def remedies_of(kind: DiagnosisKind, evidence: CurveEvidence | None) -> tuple[str, ...]:
     """Short sentences of plain text; backquotes mark what can be written into a recipe."""
-    if kind == "overfitting" and evidence is not None and evidence.metric_has_fallen is False:
+    if kind == "overfitting" and evidence is not None and evidence.metric_has_worsened is False:
         return (*_REMEDIES[kind], _OVERCONFIDENT)
     if kind == "plateau" and evidence is not None and is_held_back(evidence):
         return (_TOO_REGULAR, *_REMEDIES[kind])

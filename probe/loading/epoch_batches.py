@@ -21,7 +21,7 @@ from probe.loading.weak_memo import WeakMemo
 from probe.seeds import derive_seed
 from probe.task import Task
 
-MAX_RESIDENT_SHARE = 0.25
+MAX_RESIDENT_FRACTION = 0.25
 """Of a GPU's memory, for the training and validation parts together: larger data stays on the host and its batches are copied
 over."""
 
@@ -140,7 +140,7 @@ def make_batches(
     limit_bytes = device.limit_bytes
     with device.untracked():
         if limit_bytes is not None:
-            resident = resident and tensor_bytes(task) <= MAX_RESIDENT_SHARE * limit_bytes
+            resident = resident and tensor_bytes(task) <= MAX_RESIDENT_FRACTION * limit_bytes
         tensors = as_tensors(data, task)
         to_load = samples_to_load(data, task) if tensors is None else None
     if tensors is None:

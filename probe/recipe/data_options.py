@@ -10,10 +10,10 @@ from probe.recipe.space import Section
 
 _KINDS = {
     "target": ("csv", "series"),
-    "objective": ("csv",),
+    "task_type": ("csv",),
     "ignore": ("csv", "series"),
     "categorical": ("csv",),
-    "test_share": ("csv", "series", "folder", "text"),
+    "test_fraction": ("csv", "series", "folder", "text"),
     "horizon": ("series",),
 }
 """The kinds of data (the text before the colon) to which each option applies."""
@@ -24,13 +24,13 @@ class DataOptions(Section):
 
     target: str | None = Field(default=None, min_length=1)
     """Column to predict; the last one by default. For `csv` and `series`."""
-    objective: Literal["classification", "regression"] | None = None
+    task_type: Literal["classification", "regression"] | None = None
     """Kind of prediction; inferred from the target column by default. For `csv`."""
     ignore: tuple[str, ...] | None = Field(default=None, strict=False)
     """Columns to ignore. For `csv` and `series`."""
     categorical: tuple[str, ...] | None = Field(default=None, strict=False)
     """Columns of numbers to read as categories. For `csv`."""
-    test_share: float | None = Field(default=None, gt=0, lt=1)
+    test_fraction: float | None = Field(default=None, gt=0, lt=1)
     """Fraction of the samples in the test split (0.2 by default). For `csv`, `series`, `folder` and `text`."""
     horizon: int | None = Field(default=None, ge=1)
     """Number of steps ahead to forecast (1 by default). For `series`."""

@@ -19,7 +19,7 @@ from probe.recipe.checks import (
     resolve_conditions,
 )
 from probe.recipe.data_options import DataOptions, check_data_options
-from probe.recipe.refine import Refine, check_refine
+from probe.recipe.refine import Refine, RefinedSearch, check_refine
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
 from probe.recipe.values import ParamValue, show
@@ -90,12 +90,18 @@ class TaskSection(Section):
         return self
 
 
+SamplerName = Literal["tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"]
+"""Names of `probe.search.samplers.registry.SAMPLERS`."""
+SchedulerName = Literal["none", "halving", "asha", "hyperband"]
+"""Names of `probe.search.schedulers.registry.SCHEDULERS`."""
+
+
 class SearchSection(Section):
     """How the space is searched."""
 
-    sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
+    sampler: Literal["auto", SamplerName] = "auto"
     """The method that suggests configurations."""
-    scheduler: Literal["auto", "none", "halving", "asha", "hyperband"] = "auto"
+    scheduler: Literal["auto", SchedulerName] = "auto"
     """The method that decides how far each trial is trained."""
     seed: int = Field(default=0, ge=0)
     """Seed of every random draw: configurations, initial weights, order of the batches."""
@@ -172,7 +178,7 @@ class LrOptions(Section):
     """Learning rate at the end of a range test."""
     steps: int | None = Field(default=None, ge=2)
     """Number of training steps of a range test."""
-    horizon: int | None = Field(default=None, ge=1)
+    training_steps: int | None = Field(default=None, ge=1)
     """Length of the planned training in steps; by default that of the recipe's epochs."""
     repeats: int | None = Field(default=None, ge=1)
     """Number of range tests with different seeds."""
@@ -234,7 +240,15 @@ class Recipe(Section):
             check_renamed_entries(self.space)
         check_scheduler(self.search.scheduler, self.space)
         check_sampler(self.search.sampler, self.searched)
-        check_refine(self)
+        if self.search.refine is not None:
+            refined = RefinedSearch(
+                objective=(self.task.objective.metric, self.task.objective.mode),
+                scheduler=self.search.scheduler,
+                has_one_length=self.search.fidelity.unit == "epochs" and "epochs" not in self.space,
+                validation=self.task.validation.kind,
+                max_trials=self.budget.trials,
+            )
+            check_refine(self.search.refine, refined, self.space)
         return self
 
     @model_validator(mode="after")

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from probe.batch.comparison.records import BatchComparison
-from probe.batch.records import BatchResult
+from probe.batch.records import BatchComparison, BatchResult
 from probe.errors import OutputError, UsageError
 from probe.lr.records import LrComparison, LrResult
 from probe.records import SCHEMA_VERSION

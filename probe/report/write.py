@@ -9,8 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from probe.batch.comparison.records import BatchComparison
-from probe.batch.records import BatchResult
+from probe.batch.records import BatchComparison, BatchResult
 from probe.errors import OutputError
 from probe.lr.records import LrComparison, LrResult
 from probe.report.batch.comparison_page import COMPARISON_PLOT, comparison_page

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from probe.errors import OutputError
-from probe.files import unwritten, whole_file
+from probe.files import atomic_file, write_error
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -18,10 +18,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises OutputError where the folder cannot be written, DiskFullError where there is no room.
     """
     try:
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
-        raise unwritten("checkpoint", path, error) from error
+        raise write_error("checkpoint", path, error) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from probe.device.protocol import Device
 from probe.errors import TaskError
 from probe.loading.batch import Batch
 from probe.loading.trees import map_tensors
-from probe.loading.whole_part import join_batches, split_batches
+from probe.loading.whole_split import join_batches, split_batches
 from probe.task import Baseline, Task, has_updates
 from probe.training.running_metrics import MAX_KEPT_BYTES, RunningMetrics
 from probe.training.step import ForwardPass

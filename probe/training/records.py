@@ -36,7 +36,7 @@ class EpochReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartScore:
+class SplitScore:
     """A model on one part of the data, evaluated: no dropout, no augmentation."""
 
     loss: float
@@ -59,23 +59,23 @@ class WeightCounts:
             raise ValueError(f"{self.num_zero} zeros, {self.num_near_zero} near zero of {self.num_weights} cannot be")
 
     @property
-    def zero_share(self) -> float:
+    def zero_fraction(self) -> float:
         return self.num_zero / self.num_weights if self.num_weights else 0.0
 
     @property
-    def near_zero_share(self) -> float:
+    def near_zero_fraction(self) -> float:
         return self.num_near_zero / self.num_weights if self.num_weights else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FitSummary:
+class TrainingSummary:
     """A model after its last epoch, on what it was trained on and on what it was not. In k-fold validation means over the
     folds, and counts over all of their models."""
 
     epoch: int
-    train: PartScore
+    train: SplitScore
     """On as many training samples as the validation part has, all of them where it has more."""
-    val: PartScore
+    val: SplitScore
     weights: WeightCounts
 
     def __post_init__(self) -> None:
@@ -111,14 +111,14 @@ class CurveEvidence:
     """Validation less training loss at the end, as a share of `start_loss`."""
     swing: float
     """Typical size of the zigzag from epoch to epoch, as a share of the fall since the start: the larger of both curves'."""
-    learned: float | None
+    progress: float | None
     """How much of the way from `start_loss` to no loss at all the validation loss (or the training loss) has made; None
     where losses may be negative."""
-    train_learned: float | None
+    train_progress: float | None
     """The same for the training loss."""
-    metric_learned: float | None
+    metric_progress: float | None
     """The same for a metric that is a share between 0 and 1, from half wrong to all right."""
-    metric_has_fallen: bool | None
+    metric_has_worsened: bool | None
     """The objective's metric is worse at the end than at its best by more than its noise; None where it is unknown."""
 
 

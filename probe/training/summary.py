@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from statistics import fmean
 
 from torch import nn
 
-from probe.loading.dataset import num_samples, take_samples
+from probe.loading.dataset import num_samples
+from probe.loading.validation import take_samples
 from probe.training.optim.penalties import is_penalized
-from probe.training.records import EpochReport, FitSummary, PartScore, WeightCounts
+from probe.training.records import EpochReport, SplitScore, TrainingSummary, WeightCounts
 from probe.training.run import TrainingRun
 
 NEAR_ZERO = 0.01
 """Of the largest weight of the same matrix or kernel. Relative, so that it means the same for every width and layer."""
 
 
-def summarize_fit(run: TrainingRun, last: EpochReport) -> FitSummary | None:
+def summarize_training(run: TrainingRun, last: EpochReport) -> TrainingSummary | None:
     """After the epoch of `last`, whose validation it takes over: it costs about as much as validating once more. None without
     a validation part, or where the loss is not finite. Metrics without a value on either part are left out.
 
@@ -33,10 +32,10 @@ def summarize_fit(run: TrainingRun, last: EpochReport) -> FitSummary | None:
         return None
     train = {name: value for name, value in found.metrics.items() if name in last.metrics and math.isfinite(value)}
     val = {name: last.metrics[name] for name in train}
-    return FitSummary(
+    return TrainingSummary(
         epoch=last.epoch,
-        train=PartScore(loss=found.loss, metrics=train, num_samples=found.num_samples),
-        val=PartScore(loss=last.val_loss, metrics=val, num_samples=num_val),
+        train=SplitScore(loss=found.loss, metrics=train, num_samples=found.num_samples),
+        val=SplitScore(loss=last.val_loss, metrics=val, num_samples=num_val),
         weights=count_weights(run.model),
     )
 
@@ -53,30 +52,3 @@ def count_weights(model: nn.Module) -> WeightCounts:
         zero += int(is_zero.sum())
         near += int((is_zero | (sizes < NEAR_ZERO * sizes.max())).sum())
     return WeightCounts(num_weights=total, num_zero=zero, num_near_zero=near)
-
-
-def mean_summary(summaries: Sequence[FitSummary | None]) -> FitSummary | None:
-    """Of the folds of one trial; None where one of them has none."""
-    known = [summary for summary in summaries if summary is not None]
-    if not known or len(known) < len(summaries):
-        return None
-    counts = [summary.weights for summary in known]
-    return FitSummary(
-        epoch=known[0].epoch,
-        train=_mean([summary.train for summary in known]),
-        val=_mean([summary.val for summary in known]),
-        weights=WeightCounts(
-            num_weights=sum(count.num_weights for count in counts),
-            num_zero=sum(count.num_zero for count in counts),
-            num_near_zero=sum(count.num_near_zero for count in counts),
-        ),
-    )
-
-
-def _mean(scores: Sequence[PartScore]) -> PartScore:
-    shared = [name for name in scores[0].metrics if all(name in score.metrics for score in scores)]
-    return PartScore(
-        loss=fmean(score.loss for score in scores),
-        metrics={name: fmean(score.metrics[name] for score in scores) for name in shared},
-        num_samples=sum(score.num_samples for score in scores),
-    )

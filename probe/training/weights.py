@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from probe.errors import OutputError
+from probe.files import atomic_path, write_error
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -26,16 +25,11 @@ def save_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     Raises OutputError where the file cannot be written, or tensors overlap in a way that the format cannot say.
     """
     left_out = tuple(name for name, value in model.state_dict().items() if not isinstance(value, Tensor))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        safetensors.torch.save_model(_TensorsOnly(model) if left_out else model, str(temporary))  # type: ignore[arg-type]
-        temporary.replace(path)
+        with atomic_path(path) as temporary:
+            safetensors.torch.save_model(_TensorsOnly(model) if left_out else model, str(temporary))  # type: ignore[arg-type]
     except (OSError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
-        raise OutputError(
-            f"The weights could not be written to {path}: {error}", hint="Is the disk full, or the folder read-only?"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise write_error("file of weights", path, error) from error
     return left_out
 
 

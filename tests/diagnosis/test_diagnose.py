@@ -207,7 +207,7 @@ def test_a_loss_below_zero_is_judged_by_its_fidelity() -> None:
         diagnosis = diagnose(reports)
         assert diagnosis.kind == kind
         assert diagnosis.evidence is not None
-        assert diagnosis.evidence.learned is None
+        assert diagnosis.evidence.progress is None
 
 
 class Sum(nn.Module):

@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 import probe
 from probe.errors import DataError
 from probe.loading.fingerprints import fingerprint, fingerprints
-from probe.training.building import check_parts
+from probe.training.building import check_splits
 
 generator = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(100, 6, generator=generator)
@@ -109,36 +109,36 @@ def task(train: Any, val: Any, test: Any = None) -> probe.Task:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parts_of_their_own_share_nothing(shape: Callable[[int, int], Any]) -> None:
-    assert check_parts(task(shape(0, 60), shape(60, 80), shape(80, 100))) == ()
+    assert check_splits(task(shape(0, 60), shape(60, 80), shape(80, 100))) == ()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_validation_part_once_more_is_no_test_part(shape: Callable[[int, int], Any]) -> None:
     with pytest.raises(DataError, match="test and validation parts share samples: 20 of 20 test samples"):
-        check_parts(task(shape(0, 60), shape(60, 80), shape(60, 80)))
+        check_splits(task(shape(0, 60), shape(60, 80), shape(60, 80)))
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape is not augmented])
 def test_a_piece_of_the_training_part_is_no_test_part(shape: Callable[[int, int], Any]) -> None:
     with pytest.raises(DataError, match="test and training parts share samples: 20 of 20 test samples"):
-        check_parts(task(shape(0, 60), shape(60, 80), shape(30, 50)))
+        check_splits(task(shape(0, 60), shape(60, 80), shape(30, 50)))
 
 
 @pytest.mark.parametrize(("one", "other"), [(tensors, arrays), (tensors, subset), (subset, wrapped), (copies, read)])
 def test_parts_of_different_shape_are_compared(one: Callable[..., Any], other: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match="20 of 20 test samples"):
-        check_parts(task(one(0, 60), one(60, 80), other(60, 80)))
+        check_splits(task(one(0, 60), one(60, 80), other(60, 80)))
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape is not augmented])
 def test_a_few_shared_samples_are_counted(shape: Callable[[int, int], Any]) -> None:
-    [overlap] = check_parts(task(shape(0, 60), shape(60, 80), shape(79, 100)))
+    [overlap] = check_splits(task(shape(0, 60), shape(60, 80), shape(79, 100)))
     assert (overlap.first, overlap.second, overlap.num_shared) == ("val", "test", 1)
 
 
 def test_duplicates_are_counted() -> None:
     inputs = torch.cat([INPUTS[80:], INPUTS[:3]])
-    [overlap] = check_parts(task(tensors(0, 60), tensors(60, 80), (inputs, torch.cat([TARGETS[80:], TARGETS[:3]]))))
+    [overlap] = check_splits(task(tensors(0, 60), tensors(60, 80), (inputs, torch.cat([TARGETS[80:], TARGETS[:3]]))))
     assert (overlap.first, overlap.second, overlap.kind, overlap.num_shared) == ("train", "test", "equal", 3)
 
 
@@ -146,14 +146,14 @@ def test_whole_numbers_as_doubles_are_told_apart() -> None:
     # Their low bits are zero: a plain sum of products would keep a few bits of them only.
     numbers = torch.arange(4000, dtype=torch.float64).reshape(-1, 2)
     halves = (numbers[:1000], torch.zeros(1000)), (numbers[1000:].clone(), torch.zeros(1000))
-    assert check_parts(task(*halves)) == ()
+    assert check_splits(task(*halves)) == ()
 
 
 def test_the_caller_draws_on_as_if_nobody_had_looked() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    check_parts(task(augmented(0, 60), augmented(60, 80)))
+    check_splits(task(augmented(0, 60), augmented(60, 80)))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -183,7 +183,7 @@ def test_a_fingerprint_of_large_parts_is_of_some_rows() -> None:
 def test_samples_that_no_seed_repeats_are_recognized_by_their_places() -> None:
     assert fingerprint(Varying(0, 40)) == fingerprint(Varying(0, 40))
     assert fingerprint(Varying(0, 40)) != fingerprint(Varying(0, 41))
-    assert check_parts(task(Varying(0, 40), Varying(0, 40))) == ()
+    assert check_splits(task(Varying(0, 40), Varying(0, 40))) == ()
 
 
 def test_samples_of_any_nesting_have_a_fingerprint() -> None:

@@ -15,8 +15,9 @@ import probe.loading.sample_cache as sample_cache
 from probe.device.cpu import CpuDevice
 from probe.device.simulated import SimulatedDevice
 from probe.errors import DataError, TaskError
-from probe.loading.dataset import as_tensors, hold_out, hold_out_fold, merge_validation, num_samples, take_share
+from probe.loading.dataset import as_tensors, num_samples
 from probe.loading.epoch_batches import LoadedBatches, TensorBatches, make_batches
+from probe.loading.validation import hold_out, hold_out_fold, merge_validation, take_fraction
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 
@@ -65,9 +66,9 @@ def test_samples_of_every_kind_are_read_once(kind: str, monkeypatch: pytest.Monk
 def test_parts_that_are_divided_grow_and_are_merged_share_what_was_read() -> None:
     data = Counted()
     task = made_task(train=Subset(data, range(40)), val=None, cache=True, stratify=False)
-    split = hold_out(task, share=0.25, seed=0)
+    split = hold_out(task, fraction=0.25, seed=0)
     for thousandths in (100, 500, 1000):
-        part = take_share(split, thousandths, seed=0)
+        part = take_fraction(split, thousandths, seed=0)
         batches_of(part, part.train)
         assert sum(data.reads) == 10 + num_samples(part.train)
     for fold in range(2):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from recipe_texts import RECIPE, message
 from syrupy.assertion import SnapshotAssertion
-from test_recipe_load import RECIPE, message
 
 from probe.recipe.load import load_recipe
 
@@ -126,7 +126,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "batch.precision=fp8": ("batch.precision:", 'not "fp8"'),
     "lr={from=1, to=0.1}": ("lr:", "not 1.0"),
     "lr.steps=1": ("lr.steps:", "not 1"),
-    "lr.horizon=0": ("lr.horizon:", "not 0"),
+    "lr.training_steps=0": ("lr.training_steps:", "not 0"),
     "lr.repeats=0": ("lr.repeats:", "not 0"),
     "lr.confirm=maybe": ("lr.confirm:", 'not "maybe"'),
     "lr.confirm=1": ("lr.confirm:", "not 1"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_recipe_load import RECIPE, message
+from recipe_texts import RECIPE, message
 
 from probe.errors import RecipeError
 from probe.recipe.dump import dump_recipe

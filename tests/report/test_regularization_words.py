@@ -21,21 +21,21 @@ from probe.report.search.regularization import (
 from probe.report.search.summary import value_spread
 from probe.report.train.page import train_page
 from probe.search.records.search import Dimension, FinalTraining, SearchResult, TrialResult
-from probe.training.records import EpochReport, FitSummary, PartScore, WeightCounts
+from probe.training.records import EpochReport, SplitScore, TrainingSummary, WeightCounts
 
 
-def fit(train_loss: float, val_loss: float, *, near: int = 3, zero: int = 0) -> FitSummary:
-    return FitSummary(
+def fit(train_loss: float, val_loss: float, *, near: int = 3, zero: int = 0) -> TrainingSummary:
+    return TrainingSummary(
         epoch=27,
-        train=PartScore(loss=train_loss, metrics={"accuracy": 1.0 - train_loss / 10}, num_samples=100),
-        val=PartScore(loss=val_loss, metrics={"accuracy": 1.0 - val_loss / 10}, num_samples=300),
+        train=SplitScore(loss=train_loss, metrics={"accuracy": 1.0 - train_loss / 10}, num_samples=100),
+        val=SplitScore(loss=val_loss, metrics={"accuracy": 1.0 - val_loss / 10}, num_samples=300),
         weights=WeightCounts(num_weights=100, num_near_zero=near, num_zero=zero),
     )
 
 
-def tried(number: int, value: float, summary: FitSummary | None, **params: Any) -> TrialResult:
+def tried(number: int, value: float, summary: TrainingSummary | None, **params: Any) -> TrialResult:
     made = replace(trial(0, Random(0)), status="complete", message=None, lost_epochs=0)
-    return replace(made, number=number, value=value, params={"lr": 0.1, **params}, fit=summary)
+    return replace(made, number=number, value=value, params={"lr": 0.1, **params}, summary=summary)
 
 
 def regularized(**changes: Any) -> SearchResult:
@@ -129,7 +129,7 @@ def test_the_winners_two_sides_and_the_final_fits_zeros() -> None:
 
 def test_a_trainings_page_has_both_parts() -> None:
     summary = fit(0.1, 0.6)
-    page = train_page(train_result(fit=summary, weights=summary.weights), [])
+    page = train_page(train_result(summary=summary, weights=summary.weights), [])
     told = fit_table(summary, summary.weights)
     assert told is not None
     assert told in page

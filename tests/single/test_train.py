@@ -17,7 +17,7 @@ import probe
 from probe.errors import NothingFitsError, RecipeError, UsageError
 from probe.recipe.schema import Recipe
 from probe.records_json import from_plain, to_plain
-from probe.single.records import TrainPlan, TrainResult
+from probe.single.records import TrainResult, TrainStarted
 from probe.single.train import outcome_error, train
 from probe.training.records import EpochReport
 
@@ -43,7 +43,7 @@ def test_the_record_holds_the_fidelity(trained: tuple[TrainResult, list[Any], Pa
     assert result.params == SPACE
     assert result.last_value == result.reports[-1].metrics["accuracy"]
     assert result.best_value == max(report.metrics["accuracy"] for report in result.reports)
-    assert seen == [TrainPlan(epochs=4, num_train=128, num_val=32, num_test=40, metric="accuracy"), *result.reports]
+    assert seen == [TrainStarted(epochs=4, num_train=128, num_val=32, num_test=40, metric="accuracy"), *result.reports]
     assert outcome_error(result) is None
     assert from_plain(TrainResult, to_plain(result)) == result
 

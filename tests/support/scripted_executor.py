@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from probe.device.select import DeviceSpec
+from probe.loading.records import ValidationSplit
 from probe.search.executors.slots import spread_slots
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport, Split
-from probe.search.jobs.outcomes import next_gradient_accumulation
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport
+from probe.search.jobs.stopping import next_gradient_accumulation
 from probe.search.records.search import ParamValue
 from probe.search.study.state import Trial
 from probe.tasks.source import TargetSource
@@ -148,7 +149,7 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         source=TargetSource(target="nobody:builds_this"),
         params=trial.params,
         seed=trial.seed,
-        split=Split(share=0.2, seed=0),
+        split=ValidationSplit(fraction=0.2, seed=0),
         device=DeviceSpec(kind="cpu"),
         planned_epochs=27,
         epochs_from=epochs_from,

@@ -8,7 +8,7 @@ from probe.cli.answers.layout import Rows, labelled, plural
 from probe.report.shared.common import baseline_text, metric_text
 from probe.report.shared.diagnosis_text import diagnosis_line
 from probe.report.train.page import best_note, value_name
-from probe.single.records import TrainPlan, TrainResult
+from probe.single.records import TrainResult, TrainStarted
 from probe.units import format_bytes, format_count, format_seconds, format_value
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ _ENDS = {
 }
 
 
-def describe_training(plan: TrainPlan) -> str:
+def describe_training(plan: TrainStarted) -> str:
     """`training 9 epochs on 1,150 samples, validated on 288`."""
     told = f"training {plural(plan.epochs, 'epoch')} on {plural(plan.num_train, 'sample')}"
     return told if plan.num_val is None else f"{told}, validated on {format_count(plan.num_val)}"
 
 
-def describe_epoch(report: EpochReport, plan: TrainPlan) -> str:
+def describe_epoch(report: EpochReport, plan: TrainStarted) -> str:
     """`epoch 3 of 9: training loss 0.69, validation loss 0.2, accuracy 94.79 %, 506 ms`."""
     return f"epoch {report.epoch} of {plan.epochs}: {', '.join(epoch_parts(report, plan.metric))}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from probe.batch.comparison.records import BatchComparison, Variant
+from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.comparison_summary import is_predicted, rate_at_recommended, sample_noun, short_names
 from probe.report.shared.markdown import shorten
 from probe.report.shared.style import (
@@ -22,7 +22,7 @@ from probe.report.shared.style import (
     save_figure,
     ticks_at,
 )
-from probe.units import format_card, format_count
+from probe.units import format_count, format_gpu_memory
 
 _MAX_VARIANTS = 24
 _MAX_LINES = 8
@@ -128,7 +128,7 @@ def _draw_cards(result: BatchComparison, path: Path) -> bool:
         return False
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    ticks_at(axes, [float(card) for card in cards], lambda value: format_card(round(value)).replace(" ", "\n"))
+    ticks_at(axes, [float(card) for card in cards], lambda value: format_gpu_memory(round(value)).replace(" ", "\n"))
     low, high = min(sizes).bit_length() - 1, max(sizes).bit_length() - 1
     axes.yaxis.set_major_locator(
         FixedLocator([float(2**power) for power in range(low, high + 1, 1 + (high - low) // 10)])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from probe.batch.comparison.records import BatchComparison, Variant
 from probe.batch.decide import timed_by_size
+from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.summary import peak_at, taken_bytes
-from probe.units import format_bytes, format_card, format_count
+from probe.units import format_bytes, format_count, format_gpu_memory
 
 NONE = "-"
 
@@ -99,7 +99,7 @@ def _card_columns(result: BatchComparison) -> list[tuple[str, list[str]]]:
             next((p.largest_fit for p in variant.result.predictions if p.memory_bytes == card), None)
             for variant in result.variants
         ]
-        columns.append((format_card(card), [_count(size) for size in sizes]))
+        columns.append((format_gpu_memory(card), [_count(size) for size in sizes]))
     return columns
 
 

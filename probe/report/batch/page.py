@@ -8,9 +8,9 @@ from probe.batch.decide import GOOD_ENOUGH, timed_by_size
 from probe.batch.records import Attempt, BatchResult
 from probe.report.batch.prediction_page import (
     alternatives_table,
-    forecast_block,
     predicted_answer_block,
     prediction_block,
+    prediction_info_block,
     predictions_table,
 )
 from probe.report.batch.sample_text import confirmation_text, ranking_texts
@@ -26,7 +26,7 @@ from probe.report.batch.summary import (
 from probe.report.batch.text import gradient_accumulation_text, limit_text, result_warnings, too_small_text
 from probe.report.shared.common import asked_block, environment_block, partial_note
 from probe.report.shared.markdown import bullets, escape, image, page, shorten, table
-from probe.units import format_bytes, format_card, format_count, format_seconds, format_share
+from probe.units import format_bytes, format_count, format_gpu_memory, format_percent, format_seconds
 
 THROUGHPUT_PLOT = "throughput.png"
 MEMORY_PLOT = "memory.png"
@@ -87,7 +87,7 @@ def _predicted_page(result: BatchResult, plots: Sequence[str]) -> str:
             asked_block(result.meta, _asked(result)),
             "## How it was predicted",
             *batch_plots(plots),
-            forecast_block(result.forecast) if result.forecast is not None else None,
+            prediction_info_block(result.prediction_info) if result.prediction_info is not None else None,
             "## What it cost",
             f"{format_seconds(result.seconds)}, without a GPU.",
             environment_block(result.meta),
@@ -128,7 +128,7 @@ def _meaning(result: BatchResult) -> str:
             rate = timed[size].samples_per_second or 0.0
             items.append(
                 f"Throughput at the {name} size {format_count(size)}: {rate_text(timed[size])} "
-                f"({format_share(rate / best, decimals=0)} of the best)."
+                f"({format_percent(rate / best, decimals=0)} of the best)."
             )
     if any("±" in item for item in items):
         items[-1] += (
@@ -139,7 +139,7 @@ def _meaning(result: BatchResult) -> str:
         context = "" if result.device_memory is None else " and of the CUDA context"
         items.append(
             f"Headroom left at {format_count(result.largest_fit or 0)}: {format_bytes(headroom)} "
-            f"({format_share(headroom / result.limit_bytes, decimals=0)} of {format_bytes(result.limit_bytes)}), the limit "
+            f"({format_percent(headroom / result.limit_bytes, decimals=0)} of {format_bytes(result.limit_bytes)}), the limit "
             f"less the peak of reserved memory{context}."
         )
     caution = (
@@ -203,7 +203,7 @@ def _asked(result: BatchResult) -> list[tuple[str, str]]:
         ("precision", result.precision),
     ]
     if result.stopped_by == "predicted":
-        cards = ", ".join(format_card(prediction.memory_bytes) for prediction in result.predictions)
+        cards = ", ".join(format_gpu_memory(prediction.memory_bytes) for prediction in result.predictions)
         return [*rows, ("cards", cards or "none")]
     limit = "not known" if result.limit_bytes is None else format_bytes(result.limit_bytes)
     return [*rows, ("memory limit", limit)]
@@ -273,4 +273,4 @@ def _rate(attempt: Attempt) -> str:
         return ""
     spread = step_spread(attempt)
     rate = format_count(attempt.samples_per_second)
-    return rate if spread is None else f"{rate} ± {format_share(spread, decimals=1)}"
+    return rate if spread is None else f"{rate} ± {format_percent(spread, decimals=1)}"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from probe.batch.records import BatchResult
 from probe.report.shared.style import BLACK, BLUE, GREY, LIGHT, ORANGE, byte_ticks, new_figure, save_figure, ticks_at
-from probe.units import format_card, format_count
+from probe.units import format_count, format_gpu_memory
 
 _MAX_X_TICKS = 12
 
@@ -18,7 +18,7 @@ def draw_predicted_memory(result: BatchResult, path: Path) -> bool:
 
     Returns False where there are fewer than two points or no cards.
     """
-    curve = result.forecast.curve if result.forecast is not None else ()
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
     if len(curve) < 2 or not result.predictions or any(point.allocated_bytes < 1 for point in curve):
         return False
     figure, [axes] = new_figure(height=5.0)
@@ -59,7 +59,7 @@ def _cards(axes: Axes, result: BatchResult) -> None:
     for prediction in result.predictions:
         axes.axhline(prediction.memory_bytes, color=GREY, linewidth=0.8, zorder=2)
         axes.annotate(
-            format_card(prediction.memory_bytes),
+            format_gpu_memory(prediction.memory_bytes),
             (1.0, prediction.memory_bytes),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probe.batch.records import BatchResult, SampleCoverage
 from probe.report.batch.summary import confirmation, largest_samples_peak, max_share_above
-from probe.units import format_bytes, format_count, format_share
+from probe.units import format_bytes, format_count, format_percent
 
 _PARTS = {"train": "training", "val": "validation"}
 _NOTABLE_EXCESS = 0.02
@@ -24,7 +24,7 @@ def confirmation_text(result: BatchResult) -> str | None:
         held = f"batch {size} held on {count} batches"
     else:
         held = f"batch {size} held on {count} shuffled batches{_epochs(attempt.num_batches, attempt.batches_per_epoch)}"
-    share = format_share(max_share_above(attempt.num_batches))
+    share = format_percent(max_share_above(attempt.num_batches))
     return f"{held}: with 95 % confidence, at most {share} of batches need more memory"
 
 
@@ -41,7 +41,7 @@ def ranking_texts(result: BatchResult) -> list[str]:
 def _ranking_text(coverage: SampleCoverage) -> str | None:
     if not coverage.ranked_by:
         return None
-    of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.part]} samples"
+    of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.split]} samples"
     of = of if _is_complete(coverage) else f"{format_count(coverage.num_measured)} of {of}"
     return f"tried with the largest of {of}, by {', '.join(coverage.ranked_by)}"
 
@@ -57,7 +57,7 @@ def sample_warnings(result: BatchResult) -> list[str]:
 
 
 def _coverage_warnings(coverage: SampleCoverage) -> list[str]:
-    part, texts = _PARTS[coverage.part], []
+    part, texts = _PARTS[coverage.split], []
     if coverage.unmeasured:
         texts.append(
             f"The size of {', '.join(coverage.unmeasured)} in {part} samples could not be measured: larger samples than those "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from probe.batch.decide import timed_by_size
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
-from probe.units import format_count, format_share
+from probe.units import format_count, format_percent
 
 _CONFIDENCE = 0.95
 
@@ -83,7 +83,7 @@ def rate_text(attempt: Attempt) -> str:
     """Throughput with its spread: `1,234 samples/s ± 0.8 %`."""
     spread = step_spread(attempt)
     rate = f"{format_count(attempt.samples_per_second or 0.0)} samples/s"
-    return rate if spread is None else f"{rate} ± {format_share(spread, decimals=1)}"
+    return rate if spread is None else f"{rate} ± {format_percent(spread, decimals=1)}"
 
 
 def taken_bytes(result: BatchResult, reserved_bytes: int) -> int:
@@ -140,7 +140,7 @@ class PredictionCheck:
 
 def check_prediction(result: BatchResult) -> PredictionCheck | None:
     """At `largest_fit`; None where it was not both predicted and measured."""
-    curve = result.forecast.curve if result.forecast is not None else ()
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
     point = next((point for point in curve if point.batch_size == result.largest_fit), None)
     readings = [a.memory for a in result.attempts if a.fits and a.batch_size == result.largest_fit and a.memory]
     if point is None or not readings:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from probe.batch.decide import too_small
-from probe.batch.records import Alternative, Attempt, BatchResult, Contradiction, Forecast, Prediction
+from probe.batch.prediction_records import Contradiction, Prediction, PredictionInfo
+from probe.batch.records import Alternative, Attempt, BatchResult
+from probe.errors import first_line
 from probe.records import DeviceMemory
 from probe.report.batch.sample_text import sample_warnings
 from probe.report.batch.summary import check_prediction, collapsed_sizes, smallest_failure
 from probe.report.shared.markdown import shorten
-from probe.units import format_bytes, format_card, format_count, format_share
+from probe.units import format_bytes, format_count, format_gpu_memory, format_percent
 
 NO_MEASUREMENT = (
     "A prediction is no measurement: run the same command on the GPU itself before you rely on a size, above all on one that "
@@ -27,15 +29,17 @@ def predicted_answer(result: BatchResult) -> str:
     last = result.predictions[-1]
     if not fitting:
         needed = f"which would take {format_bytes(last.peak_bytes)}"
-        return f"nothing should fit in {format_card(last.memory_bytes)}, not even a batch of 1, {needed} (predicted, not run)"
+        memory = format_gpu_memory(last.memory_bytes)
+        return f"nothing should fit in {memory}, not even a batch of 1, {needed} (predicted, not run)"
     if len(result.predictions) == 1:
-        return f"the largest batch that should fit in {format_card(last.memory_bytes)} is {_size(last)} (predicted, not run)"
+        memory = format_gpu_memory(last.memory_bytes)
+        return f"the largest batch that should fit in {memory} is {_size(last)} (predicted, not run)"
     first, *_, final = [fitting[0], *fitting]
-    sizes = f"a batch of {_size(first)} should fit on a card of {format_card(first.memory_bytes)}"
+    sizes = f"a batch of {_size(first)} should fit on a card of {format_gpu_memory(first.memory_bytes)}"
     if final.largest_fit == first.largest_fit:
         sizes += "" if final is first else " or larger"
     else:
-        sizes += f", one of {_size(final)} on a card of {format_card(final.memory_bytes)}"
+        sizes += f", one of {_size(final)} on a card of {format_gpu_memory(final.memory_bytes)}"
     return f"no GPU here, so this is predicted and not run: {sizes}"
 
 
@@ -78,21 +82,21 @@ def check_text(result: BatchResult) -> str | None:
     return f"predicted {larger}; for batch {size} {predicted} predicted, {measured}"
 
 
-def traces_text(forecast: Forecast) -> str | None:
+def traces_text(prediction_info: PredictionInfo) -> str | None:
     """What traces of the predicted sizes themselves say about the prediction; None where none was made."""
-    if not forecast.checks:
+    if not prediction_info.checks:
         return None
-    sizes = [format_count(check.batch_size) for check in sorted(forecast.checks, key=lambda one: one.batch_size)]
+    sizes = [format_count(check.batch_size) for check in sorted(prediction_info.checks, key=lambda one: one.batch_size)]
     named = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
-    worst = max((check.error for check in forecast.checks), key=abs)
-    if all(check.agrees for check in forecast.checks):
+    worst = max((check.error for check in prediction_info.checks), key=abs)
+    if all(check.agrees for check in prediction_info.checks):
         return f"the prediction was checked with a trace of batch size {named}, which agrees"
     return f"batch size {named} had to be traced as well: smaller ones alone were off by up to {signed_share(worst)}"
 
 
 def signed_share(share: float) -> str:
     """A relative error: `+1.9 %`."""
-    text = format_share(share, decimals=1)
+    text = format_percent(share, decimals=1)
     return text if share < 0 else f"+{text}"
 
 
@@ -111,7 +115,7 @@ def result_warnings(result: BatchResult) -> list[str]:
 
 def quote(attempt: Attempt) -> str:
     """The first line of what was said of an attempt that failed."""
-    return shorten(next(iter((attempt.message or "").strip().splitlines()), "no message"))
+    return shorten(first_line(attempt.message or "") or "no message")
 
 
 def limit_text(result: BatchResult) -> str | None:
@@ -169,8 +173,8 @@ def _emulation_text(memory: DeviceMemory) -> str | None:
         return None
     how = "measured" if memory.context_is_measured else "assumed"
     return (
-        f"An emulation of a card of {format_card(memory.emulated_bytes)}: the limit binds PyTorch's allocator only; the {how} "
-        f"context of {format_bytes(memory.context_bytes)} is subtracted."
+        f"An emulation of a card of {format_gpu_memory(memory.emulated_bytes)}: the limit binds PyTorch's allocator only; "
+        f"the {how} context of {format_bytes(memory.context_bytes)} is subtracted."
     )
 
 

@@ -22,7 +22,7 @@ from probe.report.shared.style import (
 )
 from probe.search.records.importance import Importance
 from probe.search.records.search import SearchResult
-from probe.units import format_share
+from probe.units import format_percent
 
 MAX_IMPORTANCE_BARS = 15
 
@@ -152,12 +152,12 @@ def draw_importance(result: SearchResult, path: Path) -> bool:
     for bar, (_, found) in zip(bars, shown, strict=True):
         if found.is_partial:  # of other trials, so its length is not to be added to the others
             bar.set(facecolor="none", edgecolor=BLUE, hatch="///")
-    axes.bar_label(bars, labels=[format_share(value, decimals=0) for value in values], padding=4, fontsize=9)
+    axes.bar_label(bars, labels=[format_percent(value, decimals=0) for value in values], padding=4, fontsize=9)
     axes.set_yticks(range(len(shown)), [_trials_label(name, found) for name, found in shown])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1.18 * max(*values, 1e-9))
-    axes.xaxis.set_major_formatter(lambda value, _: format_share(value, decimals=0))
+    axes.xaxis.set_major_formatter(lambda value, _: format_percent(value, decimals=0))
     axes.set_xlabel("share of the variation of the ranks among the trials that have it")
     axes.set_title("Importance of the hyperparameters")
     save_figure(figure, path)

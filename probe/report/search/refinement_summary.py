@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from probe.report.shared.common import metric_text
 from probe.search.records.search import SearchResult, TrialResult
-from probe.units import format_count, format_share, format_value
+from probe.units import format_count, format_percent, format_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def refinement_text(facts: RefinementFacts) -> str:
     before, after = facts.start.value or 0.0, facts.best.value or 0.0
     if not facts.kept:
         return f"{count} from trial {facts.start.number} did not improve the validation loss ({cost})"
-    share = f" ({format_share((before - after) / before, decimals=0)} less)" if before > 0 else ""
+    share = f" ({format_percent((before - after) / before, decimals=0)} less)" if before > 0 else ""
     return (
         f"{count} from trial {facts.start.number} lowered the validation loss from {metric_text('loss', before)} to "
         f"{metric_text('loss', after)}{share}, with trial {facts.best.number}; {len(facts.kept)} were kept ({cost})"
@@ -73,7 +73,7 @@ def step_rows(facts: RefinementFacts) -> tuple[tuple[str, ...], list[tuple[str, 
             (
                 str(trial.number),
                 str(made.base),
-                format_share(made.step, decimals=1),
+                format_percent(made.step, decimals=1),
                 *(format_value(made.gradient[name]) if name in made.gradient else "" for name in names),
                 trial.status if trial.value is None else metric_text("loss", trial.value),
                 "yes" if trial.number in facts.kept else "no",

@@ -10,8 +10,8 @@ from probe.report.shared.common import ParamValue, metric_text
 from probe.report.shared.markdown import code, escape, table
 from probe.search.records.objective import LOSS
 from probe.search.records.search import SearchResult, TrialResult
-from probe.training.records import FitSummary, WeightCounts
-from probe.units import format_share, format_value
+from probe.training.records import TrainingSummary, WeightCounts
+from probe.units import format_percent, format_value
 
 REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
 _THEIRS = ("decoupled", "augmentation_strength")
@@ -27,7 +27,7 @@ class Kind:
 
     names: tuple[str, ...]
     trial: TrialResult
-    fit: FitSummary
+    fit: TrainingSummary
     """The trial's."""
 
     @property
@@ -52,7 +52,9 @@ def active_regularizers(params: Mapping[str, ParamValue]) -> tuple[str, ...]:
 def best_kinds(result: SearchResult) -> list[Kind]:
     """Without any regularizer first, then from the best to the worst. Of complete trials where there are any: one that was
     stopped early has had less time to overfit."""
-    known = [(trial, trial.fit) for trial in ranked(result) if trial.value is not None and trial.fit is not None]
+    known = [
+        (trial, trial.summary) for trial in ranked(result) if trial.value is not None and trial.summary is not None
+    ]
     complete = [(trial, fit) for trial, fit in known if trial.status == "complete"]
     found: dict[tuple[str, ...], Kind] = {}
     for trial, fit in complete or known:
@@ -91,7 +93,7 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
-            row += [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+            row += [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
@@ -99,12 +101,12 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
 def winner_text(result: SearchResult) -> str | None:
     """The winner on what it was trained on and on what it was not."""
     won = winner(result)
-    if won is None or won.fit is None:
+    if won is None or won.summary is None:
         return None
-    return f"After epoch {won.fit.epoch}, without dropout and augmentation: {escape(_sides(won.fit))}."
+    return f"After epoch {won.summary.epoch}, without dropout and augmentation: {escape(_sides(won.summary))}."
 
 
-def fit_table(fit: FitSummary | None, weights: WeightCounts | None) -> str | None:
+def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str | None:
     """Of one training; None where nothing is known."""
     if fit is None and weights is None:
         return None
@@ -124,7 +126,7 @@ def fit_table(fit: FitSummary | None, weights: WeightCounts | None) -> str | Non
 
 def zero_text(weights: WeightCounts) -> str:
     """Near zero is: smaller than a hundredth of the largest weight of the same layer."""
-    near, zero = [format_share(share, decimals=1) for share in (weights.near_zero_share, weights.zero_share)]
+    near, zero = [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
 
 
@@ -149,7 +151,7 @@ def _closed(kind: Kind, bare: Kind | None) -> str:
     """Empty where there is no gap to close, and where something else may have closed it."""
     if bare is None or bare.gap <= 0 or kind is bare or kind.others() != bare.others():
         return ""
-    return format_share(1 - kind.gap / bare.gap, decimals=0)
+    return format_percent(1 - kind.gap / bare.gap, decimals=0)
 
 
 def _summary(kinds: Sequence[Kind], bare: Kind | None) -> str:
@@ -189,7 +191,7 @@ def _shown_metric(result: SearchResult, kinds: Sequence[Kind]) -> str | None:
     return result.metric if result.metric in shared else next(iter(shared), None)
 
 
-def _sides(fit: FitSummary) -> str:
+def _sides(fit: TrainingSummary) -> str:
     parts = [f"loss {format_value(fit.train.loss)} in training, {format_value(fit.val.loss)} in validation"]
     for name, value in fit.train.metrics.items():
         parts.append(f"{name} {metric_text(name, value)} and {metric_text(name, fit.val.metrics[name])}")

@@ -12,7 +12,7 @@ from probe.search.analysis.reasons import reason
 from probe.search.records.importance import MIN_COMPARED_TRIALS, Importance
 from probe.search.records.objective import LOSS, Objective, epoch_value
 from probe.search.records.search import SearchResult, TrialResult
-from probe.units import format_count, format_share
+from probe.units import format_count, format_percent
 
 
 def param_names(result: SearchResult) -> list[str]:
@@ -184,7 +184,7 @@ def by_importance(result: SearchResult) -> list[tuple[str, Importance]]:
 
 def share_text(found: Importance) -> str:
     """`52 %`, or `40 % (in the 12 of 40 trials that have it)`."""
-    share = format_share(found.share, decimals=0)
+    share = format_percent(found.share, decimals=0)
     if not found.is_partial:
         return share
     return (

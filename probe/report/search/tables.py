@@ -17,7 +17,7 @@ from probe.report.shared.markdown import code, code_cell, escape, table
 from probe.search.analysis.reasons import reason
 from probe.search.records.search import Dimension, SearchResult, TrialResult
 from probe.search.schedulers.fidelity import rung_name
-from probe.units import format_count, format_lr, format_seconds, format_share, format_value
+from probe.units import format_count, format_lr, format_percent, format_seconds, format_value
 
 MAX_TRIAL_ROWS = 50
 
@@ -158,7 +158,7 @@ def _when_text(dimension: Dimension) -> str:
 
 
 def _share(part: float, whole: float) -> str:
-    return format_share(part / whole, decimals=0) if whole else ""
+    return format_percent(part / whole, decimals=0) if whole else ""
 
 
 def _limit(limit: float | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from probe.records import RunMeta
 from probe.report.shared.markdown import code, code_cell, command, escape, table
 from probe.search.records.search import Score
-from probe.units import format_count, format_share, format_value
+from probe.units import format_count, format_percent, format_value
 
 CURVES_CAPTION = (
     "Loss and metrics by epoch: of training the mean over the epoch's batches, of validation after the epoch."
@@ -17,7 +17,7 @@ ParamValue = bool | int | float | str
 
 def metric_text(name: str, value: float) -> str:
     """An accuracy between 0 and 1 in percent, any other metric with four figures."""
-    return format_share(value) if "accuracy" in name and 0 <= value <= 1 else format_value(value)
+    return format_percent(value) if "accuracy" in name and 0 <= value <= 1 else format_value(value)
 
 
 def baseline_text(score: Score | None, mode: str) -> str:
@@ -32,7 +32,7 @@ def baseline_text(score: Score | None, mode: str) -> str:
     if mode != "min" or value <= 0 or score.value < 0:
         return f", against {other}"
     change = score.value / value - 1
-    return f", {format_share(abs(change), decimals=1)} {'below' if change <= 0 else 'above'} {other}"
+    return f", {format_percent(abs(change), decimals=1)} {'below' if change <= 0 else 'above'} {other}"
 
 
 def test_note(score: Score) -> str:

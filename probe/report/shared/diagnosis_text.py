@@ -8,7 +8,7 @@ from probe.diagnosis.diagnose import NOTICEABLE, UNSTABLE
 from probe.diagnosis.remedies import is_held_back
 from probe.report.shared.markdown import bullets, escape, table
 from probe.training.records import Confidence, CurveEvidence, Diagnosis, DiagnosisKind
-from probe.units import format_count, format_share, format_value
+from probe.units import format_count, format_percent, format_value
 
 _NAMES: dict[DiagnosisKind, str] = {
     "too_few_epochs": "too few epochs to judge",
@@ -53,7 +53,7 @@ def _reason(kind: DiagnosisKind, found: CurveEvidence) -> str:
     if kind == "overfitting":
         return _overfitting(found)
     if kind == "still_improving":
-        of_what = "" if found.learned is not None else " of all that it has fallen"
+        of_what = "" if found.progress is not None else " of all that it has fallen"
         fell = -found.recent_change
         return f"the {curve} still fell by {_percent(fell / (1 + fell) if not of_what else fell)}{of_what} {recent}"
     flat = "is flat" if abs(found.recent_change) < NOTICEABLE else "has no trend beyond its noise"
@@ -76,7 +76,7 @@ def _overfitting(found: CurveEvidence) -> str:
 
 def _way(found: CurveEvidence) -> str:
     """How far the run came, by the larger of the two measures: the one that decided."""
-    known = [share for share in (found.learned, found.metric_learned) if share is not None]
+    known = [share for share in (found.progress, found.metric_progress) if share is not None]
     if not known:
         return "and how far it could fall is not known"
     if max(known) <= 0:
@@ -85,7 +85,7 @@ def _way(found: CurveEvidence) -> str:
 
 
 def _start_name(found: CurveEvidence) -> str:
-    if found.metric_learned is not None and (found.learned is None or found.metric_learned > found.learned):
+    if found.metric_progress is not None and (found.progress is None or found.metric_progress > found.progress):
         return "half of the answers wrong"
     return "an untrained model's loss" if found.start_is_untrained else "the first epoch's loss"
 
@@ -105,8 +105,8 @@ def _numbers(found: CurveEvidence) -> str:
         (f"change over the last {found.recent_epochs} epochs, as a share of the end", found.recent_change),
         ("gap between the two at the end, as a share of the start", found.gap),
         ("jumps from epoch to epoch, as a share of the fall", found.swing),
-        ("way from the start to no loss", found.learned),
-        ("way from half wrong to all right", found.metric_learned),
+        ("way from the start to no loss", found.progress),
+        ("way from half wrong to all right", found.metric_progress),
     ]
     rows += [[name, _percent(share)] for name, share in shares if share is not None]
     return table([f"of {format_count(found.num_epochs)} epochs, means over a few", ""], rows, right=(1,))
@@ -128,4 +128,4 @@ def _escaped(text: str) -> str:
 
 def _percent(share: float) -> str:
     """Whole percents, with a decimal below ten."""
-    return format_share(share, decimals=0 if abs(share) >= 0.0995 else 1)
+    return format_percent(share, decimals=0 if abs(share) >= 0.0995 else 1)

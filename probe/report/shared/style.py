@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from probe.report.shared.files import write_bytes
-from probe.units import format_card
+from probe.units import format_gpu_memory
 
 # Okabe & Ito's palette, which people with any colour vision can tell apart, ordered so that neighbors also differ in grey.
 BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
@@ -100,7 +100,7 @@ def byte_ticks(axes: Axes, lowest: float, highest: float) -> None:
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_locator(FixedLocator([float(2**power) for power in range(first, last + 1, apart)]))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_card(round(value))))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_gpu_memory(round(value))))
 
 
 def color_of(index: int) -> str:

@@ -46,7 +46,7 @@ def train_page(result: TrainResult, plots: Sequence[str]) -> str:
             asked_block(result.meta, _asked(result)),
             "## Curves" if result.reports else None,
             image(CURVES_PLOT, CURVES_CAPTION) if CURVES_PLOT in plots else None,
-            fit_table(result.fit, result.weights),
+            fit_table(result.summary, result.weights),
             *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
             *_epochs_blocks(result),
             "## The weights",
