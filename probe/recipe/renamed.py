@@ -6,6 +6,7 @@ RENAMED_KEYS = {
     "search.ladder": "search.scheduler",
     "task.validation.share": "task.validation.fraction",
     "task.data_options.objective": "task.data_options.task_type",
+    "task.data_options.test_share": "task.data_options.test_fraction",
     "space.schedule": "space.lr_schedule",
     "space.accumulation": "space.gradient_accumulation",
     "space.clip_norm": "space.max_grad_norm",
