@@ -4,6 +4,7 @@ from __future__ import annotations
 
 RENAMED_KEYS = {
     "search.ladder": "search.scheduler",
+    "lr.horizon": "lr.training_steps",
     "task.validation.share": "task.validation.fraction",
     "task.data_options.objective": "task.data_options.task_type",
     "task.data_options.test_share": "task.data_options.test_fraction",
