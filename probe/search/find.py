@@ -73,6 +73,8 @@ def find_hyperparameters(
     Returns:
         The result. Ctrl-C ends the search early, with `stopped_by` "interrupted".
 
+    If an error occurs after the task was loaded, its attribute `result` is the partial SearchResult.
+
     Raises:
         RecipeError, TaskError, DeviceError, UsageError: before anything is spent. DeviceError also if Ray is not
             installed, if the cluster does not answer within ten seconds, or if a node has another version of probe.
@@ -80,8 +82,6 @@ def find_hyperparameters(
         OutputError: another process runs the search in the folder, or its files cannot be read or written.
         UserCodeError: the task's own code fails with every configuration.
         NothingFitsError: no trial has a value.
-
-        The attribute `result` of an error that comes after the task was loaded is the partial SearchResult.
     """
     started = time.monotonic()
     recipe = recipe_with_task(recipe, task, overrides=overrides)
