@@ -16,7 +16,7 @@ import click
 from probe.errors import OutputError
 
 if TYPE_CHECKING:
-    from probe.report.store import Result
+    from probe.report.kinds import Result
 
 INTERRUPTED = 130
 """The exit code that a shell expects of a command ended by Ctrl-C: 128 + SIGINT."""
@@ -75,11 +75,12 @@ class Output:
 
     def finish(self, result: Result) -> None:
         """Print the answer, write the report. The answer comes first: a full disk must not swallow it."""
-        from probe.cli.answers.answers import answer_rows, layout_rows
+        from probe.cli.answers.answers import answer_lines
+        from probe.cli.answers.layout import layout_lines
         from probe.cli.live.progress import waiting
         from probe.report.store import result_text, save_result
 
-        for line in layout_rows(answer_rows(result)):
+        for line in layout_lines(answer_lines(result)):
             self.say(line)
         if self.json_target == "-":
             click.echo(result_text(result), file=result_stream(), nl=False)
@@ -89,7 +90,7 @@ class Output:
             from probe.report.write import write_report
 
             path = write_report(result, self.folder)
-        for line in layout_rows([("Report", str(self.shown_folder / path.name))]):
+        for line in layout_lines([("Report", str(self.shown_folder / path.name))]):
             self.say(line)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from probe.errors import OutputError
 
 if TYPE_CHECKING:
-    from probe.report.store import Result
+    from probe.report.kinds import Result
 
 SEARCH_FILE = "search.sqlite"
 """probe.search.storage.database.DATABASE_FILE, which would load much more."""

@@ -33,48 +33,48 @@ def test_the_space_its_size_a_grid_and_the_scheduler(capsys: pytest.CaptureFixtu
     assert "Size unlimited: lr can be any number in its range" in said
     assert "Grid 10 configurations, 30 epochs to train each to the end; the budget is 2 trials" in said
     assert "Sampler random" in said
-    assert "Ladder asha, since stopping bad trials early saves epochs trials are ranked after 1 epoch, " in said
-    assert "the best 1 in 3 goes on, at most to 3" in said
+    assert "Scheduler asha, since stopping bad trials early saves epochs trials are ranked after 1 epoch; " in said
+    assert "the best 1 in 3 is promoted, at most to 3" in said
     assert said.endswith("Budget 2 trials First lr 0.1, width 8")
 
 
 def test_every_scheduler_says_how_it_works(capsys: pytest.CaptureFixture[str]) -> None:
     longer = ("blobs.toml", "--set", "search.fidelity.max=9")
-    assert "in cohorts of 9 trials, each rung decided" in lines(capsys, *longer, "--set", "search.scheduler=halving")
+    assert "in cohorts of 9 trials" in lines(capsys, *longer, "--set", "search.scheduler=halving")
     hyperband = lines(capsys, *longer, "--set", "search.scheduler=hyperband")
     assert "9 trials of each round first ranked after 1" in hyperband
     assert "5 trials of each round first ranked after 3" in hyperband
     assert "3 trials of each round trained to the end" in hyperband
     asha = lines(capsys, *longer, "--set", "search.scheduler=asha")
-    assert "Ladder asha: trials are ranked after 1 and 3 epochs" in asha
-    assert "none: every trial is trained for 3 epochs" in lines(capsys, "blobs.toml", "--set", "search.scheduler=none")
+    assert "Scheduler asha: trials are ranked after 1 and 3 epochs" in asha
+    assert "none: each trial trains for 3 epochs" in lines(capsys, "blobs.toml", "--set", "search.scheduler=none")
 
 
 def test_the_scheduler_that_is_chosen_where_the_recipe_names_none(capsys: pytest.CaptureFixture[str]) -> None:
     bare = ("blobs.toml", "--set", "search={fidelity={max=52}}", "--set", "budget={epochs=1040}")
     said = lines(capsys, *bare)
-    assert "Ladder asha, since the budget pays for 20 whole trainings" in said
-    assert "trials are ranked after 6 and 18 epochs, the best 1 in 3 goes on, at most to 52" in said
+    assert "Scheduler asha, since the budget pays for 20 whole trainings" in said
+    assert "trials are ranked after 6 and 18 epochs; the best 1 in 3 is promoted, at most to 52" in said
     assert "on 10 % and 30 % of the training data" in lines(
         capsys, "blobs.toml", "--set", 'search={fidelity={unit="data"}}'
     )
     said = lines(capsys, "blobs.toml", "--set", "search={fidelity={max=1}}")
-    assert "Ladder none, since search.fidelity leaves no rung below the longest training every trial is trained" in said
+    assert "Scheduler none, since search.fidelity leaves no rung below the longest training each trial trains" in said
     said = lines(capsys, "blobs.toml", "--set", "search={}", "--set", "space.epochs={choices=[5, 10]}")
-    assert "Ladder none, since space.epochs says how long each trial is trained every trial is trained" in said
-    assert "for its own 5 or 10 epochs" in said
+    assert "Scheduler none, since space.epochs says how long each trial is trained each trial trains" in said
+    assert "for its own number of epochs: 5 or 10" in said
 
 
 def test_the_disk_that_checkpoints_take_is_forecast(capsys: pytest.CaptureFixture[str]) -> None:
     longer = ("blobs.toml", "--set", "search.fidelity.max=9", "--set", "budget={trials=24}")
     said = lines(capsys, *longer, "--set", "space.optimizer='adam'")
-    assert "12 bytes a trainable parameter" in said
+    assert "12 bytes per trainable parameter" in said
     assert "10 checkpoints at a time" in said
     assert "114 MiB" in said  # 10 * 12 bytes of a million parameters
     mixed = lines(capsys, *longer, "--set", "space.optimizer={choices=['sgd', 'adam']}", "--set", "space.momentum=0.9")
-    assert "8 to 12 bytes a trainable parameter" in mixed
+    assert "8 to 12 bytes per trainable parameter" in mixed
     timed = lines(capsys, *longer, "--set", "budget={time='1m'}")
-    assert "how many trials the time allows is not known" in timed
+    assert "the number of trials within the time is not known" in timed
     assert "Disk" not in lines(capsys, *longer, "--set", "search.scheduler=none")
 
 
@@ -91,13 +91,13 @@ def test_what_auto_takes_and_a_finite_space(capsys: pytest.CaptureFixture[str]) 
 def test_gradient_steps_and_what_each_costs(capsys: pytest.CaptureFixture[str]) -> None:
     refined = (
         "--set=task.objective={ metric = 'loss', mode = 'min' }",
-        "--set=search={ ladder = 'none', fidelity = { max = 3 } }",
+        "--set=search={ scheduler = 'none', fidelity = { max = 3 } }",
         "--set=search.refine={ method = 'hypergradient', after = 4, hyperparameters = ['lr'] }",
         "--set=space.optimizer='sgd'",
         "--set=budget.trials=8",
     )
     said = lines(capsys, "blobs.toml", *refined)
-    assert "Then after 4 trials, gradient steps on lr from the best of them each is a trial of 3 epochs" in said
+    assert "Then after 4 trials, gradient steps on lr start from the best of them each is a trial of 3 epochs" in said
     assert "with up to 12 more for its gradient, through the whole training Budget" in said
     said = lines(capsys, "blobs.toml", *refined, "--set=search.refine.unroll=5")
     assert "through the last 5 training steps" in said
@@ -109,7 +109,7 @@ def test_what_is_probed_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> Non
     assert "lr from a range test 5" in said
     assert "a range test of up to 300 training steps together at most 6 of the epochs" in said
     said = lines(capsys, "blobs.toml", "--set", 'space.batch_size={probe="max_batch"}', "--set", "budget={epochs=1}")
-    assert "3 training steps of each size that is tried" in said
+    assert "3 training steps for each size tried" in said
     assert "together at most 0 of the epochs" in said  # the only epoch is a trial's
 
 
@@ -150,7 +150,7 @@ def test_a_bad_try_is_an_error_before_anything_is_spent(tmp_path: Path, capsys: 
 def test_the_sources_grid_costs_the_epochs_of_its_own_configurations(capsys: pytest.CaptureFixture[str]) -> None:
     said = lines(capsys, str(Path(__file__).parents[2] / "recipes" / "mnist-grid.toml"))
     assert "Size 243 configurations Grid 243 configurations, 2,835 epochs to train each to the end" in said
-    assert "none: every trial is trained for its own 5, 10 or 20 epochs" in said
+    assert "none: each trial trains for its own number of epochs: 5, 10 or 20" in said
 
 
 def test_a_space_without_anything_to_search_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,30 +11,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_records import META, plain_search_result, search_result, trial
+from made_records import COMPARED_RECIPE, META, plain_search_result, search_result, trial
 from record_strategies import search_results
 
 from probe.errors import UsageError
 from probe.records_json import from_plain, to_plain
 from probe.report.compare.page import search_comparison_page
-from probe.report.compare.summary import answer_text, group_rows, header, mean_curve, run_rows, spread_text
+from probe.report.compare.summary import answer_text, group_header, group_rows, mean_curve, run_rows, spread_text
 from probe.report.store import load_result
 from probe.report.write import redraw_report, write_report
 from probe.search.compare.compare import NamedSearch, compare_searches, spread
 from probe.search.compare.incumbents import incumbents_of_trials
 from probe.search.records.comparison import SearchComparison, Spread
 from probe.search.records.search import SearchResult
-
-RECIPE = """schema = 1
-name = "{name}"
-[task]
-model = "cnn"
-data = "{data}"
-validation = {{ kind = "holdout", share = 0.2 }}
-[search]
-sampler = "{sampler}"
-seed = {seed}
-"""
 
 
 def run(
@@ -45,7 +34,7 @@ def run(
         *(trial(number, made) for number in range(9)),
         name=name,
         sampler=sampler,
-        recipe=RECIPE.format(name=name, sampler=sampler, seed=seed, data=data),
+        recipe=COMPARED_RECIPE.format(name=name, sampler=sampler, seed=seed, data=data),
         meta=replace(META, seed=seed),
     )
     return NamedSearch(folder=folder, result=result, curve=incumbents_of_trials(result))
@@ -124,7 +113,7 @@ def test_nothing_but_runs_without_a_value(tmp_path: Path) -> None:
 
 def test_the_answer_names_the_best_and_doubts_a_difference_that_seeds_make() -> None:
     same = [run(f"{name}{seed}", name=name, seed=seed, draw=seed) for name in ("a", "b") for seed in range(3)]
-    assert answer_text(compare_searches(same)).endswith("a difference within what the seeds make")
+    assert answer_text(compare_searches(same)).endswith("within the variation between seeds")
     assert "repeat them with other seeds" in answer_text(compare_searches([same[0], same[-1]]))
 
 
@@ -162,7 +151,7 @@ def test_any_searches_with_one_goal_make_a_whole_page(results: list[SearchResult
         searches.append(NamedSearch(folder=f"r{number}", result=same, curve=incumbents_of_trials(same)))
     result = compare_searches(searches)
     assert from_plain(SearchComparison, to_plain(result)) == result
-    assert all(len(row) == len(header(result)) for row in group_rows(result))
+    assert all(len(row) == len(group_header(result)) for row in group_rows(result))
     assert len(run_rows(result)) == len(results)
     text = search_comparison_page(result, [])
     for block in re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE):

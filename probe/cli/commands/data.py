@@ -11,8 +11,8 @@ from probe.cli.help_layout import ProbeCommand
 from probe.cli.options import data_dir_option, debug_option, quiet_option
 
 if TYPE_CHECKING:
-    from probe.cli.answers.answers import Rows
     from probe.data.fetch import FetchedData
+    from probe.report.shared.summary import Line
 
 
 @click.command(
@@ -28,7 +28,7 @@ def data(name: str | None, data_dir: Path, quiet: bool) -> None:
     """Download the data set NAME into the data folder, check it and prepare it; one that is there is only checked. Without
     NAME, print which there are. Recipes fetch what they need by themselves.
     """
-    from probe.cli.answers.answers import layout_rows
+    from probe.cli.answers.layout import layout_lines
 
     if name is None:
         rows = _catalogue(data_dir)
@@ -39,12 +39,12 @@ def data(name: str | None, data_dir: Path, quiet: bool) -> None:
         with open_download(quiet=quiet) as progress:
             fetched = fetch_data(name, data_dir, progress=progress)
         rows = fetched_rows(fetched)
-    for line in layout_rows(rows):
+    for line in layout_lines(rows):
         click.echo(line)
 
 
-def fetched_rows(fetched: FetchedData) -> Rows:
-    from probe.cli.answers.answers import labelled
+def fetched_rows(fetched: FetchedData) -> list[Line]:
+    from probe.report.shared.summary import labelled
     from probe.units import format_bytes
 
     state = "already there, nothing was downloaded" if fetched.was_there else "fetched"
@@ -56,10 +56,10 @@ def fetched_rows(fetched: FetchedData) -> Rows:
     ]
 
 
-def _catalogue(data_dir: Path) -> Rows:
+def _catalogue(data_dir: Path) -> list[Line]:
     from probe.data.fetch import fetchable_data, find_files
 
-    rows: Rows = []
+    rows: list[Line] = []
     for name, found in fetchable_data().items():
         state = "there" if find_files(found, data_dir) is not None else "not there"
         rows.append((name, f"{found.about}; {state}: {data_dir / found.folder}"))

@@ -10,8 +10,8 @@ from probe.cli.help_layout import ProbeCommand
 from probe.cli.options import debug_option
 
 if TYPE_CHECKING:
-    from probe.cli.answers.answers import Rows
     from probe.device.environment import EnvironmentReport, GpuReport
+    from probe.report.shared.summary import Line
 
 
 @click.command(
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @debug_option
 def devices() -> None:
     """Print what probe sees of this machine, what is missing, and what that means."""
-    from probe.cli.answers.answers import layout_rows
+    from probe.cli.answers.layout import layout_lines
     from probe.device.environment import describe_environment
 
-    for line in layout_rows(environment_rows(describe_environment())):
+    for line in layout_lines(environment_rows(describe_environment())):
         click.echo(line)
 
 
-def environment_rows(found: EnvironmentReport) -> Rows:
+def environment_rows(found: EnvironmentReport) -> list[Line]:
     """The report as labelled lines."""
-    from probe.cli.answers.answers import labelled
+    from probe.report.shared.summary import labelled
     from probe.units import format_bytes
 
     memory = [

@@ -24,12 +24,13 @@ def report(run: Path, quiet: bool) -> None:
 
     Nothing is measured or trained.
     """
-    from probe.cli.answers.answers import answer_rows, layout_rows
+    from probe.cli.answers.answers import answer_lines
+    from probe.cli.answers.layout import layout_lines
     from probe.cli.runs import load_run
     from probe.report.write import draw_report
 
     result = load_run(run)
     path = draw_report(result, run if run.is_dir() else run.parent)
-    rows = [("Report", str(path))] if quiet else [*answer_rows(result), ("Report", str(path))]
-    for line in layout_rows(rows):
+    rows = [("Report", str(path))] if quiet else [*answer_lines(result), ("Report", str(path))]
+    for line in layout_lines(rows):
         click.echo(line)

@@ -26,11 +26,11 @@ def space(recipe: Path | None, changes: tuple[str, ...], tries: tuple[str, ...])
     """Print the space of RECIPE, its size, what a grid over it would cost, and the ladder. Nothing is trained; what is probed
     is not known yet. Without RECIPE, the probe.toml of this folder.
     """
-    from probe.cli.answers.layout import layout_rows
-    from probe.cli.answers.space import space_rows
+    from probe.cli.answers.layout import layout_lines
+    from probe.cli.answers.space import space_lines
     from probe.cli.sources import search_recipe_path
     from probe.recipe.load import load_recipe
 
     found = load_recipe(search_recipe_path(recipe), overrides=changes, tries=tries)
-    for line in layout_rows(space_rows(found)):
+    for line in layout_lines(space_lines(found)):
         click.echo(line)

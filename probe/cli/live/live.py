@@ -21,12 +21,11 @@ from rich.text import Text
 
 from probe.batch.decide import Plan
 from probe.batch.records import Attempt, Forecast
-from probe.cli.answers.answers import describe_trial, params_text
-from probe.cli.answers.batch import OUTCOMES, describe_forecast
-from probe.cli.answers.lr import describe_plan, describe_run, describe_step
+from probe.cli.answers.progress_text import params_text, plan_text, run_text, step_text, trial_text
 from probe.cli.live.plain import STAGES
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.batch.sentences import OUTCOMES, forecast_text
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import SearchProgress, TrialResult
 from probe.training.records import EpochReport
@@ -98,7 +97,7 @@ class BatchView:
             self._parts.append(_Part(record))
             self._go_on("predicting")
         elif isinstance(record, Forecast):
-            self._part.forecast = describe_forecast(record)
+            self._part.forecast = forecast_text(record)
             self._go_on("first attempt")
         elif isinstance(record, Plan):
             purpose = "" if record.purpose == "size" else f" ({record.purpose})"
@@ -177,9 +176,9 @@ class LrView:
         if isinstance(record, str):  # what comes next, of several
             self._lines, self._last = [record], None
         elif isinstance(record, LrPlan):
-            self._lines.append(describe_plan(record))
+            self._lines.append(plan_text(record))
         elif isinstance(record, ConfirmRun):
-            self._lines.append(describe_run(record))
+            self._lines.append(run_text(record))
         elif isinstance(record, LrProgress):
             if self._last is None or record.part != self._last.part:
                 self._losses = []
@@ -218,13 +217,13 @@ class SearchView:
         if isinstance(record, SearchProgress):
             self._progress, self._since = record, time.monotonic()
         elif isinstance(record, TrialResult):
-            self._news = describe_trial(record, self._constants)
+            self._news = trial_text(record, self._constants)
         elif isinstance(record, Attempt):
             self._news = f"batch {record.batch_size} {OUTCOMES[record.outcome]}"
         elif isinstance(record, EpochReport):
             self._news = f"epoch {record.epoch}, training loss {format_value(record.train_loss)}"
         elif isinstance(record, LrProgress):
-            self._news = describe_step(record)
+            self._news = step_text(record)
 
     def draw(self) -> RenderableType:
         progress = self._progress

@@ -11,12 +11,10 @@ from typing import Any
 import click
 
 from probe.batch.records import Attempt, Forecast
-from probe.cli.answers.answers import describe_trial
-from probe.cli.answers.batch import describe_attempt, describe_forecast
-from probe.cli.answers.lr import describe_plan, describe_run, describe_step
-from probe.cli.answers.train import describe_epoch, describe_training
+from probe.cli.answers.progress_text import epoch_text, plan_text, run_text, step_text, training_text, trial_text
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.batch.sentences import attempt_text, forecast_text
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import SearchProgress, TrialResult
 from probe.single.records import TrainStarted
@@ -52,24 +50,24 @@ class PlainLines:
 
     def _line(self, record: Any) -> str | None:
         if isinstance(record, Attempt):
-            return describe_attempt(record)
+            return attempt_text(record)
         if isinstance(record, Forecast):
-            return describe_forecast(record)
+            return forecast_text(record)
         if isinstance(record, str):  # what comes next, of several
             return record
         if isinstance(record, LrPlan):
-            return describe_plan(record)
+            return plan_text(record)
         if isinstance(record, ConfirmRun):
-            return describe_run(record)
+            return run_text(record)
         if isinstance(record, LrProgress) and record.step % STEPS_PER_LINE == 0 and record.is_range_test:
-            return describe_step(record)
+            return step_text(record)
         if isinstance(record, TrialResult):
-            return describe_trial(record, self._constants)
+            return trial_text(record, self._constants)
         if isinstance(record, TrainStarted):
             self._plan = record
-            return describe_training(record)
+            return training_text(record)
         if isinstance(record, EpochReport) and self._plan is not None:
-            return describe_epoch(record, self._plan)
+            return epoch_text(record, self._plan)
         if isinstance(record, EpochReport):
             return f"epoch {record.epoch}: training loss {format_value(record.train_loss)}"
         if isinstance(record, SearchProgress):

@@ -9,7 +9,7 @@ from made_recipes import blobs_recipe
 from probe.errors import NothingFitsError
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
-from probe.report.search.trials_csv import trials_frame
+from probe.report.search.trial_columns import trials_rows
 from probe.search.find import find_hyperparameters, run_search
 from probe.search.records.search import SearchResult
 
@@ -59,9 +59,9 @@ def test_folds_constraints_patience_and_a_split_batch_in_one_search() -> None:
     text = search_page(result, [])
     assert "infeasible" in text
     assert "more than the 200 allowed" in text
-    frame = trials_frame(result)
-    assert list(frame["gradient_accumulation"]) == [4, None, None]
-    assert frame["message"][0] == "Out of memory with the whole batch: split into 4 parts."
+    header, rows = trials_rows(result)
+    assert [row[header.index("gradient_accumulation")] for row in rows] == [4, None, None]
+    assert rows[0][header.index("message")] == "Out of memory with the whole batch: split into 4 parts."
 
 
 def test_a_trial_that_hangs_is_ended() -> None:
