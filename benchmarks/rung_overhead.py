@@ -31,8 +31,9 @@ from typing import Any
 
 import probe
 from probe.device.select import DeviceSpec
+from probe.loading.records import ValidationSplit
 from probe.search.executors.local import LocalExecutor
-from probe.search.jobs.jobs import RungJob, RungReport, ValidationSplit, checkpoint_path
+from probe.search.jobs.jobs import RungJob, RungReport, checkpoint_path
 from probe.tasks.source import TargetSource
 from probe.units import format_seconds
 from probe.workers.process_state import freeze_imports
@@ -140,13 +141,13 @@ def measure_rungs(*, num_blocks: int, num_rungs: int) -> dict[str, list[dict[str
         "rung_overhead"
     ).measured_rung  # as of a module it travels by name, like a search's own
     with tempfile.TemporaryDirectory(prefix="probe-rungs-") as name, LocalExecutor(1, num_threads=1) as executor:
-        executor.call(run, rung(Path(name), 0, 0))  # imports this module, and warms PyTorch up
+        executor.run(run, rung(Path(name), 0, 0))  # imports this module, and warms PyTorch up
         for block in range(num_blocks):
             kind = "traversed" if block % 2 else "frozen"
-            executor.call(freeze_imports if kind == "frozen" else gc.unfreeze)
+            executor.run(freeze_imports if kind == "frozen" else gc.unfreeze)
             for epoch in range(num_rungs):
                 started = time.perf_counter()
-                measured = executor.call(run, rung(Path(name), block + 1, epoch))
+                measured = executor.run(run, rung(Path(name), block + 1, epoch))
                 seconds = time.perf_counter() - started
                 assert measured.report.outcome == "finished"
                 trained = sum(measured.parts.get(part, 0.0) for part in TRAINS)

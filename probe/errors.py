@@ -1,33 +1,45 @@
-"""Every error that probe raises on purpose.
+"""Every error that probe raises on purpose, and helpers that describe errors.
 
     ProbeError             exit 1
       UsageError           exit 2   the command line or a Python argument is wrong
         RecipeError        exit 2   the recipe is wrong
-      TaskError            exit 3   the user's task cannot be loaded or does not keep its contract
-        Infeasible         exit 3   the user's code refuses a configuration
-        DataError          exit 3   a data set is missing, unreadable or unfit
-          ChangedDataError          it is not the one that a search began with
-        UserCodeError      exit 3   the user's own code raised; carries their traceback
-      DeviceError          exit 4   the device is not there or cannot be used
+      TaskError            exit 3   the user's task cannot be loaded or breaks its contract
+        Infeasible         exit 3   the user's code rejects a configuration
+        DataError          exit 3   a data set is missing, unreadable or unsuitable
+          ChangedDataError          the data have changed since the search was started
+        UserCodeError      exit 3   the user's code raised; carries its traceback
+      DeviceError          exit 4   the device does not exist or cannot be used
       NothingFitsError     exit 5   not even batch size 1 fits, or no trial was completed
       OutputError          exit 6   results cannot be written or read
-        DiskFullError      exit 6   because there is no room for them
+        DiskFullError      exit 6   the disk is full
 
-Running out of memory, divergence and stopping a trial are not here: they are values in records.
+Running out of memory, divergence and stopping a trial are outcomes stored in records, not errors.
 """
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+from typing import Any
+
 
 class ProbeError(Exception):
-    """An error with a sentence for the user: what was given, what is allowed; `hint` says what to do next."""
+    """Base class of all errors of probe.
+
+    Args:
+        message: what happened, with the value that was given, and what is allowed.
+        hint: what to do next.
+        result: the partial result measured before the error.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, result: Any = None) -> None:
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        self.result = result
+        """Partial result measured before the error, or None."""
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
@@ -37,38 +49,46 @@ class ProbeError(Exception):
 
 
 class UsageError(ProbeError):
+    """The command line or a Python argument is wrong."""
+
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    pass
+    """The recipe is wrong."""
 
 
 class TaskError(ProbeError):
+    """The user's task cannot be loaded or breaks its contract."""
+
     exit_code = 3
 
 
 class Infeasible(TaskError):  # noqa: N818 - users raise it as a statement, not as an error
-    """Raised by the user's own code: this combination of hyperparameters is invalid.
+    """Raised by the user's code to reject a combination of hyperparameters.
 
         if dim % heads:
             raise probe.Infeasible(f"dim {dim} is not divisible by {heads} heads")
 
-    From the function that builds the Task, from `model()` or from `forward`. In a search the trial is infeasible for this
-    reason and the sampler learns to avoid its like; elsewhere it is an error.
+    It may be raised by the function that builds the Task, by `model()` or by `forward`. A search marks the trial as
+    infeasible, and the sampler learns to avoid similar combinations; everywhere else it is an error.
     """
 
 
 class DataError(TaskError):
-    pass
+    """A data set is missing, unreadable or unsuitable."""
 
 
 class ChangedDataError(DataError):
-    """A task's data are not those that a search began with. It ends the search: nothing that is measured on them compares."""
+    """The data have changed since the search was started. The search ends, because its trials cannot be compared."""
 
 
 class UserCodeError(TaskError):
-    """The user's own code raised. `traceback` is theirs, as Python would print it."""
+    """The user's code raised an exception.
+
+    Args:
+        traceback: the traceback as Python prints it, without probe's own frames.
+    """
 
     def __init__(self, message: str, *, traceback: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -76,44 +96,87 @@ class UserCodeError(TaskError):
 
 
 class DeviceError(ProbeError):
+    """The device does not exist or cannot be used."""
+
     exit_code = 4
 
 
 class NothingFitsError(ProbeError):
+    """Not even batch size 1 fits into memory, or no trial was completed."""
+
     exit_code = 5
 
 
 class OutputError(ProbeError):
+    """Results cannot be written or read."""
+
     exit_code = 6
 
 
 class DiskFullError(OutputError):
-    pass
+    """Results cannot be written because the disk is full."""
 
 
 def _rebuild(kind: type[ProbeError], state: dict[str, object]) -> ProbeError:
-    """Unpickle an error as it was: errors cross from worker processes to their parent."""
+    """Unpickle an error with all of its attributes, as when it is sent from a worker process to its parent."""
     error = kind.__new__(kind)
     Exception.__init__(error, state["message"], state["hint"])
     error.__dict__.update(state)
     return error
 
 
+def user_code_error(message: str, error: BaseException, *, hint: str | None = None) -> UserCodeError:
+    """Turn an exception from the user's code into a UserCodeError, dropping probe's own frames above it."""
+    probe_folder = str(Path(__file__).parent)
+    frames = error.__traceback__
+    while (
+        frames is not None
+        and frames.tb_frame.f_code.co_filename.startswith(probe_folder)
+        and frames.tb_next is not None
+    ):
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    return UserCodeError(message, traceback=text, hint=hint)
+
+
+def exit_error(subject: str, error: SystemExit, *, when: str, hint: str) -> UserCodeError:
+    """The error for user code that ends the process: with sys.exit, or with argparse, which does not find its arguments."""
+    frames = traceback.extract_tb(error.__traceback__)
+    parses = any(Path(frame.filename).name == "argparse.py" for frame in frames)
+    does = "parses the command line" if parses else f"calls sys.exit({'' if error.code is None else repr(error.code)})"
+    return user_code_error(f"{subject} {does} {when}.", error, hint=hint)
+
+
+def first_line(error: BaseException | str) -> str:
+    """The first non-empty line of a message. An exception without a message gives the name of its class."""
+    return next(iter(_lines(error)), "")
+
+
+def last_line(error: BaseException | str) -> str:
+    """The last non-empty line of a message. An exception without a message gives the name of its class."""
+    return next(reversed(_lines(error)), "")
+
+
+def _lines(error: BaseException | str) -> list[str]:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines if lines or isinstance(error, str) else [type(error).__name__]
+
+
 def near_misses(given: str, known: list[str] | tuple[str, ...], *, most: int = 3) -> list[str]:
-    """Those of `known` that look like a mistyped `given`, best first."""
+    """Known names that are spelled similarly to `given`, the most similar first."""
     import difflib
 
     return difflib.get_close_matches(given, known, n=most, cutoff=0.6)
 
 
 def unknown_name(kind: str, given: str, known: list[str] | tuple[str, ...]) -> tuple[str, str]:
-    """Message and hint for a name that is not among `known`: near misses if there are any, else the whole list."""
+    """Message and hint for an unknown name. The hint lists similar names if there are any, else all known names."""
     close = near_misses(given, known)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known))}."
     return f"Unknown {kind} '{given}'.", hint
 
 
 def check_whole(name: str, value: object, *, least: int, most: int) -> None:
-    """Raise TaskError for anything but a whole number in this range."""
+    """Raise TaskError unless `value` is an integer from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TaskError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
+        raise TaskError(f"{name} must be an integer from {least} to {most}, not {value!r}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,3 +67,10 @@ def write_error(what: str, path: Path, error: Exception) -> OutputError:
     return OutputError(
         f"The {what} {path} could not be written: {reason}", hint="Check that its folder exists and is writable."
     )
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move a file, also to another filesystem. Readers of `target` see the old file or the whole new one. Raises OSError."""
+    with source.open("rb") as content, atomic_file(target) as file:
+        shutil.copyfileobj(content, file)
+    source.unlink(missing_ok=True)

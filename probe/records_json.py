@@ -52,7 +52,7 @@ def from_plain(kind: type[RecordType], plain: Any) -> RecordType:
     name = kind.__name__
     text = json.dumps({name: plain}, ensure_ascii=False).encode("utf-8", "replace")
     try:
-        return cast(RecordType, _adapter(kind).validate_json(text)[name])  # type: ignore[arg-type]  # classes are hashable
+        return cast(RecordType, _adapter(cast(Any, kind)).validate_json(text)[name])
     except ValidationError as error:
         raise ValueError(_problem(error, {name: plain})) from error
 

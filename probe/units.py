@@ -100,6 +100,11 @@ def format_count(count: int | float) -> str:
     return _three_figures(count)
 
 
+def format_count_of(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: `1 epoch`, `12,345 epochs`. `plural` is needed unless it is the noun with an s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def format_lr(lr: float) -> str:
     """A learning rate with three figures, in powers of ten where that reads better: `0.0316`, `1.2e-05`."""
     return f"{lr:.3g}"

@@ -1,0 +1,13 @@
+"""Data sets: from a name, like `mnist` or `csv:houses.csv`, to tensors.
+
+- `protocol.py`: options of a data file, the request for a data set, the loaded data, and the functions of a loader module
+- `registry.py`: all data sets by name and by kind; loads one of them once per process
+- `cifar10.py`, `digits.py`, `mnist.py`, `reuters.py`, `synthetic.py`: the named data sets
+- `json_lines.py`: reads labelled texts
+- `files/`: the kinds `csv`, `folder`, `series` and `text`, which read the user's own files
+- `download.py`: downloads and prepares named data sets
+- `images.py`, `pixels.py`, `subsets.py`: resize images; scale bytes in the model; use fewer training samples
+
+To add a data set or a kind of data, write a module with the contents of `DataModule` and add a line to `registry.py`. If a
+kind takes options of a recipe's `data_options`, list it in probe/recipe/data_options.py.
+"""

@@ -1,24 +1,28 @@
-"""Image data sets that are made when asked for: resized ones and synthetic ones."""
+"""Resizing of images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-MAX_RESIZED_BYTES = 2**30
-"""Up to this size a part is resized once and kept as a tensor; beyond it, batch by batch."""
-_CHUNK = 1024
-_POOL_SIZE = 32
+from probe.data.protocol import LoadedData
 
-Sample = tuple[Tensor, Tensor]
+if TYPE_CHECKING:
+    from probe.data.protocol import Split
+
+MAX_RESIZED_BYTES = 2**30
+"""Largest split that is resized once and kept in memory. Larger ones are resized batch by batch."""
+_CHUNK = 1024
 
 
 def resize_images(images: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, size, size), bilinear, with antialiasing where that is smaller."""
+    """(N, C, H, W) -> (N, C, size, size), bilinear, antialiased if the images become smaller."""
     return torch.cat(
         [
             interpolate(chunk, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
@@ -27,8 +31,8 @@ def resize_images(images: Tensor, size: int) -> Tensor:
     )
 
 
-class ResizedImages(Dataset[Sample]):
-    """Images of a tensor too large to be kept resized: (C, size, size) and a class number each."""
+class ResizedImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images that are resized on access, because they would be too large to keep: (C, size, size) and a class number each."""
 
     def __init__(self, images: Tensor, classes: Tensor, size: int) -> None:
         self.images = images
@@ -38,35 +42,29 @@ class ResizedImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return resize_images(self.images[index].unsqueeze(0), self.size)[0], self.targets[index]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
-        """What a DataLoader calls for a whole batch: one resize for all of it."""
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Called by DataLoader for a whole batch, which is resized at once."""
         chosen = torch.as_tensor(indices)
         return list(zip(resize_images(self.images[chosen], self.size), self.targets[chosen], strict=True))
 
 
-class SyntheticImages(Dataset[Sample]):
-    """Random images (3, size, size) of `num_classes` classes, taken in turn from a small pool.
+def resize_data(data: LoadedData, size: int) -> LoadedData:
+    """`data` with square images of `size` pixels. Splits that create images on access have made them in that size."""
+    if data.input_shape[1:] == (size, size):
+        return data
+    channels = data.input_shape[0]
 
-    For measuring memory and speed, which do not depend on what the pixels show. As many as one likes: a batch may be
-    larger than the nominal length.
-    """
+    def resize(split: Split) -> Split:
+        if not isinstance(split, tuple):
+            return split
+        images, classes = split
+        num_bytes = len(images) * channels * size**2 * images.element_size()
+        if num_bytes > MAX_RESIZED_BYTES:
+            return ResizedImages(images, classes, size)
+        return resize_images(images, size), classes
 
-    unbounded = True
-
-    def __init__(self, size: int, num_classes: int = 1000) -> None:
-        self.size = size
-        self.num_classes = num_classes
-        generator = torch.Generator().manual_seed(0)
-        self._images = torch.randn(_POOL_SIZE, 3, size, size, generator=generator)
-        self._classes = torch.randint(num_classes, (_POOL_SIZE,), generator=generator)
-
-    def __len__(self) -> int:
-        return 2**20
-
-    def __getitem__(self, index: int) -> Sample:
-        if index < 0:
-            raise IndexError(f"synthetic images are counted from 0, not {index}")
-        return self._images[index % _POOL_SIZE], self._classes[index % _POOL_SIZE]
+    val, test = (None if split is None else resize(split) for split in (data.val, data.test))
+    return replace(data, train=resize(data.train), val=val, test=test, input_shape=(channels, size, size))

@@ -1,4 +1,4 @@
-"""Images as bytes: a quarter of the memory and of the traffic of numbers, which they become where the model is."""
+"""Scaling of images of bytes inside the model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelScaling:
-    """Mean and standard deviation of each channel, of pixels from 0 to 1."""
+    """Mean and standard deviation of each channel, for pixels from 0 to 1.
+
+    Images stay bytes until the model scales them: a quarter of the memory and of the traffic of float32.
+    """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     @classmethod
     def of(cls, images: Tensor) -> PixelScaling:
-        """Of `images` (N, C, H, W), bytes; counted, not summed: exact, and without a copy as numbers."""
+        """The scaling of `images`, bytes (N, C, H, W). Exact, because it counts values instead of summing them."""
         values = torch.arange(256, dtype=torch.float64) / 255
         means, deviations = [], []
         for channel in range(images.shape[1]):
@@ -31,11 +34,11 @@ class PixelScaling:
 
 
 IMAGENET = PixelScaling(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
-"""What torchvision's weights were trained with."""
+"""The scaling that torchvision's weights were trained with."""
 
 
 def take_bytes(model: nn.Module, scaling: PixelScaling) -> nn.Module:
-    """The same model, which scales images of bytes before it looks at them. Its state_dict keeps its names."""
+    """Make `model` scale images of bytes before its forward pass. The names in its state_dict do not change."""
     mean = torch.tensor(scaling.mean).reshape(1, -1, 1, 1) * 255
     factor = 1 / (torch.tensor(scaling.deviation).reshape(1, -1, 1, 1) * 255)
     model.register_buffer("pixel_mean", mean, persistent=False)

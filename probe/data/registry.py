@@ -1,55 +1,129 @@
-"""Data sets by name, like `mnist`, or by kind and path, like `csv:houses.csv`; loaded once per process."""
+"""All data sets by name, like `mnist`, and by kind and path, like `csv:houses.csv`; each is loaded once per process."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from probe.data.digits import load_digits
-from probe.data.images import MAX_RESIZED_BYTES, ResizedImages, SyntheticImages, resize_images
-from probe.data.loaded import DataModule, DataRequest, LoadedData, Part
-from probe.data.mnist import read_mnist
-from probe.data.options import NO_OPTIONS, DataOptions
+from probe.data.protocol import NO_OPTIONS, DataModule, DataOptions, DataRequest, LoadedData
 from probe.errors import DataError, TaskError, unknown_name
 
-_NAMED_MODULES: dict[str, str] = {"cifar10": "probe.data.cifar10", "reuters": "probe.data.files.text"}
-"""Named data sets with a module of their own."""
-_KIND_MODULES: dict[str, str] = {
-    "csv": "probe.data.files.csv",
-    "folder": "probe.data.files.folder",
-    "series": "probe.data.files.series",
-    "text": "probe.data.files.text",
+_MNIST_FILES = (
+    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """A download that `probe data` lists. Described here, so that nothing is imported to list it."""
+
+    about: str
+    """The data set in one line."""
+    folder: str
+    """Folder inside the data folder."""
+    files: tuple[str, ...]
+    """Files of the prepared data set; each may also be compressed, as NAME.gz."""
+    module: str
+    """Module with a function `fetch(name, data_dir, progress) -> str` that downloads missing files, reads them all and
+    describes their contents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSource:
+    """Where a data set comes from."""
+
+    module: str
+    """Module with the contents of `DataModule`, imported on first use."""
+    download: Download | None = None
+    """How it is downloaded, or None if it needs no download."""
+    makes_sizes: bool = False
+    """Whether the module makes images of `request.image_size` itself. Others are loaded once for all sizes, then resized."""
+
+
+NAMED: dict[str, DataSource] = {
+    "mnist": DataSource(
+        module="probe.data.mnist",
+        download=Download(
+            about="70,000 handwritten digits, 28 x 28 pixels",
+            folder="MNIST/raw",
+            files=_MNIST_FILES,
+            module="probe.data.mnist",
+        ),
+    ),
+    "fashion-mnist": DataSource(
+        module="probe.data.mnist",
+        download=Download(
+            about="70,000 pieces of clothing, 28 x 28 pixels",
+            folder="FashionMNIST/raw",
+            files=_MNIST_FILES,
+            module="probe.data.mnist",
+        ),
+    ),
+    "cifar10": DataSource(
+        module="probe.data.cifar10",
+        download=Download(
+            about="60,000 color images of ten classes, 32 x 32 pixels",
+            folder="cifar-10-batches-bin",
+            files=(*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"),
+            module="probe.data.cifar10",
+        ),
+    ),
+    "reuters": DataSource(
+        module="probe.data.files.text",
+        download=Download(
+            about="11,228 newswires of 46 topics (Reuters-21578)",
+            folder="reuters",
+            files=("reuters21578-46.jsonl.gz",),
+            module="probe.data.reuters",
+        ),
+    ),
+    "digits": DataSource(module="probe.data.digits"),
+    "synthetic": DataSource(module="probe.data.synthetic", makes_sizes=True),
 }
-"""What stands before the colon -> who reads it."""
-DATA_NAMES = tuple(sorted(("digits", "fashion-mnist", "mnist", "synthetic", *_NAMED_MODULES)))
-DATA_KINDS = tuple(sorted(_KIND_MODULES))
+"""Named data sets, those with a download in the order in which `probe data` lists them."""
+
+KINDS: dict[str, DataSource] = {
+    "csv": DataSource(module="probe.data.files.csv"),
+    "folder": DataSource(module="probe.data.files.folder", makes_sizes=True),
+    "series": DataSource(module="probe.data.files.series"),
+    "text": DataSource(module="probe.data.files.text"),
+}
+"""Kinds of files, by the text before the colon."""
+
+
+def download_of(name: str) -> Download:
+    """The download of a named data set. Raises DataError if there is none."""
+    source = NAMED.get(name)
+    if source is not None and source.download is not None:
+        return source.download
+    message, hint = unknown_name("data set to download:", name, [known for known in NAMED if NAMED[known].download])
+    raise DataError(message if source is None else f"The data set '{name}' needs no download.", hint=hint)
 
 
 def check_data_name(name: str) -> None:
-    """Raise DataError unless `name` is a data set, or a kind of data with a path behind it."""
+    """Raise DataError unless `name` is a named data set, or a kind of data with a path."""
     kind, colon, path = name.partition(":")
     if not colon:
-        if name not in DATA_NAMES:
-            message, hint = unknown_name("data set", name, DATA_NAMES)
-            kinds = ", ".join(f"{known}:PATH" for known in DATA_KINDS)
-            raise DataError(message, hint=f"{hint} Your own: {kinds}." if kinds else hint)
-        return
-    if kind not in DATA_KINDS:
-        message, hint = unknown_name("kind of data", kind, DATA_KINDS)
+        if name not in NAMED:
+            message, hint = unknown_name("data set", name, tuple(NAMED))
+            own = ", ".join(f"{known}:PATH" for known in sorted(KINDS))
+            raise DataError(message, hint=f"{hint} For your own files: {own}.")
+    elif kind not in KINDS:
+        message, hint = unknown_name("kind of data", kind, tuple(KINDS))
         raise DataError(message, hint=hint)
-    if not path:
-        raise DataError(f"'{name}' names no file.", hint=f"Write the path behind the colon: {kind}:PATH")
+    elif not path:
+        raise DataError(f"'{name}' names no file.", hint=f"Write the path after the colon: {kind}:PATH")
 
 
 def data_keywords(name: str) -> tuple[str, ...]:
-    """The hyperparameters of a data set itself, like the window of a series. Raises DataError for an unknown name."""
+    """The hyperparameters of a data set, like the window of a series. Raises DataError for an unknown name."""
     check_data_name(name)
-    module = _module(name)
-    return () if module is None else module.KEYWORDS
+    return _module(name).KEYWORDS
 
 
 def load_data(
@@ -59,14 +133,21 @@ def load_data(
     image_size: int | None = None,
     params: Mapping[str, Any] | None = None,
     options: DataOptions = NO_OPTIONS,
-    held_out_share: float = 0.0,
+    val_fraction: float = 0.0,
 ) -> LoadedData:
-    """The data set `name`: its files kept in `data_dir` or where its path says, its images resized to `image_size` squared
-    if that is given, `params` its own hyperparameters. `held_out_share`: see DataRequest.
+    """Load a data set.
+
+    Args:
+        name: a named data set, or a kind and a path, like `csv:houses.csv`.
+        data_dir: folder of the named data sets.
+        image_size: height and width to resize images to.
+        params: hyperparameters of the data set.
+        options: how a data file is read.
+        val_fraction: see DataRequest.
 
     Raises:
-        DataError: no such data set, or its files cannot be downloaded, read or believed.
-        TaskError: `image_size` for data that are no images.
+        DataError: unknown name, or files that cannot be downloaded or read, or that have wrong contents.
+        TaskError: `image_size` is given for data that are not images.
     """
     check_data_name(name)
     request = DataRequest(
@@ -75,13 +156,13 @@ def load_data(
         image_size=image_size,
         params=tuple(sorted((params or {}).items())),
         options=options,
-        held_out_share=held_out_share,
+        val_fraction=val_fraction,
     )
     return _load(request, _stamp(request))
 
 
 def _stamp(request: DataRequest) -> tuple[int, int] | None:
-    """Changes with the file, so that one edited in between is read again."""
+    """Time and size of the file, so that an edited file is read again."""
     if ":" not in request.name or not request.path.exists():
         return None
     status = request.path.stat()
@@ -90,65 +171,24 @@ def _stamp(request: DataRequest) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=4)
 def _load(request: DataRequest, stamp: tuple[int, int] | None) -> LoadedData:
-    name, image_size = request.name, request.image_size
-    if name == "synthetic":
-        images = SyntheticImages(image_size or 224)
-        shape = (3, images.size, images.size)
-        return LoadedData(train=images, test=None, num_outputs=images.num_classes, input_shape=shape)
-    if image_size is None:
-        return _load_unsized(request)
-    whole = _load(replace(request, image_size=None), stamp) if _module(name) is None else _load_unsized(request)
-    if whole.kind != "images":
+    size = request.image_size
+    if size is None or _source(request.name).makes_sizes:
+        return _module(request.name).load(request)
+    data = _load(replace(request, image_size=None), stamp)
+    if data.kind != "images":
         raise TaskError(
-            f"{name} holds no images that could be resized to {image_size} x {image_size}.",
-            hint="Leave out --img, or image_size in the recipe's [task].",
+            f"{request.name} holds no images that could be resized to {size} x {size}.",
+            hint="Remove --img, or image_size in the recipe's [task].",
         )
-    if whole.input_shape[1:] == (image_size, image_size):
-        return whole
-    return _resized(whole, image_size)
+    from probe.data.images import resize_data
+
+    return resize_data(data, size)
 
 
-def _load_unsized(request: DataRequest) -> LoadedData:
-    module = _module(request.name)
-    if module is not None:
-        return module.load(request)
-    return load_digits() if request.name == "digits" else _load_mnist(request.name, request.data_dir)
-
-
-def _module(name: str) -> DataModule | None:
+def _source(name: str) -> DataSource:
     kind, colon, _ = name.partition(":")
-    found = _KIND_MODULES.get(kind) if colon else _NAMED_MODULES.get(name)
-    return None if found is None else cast(DataModule, importlib.import_module(found))
+    return KINDS[kind] if colon else NAMED[name]
 
 
-def _load_mnist(name: str, data_dir: Path) -> LoadedData:
-    (train_images, train_classes), (test_images, test_classes) = read_mnist(name, data_dir)
-    train_images, test_images = train_images.float().div_(255), test_images.float().div_(255)
-    mean, deviation = train_images.mean(), train_images.std()
-    for images in (train_images, test_images):
-        images.sub_(mean).div_(deviation.clamp_min(1e-6))
-    return LoadedData(
-        train=(train_images.unsqueeze(1), train_classes.long()),
-        test=(test_images.unsqueeze(1), test_classes.long()),
-        num_outputs=10,
-        input_shape=(1, *train_images.shape[1:]),
-    )
-
-
-def _resized(data: LoadedData, image_size: int) -> LoadedData:
-    channels = data.input_shape[0]
-
-    def resize(part: Part | None) -> Part | None:
-        if not isinstance(part, tuple):
-            return part
-        images, classes = part
-        num_bytes = len(images) * channels * image_size**2 * images.element_size()
-        if num_bytes > MAX_RESIZED_BYTES:
-            return ResizedImages(images, classes, image_size)
-        return resize_images(images, image_size), classes
-
-    train = resize(data.train)
-    if train is None:
-        raise AssertionError("a data set has a training part")
-    shape = (channels, image_size, image_size)
-    return replace(data, train=train, val=resize(data.val), test=resize(data.test), input_shape=shape)
+def _module(name: str) -> DataModule:
+    return cast(DataModule, importlib.import_module(_source(name).module))

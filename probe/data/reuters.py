@@ -1,8 +1,8 @@
-"""Reuters-21578: SGML in its public archive -> one JSON line a newswire, with its text and its first topic.
+"""Reuters-21578: from the SGML files of the public archive to one JSON line per newswire, with its text and first topic.
 
-The collection: D. D. Lewis, "Reuters-21578 text categorization test collection", distribution 1.0, 1997; its README describes
-the format, and that it is free for research. Kept here, as is usual, are the newswires that have a topic, each under its first
-one, and of these the 46 most frequent topics: 11,228 newswires, 35 % of them of topic `earn` and 22 % of `acq`.
+D. D. Lewis, "Reuters-21578 text categorization test collection", distribution 1.0, 1997. Its README describes the format; it is
+free for research. As usual, only newswires with a topic are kept, labelled with their first topic, and of these the 46 most
+frequent topics: 11,228 newswires, 35 % of them with topic `earn` and 22 % with `acq`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from probe.data.download import Progress, download, no_progress, sha256
+from probe.data.download import WRITE_HINT, Progress, download, no_progress, sha256
 from probe.data.json_lines import LabelledText, read_labelled_texts
+from probe.data.registry import download_of
 from probe.errors import DataError
+from probe.files import atomic_file
 
-FOLDER = "reuters"
 ARCHIVE = "reuters21578.tar.gz"
-PREPARED = "reuters21578-46.jsonl.gz"
+FOLDER = download_of("reuters").folder
+(PREPARED,) = download_of("reuters").files
 URLS = (
     "https://kdd.ics.uci.edu/databases/reuters21578/reuters21578.tar.gz",
     "https://archive.ics.uci.edu/ml/machine-learning-databases/reuters21578-mld/reuters21578.tar.gz",
     "http://www.daviddlewis.com/resources/testcollections/reuters21578/reuters21578.tar.gz",
 )
 PUBLISHED_SHA256 = "3bae43c9b14e387f76a61b6d82bf98a4fb5d3ef99ef7e7075ff2ccbcf59f9d30"
-"""Of the first URL's file, as others published it who downloaded it. Archives of the same files can differ in their packing, so
-that what decides is what was found inside: the number of files and the newswires of each topic."""
+"""Checksum of the file at the first URL, as published by others. Archives with the same files can be compressed differently, so
+the contents decide: the number of files and the newswires of each topic."""
 NUM_SGML_FILES = 22
 NUM_TOPICS = 46
 TOPIC_COUNTS = {
@@ -50,7 +52,7 @@ TOPIC_COUNTS = {
     **{"pet-chem": 29, "cotton": 28, "wpi": 27, "retail": 23, "wheat": 22, "meal-feed": 22, "orange": 22, "zinc": 21},
     **{"housing": 19, "strategic-metal": 19, "lead": 19, "hog": 17, "heat": 16, "lei": 16, "silver": 16},
 }
-"""Newswires of each topic, 11,228 in all: the counts of the set that Keras distributes."""
+"""Number of newswires of each topic, 11,228 in total: the same as in the set that Keras distributes."""
 
 _SGML_FILE = re.compile(r"(?:.*/)?reut2-\d{3}\.sgm")
 _NEWSWIRE = re.compile(r"<REUTERS\b.*?</REUTERS>", re.DOTALL)
@@ -62,11 +64,17 @@ _REFERENCE = re.compile(r"&(?:#(\d+)|lt|gt|amp);")
 _NAMED = {"&lt;": "<", "&gt;": ">", "&amp;": "&"}
 
 
-def parse_sgml(content: str) -> Iterator[LabelledText]:
-    """The newswires of one file that have a topic, in its order.
+def fetch(name: str, data_dir: Path, progress: Progress) -> str:
+    """Download and prepare the collection if necessary, and read it."""
+    newswires = read_prepared(ensure_reuters(data_dir, progress=progress))
+    return f"{len(newswires):,} newswires of {len({newswire.label for newswire in newswires})} topics"
 
-    The text is title and body, `TITLE. Body`, runs of white space made one space. Brief newswires have no body; some, which the
-    collection calls unprocessed, have neither title nor body marked, and are left with a full stop.
+
+def parse_sgml(content: str) -> Iterator[LabelledText]:
+    """Yield the newswires with a topic of one file, in order.
+
+    The text is `TITLE. Body`, with runs of white space replaced by one space. Brief newswires have no body. Newswires that the
+    collection calls unprocessed mark neither title nor body; their text is a full stop.
     """
     for newswire in _NEWSWIRE.findall(content):
         topics = _TOPIC.findall(_first(_TOPICS, newswire))
@@ -76,17 +84,17 @@ def parse_sgml(content: str) -> Iterator[LabelledText]:
 
 
 def most_frequent(newswires: Iterable[LabelledText], num_topics: int) -> list[LabelledText]:
-    """Those of the `num_topics` most frequent labels, in their own order; of equally frequent labels the earlier ones."""
+    """The newswires of the `num_topics` most frequent labels, in order; labels that appear first win ties."""
     found = list(newswires)
     kept = {label for label, _ in Counter(newswire.label for newswire in found).most_common(num_topics)}
     return [newswire for newswire in found if newswire.label in kept]
 
 
 def ensure_reuters(data_dir: Path, *, progress: Progress = no_progress) -> Path:
-    """The prepared file in `data_dir`/reuters, made of the archive, which is downloaded where neither is there.
+    """Path of the prepared file in `data_dir`/reuters. It is made from the archive, which is downloaded if necessary.
 
     Raises:
-        DataError: it cannot be downloaded, or the archive is damaged or another one.
+        DataError: the archive cannot be downloaded, is damaged or has other contents.
     """
     folder = data_dir / FOLDER
     prepared = folder / PREPARED
@@ -101,17 +109,17 @@ def ensure_reuters(data_dir: Path, *, progress: Progress = no_progress) -> Path:
 
 
 def read_prepared(path: Path) -> list[LabelledText]:
-    """The 11,228 newswires of the prepared file. Raises DataError where it cannot be read, or holds others."""
+    """Read the 11,228 newswires of the prepared file. Raises DataError if it cannot be read or has other contents."""
     newswires = read_labelled_texts(path)
     check_topics(Counter(newswire.label for newswire in newswires), path)
     return newswires
 
 
 def read_archive(archive: Path, *, progress: Progress = no_progress) -> list[LabelledText]:
-    """The 11,228 newswires of the archive, by file and within it by place. Nothing of it is unpacked to disk.
+    """Read the 11,228 newswires of the archive in order, without unpacking it to disk.
 
     Raises:
-        DataError: the archive cannot be read, or holds something else.
+        DataError: the archive cannot be read or has other contents.
     """
     contents: dict[str, str] = {}
     try:
@@ -119,16 +127,16 @@ def read_archive(archive: Path, *, progress: Progress = no_progress) -> list[Lab
             for member in tar:
                 file = tar.extractfile(member) if _SGML_FILE.fullmatch(member.name) else None
                 if file is not None:
-                    # A single byte of the collection is not ASCII.
+                    # Only one byte of the collection is not ASCII.
                     contents[Path(member.name).name] = file.read().decode("utf-8", errors="replace")
                     progress("Reading files", len(contents), NUM_SGML_FILES)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive} is damaged or half-downloaded: {error}.", hint=_again(archive)) from None
+        raise DataError(f"{archive} is damaged or incomplete: {error}.", hint=_again(archive)) from None
     except OSError as error:
         raise DataError(f"{archive} cannot be read: {error.strerror or error}.", hint=_again(archive)) from None
     if len(contents) != NUM_SGML_FILES:
         raise DataError(
-            f"{archive} holds {len(contents)} files reut2-000.sgm, reut2-001.sgm ..., not {NUM_SGML_FILES}.",
+            f"{archive} has {len(contents)} files reut2-000.sgm, reut2-001.sgm ..., not {NUM_SGML_FILES}.",
             hint=_again(archive),
         )
     parsed = (newswire for name in sorted(contents) for newswire in parse_sgml(contents[name]))
@@ -138,38 +146,37 @@ def read_archive(archive: Path, *, progress: Progress = no_progress) -> list[Lab
 
 
 def check_topics(counts: Counter[str], path: Path, *, checksum: str | None = None) -> None:
-    """Raise DataError, naming `path`, where the newswires of each topic are not as many as the collection has."""
+    """Raise DataError unless each topic has as many newswires as in the collection."""
     if counts == TOPIC_COUNTS:
         return
     expected = sum(TOPIC_COUNTS.values())
-    told = f"{path} holds {counts.total():,} newswires of {len(counts)} topics, not {expected:,} of {NUM_TOPICS}"
+    problem = f"{path} has {counts.total():,} newswires of {len(counts)} topics, not {expected:,} of {NUM_TOPICS}"
     if counts.total() == expected and len(counts) == NUM_TOPICS:
         differs = next(topic for topic in {*TOPIC_COUNTS, *counts} if counts[topic] != TOPIC_COUNTS.get(topic, 0))
-        told = f"{path} holds {counts[differs]:,} newswires of topic {differs}, not {TOPIC_COUNTS.get(differs, 0):,}"
+        problem = f"{path} has {counts[differs]:,} newswires of topic {differs}, not {TOPIC_COUNTS.get(differs, 0):,}"
     if checksum is not None and checksum != PUBLISHED_SHA256:
-        told += f", and its SHA-256 is {checksum}, not {PUBLISHED_SHA256}"
-    raise DataError(f"{told}.", hint=_again(path))
+        problem += f", and its SHA-256 is {checksum}, not {PUBLISHED_SHA256}"
+    raise DataError(f"{problem}.", hint=_again(path))
 
 
 def write_lines(newswires: Iterable[LabelledText], path: Path) -> None:
-    """One JSON object a line, gzip; equal newswires give equal bytes. The file appears when it is complete."""
-    scratch = path.with_name(f".{path.name}.part")
+    """Write one JSON object per line, compressed by gzip; equal newswires give equal bytes. The file appears when complete."""
     try:
-        with scratch.open("wb") as raw, gzip.GzipFile(path.stem, "wb", fileobj=raw, mtime=0) as packed:
+        with atomic_file(path) as raw, gzip.GzipFile(path.stem, "wb", fileobj=raw, mtime=0) as packed:
             for newswire in newswires:
                 line = json.dumps({"text": newswire.text, "label": newswire.label})
                 packed.write(f"{line}\n".encode())
-        scratch.replace(path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}.",
-            hint="Choose another folder with --data-dir or $PROBE_DATA.",
+            hint=WRITE_HINT,
         ) from None
 
 
 def _again(path: Path) -> str:
-    return f"Delete it and run `probe data reuters` to download it again, or put a good {ARCHIVE} into {path.parent}."
+    return (
+        f"Delete it and run `probe data reuters` to download it again, or put an intact {ARCHIVE} into {path.parent}."
+    )
 
 
 def _first(pattern: re.Pattern[str], content: str) -> str:
@@ -178,5 +185,5 @@ def _first(pattern: re.Pattern[str], content: str) -> str:
 
 
 def _characters(content: str) -> str:
-    """SGML's references as the characters they stand for, control characters included."""
+    """Replace SGML's character references, also those of control characters."""
     return _REFERENCE.sub(lambda match: chr(int(match[1])) if match[1] else _NAMED[match[0]], content)

@@ -1,4 +1,4 @@
-"""The plain CPU: nothing is counted, nothing is enforced, nothing is slowed down."""
+"""The plain CPU: memory is neither counted nor limited."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 
+from probe.device.memory import check_limit
+from probe.device.select import DeviceSpec
 from probe.records import MemoryReading
 
 
 class CpuDevice:
-    """For range tests, trials and final fits. Batch probes use SimulatedDevice, which knows the peaks."""
+    """For range tests, trials and the final training. Batch probes use SimulatedDevice, which counts memory."""
 
-    name = "CPU"
+    name: str = "CPU"
     torch_device = torch.device("cpu")
+    is_gpu = False
+    is_asynchronous = False
     memory = None
     workspace_bytes = None
-    limit_bytes = None
+    limit_bytes: int | None = None
 
     @contextmanager
     def track(self) -> Iterator[None]:
@@ -30,7 +35,7 @@ class CpuDevice:
         return nullcontext()
 
     def synchronize(self) -> None:
-        """Work on the CPU is done when its call returns."""
+        """Do nothing: operators on the CPU return when they are done."""
 
     def mark(self) -> float:
         return time.perf_counter()
@@ -39,15 +44,25 @@ class CpuDevice:
         return tuple(after - before for before, after in pairwise(marks))
 
     def reset_peaks(self) -> None:
-        """There are none."""
+        """Do nothing: peaks are not measured."""
 
     def read_memory(self) -> MemoryReading | None:
-        """None: the allocator of the CPU keeps no peaks, and the process's resident memory is not that of its tensors."""
+        """None: the CPU's allocator keeps no peaks, and the resident memory of the process includes more than tensors."""
         return None
 
     def live_bytes(self) -> int | None:
-        """None: nothing counts."""
         return None
 
     def release(self) -> None:
         gc.collect()
+
+
+def resolve(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
+    """The CPU itself, or a simulated device with a limit if memory is measured. Raises DeviceError if it is too large."""
+    if not measuring_memory:
+        return spec
+    return replace(spec, kind="simulated", limit_bytes=check_limit(spec.limit_bytes))
+
+
+def open_device(spec: DeviceSpec) -> CpuDevice:
+    return CpuDevice()

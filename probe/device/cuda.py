@@ -1,30 +1,44 @@
-"""A CUDA device: peaks from PyTorch's caching allocator, the whole device's use from NVML."""
+"""A CUDA device: peaks from PyTorch's caching allocator, memory in use on the whole device from NVML."""
 
 from __future__ import annotations
 
 import gc
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 
 from probe.device import nvml
 from probe.device.failures import classify_failure
-from probe.errors import DeviceError
-from probe.records import DeviceMemory, MemoryReading
+from probe.device.protocol import GpuReport
+from probe.device.select import DeviceSpec
+from probe.device.visible import VISIBLE_DEVICES
+from probe.errors import DeviceError, first_line
+from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.units import format_bytes
 
 _ASSUMED_CONTEXT_BYTES = 512 * 2**20
-"""Of a CUDA context, where it cannot be measured because it is there already or NVML is not."""
+"""Assumed size of a CUDA context if it cannot be measured, because it exists already or NVML is not available."""
 
 
 class CudaDevice:
-    """`limit_bytes` makes it stand in for a smaller card: an emulation, since the limit binds the caching allocator only
-    (not the context, not other libraries). What the context takes is therefore subtracted from it.
+    """A GPU that PyTorch calls `cuda:N`.
 
-    The limit holds from here to the end of the process.
+    Args:
+        index: index of the GPU, in PyTorch's numbering.
+        limit_bytes: size of a smaller GPU to emulate, until the end of the process. The limit applies to the caching
+            allocator only, not to the context or to other libraries, so the size of the context is subtracted from it.
+
+    Raises:
+        DeviceError: the GPU cannot be used, or cannot emulate that size.
     """
+
+    is_gpu = True
+    is_asynchronous = True
 
     def __init__(self, index: int, *, limit_bytes: int | None = None) -> None:
         self.torch_device = torch.device("cuda", index)
@@ -37,8 +51,8 @@ class CudaDevice:
             torch.cuda.synchronize(self.torch_device)
         except RuntimeError as error:
             raise DeviceError(
-                f"{self.torch_device} is there but cannot be used: {str(error).splitlines()[0]}",
-                hint="Another program may hold all of its memory; nvidia-smi shows which.",
+                f"{self.torch_device} exists but cannot be used: {first_line(error)}",
+                hint="Another program may use all of its memory; run nvidia-smi to see which.",
             ) from None
         after = nvml.used_bytes(self._properties)
         reserved = torch.cuda.memory_reserved(self.torch_device)
@@ -62,7 +76,7 @@ class CudaDevice:
     def name(self) -> str:
         real = f"{self._properties.name} ({self.torch_device})"
         emulated = self.memory.emulated_bytes
-        return real if emulated is None else f"{real} standing in for {format_bytes(emulated)}"
+        return real if emulated is None else f"{real} emulating {format_bytes(emulated)}"
 
     @property
     def limit_bytes(self) -> int:
@@ -70,7 +84,7 @@ class CudaDevice:
 
     @contextmanager
     def track(self) -> Iterator[None]:
-        """The allocator always counts, and its limit is always in force."""
+        """Do nothing: the allocator always counts, and always enforces its limit."""
         yield
 
     def untracked(self) -> AbstractContextManager[None]:
@@ -115,16 +129,16 @@ class CudaDevice:
         total, context = self.memory.total_bytes, self.memory.context_bytes
         if not context < limit_bytes <= total:
             raise DeviceError(
-                f"{self._properties.name} cannot stand in for a card of {format_bytes(limit_bytes)}: it has "
-                f"{format_bytes(total)}, of which the CUDA context alone takes {format_bytes(context)}.",
-                hint="Give --memory a size between the two.",
+                f"{self._properties.name} cannot emulate a GPU of {format_bytes(limit_bytes)}: it has "
+                f"{format_bytes(total)}, and the CUDA context uses {format_bytes(context)} of it.",
+                hint="Set --memory to a size between the two.",
             )
         torch.cuda.set_per_process_memory_fraction((limit_bytes - context) / total, self.torch_device)
 
     def _workspace_bytes(self) -> int | None:
-        """What cuBLAS takes of the allocator with the first matrix product and keeps (at::cuda::getChosenWorkspaceSize).
+        """Memory that cuBLAS takes from the allocator at the first matrix product and keeps (at::cuda::getChosenWorkspaceSize).
 
-        None where there is no room even for that: then the first attempt says so, in its record.
+        None if even that does not fit; the first attempt then ends out of memory.
         """
         before = torch.cuda.memory_allocated(self.torch_device)
         try:
@@ -140,10 +154,70 @@ class CudaDevice:
 
 
 def measured_context_bytes(before: int | None, after: int | None, reserved_bytes: int) -> int | None:
-    """Of a CUDA context, from what was used on the device before and after it was made; None where that does not tell.
+    """Size of a CUDA context, from the memory in use on the device before and after its creation.
 
-    `reserved_bytes` of it belong to the allocator. Nothing is told where another process gave back more meanwhile, or where
-    the context was there before.
+    Args:
+        before: bytes in use before, or None if unknown.
+        after: bytes in use after, or None if unknown.
+        reserved_bytes: bytes of the difference that belong to the allocator.
+
+    Returns:
+        The size in bytes, or None if it is unknown: if another process has freed more in the meantime, or if the context
+        existed before.
     """
     grown = 0 if before is None or after is None else after - before - reserved_bytes
     return grown if grown > 0 else None
+
+
+def find_problem() -> str | None:
+    """Why PyTorch cannot use any CUDA device here, as a sentence, or None if it can."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"this PyTorch ({torch.__version__}) is built without CUDA."
+    if caught:
+        return f"PyTorch says: {first_line(str(caught[0].message))}"
+    if os.environ.get(VISIBLE_DEVICES) in ("", "-1"):
+        return f"the variable {VISIBLE_DEVICES} hides all GPUs."
+    missing = nvml.nvml_problem()
+    if missing is not None:
+        return f"no working NVIDIA driver was found ({missing})."
+    return f"there is a driver, but this PyTorch (for CUDA {torch.version.cuda}) finds no GPU that it can use."
+
+
+def resolve(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
+    """Check the index; the default is the first GPU. Raises DeviceError if there is no such GPU."""
+    index, count = spec.index or 0, torch.cuda.device_count()
+    if spec.index is not None and index >= count:
+        existing = ", ".join(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count))
+        raise DeviceError(f"There is no cuda:{index} here.", hint=f"Available: {existing}.")
+    return replace(spec, index=index)
+
+
+def open_device(spec: DeviceSpec) -> CudaDevice:
+    return CudaDevice(spec.index or 0, limit_bytes=spec.limit_bytes)
+
+
+def list_gpus() -> tuple[GpuReport, ...]:
+    """All CUDA devices, without creating a context on any."""
+    return tuple(_report(index) for index in range(torch.cuda.device_count()))
+
+
+def _report(index: int) -> GpuReport:
+    properties = torch.cuda.get_device_properties(index)
+    used = nvml.used_bytes(properties)
+    total = int(properties.total_memory)
+    return GpuReport(
+        device=f"cuda:{index}",
+        name=properties.name,
+        total_bytes=total,
+        free_bytes=None if used is None else max(0, total - used),
+        users=tuple(_user_text(user) for user in nvml.memory_users(properties)),
+    )
+
+
+def _user_text(user: MemoryUser) -> str:
+    used = f" ({format_bytes(user.used_bytes)})" if user.used_bytes else ""
+    return f"{user.name or 'process'} {user.pid}{used}"

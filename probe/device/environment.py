@@ -1,55 +1,42 @@
-"""What this machine offers for training: the metadata of every result, and the answer of `probe devices`."""
+"""The environment of a run: the metadata of every result, and the report of `probe devices`."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import runpy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from probe.device.host_memory import free_memory_bytes, total_memory_bytes
-from probe.device.nvml import driver_version, memory_users, nvml_problem, used_bytes
-from probe.device.select import cuda_problem
+from probe.device.memory import free_memory_bytes, num_cores, total_memory_bytes
+from probe.device.nvml import driver_version, nvml_problem
+from probe.device.protocol import GpuReport
+from probe.device.select import gpu_problem, list_gpus
 from probe.errors import DeviceError
-from probe.records import MemoryUser, RunMeta, RunOrigin
-from probe.units import format_bytes
+from probe.records import RunMeta, RunOrigin
 from probe.version import VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReport:
-    """One GPU that PyTorch can use."""
-
-    index: int
-    """In PyTorch's numbering: `cuda:N`."""
-    name: str
-    total_bytes: int
-    free_bytes: int | None
-    """None where NVML cannot say: asking CUDA itself would take memory."""
-    users: tuple[str, ...]
-    """Who holds its memory, as far as NVML tells: `python 1234 (2.50 GiB)`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentReport:
-    """What probe sees of this machine. `notes` say what is missing and what that means."""
+    """What probe finds on this machine."""
 
     probe_version: str
     python_version: str
     platform: str
     torch_version: str
     cuda_version: str | None
-    """What this PyTorch is built for; None: without CUDA."""
+    """CUDA version of this PyTorch, or None if it is built without CUDA."""
     driver_version: str | None
     nvml_available: bool
     num_cores: int
-    total_memory_bytes: int | None
-    free_memory_bytes: int | None
+    """Cores that this process may use."""
+    total_memory_bytes: int
+    free_memory_bytes: int
     gpus: tuple[GpuReport, ...]
     notes: tuple[str, ...]
+    """Sentences about what is missing, and its consequences."""
 
 
 def collect_meta(
@@ -59,8 +46,14 @@ def collect_meta(
     origin: RunOrigin | None = None,
     num_threads: int | None = None,
 ) -> RunMeta:
-    """The metadata of a result that starts now. `device` is the opened device's name. `num_threads`: PyTorch's where the work
-    is done; None: those of this process, which imports PyTorch only then."""
+    """The metadata of a result whose measurement starts now.
+
+    Args:
+        device: name of the opened device.
+        seed: seed of the run.
+        origin: command line and recipe.
+        num_threads: PyTorch's threads in the worker. By default those of this process, for which PyTorch is imported.
+    """
     torch_version, cuda_version = torch_versions()
     origin = origin or RunOrigin()
     return RunMeta(
@@ -86,36 +79,36 @@ def _num_torch_threads() -> int:
 
 
 def torch_versions() -> tuple[str, str | None]:
-    """PyTorch's and CUDA's, from the file in which PyTorch states them: it takes no import of PyTorch."""
+    """The versions of PyTorch and CUDA, read from PyTorch's version file without importing PyTorch."""
     spec = importlib.util.find_spec("torch")
     if spec is None or not spec.submodule_search_locations:
-        raise DeviceError("PyTorch is not installed here.", hint="pip install torch")
-    stated = runpy.run_path(str(Path(spec.submodule_search_locations[0], "version.py")))
-    return stated["__version__"], stated["cuda"]
+        raise DeviceError("PyTorch is not installed here.", hint="Run: pip install torch")
+    versions = runpy.run_path(str(Path(spec.submodule_search_locations[0], "version.py")))
+    return versions["__version__"], versions["cuda"]
 
 
 def describe_environment() -> EnvironmentReport:
-    """Look at everything, use nothing: no CUDA context is made."""
+    """Describe this machine without creating a CUDA context."""
     import torch
 
-    problem = cuda_problem()
+    problem = gpu_problem()
     nvml_missing = nvml_problem()
-    gpus = () if problem is not None else tuple(_gpu(index) for index in range(torch.cuda.device_count()))
+    gpus = list_gpus()
     notes = []
     if problem is not None:
         notes.append(
-            f"No CUDA device: {problem} `probe batch` measures the CPU (--device cpu) or under a limit "
+            f"No GPU: {problem} `probe batch` can measure the CPU (--device cpu) or train under a simulated limit "
             "(--device simulated:SIZE); `probe lr` and `probe search` train on the CPU."
         )
     elif nvml_missing is not None:
         notes.append(
-            f"No NVML: {nvml_missing}. Reports then lack what is used on the whole device, by other programs and the CUDA "
-            "context."
+            f"No NVML: {nvml_missing}. Reports will lack the memory used on the whole device, by other programs and by the "
+            "CUDA context."
         )
     notes += [
-        f"{_busy_share(gpu):.0%} of cuda:{gpu.index} is in use already: a batch probe finds what fits beside that."
+        f"{_used_fraction(gpu):.0%} of the memory of {gpu.device} is in use: a batch probe finds what fits into the rest."
         for gpu in gpus
-        if _busy_share(gpu) > 0.05
+        if _used_fraction(gpu) > 0.05
     ]
     return EnvironmentReport(
         probe_version=VERSION,
@@ -125,7 +118,7 @@ def describe_environment() -> EnvironmentReport:
         cuda_version=torch.version.cuda,
         driver_version=driver_version(),
         nvml_available=nvml_missing is None,
-        num_cores=_num_cores(),
+        num_cores=num_cores(),
         total_memory_bytes=total_memory_bytes(),
         free_memory_bytes=free_memory_bytes(),
         gpus=gpus,
@@ -133,31 +126,5 @@ def describe_environment() -> EnvironmentReport:
     )
 
 
-def _gpu(index: int) -> GpuReport:
-    import torch
-
-    properties = torch.cuda.get_device_properties(index)
-    used = used_bytes(properties)
-    total = int(properties.total_memory)
-    return GpuReport(
-        index=index,
-        name=properties.name,
-        total_bytes=total,
-        free_bytes=None if used is None else max(0, total - used),
-        users=tuple(_described(user) for user in memory_users(properties)),
-    )
-
-
-def _described(user: MemoryUser) -> str:
-    held = f" ({format_bytes(user.used_bytes)})" if user.used_bytes else ""
-    return f"{user.name or 'process'} {user.pid}{held}"
-
-
-def _busy_share(gpu: GpuReport) -> float:
+def _used_fraction(gpu: GpuReport) -> float:
     return 0.0 if gpu.free_bytes is None else max(0.0, 1 - gpu.free_bytes / gpu.total_bytes)
-
-
-def _num_cores() -> int:
-    """Those that this process may use; a container or `taskset` may leave it fewer than the machine has."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable is not None else os.cpu_count() or 1

@@ -1,9 +1,10 @@
-"""What probe needs of a device: its memory accounted for, a limit in force, a clock that can be trusted."""
+"""The protocol of an open device, and the description of a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.records import DeviceMemory, MemoryReading
@@ -13,56 +14,78 @@ if TYPE_CHECKING:
 
 
 class Device(Protocol):
-    """One device of one process. Implementations pass tests/device/conformance.py."""
+    """An open device: it counts memory, enforces a limit and measures time. Implementations pass `DeviceConformance`."""
 
     @property
     def name(self) -> str:
-        """For people: `NVIDIA H200 (cuda:0)`, `CPU under a simulated limit of 1 GiB`."""
+        """Name for people: `NVIDIA H200 (cuda:0)`, `CPU under a simulated limit of 1 GiB`."""
 
     @property
     def torch_device(self) -> torch.device: ...
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether it has memory of its own, separate from the memory of the data sets."""
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether operators return before they are done, so that reading a value waits for the device."""
+
+    @property
     def limit_bytes(self) -> int | None:
-        """What it offers: its size, real, emulated or simulated, less what others hold; None where nothing is enforced or
-        known."""
+        """Memory for this process: the real, emulated or simulated size, less what other processes use. None if nothing is
+        enforced."""
 
     @property
     def memory(self) -> DeviceMemory | None:
-        """What was there when it was opened; None for the CPU."""
+        """State of the GPU's memory when it was opened, or None if it is not a GPU."""
 
     @property
     def workspace_bytes(self) -> int | None:
-        """What the library of matrix products keeps of the allocator's memory for itself; None where that is nothing,
-        or more than there is."""
+        """Memory that the matrix library takes from the allocator and keeps, or None if it takes none or cannot get it."""
 
     def track(self) -> AbstractContextManager[None]:
-        """Inside, allocations count and the limit is in force: past it torch.OutOfMemoryError is raised.
+        """Count allocations and enforce the limit inside the context. Past the limit torch.OutOfMemoryError is raised.
 
-        What is allocated inside counts until it is freed, also outside. Outside, a device may count too (CUDA does) or not
-        (the simulated one does not, so that timings taken there are those of the plain CPU).
+        Memory that is allocated inside counts until it is freed, even after the context. Allocations outside count on a
+        GPU; on a simulated device they do not, so that time is measured at the speed of the plain CPU.
         """
 
     def untracked(self) -> AbstractContextManager[None]:
-        """Inside `track`: what is allocated on the host inside, like samples that a data set reads, does not count."""
+        """Inside `track`: do not count host allocations, like samples that a data set reads."""
 
     def synchronize(self) -> None:
-        """Return when everything queued on the device is done."""
+        """Wait until all queued work is done."""
 
     def mark(self) -> Any:
-        """A moment in the device's own order of work, taken without waiting for the device."""
+        """Record a point in the device's queue of work without waiting for it."""
 
     def seconds_between(self, marks: Sequence[Any]) -> tuple[float, ...]:
-        """Seconds from each mark to the next, one fewer than there are marks. Waits for the device once."""
+        """Seconds from each mark to the next, one value fewer than there are marks. Waits for the device once."""
 
-    def reset_peaks(self) -> None: ...
+    def reset_peaks(self) -> None:
+        """Restart the measurement of peaks at the memory in use now."""
 
     def read_memory(self) -> MemoryReading | None:
-        """Peaks since the last `reset_peaks`; None where nothing counts memory (plain CPU)."""
+        """Peaks since the last `reset_peaks`, or None if the device does not count memory."""
 
     def live_bytes(self) -> int | None:
-        """Memory of all tensors that are alive now, None where nothing counts memory. Does not wait for the device."""
+        """Memory of all live tensors without waiting for the device, or None if it does not count memory."""
 
     def release(self) -> None:
-        """Collect garbage and give cached memory back. Never called while an exception is being handled: its frames
-        keep tensors alive (PyTorch FAQ, "My out of memory exception handler can't allocate memory")."""
+        """Collect garbage and free cached memory. Do not call it while an exception is handled: its frames keep tensors
+        alive (PyTorch FAQ, "My out of memory exception handler can't allocate memory")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReport:
+    """One GPU that PyTorch can use."""
+
+    device: str
+    """Name for --device, in PyTorch's numbering: `cuda:0`."""
+    name: str
+    total_bytes: int
+    free_bytes: int | None
+    """Free memory, or None if it is unknown without creating a context on the GPU."""
+    users: tuple[str, ...]
+    """Processes known to use its memory: `python 1234 (2.50 GiB)`."""

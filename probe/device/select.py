@@ -1,187 +1,249 @@
-"""From what the user typed to an open device. torch is imported only where a device is looked for or opened."""
+"""The registry of device kinds, and the way from `--device` to an open device. PyTorch is imported only to find or open one."""
 
 from __future__ import annotations
 
-import os
+import importlib
 import re
 import sys
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from probe.device.host_memory import SHARE_FOR_TENSORS, free_memory_bytes
-from probe.device.nvml import nvml_problem
 from probe.errors import DeviceError, UsageError
 from probe.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
-    from probe.device.protocol import Device
+    from probe.device.protocol import Device, GpuReport
 
-_FORMS = (
-    "Devices: auto, cpu, cuda, cuda:N, simulated:SIZE (real training on the CPU under a limit, like simulated:1GiB)."
-)
 NO_GPU_HINT = (
-    "With --device simulated:SIZE (like simulated:8GiB) probe trains on the CPU under that limit instead; "
-    "--device cpu measures the CPU itself."
+    "Use --device simulated:SIZE (like simulated:8GiB) to train on the CPU under that memory limit, or --device cpu to "
+    "measure the CPU itself."
 )
-_GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")
-"""NVIDIA's, a Jetson's two, AMD's, WSL's."""
 _UNSUPPORTED = ("mps", "xpu", "hpu", "npu", "xla", "tpu", "vulkan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSpec:
-    """A device by description: small, picklable, opened by the process that uses it."""
+class DeviceKind:
+    """Properties of a kind of device that are known without importing its module."""
 
-    kind: Literal["auto", "cuda", "cpu", "simulated"]
+    module: str
+    """Module with the functions of `DeviceModule`, or of `GpuModule` if it is a GPU. Imported on first use."""
+    is_gpu: bool = False
+    """Whether it has memory of its own. Kinds of GPUs are candidates for `--device auto`, in the order of `KINDS`."""
+    counts_memory: bool = True
+    argument: Literal["index", "size"] | None = None
+    """Argument after the colon: `cuda:1` has an optional index, `simulated:8GiB` a required size."""
+    with_memory_limit: str | None = None
+    """Kind that `--memory` turns it into; by default the device enforces the limit itself."""
+    files: tuple[str, ...] = ()
+    """Patterns of files in /dev: on Linux there is no such GPU if none exists. Empty if nothing is known."""
+
+
+KINDS: dict[str, DeviceKind] = {
+    "cpu": DeviceKind(module="probe.device.cpu", counts_memory=False, with_memory_limit="simulated"),
+    "cuda": DeviceKind(
+        module="probe.device.cuda",
+        is_gpu=True,
+        argument="index",
+        files=("nvidia*", "nvhost*", "nvmap", "kfd", "dxg"),  # NVIDIA; a Jetson's two; AMD; WSL
+    ),
+    "simulated": DeviceKind(module="probe.device.simulated", argument="size"),
+}
+"""All kinds of devices by the name that `--device` takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """Description of a device: small and picklable. The process that uses the device opens it."""
+
+    kind: str
+    """A key of `KINDS`, or `auto`."""
     index: int | None = None
-    """Which CUDA device, in PyTorch's numbering."""
+    """Index of the GPU, in PyTorch's numbering."""
     limit_bytes: int | None = None
-    """The simulated limit, or the size of the smaller card that a CUDA device stands in for."""
+    """Simulated limit, or size of the smaller GPU that a larger one emulates."""
     resolved: bool = False
-    """It was found to be there, by `resolve_device`."""
+    """Whether `resolve_device` has found the device."""
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether the device has memory of its own; False for `auto`, which is not resolved yet."""
+        return self.kind in KINDS and KINDS[self.kind].is_gpu
+
+    @property
+    def counts_memory(self) -> bool:
+        """Whether the device reports the memory of a trial; True for `auto`, which is not resolved yet."""
+        return self.kind not in KINDS or KINDS[self.kind].counts_memory
 
     def __str__(self) -> str:
-        if self.kind == "simulated":
-            return f"simulated:{format_bytes(self.limit_bytes or 0).replace('.00', '').replace(' ', '')}"
+        if self.kind in KINDS and KINDS[self.kind].argument == "size":
+            return f"{self.kind}:{format_bytes(self.limit_bytes or 0).replace('.00', '').replace(' ', '')}"
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
 
-def parse_device(text: str, *, memory: str | None = None) -> DeviceSpec:
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `simulated:1GiB`; `memory` is `--memory SIZE`.
+class DeviceModule(Protocol):
+    """Functions of a module that implements a kind of device."""
 
-    `--memory` makes a CUDA device stand in for a smaller card; the CPU with it is the simulated device.
+    def resolve(self, spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
+        """Check that the device exists, and fill in its index or limit. Raises DeviceError."""
+
+    def open_device(self, spec: DeviceSpec) -> Device:
+        """Open a resolved device in this process. Raises DeviceError."""
+
+
+class GpuModule(DeviceModule, Protocol):
+    """Functions of a module that implements a kind of GPU."""
+
+    def find_problem(self) -> str | None:
+        """Why no GPU of this kind can be used, as a sentence, or None if one can."""
+
+    def list_gpus(self) -> tuple[GpuReport, ...]:
+        """All GPUs of this kind, without creating a context on any. Called only if there is no problem."""
+
+
+def parse_device(text: str, *, memory: str | None = None) -> DeviceSpec:
+    """Parse `auto`, `cpu`, `cuda`, `cuda:1` or `simulated:1GiB`.
+
+    Args:
+        text: value of `--device`.
+        memory: value of `--memory`. It makes a GPU emulate a smaller one, and the CPU a simulated device.
 
     Raises:
-        UsageError: no such form, or two limits.
-        DeviceError: a kind of device that probe cannot measure.
+        UsageError: unknown form, or two limits.
+        DeviceError: a kind of device that probe does not support.
     """
-    name, colon, rest = text.strip().lower().partition(":")
+    name, colon, argument = text.strip().lower().partition(":")
     limit = None if memory is None else parse_bytes(memory)
-    if name in _UNSUPPORTED:
-        raise DeviceError(f"'{text}': probe measures CUDA devices and the CPU only.", hint=_FORMS)
-    if name == "simulated" and colon:
-        if limit is not None:
-            raise UsageError(f"'{text}' and --memory {memory} both set the limit.", hint="Give one of them.")
-        return DeviceSpec(kind="simulated", limit_bytes=parse_bytes(rest))
-    if name == "simulated" and limit is None:
-        raise UsageError("'simulated' needs a size.", hint="Write simulated:SIZE, like simulated:1GiB.")
-    if name in ("cpu", "simulated") and not colon:
-        return DeviceSpec(kind="simulated" if limit is not None else "cpu", limit_bytes=limit)
     if name == "auto" and not colon:
         return DeviceSpec(kind="auto", limit_bytes=limit)
-    if name == "cuda" and (not colon or re.fullmatch("[0-9]+", rest)):
-        return DeviceSpec(kind="cuda", index=int(rest) if colon else None, limit_bytes=limit)
-    raise UsageError(f"'{text}' is not a device.", hint=_FORMS)
+    kind = KINDS.get(name)
+    if kind is None and name in _UNSUPPORTED:
+        raise DeviceError(f"'{text}': probe measures CUDA devices and the CPU only.", hint=_forms())
+    if kind is not None and kind.argument == "size":
+        if colon and limit is not None:
+            raise UsageError(f"'{text}' and --memory {memory} both set the limit.", hint="Give only one of them.")
+        if not colon and limit is None:
+            raise UsageError(f"'{name}' needs a size.", hint=f"Write {name}:SIZE, like {name}:1GiB.")
+        return DeviceSpec(kind=name, limit_bytes=parse_bytes(argument) if colon else limit)
+    has_index = kind is not None and kind.argument == "index" and re.fullmatch("[0-9]+", argument)
+    if kind is None or (colon and not has_index):
+        raise UsageError(f"'{text}' is not a device.", hint=_forms())
+    spec = DeviceSpec(kind=name, index=int(argument) if colon else None, limit_bytes=limit)
+    return _with_kind_for_limit(spec)
+
+
+def _forms() -> str:
+    """All forms of `--device`."""
+    forms = ["auto"]
+    for name, kind in KINDS.items():
+        forms += {None: [name], "index": [name, f"{name}:N"], "size": [f"{name}:SIZE"]}[kind.argument]
+    return f"Devices: {', '.join(forms)} (simulated:SIZE trains on the CPU under a memory limit, like simulated:1GiB)."
+
+
+def _with_kind_for_limit(spec: DeviceSpec) -> DeviceSpec:
+    kind = KINDS[spec.kind].with_memory_limit
+    return spec if spec.limit_bytes is None or kind is None else replace(spec, kind=kind)
+
+
+def on_cpu(spec: DeviceSpec) -> DeviceSpec:
+    """`spec` with `auto` replaced by the CPU."""
+    return _with_kind_for_limit(replace(spec, kind="cpu")) if spec.kind == "auto" else spec
 
 
 def resolve_device(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
-    """The device that `spec` means on this machine, found to be there.
+    """Find the device that `spec` describes on this machine.
 
-    `auto` is the first CUDA device; without one it is the CPU, except where memory is what is measured: nobody who asks
-    what fits on a GPU wants the CPU's answer unasked. `cpu`, where memory is measured, is the simulated device with a
-    share of the free memory as its limit.
+    `auto` is the first GPU. Without a GPU it is the CPU if `measuring_memory` is False, and an error otherwise: a user who
+    asks what fits on a GPU does not expect an answer for the CPU. If memory is measured, `cpu` becomes the simulated device
+    with a fraction of the free memory as its limit.
 
-    Raises DeviceError: it is not there, or the limit is larger than it can carry.
+    Args:
+        spec: the device. Returned unchanged if it is resolved already.
+        measuring_memory: whether the device is opened to measure memory (a batch probe) rather than to train.
+
+    Raises:
+        DeviceError: the device does not exist, or the limit is larger than the memory of this machine.
     """
     if spec.resolved:
         return spec
-    on_cpu: Literal["cpu", "simulated"] = "cpu" if spec.limit_bytes is None else "simulated"
-    if spec.kind == "auto" and not measuring_memory and not _may_have_gpu():
-        return resolve_device(replace(spec, kind=on_cpu), measuring_memory=False)
-    problem = cuda_problem() if spec.kind in ("auto", "cuda") else None
-    if spec.kind == "auto" and problem is not None:
-        if measuring_memory:
+    if spec.kind == "auto":
+        kind, problem = _first_gpu(only_likely=not measuring_memory)
+        if kind is None and measuring_memory:
             raise DeviceError(f"There is no GPU to measure: {problem}", hint=NO_GPU_HINT)
-        return resolve_device(replace(spec, kind=on_cpu), measuring_memory=False)
-    if spec.kind in ("auto", "cuda"):
-        if problem is not None:
-            raise DeviceError(f"There is no CUDA device here: {problem}", hint="`probe devices` shows what probe sees.")
-        return replace(spec, kind="cuda", index=_checked_index(spec.index), resolved=True)
-    if spec.kind == "cpu" and not measuring_memory:
-        return replace(spec, resolved=True)
-    return replace(spec, kind="simulated", limit_bytes=_checked_limit(spec.limit_bytes), resolved=True)
+        spec = on_cpu(spec) if kind is None else replace(spec, kind=kind)
+    elif spec.is_gpu:
+        missing = _gpu_module(spec.kind).find_problem()
+        if missing is not None:
+            raise DeviceError(
+                f"There is no {spec.kind.upper()} device here: {missing}",
+                hint="Run `probe devices` to see the devices of this machine.",
+            )
+    return replace(_module(spec.kind).resolve(spec, measuring_memory=measuring_memory), resolved=True)
 
 
 def open_device(spec: DeviceSpec, *, measuring_memory: bool) -> Device:
-    """The device itself, in this process. Raises DeviceError as `resolve_device`, and where it cannot be used."""
+    """Resolve a device and open it in this process. Raises DeviceError if it does not exist or cannot be used."""
     found = resolve_device(spec, measuring_memory=measuring_memory)
-    if found.kind == "cuda":
-        from probe.device.cuda import CudaDevice
-
-        return CudaDevice(found.index or 0, limit_bytes=found.limit_bytes)
-    if found.limit_bytes is not None:
-        from probe.device.simulated import SimulatedDevice
-
-        return SimulatedDevice(found.limit_bytes)
-    from probe.device.cpu import CpuDevice
-
-    return CpuDevice()
+    return _module(found.kind).open_device(found)
 
 
-def _may_have_gpu() -> bool:
-    """Whether it is worth asking PyTorch, whose import takes seconds: on Linux a GPU's driver shows in /dev."""
-    return not sys.platform.startswith("linux") or any(any(Path("/dev").glob(name)) for name in _GPU_FILES)
+def gpu_of_job(spec: DeviceSpec) -> DeviceSpec:
+    """The first GPU of the process that uses it, for a job on another machine. `auto` is a CUDA device."""
+    return replace(spec, kind=spec.kind if spec.is_gpu else "cuda", index=0, resolved=True)
 
 
-def cuda_problem() -> str | None:
-    """Why PyTorch can use no CUDA device here, as a sentence; None where it can."""
-    import torch
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        if torch.cuda.is_available():
-            return None
-    if torch.version.cuda is None and torch.version.hip is None:
-        return f"this PyTorch ({torch.__version__}) is built without CUDA."
-    if caught:
-        return f"PyTorch says: {str(caught[0].message).strip().splitlines()[0]}"
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return "the variable CUDA_VISIBLE_DEVICES hides every GPU."
-    missing = nvml_problem()
-    if missing is not None:
-        return f"no working NVIDIA driver was found ({missing})."
-    return f"a driver is there, but this PyTorch (for CUDA {torch.version.cuda}) finds no GPU that it can use."
+def gpu_problem() -> str | None:
+    """Why no GPU of any kind can be used, as a sentence, or None if one can."""
+    kind, problem = _first_gpu(only_likely=False)
+    return problem if kind is None else None
 
 
-def _checked_index(index: int | None) -> int:
-    import torch
-
-    count = torch.cuda.device_count()
-    if index is None:
-        return 0
-    if index >= count:
-        there = ", ".join(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count))
-        raise DeviceError(f"There is no cuda:{index} here.", hint=f"There is {there}.")
-    return index
+def list_gpus() -> tuple[GpuReport, ...]:
+    """All GPUs that PyTorch can use, without creating a context on any."""
+    modules = [_gpu_module(name) for name in _gpu_kinds()]
+    return tuple(gpu for module in modules if module.find_problem() is None for gpu in module.list_gpus())
 
 
-def _checked_limit(limit_bytes: int | None) -> int:
-    free = free_memory_bytes()
-    if free is None:
-        if limit_bytes is not None:
-            return limit_bytes
-        raise DeviceError(
-            "This system does not say how much memory is free.", hint="Set a limit yourself: --device simulated:SIZE."
-        )
-    most = int(free * SHARE_FOR_TENSORS)
-    if limit_bytes is None:
-        return most
-    if limit_bytes > most:
-        raise DeviceError(
-            f"A simulated limit of {format_bytes(limit_bytes)} is more than this machine can carry: "
-            f"{format_bytes(free)} are free.",
-            hint=f"Simulate at most {format_bytes(most)}, so that the machine keeps {1 - SHARE_FOR_TENSORS:.0%} for the rest.",
-        )
-    return limit_bytes
+def _first_gpu(*, only_likely: bool) -> tuple[str | None, str]:
+    """The first kind of GPU that can be used, or None and the reasons.
+
+    Args:
+        only_likely: skip kinds without a driver in /dev (on Linux), because importing PyTorch takes seconds.
+    """
+    problems = []
+    for name in _gpu_kinds():
+        if only_likely and not _is_likely(KINDS[name]):
+            continue
+        problem = _gpu_module(name).find_problem()
+        if problem is None:
+            return name, ""
+        problems.append(problem)
+    return None, " ".join(problems)
+
+
+def _is_likely(kind: DeviceKind) -> bool:
+    known = sys.platform.startswith("linux") and kind.files
+    return not known or any(any(Path("/dev").glob(pattern)) for pattern in kind.files)
+
+
+def _gpu_kinds() -> Iterator[str]:
+    return (name for name, kind in KINDS.items() if kind.is_gpu)
+
+
+def _module(kind: str) -> DeviceModule:
+    return cast(DeviceModule, importlib.import_module(KINDS[kind].module))
+
+
+def _gpu_module(kind: str) -> GpuModule:
+    return cast(GpuModule, importlib.import_module(KINDS[kind].module))
 
 
 def device_limit(spec: DeviceSpec) -> int | None:
-    """Bytes that the device offers; None where nobody knows. In a worker, as `device_name`."""
+    """Memory limit of the device in bytes, or None if it is unknown. Call it in a worker: on a GPU it creates a context."""
     return open_device(spec, measuring_memory=False).limit_bytes
 
 
 def device_name(spec: DeviceSpec) -> str:
-    """The opened device's name. In a worker: on a GPU it makes a context."""
+    """Name of the opened device. Call it in a worker: on a GPU it creates a context."""
     return open_device(spec, measuring_memory=False).name

@@ -1,51 +1,47 @@
-"""Real training on the CPU under a byte limit: a GPU's out-of-memory error without the GPU."""
+"""Training on the CPU under a byte limit: out-of-memory errors like those of a GPU, without a GPU."""
 
 from __future__ import annotations
 
-import gc
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cache, partial
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from probe.device.cpu import CpuDevice
+from probe.device.memory import check_limit
+from probe.device.select import DeviceSpec
 from probe.records import MemoryReading
 from probe.units import format_bytes
 
 
-class SimulatedDevice:
-    """The CPU with every tensor storage counted that an operator allocates inside `track`, byte for byte.
+class SimulatedDevice(CpuDevice):
+    """The CPU, with every tensor storage counted that an operator allocates inside `track`, byte for byte.
 
-    What is not counted: storages that existed before (the task's own data), scratch memory inside one operator, and the
-    rounding and caching of a GPU's allocator. The CPU's operators may keep other tensors for the backward pass than
-    CUDA's fused ones. The operator that passes the limit has run when the error is raised, so that the process may hold
-    that operator's results on top of the limit for a moment.
+    Not counted: storages that existed before (the data of the task), scratch memory inside an operator, and the rounding
+    and caching of a GPU's allocator. Operators on the CPU may save other tensors for the backward pass than the fused ones
+    of CUDA. The error is raised after the operator that exceeds the limit has run, so the process may hold the results of
+    that operator on top of the limit for a moment.
+
+    Args:
+        limit_bytes: memory that tensors may use.
     """
 
-    torch_device = torch.device("cpu")
-    memory = None
-    workspace_bytes = None
+    limit_bytes: int
 
     def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.name = f"CPU under a simulated limit of {format_bytes(limit_bytes)}"
         self._ledger = _Ledger(limit_bytes)
         self._mode: TorchDispatchMode | None = None
 
-    @property
-    def name(self) -> str:
-        return f"CPU under a simulated limit of {format_bytes(self._ledger.limit_bytes)}"
-
-    @property
-    def limit_bytes(self) -> int:
-        return self._ledger.limit_bytes
-
     @contextmanager
     def track(self) -> Iterator[None]:
-        if self._mode is not None:  # inside already: counting once is enough
+        if self._mode is not None:  # nested: count only once
             yield
             return
         self._mode = _CountingMode(self._ledger)
@@ -59,33 +55,28 @@ class SimulatedDevice:
         disabled: AbstractContextManager[None] = _disable_current_modes()
         return disabled
 
-    def synchronize(self) -> None:
-        """Work on the CPU is done when its call returns."""
-
-    def mark(self) -> float:
-        return time.perf_counter()
-
-    def seconds_between(self, marks: Sequence[float]) -> tuple[float, ...]:
-        return tuple(after - before for before, after in pairwise(marks))
-
     def reset_peaks(self) -> None:
         self._ledger.peak_bytes = self._ledger.live_bytes
 
     def read_memory(self) -> MemoryReading:
         peak = self._ledger.peak_bytes
-        return MemoryReading(
-            peak_allocated_bytes=peak, peak_reserved_bytes=peak, device_total_bytes=self._ledger.limit_bytes
-        )
+        return MemoryReading(peak_allocated_bytes=peak, peak_reserved_bytes=peak, device_total_bytes=self.limit_bytes)
 
     def live_bytes(self) -> int:
         return self._ledger.live_bytes
 
-    def release(self) -> None:
-        gc.collect()
+
+def resolve(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
+    """Check the limit against the memory of this machine. Raises DeviceError if it is too large."""
+    return replace(spec, limit_bytes=check_limit(spec.limit_bytes))
+
+
+def open_device(spec: DeviceSpec) -> SimulatedDevice:
+    return SimulatedDevice(check_limit(None) if spec.limit_bytes is None else spec.limit_bytes)
 
 
 class _Ledger:
-    """Sizes of the live storages by their address. A storage's entry goes when the storage is freed."""
+    """Sizes of the live storages by address. An entry is removed when its storage is freed."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -95,10 +86,14 @@ class _Ledger:
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def grows_by(self, tensor: torch.Tensor, *, is_new: bool) -> int:
-        """Enter the storage of an operator's result; the bytes that it adds to what was known of it.
+        """Record the storage of an operator's result. Returns the number of bytes that it adds.
 
-        A result that shares its storage with an argument (a view, an in-place operator) adds what the storage was resized
-        by, and nothing where the storage is not one of ours.
+        A result that shares its storage with an argument (a view, an in-place operator) adds the bytes by which the storage
+        was resized, or nothing if the storage is not counted.
+
+        Args:
+            tensor: the result.
+            is_new: whether the operator allocates a storage for it.
         """
         storage = tensor.untyped_storage()
         address, size = storage._cdata, storage.nbytes()
@@ -119,7 +114,7 @@ class _Ledger:
 
 
 class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base class is not annotated
-    """Sees every operator below autograd: forward, backward, foreach and fused optimizers alike."""
+    """Intercepts every operator below autograd: forward, backward, foreach and fused optimizers."""
 
     def __init__(self, ledger: _Ledger) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
@@ -147,15 +142,15 @@ class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     def _enter(self, tensor: torch.Tensor, is_new: bool) -> int:
         if tensor.layout is not torch.strided or tensor.device.type != "cpu":
-            return 0  # sparse and meta tensors have no storage of their own; the parts of sparse ones were seen
+            return 0  # meta tensors have no storage; the components of sparse tensors were counted when they were made
         return self._ledger.grows_by(tensor, is_new=is_new)
 
 
 @cache
 def allocates(func: Any) -> bool:
-    """Whether the operator's results have storages of their own, by its schema.
+    """Whether the operator allocates storages for its results, according to its schema.
 
-    `lift_fresh` is what `torch.tensor(...)` shows of itself: the one operator that says "alias" of a storage just made.
+    `lift_fresh`, the operator of `torch.tensor(...)`, is the one exception: its schema declares an alias of a new storage.
     """
     if func is torch.ops.aten.lift_fresh.default:
         return True
@@ -171,7 +166,7 @@ def _tensors(results: Sequence[Any]) -> Iterator[torch.Tensor]:
 
 
 def _out_of_memory(func: Callable[..., Any], num_bytes: int, in_use_bytes: int, limit_bytes: int) -> str:
-    """Begins as CUDA's own message, by which the handlers of other programs know it: they compare texts."""
+    """A message that starts like that of CUDA, because the handlers of other programs search for its text."""
     return (
         f"CUDA out of memory. Simulated: tried to allocate {format_bytes(num_bytes)} for {func}. "
         f"{format_bytes(in_use_bytes)} in use of a limit of {format_bytes(limit_bytes)}."

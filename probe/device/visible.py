@@ -1,4 +1,4 @@
-"""Several GPUs of one machine, by the names under which a child process can be shown one of them alone."""
+"""Assigns one of several CUDA GPUs to each child process, by the environment variable CUDA_VISIBLE_DEVICES."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from itertools import takewhile
 from probe.device.select import DeviceSpec
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
-"""Which GPUs CUDA shows to a process, comma-separated: indices, or UUIDs of GPUs (GPU-...) or of their slices (MIG-...).
-https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#env-vars"""
+"""Variable with the GPUs that CUDA shows to a process, separated by commas: indices, or UUIDs of GPUs (GPU-...) or of MIG
+slices (MIG-...). https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#env-vars"""
 _MIG = "MIG-"
 
 
-def visible_gpus(asked: DeviceSpec, found: DeviceSpec) -> tuple[str, ...]:
-    """For each GPU that work may be spread over, what shows it alone to a child; empty where there are not several.
+def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]:
+    """Values of CUDA_VISIBLE_DEVICES, one per GPU, each of which shows only that GPU to a child process.
 
-    `found` is what `resolve_device` made of `asked`. Whoever asked for `cuda:N` gets that one. PyTorch was imported to find
-    the device, and counts without making a context. AMD's GPUs are left alone: they listen to other variables as well.
+    Args:
+        requested: the device as the user wrote it.
+        resolved: the same device after `resolve_device`, which has imported PyTorch.
+
+    Returns:
+        One value per GPU. Empty if there is only one GPU, if the user chose one (`cuda:N`), or for AMD's GPUs, which other
+        variables affect as well. GPUs are counted without creating a context.
     """
-    if found.kind != "cuda" or asked.resolved or asked.index is not None:
+    if resolved.kind != "cuda" or requested.resolved or requested.index is not None:
         return ()
     import torch
 
@@ -30,13 +35,15 @@ def visible_gpus(asked: DeviceSpec, found: DeviceSpec) -> tuple[str, ...]:
 
 
 def gpu_names(visible: str | None, num_gpus: int) -> tuple[str, ...]:
-    """Each GPU's entry in CUDA_VISIBLE_DEVICES, in PyTorch's order. Pure.
+    """Entries of CUDA_VISIBLE_DEVICES, one per GPU, in PyTorch's order.
+
+    A process sees only one MIG slice, even if several are listed. Slices are therefore taken from the list, not counted by
+    PyTorch.
 
     Args:
-        visible: the variable as it is; None: not set.
-        num_gpus: how many PyTorch sees. CUDA ignores what follows a wrong entry, so that the first so many are meant.
-
-    One process sees one slice of a GPU only, however many are listed; of slices the whole list counts.
+        visible: value of the variable, or None if it is not set.
+        num_gpus: number of GPUs that PyTorch sees. CUDA ignores all entries after an invalid one, so these are the first
+            `num_gpus` entries.
     """
     if visible is None:
         return tuple(str(index) for index in range(num_gpus))

@@ -12,6 +12,16 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationSplit:
+    """How the validation part is held out: equal for all trials of a search."""
+
+    fraction: float
+    seed: int
+    num_folds: int = 1
+    """More than one: k-fold, in which `fraction` means nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataReference:
     """The data of a task that was built with these hyperparameters, to be recognized by."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe.device.host_memory import free_memory_bytes
+from probe.device.memory import free_memory_bytes
 from probe.errors import DataError, TaskError
 from probe.loading.batch import stack_samples
 from probe.loading.origins import Indices
@@ -86,7 +86,7 @@ def _read(data: Any, indices: list[int]) -> list[Any]:
 
 def _check_memory(data: Any, piece: list[Any], count: int) -> None:
     needed_bytes, free_bytes = num_bytes(piece) * count // len(piece), free_memory_bytes()
-    if free_bytes is not None and needed_bytes > free_bytes:
+    if needed_bytes > free_bytes:
         raise DataError(
             f"Task.cache is True, and {count:,} samples of {type(data).__name__} take about "
             f"{format_bytes(needed_bytes)} of memory; {format_bytes(free_bytes)} are free.",

@@ -1,6 +1,6 @@
-"""What other finders would have read off the same curve, for those who know them. Pure.
+"""The learning rates that other LR finders would pick from the same range test. Pure.
 
-Each is applied to our smoothed curve, so that the rules differ and not the smoothing.
+Each rule is applied to probe's smoothed curve, so that the picks differ by rule and not by smoothing.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from probe.lr.records import FinderPicks
 
 
 def finder_picks(curve: MeanCurve) -> FinderPicks:
-    """Steepest descent per ln(lr), a tenth of the minimum's lr, and the middle of the longest valley.
-
-    A pick is None where the curve has no such point inside the tested range.
-    """
+    """Return the picks of other finders. A pick is None if the curve has no such point in the tested range."""
     minimum_tenth = float(curve.lrs[curve.lowest]) / 10
     return FinderPicks(
         steepest=_steepest(curve),
@@ -27,7 +24,7 @@ def finder_picks(curve: MeanCurve) -> FinderPicks:
 
 
 def _steepest(curve: MeanCurve) -> float | None:
-    """Where the loss falls fastest per ln(lr) before its minimum (Smith 2017; fastai's `steep`)."""
+    """Learning rate at which the loss falls fastest per ln(lr), before its minimum (Smith 2017; fastai's `steep`)."""
     if curve.lowest < 1:
         return None
     falling = slice(0, curve.lowest + 1)
@@ -36,7 +33,7 @@ def _steepest(curve: MeanCurve) -> float | None:
 
 
 def _valley(curve: MeanCurve) -> float | None:
-    """Halfway along the longest valley: the longest falling subsequence of losses (fastai's `valley`, its default)."""
+    """Middle of the longest valley, which is the longest decreasing subsequence of the losses (fastai's default, `valley`)."""
     end, length = _longest_fall([float(loss) for loss in curve.losses])
     if length < 2:
         return None
@@ -44,8 +41,8 @@ def _valley(curve: MeanCurve) -> float | None:
 
 
 def _longest_fall(losses: list[float]) -> tuple[int, int]:
-    """Where the longest strictly falling subsequence ends first, and how long it is (by patience sorting)."""
-    piles: list[float] = []  # number k: minus the highest loss that a fall of k + 1 losses can end with; grows
+    """Return the first end and the length of the longest strictly decreasing subsequence (by patience sorting)."""
+    piles: list[float] = []  # pile k: minus the highest last loss of all falls of length k + 1; increasing
     best_end, best_length = 0, 0
     for place, loss in enumerate(losses):
         length = bisect_left(piles, -loss)

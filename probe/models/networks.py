@@ -1,4 +1,4 @@
-"""The built-in networks, `mlp` and `cnn`: every keyword of theirs is a hyperparameter that a recipe may search."""
+"""The built-in networks `mlp`, `cnn` and `lstm`. Their keywords are hyperparameters that a recipe may search."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MAX_WIDTH = 65536
 
 
 class Mlp(nn.Module):
-    """A multilayer perceptron: `depth` hidden layers of `width` units, each followed by normalization, activation, dropout.
+    """A multilayer perceptron: `depth` hidden layers of `width` units, each followed by normalization, activation and dropout.
 
-    Images (N, C, H, W), or anything with a first dimension of samples, are flattened; the output is (N, num_outputs).
+    Inputs (N, ...), such as images (N, C, H, W), are flattened; outputs are (N, num_outputs).
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Mlp(nn.Module):
 
 
 class Cnn(nn.Module):
-    """A small convolutional network: `layers` convolutions, a dense layer of `hidden` units, the output layer.
+    """A small convolutional network: `layers` convolutions, a dense layer of `hidden` units, and the output layer.
 
-    The first convolution has `width` channels and each further one twice as many as the one before it. Every convolution
-    keeps height and width and is followed by normalization, 2 x 2 max pooling and activation; pooling is left out once a
-    side is down to one pixel, so 8 x 8 images take all four layers. Dropout stands before either dense layer (Srivastava et
-    al. 2014). Images (N, C, H, W) give (N, num_outputs).
+    The first convolution has `width` channels, and each further one twice as many as the one before. Every convolution keeps
+    height and width and is followed by normalization, 2 x 2 max pooling and activation. Pooling is skipped once a side has one
+    pixel, so 8 x 8 images allow all four layers. Dropout comes before both dense layers (Srivastava et al. 2014). Images
+    (N, C, H, W) give outputs (N, num_outputs).
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Cnn(nn.Module):
             wide = width * 2**layer
             convolutions.append(nn.Conv2d(channels, wide, kernel_size, padding=kernel_size // 2))
             convolutions += _norm_of_channels(normalization, wide)
-            # Pooling first: for a monotonic activation the result is the same, and it has a quarter of the pixels to do.
+            # Pooling first: with a monotonic activation the result is the same, for a quarter of the work.
             if min(height, side) >= 2:
                 convolutions.append(nn.MaxPool2d(2))
                 height, side = height // 2, side // 2
@@ -107,7 +107,7 @@ class Cnn(nn.Module):
         self.convolutions = nn.Sequential(*convolutions)
         self.dense = nn.Sequential(*dense, *drop, nn.Linear(hidden, num_outputs))
         initialize(self, initialization, activation)
-        # Channels last trains these networks 1.5 to 2.5 times as fast on a CPU: pooling and convolutions read along channels.
+        # On a CPU, channels last trains these networks 1.5 to 2.5 times as fast.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -115,11 +115,53 @@ class Cnn(nn.Module):
         return self.dense(self.convolutions(images))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
-def initialize(model: nn.Module, name: str, activation: str) -> None:
-    """Draw every weight matrix and kernel of `model` anew as `name` says and set biases to zero; `default` leaves PyTorch's.
+class Lstm(nn.Module):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997): `num_layers` layers of `hidden_size` units read a window step by
+    step, and a linear layer computes the forecast from the last step.
 
-    kaiming: normal, variance 2 / fan-in (He et al. 2015); xavier: uniform over both fans (Glorot & Bengio 2010);
-    orthogonal (Saxe et al. 2014). The last two are scaled by the activation's gain.
+    With `residual`, the last value of the window is added to the output, so that the network learns the change from it and
+    starts close to the naive forecast. Dropout is applied between layers and before the linear layer.
+
+    Windows (N, steps, columns), with the forecast column first, give outputs (N, num_outputs).
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int],
+        num_outputs: int,
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        check_whole("hidden_size", hidden_size, least=1, most=MAX_WIDTH)
+        check_whole("num_layers", num_layers, least=1, most=MAX_DEPTH)
+        check_dropout(dropout)
+        if not isinstance(residual, bool):
+            raise TaskError(f"residual must be true or false, not {residual!r}.")
+        _, num_columns = input_shape
+        between = dropout if num_layers > 1 else 0.0  # PyTorch warns of dropout between the layers of a single one
+        self.lstm = nn.LSTM(num_columns, hidden_size, num_layers, batch_first=True, dropout=between)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden_size, num_outputs)
+        self.residual = residual
+
+    def forward(self, windows: Tensor) -> Tensor:
+        states, _ = self.lstm(windows)
+        forecast: Tensor = self.output(self.dropout(states[:, -1]))
+        return forecast + windows[:, -1, :1] if self.residual else forecast
+
+
+def initialize(model: nn.Module, name: str, activation: str) -> None:
+    """Initialize all linear layers and convolutions of `model`, with biases of zero. `default` keeps PyTorch's initialization.
+
+    Args:
+        model: the model, changed in place.
+        name: `default`, `kaiming` (normal, variance 2 / fan-in; He et al. 2015), `xavier` (uniform; Glorot & Bengio 2010) or
+            `orthogonal` (Saxe et al. 2014).
+        activation: the activation after these layers, whose gain scales xavier and orthogonal.
     """
     if name == "default":
         return
@@ -137,6 +179,7 @@ def initialize(model: nn.Module, name: str, activation: str) -> None:
 
 
 def norm_of_units(name: str, width: int) -> list[nn.Module]:
+    """Normalization of (N, width), or an empty list for `none`."""
     norms: dict[str, list[nn.Module]] = {
         "none": [],
         "batch": [nn.BatchNorm1d(width)],
@@ -146,7 +189,8 @@ def norm_of_units(name: str, width: int) -> list[nn.Module]:
 
 
 def _norm_of_channels(name: str, channels: int) -> list[nn.Module]:
-    # One group over all channels is layer normalization of an image (Wu & He 2018, section 3).
+    """Normalization of (N, channels, H, W), or an empty list for `none`."""
+    # Group normalization with one group is layer normalization of an image (Wu & He 2018, section 3).
     norms: dict[str, list[nn.Module]] = {
         "none": [],
         "batch": [nn.BatchNorm2d(channels)],
@@ -156,6 +200,7 @@ def _norm_of_channels(name: str, channels: int) -> list[nn.Module]:
 
 
 def check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:
+    """Check the hyperparameters that several networks share. Raises TaskError."""
     check_name("activation", activation, tuple(ACTIVATIONS))
     check_name("normalization", normalization, NORMALIZATIONS)
     check_name("initialization", initialization, INITIALIZATIONS)
@@ -163,12 +208,13 @@ def check_shared(activation: str, dropout: float, normalization: str, initializa
 
 
 def check_dropout(dropout: object) -> None:
-    """Raise TaskError for what is no probability of dropping a unit."""
+    """Raise TaskError unless `dropout` is a number from 0 to below 1."""
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
 
 
 def check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
+    """Raise TaskError unless `given` is one of the known names."""
     if given not in known:
         message, hint = unknown_name(kind, str(given), known)
         raise TaskError(message, hint=hint)

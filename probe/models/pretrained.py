@@ -1,4 +1,4 @@
-"""Weights of a local file into a named model: fine-tuning. Nothing is downloaded, and no code of a file is run."""
+"""Loads the weights of a local file into a named model, for fine-tuning. Downloads nothing and runs no code of the file."""
 
 from __future__ import annotations
 
@@ -11,47 +11,53 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probe.errors import DataError
+from probe.errors import DataError, first_line
 
-_LEFT_OUT = ("AuxLogits.", "aux1.", "aux2.")
-"""Auxiliary classifiers of GoogLeNet and Inception, which named models are built without."""
-_INSIDE = ("state_dict", "model", "model_state_dict")
-"""Where training scripts put the weights among other things."""
+_IGNORED = ("AuxLogits.", "aux1.", "aux2.")
+"""Prefixes of the auxiliary classifiers of GoogLeNet and Inception, which named models do not have."""
+_NESTED = ("state_dict", "model", "model_state_dict")
+"""Keys under which training scripts save the weights next to other things."""
 _MAX_NAMED = 3
 
 
 def load_weights(model: nn.Module, path: Path, *, head: frozenset[str]) -> None:
-    """Copy the file's weights into `model`. Where the file's `head` (names of parameters whose shape depends on the number of
-    classes) is of another size, the model keeps its own, fresh one.
+    """Copy the weights of a file into `model`.
 
-    Raises DataError: a file that is missing or unreadable; weights of another model, missing and unexpected names told.
+    Args:
+        model: the model.
+        path: a file of torch.save or safetensors.
+        head: names of the parameters whose shape depends on the number of classes. If their shape differs in the file, the
+            model keeps its own fresh ones.
+
+    Raises:
+        DataError: the file is missing or unreadable, or has the weights of another model.
     """
-    given = {name: tensor for name, tensor in _read(path, _stamp(path)).items() if not name.startswith(_LEFT_OUT)}
+    given = {name: tensor for name, tensor in _read(path, _stamp(path)).items() if not name.startswith(_IGNORED)}
     own = model.state_dict()
     missing = [
         name for name in own if name not in given and name not in head and not name.endswith("num_batches_tracked")
     ]
     unexpected = [name for name in given if name not in own]
     if missing or unexpected:
-        told = [
+        problems = [
             f"{kind}: {_listed(names)}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names
         ]
         raise DataError(
-            f"{path} holds the weights of another model ({'; '.join(told)}).",
-            hint="The names are those of torchvision's model, as torch.save(model.state_dict(), ...) writes them.",
+            f"{path} has the weights of another model ({'; '.join(problems)}).",
+            hint="Parameter names must be those of torchvision's model, as saved by torch.save(model.state_dict(), ...).",
         )
     fitting = {name: tensor for name, tensor in given.items() if tensor.shape == own[name].shape}
     wrong = next((name for name in given if name not in fitting and name not in head), None)
     if wrong is not None:
         raise DataError(
-            f"{path} holds {wrong} of shape {tuple(given[wrong].shape)}, and the model's is {tuple(own[wrong].shape)}.",
-            hint="The weights are of another variant of the model, or were trained with another image size.",
+            f"{path} has {wrong} of shape {tuple(given[wrong].shape)}, but the model needs {tuple(own[wrong].shape)}.",
+            hint="The weights belong to another variant of the model, or were trained with another image size.",
         )
     model.load_state_dict(fitting, strict=False)
 
 
 def head_names(one: nn.Module, other: nn.Module) -> frozenset[str]:
-    """Parameters whose shape differs between a model for some number of classes and the same one for another number."""
+    """Names of the parameters whose shape differs between two models that differ in their number of classes."""
     others = other.state_dict()
     return frozenset(name for name, tensor in one.state_dict().items() if tensor.shape != others[name].shape)
 
@@ -62,14 +68,14 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise DataError(
             f"The weights file {path} cannot be read: {error.strerror or error}.",
-            hint=f"Paths are relative to the working folder, {Path.cwd()}. Without weights, training starts from random ones.",
+            hint=f"Paths are relative to the working directory, {Path.cwd()}. Remove weights to start from random ones.",
         ) from None
     return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=1)
 def _read(path: Path, stamp: tuple[int, int]) -> Mapping[str, Tensor]:
-    """`stamp` changes with the file, so that a new one is read again."""
+    """The state_dict of a file. `stamp` changes with the file, so that an edited file is read again."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -77,13 +83,13 @@ def _read(path: Path, stamp: tuple[int, int]) -> Mapping[str, Tensor]:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # readers of foreign files raise whatever their formats' libraries do
-        problem = "holds more than weights" if isinstance(error, pickle.UnpicklingError) else "is no weights file"
+    except Exception as error:  # the libraries that read these formats raise errors of any kind
+        problem = "has more than weights" if isinstance(error, pickle.UnpicklingError) else "is not a weights file"
         raise DataError(
-            f"{path} {problem}: {str(error).splitlines()[0]}",
+            f"{path} {problem}: {first_line(error)}",
             hint="Save it with torch.save(model.state_dict(), ...), or as safetensors.",
         ) from None
-    for name in _INSIDE:
+    for name in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     if (
@@ -92,7 +98,7 @@ def _read(path: Path, stamp: tuple[int, int]) -> Mapping[str, Tensor]:
         or not all(isinstance(item, Tensor) for item in content.values())
     ):
         raise DataError(
-            f"{path} holds no state_dict: a {type(content).__name__} and no table of tensors.",
+            f"{path} has no state_dict, but a {type(content).__name__} that is not a mapping of names to tensors.",
             hint="Save it with torch.save(model.state_dict(), ...), or as safetensors.",
         )
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}

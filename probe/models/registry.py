@@ -1,98 +1,119 @@
-"""Named models: every torchvision classifier, the short names people type, and the built-in `mlp` and `cnn`.
+"""All models by name: torchvision's classifiers, short names for them, and the built-in networks.
 
-torchvision is imported where it is needed only: for the built-in models a worker process starts in two thirds of the time.
+PyTorch and torchvision are imported only when they are needed: without torchvision a worker process starts in two thirds of the
+time.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from probe.data.loaded import DataKind
-from probe.data.pixels import PixelScaling, take_bytes
 from probe.errors import TaskError, unknown_name
-from probe.models.aliases import ALIASES, full_name
-from probe.models.lstm import Lstm
-from probe.models.networks import Cnn, Mlp
-from probe.models.pretrained import head_names, load_weights
-from probe.models.text_networks import TextEmbedding, TextMlp, TextTransformer
 
+if TYPE_CHECKING:
+    from torch import nn
 
-class BuiltIn(NamedTuple):
-    make: type[nn.Module]
-    kinds: tuple[DataKind, ...]
-    """What it can be given."""
+    from probe.data.pixels import PixelScaling
+    from probe.data.protocol import DataKind
 
-
-_BUILT_IN = {
-    "cnn": BuiltIn(Cnn, ("images",)),
-    "lstm": BuiltIn(Lstm, ("series",)),
-    "mlp": BuiltIn(Mlp, ("images", "table", "series")),
-    "text-embedding": BuiltIn(TextEmbedding, ("tokens",)),
-    "text-mlp": BuiltIn(TextMlp, ("tokens",)),
-    "text-transformer": BuiltIn(TextTransformer, ("tokens",)),
+ALIASES = {
+    "convnext": "convnext_tiny",
+    "densenet": "densenet121",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet_v2": "efficientnet_v2_s",
+    "inception": "inception_v3",
+    "maxvit": "maxvit_t",
+    "mnasnet": "mnasnet1_0",
+    "mobilenet": "mobilenet_v3_large",
+    "mobilenet_v3": "mobilenet_v3_large",
+    "regnet": "regnet_y_400mf",
+    "resnet": "resnet50",
+    "resnext": "resnext50_32x4d",
+    "shufflenet": "shufflenet_v2_x1_0",
+    "squeezenet": "squeezenet1_1",
+    "swin": "swin_t",
+    "swin_v2": "swin_v2_t",
+    "vgg": "vgg16",
+    "vit": "vit_b_16",
+    "wide_resnet": "wide_resnet50_2",
 }
-_GIVEN = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
-"""Keywords of the built-in networks that come from the data."""
-_KIND_WORDS: dict[DataKind, str] = {
+"""Short names of torchvision's models."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """A built-in network."""
+
+    module: str
+    class_name: str
+    """A torch.nn.Module. Its keywords are the model's hyperparameters, except for those that come from the data."""
+    kinds: tuple[DataKind, ...]
+    """Kinds of data that it takes."""
+
+    @property
+    def network(self) -> type[nn.Module]:
+        network: type[nn.Module] = getattr(importlib.import_module(self.module), self.class_name)
+        return network
+
+
+BUILT_IN = {
+    "cnn": BuiltIn("probe.models.networks", "Cnn", ("images",)),
+    "lstm": BuiltIn("probe.models.networks", "Lstm", ("series",)),
+    "mlp": BuiltIn("probe.models.networks", "Mlp", ("images", "table", "series")),
+    "text-embedding": BuiltIn("probe.models.text_networks", "TextEmbedding", ("tokens",)),
+    "text-mlp": BuiltIn("probe.models.text_networks", "TextMlp", ("tokens",)),
+    "text-transformer": BuiltIn("probe.models.text_networks", "TextTransformer", ("tokens",)),
+}
+"""The built-in networks by name."""
+
+_FROM_DATA = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
+"""Keywords of built-in networks that come from the data."""
+_KIND_TEXTS: dict[DataKind, str] = {
     "images": "images",
     "table": "the rows of a table",
     "tokens": "texts",
     "series": "windows of a series",
 }
-_DROPOUT_KEYWORDS = {
-    "alexnet": "dropout",
-    "densenet": "drop_rate",
-    "efficientnet": "dropout",
-    "googlenet": "dropout",
-    "inception": "dropout",
-    "mnasnet": "dropout",
-    "mobilenet": "dropout",
-    "squeezenet": "dropout",
-    "swin": "dropout",
-    "vgg": "dropout",
-    "vit": "dropout",
-}
-"""torchvision's families with dropout, by how their names begin, and what its probability is called there."""
 
 
-class GrayToColor(nn.Module):
-    """Images with one channel for a model made for three: (N, 1, H, W) is seen as (N, 3, H, W), at no cost in memory."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model(images.expand(-1, 3, -1, -1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+def full_name(name: str) -> str:
+    """`DenseNet` -> `densenet121`. Does not check that the model exists."""
+    return ALIASES.get(name.lower(), name.lower())
 
 
 def model_names() -> tuple[str, ...]:
-    """Every name that `resolve_model` takes, sorted."""
-    return tuple(sorted({*_torchvision_names(), *ALIASES, *_BUILT_IN}))
+    """All names of models, short names included, sorted."""
+    from probe.models.torchvision_models import torchvision_names
+
+    return tuple(sorted({*torchvision_names(), *ALIASES, *BUILT_IN}))
 
 
 def resolve_model(name: str) -> str:
-    """The full name of a model: `densenet` -> `densenet121`. Raises TaskError for a name that is not known."""
+    """The full name of a model: `densenet` -> `densenet121`. Raises TaskError for an unknown name."""
     full = full_name(name)
-    if full not in _BUILT_IN and full not in _torchvision_names():
-        message, hint = unknown_name("model", name, model_names())
-        raise TaskError(message, hint=hint)
+    if full not in BUILT_IN:
+        from probe.models.torchvision_models import torchvision_names
+
+        if full not in torchvision_names():
+            message, hint = unknown_name("model", name, model_names())
+            raise TaskError(message, hint=hint)
     return full
 
 
 def model_keywords(name: str) -> tuple[str, ...]:
     """The hyperparameters of a model. Raises TaskError for an unknown name."""
     full = resolve_model(name)
-    if full in _BUILT_IN:
-        return tuple(key for key in inspect.signature(_BUILT_IN[full].make).parameters if key not in _GIVEN)
-    return ("dropout",) if _dropout_keyword(full) else ()
+    if full in BUILT_IN:
+        return tuple(key for key in inspect.signature(BUILT_IN[full].network).parameters if key not in _FROM_DATA)
+    from probe.models.torchvision_models import dropout_keyword
+
+    return ("dropout",) if dropout_keyword(full) else ()
 
 
 def check_hyperparameters(name: str, params: Mapping[str, Any]) -> None:
@@ -105,18 +126,28 @@ def check_hyperparameters(name: str, params: Mapping[str, Any]) -> None:
 
 
 def check_kind(name: str, kind: DataKind) -> None:
-    """Raise TaskError where the model cannot take such data, naming those that can."""
+    """Raise TaskError, naming models that can, if the model cannot take this kind of data."""
     full = resolve_model(name)
-    kinds: tuple[DataKind, ...] = _BUILT_IN[full].kinds if full in _BUILT_IN else ("images",)
+    kinds: tuple[DataKind, ...] = BUILT_IN[full].kinds if full in BUILT_IN else ("images",)
     if kind in kinds:
         return
-    able = [other for other, built_in in _BUILT_IN.items() if kind in built_in.kinds]
-    more = " and torchvision's, like resnet18" if kind == "images" else ""
-    own = " or ".join(_KIND_WORDS[kind] for kind in kinds)
+    able = [other for other, built_in in BUILT_IN.items() if kind in built_in.kinds]
+    torchvision = " and torchvision's, like resnet18" if kind == "images" else ""
+    own = " or ".join(_KIND_TEXTS[kind] for kind in kinds)
     raise TaskError(
-        f"{name} cannot take {_KIND_WORDS[kind]}.",
-        hint=f"Models that can: {', '.join(able)}{more}. {name} takes {own}: name such data, with --data or in a recipe.",
+        f"{name} cannot take {_KIND_TEXTS[kind]}.",
+        hint=f"Models that can: {', '.join(able)}{torchvision}. {name} takes {own}: choose such data with --data or in a "
+        "recipe.",
     )
+
+
+def check_images(name: str, input_shape: tuple[int, ...]) -> None:
+    """Raise TaskError if a model of torchvision cannot take images (C, H, W) of this shape."""
+    full = resolve_model(name)
+    if full not in BUILT_IN:
+        from probe.models.torchvision_models import check_shape
+
+        check_shape(full, input_shape)
 
 
 def build_model(
@@ -129,21 +160,38 @@ def build_model(
     pixels: PixelScaling | None = None,
     weights: Path | None = None,
 ) -> nn.Module:
-    """The model with fresh weights, for samples of `input_shape`: (N, *input_shape) -> (N, num_outputs). `pixels`: images
-    come as bytes. `weights`: a file to start from instead, except for the last layer where that is of another size.
+    """Build a model with fresh weights: (N, *input_shape) -> (N, num_outputs).
+
+    Args:
+        name: name of the model.
+        num_outputs: number of classes, or of predicted numbers.
+        input_shape: shape of one sample.
+        params: hyperparameters of the model.
+        vocabulary_size: number of token ids.
+        pixels: scaling of images of bytes.
+        weights: file of weights to start from. The last layer keeps fresh weights if its size differs.
 
     Raises:
-        TaskError: an unknown name or hyperparameter, a value out of range, or images that the model cannot take.
-        DataError: weights that cannot be read or are another model's.
+        TaskError: unknown name or hyperparameter, a value out of range, or images that the model cannot take.
+        DataError: weights that cannot be read, or belong to another model.
     """
     model = _fresh_model(name, num_outputs, input_shape, params, vocabulary_size)
     if weights is not None:
-        # RegNet computes its widths with tensors when it is built: on the meta device that fails.
+        import torch
+
+        from probe.models.pretrained import head_names, load_weights
+        from probe.models.torchvision_models import GrayToColor
+
+        # RegNet computes its widths with tensors, which fails on the meta device.
         with torch.device("cpu" if full_name(name).startswith("regnet") else "meta"):
             other = _fresh_model(name, num_outputs + 1, input_shape, params, vocabulary_size)
-        inner, other = (part.model if isinstance(part, GrayToColor) else part for part in (model, other))
+        inner, other = (each.model if isinstance(each, GrayToColor) else each for each in (model, other))
         load_weights(inner, weights, head=head_names(inner, other))
-    return model if pixels is None else take_bytes(model, pixels)
+    if pixels is None:
+        return model
+    from probe.data.pixels import take_bytes
+
+    return take_bytes(model, pixels)
 
 
 def _fresh_model(
@@ -151,78 +199,16 @@ def _fresh_model(
 ) -> nn.Module:
     full = resolve_model(name)
     check_hyperparameters(name, params)
-    if full not in _BUILT_IN:
-        return _build_torchvision(full, num_outputs, input_shape, params)
-    make = _BUILT_IN[full].make
-    offered = {
+    if full not in BUILT_IN:
+        from probe.models.torchvision_models import build_torchvision
+
+        return build_torchvision(full, num_outputs, input_shape, params)
+    network = BUILT_IN[full].network
+    from_data = {
         "num_inputs": math.prod(input_shape),
         "input_shape": input_shape,
         "num_outputs": num_outputs,
         "vocabulary_size": vocabulary_size,
     }
-    wanted = inspect.signature(make).parameters
-    return make(**{key: value for key, value in offered.items() if key in wanted}, **params)
-
-
-def check_images(name: str, input_shape: tuple[int, ...]) -> None:
-    """Raise TaskError for images (C, H, W) that torchvision's model would fail on later, in words about its inner layers."""
-    full = resolve_model(name)
-    if full in _BUILT_IN:
-        return
-    channels, height, width = input_shape
-    hint = "Choose the size that images are resized to with --img, or image_size in the recipe's [task]."
-    if channels not in (1, 3):
-        raise TaskError(f"{full} takes images with 1 or 3 channels, not {channels}.")
-    rule = None
-    if full.startswith("vit"):
-        patch = int(full.rsplit("_", 1)[1])
-        if height != width or height % patch:
-            rule = f"square images of a multiple of {patch} pixels"
-    elif full.startswith("maxvit"):
-        if height % 224 or width % 224:
-            rule = "images of a multiple of 224 pixels"
-    elif not full.startswith(
-        "swin"
-    ):  # pads whatever it is given; its weights' smallest size is what they were made for
-        import torchvision.models
-
-        least_height, least_width = torchvision.models.get_model_weights(full).DEFAULT.meta["min_size"]
-        if height < least_height or width < least_width:
-            rule = f"images of at least {least_height} x {least_width} pixels"
-    if rule is not None:
-        raise TaskError(f"{full} takes {rule}, not {height} x {width}.", hint=hint)
-
-
-def _torchvision_names() -> list[str]:
-    import torchvision.models
-
-    return torchvision.models.list_models(module=torchvision.models)  # type: ignore[no-any-return]  # untyped package
-
-
-def _dropout_keyword(full: str) -> str | None:
-    return next((keyword for family, keyword in _DROPOUT_KEYWORDS.items() if full.startswith(family)), None)
-
-
-def _build_torchvision(
-    full: str, num_classes: int, input_shape: tuple[int, ...], params: Mapping[str, Any]
-) -> nn.Module:
-    import torchvision.models
-
-    check_images(full, input_shape)
-    channels, height, width = input_shape
-    keywords: dict[str, Any] = {"weights": None, "num_classes": num_classes}
-    if full.startswith("vit"):
-        keywords["image_size"] = height
-    elif full.startswith("maxvit"):
-        keywords["input_size"] = (height, width)
-    elif full in ("googlenet", "inception_v3"):
-        # Without auxiliary classifiers the training output is a tensor, like every other model's; with init_weights
-        # given there is no warning that its default will change.
-        keywords |= {"aux_logits": False, "init_weights": True}
-    if "dropout" in params:
-        dropout = params["dropout"]
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
-        keywords[_dropout_keyword(full) or "dropout"] = float(dropout)
-    model: nn.Module = torchvision.models.get_model(full, **keywords)
-    return GrayToColor(model) if channels == 1 else model
+    accepted = inspect.signature(network).parameters
+    return network(**{key: value for key, value in from_data.items() if key in accepted}, **params)

@@ -1,7 +1,7 @@
 """The built-in networks for texts: `text-mlp`, `text-embedding` and `text-transformer`.
 
-All of them take token ids (N, L) of int64, from probe.data.files.text: 0 is padding, 1 any word outside the vocabulary,
-and texts shorter than L are padded at their end. Padding changes nothing, and a text without a word is only padding.
+All take token ids (N, L) of int64 from probe.data.files.text: 0 is padding, 1 is any word outside the vocabulary, and texts
+shorter than L are padded at the end. Padding does not change the output. A text without words is only padding.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ MAX_LAYERS = 24
 
 
 class BagOfWords(nn.Module):
-    """A linear layer over the bag of words, without ever making that bag: (N, L) token ids -> (N, width).
+    """A linear layer over the bag of words, computed without creating the bag: token ids (N, L) -> (N, width).
 
-    The bag of a text is a vector of `vocabulary_size` numbers: for every token how often it is in the text, or with `binary` 1
-    if it is there and 0 if not. `weight @ bag + bias` is the sum of the weight's columns of the tokens that are there, counted
-    as often, so that an embedding bag computes exactly the same: 100 columns of 10,000 for a text of 100 words. Weights are
-    drawn as those of `nn.Linear(vocabulary_size, width)`.
+    The bag of a text is a vector of `vocabulary_size` numbers: the count of each token, or with `binary` 1 if the token occurs
+    and 0 if not. `weight @ bag + bias` is a sum of columns of the weight, one per token of the text, which an embedding bag
+    computes exactly: 100 of 10,000 columns for a text of 100 words. Weights are initialized like those of
+    `nn.Linear(vocabulary_size, width)`.
     """
 
     def __init__(self, *, vocabulary_size: int, width: int, binary: bool, initialization: str, activation: str) -> None:
@@ -55,10 +55,7 @@ class BagOfWords(nn.Module):
 
 
 class MeanEmbedding(nn.Module):
-    """Every token's embedding, a vector of `dimension` numbers, averaged over the text: (N, L) -> (N, dimension).
-
-    A text without a word gives zeros.
-    """
+    """The mean of the embeddings of all tokens: token ids (N, L) -> (N, dimension). A text without words gives zeros."""
 
     def __init__(self, *, vocabulary_size: int, dimension: int) -> None:
         super().__init__()
@@ -69,12 +66,12 @@ class MeanEmbedding(nn.Module):
 
 
 class TextMlp(nn.Module):
-    """A multilayer perceptron on texts: `depth` hidden layers of `width` units, each followed by normalization, activation and
-    dropout, then the output layer: (N, L) token ids -> (N, num_outputs).
+    """A multilayer perceptron on texts: token ids (N, L) -> (N, num_outputs).
 
-    The first hidden layer sees the bag of words (`BagOfWords`): with `bag = "binary"` whether a word is in the text, with
-    "counts" how often. With an `embedding` above 0 it sees instead the mean of the words' embeddings, vectors of that many
-    numbers that are learnt with the rest (as in Joulin et al. 2017, "Bag of tricks for efficient text classification").
+    It has `depth` hidden layers of `width` units, each followed by normalization, activation and dropout. The first one takes
+    the bag of words (`BagOfWords`): with `bag = "binary"` whether a word occurs in the text, with "counts" how often.
+    With `embedding` > 0, its input is the mean of learned word embeddings of that size (as in Joulin et al. 2017, "Bag of
+    tricks for efficient text classification").
     """
 
     def __init__(
@@ -123,7 +120,7 @@ class TextMlp(nn.Module):
 
 
 class TextEmbedding(TextMlp):
-    """`text-mlp` with an embedding layer: `embedding` numbers a word, averaged over the text, into `depth` hidden layers."""
+    """`text-mlp` with word embeddings of size `embedding`, whose mean is the input of `depth` hidden layers."""
 
     def __init__(
         self,
@@ -153,13 +150,13 @@ class TextEmbedding(TextMlp):
 
 
 class TextTransformer(nn.Module):
-    """A Transformer encoder (Vaswani et al. 2017) on texts: (N, L) token ids -> (N, num_outputs).
+    """A Transformer encoder (Vaswani et al. 2017) on texts: token ids (N, L) -> (N, num_outputs).
 
-    Tokens become `embedding` numbers each, to which a learnt vector for their place is added. In each of `layers` layers every
-    token attends to the others with `heads` heads, then goes through two dense layers, the first `feedforward` times as wide;
-    normalization comes before either (Xiong et al. 2020), which trains without a warm-up. The output layer sees the mean of
-    what has become of the tokens and of a start token. Every text has that one, so that a text without a word has something
-    to attend to. Dropout is on the embeddings, on the attention weights and before every addition.
+    Each token has an embedding of size `embedding`, to which a learned position embedding is added. Each of the `layers` layers
+    has self-attention with `heads` heads and two dense layers, the first `feedforward` times as wide. Normalization comes
+    before both (Xiong et al. 2020), which trains without warm-up. The input of the output layer is the mean over all tokens and
+    a start token, which gives texts without words something to attend to. Dropout is applied to the embeddings, to the
+    attention weights and before every residual addition.
     """
 
     def __init__(
@@ -184,9 +181,9 @@ class TextTransformer(nn.Module):
         check_dropout(dropout)
         if embedding % heads:
             raise TaskError(
-                f"heads = {heads} does not divide embedding = {embedding}: each head sees an equal part of it.",
+                f"heads = {heads} does not divide embedding = {embedding}: each head uses an equal part of it.",
                 hint=f"For embedding = {embedding}, heads can be {_divisors(embedding)}. In a recipe's [space], powers of two "
-                "(pow2 = true) for both always fit, where heads are never more than embedding.",
+                "(pow2 = true) for both always fit if heads are at most embedding.",
             )
         self.embeddings = nn.Embedding(vocabulary_size, embedding, padding_idx=PADDING)
         nn.init.normal_(self.embeddings.weight, std=_EMBEDDING_DEVIATION)
@@ -212,12 +209,12 @@ class TextTransformer(nn.Module):
 
 
 _EMBEDDING_DEVIATION = 0.1
-"""Small beside the 1 of PyTorch's embeddings, so that the first steps are not about forgetting random vectors; large
-enough that layer normalization has something to scale."""
+"""Standard deviation of initial embeddings: smaller than PyTorch's 1, so that training need not first unlearn random vectors;
+large enough for layer normalization."""
 
 
 class _Block(nn.Module):
-    """One layer of an encoder: (N, S, embedding) -> the same shape."""
+    """One layer of the encoder: (N, S, embedding) -> (N, S, embedding)."""
 
     def __init__(self, embedding: int, heads: int, hidden: int, activation: str, dropout: float) -> None:
         super().__init__()
@@ -237,8 +234,8 @@ class _Block(nn.Module):
 
     def forward(self, states: Tensor, seen: Tensor) -> Tensor:
         num, length, embedding = states.shape
-        parts = self.queries_keys_values(self.attention_norm(states))
-        queries, keys, values = parts.view(num, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (N, heads, S, part)
+        mixed = self.queries_keys_values(self.attention_norm(states))
+        queries, keys, values = mixed.view(num, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (N, heads, S, size)
         attended = scaled_dot_product_attention(
             queries,
             keys,
@@ -251,7 +248,7 @@ class _Block(nn.Module):
 
 
 def without_repetitions(tokens: Tensor) -> Tensor:
-    """Token ids (N, L), of which each is kept once in its text; the others become padding. Their order is lost."""
+    """Token ids (N, L), sorted, with repeated tokens of a text replaced by padding."""
     ordered = tokens.sort(dim=1).values
     repeated = torch.zeros_like(ordered, dtype=torch.bool)
     repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]

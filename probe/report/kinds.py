@@ -11,8 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from probe.batch.comparison.records import BatchComparison
-from probe.batch.records import BatchResult
+from probe.batch.records import BatchComparison, BatchResult
 from probe.lr.records import LrComparison, LrResult
 from probe.report.batch.comparison_page import comparison_page
 from probe.report.batch.comparison_summary import comparison_summary

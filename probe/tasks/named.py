@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from probe.data.loaded import LoadedData
+from probe.data.protocol import LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.data.subsets import with_fewer_samples
 from probe.errors import TaskError, unknown_name
@@ -41,13 +41,13 @@ def named_task(source: NamedSpec, params: Mapping[str, Any]) -> Task:
         image_size=source.image_size,
         params={name: value for name, value in params.items() if name in of_data},
         options=source.data_options,
-        held_out_share=source.held_out_share,
+        val_fraction=source.val_fraction,
     )
     if source.num_train is not None:
         data = with_fewer_samples(data, source.num_train, seed=source.subset_seed, name=source.data)
     check_kind(source.model, data.kind)
     check_images(source.model, data.input_shape)
-    options = read_options(params, objective=data.objective, is_images=data.kind == "images")
+    options = read_options(params, task_type=data.task_type, is_images=data.kind == "images")
     model = _model_factory(source, data, {name: value for name, value in params.items() if name in of_model})
     if source.weights is not None:
         model()  # weights of another model are an error here, before anything is spent
@@ -56,11 +56,11 @@ def named_task(source: NamedSpec, params: Mapping[str, Any]) -> Task:
         train=data.train,
         val=data.val,
         test=data.test,
-        loss=LOSSES[data.objective],
-        train_loss=_train_loss(options, LOSSES[data.objective]),
+        loss=LOSSES[data.task_type],
+        train_loss=_train_loss(options, LOSSES[data.task_type]),
         augment=_augment(options),
-        metrics=METRICS[data.objective] if data.metrics is None else data.metrics,
-        stratify=data.objective == "classification" and source.data != "synthetic",
+        metrics=METRICS[data.task_type] if data.metrics is None else data.metrics,
+        stratify=data.task_type == "classification" and source.data != "synthetic",
         time_steps=data.time_steps,
         baseline=data.baseline,
         name=source.title,

@@ -49,13 +49,13 @@ class TaskOptions:
 OPTION_NAMES = ("loss", "label_smoothing", "focal_gamma", "augmentation", "augmentation_strength")
 
 
-def read_options(params: Mapping[str, Any], *, objective: str, is_images: bool) -> TaskOptions:
+def read_options(params: Mapping[str, Any], *, task_type: str, is_images: bool) -> TaskOptions:
     """Those of `params` that are task options, as far as they go together on such data. Raises TaskError."""
     options = TaskOptions(**{name: value for name, value in params.items() if name in OPTION_NAMES})
-    known = CLASSIFICATION_LOSSES if objective == "classification" else REGRESSION_LOSSES
+    known = CLASSIFICATION_LOSSES if task_type == "classification" else REGRESSION_LOSSES
     if options.loss is not None and options.loss not in known:
-        raise TaskError(f"loss {options.loss} is not for {objective}.", hint=f"Known: {', '.join(known)}.")
-    if objective != "classification" and options.label_smoothing is not None:
+        raise TaskError(f"loss {options.loss} is not for {task_type}.", hint=f"Known: {', '.join(known)}.")
+    if task_type != "classification" and options.label_smoothing is not None:
         raise TaskError("label_smoothing is for classification; there are no labels in regression.")
     if options.focal_gamma is not None and options.loss != "focal":
         raise TaskError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.tasks.given import TaskFunction, given_source, keywords_of
@@ -101,7 +101,7 @@ def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: 
         image_size=image_size or section.image_size,
         weights=None if section.weights is None else Path(section.weights).absolute(),
         data_options=DataOptions(**section.data_options.given),
-        held_out_share=section.validation.share or 0.0,
+        val_fraction=section.validation.fraction or 0.0,
         num_train=section.num_train,
         subset_seed=derive_seed(recipe.search.seed, "num_train") if section.num_train else 0,
         seed=seed,

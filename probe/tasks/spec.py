@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe.data.options import NO_OPTIONS, DataOptions
+from probe.data.protocol import NO_OPTIONS, DataOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class NamedSpec:
     weights: Path | None = None
     """A file of weights to start from."""
     data_options: DataOptions = NO_OPTIONS
-    held_out_share: float = 0.0
+    val_fraction: float = 0.0
     """Of the training part, what will be its validation part: data in time order are scaled without it."""
     num_train: int | None = None
     """How many training samples are used, validation part included; None: all."""

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from probe.errors import ProbeError, TaskError, unknown_name
+from probe.errors import ProbeError, TaskError, exit_error, unknown_name, user_code_error
 from probe.task import Task
-from probe.user_code import exit_error, user_code_error
 from probe.workers.process_state import complete
 
 _MAIN_HINT = 'probe imports the module: put what runs it as a program under `if __name__ == "__main__":`.'

@@ -173,6 +173,7 @@ def _holds_generator(value: Any, depth: int) -> bool:
 @contextmanager
 def _own_random_state() -> Iterator[None]:
     """Whatever is drawn or seeded inside, the caller's generators are as before; a GPU that nobody uses stays unused."""
-    device = "cuda" if torch.cuda.is_initialized() else "cpu"  # type: ignore[no-untyped-call]  # PyTorch has no hints there
-    with random_state_kept(torch.device(device)):
+    gpu = torch.accelerator.current_accelerator()
+    is_used = gpu is not None and torch.get_device_module(gpu).is_initialized()
+    with random_state_kept(gpu if gpu is not None and is_used else torch.device("cpu")):
         yield

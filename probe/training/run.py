@@ -54,6 +54,7 @@ class TrainingRun:
         self.optimizer = make_optimizer(self.model.parameters(), settings)
         self._lr_ratios = [group["lr"] / settings.lr for group in self.optimizer.param_groups]
         kind = device.torch_device.type
+        stops_at_nan = stops_at_nan and not device.is_asynchronous
         self._step = TrainStep(task, self.model, self.optimizer, settings, kind, stops_at_nan=stops_at_nan)
         self._forward = ForwardPass(task, precision=settings.precision, device_type=kind)
         self._train = self._batches_of(task.train, batch_size=settings.batch_size, shuffle=True)
@@ -106,7 +107,7 @@ class TrainingRun:
         steps = self._train.num_batches
         first_step = self.epoch * steps
         planned_steps = settings.epochs * steps
-        looks_every = 1 if self._device.torch_device.type == "cpu" else STEPS_BETWEEN_LOOKS
+        looks_every = STEPS_BETWEEN_LOOKS if self._device.is_asynchronous else 1
         total = torch.zeros((), device=self._device.torch_device)
         began = time.perf_counter()
         self.model.train()

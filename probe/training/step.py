@@ -92,7 +92,7 @@ class TrainStep:
         self._settings = settings
         self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
         self._augment = augmentation(task.augment)
-        self._looks = stops_at_nan and device_type == "cpu"
+        self._looks = stops_at_nan
         self._penalized = bool(settings.l1 or settings.l2)
         self._checked = False
         self._update_pre_hooks: list[Callable[[], object]] = []

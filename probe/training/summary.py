@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from statistics import fmean
 
 from torch import nn
 
-from probe.loading.dataset import num_samples, take_samples
+from probe.loading.dataset import num_samples
+from probe.loading.validation import take_samples
 from probe.training.optim.penalties import is_penalized
 from probe.training.records import EpochReport, SplitScore, TrainingSummary, WeightCounts
 from probe.training.run import TrainingRun
@@ -53,30 +52,3 @@ def count_weights(model: nn.Module) -> WeightCounts:
         zero += int(is_zero.sum())
         near += int((is_zero | (sizes < NEAR_ZERO * sizes.max())).sum())
     return WeightCounts(num_weights=total, num_zero=zero, num_near_zero=near)
-
-
-def mean_summary(summaries: Sequence[TrainingSummary | None]) -> TrainingSummary | None:
-    """Of the folds of one trial; None where one of them has none."""
-    known = [summary for summary in summaries if summary is not None]
-    if not known or len(known) < len(summaries):
-        return None
-    counts = [summary.weights for summary in known]
-    return TrainingSummary(
-        epoch=known[0].epoch,
-        train=_mean([summary.train for summary in known]),
-        val=_mean([summary.val for summary in known]),
-        weights=WeightCounts(
-            num_weights=sum(count.num_weights for count in counts),
-            num_zero=sum(count.num_zero for count in counts),
-            num_near_zero=sum(count.num_near_zero for count in counts),
-        ),
-    )
-
-
-def _mean(scores: Sequence[SplitScore]) -> SplitScore:
-    shared = [name for name in scores[0].metrics if all(name in score.metrics for score in scores)]
-    return SplitScore(
-        loss=fmean(score.loss for score in scores),
-        metrics={name: fmean(score.metrics[name] for score in scores) for name in shared},
-        num_samples=sum(score.num_samples for score in scores),
-    )

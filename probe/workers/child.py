@@ -17,8 +17,7 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
-from probe.errors import ProbeError, TaskError, UserCodeError
-from probe.user_code import user_code_error
+from probe.errors import ProbeError, TaskError, UserCodeError, user_code_error
 from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
 from probe.workers.process_state import begin, complete, put_back
 

@@ -15,19 +15,19 @@ from made_records import (
     comparison,
     confirmed_lr_result,
     failed_attempt,
-    forecast,
     lr_comparison,
     lr_result,
     nothing_fits_result,
     plain_search_result,
     predicted_result,
+    prediction_info,
     search_comparison,
     search_result,
     train_result,
     trial,
 )
 
-from probe.batch.records import Forecast
+from probe.batch.prediction_records import PredictionInfo
 from probe.cli.answers.answers import answer_lines
 from probe.cli.answers.layout import layout_lines
 from probe.cli.answers.progress_text import plan_text, trial_text
@@ -105,9 +105,9 @@ def test_a_prediction_is_a_table_of_gpus_that_a_narrow_terminal_cuts() -> None:
 
 def test_a_prediction_is_evidence_next_to_the_measurement() -> None:
     assert any(text.startswith("predicted: batch 64") for text in texts(checked_result(), "Evidence"))
-    failed = Forecast(traced_as=None, failure="the step reads a value.", seconds=1.0)
-    assert "no prediction: the step reads a value." in texts(checked_result(forecast=failed), "Evidence")
-    assert any("fake cpu" in text for text in texts(predicted_result(forecast=forecast()), "Evidence"))
+    failed = PredictionInfo(traced_as=None, failure="the step reads a value.", seconds=1.0)
+    assert "no prediction: the step reads a value." in texts(checked_result(prediction_info=failed), "Evidence")
+    assert any("fake cpu" in text for text in texts(predicted_result(prediction_info=prediction_info()), "Evidence"))
 
 
 def test_what_is_odd_about_the_device_is_a_warning() -> None:

@@ -70,7 +70,7 @@ def test_without_a_network_one_sentence_says_from_where_and_to_where(
     error, hint = captured.err.splitlines()
     assert error.startswith("Error: reuters21578.tar.gz could not be downloaded: no network in tests (")
     assert hint.startswith(f"Download {reuters.URLS[0]} or ")
-    assert hint.endswith(f" elsewhere and put it there: {tmp_path / 'reuters' / reuters.ARCHIVE}")
+    assert hint.endswith(f" elsewhere and save it as {tmp_path / 'reuters' / reuters.ARCHIVE}")
 
 
 def test_images_are_read_through_too(
@@ -83,18 +83,18 @@ def test_images_are_read_through_too(
     assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("cifar10: already there, nothing was downloaded")
-    assert lines[-1].endswith("50 images to train on and 10 to test, 32 x 32 pixels")
+    assert lines[-1].endswith("50 training and 10 test images, 32 x 32 pixels")
     (tmp_path / cifar10.FOLDER / cifar10.FILES[2]).write_bytes(b"\3" * 5)
     assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 3
-    assert "data_batch_3.bin is half-downloaded" in capsys.readouterr().err
+    assert "data_batch_3.bin is incomplete" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("reuter", r"Unknown data set to fetch: 'reuter'. Did you mean reuters?"),
-        ("fashion", r"Unknown data set to fetch: 'fashion'. Did you mean fashion-mnist?"),
-        ("digits", "Unknown data set to fetch: 'digits'. Nothing need be fetched for digits."),
+        ("reuter", r"Unknown data set to download: 'reuter'. Did you mean reuters?"),
+        ("fashion", r"Unknown data set to download: 'fashion'. Did you mean fashion-mnist?"),
+        ("digits", "The data set 'digits' needs no download."),
     ],
 )
 def test_an_unknown_name_names_similar_ones(name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,13 +87,11 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     path = folder / "data_batch_2.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    assert said(tmp_path).startswith(
-        f"{path} is half-downloaded: it should hold 30,730 bytes and holds 30,729.\nDelete it"
-    )
+    assert said(tmp_path).startswith(f"{path} is incomplete: it should have 30,730 bytes, but has 30,729.\nDelete it")
     path.write_bytes(whole + b"x")
-    assert said(tmp_path).startswith(f"{path} is damaged: it should hold 30,730 bytes")
+    assert said(tmp_path).startswith(f"{path} is damaged: it should have 30,730 bytes")
     path.write_bytes(whole[: 2 * 3073] + b"\x0b" + whole[2 * 3073 + 1 :])
-    assert said(tmp_path).startswith(f"{path} is damaged: image 2 has the class 11; classes go from 0 to 9.")
+    assert said(tmp_path).startswith(f"{path} is damaged: image 2 has class 11")
 
 
 def test_files_that_cannot_be_downloaded_are_named(tmp_path: Path) -> None:
@@ -103,7 +101,7 @@ def test_files_that_cannot_be_downloaded_are_named(tmp_path: Path) -> None:
     assert told.startswith(
         f"CIFAR-10 is not in {folder} and could not be downloaded: <urlopen error no network in tests>"
     )
-    assert "Put test_batch.bin there, from https://" in told
+    assert "Put test_batch.bin into that folder, from https://" in told
     assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
 
 

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from probe.data import digits as digits_module
 from probe.data import images as images_module
-from probe.data.images import ResizedImages, SyntheticImages, resize_images
+from probe.data.images import ResizedImages, resize_images
 from probe.data.registry import load_data
+from probe.data.synthetic import SyntheticImages
 from probe.errors import DataError
 
 
@@ -40,12 +41,12 @@ def test_digits_parts_share_no_image_beyond_the_duplicates_of_the_data_set(tmp_p
     assert not [image for image in data.test[0] if image.numpy().tobytes() in train]
 
 
-@pytest.mark.parametrize("file", [digits_module._DIGITS_FILE, ("moved", "elsewhere.csv")])
+@pytest.mark.parametrize("file", [digits_module._FILE, ("moved", "elsewhere.csv")])
 def test_digits_are_scikit_learns_wherever_it_keeps_them(
     monkeypatch: pytest.MonkeyPatch, file: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(digits_module, "_DIGITS_FILE", file)
-    table = digits_module._digits_table()
+    monkeypatch.setattr(digits_module, "_FILE", file)
+    table = digits_module._read_table()
     expected = load_digits()
     np.testing.assert_array_equal(table[:, :-1].reshape(-1, 8, 8), expected.images)
     np.testing.assert_array_equal(table[:, -1], expected.target)
@@ -80,7 +81,7 @@ def test_images_are_resized_whole_where_they_fit(tmp_path: Path) -> None:
 
 
 def test_images_are_resized_by_the_batch_where_they_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.data.registry.MAX_RESIZED_BYTES", 60 * 32 * 32 * 4 - 1)
+    monkeypatch.setattr("probe.data.images.MAX_RESIZED_BYTES", 60 * 32 * 32 * 4 - 1)
     write_mnist(tmp_path)
     data = load_data("mnist", data_dir=tmp_path, image_size=32)
     original = load_data("mnist", data_dir=tmp_path)

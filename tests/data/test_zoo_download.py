@@ -40,7 +40,7 @@ def test_a_download_that_fails_leaves_nothing_and_names_every_address(tmp_path: 
         download(gone, tmp_path / "data" / "target.bin")
     assert caught.value.message.count("No such file or directory") == 1, "one reason for all of them"
     assert caught.value.hint == (
-        f"Download {gone[0]} or {gone[1]} elsewhere and put it there: {tmp_path / 'data' / 'target.bin'}"
+        f"Download {gone[0]} or {gone[1]} elsewhere and save it as {tmp_path / 'data' / 'target.bin'}"
     )
     assert list((tmp_path / "data").iterdir()) == []
 
@@ -64,7 +64,7 @@ class _CutShort:
 
 def test_a_download_that_ends_early_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: _CutShort())
-    with pytest.raises(DataError, match="it ended after 4 of 10 bytes"):
+    with pytest.raises(DataError, match="ended after 4 of 10 bytes"):
         download(["https://host.invalid/x"], tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 

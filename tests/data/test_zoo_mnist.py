@@ -68,14 +68,14 @@ def test_a_truncated_file_is_named(tmp_path: Path, packed: bool) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
     said = damaged(tmp_path)
     assert said.startswith(f"{path} is ")
-    assert "half-downloaded" in said
+    assert "incomplete" in said
     assert "Delete it and run again" in said
 
 
 def test_a_file_of_too_many_bytes_is_named(tmp_path: Path) -> None:
     path = write_mnist(tmp_path) / LABELS
     path.write_bytes(path.read_bytes() + b"x")
-    assert damaged(tmp_path).startswith(f"{path} is damaged: it should hold 60 bytes of data and holds 61.")
+    assert damaged(tmp_path).startswith(f"{path} is damaged: it should have 60 bytes of data, but has 61.")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08", b"<html>404 Not Found</html>", idx_bytes(np.zeros((3, 3)))])
@@ -93,19 +93,19 @@ def test_a_file_of_something_else_is_named(tmp_path: Path, content: bytes) -> No
 def test_a_packed_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
     path = write_mnist(tmp_path, packed=True) / f"{IMAGES}.gz"
     path.write_bytes(content)
-    assert damaged(tmp_path).startswith(f"{path} is damaged or half-downloaded")
+    assert damaged(tmp_path).startswith(f"{path} is damaged or incomplete")
 
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     raw = write_mnist(tmp_path)
     (raw / LABELS).write_bytes(idx_bytes(np.zeros(59)))
-    assert f"{IMAGES} holds 60 images and {LABELS} 59 labels." in damaged(tmp_path)
+    assert f"{IMAGES} has 60 images, but {LABELS} has 59 labels." in damaged(tmp_path)
 
 
 def test_labels_that_are_no_digits(tmp_path: Path) -> None:
     raw = write_mnist(tmp_path)
     (raw / LABELS).write_bytes(idx_bytes(np.full(60, 10)))
-    assert "holds the label 10; labels go from 0 to 9" in damaged(tmp_path)
+    assert "has the label 10, but labels are 0 to 9" in damaged(tmp_path)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_without_a_network_the_missing_files_and_their_folder_are_named(tmp_path
     raw = write_mnist(tmp_path)
     (raw / LABELS).unlink()
     said = damaged(tmp_path)
-    assert said.startswith(f"MNIST is not in {raw} and could not be downloaded.")
-    assert f"Put these files into {raw}: {LABELS} (or {LABELS}.gz);" in said
-    assert IMAGES not in said
+    assert said.startswith(f"MNIST is not in {raw} and could not be downloaded: ")
+    assert f"Put {LABELS} into that folder" in said
+    assert f"Put {IMAGES}" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MNIST"], "the half-made download is cleaned up"
 
 

@@ -119,7 +119,7 @@ def test_files_may_lie_in_a_folder_of_the_archive(tmp_path: Path) -> None:
 def test_an_archive_of_fewer_files_is_named(tmp_path: Path) -> None:
     archive = write_small(tmp_path / ARCHIVE, num_files=21)
     with pytest.raises(
-        DataError, match=r"holds 21 files reut2-000\.sgm, .* not 22\.\nDelete it and run `probe data reuters`"
+        DataError, match=r"has 21 files reut2-000\.sgm, .* not 22\.\nDelete it and run `probe data reuters`"
     ):
         read_archive(archive)
 
@@ -131,21 +131,21 @@ def test_an_archive_of_other_newswires_is_named_with_its_checksum(
     archive = write_small(tmp_path / ARCHIVE)
     monkeypatch.setattr(reuters, "TOPIC_COUNTS", {"earn": 23, "acq": 43})
     with pytest.raises(
-        DataError, match=r"holds \d\d newswires of topic (earn|acq), not \d\d, and its SHA-256 is [0-9a-f]{64}"
+        DataError, match=r"has \d\d newswires of topic (earn|acq), not \d\d, and its SHA-256 is [0-9a-f]{64}"
     ):
         read_archive(archive)
     monkeypatch.setattr(reuters, "TOPIC_COUNTS", {"earn": 23, "acq": 44})
-    with pytest.raises(DataError, match=r"holds 66 newswires of 2 topics, not 67 of 2"):
+    with pytest.raises(DataError, match=r"has 66 newswires of 2 topics, not 67 of 2"):
         read_archive(archive)
 
 
 def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     archive = write_small(tmp_path / ARCHIVE)
     archive.write_bytes(archive.read_bytes()[:-300])
-    with pytest.raises(DataError, match=rf"^{re.escape(str(archive))} is damaged or half-downloaded"):
+    with pytest.raises(DataError, match=rf"^{re.escape(str(archive))} is damaged or incomplete"):
         read_archive(archive)
     archive.write_bytes(b"<html>404 Not Found</html>")
-    with pytest.raises(DataError, match="is damaged or half-downloaded"):
+    with pytest.raises(DataError, match="is damaged or incomplete"):
         read_archive(archive)
 
 
@@ -159,7 +159,7 @@ def test_without_a_network_the_address_and_the_place_are_named(tmp_path: Path, m
     said = str(caught.value)
     assert said.startswith(f"{ARCHIVE} could not be downloaded: no network in tests (kdd.ics.uci.edu, ")
     assert f"Download {reuters.URLS[0]} or " in said
-    assert said.endswith(f" elsewhere and put it there: {tmp_path / 'reuters' / ARCHIVE}")
+    assert said.endswith(f" elsewhere and save it as {tmp_path / 'reuters' / ARCHIVE}")
     assert list((tmp_path / "reuters").iterdir()) == []
 
 
@@ -167,7 +167,7 @@ def test_a_prepared_file_of_other_texts_is_refused(tmp_path: Path) -> None:
     texts = [LabelledText(text="a", label=label) for label in ("earn", "acq") * 3]
     write_lines(texts, tmp_path / PREPARED)
     assert read_labelled_texts(tmp_path / PREPARED) == texts
-    with pytest.raises(DataError, match=r"holds 6 newswires of 2 topics, not 11,228 of 46"):
+    with pytest.raises(DataError, match=r"has 6 newswires of 2 topics, not 11,228 of 46"):
         read_prepared(tmp_path / PREPARED)
 
 

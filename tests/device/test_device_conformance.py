@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fake_device
 import pytest
 import torch
 from conformance import MIB, DeviceConformance
 
+import probe
+from probe.device import cpu, cuda, select, simulated
 from probe.device.cpu import CpuDevice
+from probe.device.cuda import CudaDevice, find_problem
+from probe.device.environment import describe_environment
 from probe.device.protocol import Device
-from probe.device.select import cuda_problem
+from probe.device.select import DeviceModule, GpuModule
 from probe.device.simulated import SimulatedDevice
+from probe.errors import UsageError
 
 
 class TestSimulatedDevice(DeviceConformance):
@@ -26,12 +32,54 @@ class TestSimulatedDevice(DeviceConformance):
         assert text.startswith("CUDA out of memory. Simulated: tried to allocate 80.0 MiB for aten.ones.default. ")
 
 
-@pytest.mark.skipif(cuda_problem() is not None, reason=f"needs a CUDA device: {cuda_problem()}")
+class TestFakeGpu(DeviceConformance):
+    """A new kind of device needs its module and a line of the registry, and works everywhere."""
+
+    too_many_bytes = 80 * MIB
+
+    @pytest.fixture(autouse=True)
+    def registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(select.KINDS, "cuda")
+        monkeypatch.setitem(select.KINDS, "fake", fake_device.KIND)
+
+    @pytest.fixture
+    def device(self, registered: None) -> Device:
+        return select.open_device(select.parse_device("fake:1"), measuring_memory=True)
+
+    def test_it_is_found_by_name_and_by_auto(self) -> None:
+        assert str(select.parse_device("fake:1")) == "fake:1"
+        assert select.parse_device("fake").is_gpu
+        found = select.resolve_device(select.parse_device("auto", memory="32MiB"), measuring_memory=True)
+        assert (found.kind, found.index, found.limit_bytes) == ("fake", 0, 32 * MIB)
+        assert select.gpu_problem() is None
+        with pytest.raises(UsageError, match="fake:N"):
+            select.parse_device("fake:x")
+
+    def test_the_environment_lists_it(self) -> None:
+        report = describe_environment()
+        assert [gpu.device for gpu in report.gpus] == ["fake:0"]
+        assert any("50%" in note and "fake:0" in note for note in report.notes)
+
+    def test_a_batch_probe_measures_it(self) -> None:
+        task = probe.Task(
+            model=lambda: torch.nn.Linear(8, 2),
+            train=torch.utils.data.TensorDataset(torch.randn(64, 8), torch.randint(2, (64,))),
+            loss=torch.nn.functional.cross_entropy,
+        )
+        result = probe.find_batch_size(task, device="fake", max=8, in_process=True)
+        assert result.largest_fit == 8
+        assert result.meta.device == "Fake GPU (fake:0)"
+
+
+DEVICE_MODULES: list[DeviceModule] = [cpu, cuda, simulated]
+GPU_MODULES: list[GpuModule] = [cuda, fake_device]
+"""mypy checks that they implement the protocols."""
+
+
+@pytest.mark.skipif(find_problem() is not None, reason=f"needs a CUDA device: {find_problem()}")
 class TestCudaDevice(DeviceConformance):
     @pytest.fixture
     def device(self) -> Device:
-        from probe.device.cuda import CudaDevice
-
         device = CudaDevice(0)
         self.too_many_bytes = device.limit_bytes + MIB
         device.release()

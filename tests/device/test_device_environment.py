@@ -16,7 +16,7 @@ import torch
 from probe.device import environment, nvml
 from probe.device.cuda import measured_context_bytes
 from probe.device.environment import collect_meta, describe_environment
-from probe.device.resident_memory import peak_resident_bytes, reset_peak_resident
+from probe.device.memory import peak_resident_bytes, reset_peak_resident
 from probe.records import DeviceMemory, MemoryUser, RunOrigin
 from probe.records_json import to_plain
 
@@ -201,7 +201,7 @@ def test_metadata_is_complete_and_can_be_stored() -> None:
 
 
 def test_the_environment_names_what_is_missing_and_what_that_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "cuda_problem", lambda: "the GPU is on holiday.")
+    monkeypatch.setattr(environment, "gpu_problem", lambda: "the GPU is on holiday.")
     report = describe_environment()
     assert report.gpus == ()
     assert report.num_cores >= 1

@@ -15,8 +15,9 @@ import probe.loading.sample_cache as sample_cache
 from probe.device.cpu import CpuDevice
 from probe.device.simulated import SimulatedDevice
 from probe.errors import DataError, TaskError
-from probe.loading.dataset import as_tensors, hold_out, hold_out_fold, merge_validation, num_samples, take_fraction
+from probe.loading.dataset import as_tensors, num_samples
 from probe.loading.epoch_batches import LoadedBatches, TensorBatches, make_batches
+from probe.loading.validation import hold_out, hold_out_fold, merge_validation, take_fraction
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 

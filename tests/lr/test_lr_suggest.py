@@ -58,7 +58,7 @@ def test_a_ramp_that_starts_too_high_gives_none() -> None:
     losses = [2.0 if step < 4 else 0.5 + 0.002 * step for step in range(NUM_STEPS)]
     found, warnings = suggest([curve_of(losses)], num_steps=NUM_STEPS)
     assert found is None
-    assert "start lower with --from" in warnings[0]
+    assert "--from" in warnings[0]
 
 
 def test_several_curves_are_averaged() -> None:
@@ -86,15 +86,15 @@ def test_flat_curves_give_none() -> None:
 def test_still_falling_is_said() -> None:
     found, warnings = suggest([curve_of(falling(5.0))], num_steps=NUM_STEPS)
     assert found is not None
-    assert "still falls" in warnings[0]
+    assert "--to" in warnings[0]
 
 
 @pytest.mark.parametrize(
     ("ended_by", "num_points", "message"),
     [
-        ("non_finite", 0, "very first step"),
-        ("diverged", 9, "blew up after 9 steps"),
-        ("interrupted", 12, "interrupted"),
+        ("non_finite", 0, "first step"),
+        ("diverged", 9, "9 steps"),
+        ("interrupted", 12, "12 steps"),
     ],
 )
 def test_short_curves_give_none(ended_by: CurveEnd, num_points: int, message: str) -> None:

@@ -6,9 +6,8 @@ import torchvision.models
 from torch import nn
 
 from probe.errors import TaskError
-from probe.models.aliases import ALIASES
 from probe.models.registry import (
-    GrayToColor,
+    ALIASES,
     build_model,
     check_hyperparameters,
     check_images,
@@ -17,6 +16,7 @@ from probe.models.registry import (
     model_names,
     resolve_model,
 )
+from probe.models.torchvision_models import GrayToColor
 
 BUILT_IN = {"mlp", "cnn", "lstm", "text-embedding", "text-mlp", "text-transformer"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions
 from probe.errors import RecipeError
 from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.load import parse_recipe
@@ -22,13 +22,13 @@ def recipe_with(options: dict[str, Any] | None, *, data: str = "csv:houses.csv")
 
 
 def test_what_a_recipe_says_of_its_data_reaches_the_task() -> None:
-    given = recipe_with({"target": "price", "objective": "regression", "ignore": ["id"], "test_share": 0.25})
+    given = recipe_with({"target": "price", "task_type": "regression", "ignore": ["id"], "test_fraction": 0.25})
     source = recipe_source(given)
     assert isinstance(source, NamedSource)
     assert source.data_options == DataOptions(
-        target="price", objective="regression", ignore=("id",), test_share=0.25, horizon=1
+        target="price", task_type="regression", ignore=("id",), test_fraction=0.25, horizon=1
     )
-    assert source.held_out_share == 0.2
+    assert source.val_fraction == 0.2
     assert 'data_options = { target = "price"' in dump_recipe(given)
 
 
@@ -45,9 +45,9 @@ def test_no_options_are_those_of_a_recipe_without_the_table() -> None:
     ("options", "data", "said"),
     [
         ({"targe": "price"}, "csv:houses.csv", "task.data_options.targe: .*did you mean target"),
-        ({"objective": "ranking"}, "csv:houses.csv", "task.data_options.objective: .*classification"),
+        ({"task_type": "ranking"}, "csv:houses.csv", "task.data_options.task_type: .*classification"),
         ({"ignore": "id"}, "csv:houses.csv", r'task.data_options.ignore: must be a list of columns, like \["id"\]'),
-        ({"test_share": 1.0}, "csv:houses.csv", "task.data_options.test_share: "),
+        ({"test_fraction": 1.0}, "csv:houses.csv", "task.data_options.test_fraction: "),
         ({"horizon": 0}, "series:load.csv", "task.data_options.horizon: "),
         ({"horizon": 2}, "csv:houses.csv", "task.data_options.horizon: is for series:PATH, not csv:houses.csv"),
         ({"target": "price"}, "digits", "task.data_options.target: is for csv:PATH, series:PATH, not digits"),

@@ -71,7 +71,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
         "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)),
         "task": {
             "target": "mytask:task",
-            "validation": {"kind": "holdout", "share": draw(st.floats(0.01, 0.99))},
+            "validation": {"kind": "holdout", "fraction": draw(st.floats(0.01, 0.99))},
             "objective": {
                 "metric": draw(st.text(min_size=1, max_size=8)),
                 "mode": draw(st.sampled_from(["max", "min"])),
@@ -140,7 +140,7 @@ def test_folds_shares_and_limits_load_back_as_they_were() -> None:
         "budget": {"trials": 1},
     }
     recipe = parse_recipe(content, where="made")
-    assert (recipe.task.validation.num_folds, recipe.task.validation.share) == (5, None)
+    assert (recipe.task.validation.num_folds, recipe.task.validation.fraction) == (5, None)
     fidelity, search = recipe.search.fidelity, recipe.search
     assert (fidelity.lowest, fidelity.highest, fidelity.full_epochs) == (250, 1000, 10)
     assert (search.trial_seconds, search.on_oom, search.constraints.memory_bytes) == (90, "accumulate", 4 * 2**30)

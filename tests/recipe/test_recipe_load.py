@@ -3,33 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from recipe_texts import RECIPE, message
 
 from probe.errors import RecipeError
 from probe.recipe.load import MAX_MISTAKES, load_recipe, parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
-
-RECIPE = """
-schema = 1
-name = "example"
-
-[task]
-model = "cnn"
-data = "digits"
-objective = { metric = "accuracy", mode = "max" }
-
-[space]
-batch_size = { probe = "max_batch", max = 64 }
-optimizer = { choices = ["sgd", "adam"] }
-lr = { probe = "range_test", per = "optimizer" }
-momentum = { low = 0.5, high = 0.99, when = { optimizer = "sgd" } }
-layers = { low = 1, high = 4 }
-width = { low = 8, high = 32, pow2 = true }
-dropout = 0.1
-
-[budget]
-trials = 4
-"""
 
 
 @pytest.fixture
@@ -37,16 +16,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "example.toml"
     path.write_text(RECIPE)
     return path
-
-
-def message(path: Path, *overrides: str) -> str:
-    """What is said about the recipe, without the file's name and the overrides in front."""
-    with pytest.raises(RecipeError) as caught:
-        load_recipe(path, overrides=overrides)
-    text = str(caught.value)
-    for front in (f"{path} with {', '.join(overrides)}", str(path)):
-        text = text.removeprefix(front).removeprefix(": ")
-    return text
 
 
 def test_entries_keep_the_order_of_the_file_and_their_kinds(path: Path) -> None:
@@ -64,7 +33,7 @@ def test_defaults(path: Path) -> None:
     recipe = load_recipe(path)
     assert (recipe.search.sampler, recipe.search.scheduler, recipe.search.seed) == ("auto", "auto", 0)
     assert (recipe.search.fidelity.min, recipe.search.fidelity.factor) == (None, None)
-    assert recipe.task.validation.share == 0.2
+    assert recipe.task.validation.fraction == 0.2
     assert recipe.task.objective.reduce == "best"
     assert recipe.budget.time_seconds is None
     lr = recipe.space["lr"]
@@ -101,7 +70,7 @@ def test_recipes_are_frozen(path: Path) -> None:
         ("lr.confirm=full", "full"),
         ("lr.per=optimizer", "optimizer"),
         ("batch.memory=8GiB", "8GiB"),
-        ("task.validation.share = 0.25", 0.25),
+        ("task.validation.fraction = 0.25", 0.25),
     ],
 )
 def test_overrides(path: Path, override: str, value: object) -> None:
@@ -118,7 +87,7 @@ def test_overrides(path: Path, override: str, value: object) -> None:
         "lr.confirm": recipe.lr.confirm,
         "lr.per": recipe.lr.per,
         "batch.memory": recipe.batch.memory,
-        "task.validation.share": recipe.task.validation.share,
+        "task.validation.fraction": recipe.task.validation.fraction,
     }[override.partition("=")[0].strip()]
     assert found == value
 
@@ -193,7 +162,7 @@ def test_a_key_given_twice(path: Path) -> None:
 
 def test_a_newer_schema_is_the_only_thing_said(path: Path) -> None:
     said = message(path, "schema=2", "nonsense=1")
-    assert said.startswith("schema 2 is newer than this version of probe, which reads schema 1.")
+    assert said.startswith("schema 2 is not supported; this version of probe reads schema 1.")
     assert "nonsense" not in said
 
 

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 from made_records import cluster_use, node, search_result
-from test_write_report import check_page, written
+from written_pages import check_page, written
 
 from probe.report.search.cluster_page import cluster_blocks, slots_line, use_text
 from probe.report.search.page import search_page
 from probe.report.store import load_result
 from probe.search.records.cluster import SlotUse
 
-USE = SlotUse(num_slots=16, num_nodes=3, idle_share=0.034, num_retries=0)
+USE = SlotUse(num_slots=16, num_nodes=3, utilization=0.966, num_retries=0)
 SHORT = search_result(num_trials=3)
 
 
 @pytest.mark.parametrize(
     ("use", "text"),
     [
-        (USE, "3 nodes, 16 slots, 3 % idle"),
-        (replace(USE, num_nodes=1, idle_share=None, num_retries=1), "1 node, 16 slots, 1 retry"),
-        (replace(USE, num_nodes=None, num_slots=2, num_retries=2), "2 slots, 3 % idle, 2 retries"),
-        (replace(USE, num_nodes=1, num_slots=1), "1 node, 1 slot, 3 % idle"),
-        (replace(USE, num_nodes=None, num_slots=1, num_retries=1), "1 slot, 3 % idle, 1 retry"),
+        (USE, "3 nodes, 16 slots, 97 % utilization"),
+        (replace(USE, num_nodes=1, utilization=None, num_retries=1), "1 node, 16 slots, 1 retry"),
+        (replace(USE, num_nodes=None, num_slots=2, num_retries=2), "2 slots, 97 % utilization, 2 retries"),
+        (replace(USE, num_nodes=1, num_slots=1), "1 node, 1 slot, 97 % utilization"),
+        (replace(USE, num_nodes=None, num_slots=1, num_retries=1), "1 slot, 97 % utilization, 1 retry"),
         (replace(USE, num_nodes=None, num_slots=1), None),  # nothing that is not known
     ],
 )
@@ -33,7 +33,7 @@ def test_a_line_says_how_slots_are_used_where_that_tells_something(use: SlotUse,
 
 def test_an_impossible_share_is_refused() -> None:
     with pytest.raises(ValueError, match=r"between 0 and 1, not 1\.5"):
-        replace(USE, idle_share=1.5)
+        replace(USE, utilization=1.5)
 
 
 def test_a_cluster_search_says_where_it_ran(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_cluster_search_says_where_it_ran(tmp_path: Path) -> None:
         "| gpu-02 | 32 | 2 × NVIDIA H200 | 2.15.0 | 12.9 | 575.51 | 3.11.9 |",
         r"| cpu\_3 | 32 | none | 2.15.0 | not used | not used | 3.11.9 |",
     ]
-    facts = ("16 slots", "3 % of the time", "no rung was run again", "4 CPUs", "0.25 of a GPU", "`/mnt/shared/mnist`")
+    facts = ("16 slots", "97 % utilization", "no rung was run again", "4 CPUs", "0.25 of a GPU", "`/mnt/shared/mnist`")
     assert all(fact in section for fact in facts)
 
 
@@ -95,7 +95,7 @@ def test_whole_gpus_are_no_shares() -> None:
 def test_workers_of_one_machine_are_told_with_what_it_cost() -> None:
     local = replace(SHORT, slots=replace(USE, num_slots=2, num_nodes=None))
     cost = search_page(local, []).split("## Cost")[1].split("## Reproduce")[0]
-    assert "Trials ran on 2 slots, which were idle for 3 % of the time; no rung was run again" in cost
+    assert "Trials ran on 2 slots with 97 % utilization; no rung was run again" in cost
     assert cluster_blocks(local) == []
     assert slots_line(replace(local, slots=replace(USE, num_slots=1, num_nodes=None))) is None
     assert slots_line(replace(local, slots=None)) is None

@@ -422,5 +422,5 @@ def test_a_comparison_without_a_suggestion_has_no_plot(tmp_path: Path) -> None:
 
 
 def test_a_suggestion_outside_the_tested_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="lies outside the tested"):
+    with pytest.raises(ValueError, match="outside the tested"):
         lr_result(suggestion=LrSuggestion(lr=0.5, low=0.1, high=20.0))

@@ -102,7 +102,7 @@ def changed_lr(**changes: Any) -> str:
         (changed(seconds=float("nan")), r"BatchResult\.seconds: .*finite number"),
         (changed_lr(depth="deep"), r"LrResult\.depth: "),
         (changed_lr(confirmation={"runs": []}), r"LrResult\.confirmation\b"),
-        (changed_lr(highest_lr=1e-4), "lies outside the tested 1e-05 to 0.0001"),
+        (changed_lr(highest_lr=1e-4), "outside the tested range 1e-05 to 0.0001"),
     ],
 )
 def test_what_is_no_result_is_refused_with_its_name_and_the_reason(

@@ -8,19 +8,18 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
-from test_run_rung import job, numbers, ran
+from rung_jobs import job, numbers, ran
+from searches import search_outcome
 
 from probe.cli.answers.answers import answer_lines
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
-from probe.loading.records import DataReference
+from probe.loading.records import DataReference, ValidationSplit
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
 from probe.report.shared.wording import test_note as note_of
 from probe.report.shared.wording import test_trust as trust_of
 from probe.search.checks import warnings_for
-from probe.search.find import run_search
-from probe.search.jobs.jobs import ValidationSplit
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
 from probe.search.schedulers.fidelity import FidelitySchedule
@@ -200,7 +199,7 @@ def test_a_search_that_goes_on_notices_edits_and_says_that_its_test_part_was_rea
             budget={"trials": trials},
             start=[{"lr": 1e-6}, {"lr": 0.5}],
         )
-        result, error = run_search(recipe, device=DeviceSpec(kind="cpu"), num_workers=1, folder=folder, **options)
+        result, error = search_outcome(recipe, device=DeviceSpec(kind="cpu"), num_workers=1, folder=folder, **options)
         assert error is None
         return result
 
@@ -236,7 +235,7 @@ def test_data_that_are_edited_while_a_search_runs_end_it(tmp_path: Path, monkeyp
         if isinstance(record, TrialResult) and record.number == 1:
             seed.write_text("2")
 
-    result, error = run_search(
+    result, error = search_outcome(
         blobs_recipe(
             {"lr": 0.1, "note": {"choices": [1, 2, 3, 4]}},
             task={"target": "changing_task:task", "objective": {"metric": "loss", "mode": "min"}},

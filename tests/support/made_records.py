@@ -8,18 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from probe.batch.comparison.records import BatchComparison, Variant
-from probe.batch.records import (
-    Alternative,
-    Attempt,
-    BatchResult,
-    Forecast,
-    MemoryParts,
-    Outcome,
-    PredictedPeak,
-    Prediction,
-    Purpose,
-)
+from probe.batch.prediction_records import MemoryBreakdown, PredictedPeak, Prediction, PredictionInfo
+from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResult, Outcome, Purpose, Variant
 from probe.diagnosis.diagnose import diagnose
 from probe.lr.confirm import steps_to_evaluate, suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
@@ -169,12 +159,12 @@ def predicted_peak(batch_size: int, sample_bytes: int = 61 * 2**20) -> Predicted
     return PredictedPeak(batch_size=batch_size, allocated_bytes=allocated, peak_bytes=reserved + 512 * 2**20)
 
 
-def prediction(card_bytes: int, sample_bytes: int = 61 * 2**20) -> Prediction:
+def prediction(gpu_bytes: int, sample_bytes: int = 61 * 2**20) -> Prediction:
     """The largest power of two whose predicted peak is not above the card's memory, and parts that add up."""
-    fitting = [2**power for power in range(14) if predicted_peak(2**power, sample_bytes).peak_bytes <= card_bytes]
+    fitting = [2**power for power in range(14) if predicted_peak(2**power, sample_bytes).peak_bytes <= gpu_bytes]
     largest = max(fitting, default=None)
     point = predicted_peak(largest or 1, sample_bytes)
-    parts = MemoryParts(
+    parts = MemoryBreakdown(
         weights_bytes=32 * 2**20,
         gradients_bytes=32 * 2**20,
         optimizer_state_bytes=64 * 2**20,
@@ -185,24 +175,24 @@ def prediction(card_bytes: int, sample_bytes: int = 61 * 2**20) -> Prediction:
         context_bytes=512 * 2**20,
     )
     return Prediction(
-        memory_bytes=card_bytes,
+        memory_bytes=gpu_bytes,
         largest_fit=largest,
         peak_bytes=point.peak_bytes,
         allocated_bytes=point.allocated_bytes,
-        parts=parts,
+        breakdown=parts,
     )
 
 
-def forecast(largest: int = 128, sample_bytes: int = 61 * 2**20) -> Forecast:
+def prediction_info(largest: int = 128, sample_bytes: int = 61 * 2**20) -> PredictionInfo:
     curve = tuple(predicted_peak(2**power, sample_bytes) for power in range((2 * largest).bit_length()))
-    return Forecast(traced_as="fake cpu", unseen=UNSEEN, curve=curve, seconds=3.21)
+    return PredictionInfo(traced_as="fake cpu", unseen=UNSEEN, curve=curve, seconds=3.21)
 
 
 def checked_result(**changes: Any) -> BatchResult:
     """Measured after a prediction, on a large card that stands in for one of 8 GiB."""
     values: dict[str, Any] = {
         "device_memory": DEVICE_MEMORY,
-        "forecast": forecast(),
+        "prediction_info": prediction_info(),
         "predictions": (prediction(8 * GIB),),
     }
     return batch_result(**values | changes)
@@ -222,7 +212,7 @@ def predicted_result(
         "largest_fit": None,
         "recommended": None,
         "attempts": (),
-        "forecast": forecast(max(p.largest_fit or 1 for p in predictions), sample_bytes),
+        "prediction_info": prediction_info(max(p.largest_fit or 1 for p in predictions), sample_bytes),
         "predictions": predictions,
         "seconds": 4.56,
     }

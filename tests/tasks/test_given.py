@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
         "model": "mlp",
         "data": "digits",
         "num_train": 100,
-        "validation": {"share": 0.3},
+        "validation": {"fraction": 0.3},
         "objective": {"metric": "loss", "mode": "min"},
     },
     "space": {"lr": 0.1, "width": {"choices": [2, 4]}},
@@ -88,7 +88,7 @@ def test_the_record_names_it_as_a_target() -> None:
 def test_it_takes_the_place_of_what_the_recipe_trains() -> None:
     recipe = recipe_with_task(parse_recipe(RECIPE, where="made"), only_width)
     assert (recipe.task.target, recipe.task.model, recipe.task.num_train) == (f"{__name__}:only_width", None, None)
-    assert recipe.task.validation.share == 0.3
+    assert recipe.task.validation.fraction == 0.3
     check_names(recipe, given_source(only_width))
     with pytest.raises(RecipeError, match="width"):
         check_names(recipe, given_source(make()))  # a Task has no hyperparameters of its own

@@ -50,15 +50,15 @@ def test_augmentation_of_a_named_task(tmp_path: Path) -> None:
 
 
 def test_regression_has_losses_of_its_own() -> None:
-    assert read_options({"loss": "smooth_l1"}, objective="regression", is_images=False).loss == "smooth_l1"
+    assert read_options({"loss": "smooth_l1"}, task_type="regression", is_images=False).loss == "smooth_l1"
     for params, message in (
         ({"loss": "focal"}, "loss focal is not for regression"),
         ({"label_smoothing": 0.1}, "label_smoothing is for classification"),
         ({"augmentation": "shift"}, "augmentation 'shift' is for images"),
     ):
         with pytest.raises(TaskError, match=message):
-            read_options(params, objective="regression", is_images=False)
-    assert read_options({"augmentation": "none"}, objective="regression", is_images=False) == TaskOptions(
+            read_options(params, task_type="regression", is_images=False)
+    assert read_options({"augmentation": "none"}, task_type="regression", is_images=False) == TaskOptions(
         augmentation="none"
     )
 
@@ -100,5 +100,5 @@ def test_no_more_than_there_are(tmp_path: Path) -> None:
     available = len(digits(tmp_path).build({}).train[0])
     with pytest.raises(DataError, match=f"num_train is {available}, but digits has {available} training samples"):
         digits(tmp_path, num_train=available).build({})
-    with pytest.raises(DataError, match="makes its samples as they are asked for"):
+    with pytest.raises(DataError, match="creates its samples on access"):
         NamedSource(model="squeezenet", image_size=32, data_dir=tmp_path, num_train=100).build({})

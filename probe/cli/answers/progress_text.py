@@ -28,7 +28,7 @@ def plan_text(plan: LrPlan) -> str:
 def step_text(progress: LrProgress) -> str:
     """The current step of a range test or run."""
     return (
-        f"{progress.part}: step {format_count(progress.step)} of {format_count(progress.num_steps)}, "
+        f"{progress.phase}: step {format_count(progress.step)} of {format_count(progress.num_steps)}, "
         f"lr {format_lr(progress.lr)}, loss {format_value(progress.loss)}"
     )
 

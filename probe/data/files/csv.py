@@ -1,4 +1,4 @@
-"""`csv:PATH`: a table with one sample a row; one column is predicted from the others."""
+"""`csv:PATH`: a table with one sample per row, of which one column is predicted from the others."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.data.files.regression import Scaling, mean_baseline, metrics_in_units, most_frequent_class
 from probe.data.files.tables import Table, read_table
-from probe.data.loaded import DataRequest, LoadedData
-from probe.data.regression import Scaling, mean_baseline, metrics_in_units, most_frequent_class
+from probe.data.protocol import DataRequest, LoadedData, TaskType
 from probe.errors import DataError
 from probe.splits import hold_out_indices
 
 KEYWORDS: tuple[str, ...] = ()
 TEST_SEED = 0
-"""The test part is the same whatever the seed of a search: scores of different searches are comparable."""
+"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 MAX_CLASSES = 20
-"""Up to this many different whole numbers are seen as classes; a recipe may say otherwise."""
+"""Largest number of different integers that are inferred to be classes."""
 MAX_CATEGORIES = 1000
 MIN_MEMBERS = 3
-"""Of a class: one each to train on, to validate on and to test on."""
+"""Smallest number of rows per class: one for each split."""
 
 
 def load(request: DataRequest) -> LoadedData:
-    """Numbers scaled to mean 0 and standard deviation 1 over the training part, categories one-hot, columns in the file's
-    order; a share of the rows, stratified by class, as test part.
+    """Columns of numbers standardized with the training split's statistics, categories one-hot, in the order of the file. The
+    test split is a fraction of the rows, stratified by class.
 
-    Raises DataError: a file that is missing or no table; missing values, text among numbers, one class only, a class with too
-    few members to be split.
+    Raises DataError if the file is missing or not a table, values are missing, text is among numbers, or the target has only
+    one class or a class with too few rows.
     """
     options = request.options
     table = read_table(request.path)
@@ -41,18 +41,18 @@ def load(request: DataRequest) -> LoadedData:
     table = table.without(options.ignore)
     if len(table.columns) < 2:
         raise DataError(
-            f"{table.path}: no column is left to predict '{target}' from.",
-            hint="A table needs one column besides the one that is predicted.",
+            f"{table.path}: no columns are left to predict '{target}' from.",
+            hint="A table needs at least one column besides the target.",
         )
-    if _is_classification(table, target, options.objective, options.categorical):
+    if _is_classification(table, target, options.task_type, options.categorical):
         return _classification(table, target, request)
     return _regression(table, target, request)
 
 
-def _is_classification(table: Table, target: str, said: str | None, categorical: tuple[str, ...]) -> bool:
-    """As the recipe says; else for texts, and for few different whole numbers, each of them in ten rows on average."""
-    if said is not None:
-        return said == "classification"
+def _is_classification(table: Table, target: str, given: TaskType | None, categorical: tuple[str, ...]) -> bool:
+    """As given, else whether the target is text, or few different integers that occur in ten rows each on average."""
+    if given is not None:
+        return given == "classification"
     if target in categorical or not table.is_numeric(target):
         return True
     values = table.numbers(target)
@@ -62,7 +62,7 @@ def _is_classification(table: Table, target: str, said: str | None, categorical:
 
 def _classification(table: Table, target: str, request: DataRequest) -> LoadedData:
     names, classes = _read_classes(table, target, request.options.categorical)
-    train, test = hold_out_indices(len(classes), fraction=request.options.test_share, seed=TEST_SEED, labels=classes)
+    train, test = hold_out_indices(len(classes), fraction=request.options.test_fraction, seed=TEST_SEED, labels=classes)
     inputs = _inputs(table, target, train, request.options.categorical)
     targets = torch.from_numpy(classes)
     frequent = int(np.bincount(classes[train]).argmax())
@@ -81,9 +81,9 @@ def _regression(table: Table, target: str, request: DataRequest) -> LoadedData:
     values = table.numbers(target)
     if len(np.unique(values)) == 1:
         raise DataError(
-            f"{table.path}: every row of the column '{target}' holds {table.columns[target][0]}, so nothing is to be learned."
+            f"{table.path}: every row of the column '{target}' is {table.columns[target][0]}, so there is nothing to learn."
         )
-    train, test = hold_out_indices(len(values), fraction=request.options.test_share, seed=TEST_SEED, labels=None)
+    train, test = hold_out_indices(len(values), fraction=request.options.test_fraction, seed=TEST_SEED, labels=None)
     inputs = _inputs(table, target, train, request.options.categorical)
     scaling = Scaling.of(values[train, None])
     targets = scaling.scaled(values[:, None])
@@ -91,19 +91,19 @@ def _regression(table: Table, target: str, request: DataRequest) -> LoadedData:
         train=(inputs[train], targets[train]),
         test=(inputs[test], targets[test]),
         kind="table",
-        objective="regression",
+        task_type="regression",
         num_outputs=1,
         input_shape=(inputs.shape[1],),
         metrics=metrics_in_units(float(scaling.deviation[0])),
         baseline=mean_baseline(),
-        facts={"mean": float(scaling.mean[0]), "deviation": float(scaling.deviation[0])},
+        info={"mean": float(scaling.mean[0]), "deviation": float(scaling.deviation[0])},
     )
 
 
 def _read_classes(
     table: Table, target: str, categorical: tuple[str, ...]
 ) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
-    """Names, numbers in their order and texts in the alphabet's; and the class of each row."""
+    """The sorted names of the classes, and the class number of each row."""
     if target not in categorical and table.is_numeric(target):
         values = table.numbers(target)
         names = tuple(f"{value:g}" for value in np.unique(values))
@@ -114,8 +114,8 @@ def _read_classes(
         classes = np.array([numbers[text] for text in table.columns[target]], dtype=np.int64)
     if len(names) == 1:
         raise DataError(
-            f"{table.path}: every row of the column '{target}' is of the class '{names[0]}'; at least two are needed.",
-            hint=f"Columns: {', '.join(table.columns)}. Another is chosen with data_options = {{ target = ... }}.",
+            f"{table.path}: every row of the column '{target}' has the class '{names[0]}', but at least two are needed.",
+            hint=f"Columns: {', '.join(table.columns)}. Choose another target with data_options = {{ target = ... }}.",
         )
     _check_members(table, target, names, classes)
     return names, classes
@@ -129,25 +129,25 @@ def _check_members(table: Table, target: str, names: tuple[str, ...], classes: n
     lines = [str(table.lines[row]) for row in np.flatnonzero(classes == rarest)]
     rows = "1 row (line" if len(lines) == 1 else f"{len(lines)} rows (lines"
     raise DataError(
-        f"{table.path}, column '{target}': the class '{names[rarest]}' has {rows} {', '.join(lines)}); training, validation "
-        "and test part need one each.",
-        hint="Add rows of that class or delete those; or, if the column holds quantities, write "
-        'data_options = { objective = "regression" }.',
+        f"{table.path}, column '{target}': the class '{names[rarest]}' has {rows} {', '.join(lines)}), but the "
+        "training, validation and test splits need one each.",
+        hint="Add rows of that class, or delete these; if the column holds quantities, write "
+        'data_options = { task_type = "regression" }.',
     )
 
 
 def _inputs(table: Table, target: str, train: np.ndarray[Any, Any], categorical: tuple[str, ...]) -> Tensor:
-    """(rows, inputs) of float32, scaled by the rows `train`."""
-    parts = []
+    """(rows, inputs) of float32, standardized with the statistics of the rows `train`."""
+    columns = []
     for column in table.columns:
         if column == target:
             continue
         if column not in categorical and table.is_numeric(column):
             values = table.numbers(column)[:, None]
-            parts.append(Scaling.of(values[train]).scaled(values))
+            columns.append(Scaling.of(values[train]).scaled(values))
         else:
-            parts.append(_one_hot(table, column))
-    return torch.cat(parts, dim=1)
+            columns.append(_one_hot(table, column))
+    return torch.cat(columns, dim=1)
 
 
 def _one_hot(table: Table, column: str) -> Tensor:
@@ -155,9 +155,9 @@ def _one_hot(table: Table, column: str) -> Tensor:
     names = sorted(set(texts))
     if len(names) > max(2, min(MAX_CATEGORIES, len(texts) // 2)):
         raise DataError(
-            f"{table.path}, column '{column}': holds {len(names):,} different texts in {len(texts):,} rows, too many to be "
+            f"{table.path}, column '{column}': has {len(names):,} different texts in {len(texts):,} rows, too many for "
             "categories.",
-            hint=f'Leave it out with data_options = {{ ignore = ["{column}"] }}, or write fewer categories.',
+            hint=f'Ignore it with data_options = {{ ignore = ["{column}"] }}, or use fewer categories.',
         )
     numbers = {name: number for number, name in enumerate(names)}
     return torch.nn.functional.one_hot(torch.tensor([numbers[text] for text in texts]), len(names)).float()

@@ -1,6 +1,6 @@
-"""`folder:PATH`: images by class folder, as torchvision's ImageFolder expects them.
+"""`folder:PATH`: images in one folder per class, as for torchvision's ImageFolder.
 
-Either PATH/cat/*.jpg, PATH/dog/*.jpg, ... or PATH/train/cat/*.jpg, ... with `val` and `test` beside `train` if there are any.
+Either PATH/cat/*.jpg, PATH/dog/*.jpg, ..., or PATH/train/cat/*.jpg, ... with optional folders `val` and `test` next to `train`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,27 +17,31 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from probe.data.images import MAX_RESIZED_BYTES
-from probe.data.loaded import DataRequest, LoadedData, Part
 from probe.data.pixels import IMAGENET
+from probe.data.protocol import DataRequest, LoadedData
 from probe.errors import DataError
 from probe.splits import hold_out_indices
+from probe.units import format_count_of
+
+if TYPE_CHECKING:
+    from probe.data.protocol import Split
 
 KEYWORDS: tuple[str, ...] = ()
 DEFAULT_SIZE = 224
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 TEST_SEED = 0
-"""The test part is the same whatever the seed of a search: scores of different searches are comparable."""
+"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 MIN_MEMBERS = 3
-"""Of a class that is divided: one each to train on, to validate on and to test on."""
+"""Smallest number of images per class if there is no test folder: one for each split."""
 _NUM_THREADS = 4
-"""That decode images: Pillow lets them run side by side."""
+"""Threads that decode images; Pillow releases the GIL."""
 _MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Image files and the class of each."""
+    """Image files and their class numbers."""
 
     paths: Sequence[Path]
     classes: np.ndarray
@@ -49,7 +54,7 @@ class Files:
 
 
 class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
-    """Images decoded when asked for: (3, size, size) of bytes and a class number each."""
+    """Images that are decoded on access: (3, size, size) of bytes and a class number each."""
 
     def __init__(self, files: Files, size: int) -> None:
         self.files = files
@@ -63,29 +68,31 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return read_image(self.files.paths[index], self.size), self.targets[index]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """What a DataLoader calls for a whole batch."""
+        """Called by DataLoader for a whole batch."""
         images = _read_images([self.files.paths[index] for index in indices], self.size)
         return [(image, self.targets[index]) for image, index in zip(images, indices, strict=True)]
 
 
 def load(request: DataRequest) -> LoadedData:
-    """Bytes (N, 3, size, size): the middle of each image, in color, resized. Decoded once where all of a part fits into
-    MAX_RESIZED_BYTES, else whenever they are needed. The model scales them as torchvision's weights expect.
+    """Bytes (N, 3, size, size): each image cropped to a square at its center, in color, and resized.
 
-    Raises DataError: no such folder, no class folders, one without images, broken files.
+    A split is decoded once if it fits into MAX_RESIZED_BYTES, else its images are decoded on access. The model scales them as
+    torchvision's weights expect.
+
+    Raises DataError if the folder does not exist, has no class folders, or a class folder has no images or a broken one.
     """
     size = request.image_size or DEFAULT_SIZE
     root = _check_folder(request.path)
-    parts = {part: root / part for part in PARTS if (root / part).is_dir()}
-    if "train" in parts:
-        names = tuple(folder.name for folder in _class_folders(parts["train"]))
-        files = {part: _list_files(folder, names) for part, folder in parts.items()}
+    folders = {split: root / split for split in SPLITS if (root / split).is_dir()}
+    if "train" in folders:
+        names = tuple(folder.name for folder in _class_folders(folders["train"]))
+        files = {split: _list_files(folder, names) for split, folder in folders.items()}
     else:
         names = tuple(folder.name for folder in _class_folders(root))
         files = {"train": _list_files(root, names)}
     if set(files) == {"train"}:
-        files = _split(files["train"], names, root, request.options.test_share)
-    loaded = {part: _read_part(found, size) for part, found in files.items()}
+        files = _split(files["train"], names, root, request.options.test_fraction)
+    loaded = {split: _read_split(found, size) for split, found in files.items()}
     return LoadedData(
         train=loaded["train"],
         val=loaded.get("val"),
@@ -98,19 +105,17 @@ def load(request: DataRequest) -> LoadedData:
 
 
 def read_image(path: Path, size: int) -> Tensor:
-    """(3, size, size) of bytes: the largest square in the middle, resized. Raises DataError for a file that is no image."""
+    """(3, size, size) of bytes: the largest centered square, resized. Raises DataError if the file is not an image."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
-            image.draft(
-                "RGB", (2 * size, 2 * size)
-            )  # a JPEG much larger than that is decoded at a fraction of its size
+            image.draft("RGB", (2 * size, 2 * size))  # decode much larger JPEGs at a fraction of their size
             upright = ImageOps.exif_transpose(image).convert("RGB")
             square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        said = str(error).replace(f" '{path}'", "").replace(f" {str(path)!r}", "")
-        raise DataError(f"{path} is broken or no image: {said}.", hint="Replace it, or delete it.") from None
+        reason = str(error).replace(f" '{path}'", "").replace(f" {str(path)!r}", "")
+        raise DataError(f"{path} is broken or not an image: {reason}.", hint="Replace it, or delete it.") from None
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
@@ -119,7 +124,7 @@ def _check_folder(path: Path) -> Path:
         return path
     if path.exists():
         raise DataError(f"{path} is a file, not a folder of images.")
-    raise DataError(f"There is no folder {path}.", hint=f"Paths are relative to the working folder, {Path.cwd()}.")
+    raise DataError(f"There is no folder {path}.", hint=f"Paths are relative to the working directory, {Path.cwd()}.")
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -128,21 +133,21 @@ def _class_folders(root: Path) -> list[Path]:
         return folders
     images = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
     found = f"one folder ({folders[0].name})" if folders else "no folders"
-    beside = f" and {images:,} image{'' if images == 1 else 's'}" if images else ""
+    extra = f" and {format_count_of(images, 'image')}" if images else ""
     raise DataError(
-        f"{root} holds {found}{beside}: at least two classes are needed, each in a folder of its own.",
-        hint=f"Like {root / 'cat'} and {root / 'dog'}; or train, val and test, each with such folders.",
+        f"{root} has {found}{extra}, but at least two classes are needed, each in its own folder.",
+        hint=f"Create folders like {root / 'cat'} and {root / 'dog'}; or train, val and test, each with such folders.",
     )
 
 
 def _list_files(root: Path, names: Sequence[str]) -> Files:
-    """Of the classes' folders and the folders in them. Raises DataError for an empty one, and for one that is no class."""
+    """All images below the class folders. Raises DataError if a class folder is empty or its class is not in `names`."""
     present = [folder.name for folder in _class_folders(root)]
     foreign = [name for name in present if name not in names]
     if foreign:
         raise DataError(
-            f"{root / foreign[0]} is a class that the training part does not have.",
-            hint=f"Its classes: {', '.join(names)}.",
+            f"{root / foreign[0]} is a class that the training split does not have.",
+            hint=f"Classes of the training split: {', '.join(names)}.",
         )
     paths: list[Path] = []
     classes: list[int] = []
@@ -154,35 +159,35 @@ def _list_files(root: Path, names: Sequence[str]) -> Files:
         ]
         if not found:
             raise DataError(
-                f"{root / name} holds no images.",
-                hint=f"Images end in {', '.join(SUFFIXES)}. Delete the folder if it is no class.",
+                f"{root / name} has no images.",
+                hint=f"Images end in {', '.join(SUFFIXES)}. Delete the folder if it is not a class.",
             )
         paths += found
         classes += [number] * len(found)
     return Files(paths, np.array(classes, dtype=np.int64))
 
 
-def _split(files: Files, names: Sequence[str], root: Path, test_share: float) -> dict[str, Files]:
+def _split(files: Files, names: Sequence[str], root: Path, test_fraction: float) -> dict[str, Files]:
     counts = np.bincount(files.classes)
     if counts.min() < MIN_MEMBERS:
         rarest = int(counts.argmin())
-        only = f"{counts[rarest]} image{'' if counts[rarest] == 1 else 's'}"
         raise DataError(
-            f"{root / names[rarest]} holds {only}; training, validation and test part need one each.",
+            f"{root / names[rarest]} has only {format_count_of(int(counts[rarest]), 'image')}, but the training, validation "
+            "and test splits need one each.",
             hint="Add images, or delete the folder.",
         )
-    train, test = hold_out_indices(len(files), fraction=test_share, seed=TEST_SEED, labels=files.classes)
+    train, test = hold_out_indices(len(files), fraction=test_fraction, seed=TEST_SEED, labels=files.classes)
     return {"train": files.take(train), "test": files.take(test)}
 
 
-def _read_part(files: Files, size: int) -> Part:
+def _read_split(files: Files, size: int) -> Split:
     if len(files) * 3 * size * size > MAX_RESIZED_BYTES:
         return ImageFiles(files, size)
     return torch.stack(_read_images(files.paths, size)), torch.from_numpy(files.classes)
 
 
 def _read_images(paths: Sequence[Path], size: int) -> list[Tensor]:
-    """Raises DataError that names the first broken ones, once all have been looked at."""
+    """Decode all images. Raises DataError that names the first broken ones."""
 
     def read(path: Path) -> Tensor | DataError:
         try:
@@ -197,7 +202,7 @@ def _read_images(paths: Sequence[Path], size: int) -> list[Tensor]:
     if len(broken) == 1:
         raise broken[0]
     if broken:
-        told = "\n".join(f"  {error.message}" for error in broken[:_MAX_NAMED])
+        lines = "\n".join(f"  {error.message}" for error in broken[:_MAX_NAMED])
         more = f"\n  and {len(broken) - _MAX_NAMED} more" if len(broken) > _MAX_NAMED else ""
-        raise DataError(f"{len(broken)} files are no images:\n{told}{more}", hint="Replace or delete them.")
+        raise DataError(f"{len(broken)} files are not images:\n{lines}{more}", hint="Replace or delete them.")
     return images

@@ -1,6 +1,6 @@
-"""CSV files as columns of cells; everything that can be wrong with one is named by file, line and column.
+"""CSV files as columns of cells. Errors name the file, the line and the column.
 
-By the standard library's reader: importing pandas would cost every worker process a second.
+Uses the reader of the standard library, because importing pandas costs every worker process a second.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from probe.errors import DataError, near_misses, unknown_name
+from probe.units import format_count_of
 
 _DELIMITERS = (",", ";", "\t")
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""What stands for a missing number, in lower case. Among texts only an empty cell does: NA may be a category's name."""
-_LEAVE_OUT = 'leave the column out with data_options = {{ ignore = ["{column}"] }}'
+"""Texts of a missing number, in lower case. In a column of texts, only an empty cell is missing: NA may be a category."""
+_IGNORE = 'ignore the column with data_options = {{ ignore = ["{column}"] }}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells as text, column by column."""
+    """The cells of a table as text, column by column."""
 
     path: Path
     columns: dict[str, list[str]]
     lines: list[int]
-    """Of each row, the line of the file that it ends on, as an editor counts."""
+    """Number of the line, from 1, on which each row ends."""
 
     @property
     def num_rows(self) -> int:
@@ -38,24 +39,24 @@ class Table:
         return f"{self.path}, line {self.lines[row]}, column '{column}'"
 
     def without(self, columns: Iterable[str]) -> Table:
-        """Raises DataError for a column that is not there."""
-        left_out = {self.check_column(column) for column in columns}
-        kept = {name: cells for name, cells in self.columns.items() if name not in left_out}
+        """The table without some columns. Raises DataError if one does not exist."""
+        dropped = {self.check_column(column) for column in columns}
+        kept = {name: cells for name, cells in self.columns.items() if name not in dropped}
         return Table(path=self.path, columns=kept, lines=self.lines)
 
     def check_column(self, name: str) -> str:
-        """The name itself. Raises DataError where there is no such column, with near misses."""
+        """Return `name`. Raises DataError with similar names if there is no such column."""
         if name not in self.columns:
             message, hint = unknown_name(f"column of {self.path}:", name, list(self.columns))
             raise DataError(message, hint=hint)
         return name
 
     def find_target(self, name: str | None) -> str:
-        """The column that is predicted: the last one where none is named."""
+        """Name of the target column; by default the last one."""
         return list(self.columns)[-1] if name is None else self.check_column(name)
 
     def numbers(self, column: str) -> np.ndarray:
-        """A column as float64. Raises DataError for the first cell that is missing or no finite number."""
+        """A column as float64. Raises DataError for the first cell that is missing or not a finite number."""
         cells = self.columns[column]
         values = np.array([_number(cell) for cell in cells])
         bad = np.flatnonzero(~np.isfinite(values))
@@ -65,12 +66,12 @@ class Table:
         if _is_missing(cells[row]):
             raise self._missing(row, column, more)
         raise DataError(
-            f"{self.where(row, column)}: '{cells[row]}' is not a number, and the column holds numbers{more}.",
+            f"{self.where(row, column)}: '{cells[row]}' is not a number, but the column holds numbers{more}.",
             hint=_not_a_number_hint(cells[row], column),
         )
 
     def texts(self, column: str) -> list[str]:
-        """A column's cells. Raises DataError for the first empty one."""
+        """The cells of a column. Raises DataError for the first empty one."""
         cells = self.columns[column]
         empty = [row for row, cell in enumerate(cells) if not cell]
         if empty:
@@ -78,7 +79,7 @@ class Table:
         return cells
 
     def is_numeric(self, column: str) -> bool:
-        """Whether most of what a column holds, missing values apart, are numbers."""
+        """Whether most cells of a column that are not missing are numbers."""
         cells = [cell for cell in self.columns[column] if not _is_missing(cell)]
         return 2 * sum(not math.isnan(_number(cell)) for cell in cells) > len(cells)
 
@@ -86,19 +87,19 @@ class Table:
         written = f" ('{self.columns[column][row]}')" if self.columns[column][row] else ""
         return DataError(
             f"{self.where(row, column)}: the value is missing{written}{more}.",
-            hint=f"Fill it in, delete the line, or {_LEAVE_OUT.format(column=column)}.",
+            hint=f"Fill it in, delete the line, or {_IGNORE.format(column=column)}.",
         )
 
 
 def read_table(path: Path) -> Table:
-    """The CSV file `path`: names of columns on its first line, separated by commas, semicolons or tabs; UTF-8.
+    """Read a CSV file in UTF-8, with column names on the first line and commas, semicolons or tabs as separators.
 
-    Raises DataError for a file that is missing, empty or no such table.
+    Raises DataError if the file is missing, empty or not such a table.
     """
     text = _read_text(path)
     if not text.strip():
         raise DataError(
-            f"{path} is empty.", hint="Its first line holds the names of the columns, every other a sample."
+            f"{path} is empty.", hint="The first line must have the column names, and every other line a sample."
         )
     first = text.lstrip().split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=first.count)
@@ -107,7 +108,7 @@ def read_table(path: Path) -> Table:
     lines: list[int] = []
     try:
         for row in reader:
-            if row:  # a blank line is no row
+            if row:  # skip blank lines
                 rows.append([cell.strip() for cell in row])
                 lines.append(reader.line_num)
     except csv.Error as error:
@@ -116,12 +117,12 @@ def read_table(path: Path) -> Table:
     for row, line in zip(rows[1:], lines[1:], strict=True):
         if len(row) != len(header):
             raise DataError(
-                f"{path}, line {line}: has {len(row)} cell{'s' * (len(row) != 1)}, and the first line names "
-                f"{len(header)} columns.",
-                hint=f"Cells are separated by {_delimiter_word(delimiter)}; one that contains it goes in double quotes.",
+                f"{path}, line {line}: has {format_count_of(len(row), 'cell')}, but the first line names "
+                f"{format_count_of(len(header), 'column')}.",
+                hint=f"Cells are separated by {_delimiter_word(delimiter)}; put a cell that contains one in double quotes.",
             )
     if len(rows) == 1:
-        raise DataError(f"{path} has no rows below the names of its columns.")
+        raise DataError(f"{path} has no rows below the column names.")
     columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(header)}
     return Table(path=path, columns=columns, lines=lines[1:])
 
@@ -142,18 +143,18 @@ def _read_text(path: Path) -> str:
 
 def _similar_files(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"There is no folder {path.parent} either; paths are relative to the working folder, {Path.cwd()}."
+        return f"There is no folder {path.parent} either; paths are relative to the working directory, {Path.cwd()}."
     close = near_misses(path.name, [file.name for file in path.parent.iterdir()])
     if close:
         return f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
-    return f"Paths are relative to the working folder, {Path.cwd()}."
+    return f"Paths are relative to the working directory, {Path.cwd()}."
 
 
 def _check_header(path: Path, names: Sequence[str], delimiter: str) -> Sequence[str]:
     if all(not math.isnan(_number(name)) for name in names):
         raise DataError(
-            f"{path}, line 1: holds numbers where the names of the columns belong.",
-            hint="Put a line of names on top: "
+            f"{path}, line 1: has numbers instead of column names.",
+            hint="Insert a line with the column names: "
             + delimiter.join(f"c{place}" for place in range(1, len(names) + 1)[:3])
             + " ...",
         )
@@ -161,18 +162,18 @@ def _check_header(path: Path, names: Sequence[str], delimiter: str) -> Sequence[
         if not name:
             raise DataError(
                 f"{path}, line 1: column {place} has no name.",
-                hint="Name it. (pandas writes row numbers like this unless it is told to_csv(..., index=False).)",
+                hint="Name it. (pandas writes such a column of row numbers unless you call to_csv(..., index=False).)",
             )
         if name in names[: place - 1]:
             raise DataError(
                 f"{path}, line 1: columns {names.index(name) + 1} and {place} are both named '{name}'.",
-                hint="Every column needs a name of its own.",
+                hint="Column names must be unique.",
             )
     return names
 
 
 def _number(cell: str) -> float:
-    """NaN where it is none. Underscores, which Python takes in numbers, are no part of one here."""
+    """The number in a cell, or NaN. Underscores, which Python allows in numbers, are not allowed."""
     try:
         return math.nan if "_" in cell else float(cell)
     except ValueError:
@@ -191,7 +192,7 @@ def _not_a_number_hint(cell: str, column: str) -> str:
     if "," in cell and not math.isnan(_number(cell.replace(",", "."))):
         return "Write numbers with a decimal point."
     return (
-        f"Correct it, or {_LEAVE_OUT.format(column=column)}; a column of categories is named with "
+        f"Correct it, or {_IGNORE.format(column=column)}; if the column holds categories, write "
         f'data_options = {{ categorical = ["{column}"] }}.'
     )
 

@@ -1,8 +1,8 @@
-"""Texts and their classes as token ids: `text:PATH`, a file of JSON lines, and the data set `reuters`.
+"""Labelled texts as token ids: `text:PATH`, a file of JSON lines, and the data set `reuters`.
 
-A text's tokens are its words in lower case, runs of letters and digits. Each of the `vocabulary` most frequent words of the
-training part has an id of its own. The words of a validation part, which is held out of the training part later, have counted
-too; its classes have not.
+The tokens of a text are its words in lower case, runs of letters and digits. Each of the `vocabulary` most frequent words of
+the training split has its own id. The counts include the words, but not the classes, of a validation split that is held out of
+the training split later.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ import numpy as np
 import torch
 
 from probe.data.json_lines import LabelledText, read_labelled_texts
-from probe.data.loaded import DataRequest, LoadedData
+from probe.data.protocol import DataRequest, LoadedData
 from probe.data.reuters import ensure_reuters, read_prepared
 from probe.errors import check_whole
 from probe.splits import hold_out_indices
 
 KEYWORDS = ("vocabulary", "max_length")
-"""Hyperparameters of texts: how many words have an id of their own, and after how many words a text is cut."""
+"""Hyperparameters of texts: the number of words with their own id, and the number of words after which a text is truncated."""
 DEFAULT_VOCABULARY = 10_000
 DEFAULT_MAX_LENGTH = 512
 PADDING = 0
 OTHER_WORD = 1
-"""Any word that is not among the most frequent ones."""
+"""Id of all words that are not among the most frequent ones."""
 FIRST_WORD = 2
 MAX_VOCABULARY = 10_000_000
 MAX_MAX_LENGTH = 1_000_000
 TEST_SEED = 0
-"""Whatever the seed of a search, the test part is the same, so that scores of different searches are comparable."""
+"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NumberedWords:
-    """The words of texts, each distinct word a number from 0 in the order of first appearance: a few bytes a word."""
+    """The words of texts as numbers, counted from 0 in the order of first appearance: a few bytes per word."""
 
     numbers: np.ndarray
-    """All texts' words one after the other, int32."""
+    """Words of all texts, concatenated, int32."""
     lengths: np.ndarray
-    """Words of each text, int64."""
+    """Number of words of each text, int64."""
     num_distinct: int
 
 
 def load(request: DataRequest) -> LoadedData:
-    """A file of texts. Its test part is drawn from it: as large as the options say, with the classes' proportions.
+    """Token ids (N, L) and class numbers. The test split is a stratified fraction of the texts.
 
-    The prepared Reuters does not say either which newswires are for the test: 2,246 are drawn, the share of 0.2, as many as in
-    the set that Keras distributes, though not the same ones.
+    Of Reuters, 2,246 newswires are drawn for the test split: a fraction of 0.2, as many as in the set that Keras distributes,
+    but not the same ones.
 
     Raises:
-        DataError: the file cannot be read or believed, or reuters cannot be downloaded.
-        TaskError: a vocabulary or a length that is none.
+        DataError: the file cannot be read or has wrong contents, or reuters cannot be downloaded.
+        TaskError: the vocabulary or the maximum length is out of range.
     """
     params = dict(request.params)
     vocabulary = params.get("vocabulary", DEFAULT_VOCABULARY)
@@ -69,7 +69,7 @@ def load(request: DataRequest) -> LoadedData:
     path = ensure_reuters(request.data_dir) if is_reuters else request.path
     words, labels = _read(path, _stamp(path), is_reuters)
     names, classes = np.unique(labels, return_inverse=True)
-    train, test = hold_out_indices(len(classes), fraction=request.options.test_share, seed=TEST_SEED, labels=classes)
+    train, test = hold_out_indices(len(classes), fraction=request.options.test_fraction, seed=TEST_SEED, labels=classes)
     tokens = torch.from_numpy(encode(words, train, vocabulary=vocabulary, max_length=max_length))
     targets = torch.from_numpy(classes.astype(np.int64))
     rows = {"train": torch.from_numpy(train), "test": torch.from_numpy(test)}
@@ -90,7 +90,7 @@ def split_words(text: str) -> list[str]:
 
 
 def number_words(texts: Iterable[str]) -> NumberedWords:
-    """The words of `texts` as numbers."""
+    """Replace the words of `texts` by numbers."""
     number_of: dict[str, int] = {}
     numbers, lengths = array("i"), array("q")
     for text in texts:
@@ -105,10 +105,10 @@ def number_words(texts: Iterable[str]) -> NumberedWords:
 
 
 def encode(words: NumberedWords, train: np.ndarray, *, vocabulary: int, max_length: int) -> np.ndarray:
-    """Token ids (N, L) of int64, L the length of the longest text but at most `max_length`; shorter ones end in padding.
+    """Token ids (N, L) of int64, L being the length of the longest text but at most `max_length`; shorter texts are padded.
 
-    Ids from FIRST_WORD on belong to the most frequent words of the texts `train`, the most frequent first; of equally frequent
-    words the one that appears first.
+    Ids from FIRST_WORD on are the most frequent words of the texts `train`, in descending order; words that appear first win
+    ties.
     """
     text_of = np.repeat(np.arange(len(words.lengths)), words.lengths)
     counts = np.bincount(words.numbers[np.isin(text_of, train)], minlength=words.num_distinct)
@@ -126,7 +126,7 @@ def encode(words: NumberedWords, train: np.ndarray, *, vocabulary: int, max_leng
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Changes with the file, so that one edited in between is read again."""
+    """Time and size of the file, so that an edited file is read again."""
     if not path.exists():
         return None
     status = path.stat()
@@ -135,6 +135,6 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=2)
 def _read(path: Path, stamp: tuple[int, int] | None, is_reuters: bool) -> tuple[NumberedWords, list[str]]:
-    """A file's words and labels, kept for searches that vary the vocabulary."""
+    """Words and labels of a file, cached for searches that vary the vocabulary."""
     texts: list[LabelledText] = read_prepared(path) if is_reuters else read_labelled_texts(path)
     return number_words(text.text for text in texts), [text.label for text in texts]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probe.batch.comparison.records import BatchComparison, Variant
+from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.comparison_summary import comparison_summary, is_predicted, sample_noun
 from probe.report.batch.page import IN_SETTINGS, attempts_table
-from probe.report.batch.prediction_page import forecast_block
+from probe.report.batch.prediction_page import prediction_info_block
 from probe.report.batch.sentences import NOT_MEASURED, check_text
 from probe.report.batch.summary import batch_summary, gpu_table
 from probe.report.shared.markdown import answer_block, escape, page, summary_blocks, text_table
@@ -35,7 +35,7 @@ def comparison_page(result: BatchComparison, plots: Sequence[str]) -> str:
             settings_block(result.meta, _settings(result)),
             "## Each variant",
             *[block for variant in result.variants for block in _variant_blocks(variant)],
-            *_forecast_blocks(result),
+            *_prediction_info_blocks(result),
             environment_block(result.meta),
         ]
     )
@@ -86,7 +86,9 @@ def _variant_blocks(variant: Variant) -> list[str | None]:
     ]
 
 
-def _forecast_blocks(result: BatchComparison) -> list[str]:
+def _prediction_info_blocks(result: BatchComparison) -> list[str]:
     """How the first variant was predicted; the others were predicted in the same way."""
-    forecasts = [variant.result.forecast for variant in result.variants if variant.result.forecast is not None]
-    return ["## How it was predicted", forecast_block(forecasts[0])] if forecasts else []
+    prediction_infos = [
+        variant.result.prediction_info for variant in result.variants if variant.result.prediction_info is not None
+    ]
+    return ["## How it was predicted", prediction_info_block(prediction_infos[0])] if prediction_infos else []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from probe.batch.comparison.records import BatchComparison, Variant
 from probe.batch.decide import timed_by_size
+from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.figures import peak_at, taken_bytes
 from probe.report.batch.sentences import batch_warnings
 from probe.report.batch.summary import MEASURE_NEXT

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from probe.batch.decide import GOOD_ENOUGH, timed_by_size
 from probe.batch.records import Attempt, BatchResult
 from probe.report.batch.figures import best_throughput, smallest_failure, step_spread
-from probe.report.batch.prediction_page import forecast_block, prediction_blocks
+from probe.report.batch.prediction_page import prediction_blocks, prediction_info_block
 from probe.report.batch.sentences import CAPS, NOT_MEASURED, OUTCOMES, limit_text, rate_with_spread
 from probe.report.batch.summary import batch_summary
 from probe.report.shared.markdown import bullets, escape, page, summary_blocks, table
@@ -43,7 +43,7 @@ def batch_page(result: BatchResult, plots: Sequence[str]) -> str:
     top += summary_blocks(batch_summary(result), without=IN_SETTINGS)
     settings = settings_block(result.meta, _settings(result))
     if result.stopped_by == "predicted":
-        how = forecast_block(result.forecast) if result.forecast is not None else None
+        how = prediction_info_block(result.prediction_info) if result.prediction_info is not None else None
         return page(
             [
                 *top,

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from probe.batch.decide import timed_by_size
-from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult, PredictedPeak
+from probe.batch.prediction_records import PredictedPeak
+from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
 from probe.report.batch.figures import best_throughput, taken_bytes
 from probe.report.batch.page import MEMORY_PLOT, THROUGHPUT_PLOT
 from probe.report.shared.style import (
@@ -103,8 +104,8 @@ def draw_memory(result: BatchResult, path: Path) -> bool:
             label = "reserved" if result.device_memory is None else "reserved + CUDA context"
             axes.plot(sizes, taken, marker="s", color=GREEN, label=f"peak {label}")
         axes.plot(sizes, allocated, marker="o", color=BLUE, label="peak allocated")
-    predicted = _forecast_points(result, tried)
-    top = max(top, _plot_forecast(axes, predicted, 4 * top if not sizes else top))
+    predicted = _predicted_points(result, tried)
+    top = max(top, _plot_prediction(axes, predicted, 4 * top if not sizes else top))
     if result.limit_bytes is not None:
         axes.axhline(result.limit_bytes, color=BLACK, linewidth=1.4, label=f"limit: {format_bytes(result.limit_bytes)}")
     floor = _memory_axis(axes, [size for size in (*allocated, *taken) if size > 0], top)
@@ -117,9 +118,9 @@ def draw_memory(result: BatchResult, path: Path) -> bool:
     return True
 
 
-def _forecast_points(result: BatchResult, sizes: Sequence[int]) -> list[PredictedPeak]:
+def _predicted_points(result: BatchResult, sizes: Sequence[int]) -> list[PredictedPeak]:
     """The predictions for the sizes tried and, for a few doublings, up to the first size above the limit."""
-    curve = result.forecast.curve if result.forecast is not None else ()
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
     points: list[PredictedPeak] = []
     for point in curve:
         passed = bool(points) and points[-1].peak_bytes > (result.limit_bytes or 0)
@@ -129,7 +130,7 @@ def _forecast_points(result: BatchResult, sizes: Sequence[int]) -> list[Predicte
     return points
 
 
-def _plot_forecast(axes: Axes, points: Sequence[PredictedPeak], most: int) -> int:
+def _plot_prediction(axes: Axes, points: Sequence[PredictedPeak], most: int) -> int:
     """Draw dashed and dotted lines. Returns the height of the highest point below `most`, or 0."""
     lines = [("predicted: allocated", ":", [point.allocated_bytes for point in points])]
     if any(point.peak_bytes != point.allocated_bytes for point in points):
@@ -184,7 +185,7 @@ def draw_predicted_memory(result: BatchResult, path: Path) -> bool:
 
     Returns False if there are fewer than two points or no GPUs.
     """
-    curve = result.forecast.curve if result.forecast is not None else ()
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
     if len(curve) < 2 or not result.predictions or any(point.allocated_bytes < 1 for point in curve):
         return False
     figure, [axes] = new_figure(height=5.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from probe.batch.records import BatchResult, Forecast
+from probe.batch.prediction_records import PredictionInfo
+from probe.batch.records import BatchResult
 from probe.report.batch.figures import check_prediction
 from probe.report.batch.sentences import signed_percent, traces_text
 from probe.report.shared.markdown import bullets, escape, table
@@ -14,21 +15,21 @@ _TRACES = {
 }
 
 
-def forecast_block(forecast: Forecast) -> str:
+def prediction_info_block(prediction_info: PredictionInfo) -> str:
     """How the prediction was made and what it does not model, or why there is none."""
-    if forecast.traced_as is None:
-        return f"There is no prediction: {escape((forecast.failure or 'the reason is not known').rstrip('.'))}."
+    if prediction_info.traced_as is None:
+        return f"There is no prediction: {escape((prediction_info.failure or 'the reason is not known').rstrip('.'))}."
     how = (
-        f"{_TRACES[forecast.traced_as]}, in {format_seconds(forecast.seconds)}. The size of every allocation was fitted as a "
-        "function of the batch size and, for a GPU, replayed through a model of its caching allocator. The memory needed is "
-        "the peak of all tensors, what the allocator keeps beyond that, and the CUDA context if there is one."
+        f"{_TRACES[prediction_info.traced_as]}, in {format_seconds(prediction_info.seconds)}. The size of every allocation "
+        "was fitted as a function of the batch size and, for a GPU, replayed through a model of its caching allocator. The "
+        "memory needed is the peak of all tensors, what the allocator keeps beyond that, and the CUDA context if there is one."
     )
-    checked = traces_text(forecast)
+    checked = traces_text(prediction_info)
     if checked is not None:
         how += f" {sentence(checked)}"
-    if not forecast.unseen:
+    if not prediction_info.unseen:
         return how
-    return f"{how}\n\nWhat it does not model:\n\n{bullets([escape(text) for text in forecast.unseen])}"
+    return f"{how}\n\nWhat it does not model:\n\n{bullets([escape(text) for text in prediction_info.unseen])}"
 
 
 def check_table(result: BatchResult) -> str | None:
@@ -47,9 +48,9 @@ def check_table(result: BatchResult) -> str | None:
 
 def prediction_blocks(result: BatchResult) -> list[str | None]:
     """The section about the prediction in the report of a measured answer."""
-    if result.forecast is None:
+    if result.prediction_info is None:
         return []
-    return ["## Prediction", _expected_text(result), check_table(result), forecast_block(result.forecast)]
+    return ["## Prediction", _expected_text(result), check_table(result), prediction_info_block(result.prediction_info)]
 
 
 def _expected_text(result: BatchResult) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from probe.batch.decide import too_small
 from probe.batch.errors_by_size import is_suspect
-from probe.batch.records import Alternative, Attempt, BatchResult, Contradiction, Forecast, Prediction
+from probe.batch.prediction_records import Contradiction, Prediction, PredictionInfo
+from probe.batch.records import Alternative, Attempt, BatchResult
 from probe.records import DeviceMemory
 from probe.report.batch.figures import check_prediction, collapsed_sizes, smallest_failure, step_spread
 from probe.report.batch.sample_text import sample_warnings
@@ -70,13 +71,15 @@ def quote(attempt: Attempt) -> str:
     return shorten(next(iter((attempt.message or "").strip().splitlines()), "no message"))
 
 
-def forecast_text(forecast: Forecast) -> str | None:
+def prediction_text(prediction_info: PredictionInfo) -> str | None:
     """A prediction in one line: the memory of the last two sizes of its curve, the second of which is too large."""
-    if forecast.failure is not None:
-        return f"no prediction: {forecast.failure}"
-    if not forecast.curve:
+    if prediction_info.failure is not None:
+        return f"no prediction: {prediction_info.failure}"
+    if not prediction_info.curve:
         return None
-    sizes = [f"batch {format_count(p.batch_size)} needs {format_bytes(p.peak_bytes)}" for p in forecast.curve[-2:]]
+    sizes = [
+        f"batch {format_count(p.batch_size)} needs {format_bytes(p.peak_bytes)}" for p in prediction_info.curve[-2:]
+    ]
     return f"predicted: {', '.join(sizes)}"
 
 
@@ -138,14 +141,14 @@ def check_text(result: BatchResult) -> str | None:
     return f"predicted: {other}, and {predicted} for batch {size}; {measured}"
 
 
-def traces_text(forecast: Forecast) -> str | None:
+def traces_text(prediction_info: PredictionInfo) -> str | None:
     """What traces of the predicted sizes say about the prediction; None if there are none."""
-    if not forecast.checks:
+    if not prediction_info.checks:
         return None
-    sizes = [format_count(check.batch_size) for check in sorted(forecast.checks, key=lambda one: one.batch_size)]
+    sizes = [format_count(check.batch_size) for check in sorted(prediction_info.checks, key=lambda one: one.batch_size)]
     named = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
-    worst = max((check.error for check in forecast.checks), key=abs)
-    if all(check.agrees for check in forecast.checks):
+    worst = max((check.error for check in prediction_info.checks), key=abs)
+    if all(check.agrees for check in prediction_info.checks):
         return f"the prediction was checked with a trace of batch size {named}, which agrees"
     return f"batch size {named} had to be traced as well: smaller ones alone were off by up to {signed_percent(worst)}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from probe.batch.decide import timed_by_size
-from probe.batch.records import Alternative, Attempt, BatchResult, Prediction
+from probe.batch.prediction_records import Prediction
+from probe.batch.records import Alternative, Attempt, BatchResult
 from probe.report.batch.figures import deciding_failures, headroom_bytes, is_confirmed, nothing_should_fit
 from probe.report.batch.sample_text import confirmation_text, ranking_texts
 from probe.report.batch.sentences import (
@@ -90,13 +91,15 @@ def _predicted_summary(result: BatchResult) -> Summary:
         lines.append(("Instead", what_to_try(result)))
     lines += _alternative_lines(result.alternatives)
     lines += [("Task", _task_text(result)), ("Device", result.meta.device)]
-    forecast = result.forecast
-    if forecast is not None and forecast.traced_as is not None:
-        unseen = [f"not modelled: {text}" for text in forecast.unseen]
-        checked = [text for text in (traces_text(forecast),) if text]
-        lines += labelled("Evidence", [f"training steps traced without data ({forecast.traced_as})", *checked, *unseen])
-    elif forecast is not None:
-        lines.append(("Evidence", f"no prediction: {forecast.failure or 'unknown reason'}"))
+    prediction_info = result.prediction_info
+    if prediction_info is not None and prediction_info.traced_as is not None:
+        unseen = [f"not modelled: {text}" for text in prediction_info.unseen]
+        checked = [text for text in (traces_text(prediction_info),) if text]
+        lines += labelled(
+            "Evidence", [f"training steps traced without data ({prediction_info.traced_as})", *checked, *unseen]
+        )
+    elif prediction_info is not None:
+        lines.append(("Evidence", f"no prediction: {prediction_info.failure or 'unknown reason'}"))
     lines += [("Next", MEASURE_NEXT), ("Cost", f"{format_seconds(result.seconds)}, without a GPU")]
     return Summary(answer=predicted_answer(result), lines=tuple(lines))
 
@@ -122,12 +125,12 @@ def _headroom_text(result: BatchResult) -> str | None:
 
 def gpu_table(predictions: Sequence[Prediction]) -> Table:
     """For each GPU the largest size that should fit and what fills the memory, without parts that are always 0."""
-    parts = [(name, field) for name, field in _PARTS if any(getattr(p.parts, field) for p in predictions)]
+    parts = [(name, field) for name, field in _PARTS if any(getattr(p.breakdown, field) for p in predictions)]
     names = ["GPU", "batch", "needs", *(name for name, _ in parts)]
     rows = []
     for prediction in predictions:
         batch = NONE if prediction.largest_fit is None else format_count(prediction.largest_fit)
-        sizes = [prediction.peak_bytes, *(getattr(prediction.parts, field) for _, field in parts)]
+        sizes = [prediction.peak_bytes, *(getattr(prediction.breakdown, field) for _, field in parts)]
         cells = [format_bytes(size) if size else "0" for size in sizes]
         rows.append((format_gpu_memory(prediction.memory_bytes), batch, *cells))
     optional = tuple(names.index(name) for name in _FIRST_LEFT_OUT if name in names)
@@ -144,8 +147,8 @@ def _alternative_lines(alternatives: Sequence[Alternative]) -> list[Line]:
 
 
 def _prediction_line(result: BatchResult) -> str | None:
-    if result.forecast is not None and result.forecast.failure is not None:
-        return f"no prediction: {result.forecast.failure}"
+    if result.prediction_info is not None and result.prediction_info.failure is not None:
+        return f"no prediction: {result.prediction_info.failure}"
     return check_text(result)
 
 

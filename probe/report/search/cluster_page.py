@@ -15,13 +15,13 @@ ID_LENGTH = 8
 
 
 def use_text(use: SlotUse) -> str | None:
-    """`2 nodes, 8 slots, 3 % idle, 1 retry`; None if there was only one slot and no retry."""
+    """`2 nodes, 8 slots, 97 % utilization, 1 retry`; None if there was only one slot and no retry."""
     if use.num_slots == 1 and use.num_nodes is None and not use.num_retries:
         return None
     parts = [] if use.num_nodes is None else [plural(use.num_nodes, "node")]
     parts.append(plural(use.num_slots, "slot"))
-    if use.idle_share is not None:
-        parts.append(f"{format_percent(use.idle_share, decimals=0)} idle")
+    if use.utilization is not None:
+        parts.append(f"{format_percent(use.utilization, decimals=0)} utilization")
     if use.num_retries:
         parts.append(plural(use.num_retries, "retry", "retries"))
     return ", ".join(parts)
@@ -86,13 +86,10 @@ def _gpus_cell(node: NodeInfo) -> str:
 
 
 def _use_sentence(use: SlotUse, *, joined: bool = False) -> str:
-    idle = ""
-    if use.idle_share is not None:
-        were = "which was" if use.num_slots == 1 else "which were"
-        idle = f", {were} idle for {format_percent(use.idle_share, decimals=0)} of the time"
+    used = "" if use.utilization is None else f" with {format_percent(use.utilization, decimals=0)} utilization"
     rungs = {0: "no rung was", 1: "1 rung was"}.get(use.num_retries, f"{format_count(use.num_retries)} rungs were")
     slots = plural(use.num_slots, "slot")
-    return f"Trials {'started' if joined else 'ran'} on {slots}{idle}; {rungs} run again because a worker died."
+    return f"Trials {'started' if joined else 'ran'} on {slots}{used}; {rungs} run again because a worker died."
 
 
 def _job_sentence(cluster: ClusterUse) -> str:

@@ -59,7 +59,9 @@ def best_kinds(result: SearchResult) -> list[Kind]:
 
     Only complete trials count if there are any, since a trial that was stopped early had less time to overfit.
     """
-    known = [(trial, trial.fit) for trial in ranked(result) if trial.value is not None and trial.fit is not None]
+    known = [
+        (trial, trial.summary) for trial in ranked(result) if trial.value is not None and trial.summary is not None
+    ]
     complete = [(trial, fit) for trial, fit in known if trial.status == "complete"]
     found: dict[tuple[str, ...], Kind] = {}
     for trial, fit in complete or known:
@@ -105,9 +107,9 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
 def winner_text(result: SearchResult) -> str | None:
     """Losses and metrics of the best trial on the training and the validation split."""
     won = winner(result)
-    if won is None or won.fit is None:
+    if won is None or won.summary is None:
         return None
-    return f"After epoch {won.fit.epoch}, without dropout and augmentation: {escape(_sides(won.fit))}."
+    return f"After epoch {won.summary.epoch}, without dropout and augmentation: {escape(_sides(won.summary))}."
 
 
 def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str | None:

@@ -9,8 +9,8 @@ from typing import Literal
 
 import optuna
 
-from probe.errors import OutputError, UsageError
-from probe.recipe.steps import is_step
+from probe.errors import OutputError, UsageError, first_line
+from probe.recipe.values import is_step
 from probe.search.records.objective import Objective, epoch_value
 from probe.search.records.search import Dimension, ParamValue, SearchResult, Status, TrialResult
 from probe.search.samplers.optuna_study import quiet
@@ -49,7 +49,7 @@ def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> 
             hint="Name another file; studies are not written over.",
         ) from None
     except Exception as error:  # whatever its database layer raises
-        text = str(error).strip().splitlines()[0]
+        text = first_line(error)
         if "://" not in storage or "parse" in text.lower():
             raise UsageError(
                 f"--optuna: '{storage}' is no storage that Optuna can open: {text}",

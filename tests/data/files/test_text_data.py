@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from probe.data.files import text as text_data
 from probe.data.files.text import FIRST_WORD, OTHER_WORD, PADDING, encode, number_words, split_words
 from probe.data.json_lines import LabelledText
-from probe.data.loaded import LoadedData
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.data.reuters import FOLDER, PREPARED, write_lines
 from probe.errors import DataError, TaskError
@@ -50,7 +49,7 @@ def test_a_file_of_texts_becomes_token_ids_and_classes(tmp_path: Path) -> None:
     assert isinstance(data.train, tuple)
     assert isinstance(data.test, tuple)
     tokens, classes = data.train
-    assert (data.kind, data.objective, data.num_outputs) == ("tokens", "classification", 2)
+    assert (data.kind, data.task_type, data.num_outputs) == ("tokens", "classification", 2)
     assert data.class_names == ("markets", "weather")
     assert data.input_shape == (31,)
     assert (tokens.shape, tokens.dtype, classes.dtype) == ((32, 31), torch.int64, torch.int64)
@@ -84,9 +83,9 @@ def test_rare_words_share_an_id_and_long_texts_are_cut(tmp_path: Path) -> None:
 
 def test_test_parts_are_the_same_every_time_and_as_large_as_was_asked(tmp_path: Path) -> None:
     path = write_texts(tmp_path)
-    one = load_data(f"text:{path}", data_dir=tmp_path, options=DataOptions(test_share=0.5))
+    one = load_data(f"text:{path}", data_dir=tmp_path, options=DataOptions(test_fraction=0.5))
     other = load_data(
-        f"text:{path}", data_dir=tmp_path, options=DataOptions(test_share=0.5), params={"vocabulary": 9999}
+        f"text:{path}", data_dir=tmp_path, options=DataOptions(test_fraction=0.5), params={"vocabulary": 9999}
     )
     assert isinstance(one.test, tuple)
     assert isinstance(other.test, tuple)
@@ -128,9 +127,9 @@ def test_a_file_that_was_edited_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        ({"vocabulary": 0}, "vocabulary must be a whole number from 1 to"),
-        ({"vocabulary": 10.5}, "vocabulary must be a whole number from 1 to"),
-        ({"max_length": -1}, "max_length must be a whole number from 1 to"),
+        ({"vocabulary": 0}, "vocabulary must be an integer from 1 to"),
+        ({"vocabulary": 10.5}, "vocabulary must be an integer from 1 to"),
+        ({"max_length": -1}, "max_length must be an integer from 1 to"),
     ],
 )
 def test_wrong_hyperparameters(tmp_path: Path, params: dict[str, Any], rule: str) -> None:

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader
 
 from probe.data.files import folder as folder_data
 from probe.data.files.folder import ImageFiles, read_image
-from probe.data.loaded import LoadedData
-from probe.data.options import DataOptions
 from probe.data.pixels import IMAGENET, PixelScaling, take_bytes
+from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import load_data
 from probe.errors import DataError, RecipeError
-from probe.loading.dataset import as_tensors, hold_out
+from probe.loading.dataset import as_tensors
+from probe.loading.validation import hold_out
 from probe.models.registry import build_model
 from probe.recipe.load import parse_recipe
 from probe.tasks.source import NamedSource, recipe_source
@@ -56,7 +56,7 @@ def tensors(part: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_images_of_mixed_sizes_are_resized_and_split_by_class(tmp_path: Path) -> None:
-    data = load(write_classes(tmp_path), test_share=0.4)
+    data = load(write_classes(tmp_path), test_fraction=0.4)
     images, classes = tensors(data.train)
     assert images.shape == (9, 3, 8, 8)
     assert images.dtype == torch.uint8
@@ -80,7 +80,7 @@ def test_parts_that_the_folder_names_itself(tmp_path: Path) -> None:
     assert tensors(data.val)[1].tolist() == [0, 0, 0, 2]
     assert len(tensors(data.train)[0]) == 12
     write_class(tmp_path / "test" / "pink", 3, (255, 128, 128))
-    assert said(tmp_path).startswith("ROOT/test/pink is a class that the training part does not have.")
+    assert said(tmp_path).startswith("ROOT/test/pink is a class that the training split does not have.")
 
 
 def test_a_training_folder_alone_is_divided(tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_large_jpegs_are_decoded_at_a_fraction_of_their_size_and_look_the_same(t
 
 
 def test_images_that_do_not_fit_are_decoded_by_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load(write_classes(tmp_path), test_share=0.2)
+    whole = load(write_classes(tmp_path), test_fraction=0.2)
     monkeypatch.setattr(folder_data, "MAX_RESIZED_BYTES", 12 * 3 * 8 * 8 - 1)
-    data = load(tmp_path, test_share=0.20001)
+    data = load(tmp_path, test_fraction=0.20001)
     assert isinstance(data.train, ImageFiles)
     images, classes = next(iter(DataLoader(data.train, batch_size=12)))
     assert torch.equal(images, tensors(whole.train)[0])
@@ -128,15 +128,15 @@ def test_images_that_do_not_fit_are_decoded_by_the_batch(tmp_path: Path, monkeyp
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     assert said(tmp_path / "nowhere").startswith("There is no folder ROOT.")
-    assert said(tmp_path).startswith("ROOT holds no folders: at least two classes are needed")
+    assert said(tmp_path).startswith("ROOT has no folders, but at least two classes")
     write_class(tmp_path / "red", 2, COLORS["red"])
     Image.new("L", (4, 4)).save(tmp_path / "loose.png")
-    assert said(tmp_path).startswith("ROOT holds one folder (red) and 1 image: at least two classes are needed")
+    assert said(tmp_path).startswith("ROOT has one folder (red) and 1 image, but at least two classes")
     (tmp_path / "blue").mkdir()
     (tmp_path / "blue" / "notes.txt").write_text("none yet")
-    assert said(tmp_path).startswith("ROOT/blue holds no images.\nImages end in .bmp, ")
+    assert said(tmp_path).startswith("ROOT/blue has no images.")
     write_class(tmp_path / "blue", 4, COLORS["blue"])
-    assert said(tmp_path).startswith("ROOT/red holds 2 images; training, validation and test part need one each.")
+    assert said(tmp_path).startswith("ROOT/red has only 2 images")
     file = tmp_path / "file.txt"
     file.write_text("")
     assert said(file) == "ROOT is a file, not a folder of images."
@@ -147,12 +147,12 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     write_classes(tmp_path / "test")
     whole = (train / "red" / "4.png").read_bytes()
     (train / "red" / "4.png").write_bytes(whole[:40])
-    assert said(tmp_path).startswith("ROOT/train/red/4.png is broken or no image: ")
+    assert said(tmp_path).startswith("ROOT/train/red/4.png is broken or not an image: ")
     (train / "blue" / "1.png").write_text("<html>404 Not Found</html>")
     (train / "green" / "2.png").write_bytes(b"")
     told = said(tmp_path).splitlines()
-    assert told[0] == "3 files are no images:"
-    assert told[1] == "  ROOT/train/blue/1.png is broken or no image: cannot identify image file."
+    assert told[0] == "3 files are not images:"
+    assert told[1] == "  ROOT/train/blue/1.png is broken or not an image: cannot identify image file."
     (train / "green" / "3.png").write_bytes(b"P6")
     assert said(tmp_path).splitlines()[4] == "  and 1 more"
 
@@ -218,11 +218,11 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ({"conv1.weight": torch.zeros(1)}, "holds the weights of another model (missing: bn1.weight, bn1.bias, "),
-            ([1, 2], "holds no state_dict: a list and no table of tensors."),
-            ({}, "holds no state_dict: a dict"),
-            ({"lr": 0.1}, "holds no state_dict: a dict"),
-            (np.zeros(3), "holds more than weights: "),
+            ({"conv1.weight": torch.zeros(1)}, "has the weights of another model (missing: bn1.weight, bn1.bias, "),
+            ([1, 2], "has no state_dict, but a list"),
+            ({}, "has no state_dict, but a dict"),
+            ({"lr": 0.1}, "has no state_dict, but a dict"),
+            (np.zeros(3), "has more than weights: "),
         ],
     )
     def test_files_that_are_no_weights(self, root: Path, tmp_path: Path, content: Any, message: str) -> None:
@@ -236,7 +236,7 @@ class TestWeights:
         path = tmp_path / "weights.pth"
         given = build_model("resnet18", num_outputs=3, input_shape=(3, 32, 32), params={}).state_dict()
         torch.save({**given, "conv1.weight": torch.zeros(64, 1, 7, 7)}, path)
-        with pytest.raises(DataError, match=r"holds conv1.weight of shape \(64, 1, 7, 7\), and the model's is \(64, 3"):
+        with pytest.raises(DataError, match=r"has conv1.weight of shape \(64, 1, 7, 7\), but the model needs \(64, 3"):
             self.source(root, path).build({})
         torch.save({**given, "extra": torch.zeros(1)}, path)
         with pytest.raises(DataError, match=r"another model \(unexpected: extra\)"):
@@ -249,7 +249,7 @@ class TestWeights:
         ):
             self.source(root, path).build({})
         path.write_text("garbage")
-        with pytest.raises(DataError, match=r"weights.pth (is no weights file|holds more than weights): "):
+        with pytest.raises(DataError, match=r"weights.pth (is not a weights file|has more than weights): "):
             self.source(root, path).build({})
 
     def test_a_recipe_names_them(self) -> None:

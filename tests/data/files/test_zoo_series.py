@@ -12,12 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from probe.data.loaded import LoadedData
-from probe.data.options import DataOptions
+from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import data_keywords, load_data
 from probe.errors import DataError, TaskError
-from probe.loading.dataset import hold_out
-from probe.models.lstm import Lstm
+from probe.loading.validation import hold_out
+from probe.models.networks import Lstm
 from probe.tasks.source import NamedSource
 
 
@@ -28,14 +27,14 @@ def write(folder: Path, values: list[Any], *, name: str = "series.csv") -> Path:
     return path
 
 
-def load(path: Path, *, window: Any = 3, held_out_share: float = 0.0, **options: Any) -> LoadedData:
+def load(path: Path, *, window: Any = 3, val_fraction: float = 0.0, **options: Any) -> LoadedData:
     given = DataOptions(target=options.pop("target", "load"), **options)
     return load_data(
         f"series:{path}",
         data_dir=Path("unused"),
         params={"window": window},
         options=given,
-        held_out_share=held_out_share,
+        val_fraction=val_fraction,
     )
 
 
@@ -46,16 +45,16 @@ def said(path: Path, **given: Any) -> str:
 
 
 def unscaled(data: LoadedData, scaled: torch.Tensor) -> list[float]:
-    values = scaled.double() * data.facts["deviation"] + data.facts["mean"]
+    values = scaled.double() * data.info["deviation"] + data.info["mean"]
     return [round(float(value), 3) for value in values.flatten()]
 
 
 def test_windows_come_before_their_targets_and_parts_after_each_other(tmp_path: Path) -> None:
-    data = load(write(tmp_path, list(range(100, 120))), window=3, test_share=0.25)
+    data = load(write(tmp_path, list(range(100, 120))), window=3, test_fraction=0.25)
     assert isinstance(data.train, tuple)
     assert isinstance(data.test, tuple)
     (inputs, targets), (test_inputs, test_targets) = data.train, data.test
-    assert (data.kind, data.objective, data.input_shape, data.time_steps) == ("series", "regression", (3, 2), 15)
+    assert (data.kind, data.task_type, data.input_shape, data.time_steps) == ("series", "regression", (3, 2), 15)
     assert inputs.shape == (12, 3, 2)
     assert unscaled(data, inputs[0, :, 0]) == [100, 101, 102]
     assert unscaled(data, targets) == list(range(103, 115))
@@ -66,7 +65,7 @@ def test_windows_come_before_their_targets_and_parts_after_each_other(tmp_path: 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])
 def test_a_forecast_several_steps_ahead(tmp_path: Path, horizon: int) -> None:
-    data = load(write(tmp_path, list(range(100, 140))), window=4, horizon=horizon, test_share=0.25)
+    data = load(write(tmp_path, list(range(100, 140))), window=4, horizon=horizon, test_fraction=0.25)
     assert data.baseline is not None
     for part in (data.train, data.test):
         assert isinstance(part, tuple)
@@ -81,23 +80,23 @@ def test_a_forecast_several_steps_ahead(tmp_path: Path, horizon: int) -> None:
     num_steps=st.integers(20, 60),
     window=st.integers(1, 8),
     horizon=st.integers(1, 3),
-    test_share=st.floats(0.1, 0.3),
+    test_fraction=st.floats(0.1, 0.3),
     share=st.floats(0.1, 0.3),
 )
 def test_what_is_forecast_is_the_same_for_every_window_and_in_one_part_only(
-    tmp_path: Path, num_steps: int, window: int, horizon: int, test_share: float, share: float
+    tmp_path: Path, num_steps: int, window: int, horizon: int, test_fraction: float, share: float
 ) -> None:
     path = write(tmp_path, list(range(num_steps)), name=f"{num_steps}.csv")
     source = NamedSource(
         model="mlp",
         data=f"series:{path}",
-        data_options=DataOptions(target="load", horizon=horizon, test_share=test_share),
-        held_out_share=share,
+        data_options=DataOptions(target="load", horizon=horizon, test_fraction=test_fraction),
+        val_fraction=share,
     )
     parts = []
     for length in (1, window):
         task = hold_out(source.build({"window": length}), fraction=share, seed=0)
-        data = load(path, window=length, horizon=horizon, test_share=test_share, held_out_share=share)
+        data = load(path, window=length, horizon=horizon, test_fraction=test_fraction, val_fraction=share)
         val = torch.stack([task.val[index][1] for index in range(len(task.val))])
         train = torch.stack([task.train[index][1] for index in range(len(task.train))])
         forecast = [unscaled(data, part) for part in (train, val, task.test[1])]
@@ -113,7 +112,7 @@ def test_scaling_knows_nothing_of_what_is_held_out(tmp_path: Path) -> None:
     stormy = [*calm[:32], *(1000.0 + step for step in range(18))]
     parts = []
     for name, values in (("calm.csv", calm), ("stormy.csv", stormy)):
-        data = load(write(tmp_path, values, name=name), window=2, held_out_share=0.2, test_share=0.2)
+        data = load(write(tmp_path, values, name=name), window=2, val_fraction=0.2, test_fraction=0.2)
         assert isinstance(data.train, tuple)
         parts.append(data.train[0][:30])  # 40 steps before the test part, 8 of them held out, windows of the other 32
         fitted = data.train[0][:31].reshape(-1, 2)
@@ -145,27 +144,27 @@ def test_a_column_of_times_is_checked_and_left_out(tmp_path: Path) -> None:
     assert load(path).input_shape == (3, 1)
     swapped = [*days[:9], days[10], days[9], *days[11:]]
     path.write_text("load,day\n" + "".join(f"{number % 7},{day}\n" for number, day in enumerate(swapped)))
-    assert said(path).startswith("FILE, line 12, column 'day': 2024-01-10 comes after 2024-01-11; a series is read in")
+    assert said(path).startswith("FILE, line 12, column 'day': 2024-01-10 follows 2024-01-11")
     swapped[4] = "soon"
     path.write_text("load,day\n" + "".join(f"{number % 7},{day}\n" for number, day in enumerate(swapped)))
-    assert said(path).startswith("FILE, line 6, column 'day': 'soon' is no date or time, as others there are.")
+    assert said(path).startswith("FILE, line 6, column 'day': 'soon' is not a date or time")
 
 
 @pytest.mark.parametrize(
     ("values", "given", "message"),
     [
-        (list(range(10)), {"window": 24}, "FILE has 10 rows, 8 of them before the test part: too few for a window of 24"),
-        (list(range(10)), {"window": 24}, "Write a window of at most 6 in the recipe's [space], or give a longer series."),
+        (list(range(10)), {"window": 24}, "FILE has 10 rows, 8 before the test split: too few for a window of 24"),
+        (list(range(10)), {"window": 24}, "a window of at most 6"),
         (list(range(10)), {"window": 4, "horizon": 5}, "too few for a window of 4 steps and a horizon of 5 steps."),
-        (list(range(10)), {"window": 1, "horizon": 9}, "Give a longer series."),
-        ([1], {}, "FILE has 1 row, 0 of them before the test part"),
-        (list(range(10)), {"window": 0}, "window must be a whole number of at least 1, not 0."),
-        (list(range(10)), {"window": 2.5}, "window must be a whole number of at least 1, not 2.5."),
+        (list(range(10)), {"window": 1, "horizon": 9}, "a longer series."),
+        ([1], {}, "FILE has 1 row, 0 before the test split"),
+        (list(range(10)), {"window": 0}, "window must be an integer of at least 1, not 0."),
+        (list(range(10)), {"window": 2.5}, "window must be an integer of at least 1, not 2.5."),
         ([0, 1, "", 3], {}, "FILE, line 4, column 'load': the value is missing."),
         ([0, 1, 2, "many"], {}, "FILE, line 5, column 'load': 'many' is not a number"),
         ([1] * 9 + [2], {}, "FILE: the column 'load' is 1 in all of the first 8 rows, which are trained on"),
         (list(range(10)), {"target": "lod"}, "Unknown column of FILE: 'lod'.\nDid you mean load?"),
-        (list(range(10)), {"ignore": ("load",)}, "The column 'load' cannot be both forecast and ignored."),
+        (list(range(10)), {"ignore": ("load",)}, "The column 'load' cannot be both the target and ignored."),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, values: list[Any], given: dict[str, Any], message: str) -> None:
@@ -229,8 +228,8 @@ def test_a_residual_forecast_starts_from_the_last_value_of_the_first_column() ->
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        ({"hidden_size": 0}, "hidden_size must be a whole number from 1"),
-        ({"num_layers": 1.5}, "num_layers must be a whole number from 1"),
+        ({"hidden_size": 0}, "hidden_size must be an integer from 1"),
+        ({"num_layers": 1.5}, "num_layers must be an integer from 1"),
         ({"dropout": 1.0}, "dropout must be a number from 0 to below 1"),
         ({"residual": 1}, "residual must be true or false, not 1"),
     ],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from probe.errors import user_code_error
 from probe.search.analysis.reasons import reason
-from probe.user_code import user_code_error
 
 
 class Refused(Exception):  # noqa: N818  # as users name theirs
