@@ -42,7 +42,7 @@ def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_two_strategies_with_two_seeds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["compare", "random0", "random1", "grid0", "grid1", "--out", "both"]) == 0
     out, _ = capsys.readouterr()
-    assert out.startswith("Answer    Best validation accuracy on average: blobs, ")
+    assert out.startswith("Answer    best validation accuracy on average: blobs, ")
     assert "both/comparison.md" in out
     assert sorted(file.name for file in (here / "both").iterdir()) == ["comparison.md", "comparison.png", "result.json"]
     result = json.loads((here / "both" / "result.json").read_text())
@@ -108,11 +108,11 @@ def test_a_comparison_needs_no_torch(here: Path) -> None:
         (["random0"], 2, r"at least two runs, and there is only one"),
         (["random0", "random0/"], 2, r"random0 is named twice"),
         (["random0", "random0/result.json"], 2, r"random0/result.json is named twice"),
-        (["random0", "nowhere"], 2, r"There is no nowhere\."),
-        (["random0", "empty"], 6, r"The folder empty holds no result\.json"),
+        (["random0", "nowhere"], 2, r"nowhere does not exist"),
+        (["random0", "empty"], 6, r"The folder empty has no result\.json"),
         (["random0", "trained"], 2, r"trained is no search but a result of kind train"),
         (["random0", "loss"], 2, r"different numbers.*: random0 for max accuracy, loss for min loss"),
-        (["random0", "grid0", "--out", "random1"], 6, r"random1 exists already"),
+        (["random0", "grid0", "--out", "random1"], 6, r"random1 already exists"),
     ],
 )
 def test_what_cannot_be_compared(

@@ -46,7 +46,7 @@ BAD = [
     (["lr", "--data", "digits"], 2, r"--data goes with --model"),
     (["batch", "--start", "-3"], 2, r"'-3' is not a whole number of at least 1"),
     (["report"], 2, r"Missing argument 'RUN'"),
-    (["report", "nowhere"], 2, r"There is no nowhere\."),
+    (["report", "nowhere"], 2, r"nowhere does not exist"),
     (["search"], 2, r"Which recipe\?.*no probe\.toml"),
     # names
     (["lr", "--model", "densent"], 3, r"Unknown model 'densent'.*Did you mean densenet"),
@@ -81,11 +81,11 @@ BAD = [
     (["lr", "--device", "quantum"], 2, r"'quantum' is not a device"),
     (["search", "blobs.toml", "--device", "cuda:99"], 4, r"no (CUDA device|cuda:99) here"),
     # places to write
-    (["lr", "--task", "clitask:task", "--out", "."], 6, r"\. exists already"),
+    (["lr", "--task", "clitask:task", "--out", "."], 6, r"\. already exists"),
     (["lr", "--task", "clitask:task", "--out", "clitask.py/run"], 6, r"cannot be created"),
     (["lr", "--task", "clitask:task", "--json", "clitask.py"], 6, r"--json: clitask\.py exists already"),
     (["search", "blobs.toml", "--json", "no/where.json"], 6, r"--json: there is no folder no"),
-    (["report", "."], 6, r"holds no result\.json"),
+    (["report", "."], 6, r"has no result\.json"),
     (["report", "clitask.py"], 6, r"not valid JSON"),
 ]
 

@@ -85,7 +85,7 @@ def test_attempts_become_rows_above_a_spinner() -> None:
     view.update(FITS)
     lines = picture(view)
     assert lines[0].split() == ["batch", "purpose", "outcome", "samples/s", "peak", "memory"]
-    assert lines[1].split() == ["512", "size", "runs", "out", "of", "memory"]
+    assert lines[1].split() == ["512", "size", "out", "of", "memory"]
     assert lines[2].split() == ["256", "size", "fits", "1,280", "912", "MiB"]
     assert "next attempt" in lines[3]
     view.running = False
@@ -95,7 +95,7 @@ def test_attempts_become_rows_above_a_spinner() -> None:
 def test_a_prediction_and_the_attempt_to_come_are_told() -> None:
     view = BatchView()
     view.update(PREDICTION_INFO)
-    assert picture(view)[0] == "predicted: batch 128 takes 512 MiB, batch 256 takes 1.00 GiB"
+    assert picture(view)[0] == "predicted: batch 128 needs 512 MiB, batch 256 needs 1.00 GiB"
     assert "first attempt, 0 s" in picture(view)[1]
     view.update(NextAttempt(256, "size"))
     assert "trying batch 256, 0 s" in picture(view)[-1]
@@ -149,7 +149,7 @@ def test_a_learning_rate_probe_shows_its_plan_and_the_runs_that_are_finished() -
     lines = picture(view)
     assert lines[1:3] == [
         "run at 0.01: loss on unseen data 0.75 after 100 steps",
-        "run at 0.1: blew up after 25 steps",
+        "run at 0.1: diverged after 25 steps",
     ]
     assert " ".join(lines[3].split()).endswith(" run at 1: 50 of 100 steps lr 1 loss 2")
     assert lines[4] == "█▁"  # the course of this run alone
@@ -223,15 +223,15 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == [
         "512 x 512, fp32",
-        "predicted: batch 128 takes 512 MiB, batch 256 takes 1.00 GiB",
+        "predicted: batch 128 needs 512 MiB, batch 256 needs 1.00 GiB",
         "no prediction: the step looks at a value.",
-        "batch 512 runs out of memory",
-        "batch 256 fits: 1,280 samples/s, peak 912 MiB",
+        "batch 512: out of memory",
+        "batch 256: fits, 1,280 samples/s, peak 912 MiB",
         "optimizer sgd",
         "up to 700 training steps: a range test of 200, then 5 runs of 100",
         "range test: step 50 of 300, lr 0.001, loss 2",
         "run at 0.01: loss on unseen data 0.75 after 100 steps",
-        "run at 0.1: blew up after 25 steps",
+        "run at 0.1: diverged after 25 steps",
         "searching",
         "best so far: trial 7, 0.9792",
         "trial 7 after 3 epochs: 0.9543 (lr 0.01235, name [bold]not markup[/bold])",

@@ -176,7 +176,7 @@ def test_search_then_report_again(tmp_path: Path, capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     result = read_result(tmp_path)
     assert (result["limits"]["trials"], result["meta"]["seed"], result["num_workers"]) == (3, 7, 1)
-    assert out.startswith("Answer    validation accuracy")
+    assert out.startswith("Answer    best validation accuracy")
     assert "Searching blobs.toml: max accuracy, by random and asha." in err
     assert re.search(r"\] trial 2 after 1 epoch: ", err)
     [folder] = (tmp_path / "reports").iterdir()

@@ -65,7 +65,7 @@ def test_what_is_left_to_search_is_refused_before_there_is_a_folder(
 def test_divergence_leaves_a_report_and_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*TRAIN, "--set", "space.lr=1e30", "--quiet"]) == 5
     out, err = capsys.readouterr()
-    assert out.startswith("Answer    no epoch was trained to its end")
+    assert out.startswith("Answer    no epoch was completed")
     assert "Lower the learning rate" in err
     assert read_result(tmp_path)["stopped_by"] == "diverged"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from probe.report.batch.plots import batch_plots
 from probe.report.lr.plots import draw_lr
-from probe.report.search.figures import by_importance, history, objective_curve, winner
+from probe.report.search.figures import History, by_importance, history, objective_curve, winner
 from probe.report.search.page import (
     ALL_CURVES_PLOT,
     BATCH_PREFIX,
@@ -66,35 +67,13 @@ def draw_history(result: SearchResult, path: Path) -> bool:
     if not past.trials:
         return False
     figure, [axes] = new_figure(height=4.0)
-    shown = [
-        ("complete", "o", BLUE, BLUE, "complete"),
-        ("stopped", "v", "none", GREY, "stopped early"),
-        ("timeout", ">", "none", GREY, "out of time"),
-    ]
-    for status, marker, face, edge, label in shown:
-        points = [
-            (x, t.value)
-            for x, t in zip(past.ends, past.trials, strict=True)
-            if t.status == status and t.value is not None
-        ]
-        if points:
-            xs, ys = zip(*points, strict=True)
-            axes.plot(
-                xs,
-                ys,
-                marker=marker,
-                markerfacecolor=face,
-                markeredgecolor=edge,
-                linestyle="none",
-                label=label,
-                zorder=3,
-            )
+    _plot_values(axes, past)
     steps = [(x, value) for x, value in zip(past.ends, past.best, strict=True) if value is not None]
     if steps:
         steps.append((past.ends[-1], steps[-1][1]))
         xs, ys = zip(*steps, strict=True)
         axes.plot(xs, ys, drawstyle="steps-post", color=ORANGE, linewidth=2.2, label="best so far", zorder=4)
-    without = [x for x, t in zip(past.ends, past.trials, strict=True) if t.value is None]
+    without = [x for x, trial in zip(past.ends, past.trials, strict=True) if trial.value is None]
     if without:
         axes.plot(
             without,
@@ -124,6 +103,25 @@ def draw_history(result: SearchResult, path: Path) -> bool:
     axes.set_title("History of the search")
     save_figure(figure, path)
     return True
+
+
+def _plot_values(axes: Axes, past: History) -> None:
+    """A marker for the value of each trial, by its status."""
+    shown = [
+        ("complete", "o", BLUE, BLUE, "complete"),
+        ("stopped", "v", "none", GREY, "stopped early"),
+        ("timeout", ">", "none", GREY, "out of time"),
+    ]
+    for status, marker, face, edge, label in shown:
+        points = [
+            (x, trial.value)
+            for x, trial in zip(past.ends, past.trials, strict=True)
+            if trial.status == status and trial.value is not None
+        ]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "linestyle": "none"}
+            axes.plot(xs, ys, marker=marker, label=label, zorder=3, **style)
 
 
 def draw_winner(result: SearchResult, path: Path) -> bool:

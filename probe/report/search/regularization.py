@@ -99,7 +99,9 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
-            row += [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
+            row += [
+                format_percent(fraction, decimals=1) for fraction in (weights.near_zero_fraction, weights.zero_fraction)
+            ]
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
@@ -132,7 +134,9 @@ def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str 
 
 def zero_text(weights: WeightCounts) -> str:
     """Fractions of weights that are zero, or near zero: below a hundredth of the largest weight of their layer."""
-    near, zero = [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
+    near, zero = [
+        format_percent(fraction, decimals=1) for fraction in (weights.near_zero_fraction, weights.zero_fraction)
+    ]
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
 
 
