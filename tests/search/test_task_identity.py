@@ -11,14 +11,14 @@ from made_recipes import blobs_recipe
 from rung_jobs import job, numbers, ran
 from searches import search_outcome
 
-from probe.cli.answers.answers import search_rows
+from probe.cli.answers.answers import answer_lines
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
 from probe.loading.records import DataReference, ValidationSplit
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
-from probe.report.shared.common import test_note as note_of
-from probe.report.shared.common import test_trust as trust_of
+from probe.report.shared.wording import test_note as note_of
+from probe.report.shared.wording import test_trust as trust_of
 from probe.search.checks import warnings_for
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
@@ -222,7 +222,7 @@ def test_a_search_that_goes_on_notices_edits_and_says_that_its_test_part_was_rea
     text = search_page(result, [])
     assert "read once" not in text
     assert "scored once before" in text
-    assert not any("never used" in str(value) for _, value in search_rows(result))
+    assert not any("never used" in str(value) for _, value in answer_lines(result))
 
 
 def test_data_that_are_edited_while_a_search_runs_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

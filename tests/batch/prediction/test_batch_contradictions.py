@@ -12,7 +12,7 @@ from probe.batch.decide import Limits, NextAttempt
 from probe.batch.prediction.predict import NOTABLE_ERROR
 from probe.batch.records import BatchResult
 from probe.batch.sweep import run_sweep
-from probe.report.batch.text import result_warnings
+from probe.report.batch.sentences import batch_warnings
 
 
 def sweep(device: ScriptedDevice, *, fixed_bytes: int, bytes_per_sample: int) -> BatchResult:
@@ -34,7 +34,7 @@ def test_a_size_that_fits_though_it_was_not_predicted_to() -> None:
     assert (result.predictions[0].largest_fit, result.largest_fit) == (16, 64)
     found = {one.kind: one for one in result.contradictions}
     assert found["fits"].batch_size == 64
-    assert "Batch size 64 fits, although it was predicted not to." in result_warnings(result)
+    assert "Batch size 64 fits, although it was predicted not to." in batch_warnings(result)
     assert found["peak"].error is not None
     assert found["peak"].error > 1
 
@@ -45,7 +45,7 @@ def test_a_size_that_does_not_fit_though_it_was_predicted_to() -> None:
     found = {one.kind: one for one in result.contradictions}
     assert found["does not fit"].batch_size == 128  # the smallest of those that were tried
     assert found["does not fit"].measured_bytes is None
-    assert any("Batch size 128 does not fit, although it was predicted to" in text for text in result_warnings(result))
+    assert any("Batch size 128 does not fit, although it was predicted to" in text for text in batch_warnings(result))
 
 
 def test_a_failure_that_has_nothing_to_do_with_memory_contradicts_nothing() -> None:
