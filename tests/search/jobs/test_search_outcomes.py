@@ -77,7 +77,8 @@ def test_a_trial_that_hangs_is_ended() -> None:
     result, error = search_outcome(recipe, device="cpu", num_workers=1)
     assert isinstance(error, NothingFitsError)
     (hung,) = result.trials
-    assert (hung.status, hung.value, hung.message) == ("timeout", None, "Its time of 1.00 s was up.")
+    assert (hung.status, hung.value) == ("timeout", None)
+    assert "1.00 s" in (hung.message or "")
     assert hung.epochs == hung.lost_epochs == 1
 
 
