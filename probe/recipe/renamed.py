@@ -4,8 +4,10 @@ from __future__ import annotations
 
 RENAMED_KEYS = {
     "search.ladder": "search.scheduler",
+    "lr.horizon": "lr.training_steps",
     "task.validation.share": "task.validation.fraction",
     "task.data_options.objective": "task.data_options.task_type",
+    "task.data_options.test_share": "task.data_options.test_fraction",
     "space.schedule": "space.lr_schedule",
     "space.accumulation": "space.gradient_accumulation",
     "space.clip_norm": "space.max_grad_norm",

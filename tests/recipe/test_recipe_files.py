@@ -25,6 +25,6 @@ def test_a_recipe_loads_is_named_like_its_file_and_survives_dumping(path: Path, 
 def test_every_section_and_every_searched_value_has_a_comment(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ")
-    begins = "[[start]]                 # a configuration to try first; what it leaves out is drawn"
+    begins = "[[start]]                 # a configuration to try first; the sampler draws the rest"
     start = lines.index(begins) if begins in lines else len(lines)  # a grid tries everything anyway
     assert [line for line in lines[:start] if line and "#" not in line] == []

@@ -1,0 +1,199 @@
+"""Measures the shape of the code: `python benchmarks/house.py [REVISION ...]`.
+
+Prints a Markdown table for the working tree, or for git revisions side by side. `--coverage FOLDER ...` instead runs the tests
+in tests/FOLDER with branch coverage of the pure modules in probe/FOLDER, as listed in pyproject.toml; without a folder, all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import statistics
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MOST_FILES, MOST_LINES, MOST_PARAMETERS = 15, 60, 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("revisions", nargs="*", help="git revisions; the working tree by default")
+    parser.add_argument("--list", action="store_true", help="name the functions, folders and circles that are counted")
+    parser.add_argument("--coverage", nargs="*", metavar="FOLDER", help="branch coverage of the pure modules")
+    options = parser.parse_args()
+    if options.coverage is not None:
+        sys.exit(measure_coverage(options.coverage))
+    columns: dict[str, dict[str, str]] = {}
+    for revision in options.revisions or [""]:
+        with tempfile.TemporaryDirectory() as folder:
+            tree = ROOT
+            if revision:
+                tree = Path(folder)
+                archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True)
+                subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+            columns[revision or "working tree"] = measure(tree, listed=options.list)
+    names = list(columns)
+    print(f"| | {' | '.join(names)} |\n|---|{'--:|' * len(names)}")
+    for row in columns[names[0]]:
+        print(f"| {row} | {' | '.join(columns[name][row] for name in names)} |")
+
+
+def measure(tree: Path, *, listed: bool = False) -> dict[str, str]:
+    """The rows of the table for the checkout in `tree`."""
+    files = sorted((tree / "probe").rglob("*.py"))
+    sizes = [len(path.read_text(encoding="utf-8").splitlines()) for path in files]
+    modules = {module_name(path, tree): path for path in files}
+    parsed = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
+    edges = {name: imported(tree_of, name, modules) for name, tree_of in parsed.items()}
+    crowded = [
+        str(folder.relative_to(tree))
+        for folder in {path.parent for path in files}
+        if len(list(folder.glob("*.py"))) > MOST_FILES
+    ]
+    functions = [(name, node) for name, tree_of in parsed.items() for node in functions_of(tree_of)]
+    long = [f"{name}.{node.name}" for name, node in functions if num_lines(node) > MOST_LINES]
+    wide = [f"{name}.{node.name}" for name, node in functions if num_parameters(node) > MOST_PARAMETERS]
+    circles = find_circles(edges)
+    rooms = find_circles(between_rooms(edges))
+    if listed:
+        found: dict[str, Sequence[object]] = {
+            "folders": crowded,
+            "long": long,
+            "parameters": wide,
+            "circles": circles,
+            "rooms": rooms,
+        }
+        for title, items in found.items():
+            print(f"{title}: {', '.join(str(item) for item in items) or 'none'}", file=sys.stderr)
+    return {
+        "files in probe/": f"{len(files)}",
+        "lines in probe/": f"{sum(sizes):,}",
+        "median / largest file": f"{statistics.median(sizes):.0f} / {max(sizes)}",
+        f"folders with more than {MOST_FILES} files": f"{len(crowded)}",
+        f"functions over {MOST_LINES} lines": f"{len(long)}",
+        f"functions over {MOST_PARAMETERS} parameters": f"{len(wide)}",
+        "import circles between modules, lazy and typing imports included": f"{len(circles)}",
+        "import circles between the folders of probe/": f"{len(rooms)}",
+        "words in README.md": f"{num_words(tree / 'README.md'):,}",
+        "words in CONTRIBUTING.md": f"{num_words(tree / 'CONTRIBUTING.md'):,}",
+    }
+
+
+def module_name(path: Path, tree: Path) -> str:
+    parts = path.relative_to(tree).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def num_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def num_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Parameters of a function, without self and cls."""
+    names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def imported(tree: ast.AST, name: str, modules: Mapping[str, Path]) -> set[str]:
+    """The modules of probe that `name` imports, also inside functions and for type checkers only."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {
+                full if (full := f"{node.module}.{alias.name}") in modules else node.module for alias in node.names
+            }
+    return {target for target in found if target in modules and target != name}
+
+
+def between_rooms(edges: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Imports between the folders and modules directly below probe/."""
+    rooms: dict[str, set[str]] = {}
+    for name, targets in edges.items():
+        parts = name.split(".")
+        if len(parts) > 1:
+            reached = {target.split(".")[1] for target in targets if "." in target}
+            rooms.setdefault(parts[1], set()).update(reached - {parts[1]})
+    return rooms
+
+
+def find_circles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Strongly connected components of two nodes or more (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    circles: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for target in edges.get(node, ()):
+            if target not in index:
+                visit(target)
+                low[node] = min(low[node], low[target])
+            elif target in stack:
+                low[node] = min(low[node], index[target])
+        if low[node] == index[node]:
+            start = stack.index(node)
+            if len(stack) - start > 1:
+                circles.append(sorted(stack[start:]))
+            del stack[start:]
+
+    sys.setrecursionlimit(10_000)
+    for node in edges:
+        if node not in index:
+            visit(node)
+    return circles
+
+
+def num_words(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").split()) if path.exists() else 0
+
+
+def pure_modules() -> list[str]:
+    """The modules and folders of the contract of purity in pyproject.toml."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    return next(list(one["source_modules"]) for one in contracts if "pure" in one["name"])
+
+
+def measure_coverage(folders: list[str]) -> int:
+    """Run the tests of `folders` (all by default) and print the branch coverage of each pure folder or module."""
+    chosen = [module for module in pure_modules() if not folders or any(wanted(module, folder) for folder in folders)]
+    paths = [f"tests/{folder}" for folder in folders] or ["tests"]
+
+    def run(command: list[str]) -> int:
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+    python = [sys.executable, "-m"]
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "coverage"
+        settings = Path(folder) / "coveragerc"
+        settings.write_text(f"[run]\ndata_file = {data}\n")
+        sources = [f"--cov={module}" for module in chosen]
+        code = run([*python, "pytest", "--cov-branch", f"--cov-config={settings}", "--cov-report=", *sources, *paths])
+        for module in chosen:
+            place = module.replace(".", "/")
+            include = f"{place}.py" if (ROOT / f"{place}.py").exists() else f"{place}/*"
+            print(f"{module}: ", end="", flush=True)
+            run([*python, "coverage", "report", f"--rcfile={settings}", "--format=total", f"--include={include}"])
+    return code
+
+
+def wanted(module: str, folder: str) -> bool:
+    name = f"probe.{folder.strip('/').replace('/', '.')}"
+    return module == name or module.startswith(f"{name}.")
+
+
+if __name__ == "__main__":
+    main()
