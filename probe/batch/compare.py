@@ -77,13 +77,9 @@ def compare_batch_sizes(
     for combination in axes.combinations():
         if begin is not None:
             begin(variant_title(**combination))
-        changed = {name: value for name, value in combination.items() if name != "image_size"}
-        resized = source
-        if combination["image_size"] is not None and isinstance(source, NamedSource):
-            resized = replace(source, image_size=combination["image_size"])
         result: BatchResult | None = None
         try:
-            result = find_batch_size(resized, params={**(params or {}), **changed}, **arguments)
+            result = _find_for(source, params or {}, arguments, **combination)
         except ProbeError as raised:
             result, error = raised.result, raised
         except KeyboardInterrupt:
@@ -104,6 +100,19 @@ def compare_batch_sizes(
         error.result = comparison
         raise error
     return comparison
+
+
+def _find_for(
+    source: TaskSource,
+    params: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    *,
+    image_size: int | None,
+    **changed: Any,
+) -> BatchResult:
+    if image_size is not None and isinstance(source, NamedSource):
+        source = replace(source, image_size=image_size)
+    return find_batch_size(source, params={**params, **changed}, **arguments)
 
 
 def _comparison(

@@ -53,38 +53,38 @@ def find_batch_size(
         seed: seed of the weights and the order of the data.
         observer: called with every Attempt.
         predict: predict the result first, so that the sweep starts close to it.
-        in_process: make the attempts in this process, for a task that cannot be pickled. An attempt that crashes or is
-            killed ends this process.
-        confirm_steps: number of shuffled batches in the final attempt, which confirms the largest size and also trains for
+        in_process: make the attempts in this process, for a task that cannot be pickled. A crash then ends this process.
+        confirm_steps: number of shuffled batches in the last attempt, which confirms the largest size and also trains for
             at least one epoch; 0 for no such attempt.
-        confirm_seconds: time after which the final attempt ends with either `confirm_steps` batches or one epoch.
+        confirm_seconds: time after which that attempt ends with either `confirm_steps` batches or one epoch.
         origin: command line and recipe, stored in the result.
         options: options for a search or the command line.
 
     Raises:
         UserCodeError: the task's code raised at every batch size. Its `result` is the BatchResult measured until then.
-        UsageError: an argument is not valid.
-        TaskError: the task breaks its contract.
+        UsageError, TaskError: an argument is not valid, or the task breaks its contract.
         DeviceError: the device cannot be used, or there is no GPU and its memory cannot be predicted.
     """
     options = options or SweepOptions()
-    config = _config(
-        task,
-        params=params,
-        device=device,
-        memory=memory,
-        seed=seed,
-        predict=predict,
+    config = replace(
+        _config(task, params=params, device=device, memory=memory, seed=seed, predict=predict),
         confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
         timed=not options.size_only,
         origin=origin or RunOrigin(),
     )
+    limits = Limits(start=start, max=max, size_only=options.size_only, confirms=confirm_steps > 0)
+    return _find(config, limits, options, observer, in_process=in_process)
+
+
+def _find(
+    config: ProbeConfig, limits: Limits, options: SweepOptions, observer: Observer | None, *, in_process: bool
+) -> BatchResult:
     result, error = run_sweep(
         _runner(config, in_process=in_process),
         task=config.source.title,
-        limits=Limits(start=start, max=max, size_only=options.size_only, confirms=confirm_steps > 0),
-        predict=predict,
+        limits=limits,
+        predict=config.predict,
         observer=observer,
         options=options,
     )
@@ -155,10 +155,11 @@ def _config(
     params: Mapping[str, Any] | None,
     device: str | DeviceSpec,
     memory: str | None,
-    **details: Any,
+    seed: int,
+    predict: bool,
 ) -> ProbeConfig:
     spec = device if isinstance(device, DeviceSpec) else parse_device(device, memory=memory)
-    return ProbeConfig(source=as_source(task), params=dict(params or {}), device=spec, **details)
+    return ProbeConfig(source=as_source(task), params=dict(params or {}), device=spec, seed=seed, predict=predict)
 
 
 def _runner(config: ProbeConfig, *, in_process: bool) -> AttemptRunner:

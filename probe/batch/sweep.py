@@ -105,6 +105,35 @@ class _Sweep:
         is_complete = next_attempt(self.attempts, self.limits) is None  # otherwise `max_samples` ended it
         return "nothing_fits" if largest_fit(self.attempts) is None and is_complete else "finished"
 
+    def result(
+        self,
+        info: ProbeInfo,
+        task: str,
+        prediction_info: PredictionInfo | None,
+        predictions: tuple[Prediction, ...],
+        seconds: float,
+    ) -> BatchResult:
+        attempts, prediction = self.attempts, next(iter(predictions), None)
+        return BatchResult(
+            meta=info.meta,
+            stopped_by=self.stopped_by(info),
+            task=task,
+            optimizer=info.optimizer,
+            precision=info.precision,
+            limit_bytes=info.limit_bytes,
+            device_memory=info.device_memory,
+            num_samples=info.num_samples,
+            samples=tuple(ranking.coverage for ranking in info.rankings),
+            largest_fit=largest_fit(attempts),
+            recommended=None if self.limits.size_only else recommended(attempts),
+            capped_by=capped_by(attempts, self.limits),
+            attempts=tuple(attempts),
+            prediction_info=prediction_info,
+            predictions=predictions,
+            contradictions=contradictions(attempts, prediction_info, prediction),
+            seconds=seconds,
+        )
+
 
 def run_sweep(
     runner: AttemptRunner,
@@ -143,32 +172,12 @@ def run_sweep(
         if predict:
             prediction_info, predictions = _predict(runner, info, sweep.limits)
             sweep.announce(prediction_info)
-        expected = predictions[0] if predictions else None
-        sweep.limits = replace(sweep.limits, start=start_at(limits.start, expected))
+        sweep.limits = replace(sweep.limits, start=start_at(limits.start, next(iter(predictions), None)))
         if info.device_problem is None:
             sweep.make_attempts()
     finally:
         runner.close()
-    attempts = sweep.attempts
-    result = BatchResult(
-        meta=info.meta,
-        stopped_by=sweep.stopped_by(info),
-        task=task,
-        optimizer=info.optimizer,
-        precision=info.precision,
-        limit_bytes=info.limit_bytes,
-        device_memory=info.device_memory,
-        num_samples=info.num_samples,
-        samples=tuple(ranking.coverage for ranking in info.rankings),
-        largest_fit=largest_fit(attempts),
-        recommended=None if limits.size_only else recommended(attempts),
-        capped_by=capped_by(attempts, sweep.limits),
-        attempts=tuple(attempts),
-        prediction_info=prediction_info,
-        predictions=predictions,
-        contradictions=contradictions(attempts, prediction_info, expected),
-        seconds=time.perf_counter() - started,
-    )
+    result = sweep.result(info, task, prediction_info, predictions, time.perf_counter() - started)
     return result, sweep.error
 
 

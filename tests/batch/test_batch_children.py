@@ -44,7 +44,8 @@ def task(model: Any, num_samples: int = 16) -> Task:
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
 def test_a_killed_child_is_an_outcome_and_the_winner_is_confirmed_in_a_fresh_one() -> None:
     seen: list[Attempt] = []
-    result = find_batch_size(task(Fragile), device="simulated:10MiB", observer=seen.append, confirm_seconds=0.01)
+    options: dict[str, Any] = {"predict": False, "confirm_seconds": 0.01}
+    result = find_batch_size(task(Fragile), device="simulated:10MiB", observer=seen.append, **options)
     assert (result.largest_fit, result.stopped_by) == (8, "finished")
     assert [(attempt.batch_size, attempt.outcome) for attempt in seen[:2]] == [(16, "host_oom"), (8, "fits")]
     assert (seen[-1].purpose, seen[-1].fits) == ("confirm", True)
