@@ -58,10 +58,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import probe.batch.attempt
-import probe.batch.duration
-from probe.batch.decide import Plan
-from probe.batch.find import probe_batch_size
-from probe.batch.samples.sizing import rank_samples
+import probe.batch.decide
+from probe.batch.decide import NextAttempt, duration_of
+from probe.batch.find import find_batch_size
+from probe.batch.records import BatchResult
+from probe.batch.samples.task_samples import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import ProbeError
 from probe.task import Task
@@ -227,12 +228,11 @@ def attempt_at(case: Case, size: int) -> Any:
         return probe.batch.attempt.run_attempt(
             task,
             case.settings(size),
+            NextAttempt(size, "size"),
             device=SimulatedDevice(case.limit_bytes),
-            plan=Plan(size, "size"),
             seed=case.number,
             rankings=rank_samples(task, seed=case.number),
-            confirm_steps=1,
-            confirm_seconds=0.0,
+            duration=duration_of("size", 1, 0.0),
         )
     except ProbeError:
         return None
@@ -257,8 +257,18 @@ def truth_of(case: Case) -> int | None:
     return max((size for size in powers(case) if fits_at(case, size)), default=None)
 
 
+def partial_result(task: Task, **options: Any) -> BatchResult:
+    """The result of a sweep, whether or not an error ended it."""
+    try:
+        return find_batch_size(task, **options)
+    except ProbeError as error:
+        if not isinstance(error.result, BatchResult):
+            raise
+        return error.result
+
+
 def ask_probe(case: Case, *, predict: bool) -> Answer:
-    result, _ = probe_batch_size(
+    result = partial_result(
         case.task(),
         params=case.optimizer,
         device=f"simulated:{case.limit_bytes}",
@@ -487,7 +497,7 @@ def judge(case: Case, truth: int | None, answer: Answer, trial: Trial) -> set[st
 VERDICTS = ("right", "smaller", "never ran", "no fit", "> data", "> max", "crashed")
 
 
-def table(scores: list[Score], facts: Facts, num_cases: int, seed: int) -> str:
+def table(scores: list[Score], facts: ProbeInfo, num_cases: int, seed: int) -> str:
     lines = [
         f"{num_cases} cases, seed {seed}; torch {torch.__version__}, {versions()}one thread, simulated limits.",
         "",
@@ -519,7 +529,7 @@ case's own, which may be `max` itself, and from its default."""
 
 
 @dataclass
-class Facts:
+class ProbeInfo:
     """About the cases, whoever is asked."""
 
     num_nothing_fits: int = 0
@@ -551,14 +561,14 @@ def versions() -> str:
 @contextlib.contextmanager
 def quick_and_quiet() -> Iterator[None]:
     """Attempts that hardly time anything, and peers that do not talk."""
-    quick = probe.batch.duration.QUICK
-    probe.batch.duration.QUICK = replace(quick, min_steps=1, max_steps=1)
+    quick = probe.batch.decide.QUICK
+    probe.batch.decide.QUICK = replace(quick, min_steps=1, max_steps=1)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-    probe.batch.duration.QUICK = quick
+    probe.batch.decide.QUICK = quick
 
 
 @dataclass(frozen=True)
@@ -601,7 +611,7 @@ def main() -> None:
     finders = present_finders()
     gc.freeze()  # every attempt ends with a full collection, which would visit all of these packages
     scores = {finder.name: Score(finder.name) for finder in finders}
-    facts = Facts()
+    facts = ProbeInfo()
     with quick_and_quiet():
         for case in make_cases(options.cases, options.seed):
             truth = truth_of(case)

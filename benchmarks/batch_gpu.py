@@ -28,8 +28,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from probe.batch.find import probe_batch_size
+from probe.batch.find import find_batch_size
 from probe.batch.records import BatchResult
+from probe.batch.sweep import SweepOptions
+from probe.errors import ProbeError
 from probe.tasks.source import NamedSource
 from probe.units import format_bytes, format_gpu_memory, format_percent, format_seconds, parse_bytes
 
@@ -102,13 +104,19 @@ def read_outcomes(path: Path) -> list[Outcome]:
 def measure(case: Case, device: str) -> Outcome:
     """One sweep: of sizes only, as the peers do it."""
     is_simulated = device.startswith("simulated")
-    result, error = probe_batch_size(
-        NamedSource(model=case.model, image_size=case.image_size),
-        params={"precision": case.precision},
-        device=f"simulated:{case.limit}" if is_simulated else device,
-        memory=None if is_simulated else case.limit,
-        size_only=True,
-    )
+    error: ProbeError | None = None
+    try:
+        result = find_batch_size(
+            NamedSource(model=case.model, image_size=case.image_size),
+            params={"precision": case.precision},
+            device=f"simulated:{case.limit}" if is_simulated else device,
+            memory=None if is_simulated else case.limit,
+            options=SweepOptions(size_only=True),
+        )
+    except ProbeError as raised:
+        if raised.result is None:
+            raise
+        result, error = raised.result, raised
     return Outcome(
         case=case,
         device=result.meta.device.partition(" standing in")[0].partition(" under")[0],
@@ -117,16 +125,16 @@ def measure(case: Case, device: str) -> Outcome:
         peaks=tuple(peaks_of(result)),
         num_attempts=len(result.attempts),
         seconds=result.seconds,
-        message=str(error or (result.forecast and result.forecast.failure) or ""),
+        message=str(error or (result.prediction_info and result.prediction_info.failure) or ""),
     )
 
 
 def peaks_of(result: BatchResult) -> Iterator[Peak]:
     """Of the sizes that were tried, fit, and were predicted. Reserved is without the context."""
-    if result.forecast is None or not result.predictions:
+    if result.prediction_info is None or not result.predictions:
         return
-    predicted = {point.batch_size: point for point in result.forecast.curve}
-    context_bytes = result.predictions[0].parts.context_bytes
+    predicted = {point.batch_size: point for point in result.prediction_info.curve}
+    context_bytes = result.predictions[0].breakdown.context_bytes
     for attempt in result.attempts:
         point = predicted.get(attempt.batch_size)
         if attempt.fits and attempt.memory is not None and point is not None:

@@ -41,7 +41,7 @@ from batch_kinds import KINDS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from probe.batch.find import probe_batch_size
+from probe.batch.find import find_batch_size
 from probe.device.simulated import SimulatedDevice
 from probe.errors import ProbeError
 from probe.task import Task
@@ -210,11 +210,13 @@ class Answer:
 
 def ask_probe(case: Case) -> Answer:
     try:
-        result, error = probe_batch_size(case.task, device=f"simulated:{case.limit_bytes}", in_process=True)
-    except ProbeError as raised:
-        return Answer(said=str(raised))
+        result, text = find_batch_size(case.task, device=f"simulated:{case.limit_bytes}", in_process=True), ""
+    except ProbeError as error:
+        if error.result is None:
+            return Answer(said=str(error))
+        result, text = error.result, str(error)
     trained = sum(attempt.batch_size * ((attempt.num_steps or 0) + 3) for attempt in result.attempts)
-    return Answer(result.largest_fit, trained, "" if error is None else str(error))
+    return Answer(result.largest_fit, trained, text)
 
 
 class Untracked(Dataset[Any]):

@@ -26,11 +26,10 @@ import torch
 import torchvision
 from prediction_kinds import KINDS
 
-from probe.batch.prediction.forecast import Cards, forecast
-from probe.batch.prediction.memory_model import Profile, Untraceable
-from probe.batch.prediction.predict import predict
-from probe.batch.samples.costly_batches import load_batch
-from probe.batch.samples.sizing import rank_samples
+from probe.batch.prediction.build_memory_model import build_memory_model
+from probe.batch.prediction.memory_model import MemoryModel, Untraceable
+from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
+from probe.batch.samples.task_samples import load_batch, rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.loading.trees import map_tensors
 from probe.task import Task
@@ -87,7 +86,7 @@ def exact_cases(models: tuple[str, ...]) -> Iterator[Case]:
     for model in models:
         source = NamedSource(model=model, image_size=IMAGE_SIZE)
         for optimizer, params in OPTIMIZERS.items():
-            profile = predict(source, params=params, target="simulated", in_process=True)
+            profile = build_memory_model(source, params=params, target="simulated", in_process=True)
             if isinstance(profile, Untraceable):
                 raise TypeError(f"{model}: {profile.reason}")
             first, second = (measured_peak(source, params, size) for size in (1, 2))
@@ -181,11 +180,11 @@ def kinds_part() -> list[str]:
 
 def _answer(task: Task, limit_bytes: int) -> tuple[int | None, int]:
     """The largest batch that is predicted to fit, and the peak predicted for KIND_BATCH_SIZE."""
-    cards = Cards(memory_bytes=(limit_bytes,))
-    profile = predict(task, target="simulated", cards=cards, in_process=True)
+    gpus = TargetGpus(memory_bytes=(limit_bytes,))
+    profile = build_memory_model(task, target="simulated", gpus=gpus, in_process=True)
     if isinstance(profile, Untraceable):
         raise TypeError(profile.reason)
-    return forecast(profile, cards)[1][0].largest_fit, profile.live_peak_bytes(KIND_BATCH_SIZE)
+    return predict_batch_sizes(profile, gpus)[1][0].largest_fit, profile.live_peak_bytes(KIND_BATCH_SIZE)
 
 
 def all_part() -> list[str]:
@@ -194,24 +193,24 @@ def all_part() -> list[str]:
     for name in names:
         source = NamedSource(model=name, image_size=USUAL_SIZES.get(name, 224))
         started = time.process_time()
-        found = predict(source, in_process=True)
-        if isinstance(found, Profile):
-            answers = {one.memory_bytes: one for one in forecast(found)[1]}
+        found = build_memory_model(source, in_process=True)
+        if isinstance(found, MemoryModel):
+            answers = {one.memory_bytes: one for one in predict_batch_sizes(found)[1]}
             seconds.append(time.process_time() - started)
             at_24 = answers[24 * 2**30]
             rows.append(
-                f"| {name} | {seconds[-1]:.1f} | {len(found.fit.traces[-1].sizes):,} | {at_24.largest_fit} "
-                f"| {format_bytes(at_24.peak_bytes)} | {format_bytes(at_24.parts.activations_bytes)} |"
+                f"| {name} | {seconds[-1]:.1f} | {len(found.allocation_model.traces[-1].sizes):,} | {at_24.largest_fit} "
+                f"| {format_bytes(at_24.peak_bytes)} | {format_bytes(at_24.breakdown.activations_bytes)} |"
             )
         else:
             failed.append(f"| {name} | | | {found.reason} | | |")
-        print((rows + failed)[-1] if isinstance(found, Profile) else failed[-1], flush=True)
+        print((rows + failed)[-1] if isinstance(found, MemoryModel) else failed[-1], flush=True)
         gc.collect()
     return [
         "## Every classification model of torchvision, predicted for a GPU",
         "",
         f"AdamW, fp32, images of 224 x 224 (inception_v3: 299 x 299). {len(rows)} of {len(names)} trace. Seconds of one core "
-        f"for the traces and the answers for eight cards: median {statistics.median(seconds):.1f}, "
+        f"for the traces and the answers for eight gpus: median {statistics.median(seconds):.1f}, "
         f"{sum(one < 5 for one in seconds)} of {len(seconds)} below 5, most {max(seconds):.1f}.",
         "",
         "| model | seconds | allocations | largest batch on 24 GiB | takes | of that, activations |",

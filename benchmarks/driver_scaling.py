@@ -40,7 +40,7 @@ from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
 from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import Event
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.study import Study
 from probe.units import format_bytes, format_seconds
 from probe.version import VERSION
@@ -142,10 +142,12 @@ def run_study(cell: Cell, folder: Path, database: SearchDatabase) -> SimulatedCl
         sampler=TimedSampler(make_sampler(cell.sampler, SPACE, mode="max", seed=0), parts),
         executor=cluster,
         make_job=make_job,
-        discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
-        sink=write,
-        observer=look,
-        clock=lambda: cluster.now,
+        hooks=StudyHooks(
+            discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
+            sink=write,
+            observer=look,
+            clock=lambda: cluster.now,
+        ),
     )
     study.run()
     return cluster

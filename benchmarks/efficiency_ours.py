@@ -42,9 +42,9 @@ from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import ProbedLr
 from probe.records_json import from_plain, to_plain
-from probe.search.findings import Setup, make_setup
-from probe.search.probing import LrPlan, LrProbes, probe_lrs
+from probe.search.lr_probe import LrProbePlan, LrProbes, probe_lrs
 from probe.search.records.search import ParamValue
+from probe.search.settings import SearchSettings, make_settings
 from probe.search.space.dimensions import build_space, central_params, optimizers_of
 from probe.version import VERSION
 
@@ -84,7 +84,7 @@ def probe_search(
     """probe's search as the recipe says it, `auto` choosing the sampler unless `search` does."""
     recipe = recipe_for(seed, lr, search or {})
     source = DigitsSource(images=ledger.images)
-    setup = make_setup(recipe, source, device=DeviceSpec(kind="cpu"), num_workers=1)
+    setup = make_settings(recipe, source, device=DeviceSpec(kind="cpu"), num_workers=1)
     probes = _probe_lrs(setup, ledger)
     num_trials = run_search(setup, ledger, probes=probes)
     return Outcome(
@@ -119,13 +119,13 @@ class _RangeTester:
         return from_plain(LrResult, remembered(self.ledger.store.parent / "range_tests" / f"{key}.json", compute))
 
 
-def _probe_lrs(setup: Setup, ledger: Ledger) -> LrProbes | None:
+def _probe_lrs(setup: SearchSettings, ledger: Ledger) -> LrProbes | None:
     entry = setup.recipe.space["lr"]
     if not isinstance(entry, ProbedLr):
         return None
     space = build_space(setup.recipe)
     optimizers = optimizers_of(setup.recipe, None) if entry.per == "optimizer" else ("",)
-    plan = LrPlan(
+    plan = LrProbePlan(
         source=setup.source,
         entry=entry,
         keys=optimizers,

@@ -32,7 +32,7 @@ from probe.version import VERSION
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = (
     "| executor | jobs at once | trials | trained | out of memory | otherwise | retries | time of the trials | speed "
-    "| slots idle |",
+    "| utilization |",
     "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
 )
 
@@ -47,10 +47,10 @@ class Shared:
 
     @property
     def trial_seconds(self) -> float:
-        """Ideal time of the trials on so many workers, made longer by what the slots were idle."""
+        """Ideal time of the trials on so many workers, divided by the slots' utilization."""
         busy: float = sum(trial["seconds"] for trial in self.result["trials"])
-        idle: float = self.result["slots"]["idle_share"]
-        return busy / (self.num_workers * (1 - idle))
+        utilization: float = self.result["slots"]["utilization"]
+        return busy / (self.num_workers * utilization)
 
     def count(self, status: str) -> int:
         return sum(trial["status"] == status for trial in self.result["trials"])
@@ -87,7 +87,7 @@ def row(found: Shared, first: Shared) -> str:
     return (
         f"| {found.executor} | {found.num_workers} | {total} | {trained} | {starved} | {total - trained - starved} | "
         f"{slots['num_retries']} | {format_seconds(found.trial_seconds)} | "
-        f"{first.trial_seconds / found.trial_seconds:.2f} | {format_percent(slots['idle_share'], decimals=0)} |"
+        f"{first.trial_seconds / found.trial_seconds:.2f} | {format_percent(slots['utilization'], decimals=0)} |"
     )
 
 

@@ -12,9 +12,9 @@ from ledger_executor import run_search
 from probe.device.select import DeviceSpec
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
-from probe.search.findings import make_setup
 from probe.search.records.search import ParamValue
 from probe.search.samplers.registry import SAMPLER_NAMES
+from probe.search.settings import make_settings
 from probe.tasks.source import NamedSource
 from probe.training.records import EpochReport
 
@@ -34,7 +34,7 @@ class OurMethod:
     def search(self, task: str, seed: int, ledger: Ledger) -> int:
         recipe = recipe_for(seed, sampler=self.sampler, limit=ledger.limit)
         source = NamedSource(model="mlp", data="digits")  # which nobody builds
-        setup = make_setup(recipe, source, device=DeviceSpec(kind="cpu"), num_workers=self.num_slots)
+        setup = make_settings(recipe, source, device=DeviceSpec(kind="cpu"), num_workers=self.num_slots)
         return run_search(setup, _ReportedLedger(ledger=ledger), num_slots=self.num_slots)
 
 

@@ -17,13 +17,14 @@ from typing import Protocol
 from probe.device.environment import collect_meta
 from probe.recipe.dump import recipe_hash
 from probe.records import RunOrigin
-from probe.search.findings import Findings, Setup
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport
+from probe.search.lr_probe import LrProbes
 from probe.search.plans import rung_job, study_plan
-from probe.search.probing import LrProbes
 from probe.search.records.search import ParamValue
+from probe.search.results import StageResults
 from probe.search.samplers.auto_sampler import choose_sampler
 from probe.search.samplers.registry import make_sampler
+from probe.search.settings import SearchSettings
 from probe.search.space.dimensions import build_space
 from probe.search.study.plan import new_state
 from probe.search.study.study import Study
@@ -103,7 +104,9 @@ def _end(running: _Running, outcome: Outcome) -> JobEnd:
     return JobEnd(number=running.job.number, report=RungReport(outcome=outcome, seconds=running.seconds))
 
 
-def run_search(setup: Setup, ledger: EpochLedger, *, probes: LrProbes | None = None, num_slots: int = 1) -> int:
+def run_search(
+    setup: SearchSettings, ledger: EpochLedger, *, probes: LrProbes | None = None, num_slots: int = 1
+) -> int:
     """The search that `setup` asks for, with what its range tests found; returns the number of its trials."""
     recipe = setup.recipe
     space = build_space(recipe, lr_ranges=None if probes is None else probes.ranges)
@@ -111,7 +114,7 @@ def run_search(setup: Setup, ledger: EpochLedger, *, probes: LrProbes | None = N
     choice = choose_sampler(
         recipe.search.sampler, space, limits=setup.limits, rungs=setup.fidelity.total_costs, spent_epochs=spent
     )
-    found = Findings(
+    found = StageResults(
         meta=collect_meta(device="cpu", seed=setup.seed, origin=RunOrigin(recipe_hash=recipe_hash(recipe))),
         space=space,
         sampler=choice.name,

@@ -117,7 +117,9 @@ def main() -> None:
         draw_distance(folder / "distance.png")
         draw_failures(folder / "failures.png")
         task = TASKS["classes_mlp_sgd"]
-        result = probe.find_lr(task.task(), params=task.params, horizon=task.horizon, confirm="full", device="cpu")
+        result = probe.find_lr(
+            task.task(), params=task.params, training_steps=task.training_steps, confirm="full", device="cpu"
+        )
         draw_lr(result, folder / "confirmed.png")
 
 

@@ -66,11 +66,11 @@ def final_loss(task: LrTask, lr: float, seed: int) -> tuple[float, float | None]
     built = task.task()
     run = TrainingRun(built, task.settings, device=CpuDevice(), seed=seed)
     initial = run.evaluate(built.val).loss
-    wanted = {round(task.horizon * share) for share in FINAL_SHARES}
+    wanted = {round(task.training_steps * share) for share in FINAL_SHARES}
     finals: list[float] = []
     first = math.nan
-    for step, batch in zip(range(task.horizon), run.batches(), strict=False):
-        run.set_lr(lr * lr_factor(task.settings.lr_schedule, step, task.horizon))
+    for step, batch in zip(range(task.training_steps), run.batches(), strict=False):
+        run.set_lr(lr * lr_factor(task.settings.lr_schedule, step, task.training_steps))
         loss = run.train_step(batch).item()
         first = loss if step == 0 else first
         if not math.isfinite(loss) or loss > 1e4 * max(first, 1.0):
@@ -129,7 +129,7 @@ class Oracle:
 
 def ours(task: LrTask, seed: int, confirm: bool | str) -> tuple[float | None, int]:
     result = probe.find_lr(
-        task.task(), params=task.params, horizon=task.horizon, confirm=confirm, seed=seed, device="cpu"
+        task.task(), params=task.params, training_steps=task.training_steps, confirm=confirm, seed=seed, device="cpu"
     )
     return None if result.suggestion is None else result.suggestion.lr, result.num_steps
 
@@ -177,7 +177,7 @@ def summary_table(rows: Sequence[Row]) -> str:
         own = [row for row in rows if row.finder == finder]
         regrets = [row.regret for row in own]
         spreads = [_spread([row.lr for row in own if row.task == name]) for name in {row.task for row in own}]
-        trainings = statistics.fmean(row.steps / TASKS[row.task].horizon for row in own)
+        trainings = statistics.fmean(row.steps / TASKS[row.task].training_steps for row in own)
         lines.append(
             f"| {finder} | {statistics.median(regrets):.3f} | {statistics.fmean(regrets):.3f} "
             f"| {np.quantile(regrets, 0.9):.3f} | {np.mean([r <= 0.05 for r in regrets]):.0%} "

@@ -44,7 +44,7 @@ class LrTask:
     model: Callable[[], nn.Module]
     optimizer: str
     batch_size: int
-    horizon: int
+    training_steps: int
     """Planned training steps."""
     loss: str = "cross_entropy"
     expert_lr: float
@@ -83,7 +83,7 @@ class LrTask:
     def fingerprint(self) -> str:
         """Changes when what is trained does: the data, the start weights, the settings or the horizon."""
         torch.manual_seed(0)
-        digest = hashlib.sha256(repr((self.params, self.horizon, self.loss, LRS)).encode())
+        digest = hashlib.sha256(repr((self.params, self.training_steps, self.loss, LRS)).encode())
         digest.update(inspect.getsource(inspect.unwrap(self.model)).encode())
         for tensor in (*self.data(), *self.model().state_dict().values()):
             digest.update(f"{tuple(tensor.shape)} {tensor.double().sum().item():.6g}".encode())
@@ -278,7 +278,7 @@ TASKS = {
             model=lambda: mlp(64, 96, 10),
             optimizer="adam",
             batch_size=64,
-            horizon=300,
+            training_steps=300,
             expert_lr=1e-3,
         ),
         LrTask(
@@ -287,7 +287,7 @@ TASKS = {
             model=lambda: mlp(64, 10),
             optimizer="sgd",
             batch_size=32,
-            horizon=400,
+            training_steps=400,
             expert_lr=0.1,
         ),
         LrTask(
@@ -296,7 +296,7 @@ TASKS = {
             model=batchnorm_cnn,
             optimizer="sgd",
             batch_size=64,
-            horizon=400,
+            training_steps=400,
             expert_lr=0.01,
             trainer={"momentum": 0.9, "lr_schedule": "cosine", "weight_decay": 5e-4},
         ),
@@ -306,7 +306,7 @@ TASKS = {
             model=lambda: mlp(64, 64, 64, 64, 10, activation=nn.Tanh),
             optimizer="nesterov",
             batch_size=128,
-            horizon=200,
+            training_steps=200,
             expert_lr=0.01,
         ),
         LrTask(
@@ -315,7 +315,7 @@ TASKS = {
             model=lambda: mlp(30, 64, 2),
             optimizer="rmsprop",
             batch_size=32,
-            horizon=150,
+            training_steps=150,
             expert_lr=1e-3,
         ),
         LrTask(
@@ -324,7 +324,7 @@ TASKS = {
             model=lambda: mlp(40, 128, 128, 8, dropout=0.1),
             optimizer="adamw",
             batch_size=128,
-            horizon=800,
+            training_steps=800,
             expert_lr=1e-3,
             trainer={"lr_schedule": "one-cycle"},
         ),
@@ -334,7 +334,7 @@ TASKS = {
             model=lambda: mlp(40, 128, 128, 8),
             optimizer="sgd",
             batch_size=64,
-            horizon=1500,
+            training_steps=1500,
             expert_lr=0.1,
         ),
         LrTask(
@@ -343,7 +343,7 @@ TASKS = {
             model=lambda: mlp(20, 64, 64, 1),
             optimizer="adam",
             batch_size=32,
-            horizon=600,
+            training_steps=600,
             loss="mse",
             expert_lr=1e-3,
         ),
@@ -353,7 +353,7 @@ TASKS = {
             model=lambda: mlp(10, 64, 64, 1),
             optimizer="adam",
             batch_size=64,
-            horizon=2400,
+            training_steps=2400,
             loss="mse",
             expert_lr=1e-3,
         ),
@@ -363,7 +363,7 @@ TASKS = {
             model=lambda: mlp(10, 64, 64, 1),
             optimizer="adagrad",
             batch_size=64,
-            horizon=600,
+            training_steps=600,
             loss="huber",
             expert_lr=1e-2,
         ),
@@ -373,7 +373,7 @@ TASKS = {
             model=lambda: mlp(2, 32, 32, 2),
             optimizer="sgd",
             batch_size=32,
-            horizon=800,
+            training_steps=800,
             expert_lr=0.01,
             trainer={"momentum": 0.9},
         ),
@@ -383,7 +383,7 @@ TASKS = {
             model=lambda: mlp(60, 1),
             optimizer="sgd",
             batch_size=100,
-            horizon=500,
+            training_steps=500,
             loss="mse",
             expert_lr=0.1,
         ),
@@ -393,7 +393,7 @@ TASKS = {
             model=denoiser,
             optimizer="adam",
             batch_size=32,
-            horizon=500,
+            training_steps=500,
             loss="mse",
             expert_lr=1e-3,
         ),
@@ -403,7 +403,7 @@ TASKS = {
             model=Reader,
             optimizer="rmsprop",
             batch_size=16,
-            horizon=400,
+            training_steps=400,
             expert_lr=1e-3,
         ),
         LrTask(
@@ -412,7 +412,7 @@ TASKS = {
             model=Attender,
             optimizer="adamw",
             batch_size=16,
-            horizon=400,
+            training_steps=400,
             expert_lr=1e-3,
             trainer={"lr_schedule": "linear", "max_grad_norm": 1.0},
         ),
@@ -422,7 +422,7 @@ TASKS = {
             model=Attender,
             optimizer="sgd",
             batch_size=16,
-            horizon=600,
+            training_steps=600,
             expert_lr=0.01,
             trainer={"momentum": 0.9, "max_grad_norm": 1.0},
         ),

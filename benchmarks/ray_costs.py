@@ -24,7 +24,7 @@ from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import Event, TrialEnded
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
 from probe.tasks.source import TargetSource
@@ -106,19 +106,23 @@ def study_on(
             sampler=make_sampler("random", _SPACE, mode="max", seed=0),
             executor=executor,
             make_job=make_job,
-            discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
-            sink=sink,
+            hooks=StudyHooks(
+                discard=lambda trial, epochs: checkpoint_path(folder, trial.number, epochs).unlink(missing_ok=True),
+                sink=sink,
+            ),
         )
         started, cpu = time.monotonic(), time.process_time()
         study.run()
         seconds, driver_seconds = time.monotonic() - started, time.process_time() - cpu
-    outcomes = {end.outcome for end in ends}
+    outcomes = {end.report.outcome for end in ends}
     if outcomes != {"finished"}:
-        raise RuntimeError(f"rungs ended otherwise than they should: {outcomes}: {[end.message for end in ends][-1]}")
+        raise RuntimeError(
+            f"rungs ended otherwise than they should: {outcomes}: {[end.report.message for end in ends][-1]}"
+        )
     return Measured(
         num_rungs=len(ends),
         seconds=seconds,
-        rung_seconds=sum(end.seconds for end in ends),
+        rung_seconds=sum(end.report.seconds for end in ends),
         driver_seconds=driver_seconds,
     )
 

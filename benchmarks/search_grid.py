@@ -25,7 +25,7 @@ from probe.data.registry import load_data
 from probe.models.registry import build_model
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
-from probe.search.find import run_search
+from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 from probe.splits import hold_out_indices
 from probe.units import format_count
@@ -88,12 +88,9 @@ def recipe(name: str, *, whole: bool, **changes: dict[str, Any]) -> Recipe:
 
 def run(found: Recipe, *, workers: int) -> SearchResult:
     with tempfile.TemporaryDirectory(prefix="probe-grid-") as folder:
-        result, error = run_search(
+        return find_hyperparameters(
             found, num_workers=workers, data_dir=Path(os.environ["PROBE_DATA"]), folder=Path(folder), observer=show
         )
-    if error is not None:
-        raise error
-    return result
 
 
 def show(record: Any) -> None:

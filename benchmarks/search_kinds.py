@@ -141,7 +141,7 @@ def probes_within_a_tenth(run: Run) -> Verdict:
     return epochs <= 0.5 + 1e-9 and len(run.trials) > 0, f"probes {epochs:.2f} of 5 epochs; {ended(run)}"
 
 
-def goes_on(run: Run) -> Verdict:
+def can_continue(run: Run) -> Verdict:
     return run.code == 0 and len(run.trials) == 40, f"{len(run.trials)} of 40 trials; {ended(run)}"
 
 
@@ -250,7 +250,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
         space="dim = { low = 8, high = 32 }\nheads = { low = 1, high = 6 }\nlr = { low = 1e-4, high = 1e-2, log = true }",
         search='sampler = "tpe"\nladder = "none"\nseed = 1\nfidelity = { min = 1, max = 1 }',
         budget="trials = 40",
-        judge=goes_on,
+        judge=can_continue,
     ),
     Kind(
         name="the reason of a failed trial has several lines",

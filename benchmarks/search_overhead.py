@@ -38,7 +38,7 @@ from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Positions, Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import Event
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
 from probe.seeds import derive_seed
@@ -206,8 +206,7 @@ def run_study(sampler: str, num_trials: int, folder: Path) -> tuple[Clocks, dict
             sampler=TimedSampler(make_sampler(sampler, SPACE, mode="max", seed=0), clocks),
             executor=NoTraining(),
             make_job=make_job,
-            sink=TimedRows(database, clocks),
-            observer=observe,
+            hooks=StudyHooks(sink=TimedRows(database, clocks), observer=observe),
         )
         study.clocks = clocks
         study.run()

@@ -26,7 +26,7 @@ from probe.report.compare.page import search_comparison_page
 from probe.report.write import write_report
 from probe.search.compare.compare import NamedSearch, compare_searches
 from probe.search.compare.stored_incumbents import stored_incumbents
-from probe.search.find import run_search
+from probe.search.find import find_hyperparameters
 from probe.search.records.comparison import SearchComparison
 from probe.search.records.search import DATABASE_FILE, SearchResult
 from probe.search.stored_result import stored_result
@@ -70,9 +70,7 @@ def run(name: str, seed: int, folder: Path, *, workers: int, changes: Sequence[s
     source = MIXED_FROM if name in MIXED_SAMPLERS else name
     recipe = load_recipe(RECIPES / f"{source}.toml", overrides=(*changes, f"search.seed={seed}"))
     began = time.monotonic()
-    result, error = run_search(recipe, device="cpu", num_workers=workers, folder=folder)
-    if error is not None:
-        raise error
+    result = find_hyperparameters(recipe, device="cpu", num_workers=workers, folder=folder)
     value = "none" if result.best is None else f"{result.best.value:.4f}"
     print(f"{name}, seed {seed}: {value} after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return result

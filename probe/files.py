@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_error(what: str, path: Path, error: Exception) -> OutputError:
-    """The error to raise if `path` could not be written: DiskFullError if the disk or a quota is full.
+    """The error to raise if `path` cannot be written: DiskFullError if the disk or a quota is full.
 
     Args:
         what: what the file is, such as "checkpoint".
@@ -60,9 +61,16 @@ def write_error(what: str, path: Path, error: Exception) -> OutputError:
     cause: BaseException | None = error
     while cause is not None:  # while it handles an OSError, PyTorch's writer raises a RuntimeError
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFullError(f"The {what} {path} could not be written: the disk is full.", hint="Free some space.")
+            return DiskFullError(f"The {what} {path} cannot be written: the disk is full.", hint="Free some space.")
         cause = cause.__cause__ or cause.__context__
     reason = (isinstance(error, OSError) and error.strerror) or error
     return OutputError(
-        f"The {what} {path} could not be written: {reason}", hint="Check that its folder exists and is writable."
+        f"The {what} {path} cannot be written: {reason}", hint="Check that its folder exists and is writable."
     )
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move a file, also to another filesystem. Readers of `target` see the old file or the whole new one. Raises OSError."""
+    with source.open("rb") as content, atomic_file(target) as file:
+        shutil.copyfileobj(content, file)
+    source.unlink(missing_ok=True)

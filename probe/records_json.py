@@ -1,141 +1,94 @@
-"""Records <-> plain JSON values, by the records' own annotations.
+"""Records to and from plain JSON values, by the annotations of the records.
 
-A record is a frozen dataclass of str, int, float, bool, None, tuples, string-keyed mappings, unions of these, and records.
-Reading ignores keys that this version does not know (a newer probe wrote them) and takes a field's default where a key is
-missing (an older one did).
+A record is a frozen dataclass of strings, numbers, booleans, None, tuples, mappings with string keys, unions of these, and
+other records. Reading ignores unknown keys (written by a newer probe) and fills missing ones with their defaults (written by
+an older probe). pydantic is imported on first use.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import sys
-import types
-import typing
-from collections.abc import Hashable, Mapping
+import json
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 RecordType = TypeVar("RecordType")
+_MAX_SHOWN = 80
+"""Characters of a wrong value that an error message shows."""
 
 
-def to_plain(value: Any) -> Any:
-    """A record, or a value inside one, as dicts, lists, strings, numbers, booleans and None.
+def to_plain(record: Any) -> dict[str, Any]:
+    """Convert a record to dicts, lists, strings, numbers, booleans and None.
 
-    Raises ValueError for a number that is not finite: JSON has no word for it, so records keep such numbers out. Raises
-    TypeError for what no record may hold.
+    Raises:
+        ValueError: if a number is not finite, since JSON has no notation for it, or a value does not have its field's type.
+        TypeError: if `record` is not a dataclass instance.
     """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        odd_keys = [key for key in value if not isinstance(key, str)]
-        if odd_keys:
-            raise TypeError(f"the key {odd_keys[0]!r} cannot be stored: keys are strings")
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} cannot be stored: records hold finite numbers only")
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    raise TypeError(f"{type(value).__name__} cannot be stored in a record")
+    if not dataclasses.is_dataclass(record) or isinstance(record, type):
+        raise TypeError(f"{type(record).__name__} cannot be stored: it is not a record")
+    kind = type(record)
+    plain = _adapter(kind).dump_python({kind.__name__: record}, mode="json", warnings="error")[kind.__name__]
+    try:
+        json.dumps(plain, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{kind.__name__} cannot be stored: its numbers must be finite") from error
+    return cast(dict[str, Any], plain)
 
 
 def from_plain(kind: type[RecordType], plain: Any) -> RecordType:
-    """The record of type `kind` that `to_plain` made `plain` from.
+    """Build the record of type `kind` that `to_plain` converted to `plain`.
 
-    Raises ValueError where `plain` does not fit it; the message starts with the path of the value, like `Curve.points[3].lr`.
+    Bytes of a command line that are not text (lone surrogates) are read back as `?`.
+
+    Raises:
+        ValueError: if `plain` does not fit; the message starts with the path of the value, like `Curve.points[3].lr`.
     """
-    return typing.cast(RecordType, _read(kind, plain, kind.__name__))
+    from pydantic import ValidationError
+
+    name = kind.__name__
+    text = json.dumps({name: plain}, ensure_ascii=False).encode("utf-8", "replace")
+    try:
+        return cast(RecordType, _adapter(cast(Any, kind)).validate_json(text)[name])
+    except ValidationError as error:
+        raise ValueError(_problem(error, {name: plain})) from error
 
 
 @cache
-def _hints(kind: Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _adapter(kind: type[Any]) -> TypeAdapter[dict[str, Any]]:
+    """A mapping of one record: its key makes error paths start with the record's name, and it takes the configuration,
+    which pydantic does not accept for a dataclass itself."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(dict[str, kind], config=ConfigDict(strict=True, allow_inf_nan=False))  # type: ignore[valid-type]
 
 
-_SCALAR_NAMES = {
-    type(None): "null",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a finite number",
-    str: "text",
-}
+def _problem(error: ValidationError, plain: Any) -> str:
+    """The first problem as one line: where, what was expected, what was given."""
+    first = error.errors(include_url=False)[0]
+    where = _path(first["loc"], plain)
+    if first["type"] == "value_error":  # an invariant that the record checks itself
+        return f"{where}: {first['ctx']['error']}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    shown = repr(first["input"])
+    shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
+    return f"{where}: {first['msg']}, not {shown}"
 
 
-def _read(kind: Any, plain: Any, where: str) -> Any:
-    origin = get_origin(kind)
-    if dataclasses.is_dataclass(kind):
-        return _read_record(typing.cast(type[Any], kind), plain, where)
-    if origin in (Union, types.UnionType):
-        return _read_union(get_args(kind), plain, where)
-    if origin is typing.Literal:
-        if plain not in get_args(kind):
-            raise ValueError(f"{where}: {plain!r} is none of {', '.join(map(repr, get_args(kind)))}")
-        return plain
-    if origin is tuple:
-        if not isinstance(plain, list):
-            raise ValueError(f"{where}: a list was expected, not {plain!r}")
-        return tuple(_read(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(plain))
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(plain, dict):
-            raise ValueError(f"{where}: a table was expected, not {plain!r}")
-        return {key: _read(get_args(kind)[1], item, f"{where}.{key}") for key, item in plain.items()}
-    return _read_scalar(kind, plain, where)
-
-
-def _read_record(kind: type[Any], plain: Any, where: str) -> Any:
-    if not isinstance(plain, dict):
-        raise ValueError(f"{where}: a table was expected, not {plain!r}")
-    hints = _hints(typing.cast(Hashable, kind))
-    fields = dataclasses.fields(kind)
-    missing = [field.name for field in fields if field.name not in plain and _has_no_default(field)]
-    if missing:
-        raise ValueError(f"{where}: {', '.join(missing)} missing")
-    values = {
-        field.name: _read(hints[field.name], plain[field.name], f"{where}.{field.name}")
-        for field in fields
-        if field.name in plain
-    }
-    try:
-        return kind(**values)
-    except ValueError as error:  # an invariant of the record itself, which does not know where it stands
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _has_no_default(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _read_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
-    if plain is None and type(None) in options:
-        return None
-    problems = []
-    for option in options:
-        if option is type(None):
-            continue
-        try:
-            return _read(option, plain, where)
-        except ValueError as error:
-            problems.append(str(error))
-    if len(problems) == 1:
-        raise ValueError(problems[0])
-    expected = " or ".join(_SCALAR_NAMES.get(option, getattr(option, "__name__", str(option))) for option in options)
-    raise ValueError(f"{where}: {expected} was expected, not {plain!r}")
-
-
-def _read_scalar(kind: Any, plain: Any, where: str) -> Any:
-    if kind is Any:
-        return plain
-    if kind is type(None):
-        fits = plain is None
-    elif kind is float:
-        fits = isinstance(plain, (int, float)) and not isinstance(plain, bool) and abs(plain) <= sys.float_info.max
-        plain = float(plain) if fits else plain
-    elif kind is int:
-        fits = isinstance(plain, int) and not isinstance(plain, bool)
-    else:
-        fits = isinstance(plain, kind)
-    if not fits:
-        raise ValueError(f"{where}: {_SCALAR_NAMES.get(kind, str(kind))} was expected, not {plain!r}")
-    return plain
+def _path(loc: Sequence[int | str], plain: Any) -> str:
+    """`Curve.points[3].lr`, without the names of a union's members, which are no keys of the value."""
+    path = ""
+    for index, part in enumerate(loc):
+        is_key = isinstance(plain, dict) and (part in plain or index == len(loc) - 1)
+        is_index = isinstance(plain, list) and isinstance(part, int) and part < len(plain)
+        if is_index:
+            path += f"[{part}]"
+            plain = plain[cast(int, part)]
+        elif is_key:
+            path += f".{part}" if path else str(part)
+            plain = plain.get(part)
+    return path

@@ -1,5 +1,13 @@
-"""How large a batch. `probe.batch.fits(task, n)` answers one size, `try_batch_size` says why, `compare_batch_sizes` compares
-image sizes and precisions; names are resolved on first use, so that importing the package imports no torch."""
+"""Find the largest batch that fits into memory, and the smallest one that is fast enough.
+
+`find.py` has the public functions and `compare.py` the comparison of variants. `sweep.py` runs a sweep: `decide.py` and
+`errors_by_size.py` choose the next size (pure), `runner.py` starts the attempt in a child process, `context.py` holds the
+built task there, and `attempt.py` and `measure.py` train. `growth.py` detects memory leaks, `failures.py` interprets
+exceptions, and `alternatives.py` predicts changes that help if nothing fits. `samples/` finds the largest samples and
+`prediction/` predicts memory without a GPU. Results are in `records.py` and `prediction_records.py`.
+
+Public names are imported on first use, so that importing the package does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +15,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from probe.batch.comparison.compare import compare_batch_sizes
+    from probe.batch.compare import compare_batch_sizes
     from probe.batch.find import fits, try_batch_size
 
 __all__ = ["compare_batch_sizes", "fits", "try_batch_size"]
 
-_HOMES = {
-    "compare_batch_sizes": "probe.batch.comparison.compare",
+_MODULES = {
+    "compare_batch_sizes": "probe.batch.compare",
     "fits": "probe.batch.find",
     "try_batch_size": "probe.batch.find",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'probe.batch' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

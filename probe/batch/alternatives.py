@@ -1,4 +1,4 @@
-"""Where not even one sample fits: which changes would make room, as far as they can be predicted."""
+"""Predict which changes of the training would help if not even one sample fits."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from probe.batch.prediction.forecast import Cards, forecast
-from probe.batch.prediction.memory_model import Profile, Target, Untraceable
-from probe.batch.prediction.predict import trace_profile
-from probe.batch.records import Alternative, BatchResult, MemoryParts
-from probe.batch.session import Request
+from probe.batch.context import ProbeConfig
+from probe.batch.prediction.build_memory_model import build_in_process
+from probe.batch.prediction.memory_model import MemoryModel, Target, Untraceable
+from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
+from probe.batch.prediction_records import MemoryBreakdown
+from probe.batch.records import Alternative, BatchResult
 from probe.errors import ProbeError
 from probe.tasks.source import NamedSource, TaskSource
 from probe.workers.worker import Worker, WorkerDied
 
 SYNTHETIC_IMAGE_SIZE = 224
-"""Of made-up images whose size is not named."""
+"""Size of synthetic images if none is given."""
 MIN_IMAGE_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A way to train the same model with less memory."""
+    """A change of the training that takes less memory."""
 
     title: str
     params: dict[str, Any]
-    """Hyperparameters of the trainer in place of those that were asked for."""
+    """Hyperparameters of the trainer that replace the given ones."""
     image_size: int | None = None
 
 
 def possible_changes(
     *, precision: str, optimizer: str, activation_checkpointing: bool, image_size: int | None
 ) -> tuple[Change, ...]:
-    """What might help, the gentlest first: each by itself, then all of them together. Pure.
+    """Return changes that may help, mildest first: each change alone, then all of them together. Pure.
 
-    `image_size`: height and width of images that can be resized; None for other data.
+    Args:
+        image_size: height and width of images that can be resized; None for other data.
     """
     single = []
     if precision in ("fp32", "tf32"):
@@ -60,39 +62,38 @@ def possible_changes(
     return (*single, *smaller, *joint)
 
 
-def find_alternatives(request: Request, result: BatchResult, *, in_process: bool) -> tuple[Alternative, ...]:
-    """Of the possible changes, those after which a batch is predicted to fit into what the device offers, or the largest
-    of the cards that were asked about.
+def find_alternatives(config: ProbeConfig, result: BatchResult, *, in_process: bool) -> tuple[Alternative, ...]:
+    """Return the possible changes after which a batch is predicted to fit on the device, or on the largest given GPU.
 
-    None where something fits as it is, where nothing was predicted to begin with, or where the weights with their gradients
-    take more than there is, which no change of this kind makes smaller.
+    Returns nothing if a batch fits without a change, if nothing was predicted, or if the weights and their gradients alone
+    exceed the memory, which none of the changes reduces.
     """
     if result.stopped_by not in ("nothing_fits", "predicted") or not result.predictions:
         return ()
     largest = max(result.predictions, key=lambda prediction: prediction.memory_bytes)
-    limit_bytes = largest.memory_bytes
     something_fits = result.stopped_by == "predicted" and largest.largest_fit is not None
-    if something_fits or _unavoidable_bytes(largest.parts) > limit_bytes:
+    if something_fits or _minimum_bytes(largest.breakdown) > largest.memory_bytes:
         return ()
     changes = possible_changes(
         precision=result.precision,
         optimizer=result.optimizer.partition(" ")[0],
-        activation_checkpointing=bool(request.params.get("activation_checkpointing")),
-        image_size=_image_size(request.source),
+        activation_checkpointing=bool(config.params.get("activation_checkpointing")),
+        image_size=_image_size(config.source),
     )
     is_simulated = result.stopped_by != "predicted" and result.device_memory is None
-    target: Target = "simulated" if is_simulated else "cuda"
-    cards = Cards(memory_bytes=(limit_bytes,))
+    target: Target = "simulated" if is_simulated else "gpu"
+    gpus = TargetGpus(memory_bytes=(largest.memory_bytes,))
     found = []
-    for change, profile in _profiles(request, changes, target, cards, in_process=in_process):
-        best = next(iter(forecast(profile, cards)[1]), None)
+    for change, model in _memory_models(config, changes, target, gpus, in_process=in_process):
+        best = next(iter(predict_batch_sizes(model, gpus)[1]), None)
         if best is not None and best.largest_fit is not None:
             found.append(Alternative(change=change.title, largest_fit=best.largest_fit, peak_bytes=best.peak_bytes))
     return tuple(found)
 
 
-def _unavoidable_bytes(parts: MemoryParts) -> int:
-    return 2 * parts.weights_bytes + parts.context_bytes
+def _minimum_bytes(breakdown: MemoryBreakdown) -> int:
+    """Return the memory of weights, gradients and context, which no change reduces."""
+    return 2 * breakdown.weights_bytes + breakdown.context_bytes
 
 
 def _image_size(source: TaskSource) -> int | None:
@@ -101,37 +102,38 @@ def _image_size(source: TaskSource) -> int | None:
     return source.image_size or (SYNTHETIC_IMAGE_SIZE if source.data == "synthetic" else None)
 
 
-def _profiles(
-    request: Request, changes: tuple[Change, ...], target: Target, cards: Cards, *, in_process: bool
-) -> Iterator[tuple[Change, Profile | Untraceable]]:
-    """One child traces all of them; a change that the task refuses is no alternative."""
+def _memory_models(
+    config: ProbeConfig, changes: tuple[Change, ...], target: Target, gpus: TargetGpus, *, in_process: bool
+) -> Iterator[tuple[Change, MemoryModel | Untraceable]]:
+    """Yield the memory model after each change, all traced in one child process."""
     if in_process:
-        yield from ((change, _traced(trace_profile, request, change, target, cards)) for change in changes)
+        yield from ((change, _traced(build_in_process, config, change, target, gpus)) for change in changes)
         return
     with Worker(num_threads=1) as worker:
         for change in changes:
             try:
-                yield change, _traced(_call_in(worker), request, change, target, cards)
+                yield change, _traced(_call_in(worker), config, change, target, gpus)
             except WorkerDied as death:
                 yield change, Untraceable(reason=death.message)
                 return
 
 
 def _call_in(worker: Worker) -> Callable[..., Any]:
-    return lambda *arguments: worker.call(trace_profile, *arguments)
+    return lambda *arguments: worker.call(build_in_process, *arguments)
 
 
 def _traced(
-    call: Callable[..., Any], request: Request, change: Change, target: Target, cards: Cards
-) -> Profile | Untraceable:
-    source = request.source
+    call: Callable[..., Any], config: ProbeConfig, change: Change, target: Target, gpus: TargetGpus
+) -> MemoryModel | Untraceable:
+    """Trace the task after a change. A change that the task rejects is untraceable."""
+    source = config.source
     if change.image_size is not None and isinstance(source, NamedSource):
         source = replace(source, image_size=change.image_size)
-    params = {**request.params, **change.params}
+    params = {**config.params, **change.params}
     if "optimizer" in change.params:
         params = {name: value for name, value in params.items() if name not in ("momentum", "weight_decay")}
     try:
-        profile: Profile | Untraceable = call(source, params, target, cards, request.seed)
+        model: MemoryModel | Untraceable = call(source, params, target, gpus, config.seed)
     except ProbeError as error:
         return Untraceable(reason=error.message)
-    return profile
+    return model

@@ -1,19 +1,20 @@
-"""One batch size tried for real, and what became of it: the place where running out of memory turns into a value."""
+"""Try one batch size with real training steps, and turn running out of memory into an outcome."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from probe.batch.decide import Plan
-from probe.batch.duration import duration_of
+from probe.batch.decide import Duration, NextAttempt
 from probe.batch.failures import Failed, failed_by
 from probe.batch.growth import growth_per_step
 from probe.batch.measure import VALIDATION, Progress, Timed, measure
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, MemoryGrowth
 from probe.batch.samples.ranking import SampleRanking
+from probe.device.guard import guarded
 from probe.device.memory import peak_resident_bytes, reset_peak_resident
 from probe.device.protocol import Device
 from probe.errors import first_line
@@ -24,45 +25,46 @@ from probe.training.settings import TrainerSettings
 def run_attempt(
     task: Task,
     settings: TrainerSettings,
+    upcoming: NextAttempt,
     *,
     device: Device,
-    plan: Plan,
     seed: int,
     rankings: Sequence[SampleRanking],
-    confirm_steps: int,
-    confirm_seconds: float,
-    timed: bool = True,
+    duration: Duration,
 ) -> Attempt:
-    """Try `plan.batch_size` on `device`. Running out of memory is a value, and so is an error of the task's code: whether it
-    is a limit, a batch that is too small or a bug is known only beside other sizes.
+    """Try `upcoming.batch_size` on `device`.
+
+    Running out of memory is an outcome of the attempt. So is an error of the task's code, because only other sizes show
+    whether it is a limit, too small a batch or a bug.
 
     Args:
-        rankings: of `probe.batch.samples.sizing.rank_samples`.
-        confirm_steps, confirm_seconds: a confirming attempt trains on so many shuffled batches of the data set and at least
-            one epoch; after that time, on one of the two.
-        timed: measure the speed, too. Otherwise the attempt ends after the steps that tell whether the size fits.
+        rankings: the rankings of `probe.batch.samples.task_samples.rank_samples`.
+        duration: length of the attempt, from `probe.batch.decide.duration_of`.
 
-    Raises ProbeError where the task breaks its contract, whatever the size.
+    Raises:
+        ProbeError: the task breaks its contract at any size.
     """
     device.reset_peaks()
     reset_peak_resident()
-    size = plan.batch_size
+    size = upcoming.batch_size
     sized = replace(settings, batch_size=size, gradient_accumulation=min(settings.gradient_accumulation, size))
-    duration = duration_of(plan.purpose, confirm_steps, confirm_seconds, timed=timed)
     progress = Progress()
-    ended = _guarded(lambda: measure(task, sized, device, seed, duration, rankings, progress), progress)
+    ended = guarded(
+        lambda: measure(task, sized, device, seed, duration, rankings, progress), partial(_failure, progress)
+    )
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
     try:
-        device.release()  # here, where no exception and none of its frames is left
+        device.release()  # outside of the handler, where no frame of an exception keeps tensors alive
     except RuntimeError:
         if not isinstance(ended, Failed):
             raise
-        # An illegal access leaves a CUDA context in which every call fails; `ended` says what began it.
+        # After an illegal access every call to the CUDA context fails; `ended` has the original error.
     if isinstance(ended, Timed) and memory is not None and memory.num_alloc_retries > 0:
-        times = f"{memory.num_alloc_retries} times"
-        ended = Failed("thrashes", f"the allocator emptied its cache {times} to serve a request")
-    attempt = _failed(plan, ended) if isinstance(ended, Failed) else _fitting(plan, ended)
+        ended = Failed(
+            "thrashes", f"the allocator emptied its cache {memory.num_alloc_retries} times to serve a request"
+        )
+    attempt = _failed(upcoming, ended) if isinstance(ended, Failed) else _fitting(upcoming, ended)
     return replace(
         attempt,
         memory=memory,
@@ -74,35 +76,35 @@ def run_attempt(
     )
 
 
-def _failed(plan: Plan, failed: Failed) -> Attempt:
+def _failed(upcoming: NextAttempt, failed: Failed) -> Attempt:
     return Attempt(
-        batch_size=plan.batch_size,
-        purpose=plan.purpose,
+        batch_size=upcoming.batch_size,
+        purpose=upcoming.purpose,
         outcome=failed.outcome,
         message=failed.message,
         traceback=failed.traceback,
     )
 
 
-def _fitting(plan: Plan, timed: Timed) -> Attempt:
+def _fitting(upcoming: NextAttempt, timed: Timed) -> Attempt:
     seconds = timed.step_seconds
     median = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [median] * 3
     return Attempt(
-        batch_size=plan.batch_size,
-        purpose=plan.purpose,
+        batch_size=upcoming.batch_size,
+        purpose=upcoming.purpose,
         outcome="fits",
         num_steps=len(seconds),
         step_seconds=median,
         step_seconds_low=low,
         step_seconds_high=high,
-        samples_per_second=plan.batch_size / median,
-        message=_oddity(timed),
+        samples_per_second=upcoming.batch_size / median,
+        message=_remark(timed),
         traceback=None if timed.partial is None else timed.partial.traceback,
     )
 
 
-def _oddity(timed: Timed) -> str | None:
+def _remark(timed: Timed) -> str | None:
     if timed.partial is not None:
         quoted = first_line(timed.partial.message)
         return (
@@ -111,24 +113,19 @@ def _oddity(timed: Timed) -> str | None:
         )
     if math.isfinite(timed.loss):
         return None
-    return f"the loss is {timed.loss}: memory and speed are measured all the same"
+    return f"the loss is {timed.loss}; memory and speed were measured nevertheless"
 
 
 def _growth_until(progress: Progress) -> MemoryGrowth | None:
-    """Memory that grew in an attempt that failed: until the last batch."""
+    """Return the growth of memory up to the last batch of an attempt that failed."""
     rate = growth_per_step(progress.live_bytes)
     return None if rate is None else MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches)
 
 
-def _guarded(attempt: Callable[[], Timed], progress: Progress) -> Timed | Failed:
-    """The one place where running out of memory is caught. Nothing of the exception leaves it."""
-    try:
-        return attempt()
-    except Exception as error:
-        failed = failed_by(error)
-        if failed is None:
-            raise
-        if failed.outcome not in MEMORY_OUTCOMES:
-            return failed
-        in_validation = failed.outcome == "oom" and progress.stage == VALIDATION
-        return Failed("oom_in_eval" if in_validation else failed.outcome, f"in {progress.stage}: {failed.message}")
+def _failure(progress: Progress, error: Exception) -> Failed | None:
+    """The outcome that an exception stands for; None if it has nothing to do with the batch size."""
+    failed = failed_by(error)
+    if failed is None or failed.outcome not in MEMORY_OUTCOMES:
+        return failed
+    in_validation = failed.outcome == "oom" and progress.stage == VALIDATION
+    return Failed("oom_in_eval" if in_validation else failed.outcome, f"in {progress.stage}: {failed.message}")

@@ -1,121 +1,159 @@
-"""Which batch size to try next, and what the attempts so far say. Pure: sizes and outcomes in, sizes out.
+"""Decide which batch size to try next, and evaluate the attempts so far. Pure: sizes and outcomes in, sizes out.
 
-Three phases over powers of two. *size*: from the start, halve while it does not fit, double while it does, until a fitting
-size stands next to a failing one or to a cap. *throughput*: time smaller sizes until the curve has bent, or a size is too
-small for the task. *confirm*: run the winner again, longer and in a fresh process; where that fails, the next smaller one.
+The sweep has three phases over powers of two. *size*: from the start, halve while the size does not fit and double while it
+does, until a fitting size is next to a failing one or to a limit. *throughput*: time smaller sizes until the curve bends or a
+size is too small for the task. *confirm*: run the largest size again, longer and in a new process; if that fails, confirm the
+next smaller one.
 
-After an error that is not known to be a lack of memory, a small size decides what it is (`errors_by_size`). Where that one
-runs, the size phase goes on between the two.
+After an error that is not known to be a lack of memory, smaller sizes find out its cause (`errors_by_size`). If one of them
+runs, the size phase continues between the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from probe.batch.errors_by_size import is_bug, is_suspect, middle_between, next_check
-from probe.batch.records import Attempt, Cap, Prediction, Purpose
+from probe.batch.prediction_records import Prediction
+from probe.batch.records import Attempt, Cap, Purpose
 from probe.errors import UsageError
 
 DEFAULT_START = 512
 SIZE_STEPS = 3
-"""Training steps that tell whether a size fits: optimizer state appears in the first and is resident from the second on."""
+"""Training steps that show whether a size fits: the first allocates the optimizer's state, the others run with it."""
 GOOD_ENOUGH = 0.95
-"""Of the best throughput: larger batches than needed for that buy nothing (and often cost generalization)."""
+"""Fraction of the best throughput that is sufficient. Larger batches are not faster and often generalize worse."""
 MIN_CURVE_SIZES = 6
-"""Sizes that a throughput curve has at least, the largest fitting one included, where there are so many."""
+"""Minimum number of sizes in a throughput curve, including the largest that fits, if there are as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Where the sweep starts and ends; sizes that are no powers of two are rounded down. Raises UsageError below 1."""
+    """Start and end of a sweep. Sizes are rounded down to powers of two. Raises UsageError for sizes below 1."""
 
-    start: int = DEFAULT_START
+    start: int | None = None
+    """First size; None for the predicted size or, without a prediction, DEFAULT_START."""
     max: int | None = None
+    """Largest size to try; None for no limit."""
     num_samples: int | None = None
-    """Of the training set; None where there are always more."""
-    own_size: int | None = None
-    """The batch size that the task asks for: tried, power of two or not, where no other size runs."""
+    """Number of training samples; None if there is no limit."""
+    task_batch_size: int | None = None
+    """Batch size set in the task. It is tried, power of two or not, if no other size runs."""
     size_only: bool = False
-    """Find the largest that fits and leave it at that: no throughput curve, no confirmation. For a search, where a batch
-    that does not fit after all costs one trial and not the answer."""
+    """Find only the largest size that fits, without throughput curve and confirmation. Used by a search, where a batch that
+    does not fit after all costs one trial."""
     confirms: bool = True
-    """Run the winner again, longer."""
+    """Run the largest size again, longer."""
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("max", self.max)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} must be a batch size, a whole number of at least 1, not {value!r}.")
+                raise UsageError(f"{name} must be a batch size, an integer of at least 1, not {value!r}.")
 
     @property
     def bound(self) -> int | None:
-        """No batch may be larger."""
+        """Largest allowed batch size; None for no limit."""
         return min((limit for limit in (self.max, self.num_samples) if limit is not None), default=None)
 
     @property
     def first_size(self) -> int:
-        return floor_power_of_two(self.start if self.bound is None else min(self.start, self.bound))
+        """The first size to try."""
+        start = DEFAULT_START if self.start is None else self.start
+        return floor_power_of_two(start if self.bound is None else min(start, self.bound))
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NextAttempt:
     """The attempt to make next."""
 
     batch_size: int
     purpose: Purpose
 
 
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Length of an attempt."""
+
+    num_warmup_steps: int
+    """Training steps before the timed ones, at least SIZE_STEPS."""
+    min_steps: int
+    """Minimum number of timed steps."""
+    max_steps: int
+    """Maximum number of timed steps."""
+    seconds: float
+    """Target duration of the timed steps."""
+    num_batches: int = 0
+    """Number of shuffled batches of the data set to train on; 0 to train on the largest samples instead."""
+    batch_seconds: float = 0.0
+    """Time limit of the shuffled batches: within it, they cover `num_batches` and a whole epoch; after it, one of the two."""
+    max_batches: int = 1000
+
+
+QUICK = Duration(num_warmup_steps=SIZE_STEPS, min_steps=3, max_steps=30, seconds=0.5)
+UNTIMED = Duration(num_warmup_steps=SIZE_STEPS, min_steps=0, max_steps=0, seconds=0.0)
+
+
+def duration_of(purpose: Purpose, confirm_steps: int, confirm_seconds: float, *, timed: bool = True) -> Duration:
+    """Return the length of an attempt. Only a confirming attempt trains on shuffled batches."""
+    if not timed:
+        return UNTIMED
+    if purpose != "confirm":
+        return QUICK
+    return replace(QUICK, num_batches=confirm_steps, batch_seconds=confirm_seconds)
+
+
 def most_samples(batch_size: int) -> int:
-    """Training samples that an attempt which is not timed sees at most: its steps, and the data set's last, partial batch."""
+    """Return the most training samples that an untimed attempt uses: its steps, and the last, partial batch of the data."""
     return (SIZE_STEPS + 1) * batch_size
 
 
 def floor_power_of_two(number: int) -> int:
-    """The largest power of two that is not above `number` (at least 1)."""
+    """Return the largest power of two that is at most `number`, which must be at least 1."""
     return 1 << (number.bit_length() - 1)
 
 
 def start_at(given: int | None, prediction: Prediction | None) -> int:
-    """The first size: what the user says, else what is predicted to be the answer, else 512."""
+    """Return the first size: the given one, else the predicted largest fit, else DEFAULT_START."""
     if given is not None:
         return given
     return DEFAULT_START if prediction is None else prediction.largest_fit or 1
 
 
-def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> Plan | None:
-    """What to try after `attempts`; None when everything is known, or nothing will be (`fatal_error`)."""
+def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> NextAttempt | None:
+    """Return the next attempt, or None if the sweep is complete or the task fails at every size (`fatal_error`)."""
     if not attempts:
-        return Plan(limits.first_size, "size")
+        return NextAttempt(limits.first_size, "size")
     largest = largest_fit(attempts)
     size = _next_size(attempts, limits, largest)
     if size is not None:
-        return Plan(size, "size")
+        return NextAttempt(size, "size")
     if largest is None or limits.size_only:
         return None
     smaller = _next_timing(attempts, largest)
     if smaller is not None:
-        return Plan(smaller, "throughput")
+        return NextAttempt(smaller, "throughput")
     confirmed = any(a.batch_size == largest and a.purpose == "confirm" for a in attempts)
-    return None if confirmed or not limits.confirms else Plan(largest, "confirm")
+    return None if confirmed or not limits.confirms else NextAttempt(largest, "confirm")
 
 
 def largest_fit(attempts: Sequence[Attempt]) -> int | None:
-    """The largest size that ran, fit, and never failed; None if there is none."""
+    """Return the largest size that fit and never failed, or None if there is none."""
     failing = _failing(attempts)
     return max((a.batch_size for a in attempts if a.fits and a.batch_size not in failing), default=None)
 
 
 def recommended(attempts: Sequence[Attempt]) -> int | None:
-    """The smallest size whose throughput is within 5 % of the best; None if nothing fits."""
+    """Return the smallest size whose throughput is within 5 % of the best, or None if nothing fits."""
     speeds = {size: attempt.samples_per_second or 0.0 for size, attempt in timed_by_size(attempts).items()}
     best = max(speeds.values(), default=0.0)
     return min((size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * best), default=None)
 
 
 def timed_by_size(attempts: Sequence[Attempt]) -> dict[int, Attempt]:
-    """Batch size -> the attempt whose timing counts, sizes growing: over those that fit and never failed.
+    """Return the attempt whose timing counts for each size that fit and never failed, in ascending order of sizes.
 
-    Like is compared with like: the long confirming run of a size counts only where it has no short one.
+    The long confirming attempt of a size counts only if it has no short one, so that timings are comparable.
     """
     failing = _failing(attempts)
     fitting = [attempt for attempt in attempts if attempt.fits and attempt.batch_size not in failing]
@@ -124,7 +162,7 @@ def timed_by_size(attempts: Sequence[Attempt]) -> dict[int, Attempt]:
 
 
 def capped_by(attempts: Sequence[Attempt], limits: Limits) -> Cap | None:
-    """What kept the sweep from sizes above the largest that fits, where that is not memory."""
+    """Return the limit other than memory that kept the sweep from sizes above the largest fit; None if memory did."""
     largest = largest_fit(attempts)
     if largest is None:
         return None
@@ -140,16 +178,18 @@ def capped_by(attempts: Sequence[Attempt], limits: Limits) -> Cap | None:
 
 
 def fatal_error(attempts: Sequence[Attempt]) -> bool:
-    """Whether the task itself is broken: no size fits, and errors that have nothing to do with the size are the reason."""
+    """Return whether the task itself is broken: no size fits, and the errors do not depend on the size."""
     return largest_fit(attempts) is None and is_bug(attempts)
 
 
 def too_small(attempts: Sequence[Attempt]) -> Attempt | None:
-    """Of the sizes below the largest that fits, the largest that the task refuses: a loss over triplets, clips of 8 frames,
-    batch normalization over one sample."""
+    """Return the attempt of the largest size that is too small for the task, or None.
+
+    Examples are a loss over triplets, clips of 8 frames, and batch normalization over one sample.
+    """
     largest = largest_fit(attempts) or 0
-    refused = [a for a in attempts if a.batch_size < largest and is_suspect(a)]
-    return max(refused, key=lambda a: a.batch_size, default=None)
+    failed = [a for a in attempts if a.batch_size < largest and is_suspect(a)]
+    return max(failed, key=lambda a: a.batch_size, default=None)
 
 
 def _failing(attempts: Sequence[Attempt]) -> set[int]:
@@ -157,7 +197,7 @@ def _failing(attempts: Sequence[Attempt]) -> set[int]:
 
 
 def _next_size(attempts: Sequence[Attempt], limits: Limits, largest: int | None) -> int | None:
-    """The next size on the way to the largest that fits; None where that is known, or that there is none."""
+    """Return the next size in the search for the largest fit, or None if it is known or does not exist."""
     failing = _failing(attempts)
     if largest is not None:
         above = min((size for size in failing if size > largest), default=None)
@@ -166,20 +206,20 @@ def _next_size(attempts: Sequence[Attempt], limits: Limits, largest: int | None)
         double = 2 * floor_power_of_two(largest)
         return double if limits.bound is None or double <= limits.bound else None
     if any(map(is_suspect, attempts)):
-        return next_check(attempts, bound=limits.bound, own_size=limits.own_size)
+        return next_check(attempts, bound=limits.bound, task_batch_size=limits.task_batch_size)
     smallest = min(failing)
     return None if smallest == 1 else smallest // 2
 
 
 def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
-    """The next smaller size worth timing: the curve has too few points, or its smallest point is as good as the best."""
+    """Return the next smaller size to time if the curve has too few points or its smallest size is as fast as the best."""
     tried = {a.batch_size for a in attempts}
     untried = largest
     while untried in tried and untried > 1:
         untried = floor_power_of_two(untried - 1)
-    refused = too_small(attempts)
-    if untried in tried or (refused is not None and untried < refused.batch_size):
+    failed = too_small(attempts)
+    if untried in tried or (failed is not None and untried < failed.batch_size):
         return None
     wanted = largest >> (MIN_CURVE_SIZES - 1)
-    still_flat = recommended(attempts) == min(size for size in timed_by_size(attempts) if size > untried)
-    return untried if untried >= wanted or still_flat else None
+    is_flat = recommended(attempts) == min(size for size in timed_by_size(attempts) if size > untried)
+    return untried if untried >= wanted or is_flat else None

@@ -1,8 +1,9 @@
-"""Errors that depend on the batch size. Pure: attempts in, sizes and verdicts out.
+"""Find the cause of errors that may depend on the batch size. Pure: attempts in, sizes and causes out.
 
-An error that is not known to be a lack of memory says nothing by itself, whatever its words. Where a smaller batch runs, it
-is a limit; where only larger ones run, the batch was too small for the task; where every size fails alike, it is a bug of
-the task. So after such an error, small sizes are tried, then the batch size that the task asks for, then sizes in between.
+The text of an error that is not known to be a lack of memory does not show its cause; other sizes do. If a smaller batch
+runs, the error is a limit. If only larger batches run, the batch was too small for the task. If every size fails with the
+same error, the task has a bug. So after such an error, small sizes are tried, then the batch size set in the task, then sizes
+in between.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ from probe.batch.records import MEMORY_OUTCOMES, Attempt
 from probe.records import DEFAULT_BATCH_SIZE
 
 _SMALL_SIZES = (1, 2)
-"""A single sample takes the least memory; batch normalization needs a second one."""
+"""A single sample takes the least memory; batch normalization needs two."""
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
 
 
 def is_suspect(attempt: Attempt) -> bool:
-    """Whether the attempt failed in a way that may be a limit, a batch that is too small, or a bug."""
+    """Return whether the attempt failed with an error that may be a limit, too small a batch, or a bug."""
     return not attempt.fits and attempt.outcome not in MEMORY_OUTCOMES
 
 
 def suspects_by_size(attempts: Sequence[Attempt]) -> dict[int, Attempt]:
-    """Batch size -> its last suspect attempt, sizes growing."""
+    """Return the last suspect attempt of each batch size, in ascending order of sizes."""
     return {
         attempt.batch_size: attempt for attempt in sorted(attempts, key=lambda a: a.batch_size) if is_suspect(attempt)
     }
 
 
 def is_bug(attempts: Sequence[Attempt]) -> bool:
-    """Whether the task's own code is broken, given that no size fits: memory is not the reason.
+    """Return whether the task's code has a bug, given that no size fits.
 
-    Errors below sizes that run out of memory are a bug where two sizes fail alike. A single one is a size that is too small:
-    a model may refuse one sample.
+    Errors at sizes below one that runs out of memory are a bug if two sizes fail with the same error. A single error there
+    means that the size is too small: a model may not accept one sample.
     """
     suspects = suspects_by_size(attempts)
     if not suspects:
@@ -45,10 +46,13 @@ def is_bug(attempts: Sequence[Attempt]) -> bool:
     return min(out_of_memory) > max(suspects) and min(_alike(suspects, max(suspects))) < max(suspects)
 
 
-def next_check(attempts: Sequence[Attempt], *, bound: int | None, own_size: int | None) -> int | None:
-    """The size to try where nothing fits and some sizes are suspect; None where no other size would tell more.
+def next_check(attempts: Sequence[Attempt], *, bound: int | None, task_batch_size: int | None) -> int | None:
+    """Return the size that shows the cause of suspect failures while nothing fits, or None if no size would.
 
-    `own_size` is the batch size that the task asks for.
+    Args:
+        attempts: all attempts so far.
+        bound: largest allowed batch size.
+        task_batch_size: batch size set in the task.
     """
     suspects = suspects_by_size(attempts)
     out_of_memory = [attempt.batch_size for attempt in attempts if attempt.outcome in MEMORY_OUTCOMES]
@@ -58,14 +62,14 @@ def next_check(attempts: Sequence[Attempt], *, bound: int | None, own_size: int 
         return size not in tried and (bound is None or size <= bound) and size < min(out_of_memory, default=size + 1)
 
     small = next(filter(is_open, _SMALL_SIZES), None)
-    own = own_size if own_size is not None and is_open(own_size) else None
+    own = task_batch_size if task_batch_size is not None and is_open(task_batch_size) else None
     if len(suspects) == 1:
         return small or own
     smallest, largest = min(suspects), max(suspects)
     like_largest = _alike(suspects, largest)
     if smallest in like_largest:
         texts = {attempt.message for attempt in suspects.values()}
-        # Word for word the same error: only a size that the user chose is worth another attempt.
+        # If the errors are identical, only a size that the user chose is worth another attempt.
         worth_trying = own is not None and (own > largest or own != DEFAULT_BATCH_SIZE or len(texts) > 1)
         return own if worth_trying else None
     if min(like_largest) in _SMALL_SIZES and largest not in _SMALL_SIZES:
@@ -75,17 +79,17 @@ def next_check(attempts: Sequence[Attempt], *, bound: int | None, own_size: int 
 
 
 def middle_between(low: int, high: int, tried: set[int] | frozenset[int] = frozenset()) -> int | None:
-    """The middle one of the powers of two strictly between that were not tried; None where there is none."""
+    """Return the middle untried power of two strictly between `low` and `high`, or None if there is none."""
     powers = (1 << exponent for exponent in range(low.bit_length(), max(high - 1, 0).bit_length()))
     between = [size for size in powers if size not in tried]
     return between[(len(between) - 1) // 2] if between else None
 
 
 def _alike(suspects: Mapping[int, Attempt], size: int) -> list[int]:
-    """Sizes that failed as `size` did, itself included: in the same way, and in the same words but for numbers."""
-    wanted = _essence(suspects[size])
-    return [other for other, attempt in suspects.items() if _essence(attempt) == wanted]
+    """Return the sizes with the same outcome and message as `size`, itself included. Numbers in messages may differ."""
+    wanted = _signature(suspects[size])
+    return [other for other, attempt in suspects.items() if _signature(attempt) == wanted]
 
 
-def _essence(attempt: Attempt) -> tuple[str, str]:
+def _signature(attempt: Attempt) -> tuple[str, str]:
     return attempt.outcome, _NUMBERS.sub("#", attempt.message or "")

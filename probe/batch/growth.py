@@ -1,4 +1,4 @@
-"""Memory that grows from step to step: kept features, memory banks, graphs that are never freed. Pure."""
+"""Detect memory that grows with every step, like stored features, memory banks or graphs that are never freed. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import statistics
 from collections.abc import Sequence
 
 MIN_READINGS = 9
-"""Three in each third: fewer show an order too easily that is chance."""
+"""Three readings in each third; with fewer, an ascending order is too often chance."""
 _MAX_RATIO = 4.0
-"""Of the growth between the thirds: memory that jumps once or twice, like an optimizer's late state, does not grow."""
+"""Largest ratio of the growth rates between thirds. Memory that jumps once, like late optimizer state, exceeds it."""
 
 
 def growth_per_step(live_bytes: Sequence[int]) -> float | None:
-    """Bytes by which memory grows with every step, from what is alive after each; None where it does not grow steadily.
+    """Return the bytes by which memory grows with each step, or None if it does not grow steadily.
 
-    It grows where every reading of the second third is above all of the first one, every reading of the last third above all
-    of the second one, and both rises are alike: noise of batches of different sizes has no such order.
+    Memory grows steadily if all readings of each third are above all readings of the third before, and both rises are
+    similar. Noise from batches of different sizes does not have this order.
+
+    Args:
+        live_bytes: bytes of live tensors after each step.
     """
     if len(live_bytes) < MIN_READINGS:
         return None

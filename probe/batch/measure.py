@@ -1,5 +1,5 @@
-"""What an attempt does: training steps on the costliest samples, validation, shuffled batches of the data set if it confirms,
-the clock, and the data set's last, partial batch."""
+"""Measure one batch size: training steps on the largest samples or shuffled batches, validation, timed steps, and the last,
+partial batch of the data set."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Subset
 
-from probe.batch.duration import Duration
+from probe.batch.decide import Duration
 from probe.batch.failures import Failed, failed_by
 from probe.batch.growth import growth_per_step
 from probe.batch.records import MEMORY_OUTCOMES, MemoryGrowth
-from probe.batch.samples.costly_batches import load_batch
 from probe.batch.samples.ranking import Indices, SampleRanking
+from probe.batch.samples.task_samples import load_batch
 from probe.device.protocol import Device
 from probe.loading.batch import Batch
 from probe.loading.dataset import as_dataset, is_unbounded, num_samples
@@ -30,31 +30,33 @@ from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
 
 MAX_STEPS_LEFT = 1_000_000
-"""Memory that grows, but lasts for more steps than that, is of no concern."""
+"""Growth of memory that lasts for more steps is ignored."""
 TRAINING = "training"
 VALIDATION = "validation"
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
+    """The measurement of an attempt that fits."""
+
     step_seconds: tuple[float, ...]
     loss: float
     partial: Failed | None = None
-    """What the task's code has against an epoch's last, partial batch."""
+    """Error of the task's code at an epoch's last, partial batch."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far an attempt has come; what it knows of one that fails."""
+    """The progress of an attempt, which is available even if it fails."""
 
     stage: str = TRAINING
     num_samples: int = 0
-    """Training samples that its steps saw, the one that has begun included."""
+    """Number of training samples in all steps, including the current one."""
     num_batches: int = 0
-    """Shuffled batches that were trained on."""
+    """Number of shuffled batches that were trained on."""
     batches_per_epoch: int | None = None
     live_bytes: list[int] = field(default_factory=list)
-    """What was alive after the step on each shuffled batch, the batch itself freed."""
+    """Bytes of live tensors after each shuffled batch, excluding the batch itself."""
     growth: MemoryGrowth | None = None
 
 
@@ -67,15 +69,15 @@ def measure(
     rankings: Sequence[SampleRanking],
     progress: Progress,
 ) -> Timed:
-    """Train with batches of `settings.batch_size` samples.
+    """Train and validate with batches of `settings.batch_size` samples.
 
     Args:
-        rankings: of the training part and, where the task has one, of the validation part.
-        progress: kept up to date, also where an error ends the attempt.
+        rankings: rankings of the training split and, if the task has one, of the validation split.
+        progress: updated during the attempt, so that it is available after an error.
     """
     task = replace(task, metrics=_safe_metrics(task.metrics))
     with matmul_precision(settings.precision), device.track():
-        # Where the loss is not finite, the optimizer moves all the same: its memory is what is asked for.
+        # The optimizer steps even if the loss is not finite, because its memory is to be measured.
         run = TrainingRun(task, settings, device=device, seed=seed, stops_at_nan=False)
         run.model.train()
     attempt = _Attempt(run, device, duration, rankings, progress)
@@ -89,7 +91,7 @@ def measure(
 
 
 class _Attempt:
-    """A training run under measurement. Training and validation are called where the device counts."""
+    """A training run under measurement. The methods that train and validate must be called inside `device.track()`."""
 
     def __init__(
         self,
@@ -109,33 +111,37 @@ class _Attempt:
         with device.untracked():
             self._first = load_batch(self._task, self._task.train, self._orders[0])
         self._batch: Batch | None = None
-        """The first batch, on the device, while it is needed."""
+        """The first batch on the device, while it is needed."""
 
     def train_costliest(self) -> Timed:
-        """Train on the costliest samples by every measure; the seconds of one step."""
+        """Train on the largest samples by each measure, and time one step."""
         self._batch = self._moved(self._first)
         for _ in range(self._duration.num_warmup_steps - 1):
             self._train(self._batch)
         timed = self._timed_once(self._batch)
         for indices in self._orders[1:]:
-            self._batch = None  # in training, too, one batch makes room for the next
+            self._batch = None  # as in training, one batch is freed before the next is loaded
             self._train(self._loaded(self._task.train, indices))
         self._device.synchronize()
         return timed
 
     def train_shuffled(self) -> Timed:
-        """Train as training does, from the first step on, until there are enough batches and the time is over; where memory
-        grows from step to step, to the end of an epoch. The mean seconds of a step."""
+        """Train on shuffled batches, as in training, until `duration` is reached or memory is known to grow.
+
+        Returns the mean seconds of a step.
+        """
         run, progress, device = self._run, self._progress, self._device
         size, endless = run.settings.batch_size, is_unbounded(self._task.train)
         progress.stage = "training on batches of the data set" if endless else "training on shuffled batches"
         progress.batches_per_epoch = None if endless else num_samples(self._task.train) // size
-        # The last, partial batch of an epoch is tried beside the costliest samples, where its errors are told apart.
+        # The last, partial batch of an epoch is tried separately, where its errors can be told apart.
         batches = self._repeated() if endless else filter(lambda batch: batch.num_samples == size, run.batches())
         started = time.perf_counter()
         has_enough = False
         while not has_enough:
-            loss = self._train(next(batches))  # not held here: one batch makes room for the next
+            loss = self._train(
+                next(batches)
+            )  # without a reference, so that the batch is freed before the next is loaded
             progress.num_batches += 1
             progress.live_bytes.append(device.live_bytes() or 0)
             has_enough = self._has_enough(started)
@@ -146,25 +152,27 @@ class _Attempt:
         return Timed(((time.perf_counter() - started) / progress.num_batches,), float(loss))
 
     def validate(self) -> None:
-        """Evaluate the costliest validation samples; training samples where the task has no validation part, which is then
-        held out of these."""
+        """Evaluate the largest validation samples. Without a validation split, which is then split off the training set,
+        evaluate training samples."""
         self._progress.stage = VALIDATION
         if self._task.val is not None:
             self._batch = None
-            self._run.evaluate(self._validation_part())
+            self._run.evaluate(self._validation_samples())
         else:
             for number, indices in enumerate(self._orders):
                 if number > 0 or self._batch is None:
                     self._batch = None
                     self._batch = self._moved(self._first) if number == 0 else self._loaded(self._task.train, indices)
-                self._run.evaluate_batches(itertools.repeat(self._batch, 2))  # the first leaves room for the second
+                self._run.evaluate_batches(
+                    itertools.repeat(self._batch, 2)
+                )  # twice, as memory of the first may still be held in the second
             if len(self._orders) > 1:
                 self._batch = None
         self._device.synchronize()
         self._progress.stage = TRAINING
 
     def time_steps(self, expected_seconds: float) -> tuple[float, ...]:
-        """Seconds of steps on the first batch that are queued without waiting for the device between them."""
+        """Return the seconds of steps on the first batch, which are queued without waiting for the device in between."""
         duration, device = self._duration, self._device
         if self._batch is None:
             with device.track():
@@ -179,9 +187,10 @@ class _Attempt:
         return tuple(device.seconds_between(marks))
 
     def try_last_partial(self) -> Failed | None:
-        """Train on what an epoch ends with, the samples that do not fill a batch; on none where that is a single one, which
-        training leaves out. What the task's code has against it is told, as training can leave the batch out; a lack of memory
-        is raised."""
+        """Train on the last, partial batch of an epoch, unless it is a single sample, which training skips.
+
+        Errors of the task's code are returned, since training can skip this batch. A lack of memory is raised.
+        """
         train = self._task.train
         num_left = 0 if is_unbounded(train) else num_samples(train) % self._run.settings.batch_size
         if num_left < 2:
@@ -204,7 +213,7 @@ class _Attempt:
         return self._run.train_step(batch)
 
     def _moved(self, on_host: Batch) -> Batch:
-        """Copied on the CPU, too, so that the batch counts there as it does on a GPU."""
+        """Move a batch to the device. It is copied even on the CPU, so that it counts there as on a GPU."""
         return on_host.to(self._device.torch_device, copy=True)
 
     def _loaded(self, data: Any, indices: Indices) -> Batch:
@@ -219,8 +228,8 @@ class _Attempt:
         self._device.synchronize()
         return Timed((time.perf_counter() - started,), float(loss))
 
-    def _validation_part(self) -> Any:
-        """The costliest validation samples: a batch by every measure, at least two where there are more samples."""
+    def _validation_samples(self) -> Any:
+        """Return the largest validation samples: one batch for each measure, and at least two batches if possible."""
         val = self._task.val
         size = min(self._run.settings.batch_size, num_samples(val))
         orders = self._rankings[1].costliest(size)
@@ -232,7 +241,7 @@ class _Attempt:
             yield self._moved(self._first)
 
     def _has_enough(self, started: float) -> bool:
-        """After the wanted number of batches and a whole epoch; where the time is over, one of the two will do."""
+        """Return whether `num_batches` and a whole epoch are done; when the time is over, one of the two is sufficient."""
         duration, progress = self._duration, self._progress
         per_epoch = progress.batches_per_epoch
         is_epoch = per_epoch is not None and progress.num_batches >= per_epoch
@@ -242,7 +251,7 @@ class _Attempt:
         return is_epoch or is_wanted
 
     def _growth(self) -> MemoryGrowth | None:
-        """Memory that grows from step to step, without reference cycles that Python has yet to free."""
+        """Return the growth of memory per step, after reference cycles have been collected."""
         progress, device = self._progress, self._device
         if growth_per_step(progress.live_bytes) is None:
             return None
@@ -257,14 +266,13 @@ class _Attempt:
         return MemoryGrowth(bytes_per_step=rate, last_step=last_step) if num_left < MAX_STEPS_LEFT else None
 
     def _runs_out_soon(self) -> bool:
-        """Whether more batches would only show that memory grows."""
+        """Return whether memory grows and more batches would show nothing new."""
         progress, wanted = self._progress, self._duration.num_batches
         return progress.growth is not None and (progress.num_batches >= wanted or progress.growth.last_step <= wanted)
 
 
 def _safe_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What validation keeps for metrics is kept; but a function of the user is not called, which may be undefined for a few
-    samples."""
+    """Replace metric functions of the user, which may be undefined for a few samples. Outputs are kept for them as usual."""
     return {
         name: _no_metric if callable(metric) and not has_updates(metric) else metric for name, metric in metrics.items()
     }

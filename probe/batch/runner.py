@@ -1,4 +1,4 @@
-"""Who makes the attempts and the prediction: a child process that is thrown away when one fails, or this process."""
+"""Run attempts and traces in a child process, which is replaced after a failure, or in this process."""
 
 from __future__ import annotations
 
@@ -6,60 +6,63 @@ import importlib
 from dataclasses import replace
 from typing import Protocol
 
-from probe.batch.decide import Plan
-from probe.batch.prediction.forecast import Cards
-from probe.batch.prediction.memory_model import Profile, Untraceable
+from probe.batch.context import ProbeConfig, ProbeContext, ProbeInfo
+from probe.batch.decide import NextAttempt
+from probe.batch.prediction.build_memory_model import lost_trace
+from probe.batch.prediction.memory_model import MemoryModel, Untraceable
+from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
-from probe.batch.session import Facts, Request, Session
-from probe.errors import first_line
 from probe.workers.process_state import complete
 from probe.workers.worker import Worker, WorkerDied
 
 
 class AttemptRunner(Protocol):
-    """Makes attempts. Tests put a scripted one in its place."""
+    """Makes attempts. Tests use a scripted implementation."""
 
-    def open(self) -> Facts:
-        """Build the task and open the device. Raises what is wrong with them."""
+    def open(self) -> ProbeInfo:
+        """Build the task and open the device. Raises ProbeError if either fails."""
 
-    def profile(self, cards: Cards) -> Profile | Untraceable:
-        """The memory that training takes, as a function of the batch size, traced with the sizes that matter for `cards`."""
+    def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
+        """Trace the memory of training as a function of the batch size, at the sizes that matter for `gpus`."""
 
-    def run(self, plan: Plan) -> Attempt:
-        """Try one size. Raises a ProbeError only for what has nothing to do with the size."""
+    def run(self, upcoming: NextAttempt) -> Attempt:
+        """Try one size. Raises a ProbeError only for errors that do not depend on the size."""
 
     def close(self) -> None: ...
 
 
 class ChildRunner:
-    """One child serves attempts until one fails or meets an error: leaks, lost contexts and the host's OOM killer cannot hurt
-    this process. Confirming attempts get a fresh child."""
+    """Makes attempts in a child process.
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    One child makes attempts until one of them fails, so that leaks, a broken CUDA context or the host's out-of-memory killer
+    do not affect this process. Confirming attempts start a new child.
+    """
+
+    def __init__(self, config: ProbeConfig) -> None:
+        self._config = config
         self._worker: Worker | None = None
         self._is_fresh = True
 
-    def open(self) -> Facts:
+    def open(self) -> ProbeInfo:
         self._worker = Worker(prepare=_import_training)
-        facts: Facts = self._worker.call(_open_session, self._request)
-        self._request = replace(self._request, device=facts.device, rankings=facts.rankings)
+        info: ProbeInfo = self._worker.call(_open_context, self._config)
+        self._config = replace(self._config, device=info.device, rankings=info.rankings)
         self._is_fresh = True
-        return facts
+        return info
 
-    def profile(self, cards: Cards) -> Profile | Untraceable:
+    def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
         if self._worker is None:
             self.open()
         assert self._worker is not None  # `open` made it
         try:
-            found: Profile | Untraceable = self._worker.call(_profile_in_session, cards)
+            model: MemoryModel | Untraceable = self._worker.call(_build_memory_model, gpus)
         except WorkerDied as death:
             self.close()
-            return Untraceable(reason=f"the process that traced the model died: {first_line(death)}")
-        return found
+            return lost_trace(death)
+        return model
 
-    def run(self, plan: Plan) -> Attempt:
-        if self._worker is not None and plan.purpose == "confirm" and not self._is_fresh:
+    def run(self, upcoming: NextAttempt) -> Attempt:
+        if self._worker is not None and upcoming.purpose == "confirm" and not self._is_fresh:
             self.close()
         attempt: Attempt | None = None
         try:
@@ -67,12 +70,12 @@ class ChildRunner:
                 self.open()
             self._is_fresh = False
             assert self._worker is not None  # `open` made it
-            attempt = self._worker.call(_run_in_session, plan)
+            attempt = self._worker.call(_run_attempt, upcoming)
         except WorkerDied as death:
-            attempt = _lost(plan, death)
+            attempt = _lost(upcoming, death)
         finally:
             if attempt is None or not attempt.fits or attempt.traceback is not None:
-                self.close()  # an error may have left the CUDA context unusable
+                self.close()  # an error may have made the CUDA context unusable
         return attempt
 
     def close(self) -> None:
@@ -82,75 +85,75 @@ class ChildRunner:
 
 
 class InProcessRunner:
-    """Attempts in this process, for tasks that cannot be sent to another one. What kills an attempt kills all of it."""
+    """Makes attempts in this process, for tasks that cannot be pickled. An attempt that crashes ends this process."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._session: Session | None = None
+    def __init__(self, config: ProbeConfig) -> None:
+        self._config = config
+        self._context: ProbeContext | None = None
 
-    def open(self) -> Facts:
-        return self._opened().facts
+    def open(self) -> ProbeInfo:
+        return self._opened().info
 
-    def profile(self, cards: Cards) -> Profile | Untraceable:
-        return self._opened().profile(cards)
+    def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
+        return self._opened().build_memory_model(gpus)
 
-    def run(self, plan: Plan) -> Attempt:
+    def run(self, upcoming: NextAttempt) -> Attempt:
         from probe.loading.random_state import random_state_kept
 
-        session = self._opened()
-        if session.device is None:
-            return session.run(plan)
-        with random_state_kept(session.device.torch_device):
-            attempt = session.run(plan)
+        context = self._opened()
+        if context.device is None:
+            return context.run(upcoming)
+        with random_state_kept(context.device.torch_device):
+            attempt = context.run(upcoming)
         if not attempt.fits:
-            session.forget_failure()
+            context.discard_failed()
         return attempt
 
     def close(self) -> None:
-        self._session = None
+        self._context = None
 
-    def _opened(self) -> Session:
-        if self._session is None:
-            self._session = Session(self._request)
-        return self._session
-
-
-_session: Session | None = None
-"""In a child: what `_open_session` built, kept so that data is loaded once a process."""
+    def _opened(self) -> ProbeContext:
+        if self._context is None:
+            self._context = ProbeContext(self._config)
+        return self._context
 
 
-def _open_session(request: Request) -> Facts:
-    global _session
-    _session = Session(request)
-    complete()  # what the task sets when it is built holds for the attempts, which come in later calls
-    return _session.facts
+_context: ProbeContext | None = None
+"""The context of a child process, kept between calls so that data is loaded once per process."""
+
+
+def _open_context(config: ProbeConfig) -> ProbeInfo:
+    global _context
+    _context = ProbeContext(config)
+    complete()  # settings that the task makes when it is built stay in force for the attempts, which are later calls
+    return _context.info
 
 
 def _import_training() -> None:
     importlib.import_module("probe.batch.attempt")
 
 
-def _profile_in_session(cards: Cards) -> Profile | Untraceable:
-    return _opened_session().profile(cards)
+def _build_memory_model(gpus: TargetGpus) -> MemoryModel | Untraceable:
+    return _opened_context().build_memory_model(gpus)
 
 
-def _run_in_session(plan: Plan) -> Attempt:
-    return _opened_session().run(plan)
+def _run_attempt(upcoming: NextAttempt) -> Attempt:
+    return _opened_context().run(upcoming)
 
 
-def _opened_session() -> Session:
-    if _session is None:
-        raise RuntimeError("no session was opened in this process")
-    return _session
+def _opened_context() -> ProbeContext:
+    if _context is None:
+        raise RuntimeError("no context was opened in this process")
+    return _context
 
 
-def _lost(plan: Plan, death: WorkerDied) -> Attempt:
-    """A child that died took too much of the host's memory where it was killed with signal 9, and crashed otherwise."""
+def _lost(upcoming: NextAttempt, death: WorkerDied) -> Attempt:
+    """Return the attempt of a child that died: signal 9 means a lack of host memory, anything else a crash."""
     killed = death.signal == 9
     message = "its process was killed, most likely by the system's out-of-memory killer" if killed else death.message
     return Attempt(
-        batch_size=plan.batch_size,
-        purpose=plan.purpose,
+        batch_size=upcoming.batch_size,
+        purpose=upcoming.purpose,
         outcome="host_oom" if killed else "crashed",
         message=message,
     )

@@ -1,15 +1,15 @@
-"""The sweep: decide, attempt, record, until everything is known or the user has seen enough."""
+"""Run a sweep: decide, attempt and record until the answer is known, an error occurs, or the user interrupts."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from probe.batch.context import ProbeInfo
 from probe.batch.decide import (
-    DEFAULT_START,
     Limits,
-    Plan,
+    NextAttempt,
     capped_by,
     fatal_error,
     largest_fit,
@@ -19,189 +19,195 @@ from probe.batch.decide import (
     start_at,
 )
 from probe.batch.errors_by_size import is_suspect, suspects_by_size
-from probe.batch.prediction.contradictions import contradictions
-from probe.batch.prediction.forecast import USABLE_SHARE, Cards, forecast
 from probe.batch.prediction.memory_model import Untraceable
-from probe.batch.records import Attempt, BatchResult, Forecast, Prediction, StoppedBy
+from probe.batch.prediction.predict import USABLE_FRACTION, TargetGpus, contradictions, predict_batch_sizes
+from probe.batch.prediction_records import Prediction, PredictionInfo
+from probe.batch.records import Attempt, BatchResult, StoppedBy
 from probe.batch.runner import AttemptRunner
-from probe.batch.session import Facts
 from probe.device.select import NO_GPU_HINT
 from probe.errors import DeviceError, ProbeError, TaskError, UserCodeError
 from probe.units import format_count
 
 Observer = Callable[[Attempt], None]
-Announce = Callable[[Forecast | Plan], None]
+Announce = Callable[[PredictionInfo | NextAttempt], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepOptions:
-    """What the caller decides about a sweep. Raises UsageError for sizes below 1."""
+    """Options of a sweep that only a search and the command line use."""
 
-    start: int | None = None
-    """None: what is predicted, or 512."""
-    max: int | None = None
-    card_bytes: int | None = None
-    """The one card to predict for where there is no device; None: common ones."""
-    predict: bool = True
     size_only: bool = False
+    """Find only the largest size that fits, without throughput curve, confirmation and timing."""
     max_samples: int | None = None
-    """With `size_only`: training samples that the attempts may see together; None: any number."""
-    confirms: bool = True
+    """Number of training samples that all attempts may use together; the sweep ends before an attempt that could exceed
+    it. None for no limit. Only with `size_only`."""
+    announce: Announce | None = None
+    """Called with the PredictionInfo, and with the NextAttempt before each attempt."""
 
-    def __post_init__(self) -> None:
-        self.limits(DEFAULT_START if self.start is None else self.start, num_samples=None)
 
-    def limits(self, start: int, num_samples: int | None, own_size: int | None = None) -> Limits:
-        return Limits(
-            start=start,
-            max=self.max,
-            num_samples=num_samples,
-            own_size=own_size,
-            size_only=self.size_only,
-            confirms=self.confirms,
-        )
+@dataclass(slots=True)
+class _Sweep:
+    """The state of a sweep."""
+
+    runner: AttemptRunner
+    limits: Limits
+    options: SweepOptions
+    observer: Observer | None
+    attempts: list[Attempt] = field(default_factory=list)
+    interrupted: bool = False
+    error: ProbeError | None = None
+
+    def announce(self, news: PredictionInfo | NextAttempt) -> None:
+        if self.options.announce is not None:
+            self.options.announce(news)
+
+    def make_attempts(self) -> None:
+        """Make attempts until none is left. An error or Ctrl-C ends the sweep and is stored."""
+        try:
+            while self.error is None and (upcoming := self._next_affordable()) is not None:
+                self.announce(upcoming)
+                self._make_attempt(upcoming)
+        except KeyboardInterrupt:
+            self.interrupted, self.error = True, None
+        else:
+            if self.error is None and fatal_error(self.attempts):
+                self.error = error_at_every_size(self.attempts)
+
+    def _next_affordable(self) -> NextAttempt | None:
+        upcoming = next_attempt(self.attempts, self.limits)
+        most = self.options.max_samples
+        if (
+            upcoming is None
+            or most is None
+            or num_samples_used(self.attempts) + most_samples(upcoming.batch_size) <= most
+        ):
+            return upcoming
+        return None
+
+    def _make_attempt(self, upcoming: NextAttempt) -> None:
+        try:
+            attempt = self.runner.run(upcoming)
+        except ProbeError as raised:
+            self.error = raised
+            attempt = Attempt(
+                batch_size=upcoming.batch_size,
+                purpose=upcoming.purpose,
+                outcome="error",
+                message=str(raised),
+                traceback=raised.traceback if isinstance(raised, UserCodeError) else None,
+            )
+        self.attempts.append(attempt)
+        if self.observer is not None:
+            self.observer(attempt)
+
+    def stopped_by(self, info: ProbeInfo) -> StoppedBy:
+        if self.interrupted:
+            return "interrupted"
+        if info.device_problem is not None:
+            return "predicted"
+        if self.error is not None:
+            return "error"
+        is_complete = next_attempt(self.attempts, self.limits) is None  # otherwise `max_samples` ended it
+        return "nothing_fits" if largest_fit(self.attempts) is None and is_complete else "finished"
 
 
 def run_sweep(
     runner: AttemptRunner,
     *,
     task: str,
-    options: SweepOptions,
+    limits: Limits,
+    predict: bool = True,
     observer: Observer | None = None,
-    announce: Announce | None = None,
+    options: SweepOptions | None = None,
 ) -> tuple[BatchResult, ProbeError | None]:
-    """Find the largest batch that fits and the smallest that is fast enough; where there is no device, predict.
+    """Find the largest batch that fits and the smallest that is fast enough. Without a device, predict them.
 
-    `task` says in words what is trained. Ctrl-C ends the sweep with what it has. So does an error that has nothing to do
-    with the batch size, which is returned beside the result for the caller to raise once the result is safe. `announce`
-    hears what is predicted, and of every attempt before it is made. `runner` is closed in any case.
+    Ctrl-C ends the sweep with the result so far. So does an error that does not depend on the batch size.
 
-    Raises what `runner.open` raises, and DeviceError where there is neither a device nor a prediction.
+    Args:
+        runner: makes the attempts; it is closed at the end.
+        task: description of the model and data for the result.
+        limits: first and last size; the number of samples and the task's batch size are filled in.
+        predict: predict before the first attempt.
+        observer: called with every Attempt.
+
+    Returns:
+        The result, and the error that ended the sweep, or None.
+
+    Raises:
+        DeviceError: there is neither a device nor a prediction.
+        ProbeError: `runner.open` failed.
     """
     started = time.perf_counter()
-    attempts: list[Attempt] = []
-    expected: Forecast | None = None
+    sweep = _Sweep(runner, limits, options or SweepOptions(), observer)
+    prediction_info: PredictionInfo | None = None
     predictions: tuple[Prediction, ...] = ()
-    interrupted, error = False, None
-    here: Prediction | None = None
-    limits = options.limits(DEFAULT_START, None)
     try:
-        facts = runner.open()
-        if options.predict:
-            expected, predictions = _predict(runner, facts, options)
-            if announce is not None:
-                announce(expected)
-        here = predictions[0] if predictions else None
-        limits = options.limits(start_at(options.start, here), facts.num_samples, facts.own_batch_size)
-        if facts.device_problem is None:
-            interrupted, error = _attempt_all(runner, limits, attempts, observer, announce, options.max_samples)
+        info = runner.open()
+        sweep.limits = replace(limits, num_samples=info.num_samples, task_batch_size=info.task_batch_size)
+        if predict:
+            prediction_info, predictions = _predict(runner, info, sweep.limits)
+            sweep.announce(prediction_info)
+        expected = predictions[0] if predictions else None
+        sweep.limits = replace(sweep.limits, start=start_at(limits.start, expected))
+        if info.device_problem is None:
+            sweep.make_attempts()
     finally:
         runner.close()
+    attempts = sweep.attempts
     result = BatchResult(
-        meta=facts.meta,
-        stopped_by=_stopped_by(facts, attempts, limits, error, interrupted=interrupted),
+        meta=info.meta,
+        stopped_by=sweep.stopped_by(info),
         task=task,
-        optimizer=facts.optimizer,
-        precision=facts.precision,
-        limit_bytes=facts.limit_bytes,
-        device_memory=facts.device_memory,
-        num_samples=facts.num_samples,
-        samples=tuple(ranking.coverage for ranking in facts.rankings),
+        optimizer=info.optimizer,
+        precision=info.precision,
+        limit_bytes=info.limit_bytes,
+        device_memory=info.device_memory,
+        num_samples=info.num_samples,
+        samples=tuple(ranking.coverage for ranking in info.rankings),
         largest_fit=largest_fit(attempts),
         recommended=None if limits.size_only else recommended(attempts),
-        capped_by=capped_by(attempts, limits),
+        capped_by=capped_by(attempts, sweep.limits),
         attempts=tuple(attempts),
-        forecast=expected,
+        prediction_info=prediction_info,
         predictions=predictions,
-        contradictions=contradictions(attempts, expected, here),
+        contradictions=contradictions(attempts, prediction_info, expected),
         seconds=time.perf_counter() - started,
     )
-    return result, error
+    return result, sweep.error
 
 
-def _predict(runner: AttemptRunner, facts: Facts, options: SweepOptions) -> tuple[Forecast, tuple[Prediction, ...]]:
-    """For the device, or for cards where there is none. Raises DeviceError where that leaves nothing to say."""
+def _predict(runner: AttemptRunner, info: ProbeInfo, limits: Limits) -> tuple[PredictionInfo, tuple[Prediction, ...]]:
+    """Predict for the device, or for GPUs if there is no device. Raises DeviceError if there is no prediction either."""
     started = time.perf_counter()
-    cards = _cards(facts, options)
-    found = runner.profile(cards)
-    if facts.device_problem is not None and isinstance(found, Untraceable):
+    gpus = _target_gpus(info, limits)
+    model = runner.build_memory_model(gpus)
+    if info.device_problem is not None and isinstance(model, Untraceable):
         raise DeviceError(
-            f"There is no GPU to measure: {facts.device_problem} Nor can its memory be predicted: {found.reason}",
+            f"There is no GPU to measure: {info.device_problem} Its memory cannot be predicted either: {model.reason}",
             hint=NO_GPU_HINT,
         )
-    expected, predictions = forecast(found, cards)
-    return replace(expected, seconds=time.perf_counter() - started), predictions
+    prediction_info, predictions = predict_batch_sizes(model, gpus)
+    return replace(prediction_info, seconds=time.perf_counter() - started), predictions
 
 
-def _cards(facts: Facts, options: SweepOptions) -> Cards:
-    """The device, or cards where there is none."""
-    bound = options.limits(DEFAULT_START, facts.num_samples).bound
-    if facts.device_problem is None:
-        known = () if facts.limit_bytes is None else (facts.limit_bytes,)
-        return Cards(memory_bytes=known, bound=bound, costs=facts.costs)
-    if options.card_bytes is not None:
-        return Cards(memory_bytes=(options.card_bytes,), bound=bound, costs=facts.costs)
-    return Cards(usable_share=USABLE_SHARE, bound=bound, costs=facts.costs)
+def _target_gpus(info: ProbeInfo, limits: Limits) -> TargetGpus:
+    """Return the device or, without one, the GPU size given by the user or common GPUs."""
+    if info.device_problem is None:
+        known = () if info.limit_bytes is None else (info.limit_bytes,)
+        return TargetGpus(memory_bytes=known, bound=limits.bound, costs=info.costs)
+    if info.device.limit_bytes is not None:
+        return TargetGpus(memory_bytes=(info.device.limit_bytes,), bound=limits.bound, costs=info.costs)
+    return TargetGpus(usable_fraction=USABLE_FRACTION, bound=limits.bound, costs=info.costs)
 
 
-def _stopped_by(
-    facts: Facts, attempts: list[Attempt], limits: Limits, error: ProbeError | None, *, interrupted: bool
-) -> StoppedBy:
-    if interrupted:
-        return "interrupted"
-    if facts.device_problem is not None:
-        return "predicted"
-    if error is not None:
-        return "error"
-    has_ended = next_attempt(attempts, limits) is None  # else `max_samples` did not pay for more
-    return "nothing_fits" if largest_fit(attempts) is None and has_ended else "finished"
-
-
-def _attempt_all(
-    runner: AttemptRunner,
-    limits: Limits,
-    attempts: list[Attempt],
-    observer: Observer | None,
-    announce: Announce | None,
-    max_samples: int | None,
-) -> tuple[bool, ProbeError | None]:
-    """Fill `attempts`; whether the user interrupted, and the error that ended the sweep."""
-    error: ProbeError | None = None
-    try:
-        while (plan := next_attempt(attempts, limits)) is not None:
-            if max_samples is not None and num_seen(attempts) + most_samples(plan.batch_size) > max_samples:
-                break
-            if announce is not None:
-                announce(plan)
-            try:
-                attempt = runner.run(plan)
-            except ProbeError as raised:
-                error = raised
-                traceback = raised.traceback if isinstance(raised, UserCodeError) else None
-                attempt = Attempt(
-                    batch_size=plan.batch_size,
-                    purpose=plan.purpose,
-                    outcome="error",
-                    message=str(raised),
-                    traceback=traceback,
-                )
-            attempts.append(attempt)
-            if observer is not None:
-                observer(attempt)
-            if error is not None:
-                return False, error
-    except KeyboardInterrupt:
-        return True, None
-    return False, error_at_every_size(attempts) if fatal_error(attempts) else None
-
-
-def num_seen(attempts: Sequence[Attempt]) -> int:
-    """Training samples that the attempts saw; of one that was lost with its process, those of its first step at least."""
+def num_samples_used(attempts: Sequence[Attempt]) -> int:
+    """Return the number of training samples in all attempts; at least one batch for an attempt whose process died."""
     return sum(max(attempt.num_samples, attempt.batch_size) for attempt in attempts)
 
 
 def error_at_every_size(attempts: Sequence[Attempt]) -> TaskError:
-    """The error of a task that fails at all sizes that were tried, in the task's own words."""
+    """Return the error of a task that fails at all sizes that were tried, with the task's own message."""
     last = [attempt for attempt in attempts if is_suspect(attempt)][-1]
     suspects = suspects_by_size(attempts)
     sizes = ", ".join(map(format_count, suspects))

@@ -1,0 +1,11 @@
+"""The command `probe`.
+
+- `main`: the command group; errors become exit codes.
+- `commands/`: one file per command: check the options, compute a result, hand it to `Output.finish`.
+- `options`: options that several commands share; `sources`: RECIPE, --task and --model; `runs`: folders of earlier runs.
+- `output`: where answer, JSON and report go; `errors`: errors on the screen; `help_layout`: the look of `--help`.
+- `answers/`: results as lines of text; `live/`: progress on a terminal or as plain lines.
+
+click and rich are imported only in this package. Libraries that are slow to import are imported inside functions, so that
+`--help` takes a quarter of a second.
+"""

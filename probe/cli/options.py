@@ -1,26 +1,75 @@
-"""Options that several commands share, each declared once."""
+"""Command-line options as dataclasses: a command takes a few groups of options instead of twenty parameters.
+
+    @dataclass(frozen=True, kw_only=True)
+    class StepOptions:
+        title: ClassVar = "Steps"
+        num_steps: int | None = option("--steps", callback=whole_number(), metavar="N", help="Number of steps.")
+
+    @click.command(cls=ProbeCommand)
+    @with_options(steps=StepOptions, output=OutputOptions)
+    def command(steps: StepOptions, output: OutputOptions) -> int: ...
+
+`title` is the heading of the group in `--help`. Only click is imported here, so that `--help` is fast.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., object])
+from probe.cli.help_layout import SectionArgument, SectionOption
+
 Value = TypeVar("Value", int, str)
+Command = Callable[..., Any]
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-"""Spelled out here because probe.records would be imported for every --help; a test holds the two together."""
+"""Equal to probe.records.Precision, which is not imported so that `--help` is fast; a test compares the two."""
+
+
+def option(*flags: str, **settings: Any) -> Any:
+    """Declare a dataclass field that is read from the command line. The arguments are those of `click.option`."""
+    return dataclasses.field(metadata={"click": functools.partial(click.option, *flags, cls=SectionOption, **settings)})
+
+
+def argument(**settings: Any) -> Any:
+    """Declare a dataclass field that is a positional argument. The keywords are those of `click.argument`, and `help`."""
+    return dataclasses.field(metadata={"click": functools.partial(click.argument, cls=SectionArgument, **settings)})
+
+
+def with_options(**groups: type[Any]) -> Callable[[Command], Command]:
+    """Declare the options of each group, and call the command with one dataclass per group."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(**values: Any) -> Any:
+            return command(
+                **{
+                    name: group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
+                    for name, group in groups.items()
+                }
+            )
+
+        declared: Command = call
+        for group in reversed(groups.values()):
+            for field in reversed(dataclasses.fields(group)):
+                declared = field.metadata["click"](field.name, section=group.title)(declared)
+        return declared
+
+    return decorate
 
 
 def whole_number(least: int = 1) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
-    """A callback for whole numbers from `least` on. click's own IntRange would put its range into every line of help."""
+    """Return a callback for whole numbers of at least `least`. click's IntRange would print its range in every help line."""
 
-    def check(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    def check(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
         if value is None:
             return None
         number = int(value) if re.fullmatch("[0-9]{1,19}", str(value)) else -1
@@ -31,45 +80,44 @@ def whole_number(least: int = 1) -> Callable[[click.Context, click.Parameter, st
     return check
 
 
-def whole_numbers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """A callback for one whole number or several, separated by commas: `512,256,128`. Empty where the option is not given."""
+def whole_numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Callback for whole numbers separated by commas, like `512,256,128`. Empty if the option is not given."""
     if value is None:
         return ()
     check = whole_number()
-    numbers = [check(context, option, part.strip()) for part in value.split(",")]
-    return _each_once([number for number in numbers if number is not None])
+    numbers = [check(context, parameter, part.strip()) for part in value.split(",")]
+    return _without_duplicates([number for number in numbers if number is not None])
 
 
-def optimizers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """A callback for one optimizer or several, separated by commas. Empty where the option is not given."""
+def single_whole_number(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Callback for one whole number, as a tuple like that of `whole_numbers`."""
+    number = whole_number()(context, parameter, value)
+    return () if number is None else (number,)
+
+
+def optimizers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Callback for optimizers separated by commas. Empty if the option is not given."""
     if value is None:
         return ()
     names = [part.strip() for part in value.split(",")]
     if "" in names:
-        raise click.BadParameter(f"'{value}' has an empty name. Write it like sgd,adam.")
-    return _each_once(names)
+        raise click.BadParameter(f"'{value}' contains an empty name. Write it like sgd,adam.")
+    return _without_duplicates(names)
 
 
-def precisions(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """A callback for one precision or several, separated by commas. Empty where the option is not given."""
+def precisions(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Callback for precisions separated by commas. Empty if the option is not given."""
     if value is None:
         return ()
     names = [part.strip() for part in value.split(",")]
     for name in names:
         if name not in PRECISIONS:
             raise click.BadParameter(f"'{name}' is not one of {', '.join(PRECISIONS)}.")
-    return _each_once(names)
+    return _without_duplicates(names)
 
 
-def _each_once(values: Sequence[Value]) -> tuple[Value, ...]:
-    for value in values:
-        if values.count(value) > 1:
-            raise click.BadParameter(f"'{value}' is named twice.")
-    return tuple(values)
-
-
-def positive_number(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """A callback for finite numbers above zero, like 3e-4."""
+def positive_number(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Callback for finite numbers above zero, like 3e-4."""
     if value is None:
         return None
     try:
@@ -81,95 +129,82 @@ def positive_number(context: click.Context, option: click.Parameter, value: str 
     return number
 
 
-def source_options(command: Command) -> Command:
-    """What is trained: a recipe, a task or a named model."""
-    return _apply(
-        command,
-        click.argument("recipe", required=False, type=click.Path(path_type=Path)),
-        click.option("--task", "target", metavar="M:F", help="Function F of module M that returns a probe.Task."),
-        click.option("--model", metavar="NAME", help="A named model: mlp, cnn, or one of torchvision's."),
-        click.option(
-            "--data", metavar="NAME", help="Data for --model: digits, mnist, csv:PATH, ...  [default: synthetic]"
-        ),
-    )
-
-
-image_size_option = click.option(
-    "--img", callback=whole_number(), metavar="N", help="Image height and width for --model."
-)
-image_sizes_option = click.option(
-    "--img", callback=whole_numbers, metavar="N,..", help="Image height and width for --model; several are compared."
-)
-optimizer_option = click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, ...  [default: the task's own]")
-optimizers_option = click.option(
-    "--optimizer", callback=optimizers, metavar="NAME,..", help="sgd, adam, adamw, ...; several are compared."
-)
-lr_schedule_option = click.option("--lr-schedule", metavar="NAME", help="constant, cosine, one-cycle or linear.")
-precision_option = click.option(
-    "--precision", metavar="P", type=click.Choice(PRECISIONS), help=f"{', '.join(PRECISIONS)}."
-)
-precisions_option = click.option(
-    "--precision", callback=precisions, metavar="P,..", help=f"{', '.join(PRECISIONS)}; several are compared."
-)
-
-
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    envvar="PROBE_DATA",
-    default=Path("data"),
-    help="Where data sets are kept.  [default: $PROBE_DATA, else data]",
-)
-
-
-def run_options(command: Command) -> Command:
-    """Where a run reads and writes, what it says while it works."""
-    return _apply(
-        command,
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="The run's folder.  [default: reports/<name>-<UTC time>]",
-        ),
-        data_dir_option,
-        json_option,
-        quiet_option,
-        debug_option,
-    )
-
-
-def seed_option(default: int | None) -> Callable[[Command], Command]:
-    """A seed of `default`; None: the recipe's."""
-    help_text = "Seed of every random draw." if default is not None else "Seed of every random draw, not the recipe's."
-    return click.option(
-        "--seed", callback=whole_number(0), metavar="N", default=default, show_default=True, help=help_text
-    )
-
-
-changes_option = click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
-)
-tries_option = click.option(
-    "--try", "tries", multiple=True, metavar="K=V,..", help="A configuration to try first; can be repeated."
-)
-device_option = click.option("--device", metavar="D", help="auto, cuda[:N], cpu or simulated:SIZE.  [default: auto]")
-json_option = click.option(
-    "--json", "json_target", metavar="FILE|-", help="Write the result as JSON too; with -, stdout is nothing but JSON."
-)
-quiet_option = click.option("--quiet", is_flag=True, help="No progress, only the answer.")
-debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, help="Show probe's own traceback with an error."
-)
-
-
-def _apply(command: Command, *decorators: Callable[[Command], Command]) -> Command:
-    for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
+def _without_duplicates(values: Sequence[Value]) -> tuple[Value, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise click.BadParameter(f"'{value}' is given twice.")
+    return tuple(values)
 
 
 def command_line() -> tuple[str, ...]:
-    """The command line of this run, for its record."""
+    """Return the command line of this run, for its record."""
     return ("probe", *click.get_current_context().find_root().ensure_object(tuple))
+
+
+def path_option(flag: str, *, metavar: str, help: str, **settings: Any) -> Any:
+    """Declare a field that is a path, which need not exist."""
+    return option(flag, type=click.Path(path_type=Path), metavar=metavar, help=help, **settings)
+
+
+def recipe_argument() -> Any:
+    """Declare an optional recipe."""
+    return argument(required=False, type=click.Path(path_type=Path), help="Recipe file.  [default: probe.toml]")
+
+
+def run_argument(help: str = "Folder of a run, or its result.json.") -> Callable[[Command], Command]:
+    """Declare the folder of a run."""
+    return click.argument("run", type=click.Path(path_type=Path), cls=SectionArgument, help=help)
+
+
+def data_dir_option() -> Any:
+    """Declare the folder of the data sets."""
+    help_text = "Folder of the data sets.  [default: $PROBE_DATA, data]"
+    return path_option("--data-dir", metavar="DIR", help=help_text, envvar="PROBE_DATA", default=Path("data"))
+
+
+def device_option() -> Any:
+    """Declare the device to measure or train on."""
+    return option("--device", metavar="D", help="auto, cuda[:N], cpu or simulated:SIZE.  [default: auto]")
+
+
+def seed_option() -> Any:
+    """Declare a seed."""
+    return option("--seed", callback=whole_number(0), metavar="N", default=0, show_default=True, help="Random seed.")
+
+
+def recipe_seed_option() -> Any:
+    """Declare a seed that replaces the recipe's."""
+    return option("--seed", callback=whole_number(0), metavar="N", help="Random seed.  [default: the recipe's]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions:
+    """Device and seed of a measurement."""
+
+    title: ClassVar = "Device"
+    device: str | None = device_option()
+    seed: int = seed_option()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOptions:
+    """A recipe, and changes to it."""
+
+    title: ClassVar = "Recipe"
+    recipe: Path | None = recipe_argument()
+    changes: tuple[str, ...] = option(
+        "--set", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
+    )
+    tries: tuple[str, ...] = option(
+        "--try", multiple=True, metavar="K=V,..", help="Try this configuration first; can be repeated."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Where a command writes its results, and what it prints."""
+
+    title: ClassVar = "Output"
+    out: Path | None = path_option("--out", metavar="DIR", help="Folder of the run.  [default: reports/<name>-<time>]")
+    json_target: str | None = option("--json", metavar="FILE|-", help="Also write the result as JSON; - is stdout.")
+    quiet: bool = option("--quiet", is_flag=True, help="Print only the answer, no progress.")

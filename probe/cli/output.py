@@ -1,86 +1,88 @@
-"""Where a run's words, JSON and report go. Everything is checked before anything is measured."""
+"""Where a command's answer, JSON and report go. All places are checked before anything is measured."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from probe.errors import OutputError
+from probe.cli.options import OutputOptions
+from probe.errors import OutputError, ProbeError
 
 if TYPE_CHECKING:
     from probe.report.store import Result
 
 INTERRUPTED = 130
-"""The exit code that a shell expects of a command ended by Ctrl-C: 128 + SIGINT."""
+"""Exit code that shells expect of a command ended by Ctrl-C: 128 + SIGINT."""
 
+Measured = TypeVar("Measured")
 
-_reserved: TextIO | None = None
-"""What standard output was before `reserve_stdout`."""
+_result_stdout: TextIO | None = None
+"""Standard output as it was before `reserve_stdout`, or None if it was not reserved."""
 
 
 def reserve_stdout(args: Sequence[str]) -> None:
-    """With `--json -`, keep standard output for the result: what the task's code, its libraries and their processes print goes
-    to standard error from here on, to the end of the process."""
-    global _reserved
+    """With `--json -`, reserve standard output for the result: whatever the task's code, its libraries and child processes
+    print goes to standard error until the process ends."""
+    global _result_stdout
     if "--json=-" not in args and ("--json", "-") not in pairwise(args):
         return
-    _reserved = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    _result_stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
     os.dup2(2, 1)
 
 
 _start_folder = Path()
-"""Where the command was typed."""
+"""Folder in which the command was started."""
 
 
 def note_start_folder() -> None:
-    """What is typed as a relative path means this folder, wherever the task's module moves the process when it is imported."""
+    """Remember the current folder: relative paths refer to it, even if the task's module changes the current folder."""
     global _start_folder
-    with suppress(FileNotFoundError):  # it was removed; then there is nothing relative to it
+    with suppress(FileNotFoundError):  # the folder was removed
         _start_folder = Path.cwd()
 
 
 def result_stream() -> TextIO:
-    """Where a result goes that is asked for on standard output."""
-    return sys.stdout if _reserved is None else _reserved
+    """Return the stream for results on standard output."""
+    return sys.stdout if _result_stdout is None else _result_stdout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What the common options ask for."""
+    """Destinations of one run."""
 
     folder: Path
-    """There and empty; absolute, as the task's code may change the current folder."""
+    """Existing, empty folder. The path is absolute, because the task's code may change the current folder."""
     shown_folder: Path
-    """The same as the user named it."""
+    """The same folder as the user wrote it."""
     json_target: str | None
-    """`-`, or the absolute path of a file."""
+    """`-`, the absolute path of a file, or None."""
     quiet: bool
 
-    def say(self, line: str) -> None:
-        """A line of the answer: stdout, unless that is JSON's."""
+    def print_line(self, line: str) -> None:
+        """Print a line of the answer to stdout, or to stderr if stdout is reserved for JSON."""
         click.echo(line, err=self.json_target == "-")
 
-    def note(self, line: str | None) -> None:
-        """A line about what is going on, if there is one."""
+    def print_note(self, line: str | None) -> None:
+        """Print a line about progress to stderr, unless it is None or the run is quiet."""
         if line is not None and not self.quiet:
             click.echo(line, err=True)
 
     def finish(self, result: Result) -> None:
-        """Print the answer, write the report. The answer comes first: a full disk must not swallow it."""
+        """Print the answer, then write the JSON and the report. The answer comes first, so that a full disk cannot hide it."""
         from probe.cli.answers.answers import answer_rows, layout_rows
         from probe.cli.live.progress import waiting
         from probe.report.store import result_text, save_result
 
         for line in layout_rows(answer_rows(result)):
-            self.say(line)
+            self.print_line(line)
         if self.json_target == "-":
             click.echo(result_text(result), file=result_stream(), nl=False)
         elif self.json_target is not None:
@@ -90,43 +92,66 @@ class Output:
 
             path = write_report(result, self.folder)
         for line in layout_rows([("Report", str(self.shown_folder / path.name))]):
-            self.say(line)
+            self.print_line(line)
 
 
 @contextmanager
-def open_output(
-    name: str, *, out: Path | None, json_target: str | None, quiet: bool, resume: bool = False
-) -> Iterator[Output]:
-    """The place for a run called `name`, with `resume` one that is there. A folder that nothing was written to is removed
-    again.
+def open_output(name: str, options: OutputOptions, *, resume: bool = False) -> Iterator[Output]:
+    """Create the folder of a run, or find the one to resume. On exit, an empty folder is removed again.
 
-    Raises OutputError where the folder or the JSON file exists or cannot be made.
+    Args:
+        name: name of the run, which is part of the default folder.
+
+    Raises:
+        OutputError: the folder or the JSON file exists already or cannot be created.
     """
     from datetime import UTC, datetime
 
     from probe.cli.runs import run_to_resume
     from probe.report.folders import default_folder, prepare_folder
 
+    target = options.json_target
     with chdir(_start_folder):
-        check_json_target(json_target)
-        shown = run_to_resume(name, out) if resume else prepare_folder(out or default_folder(name, datetime.now(UTC)))
+        check_json_target(target)
+        new_folder = options.out or default_folder(name, datetime.now(UTC))
+        shown = run_to_resume(name, options.out) if resume else prepare_folder(new_folder)
         folder = shown.absolute()
-        target = json_target if json_target in (None, "-") else str(Path(json_target).absolute())
+        if target is not None and target != "-":
+            target = str(Path(target).absolute())
     try:
-        yield Output(folder=folder, shown_folder=shown, json_target=target, quiet=quiet)
+        yield Output(folder=folder, shown_folder=shown, json_target=target, quiet=options.quiet)
     finally:
-        with suppress(OSError):  # not empty: there is a report in it
+        with suppress(OSError):  # not empty
             folder.rmdir()
 
 
 def check_json_target(target: str | None) -> None:
-    """Raise OutputError unless `--json` names stdout or a file that can be made."""
+    """Raise OutputError unless `--json` names stdout or a file that can be created."""
     if target is None or target == "-":
         return
     path = Path(target)
     if path.exists():
-        raise OutputError(f"--json: {path} exists already.", hint="Name a new file; results are never written over.")
+        raise OutputError(f"--json: {path} already exists.", hint="Give the name of a new file.")
     if not path.parent.is_dir():
-        raise OutputError(f"--json: there is no folder {path.parent}.", hint=f"Make it first: mkdir -p {path.parent}")
+        raise OutputError(f"--json: there is no folder {path.parent}.", hint=f"Create it: mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"--json: {path.parent} cannot be written to.", hint="Name a file somewhere else.")
+        raise OutputError(f"--json: {path.parent} is not writable.", hint="Give a file in another folder.")
+
+
+def with_partial_result(
+    measure: Callable[..., Measured], *args: Any, **kwargs: Any
+) -> tuple[Measured, ProbeError | None]:
+    """Call `measure`. If it fails after it measured something, return its partial result and the error."""
+    try:
+        return measure(*args, **kwargs), None
+    except ProbeError as error:
+        if error.result is None:
+            raise
+        return error.result, error
+
+
+def exit_code(result: Any, error: ProbeError | None) -> int:
+    """Return the exit code of a finished or interrupted run, or raise the error that ended it."""
+    if error is not None:
+        raise error
+    return INTERRUPTED if result.stopped_by == "interrupted" else 0

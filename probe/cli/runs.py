@@ -1,23 +1,29 @@
-"""A run's folder on the command line: its result, wherever that is, and the run that `--resume` means."""
+"""Folders of earlier runs: load their results, find the search to resume."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probe.errors import OutputError
+from probe.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from probe.report.store import Result
+    from probe.search.records.search import SearchResult
 
 SEARCH_FILE = "search.sqlite"
-"""probe.search.storage.database.DATABASE_FILE, which would load much more."""
+"""Equal to probe.search.storage.database.DATABASE_FILE, whose module is slow to import."""
+
+
+def run_folder(run: Path) -> Path:
+    """Return the folder of a run that is given by its folder or by its result.json."""
+    return run if run.is_dir() else run.parent
 
 
 def load_run(path: Path) -> Result:
-    """The result of `path`, a run's folder or its result.json.
+    """Load the result of a run from its folder or from its result.json.
 
-    Of a search that was killed, or went on after its result.json was written, it is made from search.sqlite.
+    The result of a search that was killed, or resumed after its result.json was written, is read from its search.sqlite.
     """
     from probe.report.store import RESULT_FILE, load_result
 
@@ -35,18 +41,35 @@ def load_run(path: Path) -> Result:
     return stored_result(path)
 
 
+def load_search(run: Path, *, hint: str) -> SearchResult:
+    """Load the result of a search.
+
+    Raises:
+        UsageError: the run is not a search; `hint` says what to do.
+    """
+    result = load_run(run)
+    if result.kind != "search":
+        raise UsageError(f"{run} is not a search: its result is of kind {result.kind}.", hint=hint)
+    return result
+
+
 def run_to_resume(name: str, out: Path | None) -> Path:
-    """The folder that `--resume` goes on in: `out`, else the newest run called `name`. Raises OutputError."""
+    """Return the folder of the search to resume: `out`, or the newest run with this name.
+
+    Raises:
+        OutputError: there is no such search.
+    """
     from probe.report.folders import REPORTS, newest_folder
 
     folder = out or newest_folder(name)
     if folder is None:
         raise OutputError(
-            f"There is no run called {name} in {REPORTS} to resume.", hint="Name its folder with --out, or start one."
+            f"There is no run named {name} in {REPORTS} to resume.",
+            hint="Give the folder of a search with --out, or start a new search without --resume.",
         )
     if not (folder / SEARCH_FILE).is_file():
         raise OutputError(
-            f"{folder} holds no {SEARCH_FILE}, so there is nothing to resume.",
-            hint="Name the folder of a search with --out, or start one without --resume.",
+            f"{folder} contains no {SEARCH_FILE}, so there is nothing to resume.",
+            hint="Give the folder of a search with --out, or start a new search without --resume.",
         )
     return folder

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from probe.cli.options import data_dir_option, option, recipe_argument, whole_numbers
 from probe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,151 +16,170 @@ if TYPE_CHECKING:
     from probe.tasks.source import TaskSource
 
 LOCAL_RECIPE = Path("probe.toml")
-"""Taken where neither a recipe nor a task nor a model is named."""
+"""Recipe that is used if neither a recipe nor a task nor a model is given."""
 
-_ONE_SOURCE = "Name one of RECIPE, --task M:F and --model NAME."
+_ONE_SOURCE = "Give only one of RECIPE, --task M:F and --model NAME."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """What the source options say, as typed."""
+    """What to train, as typed.
 
-    recipe: Path | None
-    target: str | None
-    model: str | None
-    data: str | None
-    img: int | None
-    data_dir: Path
+    Raises:
+        UsageError: the options exclude each other.
+    """
+
+    title: ClassVar = "What to train"
+    recipe: Path | None = recipe_argument()
+    target: str | None = option("--task", metavar="M:F", help="Function F of module M that returns a probe.Task.")
+    model: str | None = option("--model", metavar="NAME", help="Named model: mlp, cnn, or one of torchvision.")
+    data: str | None = option("--data", metavar="NAME", help="Its data: digits, csv:PATH, ...  [default: synthetic]")
+    img: tuple[int, ...] = option(
+        "--img", callback=whole_numbers, metavar="N,..", help="Its image size; several are compared."
+    )
+    data_dir: Path = data_dir_option()
 
     def __post_init__(self) -> None:
-        given = [
-            name for name, value in (("RECIPE", self.recipe), ("--task", self.target), ("--model", self.model)) if value
-        ]
+        sources = (("RECIPE", self.recipe), ("--task", self.target), ("--model", self.model))
+        given = [name for name, value in sources if value]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} both say what is trained.", hint=_ONE_SOURCE)
+            raise UsageError(f"{' and '.join(given)} cannot be combined.", hint=_ONE_SOURCE)
         if self.model is None:
-            for option, value in (("--data", self.data), ("--img", self.img)):
+            for name, value in (("--data", self.data), ("--img", ",".join(str(size) for size in self.img) or None)):
                 if value is not None:
-                    other = f", not with {given[0]}" if given else ""
-                    raise UsageError(
-                        f"{option} goes with --model{other}.", hint=f"Like: --model resnet18 {option} {value}"
-                    )
+                    other = f", not {given[0]}" if given else ""
+                    raise UsageError(f"{name} requires --model{other}.", hint=f"Like: --model resnet18 {name} {value}")
+
+    @property
+    def image_size(self) -> int | None:
+        """The first image size, or None if none is given."""
+        return self.img[0] if self.img else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What is trained, and the hyperparameters that are not the task's own."""
+class TrainingSetup:
+    """The task to train and its hyperparameters."""
 
     name: str
-    """Of the run's folder."""
+    """Name of the run's folder."""
     source: TaskSource
     params: Mapping[str, ParamValue]
+    """Hyperparameters that replace the task's own."""
     recipe: Recipe | None = None
     note: str | None = None
-    """What was taken because nothing was named."""
+    """Message about a default that was used, if any."""
 
     @property
     def recipe_hash(self) -> str | None:
+        """Hash of the recipe's content, or None without a recipe."""
         from probe.recipe.dump import recipe_hash
 
         return None if self.recipe is None else recipe_hash(self.recipe)
 
 
-def find_subject(options: SourceOptions) -> Subject:
-    """What is trained. Raises UsageError, RecipeError, TaskError for a recipe, target or model that is not there."""
+def find_training_setup(options: SourceOptions) -> TrainingSetup:
+    """Return the training that the options name, or a default if they name none.
+
+    Raises:
+        UsageError, RecipeError, TaskError: the recipe, task or model does not exist.
+    """
     if options.target is not None:
-        return _target_subject(options.target)
+        return _setup_of_target(options.target)
     if options.model is not None:
-        return _named_subject(options)
+        return _setup_of_model(options)
     if options.recipe is not None:
-        return _recipe_subject(options.recipe, options.data_dir)
+        return _setup_of_recipe(options.recipe, options.data_dir)
     if LOCAL_RECIPE.is_file():
-        subject = _recipe_subject(LOCAL_RECIPE, options.data_dir)
-        return replace(subject, note=f"Taking the {LOCAL_RECIPE} of this folder: {subject.source.title}.")
-    subject = _named_subject(replace(options, model="cnn", data="digits"))
-    return replace(
-        subject,
-        note=f"No recipe, task or model named: taking the built-in {subject.source.title}.",
-    )
+        setup = _setup_of_recipe(LOCAL_RECIPE, options.data_dir)
+        return replace(setup, note=f"Using {LOCAL_RECIPE} in the current folder: {setup.source.title}.")
+    setup = _setup_of_model(replace(options, model="cnn", data="digits"))
+    return replace(setup, note=f"No recipe, task or model is given: using the built-in {setup.source.title}.")
 
 
 def search_recipe_path(given: Path | None) -> Path:
-    """The recipe of `probe search`. Raises UsageError where none is named and there is no probe.toml to take."""
+    """Return the path of the recipe to search.
+
+    Raises:
+        UsageError: no recipe is given, and the current folder has no probe.toml.
+    """
     if given is not None:
         _check_recipe_path(given)
         return given
     if LOCAL_RECIPE.is_file():
         return LOCAL_RECIPE
     raise UsageError(
-        f"Which recipe? None is named, and there is no {LOCAL_RECIPE} in this folder.",
-        hint="Like: probe search recipes/digits.toml",
+        f"No recipe is given, and the current folder has no {LOCAL_RECIPE}.",
+        hint="Give a recipe, like: probe search recipes/digits.toml",
     )
 
 
-def with_settings(subject: Subject, **settings: ParamValue | None) -> Subject:
-    """With the trainer's `settings` in place of the recipe's and the task's; None leaves one as it is.
+def with_settings(setup: TrainingSetup, **settings: ParamValue | None) -> TrainingSetup:
+    """Replace settings of the trainer; None keeps the recipe's or the task's.
 
-    A new optimizer drops those of the recipe's hyperparameters that it does not take, like momentum for Adam. Raises
-    UsageError for an unknown optimizer.
+    A new optimizer drops the recipe's hyperparameters that it does not take, like momentum for Adam.
+
+    Raises:
+        UsageError: the optimizer is unknown.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    kept = dict(subject.params)
+    kept = dict(setup.params)
     if isinstance(optimizer := given.get("optimizer"), str):
         from probe.training.optim.names import hyperparameters_of
 
         taken = hyperparameters_of(optimizer)
         kept = {name: value for name, value in kept.items() if name not in {"momentum", "weight_decay"} - taken}
-    return replace(subject, params={**kept, **given})
+    return replace(setup, params={**kept, **given})
 
 
-def _target_subject(target: str) -> Subject:
+def _setup_of_target(target: str) -> TrainingSetup:
     from probe.tasks.source import TargetSource
     from probe.training.building import load_keywords
 
     source = TargetSource(target=target)
-    load_keywords(source)  # a mistyped one is an error before the run has a folder
-    return Subject(name=target.replace(":", "-"), source=source, params={})
+    load_keywords(source)  # a typing error ends the command before the run's folder is created
+    return TrainingSetup(name=target.replace(":", "-"), source=source, params={})
 
 
-def _named_subject(options: SourceOptions) -> Subject:
+def _setup_of_model(options: SourceOptions) -> TrainingSetup:
     from probe.models.registry import full_name
     from probe.tasks.source import NamedSource
 
     data = options.data or "synthetic"
-    name = full_name(options.model or "")  # whether it is known, the worker says, which has PyTorch
-    if not name.isidentifier():  # it would be part of a folder's name
+    name = full_name(options.model or "")  # not checked here: that would import torchvision
+    if not name.isidentifier():  # the name becomes part of the run's folder
         from probe.models.registry import resolve_model
 
         resolve_model(name)
-    source = NamedSource(model=name, data=data, data_dir=options.data_dir.absolute(), image_size=options.img)
-    return Subject(name=name if data == "synthetic" else f"{name}-{_data_word(data)}", source=source, params={})
+    source = NamedSource(model=name, data=data, data_dir=options.data_dir.absolute(), image_size=options.image_size)
+    folder = name if data == "synthetic" else f"{name}-{_short_data_name(data)}"
+    return TrainingSetup(name=folder, source=source, params={})
 
 
-def _data_word(data: str) -> str:
-    """What a run's folder calls a data set: `csv:my data/houses.csv` -> `houses`."""
+def _short_data_name(data: str) -> str:
+    """Name of a data set in the name of a folder: `csv:my data/houses.csv` -> `houses`."""
     kind, colon, path = data.partition(":")
     stem = Path(path).stem if colon else kind
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in stem) or kind
 
 
-def _recipe_subject(path: Path, data_dir: Path) -> Subject:
+def _setup_of_recipe(path: Path, data_dir: Path) -> TrainingSetup:
     from probe.recipe.load import load_recipe
     from probe.tasks.source import recipe_source
 
     _check_recipe_path(path)
     recipe = load_recipe(path)
     source = recipe_source(recipe, data_dir=data_dir)
-    return Subject(name=recipe.name, source=source, params=recipe.first_values, recipe=recipe)
+    return TrainingSetup(name=recipe.name, source=source, params=recipe.first_values, recipe=recipe)
 
 
 def _check_recipe_path(path: Path) -> None:
-    """Raise UsageError for a task or a model typed where a recipe belongs; other bad paths are load_recipe's to explain."""
+    """Raise UsageError if a task or a model was typed in place of a recipe. Other bad paths are errors of load_recipe."""
     text = str(path)
     if path.exists() or path.suffix == ".toml":
         return
     if ":" in text:
-        raise UsageError(f"There is no recipe {text}.", hint=f"A task is named with --task {text}")
+        raise UsageError(f"There is no recipe {text}.", hint=f"To name a task, use --task {text}")
     from probe.models.registry import model_names
 
     if text in model_names():
-        raise UsageError(f"There is no recipe {text}.", hint=f"A model is named with --model {text}")
+        raise UsageError(f"There is no recipe {text}.", hint=f"To name a model, use --model {text}")

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from probe.device.failures import Failure, find_failure
 from probe.device.protocol import Device
+from probe.errors import first_line
 
 Returned = TypeVar("Returned")
 Failed = TypeVar("Failed")
@@ -49,10 +50,4 @@ def within_memory(device: Device, call: Callable[[], Returned]) -> Returned | Ou
 def out_of_memory(error: Exception) -> OutOfMemory | None:
     """OutOfMemory if `error`, or an exception that it wraps, is a lack of memory; None otherwise."""
     failure, cause = find_failure(error)
-    return OutOfMemory(failure, error_line(cause)) if failure in ("oom", "host_oom") else None
-
-
-def error_line(error: BaseException) -> str:
-    """The first line of an error message; the class name if the message is empty."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return OutOfMemory(failure, first_line(cause)) if failure in ("oom", "host_oom") else None

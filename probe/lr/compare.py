@@ -1,10 +1,10 @@
-"""One learning rate for each of several optimizers or batch sizes, each by a probe of its own."""
+"""Compare the learning rates of several optimizers or batch sizes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from probe.errors import ProbeError, UsageError
 from probe.lr.find import find_lr
@@ -21,41 +21,47 @@ def compare_lrs(
     find: Callable[..., LrResult] = find_lr,
     begin: Callable[[str], None] | None = None,
     **options: Any,
-) -> tuple[LrComparison, ProbeError | None]:
-    """`find_lr`, or what stands for it, for every configuration in `variants`, which differ in `axis`; `options` are its.
+) -> LrComparison:
+    """Find a learning rate for each of several configurations. Ctrl-C ends the comparison with the results so far.
 
-    `begin` hears in words what comes next. Ctrl-C keeps what was finished, and what there is of the one that was running. An
-    error of the task ends the comparison and comes beside what was found before it; raised where that is nothing.
+    Args:
+        variants: hyperparameters of each configuration; they differ in `axis`.
+        find: called for each variant, as `find_lr`, with `options`.
+        begin: called with the name of each variant, like `optimizer adam`.
 
-    Raises UsageError where nothing is compared.
+    Raises:
+        UsageError: there are no variants.
+        ProbeError: a variant failed. If an earlier one succeeded, the error's `result` is the comparison so far.
     """
     if not variants:
         raise UsageError(f"There is no {axis.replace('_', ' ')} to compare.")
     source = as_source(task)
     started = time.perf_counter()
     results: list[LrResult] = []
-    error: ProbeError | None = None
-    interrupted = False
+
+    def comparison(stopped_by: Literal["finished", "interrupted", "error"]) -> LrComparison:
+        return LrComparison(
+            meta=results[0].meta,
+            stopped_by=stopped_by,
+            task=source.title,
+            axis=axis,
+            results=tuple(results),
+            seconds=time.perf_counter() - started,
+        )
+
     for params in variants:
         if begin is not None:
             begin(f"{axis.replace('_', ' ')} {params[axis]}")
         try:
-            result = find(source, params=params, **options)
-        except (ProbeError, KeyboardInterrupt) as raised:
+            results.append(find(source, params=params, **options))
+        except ProbeError as error:
+            if results:
+                error.result = comparison("error")
+            raise
+        except KeyboardInterrupt:
             if not results:
                 raise
-            interrupted = isinstance(raised, KeyboardInterrupt)
-            error = raised if isinstance(raised, ProbeError) else None
-            break
-        results.append(result)
-        interrupted = result.stopped_by == "interrupted"
-        if interrupted:
-            break
-    return LrComparison(
-        meta=results[0].meta,
-        stopped_by="interrupted" if interrupted else "error" if error is not None else "finished",
-        task=source.title,
-        axis=axis,
-        results=tuple(results),
-        seconds=time.perf_counter() - started,
-    ), error
+            return comparison("interrupted")
+        if results[-1].stopped_by == "interrupted":
+            return comparison("interrupted")
+    return comparison("finished")

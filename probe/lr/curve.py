@@ -1,4 +1,4 @@
-"""The curve of a range test: its ramp, its end, its smoothing, and the mean of several. Pure."""
+"""The curve of a range test: its learning rates, its end, its smoothing, and the mean of several curves. Pure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from probe.lr.records import LrCurve, LrPoint
 Floats = NDArray[np.floating[Any]]
 
 CAP_FACTOR = 4.0
-"""Losses above this many times the first are cut before smoothing: the blow-up at the end must not reach back."""
-SMOOTHING_SHARE = 7 / 300
-"""Standard deviation of the smoothing Gaussian, as a share of the planned steps."""
-START_SHARE = 0.05
-"""Of the planned steps: their mean is the level that a drop is counted from."""
+"""Losses are capped at this multiple of the first loss before smoothing, so that divergence does not spread to lower
+learning rates."""
+SMOOTHING_FRACTION = 7 / 300
+"""Standard deviation of the smoothing Gaussian, as a fraction of the planned steps."""
+START_FRACTION = 0.05
+"""Fraction of the planned steps whose mean loss is the level that a drop is measured from."""
 DIVERGENCE_FACTOR = 8.0
-"""A range test ends when the running loss is this many times its minimum, and above the first loss."""
+"""A range test ends when the running loss exceeds this multiple of its minimum and the first loss."""
 RUNNING_WEIGHT = 0.1
-"""Of the newest loss in the running loss."""
+"""Weight of the newest loss in the running loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningLoss:
-    """What the divergence check remembers: an exponential mean of the losses, its minimum, and the first loss."""
+    """State of the divergence check: an exponential moving average of the losses, its minimum, and the first loss."""
 
     mean: float
     lowest: float
@@ -50,68 +51,72 @@ class RunningLoss:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeanCurve:
-    """The smoothed losses of one range test, or of several averaged step by step."""
+    """Smoothed losses of one range test, or the mean of several."""
 
     lrs: Floats
+    """Learning rates, shape (steps,), increasing."""
     losses: Floats
+    """Smoothed losses, shape (steps,)."""
     standard_error: float
-    """Of a smoothed loss, in units of the loss."""
+    """Standard error of a smoothed loss, in units of the loss."""
     num_steps: int
-    """Planned length of the ramp, which the curve may have ended short of."""
+    """Planned number of steps. The curve is shorter if the range test ended early."""
 
     @property
     def lowest(self) -> int:
-        """The step with the lowest loss."""
+        """Index of the lowest loss."""
         return int(self.losses.argmin())
 
     @property
     def start_loss(self) -> float:
-        """The level before anything was learned: the mean over the first steps."""
-        return float(self.losses[: max(1, int(START_SHARE * self.num_steps))].mean())
+        """Loss of the untrained model: the mean over the first steps."""
+        return float(self.losses[: max(1, int(START_FRACTION * self.num_steps))].mean())
 
     @property
     def drop(self) -> float:
-        """From the level of the start to the lowest loss."""
+        """Difference between the start loss and the lowest loss."""
         return self.start_loss - float(self.losses[self.lowest])
 
-    def lr_at_drop(self, share: float) -> float:
-        """Where the loss has first made `share` of its drop, interpolated in ln(lr) between steps."""
-        level = self.start_loss - share * self.drop
+    def lr_at_drop(self, fraction: float) -> float:
+        """Return the learning rate at which the loss first reaches `fraction` of its drop, interpolated in ln(lr)."""
+        level = self.start_loss - fraction * self.drop
         after = int(np.argmax(self.losses <= level))
         if after == 0:
             return float(self.lrs[0])
         above, below = float(self.losses[after - 1]), float(self.losses[after])
-        part = (above - level) / (above - below) if above > below else 1.0
+        weight = (above - level) / (above - below) if above > below else 1.0
         low, high = float(self.lrs[after - 1]), float(self.lrs[after])
-        return min(high, max(low, low * math.exp(part * math.log(high / low))))
+        return min(high, max(low, low * math.exp(weight * math.log(high / low))))
 
 
 def ramp(lowest: float, highest: float, num_steps: int) -> list[float]:
-    """Learning rates of a range test: exponential from `lowest` to `highest`, both included (Smith 2017 grows linearly;
-    a ramp over six decades has to be exponential)."""
+    """Return the learning rates of a range test: exponential from `lowest` to `highest`, both included.
+
+    Smith 2017 uses a linear ramp; a ramp over six orders of magnitude has to be exponential.
+    """
     ratio = highest / lowest
     return [lowest * ratio ** (step / (num_steps - 1)) for step in range(num_steps - 1)] + [highest]
 
 
 def smoothing_steps(num_steps: int) -> float:
-    """Standard deviation of the Gaussian for a range test planned with `num_steps`, in steps."""
-    return max(2.0, SMOOTHING_SHARE * num_steps)
+    """Return the standard deviation of the smoothing Gaussian in steps, for a range test of `num_steps`."""
+    return max(2.0, SMOOTHING_FRACTION * num_steps)
 
 
 def smooth(losses: Sequence[float], deviation: float) -> list[float]:
-    """A Gaussian mean over neighbours up to three deviations away, its weights renormalised at the ends."""
+    """Return Gaussian means over neighbors within three deviations. At the ends, the weights are renormalized."""
     values = np.asarray(losses, dtype=np.float64)
     if len(values) == 0:
         return []
     reach = math.ceil(3 * deviation)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
-    padded = np.convolve(values, weights)[reach : reach + len(values)]
+    weighted = np.convolve(values, weights)[reach : reach + len(values)]
     mass = np.convolve(np.ones(len(values)), weights)[reach : reach + len(values)]
-    return [float(value) for value in padded / mass]
+    return [float(value) for value in weighted / mass]
 
 
 def points_of(lrs: Sequence[float], losses: Sequence[float], num_steps: int) -> tuple[LrPoint, ...]:
-    """The curve with its smoothed losses; losses are capped at CAP_FACTOR times the first before smoothing."""
+    """Return the points of a curve with their smoothed losses. Losses are capped before smoothing."""
     if not losses:
         return ()
     cap = _cap(losses[0])
@@ -123,10 +128,10 @@ def points_of(lrs: Sequence[float], losses: Sequence[float], num_steps: int) -> 
 
 
 def mean_curve(curves: Sequence[LrCurve], num_steps: int) -> MeanCurve:
-    """The mean of `curves`, which had one ramp in common and at least a point each.
+    """Return the mean of curves with the same learning rates and at least one point each.
 
-    Where one has ended and another goes on, the one that ended counts with its cap: it had blown up there, and a mean over
-    the survivors would not say so.
+    After the end of a shorter curve, its cap takes the place of its loss: it diverged, which a mean over the other curves
+    would hide.
     """
     longest = max((curve.points for curve in curves), key=len)
     rows = np.empty((len(curves), len(longest)))
@@ -148,14 +153,13 @@ def _cap(first_loss: float) -> float:
 
 
 def _standard_error(curve: LrCurve, deviation: float) -> float:
-    """Of the smoothed curve: the spread of single losses around it before the blow-up, less what smoothing averages away.
-
-    The spread is taken from differences of neighbours (von Neumann 1941), which a trend does not inflate; a Gaussian of
-    deviation s averages about 2 sqrt(pi) s values.
-    """
+    """Return the standard error of the smoothed curve before its minimum."""
     smoothed = [point.smoothed_loss for point in curve.points]
     losses = np.array([point.loss for point in curve.points[: int(np.argmin(smoothed)) + 1]])
     if len(losses) < 2:
         return 0.0
-    spread = float(np.median(np.abs(np.diff(losses)))) / (0.6745 * math.sqrt(2))
-    return spread / math.sqrt(2 * math.sqrt(math.pi) * deviation)
+    # Noise of single losses from differences of neighbors (von Neumann 1941), which a trend does not inflate: the median
+    # absolute deviation of a Gaussian is 0.6745 sigma, and a difference has sqrt(2) times the deviation of a loss.
+    noise = float(np.median(np.abs(np.diff(losses)))) / (0.6745 * math.sqrt(2))
+    # A Gaussian mean of deviation s averages about 2 sqrt(pi) s values.
+    return noise / math.sqrt(2 * math.sqrt(math.pi) * deviation)

@@ -1,4 +1,4 @@
-"""`probe.find_lr`: a learning rate for a task, by range tests and, if asked for, by runs that confirm it."""
+"""`probe.find_lr`: find a learning rate by range tests and, on request, by runs that confirm it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from probe.device.select import open_device, parse_device, resolve_device
 from probe.errors import UsageError
 from probe.loading.dataset import is_unbounded, num_samples
 from probe.loading.random_state import random_state_kept
-from probe.lr.classical import classical_picks
 from probe.lr.confirm import suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
-from probe.lr.horizon import Horizon, find_horizon
-from probe.lr.measure import Subject, measure_confirmation, measure_curves
-from probe.lr.plan import Confirm, LrPlan, plan_probe
-from probe.lr.records import ClassicalPicks, Confirmation, LrCurve, LrResult, LrSuggestion
+from probe.lr.measure import ProbeContext, measure_confirmation, measure_curves
+from probe.lr.other_finders import finder_picks
+from probe.lr.plan import Confirm, LrPlan, TrainingLength, plan_probe, training_length
+from probe.lr.records import Confirmation, FinderPicks, LrCurve, LrResult, LrSuggestion
 from probe.lr.suggest import suggest
 from probe.records import RunOrigin
 from probe.task import Task
@@ -33,7 +32,7 @@ def find_lr(
     task: Task | TaskFunction | TaskSource,
     *,
     params: Mapping[str, Any] | None = None,
-    horizon: int | None = None,
+    training_steps: int | None = None,
     steps: int | None = None,
     repeats: int = 1,
     confirm: Confirm = False,
@@ -44,57 +43,64 @@ def find_lr(
     observer: Callable[[Any], None] | None = None,
     origin: RunOrigin | None = None,
 ) -> LrResult:
-    """Suggest a learning rate: the peak one, where `params` name a schedule.
+    """Suggest a learning rate by a range test (Smith 2017). With a schedule, it is the peak learning rate.
+
+    The caller's random generators are restored. Ctrl-C ends the probe with the measurements so far.
 
     Args:
-        params: hyperparameters: the trainer's (batch_size, optimizer, precision, schedule, ...) and the task's own.
-        horizon: planned training steps. None: those of the `epochs` in `params`, else probe.lr.plan.ASSUMED_HORIZON_STEPS.
-        steps: training steps of a range test. None: 300; 200 with `confirm`, 100 with "full".
-        repeats: range tests, each with its own seed; their curves are averaged.
-        confirm: True: runs of 100 steps at five learning rates around what the range test says, read on the validation
-            part; "full": runs of a quarter of the horizon. Without a validation part, a fifth of the training data is held out.
-        lowest_lr, highest_lr: ends of the exponential ramp.
-        observer: called with the LrPlan first, with an LrProgress every few steps, with every LrCurve and ConfirmRun.
+        task: the task to train, or a function that returns it.
+        params: hyperparameters of the trainer (batch_size, optimizer, precision, lr_schedule, ...) and of the task.
+        training_steps: length of the planned training in steps. By default, that of the `epochs` in `params`, or 500.
+        steps: training steps of each range test. By default 300; 200 with `confirm=True`, 100 with "full".
+        repeats: number of range tests with different seeds, whose curves are averaged.
+        confirm: True confirms the suggestion by runs of 100 steps at five learning rates around it, evaluated on the
+            validation split; "full" by runs of a quarter of `training_steps`. Without a validation split, a fifth of the
+            training data is held out.
+        lowest_lr: lowest learning rate of the range test.
+        highest_lr: highest learning rate of the range test.
+        device: `auto`, `cuda`, `cuda:N`, `cpu` or `simulated:SIZE`.
+        seed: seed of all random numbers.
+        observer: called with an LrPlan, then with an LrProgress every few steps and with each LrCurve and ConfirmRun.
+        origin: what started the probe, for its record.
 
-    Raises UsageError for settings out of range, TaskError for a task that cannot be trained, DeviceError. The caller's random
-    generators are left as they were. Ctrl-C ends the probe with what it has measured.
+    Returns:
+        The suggestion with the range where training should be nearly as good, the curves, the runs and warnings. The
+        suggestion is None if the loss shows no usable learning rate; the first warning then says why.
+
+    Raises:
+        UsageError: a setting is out of range.
+        TaskError: the task cannot be trained.
+        DeviceError: the device cannot be used.
     """
     started = time.perf_counter()
-    asked: dict[str, Any] = {"lowest_lr": lowest_lr, "highest_lr": highest_lr, "steps": steps, "repeats": repeats}
-    plan_probe(**asked, confirm=confirm, horizon=1 if horizon is None else horizon)  # before any data is loaded
-    chosen = params or {}
-    source = as_source(task)
-    opened = open_device(resolve_device(parse_device(device), measuring_memory=False), measuring_memory=False)
-    meta = collect_meta(device=opened.name, seed=seed, origin=origin)
-    built = build_task(source, chosen)
-    check_lr_reached(built, source, chosen)
-    settings = TrainerSettings.for_task(built, chosen)
-    _check_batch(built, settings)
-    span = find_horizon(built, settings, steps=horizon, has_epochs="epochs" in chosen)
-    plan = plan_probe(**asked, confirm=confirm, horizon=span.num_steps)
-    subject = Subject(task=built, settings=settings, device=opened, seed=seed, observer=observer)
-    if observer is not None:
-        observer(plan)
-    with random_state_kept(opened.torch_device), opened.track():
-        curves = measure_curves(subject, plan)
-        centre, _ = suggest(curves, num_steps=plan.ramp_steps)
-        confirmation = None
-        if centre is not None and plan.num_runs and curves[-1].ended_by != "interrupted":
-            confirmation = measure_confirmation(subject, plan, centre.lr)
+    settings: dict[str, Any] = {"lowest_lr": lowest_lr, "highest_lr": highest_lr, "steps": steps, "repeats": repeats}
+    settings["confirm"] = confirm
+    plan_probe(
+        **settings, training_steps=1 if training_steps is None else training_steps
+    )  # checked before loading data
+    context, source = _open(task, params or {}, device=device, seed=seed, observer=observer)
+    meta = collect_meta(device=context.device.name, seed=seed, origin=origin)
+    length = training_length(
+        context.task, context.settings, steps=training_steps, has_epochs="epochs" in (params or {})
+    )
+    plan = plan_probe(**settings, training_steps=length.num_steps)
+    context.report(plan)
+    curves, confirmation = _measure(context, plan)
     if confirmation is not None:
-        confirmation = with_expectations(confirmation, horizon_distance=span.distance)
-    suggestion, warnings, is_confirmed = _read(curves, confirmation, plan, span)
+        confirmation = with_expectations(confirmation, effective_steps=length.effective_steps)
+    suggestion, warnings, is_confirmed = _suggest(curves, confirmation, plan, length)
+    trainer = context.settings
     return LrResult(
         meta=meta,
         stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan, suggestion) else "finished",
         task=source.title,
-        optimizer=optimizer_title(settings.optimizer),
-        precision=settings.precision,
-        batch_size=settings.batch_size,
-        lr_schedule=settings.lr_schedule,
-        horizon=span.num_steps,
-        horizon_is_assumed=span.is_assumed,
-        passes=span.passes,
+        optimizer=optimizer_title(trainer.optimizer),
+        precision=trainer.precision,
+        batch_size=trainer.batch_size,
+        lr_schedule=trainer.lr_schedule,
+        training_steps=length.num_steps,
+        training_steps_assumed=length.is_assumed,
+        passes=length.passes,
         depth=plan.depth if is_confirmed else "range_test",
         lowest_lr=lowest_lr,
         highest_lr=highest_lr,
@@ -102,7 +108,7 @@ def find_lr(
         num_steps=sum(curve.num_steps for curve in curves)
         + (sum(run.num_steps for run in confirmation.runs) if confirmation is not None else 0),
         suggestion=suggestion,
-        classical=_classical(curves, plan),
+        other_finders=_other_finders(curves, plan),
         warnings=tuple(warnings),
         curves=curves,
         confirmation=confirmation,
@@ -110,21 +116,51 @@ def find_lr(
     )
 
 
-def _read(
-    curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan, span: Horizon
+def _open(
+    task: Task | TaskFunction | TaskSource,
+    params: Mapping[str, Any],
+    *,
+    device: str,
+    seed: int,
+    observer: Callable[[Any], None] | None,
+) -> tuple[ProbeContext, TaskSource]:
+    """Open the device, build the task and check that its learning rate can be measured."""
+    source = as_source(task)
+    opened = open_device(resolve_device(parse_device(device), measuring_memory=False), measuring_memory=False)
+    built = build_task(source, params)
+    check_lr_reached(built, source, params)
+    settings = TrainerSettings.for_task(built, params)
+    available = num_samples(built.train)
+    if available < settings.batch_size and not is_unbounded(built.train):
+        raise UsageError(
+            f"The training set has {available} samples, fewer than one batch of {settings.batch_size}.",
+            hint=f"Choose a batch size of at most {available}.",
+        )
+    return ProbeContext(task=built, settings=settings, device=opened, seed=seed, observer=observer), source
+
+
+def _measure(context: ProbeContext, plan: LrPlan) -> tuple[tuple[LrCurve, ...], Confirmation | None]:
+    """Run the range tests, then the runs around their suggestion, if the plan has any and there is a suggestion."""
+    with random_state_kept(context.device.torch_device), context.device.track():
+        curves = measure_curves(context, plan)
+        center, _ = suggest(curves, num_steps=plan.ramp_steps)
+        if center is None or not plan.num_runs or curves[-1].ended_by == "interrupted":
+            return curves, None
+        return curves, measure_confirmation(context, plan, center.lr)
+
+
+def _suggest(
+    curves: Sequence[LrCurve], confirmation: Confirmation | None, plan: LrPlan, length: TrainingLength
 ) -> tuple[LrSuggestion | None, list[str], bool]:
-    """The suggestion, warnings, and whether it rests on the confirming runs rather than on the curves alone."""
-    suggestion, warnings = suggest(curves, num_steps=plan.ramp_steps, passes=span.passes, lowest_lr=plan.lowest_lr)
+    """Return the suggestion, warnings, and whether runs have confirmed it."""
+    suggestion, warnings = suggest(curves, num_steps=plan.ramp_steps, passes=length.passes, lowest_lr=plan.lowest_lr)
     if suggestion is None or not plan.num_runs or curves[-1].ended_by == "interrupted":
         return suggestion, warnings, False
     if confirmation is None or len(confirmation.runs) < plan.num_runs:
-        return (
-            suggestion,
-            [*warnings, "The confirming runs were interrupted: the suggestion is the range test's."],
-            False,
-        )
+        warnings.append("The confirmation was interrupted: the suggestion is that of the range test.")
+        return suggestion, warnings, False
     confirmed, more = suggest_confirmed(
-        confirmation, horizon_distance=span.distance, lowest=plan.lowest_lr, highest=plan.highest_lr
+        confirmation, effective_steps=length.effective_steps, lowest=plan.lowest_lr, highest=plan.highest_lr
     )
     return confirmed or suggestion, [*warnings, *more], confirmed is not None
 
@@ -136,15 +172,6 @@ def _was_interrupted(
     return curves[-1].ended_by == "interrupted" or (suggestion is not None and num_runs < plan.num_runs)
 
 
-def _classical(curves: Sequence[LrCurve], plan: LrPlan) -> ClassicalPicks | None:
+def _other_finders(curves: Sequence[LrCurve], plan: LrPlan) -> FinderPicks | None:
     measured = [curve for curve in curves if curve.points]
-    return classical_picks(mean_curve(measured, plan.ramp_steps)) if measured else None
-
-
-def _check_batch(task: Task, settings: TrainerSettings) -> None:
-    available = num_samples(task.train)
-    if available < settings.batch_size and not is_unbounded(task.train):
-        raise UsageError(
-            f"The training set has {available} samples, fewer than one batch of {settings.batch_size}.",
-            hint=f"Choose a batch size of at most {available}.",
-        )
+    return finder_picks(mean_curve(measured, plan.ramp_steps)) if measured else None

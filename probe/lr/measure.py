@@ -1,4 +1,4 @@
-"""The measurements of an LR probe: range tests, and runs at constant learning rates. Everything is put back after each."""
+"""The measurements of an LR probe: range tests, and runs at constant learning rates. The model is restored after each."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
 from probe.units import format_lr
 
-HELD_OUT_SHARE = 0.2
+HELD_OUT_FRACTION = 0.2
 MIN_EVALUATED = 512
-"""Samples of the validation part that are evaluated at least, where it has them."""
-EVALUATED_SHARE = 0.25
-"""Of the samples that a run trains on, this share is evaluated each time, or MIN_EVALUATED: a large validation part must not
-cost more than the run."""
+"""Minimum number of validation samples in an evaluation, if there are as many."""
+EVALUATED_FRACTION = 0.25
+"""Validation samples in an evaluation, as a fraction of the samples that a run trains on: evaluating a large validation split
+must not cost more than the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What is trained, where, and who watches."""
+class ProbeContext:
+    """Task, device and observer of a probe."""
 
     task: Task
     settings: TrainerSettings
@@ -40,54 +40,56 @@ class Subject:
     seed: int
     observer: Callable[[Any], None] | None
 
-    def tell(self, record: Any) -> None:
+    def report(self, record: Any) -> None:
+        """Send a record to the observer."""
         if self.observer is not None:
             self.observer(record)
 
 
-def measure_curves(subject: Subject, plan: LrPlan) -> tuple[LrCurve, ...]:
-    """The range tests, the first with the seed asked for. Ctrl-C ends them with the curve that it cut short."""
+def measure_curves(context: ProbeContext, plan: LrPlan) -> tuple[LrCurve, ...]:
+    """Run the range tests; the first one uses the probe's seed. Ctrl-C ends them with the incomplete curve."""
     curves: list[LrCurve] = []
     for number in range(plan.repeats):
-        seed = subject.seed if number == 0 else derive_seed(subject.seed, "repeat", number)
+        seed = context.seed if number == 0 else derive_seed(context.seed, "repeat", number)
         curve = run_range_test(
-            _start(subject, subject.task, seed),
+            _new_run(context, context.task, seed),
             lowest_lr=plan.lowest_lr,
             highest_lr=plan.highest_lr,
             num_steps=plan.ramp_steps,
             seed=seed,
-            part="range test" if plan.repeats == 1 else f"range test {number + 1} of {plan.repeats}",
-            observer=subject.observer,
+            phase="range test" if plan.repeats == 1 else f"range test {number + 1} of {plan.repeats}",
+            observer=context.observer,
         )
         curves.append(curve)
-        subject.tell(curve)
+        context.report(curve)
         if curve.ended_by == "interrupted":
             break
     return tuple(curves)
 
 
-def measure_confirmation(subject: Subject, plan: LrPlan, lr: float) -> Confirmation | None:
-    """Runs around `lr`; on Ctrl-C those that were finished, None before the first.
+def measure_confirmation(context: ProbeContext, plan: LrPlan, lr: float) -> Confirmation | None:
+    """Run at learning rates around `lr`. Ctrl-C returns the finished runs, or None before the first one.
 
-    Raises UsageError where no validation part can be held out.
+    Raises:
+        UsageError: the task has no validation split, and none can be held out.
+        DataError: the loss of the untrained model is not finite.
     """
-    task, held_out = _with_validation(subject, plan)
-    run = _start(subject, task, subject.seed)
+    task, is_held_out = _with_validation(context, plan)
+    run = _new_run(context, task, context.seed)
     finished: list[ConfirmRun] = []
     initial = math.nan
     try:
         initial = run.evaluate(task.val).loss
         if not math.isfinite(initial):
-            raise DataError("The loss on the validation data is not finite before any training: check it for NaN.")
-        for wanted in lrs_around(lr, lowest=plan.lowest_lr, highest=plan.highest_lr):
-            made = run_at(run, wanted, plan.run_steps, observer=subject.observer)
-            finished.append(made)
-            subject.tell(made)
+            raise DataError("The loss on the validation data is not finite before training: check the data for NaN.")
+        for run_lr in lrs_around(lr, lowest=plan.lowest_lr, highest=plan.highest_lr):
+            finished.append(run_at(run, run_lr, plan.run_steps, observer=context.observer))
+            context.report(finished[-1])
     except KeyboardInterrupt:
         if not finished:
             return None
     return Confirmation(
-        measured_on="held_out" if held_out else "validation",
+        measured_on="held_out" if is_held_out else "validation",
         num_samples=num_samples(task.val),
         initial_loss=initial,
         planned_steps=plan.run_steps,
@@ -96,13 +98,12 @@ def measure_confirmation(subject: Subject, plan: LrPlan, lr: float) -> Confirmat
 
 
 def run_at(run: TrainingRun, lr: float, num_steps: int, *, observer: Callable[[Any], None] | None = None) -> ConfirmRun:
-    """Train `num_steps` steps at `lr`, the validation loss taken on the way, then put `run` back.
+    """Train `num_steps` steps at `lr` with evaluations in between, then restore `run`, also after an exception or Ctrl-C.
 
-    The run ends early where an evaluation is not finite; training losses are not read, so that nothing waits for a GPU
-    between evaluations. Everything is restored, also after an exception or Ctrl-C.
+    The run ends early if an evaluation is not finite. Training losses are not read, because that would wait for the GPU.
     """
-    wanted = set(steps_to_evaluate(num_steps))
-    taken: list[LossAt] = []
+    evaluated_steps = set(steps_to_evaluate(num_steps))
+    evaluations: list[LossAt] = []
     before = run.state()
     done = 0
     finished = True
@@ -111,40 +112,42 @@ def run_at(run: TrainingRun, lr: float, num_steps: int, *, observer: Callable[[A
         with matmul_precision(run.settings.precision):
             batches = run.batches()
             for done in range(1, num_steps + 1):
-                run.train_step(next(batches))  # not kept here: a batch makes room for the next one
-                if done not in wanted:
+                run.train_step(
+                    next(batches)
+                )  # no variable keeps the batch, so that its memory is free for the next one
+                if done not in evaluated_steps:
                     continue
                 loss = run.evaluate(run.task.val).loss
                 if not math.isfinite(loss):
                     finished = False
                     break
-                taken.append(LossAt(step=done, loss=loss))
+                evaluations.append(LossAt(step=done, loss=loss))
                 if observer is not None:
-                    part = f"run at {format_lr(lr)}"
+                    phase = f"run at {format_lr(lr)}"
                     observer(
-                        LrProgress(step=done, num_steps=num_steps, lr=lr, loss=loss, part=part, is_range_test=False)
+                        LrProgress(step=done, num_steps=num_steps, lr=lr, loss=loss, phase=phase, is_range_test=False)
                     )
     finally:
         run.restore(before)
-    return ConfirmRun(lr=lr, num_steps=done, evaluations=tuple(taken), finished=finished)
+    return ConfirmRun(lr=lr, num_steps=done, evaluations=tuple(evaluations), finished=finished)
 
 
-def _start(subject: Subject, task: Task, seed: int) -> TrainingRun:
-    # Weights that became NaN show in the next loss; stopping before them would hide that from the evaluations.
-    return TrainingRun(task, subject.settings, device=subject.device, seed=seed, stops_at_nan=False)
+def _new_run(context: ProbeContext, task: Task, seed: int) -> TrainingRun:
+    # Weights that become NaN are detected by the next loss or evaluation, not by the training step.
+    return TrainingRun(task, context.settings, device=context.device, seed=seed, stops_at_nan=False)
 
 
-def _with_validation(subject: Subject, plan: LrPlan) -> tuple[Task, bool]:
-    """The task with at most as much validation data as the runs justify, and whether it had to be held out."""
-    held_out = subject.task.val is None
+def _with_validation(context: ProbeContext, plan: LrPlan) -> tuple[Task, bool]:
+    """Return the task with a validation split of suitable size, and whether it was held out of the training data."""
+    is_held_out = context.task.val is None
     try:
-        task = hold_out(subject.task, fraction=HELD_OUT_SHARE, seed=derive_seed(subject.seed, "validation"))
+        task = hold_out(context.task, fraction=HELD_OUT_FRACTION, seed=derive_seed(context.seed, "validation"))
     except DataError as error:
         raise UsageError(
-            f"Confirming needs validation data, and none can be held out: {error}",
-            hint="Give the Task a val=, or leave out --confirm.",
+            f"Confirmation needs validation data, and none can be held out: {error}",
+            hint="Give the Task a val=, or run without confirmation.",
         ) from None
-    trained_on = plan.run_steps * subject.settings.batch_size
-    count = max(MIN_EVALUATED, round(EVALUATED_SHARE * trained_on))
-    val = take_samples(task.val, count, seed=derive_seed(subject.seed, "evaluated"))
-    return replace(task, val=val), held_out
+    trained_on = plan.run_steps * context.settings.batch_size
+    count = max(MIN_EVALUATED, round(EVALUATED_FRACTION * trained_on))
+    val = take_samples(task.val, count, seed=derive_seed(context.seed, "evaluated"))
+    return replace(task, val=val), is_held_out

@@ -1,5 +1,5 @@
-"""The range test itself: one training step per learning rate (Smith 2017, "Cyclical Learning Rates for Training Neural
-Networks", section 3.3), after which the run is as if nothing had happened."""
+"""One range test: a training step for each learning rate of a ramp (Smith 2017, "Cyclical Learning Rates for Training Neural
+Networks", section 3.3). The training run is restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probe.training.run import TrainingRun
 from probe.training.step import matmul_precision
 
 STEPS_PER_BLOCK = 10
-"""Losses are read, and observers told, once a block: reading every one would make a GPU wait for every step."""
+"""Number of steps after which losses are read and progress is reported: reading each loss would wait for the GPU."""
 
 
 def run_range_test(
@@ -26,49 +26,49 @@ def run_range_test(
     highest_lr: float,
     num_steps: int,
     seed: int,
-    part: str = "range test",
+    phase: str = "range test",
     observer: Callable[[Any], None] | None = None,
 ) -> LrCurve:
-    """Train `num_steps` steps while the learning rate climbs, or until the loss diverges; then put `run` back.
+    """Train `num_steps` steps with increasing learning rates, or until the loss diverges, then restore `run`.
 
-    Divergence is noticed at the end of a block of STEPS_PER_BLOCK; the steps after it are not part of the curve. Model,
-    optimizer, scaler and every random generator are restored, also when the training step raises. Ctrl-C ends the curve as
-    interrupted.
+    Divergence is detected at the end of a block of steps; steps after it are not part of the curve. Model, optimizer, scaler
+    and random generators are restored, also if the training step raises. Ctrl-C ends the curve as interrupted.
     """
     before = run.state()
-    watch = _Watch(num_steps, part, observer)
+    losses = _LossReader(num_steps, phase, observer)
     try:
         with matmul_precision(run.settings.precision):
             batches = run.batches()
             for lr in ramp(lowest_lr, highest_lr, num_steps):
                 run.set_lr(lr)
-                watch.add(lr, run.train_step(next(batches)))  # not kept here: a batch makes room for the next one
-                if watch.ended_by is not None:
+                # No variable keeps the batch, so that its memory is free for the next one.
+                losses.add(lr, run.train_step(next(batches)))
+                if losses.ended_by is not None:
                     break
-            watch.read()
+            losses.read()
     except KeyboardInterrupt:
-        watch.interrupt()
+        losses.interrupt()
     finally:
         run.restore(before)
     return LrCurve(
         seed=seed,
-        points=points_of(watch.lrs, watch.losses, num_steps),
-        ended_by=watch.ended_by or "finished",
-        num_extra_steps=watch.num_steps - len(watch.losses),
+        points=points_of(losses.lrs, losses.losses, num_steps),
+        ended_by=losses.ended_by or "finished",
+        num_extra_steps=losses.num_steps - len(losses.losses),
     )
 
 
-class _Watch:
-    """Collects losses on the device, reads them block by block, and says when the test is over."""
+class _LossReader:
+    """Collects losses on the device, reads them in blocks, and detects the end of the range test."""
 
-    def __init__(self, planned_steps: int, part: str, observer: Callable[[Any], None] | None) -> None:
+    def __init__(self, planned_steps: int, phase: str, observer: Callable[[Any], None] | None) -> None:
         self.lrs: list[float] = []
         self.losses: list[float] = []
         self.ended_by: CurveEnd | None = None
         self.num_steps = 0
-        """Made, including those after the end of the curve."""
+        """Number of steps made, including those after the end of the curve."""
         self._planned_steps = planned_steps
-        self._part = part
+        self._phase = phase
         self._observer = observer
         self._unread: list[tuple[float, Tensor]] = []
         self._running: RunningLoss | None = None
@@ -80,7 +80,7 @@ class _Watch:
             self.read()
 
     def read(self) -> None:
-        """Take over what is unread, up to the loss that ends the test."""
+        """Read the losses of the last block, up to the one that ends the range test, and report progress."""
         if not self._unread:
             return
         lrs = [lr for lr, _ in self._unread]
@@ -88,7 +88,7 @@ class _Watch:
         self._unread.clear()
         for lr, loss in zip(lrs, losses, strict=True):
             if self.ended_by is None:
-                self._take(lr, loss)
+                self._append(lr, loss)
         if self._observer is not None and self.losses:
             self._observer(
                 LrProgress(
@@ -96,7 +96,7 @@ class _Watch:
                     num_steps=self._planned_steps,
                     lr=self.lrs[-1],
                     loss=self.losses[-1],
-                    part=self._part,
+                    phase=self._phase,
                 )
             )
 
@@ -105,7 +105,7 @@ class _Watch:
         self.read()
         self.ended_by = "interrupted"
 
-    def _take(self, lr: float, loss: float) -> None:
+    def _append(self, lr: float, loss: float) -> None:
         if not math.isfinite(loss):
             self.ended_by = "non_finite"
             return

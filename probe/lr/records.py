@@ -1,4 +1,4 @@
-"""What an LR probe leaves behind."""
+"""Results of LR probes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from probe.records import SCHEMA_VERSION, Precision, RunMeta
 CurveEnd = Literal["finished", "diverged", "non_finite", "interrupted"]
 StoppedBy = Literal["finished", "interrupted"]
 Depth = Literal["range_test", "short", "full"]
-"""What a suggestion rests on: range tests alone, or also runs at constant learning rates, short ones or long ones."""
+"""Basis of a suggestion: range tests alone, or also short or long runs at constant learning rates."""
 MeasuredOn = Literal["validation", "held_out"]
 Axis = Literal["optimizer", "batch_size"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrPoint:
-    """One training step of a range test: its learning rate and the training loss of its batch, before the update."""
+    """One step of a range test: its learning rate and the training loss of its batch before the update."""
 
     step: int
     lr: float
@@ -28,41 +28,41 @@ class LrPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrCurve:
-    """One range test. Every loss in it is finite; `ended_by` says why it is shorter than asked for."""
+    """One range test. All losses are finite; `ended_by` says why it is shorter than planned."""
 
     seed: int
     points: tuple[LrPoint, ...]
     ended_by: CurveEnd
     num_extra_steps: int = 0
-    """Made after the end of the curve, before that was noticed."""
+    """Number of steps made after the end of the curve, before it was detected."""
 
     def __post_init__(self) -> None:
         if any(before.lr >= after.lr for before, after in pairwise(self.points)):
-            raise ValueError("the learning rate of a range test must grow with every step")
+            raise ValueError("the learning rates of a range test must increase with every step")
 
     @property
     def num_steps(self) -> int:
-        """Training steps spent on it."""
+        """Number of training steps made."""
         return len(self.points) + self.num_extra_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrProgress:
-    """How far a probe is: what observers are told while it runs."""
+    """Progress of a probe, sent to its observer."""
 
     step: int
-    """Steps done, of the range test or the run that is going on."""
+    """Number of steps made in the current range test or run."""
     num_steps: int
     lr: float
     loss: float
-    part: str = "range test"
-    """What is going on, in words."""
+    phase: str = "range test"
+    """Name of the current range test or run."""
     is_range_test: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossAt:
-    """The loss on unseen data after a number of steps."""
+    """Loss on unseen data after a number of steps."""
 
     step: int
     loss: float
@@ -70,37 +70,37 @@ class LossAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmRun:
-    """A training run from fresh weights at one learning rate. It may have ended early, by a loss that was not finite."""
+    """A run from new weights at a constant learning rate. It ends early if a loss is not finite."""
 
     lr: float
     num_steps: int
-    """Made."""
+    """Number of steps made."""
     evaluations: tuple[LossAt, ...]
-    """In growing order of steps; all finite."""
+    """Finite losses in increasing order of steps."""
     finished: bool
     expected_loss: float | None = None
-    """At the horizon, by the method's estimate; None where the run blew up."""
+    """Estimated loss at the end of the planned training, or None if the run diverged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """Runs at constant learning rates around what the range test suggests."""
+    """Runs at constant learning rates around the range test's suggestion."""
 
     measured_on: MeasuredOn
-    """The task's validation part, or one that was held out of the training data."""
+    """The task's validation split, or one held out of the training data."""
     num_samples: int
-    """Of that part that were evaluated."""
+    """Number of samples in each evaluation."""
     initial_loss: float
-    """On it, before any step."""
+    """Loss of the untrained model on these samples."""
     planned_steps: int
-    """Of each run."""
+    """Steps of each run."""
     runs: tuple[ConfirmRun, ...]
-    """In growing order of their learning rates."""
+    """Runs in increasing order of their learning rates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrSuggestion:
-    """A learning rate, and the band that should lose at most 5 % of the attainable decrease of the loss."""
+    """A learning rate, and the range that should give up at most 5 % of the achievable loss reduction."""
 
     lr: float
     low: float
@@ -112,20 +112,20 @@ class LrSuggestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassicalPicks:
-    """What rules of other finders read off the same smoothed curve."""
+class FinderPicks:
+    """Learning rates that other LR finders pick from the same smoothed curve."""
 
     steepest: float | None
-    """Where the loss falls fastest per ln(lr)."""
+    """Learning rate at which the loss falls fastest per ln(lr)."""
     minimum_tenth: float | None
-    """A tenth of the learning rate with the lowest loss."""
+    """One tenth of the learning rate with the lowest loss."""
     valley: float | None
-    """Halfway along the longest valley."""
+    """Middle of the longest valley."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrResult:
-    """The answer of `probe lr`: a suggestion inside the tested range, or None with `warnings` that say why."""
+    """Result of `probe lr`: a suggestion within the tested range, or None with `warnings` that say why."""
 
     schema: int = SCHEMA_VERSION
     kind: Literal["lr"] = "lr"
@@ -136,22 +136,22 @@ class LrResult:
     precision: Precision
     batch_size: int
     lr_schedule: str = "constant"
-    """Of the training that is asked about; the suggestion is its peak learning rate."""
-    horizon: int | None = None
-    """Planned length of that training in steps."""
-    horizon_is_assumed: bool = False
-    """Nobody said how long it would be."""
+    """Schedule of the planned training; the suggestion is its peak learning rate."""
+    training_steps: int | None = None
+    """Length of the planned training in steps."""
+    training_steps_assumed: bool = False
+    """True if the length was not given."""
     passes: float = 0.0
-    """How often that training goes over its data, in passes at the peak learning rate; 0 for data without end."""
+    """Passes of that training over its data, times the mean factor of its schedule; 0 for unbounded data."""
     depth: Depth = "range_test"
     lowest_lr: float
     highest_lr: float
     ramp_steps: int = 0
-    """Planned, of each range test."""
+    """Planned steps of each range test."""
     num_steps: int
-    """Training steps spent, range tests and runs together."""
+    """Number of training steps made in range tests and runs."""
     suggestion: LrSuggestion | None
-    classical: ClassicalPicks | None = None
+    other_finders: FinderPicks | None = None
     warnings: tuple[str, ...]
     curves: tuple[LrCurve, ...]
     confirmation: Confirmation | None = None
@@ -160,12 +160,12 @@ class LrResult:
     def __post_init__(self) -> None:
         found = self.suggestion
         if found is not None and not (self.lowest_lr <= found.low and found.high <= self.highest_lr):
-            raise ValueError(f"suggestion {found} lies outside the tested {self.lowest_lr} to {self.highest_lr}")
+            raise ValueError(f"suggestion {found} is outside the tested range {self.lowest_lr} to {self.highest_lr}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrComparison:
-    """The answers of `probe lr` for several optimizers or batch sizes."""
+    """Results of `probe lr` for several optimizers or batch sizes."""
 
     schema: int = SCHEMA_VERSION
     kind: Literal["lr_comparison"] = "lr_comparison"
@@ -173,6 +173,6 @@ class LrComparison:
     stopped_by: Literal["finished", "interrupted", "error"]
     task: str
     axis: Axis
-    """What differs between the results."""
+    """Setting that differs between the results."""
     results: tuple[LrResult, ...]
     seconds: float

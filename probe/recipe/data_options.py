@@ -1,4 +1,4 @@
-"""[task] data_options: what a data file does not say of itself."""
+"""The table task.data_options: how a data file is read."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ _KINDS = {
     "test_fraction": ("csv", "series", "folder", "text"),
     "horizon": ("series",),
 }
-"""Which kinds of data, by what stands before the colon, each option is for."""
+"""The kinds of data (the text before the colon) to which each option applies."""
 
 
 class DataOptions(Section):
-    """Each is None where the recipe does not give it; what holds then, `probe.data.protocol` says."""
+    """How a data file is read. The defaults are those of `probe.data.options`."""
 
     target: str | None = Field(default=None, min_length=1)
-    """The column that is predicted."""
+    """Column to predict; the last one by default. For `csv` and `series`."""
     task_type: Literal["classification", "regression"] | None = None
+    """Kind of prediction; inferred from the target column by default. For `csv`."""
     ignore: tuple[str, ...] | None = Field(default=None, strict=False)
-    """Columns that are left out."""
+    """Columns to ignore. For `csv` and `series`."""
     categorical: tuple[str, ...] | None = Field(default=None, strict=False)
-    """Columns whose numbers are names."""
+    """Columns of numbers to read as categories. For `csv`."""
     test_fraction: float | None = Field(default=None, gt=0, lt=1)
+    """Fraction of the samples in the test split (0.2 by default). For `csv`, `series`, `folder` and `text`."""
     horizon: int | None = Field(default=None, ge=1)
-    """Steps ahead."""
+    """Number of steps ahead to forecast (1 by default). For `series`."""
 
     @field_validator("ignore", "categorical", mode="before")
     @classmethod
@@ -42,12 +44,12 @@ class DataOptions(Section):
 
     @property
     def given(self) -> dict[str, Any]:
-        """Those that the recipe says."""
+        """The options that the recipe sets."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
 
 
 def check_data_options(data: str | None, options: DataOptions) -> None:
-    """Raise ValueError for the first option that is not for such data, its key in front."""
+    """Raise ValueError for the first option that does not apply to `data`; the message starts with its key."""
     kind, colon, _ = (data or "").partition(":")
     for name in options.given:
         if not colon or kind not in _KINDS[name]:

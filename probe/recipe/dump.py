@@ -1,4 +1,4 @@
-"""Recipe -> TOML text, and a hash of what it says."""
+"""Writing a recipe: Recipe -> TOML text, and a hash of its content. Pure."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from probe.recipe.schema import Recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """TOML that loads back as an equal recipe, defaults written out, the space in its order."""
+    """The recipe as TOML, defaults included; loading the text returns an equal recipe."""
     return dump_plain(recipe.to_plain())
 
 
 def dump_plain(plain: Mapping[str, Any], *, comments: Mapping[str, str] | None = None) -> str:
-    """What a recipe's file holds, as TOML; `comments` like {"space.lr": "..."} go behind their keys.
+    """The content of a recipe file as TOML, with `comments` like {"space.lr": "..."} after their keys.
 
-    Tables inside a section are written inline: a table of its own would have to follow all plain values, and the order of
-    [space] would be lost.
+    Tables inside a section are written inline, which keeps the order of [space]: TOML requires separate tables to follow all
+    plain values.
     """
-    said = comments or {}
+    comments = comments or {}
     lines = [_pair(key, value) for key, value in plain.items() if not isinstance(value, (dict, list))]
     for name, section in plain.items():
         if isinstance(section, dict):
-            lines += ["", f"[{name}]", *_pairs(name, section, said)]
+            lines += ["", f"[{name}]", *_pairs(name, section, comments)]
     for configuration in plain.get("start", []):
         lines += ["", "[[start]]", *(_pair(key, value) for key, value in configuration.items())]
     return "\n".join(lines) + "\n"
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """16 hexadecimal digits, equal for recipes that say the same, however they are laid out; order in [space] counts."""
+    """Hash of the content, 16 hexadecimal digits. Layout and comments do not matter; the order of [space] does."""
     canonical = json.dumps(recipe.to_plain(), sort_keys=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def comment(text: str) -> str:
-    """`text` as a comment on one line: TOML takes no control characters in one."""
+    """`text` as a TOML comment on one line; characters that a comment cannot contain become spaces."""
     return f"# {''.join(letter if letter.isprintable() else ' ' for letter in text)}".rstrip()
 
 
 def _pairs(name: str, section: Mapping[str, Any], comments: Mapping[str, str]) -> list[str]:
     lines = [_pair(key, value) for key, value in section.items()]
-    said = [comments.get(f"{name}.{key}") for key in section]
-    width = max((len(line) for line, text in zip(lines, said, strict=True) if text), default=0)
+    texts = [comments.get(f"{name}.{key}") for key in section]
+    width = max((len(line) for line, text in zip(lines, texts, strict=True) if text), default=0)
     return [
-        line if text is None else f"{line:<{width}}  {comment(text)}" for line, text in zip(lines, said, strict=True)
+        line if text is None else f"{line:<{width}}  {comment(text)}" for line, text in zip(lines, texts, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""One of pydantic's errors -> one sentence: the key, the rule, the value that was given."""
+"""One pydantic error -> one sentence with the key, the rule and the value given."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe.errors import near_misses
 from probe.recipe import data_options, refine, schema, sections
+from probe.recipe.renamed import new_name
 from probe.recipe.space import ENTRIES, Section
 from probe.recipe.values import show
 
@@ -49,18 +50,19 @@ _RULES = {
     "too_short": "must not be empty",
 }
 _PATTERNS = {
-    "name": "must be letters, digits, dots, dashes and underscores, the first a letter or a digit",
+    "name": "must consist of letters, digits, dots, dashes and underscores, and start with a letter or a digit",
     "target": "must be module:callable",
 }
 _REASONS = {
-    (): "schema = 1 belongs at the top of every recipe",
-    ("objective", "mode"): 'write "max" or "min"; it is never guessed',
-    ("objective",): 'write what is searched for, like objective = { metric = "accuracy", mode = "max" }',
-    ("budget",): 'write when the search ends, like [budget] with time = "2m"',
+    (): "write schema = 1 at the top of the recipe",
+    ("objective", "mode"): 'write "max" or "min"',
+    ("objective",): 'write the metric to optimize, like objective = { metric = "accuracy", mode = "max" }',
+    ("budget",): 'write a limit of the search, like [budget] with time = "2m"',
 }
 
 
 def explain(error: ErrorDetails) -> str:
+    """The error as a sentence."""
     sentence = _explain(error)
     return sentence if sentence.endswith("?") else f"{sentence}."
 
@@ -88,10 +90,9 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _path_of(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], str | None]:
-    """The keys as the recipe's author wrote them, and the kind of space entry that they lie in.
+    """The keys as written in the recipe, and the kind of space entry that contains them.
 
-    Pydantic's location also names the member of the union that was tried, in angle brackets; a list's items are counted
-    from one.
+    A pydantic location also contains the tag of the union member, in angle brackets. Items of a list are counted from one.
     """
     path: list[str] = []
     tag = None
@@ -108,7 +109,7 @@ def _path_of(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], str | No
 
 
 def _join(path: tuple[str, ...], message: str) -> str:
-    """Rules over several keys name the key that they are about themselves, relative to the table that was checked."""
+    """Prefix the message with the path. A message that starts with a key continues the path with it."""
     first = message.split(":", 1)[0]
     if ":" in message and " " not in first:
         return f"{'.'.join((*path, first))}:{message.split(':', 1)[1]}"
@@ -121,6 +122,9 @@ def _known_keys(path: tuple[str, ...], tag: str | None) -> list[str]:
 
 
 def _unknown_key(path: tuple[str, ...], tag: str | None) -> str:
+    new = new_name(".".join(path))
+    if new is not None:
+        return f"{'.'.join(path)}: was renamed; write {new}"
     *parents, key = path
     known = _known_keys(tuple(parents), tag)
     close = near_misses(key, known)
@@ -137,7 +141,7 @@ def _table(path: list[str]) -> str:
 def _missing(path: tuple[str, ...], tag: str | None) -> str:
     key = ".".join(path)
     if tag == "<range>":
-        return f"{'.'.join(path[:2])}: a table here needs low and high, or choices, or probe"
+        return f"{'.'.join(path[:2])}: must have low and high, or choices, or probe"
     for ending, reason in _REASONS.items():
         if path == ("schema",) if ending == () else path[-len(ending) :] == ending:
             return f"{key} is missing: {reason}"

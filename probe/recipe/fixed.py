@@ -1,4 +1,4 @@
-"""A recipe of one configuration: what it trains, and making one out of a search's winner."""
+"""Recipes with a single configuration: reading its values, and making one from the best trial of a search. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from probe.recipe.values import ParamValue
 
 
 def fixed_params(recipe: Recipe) -> dict[str, ParamValue]:
-    """The recipe's one configuration. Raises RecipeError where [space] leaves something to search."""
+    """The only configuration of the recipe. Raises RecipeError if [space] contains searched hyperparameters."""
     open_names = list(recipe.searched)
     if open_names:
         listed = ", ".join(open_names[:-1]) + (" and " if open_names[1:] else "") + open_names[-1]
         raise RecipeError(
-            f"The recipe {recipe.name} leaves {listed} to search, and training takes one value of each.",
-            hint=f"Search it first (probe search writes a best.toml), or give values: --set space.{open_names[0]}=...",
+            f"The recipe {recipe.name} leaves {listed} to search, but training needs one value of each hyperparameter.",
+            hint=f"Run probe search, which writes a best.toml, or set values: --set space.{open_names[0]}=...",
         )
     return recipe.constants
 
 
 def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """With `seed` in place of search.seed."""
+    """A copy of the recipe with search.seed = `seed`."""
     return recipe.model_copy(update={"search": recipe.search.model_copy(update={"seed": seed})})
 
 
 def fixed_plain(plain: Mapping[str, Any], params: Mapping[str, ParamValue], *, epochs: int) -> dict[str, Any]:
-    """What a TOML file holds that trains `params` for `epochs`: the name, task and seed of `plain`, a recipe as TOML reads it.
+    """The content of a recipe that trains `params` for `epochs`, with the name, task and seed of the parsed recipe `plain`.
 
-    It is a whole recipe: `probe train` trains it, `probe lr` probes it, and `probe search` finds nothing left to search.
-    A searched length gives way to `epochs`: a recipe says one length in search.fidelity only.
+    The result is a complete recipe for `probe train`, `probe lr` and `probe batch`. If epochs were searched, `epochs` replaces
+    space.epochs, because a recipe with a single length sets it in search.fidelity.
     """
     search = plain.get("search")
     seed = search.get("seed", 0) if isinstance(search, Mapping) else 0

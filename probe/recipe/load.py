@@ -1,4 +1,4 @@
-"""TOML file -> Recipe."""
+"""Loading a recipe: TOML file -> Recipe."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from typing import Any
 from pydantic import ValidationError
 
 from probe.errors import RecipeError, near_misses
-from probe.recipe.conditions import check_start
+from probe.recipe.checks import check_start
 from probe.recipe.explain import explain
 from probe.recipe.schema import Recipe
 from probe.recipe.values import ParamValue, check_param_value
 
 _OUTSIDE_QUOTES = re.compile(r""",(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
-"""A comma that is no part of a text in quotes."""
+"""A comma outside quotes."""
 MAX_MISTAKES = 5
-"""How many mistakes of one recipe are told at once."""
+"""Maximum number of mistakes that one error message lists."""
 
 
 def load_recipe(
     path: str | Path, *, overrides: Sequence[str] = (), tries: Sequence[str] = (), target: str | None = None
 ) -> Recipe:
-    """The recipe in the TOML file `path`, with `overrides` like `search.seed=1` written over it before it is checked.
+    """Load and validate the recipe in the TOML file `path`.
 
-    What stands right of an override's `=` is a TOML value; a bare word is text. `tries` like `lr=0.01,width=64` are
-    configurations that go before its [[start]] entries. `target` takes the place of what its [task] says is trained, if it
-    says it.
+    Args:
+        path: the TOML file.
+        overrides: keys to set before validation, like `search.seed=1`. The value is TOML; a bare word is text.
+        tries: configurations to put before the [[start]] entries, like `lr=0.01,width=64`.
+        target: `module:callable` that replaces the model and data of [task].
 
     Raises:
-        RecipeError: the file cannot be read, is not TOML, or breaks the schema; every mistake is named, up to five.
+        RecipeError: the file cannot be read, is not TOML, or breaks the schema. The message lists up to five mistakes.
     """
     path = Path(path)
     content = _parse_toml(path, _read_text(path))
@@ -49,22 +51,22 @@ def load_recipe(
 
 
 def with_target(task: Mapping[str, Any], target: str) -> dict[str, Any]:
-    """A recipe's [task] with `target` for what it says is trained."""
+    """The [task] table with `target` in place of its model and data."""
     named = ("model", "data", "image_size", "num_train", "weights", "data_options")
     return {**{key: value for key, value in task.items() if key not in named}, "target": target}
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
-    """The recipe that `content` holds, as TOML reads it; `where` names it in errors.
+    """Validate a parsed TOML file; `where` names it in errors.
 
     Raises:
-        RecipeError: it breaks the schema.
+        RecipeError: the content breaks the schema.
     """
     schema = content.get("schema")
     if isinstance(schema, int) and not isinstance(schema, bool) and schema > 1:
         raise RecipeError(
-            f"{where}: schema {schema} is newer than this version of probe, which reads schema 1.",
-            hint="Install a newer torch-probe, or write the recipe for schema 1.",
+            f"{where}: schema {schema} is not supported; this version of probe reads schema 1.",
+            hint="Install a newer version of torch-probe, or write the recipe for schema 1.",
         )
     try:
         return Recipe.model_validate(dict(content))
@@ -85,7 +87,7 @@ def _read_text(path: Path) -> str:
         raise RecipeError(f"There is no recipe {path}.", hint=_similar_files(path)) from None
     except IsADirectoryError:
         names = sorted(file.name for file in path.glob("*.toml"))
-        hint = f"Recipes in it: {', '.join(names)}." if names else "It holds no .toml file."
+        hint = f"Recipes in it: {', '.join(names)}." if names else "It contains no .toml file."
         raise RecipeError(f"{path} is a folder, not a recipe.", hint=hint) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -93,7 +95,7 @@ def _read_text(path: Path) -> str:
             f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding."
         ) from None
     except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise RecipeError(f"Could not read {path}: {error.strerror or error}.") from None
 
 
 def _similar_files(path: Path) -> str | None:
@@ -129,7 +131,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     for depth, part in enumerate(parts[:-1], start=1):
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise RecipeError(f"'{override}': {'.'.join(parts[:depth])} is not a table, so it has no keys.")
+            raise RecipeError(f"'{override}': {'.'.join(parts[:depth])} is not a table, so its keys cannot be set.")
     table[parts[-1]] = _parse_value(override, text.strip())
 
 
@@ -140,7 +142,7 @@ def _parse_try(recipe: Recipe, text: str) -> dict[str, ParamValue]:
         if not equals or not name or not value:
             raise RecipeError(
                 f"--try {text}: '{pair.strip()}' does not set a hyperparameter.",
-                hint="Write it like --try lr=0.01,width=64.",
+                hint="Write name=value pairs, like --try lr=0.01,width=64.",
             )
         if name in configuration:
             raise RecipeError(f"--try {text}: {name} is set twice.")
@@ -170,7 +172,7 @@ def _parse_value(override: str, text: str) -> Any:
 
 
 def _number_or_word(text: str) -> float | str:
-    # `.5` and `1.` are numbers to everybody but TOML.
+    # TOML does not accept `.5` and `1.` as numbers.
     if re.fullmatch(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?", text):
         return float(text)
     return text

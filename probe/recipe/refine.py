@@ -1,9 +1,12 @@
-"""`search.refine`: the best of a search's first trials refined by gradient steps. The table, and what the rest of the recipe
-must be for it."""
+"""The recipe's table `search.refine`, and the check that the rest of the recipe can be combined with it.
+
+With it, the best of the sampler's trials is refined by gradient steps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
@@ -13,11 +16,10 @@ from probe.recipe.space import Choices, Constant, Number, ProbedLr, Range, Scala
 from probe.recipe.values import show
 
 if TYPE_CHECKING:
-    from probe.recipe.schema import Recipe
     from probe.recipe.space import SpaceEntry
 
 REFINABLE = ("lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing")
-"""probe.search.hypergradient.unrolled.DIFFERENTIABLE, which would load PyTorch."""
+"""The same names as probe.search.hypergradient.unrolled.DIFFERENTIABLE, whose import loads PyTorch."""
 UNROLLED_OPTIMIZERS = ("sgd", "nesterov")
 _NOT_UNROLLED = ("precision", "gradient_accumulation", "activation_checkpointing")
 
@@ -26,14 +28,15 @@ class Refine(Section):
     """Gradient steps from the best of the first trials."""
 
     method: Literal["hypergradient"]
-    """The validation loss is differentiated through the unrolled training."""
+    """How gradients are computed: `hypergradient` differentiates the validation loss through the unrolled training."""
     after: int = Field(ge=1)
-    """Trials that the sampler decides; all later ones are gradient steps."""
+    """Number of the sampler's trials; all later ones are gradient steps."""
     hyperparameters: tuple[str, ...] = Field(strict=False)
+    """Hyperparameters to refine."""
     step: Number = 0.1
-    """The first step: the largest change of a hyperparameter, as a share of its range on its own scale."""
+    """Length of the first step: the largest change of a hyperparameter, as a fraction of its range on its own scale."""
     unroll: int | None = Field(default=None, ge=1)
-    """Only so many last training steps are differentiated; all where it is not given."""
+    """Number of last training steps to differentiate through; all by default."""
 
     @field_validator("hyperparameters")
     @classmethod
@@ -53,38 +56,49 @@ class Refine(Section):
     @classmethod
     def _check_step(cls, step: float) -> float:
         if not 0 < step <= 1:
-            raise ValueError(f"must be a share of the ranges above 0, at most 1, not {show(step)}")
+            raise ValueError(f"must be a fraction of the ranges above 0 and at most 1, not {show(step)}")
         return step
 
 
-def check_refine(recipe: Recipe) -> None:
-    """Raise ValueError with a text that begins with the key that does not go with `search.refine`."""
-    refine = recipe.search.refine
-    if refine is None:
-        return
-    objective, search, space = recipe.task.objective, recipe.search, recipe.space
-    if (objective.metric, objective.mode) != ("loss", "min"):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefinedSearch:
+    """The parts of a recipe that `search.refine` depends on."""
+
+    objective: tuple[str, str]
+    """(metric, mode)"""
+    scheduler: str
+    has_one_length: bool
+    """Whether every trial has the same length in epochs."""
+    validation: str
+    """Kind of the validation."""
+    max_trials: int | None
+
+
+def check_refine(refine: Refine, search: RefinedSearch, space: Mapping[str, SpaceEntry]) -> None:
+    """Raise ValueError if another key cannot be combined with `search.refine`. The message begins with that key."""
+    if search.objective != ("loss", "min"):
+        metric, mode = search.objective
         raise ValueError(
-            f'task.objective: must be {{ metric = "loss", mode = "min" }} with search.refine, whose gradient is that of the '
-            f"validation loss, not {objective.mode} {objective.metric}"
+            f'task.objective: must be {{ metric = "loss", mode = "min" }} with search.refine, which differentiates the '
+            f"validation loss, not {mode} {metric}"
         )
     if search.scheduler not in ("auto", "none"):
         raise ValueError(
             f'search.scheduler: must be "none" or "auto" with search.refine, not "{search.scheduler}": a step needs the score '
             "of a whole training"
         )
-    if search.fidelity.unit != "epochs" or "epochs" in space:
+    if not search.has_one_length:
         raise ValueError("search.fidelity: must have one length in epochs with search.refine, like { max = 8 }")
-    if recipe.task.validation.kind != "holdout":
+    if search.validation != "holdout":
         raise ValueError('task.validation: must be of kind "holdout" with search.refine')
-    if recipe.budget.trials is not None and recipe.budget.trials <= refine.after:
+    if search.max_trials is not None and search.max_trials <= refine.after:
         raise ValueError(
-            f"search.refine.after: must be below budget.trials = {recipe.budget.trials}, not {refine.after}: nothing would "
-            "be refined"
+            f"search.refine.after: must be below budget.trials = {search.max_trials}, not {refine.after}: no trial would be "
+            "refined"
         )
     for name in _NOT_UNROLLED:
         if name in space:
-            raise ValueError(f"space.{name}: does not go with search.refine; leave it out")
+            raise ValueError(f"space.{name}: cannot be combined with search.refine; remove it")
     _check_optimizer(space.get("optimizer"))
     for name in refine.hyperparameters:
         _check_range(name, space)
@@ -97,7 +111,7 @@ def _check_optimizer(entry: SpaceEntry | None) -> None:
         given = (entry.value,) if isinstance(entry, Constant) else entry.choices
     others = [value for value in given if value not in UNROLLED_OPTIMIZERS]
     if not given or others:
-        found = f"not {show(others[0])}" if others else "and it is not there"
+        found = f"not {show(others[0])}" if others else "but it is missing"
         raise ValueError(f"space.optimizer: must be among {allowed} with search.refine, {found}")
 
 

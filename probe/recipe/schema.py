@@ -1,7 +1,7 @@
-"""A recipe, schema 1: everything that a search is, as a validated, frozen value.
+"""The schema of a recipe, version 1: frozen, validated pydantic models, one for each section of the file.
 
-Field by field this accepts exactly what this version of probe does. Error texts are predicates: the loader puts the file and
-the key in front of them.
+The docstring below a field is its entry in docs/recipe.md. Validators raise ValueError with the rest of a sentence, because
+the loader writes the file and the key in front of it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,16 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from probe.recipe.conditions import check_entry_names, check_sampler, check_scheduler, check_start, resolve_conditions
+from probe.recipe.checks import (
+    check_entry_names,
+    check_renamed_entries,
+    check_sampler,
+    check_scheduler,
+    check_start,
+    resolve_conditions,
+)
 from probe.recipe.data_options import DataOptions, check_data_options
-from probe.recipe.refine import Refine, check_refine
+from probe.recipe.refine import Refine, RefinedSearch, check_refine
 from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
 from probe.recipe.values import ParamValue, show
@@ -24,38 +31,45 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class Objective(Section):
-    """What is searched for."""
+    """The metric that the search optimizes."""
 
     metric: str = Field(min_length=1)
-    """A metric of the task, or `loss`, the validation loss."""
+    """Name of a metric of the task, or `loss` for the validation loss."""
     mode: Literal["max", "min"]
+    """Whether the metric is maximized or minimized."""
     reduce: Literal["best", "last"] = "best"
-    """A trial's value is its best epoch's, or its last one's."""
+    """Whether the value of a trial is that of its best epoch or of its last epoch."""
 
 
 class TaskSection(Section):
-    """What is trained: a named model on named data, or a callable that returns a probe.Task."""
+    """What is trained: a named model on named data, or a callable that returns a `probe.Task`."""
 
     model: str | None = Field(default=None, min_length=1)
+    """Name of a model: one of `probe`'s own networks or of torchvision's."""
     data: str | None = Field(default=None, min_length=1)
+    """Name of a data set, or a kind and a path like `csv:houses.csv`."""
     image_size: int | None = Field(default=None, ge=1)
-    """Height and width in pixels that images are resized to."""
+    """Height and width in pixels to which images are resized."""
     num_train: int | None = Field(default=None, ge=2)
-    """How many of the data's training samples are used, validation part included; all where it is not given."""
+    """Number of training samples to use, the validation split included; all by default."""
     weights: str | None = Field(default=None, min_length=1)
-    """A file of weights that training starts from."""
+    """File of weights from which training starts."""
     data_options: DataOptions = DataOptions()
+    """Options of a data file; see task.data_options."""
     target: str | None = Field(default=None, pattern=r"^[^:\s]+:[^:\s]+$")
+    """`module:callable` that returns a `probe.Task`; replaces model and data."""
     validation: Validation = Validation()
+    """How trials are validated; see task.validation."""
     objective: Objective
+    """The metric that the search optimizes; see task.objective."""
 
     @field_validator("objective", mode="before")
     @classmethod
     def _check_objective(cls, objective: Any) -> Any:
         if isinstance(objective, (list, tuple)):
             raise ValueError(
-                f"must be one table, not a list of {len(objective)}: ladders and samplers rank trials by one number; search "
-                "once for each objective, or give the task a metric that weighs them"
+                f"must be one table, not a list of {len(objective)}: a search ranks trials by one number; search once for "
+                "each objective, or give the task a metric that combines them"
             )
         return objective
 
@@ -68,7 +82,7 @@ class TaskSection(Section):
                 if getattr(self, name) is not None
             ]
             if extra:
-                raise ValueError(f"target stands alone; it cannot be combined with {' and '.join(extra)}")
+                raise ValueError(f"target cannot be combined with {' and '.join(extra)}; remove one or the other")
         elif self.model is None or self.data is None:
             missing = "data" if self.model else "model" if self.data else "model and data, or target,"
             raise ValueError(f"{missing} {'are' if ' and ' in missing else 'is'} missing")
@@ -76,21 +90,34 @@ class TaskSection(Section):
         return self
 
 
+SamplerName = Literal["tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"]
+"""Names of `probe.search.samplers.registry.SAMPLERS`."""
+SchedulerName = Literal["none", "halving", "asha", "hyperband"]
+"""Names of `probe.search.schedulers.registry.SCHEDULERS`."""
+
+
 class SearchSection(Section):
-    sampler: Literal["auto", "tpe", "random", "grid", "gp", "cma-es", "evolutionary", "qmc"] = "auto"
-    scheduler: Literal["auto", "none", "halving", "asha", "hyperband"] = "auto"
+    """How the space is searched."""
+
+    sampler: Literal["auto", SamplerName] = "auto"
+    """The method that suggests configurations."""
+    scheduler: Literal["auto", SchedulerName] = "auto"
+    """The method that decides how far each trial is trained."""
     seed: int = Field(default=0, ge=0)
+    """Seed of every random draw: configurations, initial weights, order of the batches."""
     fidelity: Fidelity = Fidelity()
+    """The lengths of training at which trials are ranked; see search.fidelity."""
     on_oom: Literal["accumulate", "infeasible"] = "accumulate"
-    """A trial that runs out of memory is run again with its batch split into halves, their gradients summed, down to single
-    samples; or it is given up at once."""
+    """Response to a trial that runs out of memory: `accumulate` splits its batch into halves, down to single samples, and sums
+    their gradients; `infeasible` ends the trial."""
     trial_time: Duration | None = None
-    """The longest that one trial may train, over all of its rungs."""
+    """Maximum training time of one trial, over all of its rungs."""
     patience: int | None = Field(default=None, ge=1)
-    """A trial ends when that many epochs brought nothing better."""
+    """Number of epochs without improvement after which a trial stops."""
     constraints: Constraints = Constraints()
+    """Limits on a trial; see search.constraints."""
     refine: Refine | None = None
-    """After the sampler's trials, gradient steps from the best one."""
+    """Gradient steps from the best trial of the sampler; see search.refine."""
 
     @property
     def trial_seconds(self) -> float | None:
@@ -98,13 +125,14 @@ class SearchSection(Section):
 
 
 class BudgetSection(Section):
-    """The first limit reached ends the search."""
+    """Limits of the search; the first one reached ends it. At least one is required."""
 
     trials: int | None = Field(default=None, ge=1)
+    """Maximum number of trials."""
     epochs: float | None = Field(default=None, gt=0)
-    """Training epochs of all trials and probes together; the final fit is not counted."""
+    """Maximum number of training epochs, summed over all trials and probes; final training is not counted."""
     time: Duration | None = None
-    """`90s`, `2m`, `1h30m`; `none` is no limit, in place of another's."""
+    """Maximum duration, like `90s`, `2m` or `1h30m`; `none` removes a limit that was set before."""
 
     @field_validator("time", mode="before")
     @classmethod
@@ -123,30 +151,45 @@ class BudgetSection(Section):
 
 
 class BatchOptions(Section):
-    """[batch]: the options of `probe batch`, and of the batch probe inside a search."""
+    """Options of `probe batch` and of the batch probe of a search."""
 
     start: int | None = Field(default=None, ge=1)
+    """First batch size to try; predicted by default."""
     max: int | None = Field(default=None, ge=1)
+    """Largest batch size to try."""
     img: int | None = Field(default=None, ge=1)
+    """Height and width in pixels to which images are resized."""
     device: str | None = Field(default=None, min_length=1)
+    """Device to measure on: `auto`, `cuda:N`, `cpu` or `simulated:SIZE`."""
     memory: MemorySize | None = None
+    """Amount of GPU memory to emulate, like `8GiB`."""
     precision: Precision | None = None
+    """Precision of the training steps."""
     optimizer: str | None = Field(default=None, min_length=1)
+    """Optimizer of the training steps."""
 
 
 class LrOptions(Section):
-    """[lr]: the options of `probe lr`, and of the range tests inside a search."""
+    """Options of `probe lr` and of the range tests of a search."""
 
     lowest: float | None = Field(default=None, gt=0, alias="from")
+    """Learning rate at the start of a range test."""
     highest: float | None = Field(default=None, gt=0, alias="to")
+    """Learning rate at the end of a range test."""
     steps: int | None = Field(default=None, ge=2)
-    horizon: int | None = Field(default=None, ge=1)
-    """Planned training steps; the recipe's epochs where it is not given."""
+    """Number of training steps of a range test."""
+    training_steps: int | None = Field(default=None, ge=1)
+    """Length of the planned training in steps; by default that of the recipe's epochs."""
     repeats: int | None = Field(default=None, ge=1)
+    """Number of range tests with different seeds."""
     confirm: bool | Literal["full"] = False
+    """Whether to check the suggestion with short runs on held-out data; `"full"` makes them longer."""
     per: Literal["optimizer"] | None = None
+    """`"optimizer"` makes one range test for each optimizer of the space."""
     batch: int | None = Field(default=None, ge=1)
+    """Batch size of the range tests."""
     optimizer: str | None = Field(default=None, min_length=1)
+    """Optimizer of the range tests."""
 
     @field_validator("confirm", mode="before")
     @classmethod
@@ -163,32 +206,49 @@ class LrOptions(Section):
 
 
 class Recipe(Section):
-    """A whole recipe. `space` keeps the file's order: seeded samplers draw in it."""
+    """A recipe. `space` keeps the order of the file, because seeded samplers draw hyperparameters in that order."""
 
     schema_version: Literal[1] = Field(alias="schema")
+    """Version of this format."""
     name: str = Field(pattern=NAME_PATTERN, max_length=100)
-    """Of the run's folder and of the study."""
+    """Name of the search; results are written to `reports/<name>-<time>`."""
     task: TaskSection
+    """What is trained."""
     space: dict[str, SpaceEntry]
+    """The hyperparameters: a plain value is fixed, a table is searched."""
     search: SearchSection = SearchSection()
+    """How the space is searched."""
     budget: BudgetSection
+    """When the search ends."""
     batch: BatchOptions = BatchOptions()
+    """Options of the batch probe."""
     lr: LrOptions = LrOptions()
+    """Options of the range tests."""
     start: tuple[dict[str, Scalar], ...] = Field(default=(), strict=False)
-    """Configurations to try first; what they leave out is sampled."""
+    """Configurations to try first; the sampler draws the hyperparameters that they omit."""
 
     @field_validator("space")
     @classmethod
     def _check_space(cls, space: dict[str, SpaceEntry]) -> dict[str, SpaceEntry]:
-        """Conditions on constants are settled here, so that every `when` of a recipe is about a searched entry above it."""
+        """Check names and resolve conditions on constants, so that every remaining `when` refers to a searched entry."""
         check_entry_names(space)
         return resolve_conditions(space)
 
     @model_validator(mode="after")
     def _check_search(self) -> Recipe:
+        if self.task.target is None:
+            check_renamed_entries(self.space)
         check_scheduler(self.search.scheduler, self.space)
         check_sampler(self.search.sampler, self.searched)
-        check_refine(self)
+        if self.search.refine is not None:
+            refined = RefinedSearch(
+                objective=(self.task.objective.metric, self.task.objective.mode),
+                scheduler=self.search.scheduler,
+                has_one_length=self.search.fidelity.unit == "epochs" and "epochs" not in self.space,
+                validation=self.task.validation.kind,
+                max_trials=self.budget.trials,
+            )
+            check_refine(self.search.refine, refined, self.space)
         return self
 
     @model_validator(mode="after")
@@ -199,22 +259,24 @@ class Recipe(Section):
 
     @property
     def constants(self) -> dict[str, ParamValue]:
+        """The hyperparameters with a fixed value."""
         return {name: entry.value for name, entry in self.space.items() if isinstance(entry, Constant)}
 
     @property
     def longest_epochs(self) -> int:
-        """How long a trial is trained that nothing ends early: the longest, where the space has several lengths."""
+        """Epochs of the longest training that a trial can have."""
         entry = self.space.get("epochs")
         return max(map(int, entry.choices)) if isinstance(entry, Choices) else self.search.fidelity.full_epochs
 
     @property
     def searched(self) -> dict[str, SpaceEntry]:
-        """The entries that are not constants, in order."""
+        """The entries that are searched, in order."""
         return {name: entry for name, entry in self.space.items() if not isinstance(entry, Constant)}
 
     @property
     def first_values(self) -> dict[str, ParamValue]:
-        """The constants and the first of every list of choices that exists with them: what a single probe trains."""
+        """The constants and the first value of each list of choices whose conditions hold; `probe batch` and `probe lr` train
+        with these."""
         values: dict[str, ParamValue] = {}
         for name, entry in self.space.items():
             if isinstance(entry, Constant):
@@ -224,10 +286,10 @@ class Recipe(Section):
         return values
 
     def to_plain(self) -> dict[str, Any]:
-        """What a TOML file of this recipe holds, defaults written out."""
+        """The content of a TOML file of this recipe, defaults included."""
         plain: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         for name, entry in plain["space"].items():
-            if isinstance(entry, dict):  # `log = false, pow2 = false` beside every range says nothing
+            if isinstance(entry, dict):  # omit `log = false` and `pow2 = false`
                 plain["space"][name] = {key: value for key, value in entry.items() if value is not False}
         for section, table in (("search", "constraints"), ("task", "data_options")):
             if not plain[section][table]:

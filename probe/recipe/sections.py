@@ -1,4 +1,4 @@
-"""Tables inside a recipe's sections: how validation is done, how far a trial goes, what it may take."""
+"""Tables inside the sections of a recipe: task.validation, search.fidelity and search.constraints."""
 
 from __future__ import annotations
 
@@ -41,13 +41,15 @@ MemorySize = Annotated[str, _readable(parse_bytes, "an amount of memory like 512
 
 
 class Validation(Section):
-    """How trials are validated: on a part held out of the training data, or on each of k parts in turn. A hold-out is not
-    used where the task has a validation part of its own; k-fold refuses such a task."""
+    """How trials are validated: on a held-out split of the training data, or by k-fold cross-validation. A task with its own
+    validation split uses that one, and cannot be combined with k-fold cross-validation."""
 
     kind: Literal["holdout", "kfold"] = "holdout"
+    """A held-out split, or k-fold cross-validation."""
     fraction: float | None = Field(default=None, gt=0, lt=1)
-    """Of a hold-out."""
+    """Fraction of the training data to hold out (0.2 by default); for `holdout`."""
     k: int | None = Field(default=None, ge=2)
+    """Number of folds (5 by default); for `kfold`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -64,22 +66,24 @@ class Validation(Section):
 
     @property
     def num_folds(self) -> int:
-        """1 for a hold-out."""
+        """Number of folds; 1 for a held-out split."""
         return self.k if self.kind == "kfold" and self.k is not None else 1
 
 
 class Fidelity(Section):
-    """How far a trial is trained. By epochs: the ladder ranks trials after min, min * factor, ... epochs, and at max. By
-    data: trials are trained anew for `epochs` on those shares of the training data. Where `min` or `factor` is not given,
-    probe.search.schedulers.auto_scheduler chooses it."""
+    """The rungs at which trials are ranked: min, min * factor, min * factor^2, ... and max. With unit `data` each rung is a
+    fraction of the training data, and a trial is trained anew on it for `epochs` epochs."""
 
     unit: Literal["epochs", "data"] = "epochs"
+    """Unit of min and max: epochs, or a fraction of the training data."""
     min: Number | None = None
+    """First rung; by default a ninth of max with unit `epochs`, a tenth with unit `data`."""
     max: Number = 27
+    """Last rung: the longest training (1.0 by default with unit `data`)."""
     factor: int | None = Field(default=None, ge=2)
-    """One trial in `factor` goes on from each rung to the next."""
+    """One in `factor` trials is promoted from each rung to the next (3 by default)."""
     epochs: int | None = Field(default=None, ge=1)
-    """With unit `data`."""
+    """Epochs of each training (10 by default); for unit `data`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,14 +105,14 @@ class Fidelity(Section):
             if self.unit == "epochs" and value < 1:
                 raise ValueError(f"{end}: must be at least 1, not {show(value)}")
             if self.unit == "data" and not 0.001 <= value <= 1:
-                raise ValueError(f"{end}: must be a share of the training data from 0.001 to 1, not {show(value)}")
+                raise ValueError(f"{end}: must be a fraction of the training data from 0.001 to 1, not {show(value)}")
         if self.min is not None and self.min > self.max:
             raise ValueError(f"min must be at most max, not {show(self.min)} to {show(self.max)}")
         return self
 
     @property
     def lowest(self) -> int | None:
-        """Epochs, or thousandths of the training data; None where it is not given."""
+        """The first rung in epochs or in thousandths of the training data; None if it is not given."""
         return None if self.min is None else self._in_rungs(self.min)
 
     @property
@@ -125,13 +129,14 @@ class Fidelity(Section):
 
 
 class Constraints(Section):
-    """What a trial may take at most; one that takes more is told to the sampler as infeasible."""
+    """Limits on a trial; a trial that exceeds one is infeasible."""
 
     params: Number | None = None
-    """Trainable parameters."""
+    """Maximum number of trainable parameters."""
     step_ms: Number | None = None
-    """Mean time of a training step in milliseconds."""
+    """Maximum mean duration of a training step in milliseconds."""
     memory: MemorySize | None = None
+    """Maximum peak memory, like `4GiB`."""
 
     @model_validator(mode="after")
     def _check(self) -> Constraints:

@@ -1,4 +1,4 @@
-"""The entries of a recipe's [space]: what one hyperparameter may be."""
+"""The entries of [space]: constants, ranges, choices, and values that a probe finds."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from probe.recipe.steps import check_step, is_step
 from probe.recipe.values import (
     ParamValue,
     check_number,
     check_param_value,
+    check_step,
     is_power_of_two,
+    is_step,
     nearest_powers_of_two,
     same_value,
     show,
@@ -32,24 +33,25 @@ from probe.recipe.values import (
 from probe.recipe.when import Condition, plain_condition, read_condition
 
 Number = Annotated[int | float, BeforeValidator(check_number)]
-"""Keeps apart 1 and 1.0: whole numbers make a whole-numbered hyperparameter."""
+"""A finite number. 1 and 1.0 stay distinct, because whole numbers define an integer hyperparameter."""
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(check_param_value)]
 
 When = dict[str, Annotated[Condition, PlainValidator(read_condition), PlainSerializer(plain_condition)]]
-"""Conditions on other hyperparameters with which this one exists; all of them must hold."""
+"""Conditions on other hyperparameters, all of which must hold for this one to exist."""
 
 
 class Section(BaseModel):
-    """A table of a recipe: frozen, no unknown keys, no silent conversions."""
+    """Base class of all tables of a recipe: frozen, without unknown keys or conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Constant(Section):
-    """A plain value in [space]: not searched."""
+    """A plain value: a hyperparameter that is not searched."""
 
     value: Scalar
+    """The value."""
 
     @model_validator(mode="before")
     @classmethod
@@ -62,19 +64,22 @@ class Constant(Section):
 
 
 class Range(Section):
-    """`low` to `high`, both included. Two whole numbers make a whole-numbered hyperparameter."""
+    """A range of numbers. The hyperparameter is an integer if low and high are written as integers."""
 
     low: Number
+    """Smallest value."""
     high: Number
+    """Largest value."""
     log: bool = False
-    """Draw evenly in the logarithm."""
+    """Whether values are drawn evenly on the logarithmic scale."""
     pow2: bool = False
-    """Powers of two only."""
+    """Whether only powers of two are allowed."""
     step: Number | None = None
-    """Only `low`, `low + step`, `low + 2 * step`, ... up to `high`, which is one of them."""
+    """Distance between allowed values: low, low + step, ... and high."""
     steps: int | None = Field(default=None, ge=2)
-    """How many values a grid takes of it."""
+    """Number of values in a grid."""
     when: When | None = Field(default=None, min_length=1)
+    """Condition with which the hyperparameter exists."""
 
     @property
     def kind(self) -> Literal["int", "float", "pow2"]:
@@ -90,22 +95,20 @@ class Range(Section):
         if self.log and self.low <= 0:
             raise ValueError(f"log = true needs a low above 0, not {show(self.low)}")
         if self.pow2 and self.log:
-            raise ValueError("takes pow2 or log, not both: powers of two are evenly spaced in the logarithm already")
+            raise ValueError(
+                "pow2 and log cannot be combined: powers of two are already drawn evenly on the logarithmic scale"
+            )
         if self.step is not None:
             other = next((name for name in ("log", "pow2", "steps") if getattr(self, name)), None)
             if other is not None:
-                why = (
-                    "a grid takes every value of it"
-                    if other == "steps"
-                    else "steps are evenly spaced between low and high"
-                )
-                raise ValueError(f"takes step or {other}, not both: {why}")
+                why = "a grid uses every step" if other == "steps" else "steps are evenly spaced between low and high"
+                raise ValueError(f"step and {other} cannot be combined: {why}")
             check_step(self.low, self.high, self.step)
         for end in ("low", "high"):
             value = getattr(self, end)
             if self.pow2 and not is_power_of_two(value):
                 raise ValueError(
-                    f"pow2 = true needs powers of two as ends; {end} is {show(value)}, "
+                    f"{end} must be a power of two with pow2 = true, not {show(value)}; "
                     f"the nearest are {nearest_powers_of_two(value)}"
                 )
         return self
@@ -119,20 +122,22 @@ class Range(Section):
 
 
 class Choices(Section):
-    """One of a list of values."""
+    """A list of values."""
 
     choices: tuple[Scalar, ...] = Field(strict=False)
+    """The allowed values: text, numbers, true or false."""
     when: When | None = Field(default=None, min_length=1)
+    """Condition with which the hyperparameter exists."""
 
     @field_validator("choices", mode="before")
     @classmethod
     def _check_kinds(cls, choices: Any) -> Any:
-        """What cannot be told apart in a table or handed to a sampler is named instead: a list, a table, None."""
+        """Reject lists, tables and None, which samplers and result tables do not support."""
         for value in choices if isinstance(choices, (list, tuple)) else ():
             if value is None or isinstance(value, (list, tuple, Mapping)):
                 raise ValueError(
-                    f"a choice is text, a number, true or false, not {show(value)}; name each choice, like "
-                    f'choices = ["none", "small"], and look its value up in the task: {{"none": None, "small": [32, 32]}}[name]'
+                    f"a choice must be text, a number, true or false, not {show(value)}; give each choice a name, like "
+                    f'choices = ["none", "small"], and look up its value in the task: {{"none": None, "small": [32, 32]}}[name]'
                 )
         return choices
 
@@ -142,7 +147,7 @@ class Choices(Section):
             raise ValueError("choices must not be empty")
         for position, value in enumerate(self.choices):
             if any(same_value(value, earlier) for earlier in self.choices[:position]):
-                raise ValueError(f"choices holds {show(value)} twice")
+                raise ValueError(f"choices contains {show(value)} twice")
         return self
 
     def contains(self, value: ParamValue) -> bool:
@@ -150,30 +155,35 @@ class Choices(Section):
 
 
 class ProbedBatch(Section):
-    """For batch_size: powers of two up to the smaller of `max` and what the batch probe finds to fit."""
+    """For batch_size: powers of two up to the largest batch that fits, which the batch probe measures."""
 
     probe: Literal["max_batch"]
+    """`"max_batch"`: measure the largest batch that fits."""
     max: int | None = Field(default=None, ge=1)
+    """Upper limit of the batch size."""
 
     def contains(self, value: ParamValue) -> bool:
         return is_power_of_two(value) and (self.max is None or float(value) <= self.max)
 
 
 class ProbedLr(Section):
-    """For lr: a range around what the range test suggests, from `below` decades under it to `above` decades over it."""
+    """For lr: a range around the suggestion of a range test."""
 
     probe: Literal["range_test"]
+    """`"range_test"`: measure a learning rate."""
     per: Literal["optimizer"] | None = None
-    """One range test for each optimizer of the space, instead of one for all."""
+    """`"optimizer"` makes one range test for each optimizer of the space instead of one in all."""
     below: float = Field(default=1.5, ge=0, le=8)
+    """Decades from the suggestion to the lower end of the range."""
     above: float = Field(default=0.5, ge=0, le=8)
+    """Decades from the suggestion to the upper end of the range."""
     steps: int | None = Field(default=None, ge=2)
-    """How many values a grid takes of it."""
+    """Number of values in a grid."""
 
     @model_validator(mode="after")
     def _check(self) -> ProbedLr:
         if self.below + self.above == 0:
-            raise ValueError("below and above are both 0, which leaves nothing to search")
+            raise ValueError("below and above cannot both be 0: the range would contain one value only")
         return self
 
     def contains(self, value: ParamValue) -> bool:
@@ -181,7 +191,7 @@ class ProbedLr(Section):
 
 
 def _kind_of(plain: Any) -> str:
-    """Which entry `plain` is meant to be: its tag, in angle brackets, so that no key of a recipe can be mistaken for one."""
+    """The tag of the entry that `plain` describes, in angle brackets to distinguish it from a key of the recipe."""
     if isinstance(plain, Section):
         return {Constant: "<constant>", Range: "<range>", Choices: "<choices>", ProbedBatch: "<max_batch>"}.get(
             type(plain), "<range_test>"

@@ -1,4 +1,4 @@
-"""Conditions of hyperparameters: the values of another one with which it exists. Pure."""
+"""Conditions (`when`): the values of other hyperparameters with which a hyperparameter exists. Pure."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from probe.units import format_value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """A number from `min` to `max`, both included; None is no bound on that side."""
+    """A range of numbers from `min` to `max`, both included; None if there is no bound on that side."""
 
     min: int | float | None = None
     max: int | float | None = None
 
 
 Condition = ParamValue | tuple[ParamValue, ...] | Bounds
-"""A value, several of which one must match, or bounds of a number."""
+"""A value, several allowed values, or bounds of a number."""
 
 _FORMS = "a value, a list of values, or a table of min and max, like { min = 2 }"
 
 
 def read_condition(plain: Any) -> Condition:
-    """The condition that a recipe holds as `plain`. Raises ValueError for what is none."""
+    """Parse a condition. Raises ValueError if `plain` is not one."""
     if isinstance(plain, Bounds):
         return plain
     if isinstance(plain, Mapping):
@@ -38,7 +38,7 @@ def read_condition(plain: Any) -> Condition:
         for value in plain:
             check_param_value(value)
             if any(same_value(value, earlier) for earlier in values):
-                raise ValueError(f"holds {show(value)} twice")
+                raise ValueError(f"contains {show(value)} twice")
             values.append(value)
         return tuple(values)
     if not isinstance(plain, (bool, int, float, str)):
@@ -69,14 +69,14 @@ def plain_condition(condition: Condition) -> Any:
 
 
 def listed_values(condition: Condition) -> tuple[ParamValue, ...]:
-    """The values that it names; none of bounds."""
+    """The values that the condition lists; empty for bounds."""
     if isinstance(condition, Bounds):
         return ()
     return condition if isinstance(condition, tuple) else (condition,)
 
 
 def holds(condition: Condition, value: ParamValue) -> bool:
-    """Whether a hyperparameter of this value meets the condition. No text and no true or false lies within bounds."""
+    """Whether the value meets the condition. Text and booleans never meet bounds."""
     if not isinstance(condition, Bounds):
         return any(same_value(value, allowed) for allowed in listed_values(condition))
     if isinstance(value, (bool, str)):
@@ -85,14 +85,14 @@ def holds(condition: Condition, value: ParamValue) -> bool:
 
 
 def all_hold(when: Mapping[str, Condition] | None, params: Mapping[str, ParamValue]) -> bool:
-    """Whether a configuration with these values meets every condition; a hyperparameter that it lacks meets none."""
+    """Whether the configuration `params` meets every condition. A missing hyperparameter meets no condition."""
     return all(name in params and holds(condition, params[name]) for name, condition in (when or {}).items())
 
 
 def holds_in_range(
     conditions: Sequence[Condition], *, low: float, high: float, whole: bool = False, pow2: bool = False
 ) -> bool:
-    """Whether some number from `low` to `high` meets all of them: any, a whole one, or a power of two."""
+    """Whether a number from `low` to `high` meets all conditions; `whole` and `pow2` restrict the numbers."""
     listed = [values for values in map(listed_values, conditions) if values]
     if listed:
         return any(
@@ -114,7 +114,7 @@ def holds_in_range(
 
 
 def condition_words(condition: Condition) -> str:
-    """What follows the name of the other hyperparameter: `sgd or nesterov`, `at least 2`, `from 0.1 to 0.5`."""
+    """The condition as text: `sgd or nesterov`, `at least 2`, `from 0.1 to 0.5`."""
     if not isinstance(condition, Bounds):
         return " or ".join(map(format_value, listed_values(condition)))
     if condition.max is None:

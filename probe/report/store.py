@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from probe.batch.comparison.records import BatchComparison
-from probe.batch.records import BatchResult
+from probe.batch.records import BatchComparison, BatchResult
 from probe.errors import OutputError, UsageError
+from probe.files import write_text
 from probe.lr.records import LrComparison, LrResult
 from probe.records import SCHEMA_VERSION
 from probe.records_json import from_plain, to_plain
-from probe.report.shared.files import write_text
 from probe.search.records.comparison import SearchComparison
 from probe.search.records.search import SearchResult
 from probe.single.records import TrainResult

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from probe.batch.comparison.records import BatchComparison
-from probe.batch.records import BatchResult
+from probe.batch.records import BatchComparison, BatchResult
 from probe.errors import OutputError
+from probe.files import write_text
 from probe.lr.records import LrComparison, LrResult
 from probe.report.batch.comparison_page import COMPARISON_PLOT, comparison_page
 from probe.report.batch.page import MEMORY_PLOT, THROUGHPUT_PLOT, batch_page
@@ -33,7 +33,6 @@ from probe.report.search.page import (
     lr_plot_files,
     search_page,
 )
-from probe.report.shared.files import write_text
 from probe.report.store import RESULT_FILE, Result, load_result, save_result
 from probe.report.train.page import CURVES_PLOT, HISTORY_FILE, train_page
 from probe.search.records.comparison import SearchComparison

@@ -1,4 +1,4 @@
-"""Where the jobs of a search run: processes of this machine, or the nodes of a Ray cluster."""
+"""The backends of a search: worker processes of this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,50 +9,52 @@ from typing import Protocol
 
 from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device
 from probe.device.visible import visible_gpus
-from probe.errors import OutputError, UsageError
+from probe.errors import UsageError
 from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
 from probe.search.executors.local import LocalExecutor, threads_per_slot
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.ray.resources import RayAddress, SlotPlan, parse_ray_address, plan_slots
 from probe.search.records.cluster import ClusterUse
-from probe.search.session import Session
+from probe.search.session import SearchSession
 
 
 class Backend(Protocol):
-    """Where a search runs, before it has begun."""
+    """Where a search runs, known before the search is opened."""
 
     @property
     def device(self) -> DeviceSpec:
-        """Resolved, as the jobs see it."""
+        """The resolved device, as jobs see it."""
 
     @property
     def num_workers(self) -> int | None:
-        """Jobs side by side; None: as is usual on this machine."""
+        """Number of jobs that run at the same time; None for the default of this machine."""
 
     @property
     def num_threads(self) -> int | None:
-        """PyTorch's in each job; None: the machine's cores, divided."""
+        """Number of PyTorch threads of each job; None to divide the cores of this machine."""
 
     @property
     def num_gpus(self) -> int:
-        """That this machine's workers are spread over."""
+        """Number of GPUs of this machine that the workers are spread over."""
 
-    def open(self, session: Session) -> AbstractContextManager[SearchExecutor]:
-        """The executor of a session. Raises DeviceError, OutputError before anything is spent."""
+    def open(self, session: SearchSession) -> AbstractContextManager[SearchExecutor]:
+        """The executor of a session. Raises DeviceError, OutputError or UsageError before the first trial."""
 
 
 @contextmanager
 def find_backend(
     ray: str | None, *, device: DeviceSpec, num_workers: int | None, deterministic: bool
 ) -> Iterator[Backend]:
-    """`ray`: the address of a cluster; None: this machine. Raises UsageError, DeviceError."""
+    """The backend for the address of a Ray cluster; None for this machine. Raises UsageError, DeviceError."""
     if ray is None:
         spec = resolve_device(device, measuring_memory=False)
         yield LocalBackend(device=spec, num_workers=num_workers, gpus=visible_gpus(device, spec))
         return
     address = parse_ray_address(ray)
     if device.index is not None:
-        raise UsageError(f"--device {device}: which GPU a job gets is for Ray to say.", hint="Write --device cuda.")
+        raise UsageError(
+            f"--device {device} cannot be combined with --ray: Ray assigns the GPUs.", hint="Use --device cuda."
+        )
     from probe.search.executors.ray.cluster import connected
 
     environment = WORKER_ENVIRONMENT if deterministic else {}
@@ -66,7 +68,7 @@ def find_backend(
 
 
 def _device_of_jobs(device: DeviceSpec, *, on_gpu: bool) -> DeviceSpec:
-    """A job sees the GPU that Ray gave it as its first one; this machine may have none."""
+    """The device of a job on a cluster: a GPU that Ray assigned is the job's first one. This machine may have no GPU."""
     if on_gpu:
         return gpu_of_job(device)
     return resolve_device(on_cpu(device), measuring_memory=False)
@@ -74,6 +76,8 @@ def _device_of_jobs(device: DeviceSpec, *, on_gpu: bool) -> DeviceSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalBackend:
+    """Worker processes of this machine."""
+
     device: DeviceSpec
     num_workers: int | None
     num_threads: int | None = None
@@ -84,8 +88,8 @@ class LocalBackend:
         return max(1, len(self.gpus))
 
     @contextmanager
-    def open(self, session: Session) -> Iterator[SearchExecutor]:
-        begun = session.begun
+    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
+        begun = session.start
         with LocalExecutor(
             begun.num_workers,
             num_threads=begun.meta.num_threads,
@@ -98,6 +102,8 @@ class LocalBackend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayBackend:
+    """A Ray cluster that this process is connected to."""
+
     address: RayAddress
     device: DeviceSpec
     plan: SlotPlan
@@ -112,31 +118,25 @@ class RayBackend:
 
     @property
     def num_threads(self) -> int:
-        """Workers of one machine share its cores; a node's CPUs are what it offers."""
+        """On a local cluster, the cores of this machine divided by the workers; otherwise the CPUs that a job asks for."""
         return self.plan.cpus_per_job if self.address.num_local is None else threads_per_slot(self.plan.num_slots)
 
     @contextmanager
-    def open(self, session: Session) -> Iterator[SearchExecutor]:
+    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
         from probe.search.executors.ray.executor import RayExecutor
-        from probe.search.executors.ray.nodes import blind_nodes, probe_nodes
+        from probe.search.executors.ray.nodes import check_storage, driver_address, probe_nodes
 
         nodes = probe_nodes(session.checkpoints, self.plan)
-        blind = blind_nodes(nodes)
-        if blind and session.storage is not None:
-            raise OutputError(
-                f"The node {blind[0]} does not see the storage {session.storage}, or cannot write there.",
-                hint="Name a folder that is mounted at the same path on every node, or leave --storage away: checkpoints "
-                "then travel through Ray's object store.",
-            )
-        begun = session.begun
-        shares = self.plan.shares(sum(node.facts.num_gpus for node in nodes))
+        check_storage(nodes, driver=driver_address(), storage=session.storage, checkpoints=session.checkpoints)
+        begun = session.start
+        shares_gpus = self.plan.shares_gpus(sum(node.info.num_gpus for node in nodes))
         use = ClusterUse(
             address=self.address.text,
-            nodes=tuple(node.facts for node in nodes),
+            nodes=tuple(node.info for node in nodes),
             num_slots=self.plan.num_slots,
             cpus_per_job=self.plan.cpus_per_job,
-            gpus_per_job=1.0 if self.plan.on_gpu and not shares else None,
-            storage=None if blind else str(session.storage or session.checkpoints),
+            gpus_per_job=1.0 if self.plan.on_gpu and not shares_gpus else None,
+            storage=str(session.storage or session.checkpoints),
         )
         executor = RayExecutor(
             nodes,

@@ -1,4 +1,4 @@
-"""What must hold between a recipe and its task, checked before anything is spent."""
+"""Checks of a recipe against its task and device, before anything is spent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import get_args
 from probe.device.select import DeviceSpec
 from probe.errors import RecipeError, TaskError, unknown_name
 from probe.loading.records import overlap_warnings
-from probe.recipe.conditions import conditions_of
+from probe.recipe.checks import conditions_of
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, Range, SpaceEntry
 from probe.recipe.values import show
@@ -26,7 +26,7 @@ from probe.training.settings import TRAINER_NAMES, LrSchedule
 
 
 def check_names(recipe: Recipe, source: TaskSource) -> None:
-    """Every hyperparameter is the trainer's or a keyword of the task's. Raises RecipeError, and TaskError for the task."""
+    """Check that every hyperparameter is one of the trainer or a keyword of the task. Raises RecipeError, TaskError."""
     from probe.training.building import load_keywords
 
     keywords = load_keywords(source)
@@ -40,10 +40,10 @@ def check_names(recipe: Recipe, source: TaskSource) -> None:
 
 
 def _check_options(recipe: Recipe) -> None:
-    """Losses, augmentations and their like are ones that a named task can have, and go together. Raises RecipeError."""
+    """Check that losses, augmentations and other options are known and go together. Raises RecipeError."""
     from probe.tasks.options import OPTION_NAMES, check_option
 
-    if recipe.task.target is not None:  # such names are then the user's own
+    if recipe.task.target is not None:  # the user's own task defines their meaning
         return
     for name in OPTION_NAMES:
         entry = recipe.space.get(name)
@@ -59,18 +59,18 @@ def _check_options(recipe: Recipe) -> None:
     met = losses if condition is None else [loss for loss in losses if holds(condition, str(loss))]
     if gamma is not None and list(met) != ["focal"]:
         raise RecipeError(
-            "space.focal_gamma: it belongs to the focal loss.",
-            hint='Say when it exists: focal_gamma = { ..., when = { loss = "focal" } }, below loss.',
+            "space.focal_gamma: only the focal loss has it.",
+            hint='Add a condition below loss: focal_gamma = { ..., when = { loss = "focal" } }.',
         )
     if "augmentation_strength" in recipe.space and "augmentation" not in recipe.space:
         raise RecipeError(
-            "space.augmentation_strength: there is no augmentation.",
-            hint='Write augmentation = "shift", say, above it.',
+            "space.augmentation_strength: the recipe has no augmentation.",
+            hint='Add one above it, for example augmentation = "shift".',
         )
 
 
 def check_values(recipe: Recipe) -> None:
-    """Optimizers, precisions, schedules and the task's options are ones that there are. Raises RecipeError."""
+    """Check that optimizers, precisions, schedules and the task's options are known. Raises RecipeError."""
     _check_options(recipe)
     known = {"optimizer": OPTIMIZER_NAMES, "precision": get_args(Precision), "lr_schedule": get_args(LrSchedule)}
     for name, names in known.items():
@@ -81,23 +81,23 @@ def check_values(recipe: Recipe) -> None:
 
 
 def check_grid(recipe: Recipe) -> None:
-    """A grid that the recipe asks for can be built, as far as that is known before the probes. Raises RecipeError."""
+    """Check that a requested grid can be built, as far as is known before the probes. Raises RecipeError."""
     if recipe.search.sampler == "grid":
         check_grid_size(expected_space(recipe))
 
 
-def check_against_task(recipe: Recipe, facts: TaskInfo) -> None:
-    """The metric is measured; lr, momentum and the like are used by every optimizer they may meet. Raises RecipeError."""
+def check_against_task(recipe: Recipe, task: TaskInfo) -> None:
+    """Check that the metric is measured, and that lr, momentum and weight_decay have an effect. Raises RecipeError."""
     objective = recipe.task.objective
-    check_metric(Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce), facts.metrics)
-    optimizers = optimizers_of(recipe, facts.optimizer)
+    check_metric(Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce), task.metrics)
+    optimizers = optimizers_of(recipe, task.optimizer)
     for name in ("lr", "momentum", "weight_decay"):
         if name not in recipe.space:
             continue
-        if not optimizers and name not in facts.reached:
+        if not optimizers and name not in task.reached:
             raise RecipeError(
-                f"space.{name}: the task's optimizer, a callable, ignores it: no trial would differ by it.",
-                hint=f"Let the callable take and use it, like: optimizer=lambda params, {_arguments(name)}: "
+                f"space.{name}: the task's optimizer is a callable that ignores it, so it would have no effect.",
+                hint=f"Let the callable use it, for example: optimizer=lambda params, {_arguments(name)}: "
                 f"torch.optim.SGD(params, {', '.join(f'{one}={one}' for one in _arguments(name).split(', '))})",
             )
         if name != "lr":
@@ -109,7 +109,7 @@ def _arguments(name: str) -> str:
 
 
 def _check_takers(recipe: Recipe, name: str, optimizers: Sequence[str]) -> None:
-    """Every optimizer with which `name` exists takes it. Raises RecipeError."""
+    """Check that every optimizer with which `name` exists accepts it. Raises RecipeError."""
     entry = recipe.space[name]
     when = conditions_of(entry)
     for optimizer in optimizers:
@@ -117,14 +117,14 @@ def _check_takers(recipe: Recipe, name: str, optimizers: Sequence[str]) -> None:
         if meets and name not in hyperparameters_of(optimizer):
             takers = [other for other in OPTIMIZER_NAMES if name in hyperparameters_of(other)]
             raise RecipeError(
-                f"space.{name}: {optimizer} takes no {name}; {', '.join(takers)} do.",
+                f"space.{name}: {optimizer} has no {name}; {', '.join(takers)} do.",
                 hint=_when_hint(name, entry, [one for one in optimizers if one in takers] or takers[:1]),
             )
 
 
 def _when_hint(name: str, entry: SpaceEntry, takers: list[str]) -> str:
     given = f"choices = [{entry.value}]" if isinstance(entry, Constant) else "..."
-    return f"Say when it exists: {name} = {{ {given}, when = {{ optimizer = {show(takers if takers[1:] else takers[0])} }} }}."
+    return f"Add a condition: {name} = {{ {given}, when = {{ optimizer = {show(takers if takers[1:] else takers[0])} }} }}."
 
 
 def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
@@ -134,33 +134,31 @@ def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
 
 
 def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
-    """Whatever is constrained can be measured on the device, which has been resolved. Raises RecipeError."""
+    """Check that what is constrained can be measured on the resolved device. Raises RecipeError."""
     if recipe.search.constraints.memory is not None and not device.counts_memory:
         raise RecipeError(
-            "search.constraints.memory: on the plain CPU nobody counts the memory of a trial.",
-            hint="Search on a GPU or under a simulated limit (--device simulated:8GiB), or leave the constraint out.",
+            "search.constraints.memory: the memory of a trial cannot be measured on the CPU.",
+            hint="Search on a GPU or with a simulated limit (--device simulated:8GiB), or remove the constraint.",
         )
 
 
-def warnings_for(recipe: Recipe, facts: TaskInfo, fidelity: FidelitySchedule) -> list[str]:
-    """What the user should know though it is no mistake."""
+def warnings_for(recipe: Recipe, task: TaskInfo, fidelity: FidelitySchedule) -> list[str]:
+    """Return warnings about a valid recipe."""
     found = [] if recipe.searched else [NOTHING_SEARCHED]
     direction = direction_warning(recipe.task.objective.metric, recipe.task.objective.mode)
     found += [] if direction is None else [direction]
-    if facts.num_test is None:
+    if task.num_test is None:
+        found.append("The task has no test split, so the winner is not scored on data that the search did not use.")
+    found += overlap_warnings(task.overlaps)
+    if task.edited:
         found.append(
-            "The task has no test part, so the winner is not scored on data that played no role in finding it."
-        )
-    found += overlap_warnings(facts.overlaps)
-    if facts.edited:
-        found.append(
-            f"The task's code changed while the search was stopped ({', '.join(facts.edited)}): trials before and after may "
-            "not compare."
+            f"The task's code changed while the search was stopped ({', '.join(task.edited)}): trials before and after may "
+            "not be comparable."
         )
     limit = recipe.budget.epochs
     full_cost = fidelity.total_costs[-1]
     if limit is not None and limit < full_cost:
         found.append(
-            f"The budget of {limit:g} epochs is less than one trial's full length of {full_cost:g}: no trial can be complete."
+            f"The budget of {limit:g} epochs is less than one full training of {full_cost:g}: no trial can be complete."
         )
     return found

@@ -1,7 +1,8 @@
-"""`--deterministic`: two runs decide alike, and so does one that was killed and resumed.
+"""`--deterministic`: two runs make the same decisions, and so does a run that was killed and resumed.
 
-One worker, so that results come in one order; PyTorch's threads fixed, as sums depend on how they are split; nothing that a
-clock decides. The batch size of a search is the largest that fits, which is not timed either.
+It takes one worker, so that results arrive in one order; a fixed number of PyTorch threads, since sums depend on how
+they are split; and no decision that depends on a clock. (The batch probe of a search finds the largest batch that fits,
+without timing.)
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from probe.errors import RecipeError, UsageError
 from probe.recipe.schema import Recipe
 
 WORKER_ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-"""Without it, matrix products on a GPU differ from run to run:
+"""Needed for reproducible matrix products on a GPU:
 https://docs.pytorch.org/docs/stable/generated/torch.use_deterministic_algorithms.html"""
 
 
 def check_deterministic(recipe: Recipe, *, num_workers: int | None) -> None:
-    """Raise RecipeError or UsageError for what makes two runs differ."""
+    """Raise RecipeError or UsageError for settings with which two runs may differ."""
     if recipe.budget.time is not None:
         raise RecipeError(
-            f"budget.time: a deterministic search cannot end by the clock, and the recipe gives it {recipe.budget.time}.",
-            hint="Limit trials or epochs instead (--time none drops the limit), or leave --deterministic away.",
+            f"budget.time = {recipe.budget.time}: a deterministic search cannot be limited by time.",
+            hint="Limit trials or epochs instead (--time none removes the limit), or remove --deterministic.",
         )
     timed = {
         "search.trial_time": recipe.search.trial_time,
@@ -28,18 +29,18 @@ def check_deterministic(recipe: Recipe, *, num_workers: int | None) -> None:
     for key, value in timed.items():
         if value is not None:
             raise RecipeError(
-                f"{key}: a deterministic search cannot depend on measured times, and the recipe says {value}.",
-                hint="Constrain params or memory instead, or leave --deterministic away.",
+                f"{key} = {value}: a deterministic search cannot depend on measured times.",
+                hint="Constrain params or memory instead, or remove --deterministic.",
             )
     if num_workers is not None and num_workers != 1:
         raise UsageError(
-            f"--workers {num_workers}: a deterministic search has one worker, so that its results come in one order.",
-            hint="Leave --workers or --deterministic away.",
+            f"--workers {num_workers}: a deterministic search uses one worker, so that results arrive in one order.",
+            hint="Remove --workers or --deterministic.",
         )
 
 
 def make_deterministic() -> None:
-    """In a worker, before its first job. Operations without a deterministic version warn and run all the same."""
+    """Configure PyTorch in a worker, before its first job. Operations without a deterministic version only warn."""
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,9 +1,10 @@
-"""The stages of a search, one after the other: load, batch probe, LR probes, trials, final fit."""
+"""The stages of a search, one after the other: load, batch probe, learning rate probe, sampler, trials, final
+training."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,67 +13,63 @@ from typing import Any
 from probe.device.select import device_name
 from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
-from probe.search.batch_probing import probe_largest_batch
+from probe.search import plans
+from probe.search.batch_probe import probe_largest_batch
 from probe.search.checks import check_against_task, warnings_for
 from probe.search.executors.gpu_packing import GpuPacker, PeakPredictions, make_gpu_packer, make_peak_predictions
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.slots import device_title
-from probe.search.findings import Findings, Setup, all_spent, make_result, trial_results
-from probe.search.hypergradient.make_refiner import make_refiner
-from probe.search.jobs.final_job import FinalOutcome, unlike_warning
+from probe.search.jobs.final_job import FinalOutcome, moved_weights, unlike_warning
 from probe.search.jobs.jobs import RungJob
-from probe.search.plans import (
-    batch_plan,
-    end_warnings,
-    final_job,
-    load_params,
-    lr_plan,
-    rung_job,
-    study_plan,
-    study_sampler,
-    study_warnings,
-)
-from probe.search.probing import first_feasible, probe_lrs
+from probe.search.jobs.worker_calls import run_final_training
+from probe.search.lr_probe import probe_lrs
+from probe.search.proposers import make_proposer
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.objective import best_epoch
-from probe.search.records.search import BestTrial, SearchProgress, SearchResult, Stage, StoppedBy
-from probe.search.restore import restore_final, restore_probes, with_history
-from probe.search.resume import goes_on, remove_orphans
+from probe.search.records.search import BestTrial, SearchProgress, SearchResult, SearchStoppedBy, Stage
+from probe.search.results import StageResults, all_spent, make_result, trial_results
+from probe.search.resume import restore_final, restore_probes, resume_study, with_history
 from probe.search.samplers.auto_sampler import choose_sampler
-from probe.search.session import Session
+from probe.search.session import SearchSession
+from probe.search.settings import SearchSettings
 from probe.search.space.dimensions import build_space
 from probe.search.space.space import Space
 from probe.search.storage.checkpoint_folder import CheckpointFolder
-from probe.search.storage.stages import BATCH, END, FINAL, LADDER, LOAD, LR_PREFIX, PROBED, Probed, StudyEnded
+from probe.search.storage.schema import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, SCHEDULER, Probed, StudyEnded
 from probe.search.study.events import Event
-from probe.search.study.plan import new_state
+from probe.search.study.plan import StudyHooks, new_state
 from probe.search.study.snapshots import best_trial, with_nodes
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
-from probe.search.task_info import TaskInfo, describe_task, same_task_info
+from probe.search.task_info import describe_task, first_feasible, same_task_info
 
 Observer = Callable[[Any], None]
+ENDED_EARLY: tuple[SearchStoppedBy, ...] = ("interrupted", "failures")
+"""Ends of a search after which its winner is not trained again."""
 
 
 class Search:
-    """One search of one recipe. `run` goes through the stages; what each of them found is kept in `found` as it comes."""
+    """One search of one recipe. `run` goes through the stages, which store what they find in `found` and in the
+    database."""
 
     def __init__(
         self,
-        setup: Setup,
+        settings: SearchSettings,
         *,
-        session: Session,
+        session: SearchSession,
         executor: SearchExecutor,
         weights: Path | None,
         observer: Observer | None,
         started: float,
     ) -> None:
-        self.setup = setup
-        self.recipe = setup.recipe
-        self.found = Findings(
-            meta=session.begun.meta,
-            space=Space(dimensions=(), constants=setup.recipe.constants),
-            sampler=setup.recipe.search.sampler,
+        """Prepare a search. `weights` is the file for the winner's weights, None to discard them; `started` is the time
+        of `time.monotonic()` at which this process started."""
+        self.settings = settings
+        self.recipe = settings.recipe
+        self.found = StageResults(
+            meta=session.start.meta,
+            space=Space(dimensions=(), constants=settings.recipe.constants),
+            sampler=settings.recipe.search.sampler,
             num_resumes=session.num_resumes,
             warnings=list(session.warnings),
         )
@@ -83,87 +80,94 @@ class Search:
         self._weights = weights
         self._observer = observer
         self._started = started
+        self._stopped_by: SearchStoppedBy = "failures"
         self._probe_warnings: tuple[str, ...] = ()
         self._gpu_packer: GpuPacker | None = None
         self._peaks: PeakPredictions | None = None
         self._seconds_before = session.database.seconds()
 
-    def run(self) -> tuple[SearchResult, ProbeError | None]:
-        """All stages. Ctrl-C in any of them, and an error after the first, end the search with what it has.
+    def run(self) -> SearchResult:
+        """Go through all stages. Ctrl-C ends the search with what it has found.
 
-        The error comes beside the result. Raises TaskError, DataError, RecipeError where the task itself is wrong: nothing
-        is measured then.
+        Raises ProbeError. If it comes after the task was loaded, its `result` is what the search has found.
         """
-        stopped_by: StoppedBy = "failures"
         error: ProbeError | None = None
         try:
-            facts = self._load()
-            try:
-                if not restore_probes(self.found, self._database):
-                    largest_batch = self._probe_batch(facts)
-                    self._probe_lr(facts, largest_batch)
-                    self._keep_probed()
-                stopped_by = self._study(facts)
-                if stopped_by not in ("interrupted", "failures"):
-                    self._finish()
-            except ProbeError as raised:
-                error = raised
+            for stage in self._stages():
+                stage()
         except KeyboardInterrupt:
-            stopped_by = "interrupted"
+            self._stopped_by = "interrupted"
+        except ProbeError as raised:
+            if self.found.task is None:
+                raise
+            error = raised
         self._follow_cluster()
         self.found.event_seconds = self._database.event_seconds
-        return make_result(self.setup, self.found, stopped_by=stopped_by, seconds=self._seconds()), error
+        result = make_result(self.settings, self.found, stopped_by=self._stopped_by, seconds=self._seconds())
+        if error is not None:
+            error.result = result
+            raise error
+        return result
+
+    def _stages(self) -> Iterator[Callable[[], None]]:
+        """The stages of the search, without those that an earlier session finished."""
+        yield self._load
+        if not restore_probes(self.found, self._database):
+            yield self._probe_batch
+            yield self._probe_lr
+            yield self._choose_sampler
+        yield self._run_trials
+        if self._stopped_by not in ENDED_EARLY:
+            yield self._train_winner
 
     def note_cluster(self, use: ClusterUse) -> None:
-        """Say where this session runs; again, when nodes come and go. Before `run` or in it, in its thread."""
+        """Record where this session runs, at its start and whenever nodes join or are lost."""
         known = 0 if self.found.cluster is None else len(self.found.cluster.refusals)
         self.found.warnings += use.refusals[known:]
         self.found.cluster = use
         self._session.note_cluster(use, self._seconds())
 
-    def _load(self) -> TaskInfo:
+    def _load(self) -> None:
         self._show("load")
-        describe = partial(self._executor.call_everywhere, describe_task, self.setup.source, self.setup.split)
-        facts = same_task_info(first_feasible(load_params(self.setup), describe))
-        facts = self._session.recognized(facts)
-        self.setup = replace(self.setup, reference=facts.reference)
-        check_against_task(self.recipe, facts)
+        describe = partial(
+            self._executor.run, describe_task, self.settings.source, self.settings.split, on="every_machine"
+        )
+        task = same_task_info(first_feasible(plans.load_params(self.settings), describe))
+        task = self._session.recognized(task)
+        self.settings = replace(self.settings, reference=task.reference)
+        check_against_task(self.recipe, task)
         self._session.accept()
-        self._keep(LADDER, self.setup.scheduler)
-        self._keep(LOAD, facts)
-        self.found.facts = facts
+        self._keep(SCHEDULER, self.settings.scheduler)
+        self._keep(LOAD, task)
         self._session.note_cluster(self.found.cluster, self._seconds())
-        self.found.warnings += warnings_for(self.recipe, facts, self.setup.fidelity)
-        return facts
+        self.found.warnings += warnings_for(self.recipe, task, self.settings.fidelity)
+        self.found.task = task
 
-    def _probe_batch(self, facts: TaskInfo) -> int | None:
-        """Up to which batches are searched; None where the recipe does not ask."""
+    def _probe_batch(self) -> None:
         entry = self.recipe.space.get("batch_size")
         if not isinstance(entry, ProbedBatch):
-            return None
+            return
         self._show("batch")
-        known, plan = self.found.batch_probe, batch_plan(self.setup, entry, facts)
+        known, plan = self.found.batch_probe, plans.batch_probe_plan(self.settings, entry, self.found.loaded_task)
         probe = probe_largest_batch(plan, self._executor, known=known, observer=self._observe)
         self.found.batch_probe = probe.result
-        self.found.probe_epochs += probe.epochs
-        self.found.warnings += probe.warnings
-        self._probe_warnings += probe.warnings
+        self._add_probe(probe.epochs, probe.warnings)
         if probe.result is not None and known is None and probe.result.stopped_by in ("finished", "nothing_fits"):
             self._keep(BATCH, probe.result)
         if probe.error is not None:
             raise probe.error
-        return probe.largest
+        self.found.largest_batch = probe.largest
 
-    def _probe_lr(self, facts: TaskInfo, largest_batch: int | None) -> None:
-        # Asked only now: on a GPU a worker that opens the device holds memory, which the batch probe would have missed.
-        names = self._executor.call_each(device_name, self.setup.device)
+    def _probe_lr(self) -> None:
+        # Only now: on a GPU, a worker that has opened the device holds memory, which the batch probe would have missed.
+        names = self._executor.run(device_name, self.settings.device, on="every_gpu")
         self.found.meta = replace(self.found.meta, device=device_title(names))
         entry = self.recipe.space.get("lr")
         ranges: Mapping[str, tuple[float, float]] | None = None
         if isinstance(entry, ProbedLr):
             self._show("lr")
             probes = probe_lrs(
-                lr_plan(self.setup, entry, facts, largest_batch=largest_batch, spent_epochs=self.found.probe_epochs),
+                plans.lr_probe_plan(self.settings, self.found, entry, self.found.loaded_task),
                 self._executor,
                 known=self.found.lr_probes,
                 keep=lambda key, probe: self._keep(f"{LR_PREFIX}{key}", probe),
@@ -171,18 +175,22 @@ class Search:
             )
             ranges = probes.ranges
             self.found.lr_probes = probes.results
-            self.found.probe_epochs += probes.epochs
-            self._probe_warnings += probes.warnings
-            self.found.warnings += probes.warnings
-        self.found.space = build_space(self.recipe, largest_batch=largest_batch, lr_ranges=ranges)
+            self._add_probe(probes.epochs, probes.warnings)
+        self.found.space = build_space(self.recipe, largest_batch=self.found.largest_batch, lr_ranges=ranges)
 
-    def _keep_probed(self) -> None:
-        """Settle what the trials need to know: nothing of it changes any more, even with a larger budget."""
+    def _add_probe(self, epochs: float, warnings: tuple[str, ...]) -> None:
+        self.found.probe_epochs += epochs
+        self.found.warnings += warnings
+        self._probe_warnings += warnings
+
+    def _choose_sampler(self) -> None:
+        """Choose the sampler and store everything that the trials depend on. A larger budget does not change it any
+        more."""
         choice = choose_sampler(
             self.recipe.search.sampler,
             self.found.space,
-            limits=self.setup.limits,
-            rungs=self.setup.fidelity.total_costs,
+            limits=self.settings.limits,
+            rungs=self.settings.fidelity.total_costs,
             spent_epochs=self.found.probe_epochs,
         )
         self.found.sampler, self.found.sampler_reason = choice.name, choice.reason
@@ -196,103 +204,104 @@ class Search:
         )
         self._keep(PROBED, probed)
 
-    def _study(self, facts: TaskInfo) -> StoppedBy:
-        setup, found = self.setup, self.found
-        sampler = study_sampler(setup, found, self._executor.num_slots, self._session.begun.deterministic)
-        found.warnings += study_warnings(setup, found)
-        plan = study_plan(setup, found, seconds=self._seconds())
-        found.state = new_state(plan)
+    def _run_trials(self) -> None:
+        settings, found, executor = self.settings, self.found, self._executor
+        deterministic = self._session.start.deterministic
+        sampler = plans.study_sampler(settings, found, executor.num_slots, deterministic=deterministic)
+        found.warnings += plans.study_warnings(settings, found)
+        plan = plans.study_plan(settings, found, seconds=self._seconds())
+        state = found.state = new_state(plan)
         self._show("search")
-        refiner = make_refiner(setup, found, self._executor)
-        self._gpu_packer = make_gpu_packer(setup.source, setup.device, facts.batch_size, self._executor)
-        self._peaks = make_peak_predictions(setup.source, facts.batch_size, self._executor)
-        study = Study(
-            plan,
-            found.state,
-            sampler=sampler,
-            executor=self._executor,
-            make_job=self._make_job,
-            discard=self._checkpoints.discard,
-            free_disk=lambda **failed: self._checkpoints.free_disk(study.state, **failed),
-            can_start=self._gpu_packer,
-            proposer=refiner,
+        proposer = make_proposer(settings, found, executor)
+        self._gpu_packer = make_gpu_packer(settings.source, settings.device, found.loaded_task.batch_size, executor)
+        self._peaks = make_peak_predictions(settings.source, found.loaded_task.batch_size, executor)
+        hooks = StudyHooks(
             sink=self._write,
             observer=None if self._observer is None else self._observe,
+            discard=self._checkpoints.discard,
+            free_disk=partial(self._checkpoints.free_disk, state),
+            can_start=self._gpu_packer,
+            proposer=proposer,
         )
-        stopped_by = self._run_study(study)
-        found.warnings += filter(None, (sampler.warning, None if refiner is None else refiner.warning))
+        study = Study(plan, state, sampler=sampler, executor=executor, make_job=self._make_job, hooks=hooks)
+        self._stopped_by = self._run_study(study)
+        found.warnings += filter(None, (sampler.warning, None if proposer is None else proposer.warning))
         found.study_seconds = self._seconds()
-        return stopped_by
 
     def _write(self, event: Event) -> None:
         self._checkpoints.write_beside(self.found.state, lambda: self._database.append(event, self._seconds()))
 
-    def _run_study(self, study: Study) -> StoppedBy:
-        """From where the file's events left it, to its end."""
-        study.replay(self._database.events())
-        study.state.occupancy.earlier_seconds = self._database.event_seconds
-        ended = self._database.stage(END, StudyEnded)
-        if not goes_on(ended, self.setup.limits, seconds=self._seconds()):
-            return ended.stopped_by if ended is not None and ended.stopped_by != "interrupted" else "time"
-        if study.state.trials:
-            study.resume(None if ended is None else ended.stopped_by)
-            remove_orphans(study.state, self._checkpoints.path)
+    def _run_study(self, study: Study) -> SearchStoppedBy:
+        """Continue from the stored events, if there are any, to the end."""
+        ended_by = resume_study(study, self._database, self._checkpoints.path, seconds=self._seconds())
+        if ended_by is not None:
+            return ended_by
         self._database.drop(END)
         stopped_by = study.run()
-        self.found.warnings += end_warnings(self.found.sampler, study.state.trials)
+        self.found.warnings += plans.end_warnings(self.found.sampler, study.state.trials)
         self.found.warnings += filter(None, (self._checkpoints.warning,))
-        self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.setup.limits))
+        self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.settings.limits))
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         gpu = None if self._gpu_packer is None else self._gpu_packer.gpu_of(trial)
         peak = None if self._peaks is None else self._peaks(trial)
-        where = self._checkpoints.path
-        return rung_job(self.setup, trial, epochs_from, epochs_to, checkpoints=where, gpu=gpu, peak_bytes=peak)
+        folder = self._checkpoints.path
+        return plans.rung_job(
+            self.settings, trial, epochs_from, epochs_to, checkpoints=folder, gpu=gpu, peak_bytes=peak
+        )
 
-    def _finish(self) -> None:
-        best, state = best_trial(self.setup.objective, trial_results(self.found)), self.found.state
+    def _train_winner(self) -> None:
+        best, state = best_trial(self.settings.objective, trial_results(self.found)), self.found.state
         if best is None or state is None:
             return
         trial = state.trials[best.number]
-        if trial.gradient_accumulation is not None:  # whole, its batches do not fit
+        if trial.gradient_accumulation is not None:  # its whole batches do not fit
             best = replace(best, params={**best.params, "gradient_accumulation": trial.gradient_accumulation})
         reports = trial.counted
-        self.found.final = self._fit_again(best, best_epoch(self.setup.objective, reports) or len(reports))
-        again = () if self.found.final.training is None else self.found.final.training.reports
-        self.found.warnings += filter(None, (self.found.final.warning, unlike_warning(trial.counted, again)))
+        outcome = self._final_training(best, best_epoch(self.settings.objective, reports) or len(reports))
+        again = () if outcome.training is None else outcome.training.reports
+        self.found.final = outcome
+        self.found.warnings += filter(None, (outcome.warning, unlike_warning(reports, again)))
 
-    def _fit_again(self, best: BestTrial, epochs: int) -> FinalOutcome:
+    def _final_training(self, best: BestTrial, epochs: int) -> FinalOutcome:
         self._show("final", f"{epochs} epochs of trial {best.number} on train + validation")
-        begun = self._session.begun
-        threads = begun.meta.num_threads if begun.deterministic else self._executor.cores_alone
-        job = final_job(self.setup, best, epochs, weights=self._weights, num_threads=threads)
+        start = self._session.start
+        threads = start.meta.num_threads if start.deterministic else self._executor.resources.num_cores
+        weights = self._weights
+        if weights is not None and self._session.storage is not None:
+            # The machine of the final training may not see the run's folder. It writes the weights beside the checkpoints.
+            weights = self._checkpoints.path / weights.name
+        job = plans.final_job(self.settings, best, epochs, weights=weights, num_threads=threads)
         kept = restore_final(self._database, seed=job.seed, epochs=epochs)
         if kept is not None:
             return kept
         try:
-            outcome = self._executor.fit(job, on_message=self._observe)
-        except ProbeError as error:  # what the search measured must not be lost with it
-            return FinalOutcome(training=None, test=None, seconds=0.0, warning=f"The final fit failed: {error.message}")
+            outcome = self._executor.run(run_final_training, job, on="alone", on_message=self._observe)
+        except ProbeError as error:  # the results of the search must not be lost
+            return FinalOutcome(
+                training=None, test=None, seconds=0.0, warning=f"The final training failed: {error.message}"
+            )
+        outcome = moved_weights(outcome, weights, self._weights)
         outcome = with_history(outcome, self._database)
         self._keep(FINAL, outcome)
         return outcome
 
     def _keep(self, stage: str, record: Any) -> None:
-        """A finished stage, which no later session repeats."""
+        """Store the result of a stage, so that no later session repeats it."""
         self._checkpoints.write_beside(self.found.state, lambda: self._database.save(stage, record, self._seconds()))
 
     def _seconds(self) -> float:
-        """Spent on this search, by earlier sessions too."""
+        """Seconds spent on this search, in all sessions."""
         return self._seconds_before + time.monotonic() - self._started
 
     def _show(self, stage: Stage, message: str | None = None) -> None:
         best = None if self.found.state is None else self.found.state.best
         spent = all_spent(self.found, seconds=self._seconds())
-        self._observe(SearchProgress(stage=stage, spent=spent, limits=self.setup.limits, best=best, message=message))
+        self._observe(SearchProgress(stage=stage, spent=spent, limits=self.settings.limits, best=best, message=message))
 
     def _follow_cluster(self) -> None:
-        use = self._executor.cluster
+        use = self._executor.resources.cluster
         if use is not None and use is not self.found.cluster:
             self.note_cluster(use)
 

@@ -1,4 +1,4 @@
-"""From a search as it was asked for, and what it has found, to the plan of each of its stages."""
+"""The plan of each stage of a search, made from its settings and from what earlier stages have found."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 
 from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
-from probe.search.batch_probing import BatchPlan
-from probe.search.findings import Findings, Setup
+from probe.search.batch_probe import BatchProbePlan
 from probe.search.jobs.final_job import FinalJob, final_seed
 from probe.search.jobs.jobs import RungJob, checkpoint_path
-from probe.search.probing import HIGHEST_LR, LOWEST_LR, LrPlan
+from probe.search.lr_probe import HIGHEST_LR, LOWEST_LR, LrProbePlan
 from probe.search.records.search import BestTrial, ParamValue
+from probe.search.results import StageResults
 from probe.search.samplers.auto_sampler import NOT_LEARNING, grid_warning
 from probe.search.samplers.history_window import window_warning
 from probe.search.samplers.registry import make_sampler
 from probe.search.samplers.time_limited import TimeLimitedSampler
+from probe.search.settings import SearchSettings
 from probe.search.space.dimensions import (
     USUAL_SMALL_BATCH,
     build_space,
@@ -35,137 +36,154 @@ from probe.search.task_info import TaskInfo
 from probe.seeds import derive_seed
 
 NUM_CANDIDATES = 20
-"""Random configurations to build a task with where its code refuses the one that is wanted (`probe.Infeasible`)."""
+"""Random configurations to build a task with if its code refuses the preferred one (`probe.Infeasible`)."""
 
 
-def load_params(setup: Setup) -> tuple[Params, ...]:
-    """Configurations to build the task with before anything else, the middle of the space first."""
-    return params_near(build_space(setup.recipe), 0.5, seed=setup.seed, num_drawn=NUM_CANDIDATES)
+def load_params(settings: SearchSettings) -> tuple[Params, ...]:
+    """Return configurations to build the task with, the middle of the space first."""
+    return params_near(build_space(settings.recipe), 0.5, seed=settings.seed, num_drawn=NUM_CANDIDATES)
 
 
-def batch_plan(setup: Setup, entry: ProbedBatch, facts: TaskInfo) -> BatchPlan:
-    options = setup.recipe.batch
-    allowed = min(bound for bound in (entry.max, options.max, facts.num_train) if bound is not None)
-    usual = min(USUAL_SMALL_BATCH, facts.batch_size, allowed)
-    return BatchPlan(
-        source=setup.source,
-        params=params_near(build_space(setup.recipe), 1.0, seed=setup.seed, num_drawn=NUM_CANDIDATES),
-        device=setup.device,
+def batch_probe_plan(settings: SearchSettings, entry: ProbedBatch, task: TaskInfo) -> BatchProbePlan:
+    """Return the plan of the batch probe. `entry` is the recipe's `batch_size`."""
+    options = settings.recipe.batch
+    allowed = min(bound for bound in (entry.max, options.max, task.num_train) if bound is not None)
+    usual = min(USUAL_SMALL_BATCH, task.batch_size, allowed)
+    return BatchProbePlan(
+        source=settings.source,
+        params=params_near(build_space(settings.recipe), 1.0, seed=settings.seed, num_drawn=NUM_CANDIDATES),
+        device=settings.device,
         allowed=allowed,
         usual=usual,
         start=options.start,
-        seed=derive_seed(setup.seed, "batch"),
-        num_train=facts.num_train,
-        max_samples=_batch_samples(setup, facts, at_least=most_samples(usual)),
+        seed=derive_seed(settings.seed, "batch"),
+        num_train=task.num_train,
+        max_samples=_batch_samples(settings, task, at_least=most_samples(usual)),
     )
 
 
-def _batch_samples(setup: Setup, facts: TaskInfo, *, at_least: int) -> int | None:
-    """Training samples that the batch probe may see: what the shortest range tests after it leave of the probes' allowance,
-    or all of that where they would leave it less than `at_least`."""
-    allowance = probe_allowance(setup.limits, first_rung_epochs=setup.fidelity.costs[0]) * facts.num_train
+def _batch_samples(settings: SearchSettings, task: TaskInfo, *, at_least: int) -> int | None:
+    """Training samples that the batch probe may use, leaving enough for the shortest range tests after it.
+
+    If that is less than `at_least`, it may use the whole allowance of the probes.
+    """
+    allowance = probe_allowance(settings.limits, first_rung_epochs=settings.fidelity.costs[0]) * task.num_train
     if math.isinf(allowance):
         return None
-    lr = setup.recipe.space.get("lr")
-    num_tests = len(_lr_keys(setup, lr, facts)) if isinstance(lr, ProbedLr) else 0
-    left = allowance - num_tests * MIN_PROBE_STEPS * facts.batch_size
+    lr = settings.recipe.space.get("lr")
+    num_tests = len(_lr_keys(settings, lr, task)) if isinstance(lr, ProbedLr) else 0
+    left = allowance - num_tests * MIN_PROBE_STEPS * task.batch_size
     return math.floor(left if left >= at_least else allowance)
 
 
-def _lr_keys(setup: Setup, entry: ProbedLr, facts: TaskInfo) -> tuple[str, ...]:
-    optimizers = optimizers_of(setup.recipe, facts.optimizer)
+def _lr_keys(settings: SearchSettings, entry: ProbedLr, task: TaskInfo) -> tuple[str, ...]:
+    optimizers = optimizers_of(settings.recipe, task.optimizer)
     return optimizers if entry.per == "optimizer" and optimizers else ("",)
 
 
-def lr_plan(
-    setup: Setup, entry: ProbedLr, facts: TaskInfo, *, largest_batch: int | None, spent_epochs: float
-) -> LrPlan:
-    space = build_space(setup.recipe, largest_batch=largest_batch)
-    keys, first = _lr_keys(setup, entry, facts), next(iter(optimizers_of(setup.recipe, facts.optimizer)), "")
-    options = setup.recipe.lr
-    return LrPlan(
-        source=setup.source,
+def lr_probe_plan(settings: SearchSettings, found: StageResults, entry: ProbedLr, task: TaskInfo) -> LrProbePlan:
+    """Return the plan of the range tests. `entry` is the recipe's `lr`."""
+    space = build_space(settings.recipe, largest_batch=found.largest_batch)
+    keys = _lr_keys(settings, entry, task)
+    first = next(iter(optimizers_of(settings.recipe, task.optimizer)), "")
+    options = settings.recipe.lr
+    return LrProbePlan(
+        source=settings.source,
         entry=entry,
         keys=keys,
-        params={key: _probed_params(space, facts, key or first, setup.seed) for key in keys},
-        device=setup.device,
-        seed=setup.seed,
-        num_train=facts.num_train,
-        planned_epochs=setup.fidelity.full_epochs,
-        limits=setup.limits,
-        first_rung_epochs=setup.fidelity.costs[0],
-        spent_epochs=spent_epochs,
+        params={key: _probed_params(space, task, key or first, settings.seed) for key in keys},
+        device=settings.device,
+        seed=settings.seed,
+        num_train=task.num_train,
+        planned_epochs=settings.fidelity.full_epochs,
+        limits=settings.limits,
+        first_rung_epochs=settings.fidelity.costs[0],
+        spent_epochs=found.probe_epochs,
         wanted_steps=options.steps or LR_STEPS,
         lowest_lr=options.lowest or LOWEST_LR,
         highest_lr=options.highest or HIGHEST_LR,
     )
 
 
-def study_plan(setup: Setup, found: Findings, *, seconds: float) -> StudyPlan:
-    """`seconds`: spent so far."""
+def _probed_params(space: Space, task: TaskInfo, optimizer: str, seed: int) -> tuple[Params, ...]:
+    """Configurations for a range test with this optimizer ("" for the task's callable), the middle of the space
+    first."""
+    fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
+    fixed["batch_size"] = central_params(space, **fixed).get("batch_size", task.batch_size)
+    return params_near(space, 0.5, seed=seed, num_drawn=NUM_CANDIDATES, **fixed)
+
+
+def study_plan(settings: SearchSettings, found: StageResults, *, seconds: float) -> StudyPlan:
+    """Return the plan of the trials. `seconds` is the time spent so far."""
     return StudyPlan(
         space=found.space,
-        objective=setup.objective,
-        rungs=setup.rungs,
-        fidelity=setup.fidelity,
-        factor=setup.scheduler.factor,
-        limits=setup.limits,
-        seed=setup.seed,
-        scheduler=setup.scheduler.name,
-        on_oom=setup.recipe.search.on_oom,
-        patience=setup.recipe.search.patience,
-        starts=setup.recipe.start,
+        objective=settings.objective,
+        rungs=settings.rungs,
+        fidelity=settings.fidelity,
+        factor=settings.scheduler.factor,
+        limits=settings.limits,
+        seed=settings.seed,
+        scheduler=settings.scheduler.name,
+        on_oom=settings.recipe.search.on_oom,
+        patience=settings.recipe.search.patience,
+        starts=settings.recipe.start,
         guesses=_usual_starts(found),
         probe_epochs=found.probe_epochs,
         probe_seconds=seconds,
     )
 
 
-def study_sampler(setup: Setup, found: Findings, num_slots: int, is_deterministic: bool) -> TimeLimitedSampler:
-    """The sampler that was settled on. Where that was left to us, asking it must not take longer than training; nothing that
-    depends on time decides in a deterministic search."""
-    make = partial(make_sampler, space=found.space, mode=setup.objective.mode, seed=setup.seed)
-    is_limited = setup.recipe.search.sampler == "auto" and found.sampler not in NOT_LEARNING and not is_deterministic
+def study_sampler(
+    settings: SearchSettings, found: StageResults, num_slots: int, *, deterministic: bool
+) -> TimeLimitedSampler:
+    """Return the chosen sampler.
+
+    If probe chose it, random sampling replaces it while its suggestions take longer than training; but not in a
+    deterministic search, whose decisions do not depend on time.
+    """
+    make = partial(make_sampler, space=found.space, mode=settings.objective.mode, seed=settings.seed)
+    is_auto = settings.recipe.search.sampler == "auto"
+    is_limited = is_auto and found.sampler not in NOT_LEARNING and not deterministic
 
     def training_seconds() -> float:
         return math.inf if found.state is None or not is_limited else found.state.epoch_seconds / num_slots
 
-    sampler = make(found.sampler, num_rungs=len(setup.rungs))
+    sampler = make(found.sampler, num_rungs=len(settings.rungs))
     return TimeLimitedSampler(sampler, make("random"), training_seconds=training_seconds)
 
 
-def study_warnings(setup: Setup, found: Findings) -> list[str]:
-    """What a budget leaves out of the search that was asked for."""
+def study_warnings(settings: SearchSettings, found: StageResults) -> list[str]:
+    """Return warnings about the trials that the budget leaves out."""
     if found.sampler != "grid":
         return []
     warning = grid_warning(
-        found.space, limits=setup.limits, rungs=setup.fidelity.total_costs, spent_epochs=found.probe_epochs
+        found.space, limits=settings.limits, rungs=settings.fidelity.total_costs, spent_epochs=found.probe_epochs
     )
     return [] if warning is None else [warning]
 
 
 def end_warnings(sampler: str, trials: Sequence[Trial]) -> list[str]:
-    """What the trials showed that the user should know."""
+    """Return warnings about the finished trials."""
     again = [str(trial.number) for trial in trials if trial.failed_rung is not None and trial.status != "failed"]
     forgot = window_warning(sampler, len(trials))
     found = [] if forgot is None else [forgot]
     if again:
         found.append(
-            f"Failed once, but not when run again in a fresh process: trial {', '.join(again)}. The cause is no part of the "
-            "configuration: it may be what an earlier trial left behind in the process."
+            f"Failed once, but not when repeated in a fresh process: trial {', '.join(again)}. The cause is not the "
+            "configuration; it may be what an earlier trial left behind in the process."
         )
     return found
 
 
-def _usual_starts(found: Findings) -> tuple[Mapping[str, ParamValue], ...]:
-    """For samplers that learn; the others are to cover the space their own way."""
+def _usual_starts(found: StageResults) -> tuple[Mapping[str, ParamValue], ...]:
+    """Usual configurations, for samplers that learn. The others cover the space in their own way."""
     if found.sampler in NOT_LEARNING or not found.space.dimensions:
         return ()
     return usual_starts(found.space, tuple(found.lr_probes))
 
 
 def rung_job(
-    setup: Setup,
+    settings: SearchSettings,
     trial: Trial,
     epochs_from: int,
     epochs_to: int,
@@ -174,18 +192,28 @@ def rung_job(
     gpu: int | None = None,
     peak_bytes: int | None = None,
 ) -> RungJob:
-    """`checkpoints`: the folder where they lie. `gpu`: which of several it was given room on.
-    `peak_bytes`: predicted, where jobs are placed by it."""
-    fidelity, search = setup.fidelity, setup.recipe.search
+    """Return the job that trains a trial to its next rung.
+
+    Args:
+        settings: the settings of the search.
+        trial: the trial.
+        epochs_from: epochs it has been trained for.
+        epochs_to: epochs at the end of the rung.
+        checkpoints: the folder of the checkpoints.
+        gpu: index of the GPU it was assigned to; None if any.
+        peak_bytes: predicted memory on the GPU, if jobs are placed by it.
+    """
+    fidelity, search = settings.fidelity, settings.recipe.search
     rung = trial.rung + 1
-    is_last = not fidelity.goes_on or rung == len(fidelity.rungs) - 1
+    is_last = not fidelity.continues_from_checkpoint or rung == len(fidelity.rungs) - 1
+    seconds_left = None if search.trial_seconds is None else max(0.0, search.trial_seconds - trial.measured.seconds)
     return RungJob(
         number=trial.number,
-        source=setup.source,
+        source=settings.source,
         params=trial.params,
         seed=trial.seed,
-        split=setup.split,
-        device=setup.device,
+        split=settings.split,
+        device=settings.device,
         planned_epochs=int(trial.params.get("epochs", fidelity.full_epochs)),
         epochs_from=epochs_from,
         epochs_to=epochs_to,
@@ -193,37 +221,32 @@ def rung_job(
         checkpoint_out=None if is_last else checkpoint_path(checkpoints, trial.number, epochs_to),
         gradient_accumulation=trial.gradient_accumulation,
         data_thousandths=fidelity.data_thousandths(rung),
-        objective=setup.objective,
+        objective=settings.objective,
         patience=search.patience,
         earlier=tuple(trial.reports) if search.patience is not None else (),
-        constraints=setup.constraints,
-        max_seconds=None if search.trial_seconds is None else max(0.0, search.trial_seconds - trial.seconds),
+        constraints=settings.constraints,
+        max_seconds=seconds_left,
         trial_seconds=search.trial_seconds,
         gpu=gpu,
-        reference=setup.reference,
+        reference=settings.reference,
         peak_bytes=peak_bytes,
         needs_fresh_process=trial.failed_rung == rung,
     )
 
 
-def _probed_params(space: Space, facts: TaskInfo, optimizer: str, seed: int) -> tuple[Params, ...]:
-    """Configurations for a range test, the middle of the space first, with this optimizer ("": the task's own callable)."""
-    fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
-    fixed["batch_size"] = central_params(space, **fixed).get("batch_size", facts.batch_size)
-    return params_near(space, 0.5, seed=seed, num_drawn=NUM_CANDIDATES, **fixed)
-
-
-def final_job(setup: Setup, best: BestTrial, epochs: int, *, weights: Path | None, num_threads: int) -> FinalJob:
-    """`weights`: where they go; None: nowhere."""
+def final_job(
+    settings: SearchSettings, best: BestTrial, epochs: int, *, weights: Path | None, num_threads: int
+) -> FinalJob:
+    """Return the job that trains the winner again. `weights` is the file for its weights; None to discard them."""
     return FinalJob(
-        source=setup.source,
+        source=settings.source,
         params=best.params,
-        seed=final_seed(setup.seed, best.number),
-        split=setup.split,
-        device=setup.device,
+        seed=final_seed(settings.seed, best.number),
+        split=settings.split,
+        device=settings.device,
         epochs=epochs,
-        metric=setup.objective.metric,
+        metric=settings.objective.metric,
         weights_path=weights,
-        reference=setup.reference,
+        reference=settings.reference,
         num_threads=num_threads,
     )

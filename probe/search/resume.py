@@ -1,4 +1,4 @@
-"""Whether a search may go on with this recipe, data and code, and which checkpoints it goes on from. Pure, but for the last."""
+"""What may change when a search is resumed, what its stages had found, and which checkpoints it continues from."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from probe.batch.records import BatchResult
 from probe.errors import DataError, OutputError, RecipeError
+from probe.loading.records import shared_test_samples
+from probe.lr.records import LrResult
 from probe.recipe.schema import Recipe
 from probe.recipe.values import show
 from probe.records import RunMeta
+from probe.search.jobs.final_job import FinalOutcome
 from probe.search.jobs.jobs import checkpoint_path
-from probe.search.records.search import BudgetLimits
-from probe.search.storage.stages import StudyEnded
+from probe.search.records.search import BudgetLimits, SearchStoppedBy
+from probe.search.results import StageResults
+from probe.search.storage.database import SearchDatabase
+from probe.search.storage.schema import BATCH, END, FINAL, LOAD, PROBED, Probed, StudyEnded, lr_stages
 from probe.search.study.state import SearchState
+from probe.search.study.study import Study
 from probe.search.task_info import TaskInfo, code_changes, task_changes
 
 _ABSENT = object()
 
 
 def recipe_changes(before: Recipe, now: Recipe) -> list[str]:
-    """What of a recipe differs, `key: old -> new` each, apart from a budget that was raised.
+    """Return the differences of two recipes, each as `key: old -> new`, apart from a raised budget.
 
-    The order in [space] counts, as seeded samplers draw in it.
+    The order in [space] counts, since seeded samplers draw in that order.
     """
     old, new = dict(_flat(before.to_plain())), dict(_flat(now.to_plain()))
     changes = []
@@ -38,27 +45,27 @@ def recipe_changes(before: Recipe, now: Recipe) -> list[str]:
 
 
 def check_same_recipe(before: Recipe, now: Recipe) -> None:
-    """Raise RecipeError, naming what changed, unless the recipe is the same or only its budget was raised."""
+    """Raise RecipeError, with a list of the changes, unless the recipe is the same or only its budget was raised."""
     changes = recipe_changes(before, now)
     if changes:
         raise RecipeError(
             "\n".join(["The recipe has changed since this search was started:", *(f"  {c}" for c in changes)]),
-            hint="Only the budget may change, and only grow: give the same --set and --try again, or start a new search.",
+            hint="Only a raised budget is allowed. Repeat the same --set and --try options, or start a new search.",
         )
 
 
 def same_task(before: TaskInfo, now: TaskInfo, *, may_be_edited: bool) -> TaskInfo:
-    """`now`, with the files that were edited since the search was started, where that is allowed.
+    """Return `now`, with the files that were edited since the search was started.
 
-    Raises DataError, naming what changed, where the task's data, model or metrics are others than before, and where its code
-    was edited without `may_be_edited`.
+    Raises DataError, with a list of the changes, if the task's data, model or metrics differ, or if its code was edited
+    and `may_be_edited` is False.
     """
     changes, edits = task_changes(before, now), code_changes(before, now)
     if changes or (edits and not may_be_edited):
-        hint = "Trials before and after such a change do not compare. Undo it, or start a new search."
+        hint = "Trials before and after such a change are not comparable. Undo it, or start a new search."
         if not changes:
             hint += (
-                " If it does not affect the results, as where only a message or a crash was fixed, resume with "
+                " If it does not affect the results, for example a fixed message or crash, resume with "
                 "--allow-code-changes (allow_code_changes=True in Python)."
             )
         lines = ["The task has changed since this search was started:", *(f"  {c}" for c in (*edits, *changes))]
@@ -67,10 +74,10 @@ def same_task(before: TaskInfo, now: TaskInfo, *, may_be_edited: bool) -> TaskIn
 
 
 def version_warning(before: RunMeta, now: RunMeta, *, deterministic: bool) -> str | None:
-    """A sentence where another probe or PyTorch goes on. Raises OutputError for a deterministic search.
+    """Return a warning if another version of probe or PyTorch resumes the search; for a deterministic one, raise
+    OutputError.
 
-    Only a warning otherwise: what was measured stays right, only what is decided next may differ, and nobody should have to
-    throw hours away because of an update.
+    Other searches may be resumed: what was measured stays valid, and only later decisions may differ.
     """
     pairs = (("probe", "probe_version"), ("PyTorch", "torch_version"))
     changed = [
@@ -82,25 +89,49 @@ def version_warning(before: RunMeta, now: RunMeta, *, deterministic: bool) -> st
         return None
     if deterministic:
         raise OutputError(
-            f"This deterministic search was begun with other versions: {', '.join(changed)}.",
-            hint="With these, its decisions could differ. Install the former ones, or start a new search.",
+            f"This deterministic search was started with other versions: {', '.join(changed)}.",
+            hint="Its decisions could differ with these. Install the earlier versions, or start a new search.",
         )
     return (
-        f"The search went on with other versions ({', '.join(changed)}): "
-        "its decisions may differ from those of one that was never stopped."
+        f"The search was resumed with other versions ({', '.join(changed)}): "
+        "its decisions may differ from those of a search that was never stopped."
     )
 
 
-def goes_on(ended: StudyEnded | None, limits: BudgetLimits, *, seconds: float) -> bool:
-    """Whether a search that has run for `seconds` may train more trials. `ended`: how its trials were over; None: it was
-    killed. Where it may not, its unfinished rungs keep what they reported."""
+def can_continue(ended: StudyEnded | None, limits: BudgetLimits, *, seconds: float) -> bool:
+    """Whether a resumed search may train more trials.
+
+    Args:
+        ended: how its trials had ended; None if it was killed.
+        limits: the budget.
+        seconds: time spent so far.
+    """
     if limits.time_seconds is not None and seconds >= limits.time_seconds:
         return False
     return ended is None or ended.stopped_by in ("interrupted", "failures") or ended.limits != limits
 
 
+def resume_study(
+    study: Study, database: SearchDatabase, checkpoints: Path, *, seconds: float
+) -> SearchStoppedBy | None:
+    """Restore a study from its stored events, if there are any, and prepare it to run.
+
+    Returns how the search had ended if it may not train more trials; otherwise None. `seconds` is the time spent so
+    far.
+    """
+    study.replay(database.events())
+    study.state.utilization.earlier_seconds = database.event_seconds
+    ended = database.stage(END, StudyEnded)
+    if not can_continue(ended, study.plan.limits, seconds=seconds):
+        return ended.stopped_by if ended is not None and ended.stopped_by != "interrupted" else "time"
+    if study.state.trials:
+        study.resume(None if ended is None else ended.stopped_by)
+        remove_orphans(study.state, checkpoints)
+    return None
+
+
 def needed_checkpoints(state: SearchState, folder: Path) -> set[Path]:
-    """Those that a trial may go on from."""
+    """Return the checkpoints that trials may continue from."""
     return {
         checkpoint_path(folder, trial.number, state.scheduler.rungs[trial.rung])
         for trial in state.trials
@@ -109,7 +140,7 @@ def needed_checkpoints(state: SearchState, folder: Path) -> set[Path]:
 
 
 def remove_orphans(state: SearchState, folder: Path) -> int:
-    """Delete whatever a killed process left in `folder` that no trial goes on from; returns how many files."""
+    """Delete the files in `folder` that no trial continues from, left by a killed process; return their number."""
     needed = needed_checkpoints(state, folder)
     orphans = [path for path in folder.iterdir() if path not in needed] if folder.is_dir() else []
     for path in orphans:
@@ -118,8 +149,42 @@ def remove_orphans(state: SearchState, folder: Path) -> int:
     return len(orphans)
 
 
+def restore_probes(found: StageResults, database: SearchDatabase) -> bool:
+    """Restore the results of the probes; return whether all of them had finished."""
+    found.batch_probe = database.stage(BATCH, BatchResult)
+    probes = {name: database.stage(stage, LrResult) for name, stage in lr_stages(database.stage_names()).items()}
+    found.lr_probes = {name: probe for name, probe in probes.items() if probe is not None}
+    probed = database.stage(PROBED, Probed)
+    if probed is None:
+        return False
+    found.space, found.sampler, found.sampler_reason = probed.space, probed.sampler, probed.sampler_reason
+    found.probe_epochs = probed.probe_epochs
+    found.warnings += probed.warnings
+    found.meta = replace(found.meta, device=probed.device_name)
+    return True
+
+
+def restore_final(database: SearchDatabase, *, seed: int, epochs: int) -> FinalOutcome | None:
+    """Return the stored final training if it is of this winner and this many epochs; otherwise None."""
+    outcome = database.stage(FINAL, FinalOutcome)
+    training = None if outcome is None else outcome.training
+    return outcome if training is not None and (training.seed, training.epochs) == (seed, epochs) else None
+
+
+def with_history(outcome: FinalOutcome, database: SearchDatabase) -> FinalOutcome:
+    """Add to a new final training how many test samples are shared with other splits, and how often the test split had
+    been scored for earlier winners."""
+    task, before = database.stage(LOAD, TaskInfo), database.stage(FINAL, FinalOutcome)
+    earlier = 0 if before is None else before.num_test_reads
+    if outcome.test is None:
+        return replace(outcome, num_test_reads=earlier)
+    num_shared = 0 if task is None else shared_test_samples(task.overlaps)
+    test = replace(outcome.test, num_shared=num_shared, earlier_reads=earlier)
+    return replace(outcome, test=test, num_test_reads=earlier + 1)
+
+
 def _is_raised(key: str, before: Recipe, now: Recipe) -> bool:
-    """Whether this limit was raised, or taken away."""
+    """Whether this limit was raised or removed."""
     field = {"budget.trials": "trials", "budget.epochs": "epochs", "budget.time": "time_seconds"}.get(key)
     if field is None:
         return False
@@ -128,7 +193,7 @@ def _is_raised(key: str, before: Recipe, now: Recipe) -> bool:
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of nested tables, under its dotted path."""
+    """Yield every plain value of nested tables with its dotted path."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _flat(item, f"{path}.{key}" if path else str(key))
@@ -140,4 +205,4 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    return "(not there)" if value is _ABSENT else show(value)
+    return "(missing)" if value is _ABSENT else show(value)

@@ -1,4 +1,4 @@
-"""One process's work on a search: its lock, its file and its checkpoints, for a new search and for one that goes on."""
+"""One process's work on a search: its lock, its database and its checkpoints, for a new search and a resumed one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from probe.search.resume import check_same_recipe, same_task, version_warning
 from probe.search.schedulers.auto_scheduler import SchedulerChoice
 from probe.search.storage.database import IN_MEMORY, SearchDatabase
 from probe.search.storage.lock import RunLock
-from probe.search.storage.stages import CLUSTER, END, LADDER, LOAD, Begun, StudyEnded
+from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
 from probe.search.task_info import TaskInfo
 
 CHECKPOINTS = "checkpoints"
@@ -34,73 +34,83 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """What a process was asked to search."""
+    """The options of a search: what this process was asked to do."""
 
     recipe: Recipe
     device: DeviceSpec
     data_dir: Path
+    folder: Path | None = None
+    """Folder of the run; None for a search that stores nothing."""
+    resume: bool = False
     num_workers: int | None = None
     num_threads: int | None = None
-    """PyTorch's in each worker; None: this machine's cores, divided."""
+    """PyTorch's threads in each worker; None to divide this machine's cores."""
     storage: Path | None = None
-    """A folder for checkpoints that other machines see too; None: the run's own, or the one that the search was begun with."""
+    """Folder for checkpoints that other machines see too. None for the run's own, or the one that the search started
+    with."""
     num_gpus: int = 1
-    """That the trials may be spread over."""
+    """Number of GPUs that the trials may be spread over."""
     deterministic: bool = False
     allow_code_changes: bool = False
-    """Go on although the task's source files were edited."""
+    """Resume although the task's source files were edited."""
     argv: Sequence[str] = ()
 
 
 @dataclass(slots=True, kw_only=True)
-class Session:
+class SearchSession:
+    """An open search: its stored state, and whether this process may change it."""
+
     database: SearchDatabase
     checkpoints: Path
     storage: Path | None
-    """As the user named it; the checkpoints lie in a folder of this search in it."""
-    begun: Begun
-    """The search as it was begun, with the workers of this session."""
+    """Shared folder as the user named it; the checkpoints are in a subfolder of it."""
+    start: SearchStart
+    """How the search was started, with the number of workers of this session."""
     num_resumes: int = 0
     warnings: tuple[str, ...] = ()
     completed: bool = False
-    """Set by whoever runs the search: nobody will go on from a checkpoint."""
+    """Set by the caller if no checkpoint is needed any more."""
     is_accepted: bool = False
-    """Whether what this process finds may be noted in the file."""
-    goes_on_as: tuple[RunMeta, Recipe] | None = None
-    """This process and its recipe, until the file says so."""
+    """Whether results of this process may be stored."""
+    pending: tuple[RunMeta, Recipe] | None = None
+    """Metadata and recipe of a resuming process, until `accept` stores them."""
     allow_code_changes: bool = False
 
     @property
     def scheduler(self) -> SchedulerChoice | None:
-        """That the search was started with; None for a new one."""
-        return self.database.stage(LADDER, SchedulerChoice)
+        """The scheduler that the search started with; None for a new search."""
+        return self.database.stage(SCHEDULER, SchedulerChoice)
 
-    def recognized(self, facts: TaskInfo) -> TaskInfo:
-        """The task as it is now, of a search that goes on with the files noted that were edited since. Raises DataError where
-        it is another task than the one that the search was started with."""
+    def recognized(self, task: TaskInfo) -> TaskInfo:
+        """Check that a resumed search has the same task, and return it with the files that were edited since.
+
+        Raises DataError if it is another task than the one the search started with.
+        """
         before = self.database.stage(LOAD, TaskInfo)
         if before is None:
-            return facts
+            return task
         ended = self.database.stage(END, StudyEnded)
         failed = ended is not None and ended.stopped_by == "failures"
-        # After failures the user has seen the traceback, and mends the code.
-        return same_task(before, facts, may_be_edited=self.allow_code_changes or failed)
+        # After failures, the user has seen the traceback and fixed the code.
+        return same_task(before, task, may_be_edited=self.allow_code_changes or failed)
 
     def accept(self) -> None:
-        """Note in the file that this process goes on, and with which budget. Only once the task's data are known to be the
-        same: a refused process leaves the file as it was."""
+        """Record that this process resumes the search, and with which budget.
+
+        Called once the task is known to be the same, so that a refused process leaves the file unchanged.
+        """
         self.is_accepted = True
-        if self.goes_on_as is None:
+        if self.pending is None:
             return
-        now, recipe = self.goes_on_as
+        now, recipe = self.pending
         self.database.add_session(now, self.database.seconds())
         self.database.change("recipe", dump_recipe(recipe))
         self.database.change("recipe_hash", recipe_hash(recipe))
         self.database.change("storage", "" if self.storage is None else str(self.storage.absolute()))
-        self.goes_on_as = None
+        self.pending = None
 
     def note_cluster(self, use: ClusterUse | None, seconds: float) -> None:
-        """Note in the file where this process runs its jobs, once it is accepted: what an earlier one noted gives way."""
+        """Record where this process runs its jobs, once it is accepted, replacing the record of an earlier session."""
         if not self.is_accepted:
             return
         if use is None:
@@ -110,38 +120,39 @@ class Session:
 
 
 @contextmanager
-def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -> Iterator[Session]:
-    """Begin a search in `folder`, or go on with the one that is there. None: a temporary folder, and a file in memory.
+def open_session(request: SearchRequest) -> Iterator[SearchSession]:
+    """Start a search, or resume the one in the request's folder.
 
-    A search that was left before it had loaded its task leaves no file; one that was not `completed` keeps its checkpoints.
+    Without a folder, checkpoints go to a temporary folder and the database stays in memory. A search that ends before
+    its task is loaded leaves no file. A search that is not `completed` keeps its checkpoints.
 
     Raises:
-        OutputError: the folder's run is another process's, its file is missing or damaged, or other versions go on with a
-            deterministic search.
-        RecipeError: other changes of the recipe than a raised budget.
-        UsageError: another device, or what `--deterministic` does not allow.
+        OutputError: another process runs this search, its file is missing or damaged, or a deterministic search would
+            be resumed by other versions.
+        RecipeError: the recipe changed in more than a raised budget.
+        UsageError: another device, or settings that `--deterministic` does not allow.
     """
+    folder = request.folder
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="probe-search-", ignore_cleanup_errors=True) as name:
-            session = _begin(IN_MEMORY, Path(name), request)
+            session = _start(IN_MEMORY, Path(name), request)
             try:
-                _make(session.checkpoints)
+                _make_folder(session.checkpoints)
                 yield session
             finally:
                 shutil.rmtree(session.checkpoints, ignore_errors=True)
         return
-    if resume and not (folder / DATABASE_FILE).is_file():
+    path = folder / DATABASE_FILE
+    if request.resume and not path.is_file():
         raise OutputError(
-            f"{folder} holds no {DATABASE_FILE}, so there is nothing to resume.",
-            hint="Name the folder of a search with --out, or start one without --resume.",
+            f"{folder} has no {DATABASE_FILE}, so there is nothing to resume.",
+            hint="Give the folder of a search with --out, or start a new search without --resume.",
         )
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
-        path = folder / DATABASE_FILE
-        session = _resume(path, request) if resume else _begin(path, folder, request)
-        checkpoints = session.checkpoints
+        session = _resume(path, request) if request.resume else _start(path, folder, request)
         try:
-            _make(checkpoints)
+            _make_folder(session.checkpoints)
             yield session
         finally:
             is_empty = not session.database.stage_names()
@@ -150,39 +161,40 @@ def open_session(folder: Path | None, request: SearchRequest, *, resume: bool) -
                 for file in folder.glob(f"{DATABASE_FILE}*"):
                     file.unlink(missing_ok=True)
             if is_empty or session.completed:
-                shutil.rmtree(checkpoints, ignore_errors=True)
+                shutil.rmtree(session.checkpoints, ignore_errors=True)
 
 
-def stored_begun(database: SearchDatabase) -> Begun:
-    """What the search of a file was asked to do, when it began."""
-    facts, sessions = database.facts(), database.sessions()
-    missing = {"recipe", "device", "data_dir", "num_workers", "deterministic"} - facts.keys()
+def stored_start(database: SearchDatabase) -> SearchStart:
+    """Return how the search in a database was started."""
+    rows, sessions = database.facts(), database.sessions()
+    missing = {"recipe", "device", "data_dir", "num_workers", "deterministic"} - rows.keys()
     if missing or not sessions:
         raise OutputError(f"{database.path} is damaged: {', '.join(sorted(missing)) or 'its session'} is missing.")
-    return Begun(
-        recipe=facts["recipe"],
-        device=facts["device"],
-        data_dir=facts["data_dir"],
-        num_workers=int(facts["num_workers"]),
-        deterministic=facts["deterministic"] == "yes",
+    return SearchStart(
+        recipe=rows["recipe"],
+        device=rows["device"],
+        data_dir=rows["data_dir"],
+        num_workers=int(rows["num_workers"]),
+        deterministic=rows["deterministic"] == "yes",
         meta=sessions[0],
     )
 
 
-def stored_recipe(begun: Begun, *, where: str) -> Recipe:
-    return parse_recipe(tomllib.loads(begun.recipe), where=where)
+def stored_recipe(start: SearchStart, *, where: str) -> Recipe:
+    """Return the recipe that a search was started with."""
+    return parse_recipe(tomllib.loads(start.recipe), where=where)
 
 
-def _begin(path: Path, folder: Path, request: SearchRequest) -> Session:
+def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
     if request.deterministic:
         check_deterministic(request.recipe, num_workers=request.num_workers)
     if path != IN_MEMORY and path.exists():
         raise OutputError(
-            f"{path.parent} holds a search already.", hint="Go on with it by --resume, or name another folder."
+            f"{path.parent} already contains a search.", hint="Resume it with --resume, or use another folder."
         )
     num_workers = 1 if request.deterministic else _num_workers(request)
     meta = _meta(request, num_threads=request.num_threads or threads_per_slot(num_workers))
-    begun = Begun(
+    start = SearchStart(
         recipe=dump_recipe(request.recipe),
         device=str(request.device),
         data_dir=str(request.data_dir),
@@ -191,66 +203,66 @@ def _begin(path: Path, folder: Path, request: SearchRequest) -> Session:
         meta=meta,
     )
     name_in_storage = f"{folder.name}-{CHECKPOINTS}-{secrets.token_hex(4)}"
-    facts = {
+    rows = {
         "name": request.recipe.name,
-        "recipe": begun.recipe,
+        "recipe": start.recipe,
         "recipe_hash": recipe_hash(request.recipe),
-        "device": begun.device,
-        "data_dir": begun.data_dir,
+        "device": start.device,
+        "data_dir": start.data_dir,
         "num_workers": str(num_workers),
-        "deterministic": "yes" if begun.deterministic else "no",
+        "deterministic": "yes" if start.deterministic else "no",
         "probe_version": meta.probe_version,
         "storage": "" if request.storage is None else str(request.storage.absolute()),
         "name_in_storage": name_in_storage,
     }
-    database = SearchDatabase.create(path, facts)
+    database = SearchDatabase.create(path, rows)
     database.add_session(meta, 0.0)
     checkpoints = _checkpoints(folder, request.storage, name_in_storage)
-    return Session(database=database, checkpoints=checkpoints, storage=request.storage, begun=begun)
+    return SearchSession(database=database, checkpoints=checkpoints, storage=request.storage, start=start)
 
 
 def _checkpoints(folder: Path, storage: Path | None, name_in_storage: str) -> Path:
-    """Other searches' checkpoints lie in the same storage, and their folders may have the same name."""
+    """The folder of the checkpoints. Searches with folders of one name may share a storage, so names in it are
+    unique."""
     return folder / CHECKPOINTS if storage is None else storage.absolute() / name_in_storage
 
 
-def _make(checkpoints: Path) -> None:
+def _make_folder(checkpoints: Path) -> None:
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"The folder for checkpoints, {checkpoints}, cannot be made: {error}", hint="Name another with --storage."
+            f"The folder for checkpoints, {checkpoints}, cannot be created: {error}",
+            hint="Use another one with --storage.",
         ) from None
 
 
-def _resume(path: Path, request: SearchRequest) -> Session:
+def _resume(path: Path, request: SearchRequest) -> SearchSession:
     database = SearchDatabase.open(path, to_write=True)
     try:
-        begun = stored_begun(database)
-        _check_same_terms(begun, request, path)
-        if begun.deterministic:
-            num_workers, num_threads = 1, begun.meta.num_threads
+        start = stored_start(database)
+        _check_same_settings(start, request, path)
+        if start.deterministic:
+            num_workers, num_threads = 1, start.meta.num_threads
         else:
             num_workers = _num_workers(request)
             num_threads = request.num_threads or threads_per_slot(num_workers)
-        facts = database.facts()
-        storage = request.storage or (Path(facts["storage"]) if facts.get("storage") else None)
-        checkpoints = _checkpoints(
-            path.parent, storage, facts.get("name_in_storage", f"{path.parent.name}-{CHECKPOINTS}")
-        )
+        rows = database.facts()
+        storage = request.storage or (Path(rows["storage"]) if rows.get("storage") else None)
+        name_in_storage = rows.get("name_in_storage", f"{path.parent.name}-{CHECKPOINTS}")
         now = _meta(request, num_threads=num_threads)
-        warning = version_warning(begun.meta, now, deterministic=begun.deterministic)
+        warning = version_warning(start.meta, now, deterministic=start.deterministic)
     except BaseException:
         database.close()
         raise
-    return Session(
+    return SearchSession(
         database=database,
-        checkpoints=checkpoints,
+        checkpoints=_checkpoints(path.parent, storage, name_in_storage),
         storage=storage,
-        begun=replace(begun, num_workers=num_workers, meta=replace(begun.meta, num_threads=num_threads)),
+        start=replace(start, num_workers=num_workers, meta=replace(start.meta, num_threads=num_threads)),
         num_resumes=len(database.sessions()),
         warnings=() if warning is None else (warning,),
-        goes_on_as=(now, request.recipe),
+        pending=(now, request.recipe),
         allow_code_changes=request.allow_code_changes,
     )
 
@@ -259,23 +271,24 @@ def _num_workers(request: SearchRequest) -> int:
     return request.num_workers or default_slots(request.device, request.num_gpus)
 
 
-def _check_same_terms(begun: Begun, request: SearchRequest, path: Path) -> None:
-    check_same_recipe(stored_recipe(begun, where=str(path)), request.recipe)
-    if begun.device != str(request.device):
+def _check_same_settings(start: SearchStart, request: SearchRequest, path: Path) -> None:
+    check_same_recipe(stored_recipe(start, where=str(path)), request.recipe)
+    if start.device != str(request.device):
         raise UsageError(
-            f"This search was begun on {begun.device}, not on {request.device}.",
-            hint=f"Times and memory would not compare. Go on with --device {begun.device}",
+            f"This search was started on {start.device}, so it cannot be resumed on {request.device}.",
+            hint=f"Times and memory would not be comparable. Resume with --device {start.device}",
         )
-    if begun.deterministic:
+    if start.deterministic:
         check_deterministic(request.recipe, num_workers=request.num_workers)
     elif request.deterministic:
         raise UsageError(
-            "This search was begun without --deterministic and cannot become so.", hint="Leave --deterministic away."
+            "This search was started without --deterministic, so it cannot be resumed with it.",
+            hint="Remove --deterministic.",
         )
 
 
 def _meta(request: SearchRequest, *, num_threads: int) -> RunMeta:
-    """`num_threads` are the workers', who do all the work."""
+    """Metadata of this session. `num_threads` are those of the workers, which do all the work."""
     return collect_meta(
         device=str(request.device),
         seed=request.recipe.search.seed,

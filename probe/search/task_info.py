@@ -1,55 +1,60 @@
-"""What a search needs to know of its task before the first trial, found out by a worker."""
+"""What a search has to know about its task before the first trial, measured in a worker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from probe.errors import DataError
+from probe.errors import DataError, Infeasible
 from probe.loading.records import SPLIT_NAMES, DataReference, Overlap, ValidationSplit
 from probe.search.records.search import ParamValue
+from probe.search.space.space import Params
 from probe.task import Task
 from probe.tasks.code_hashes import code_hashes
 from probe.tasks.source import TargetSource, TaskSource
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInfo:
-    """What the search needs to know of a task before its first trial."""
+    """The properties of a task that a search depends on."""
 
     num_train: int
-    """Without the validation part."""
+    """Number of training samples, without the validation split."""
     num_val: int
     num_test: int | None
     metrics: tuple[str, ...]
     optimizer: str | None
-    """The task's own; None: a callable."""
+    """Name of the task's own optimizer; None if it is a callable."""
     reached: tuple[str, ...] = ("lr",)
     """Which of lr, momentum and weight_decay the task's own optimizer uses."""
     batch_size: int
-    """The task's own."""
+    """The task's own batch size."""
     num_params: int | None = None
-    """Trainable parameters of its model; None where none could be made without a trial's hyperparameters."""
+    """Number of trainable parameters; None if the model cannot be built without the hyperparameters of a trial."""
     reference: DataReference | None = None
-    """Its data, to be recognized by."""
+    """Fingerprints of its data."""
     overlaps: tuple[Overlap, ...] = ()
-    """Pairs of its parts that share a few samples."""
+    """Pairs of splits that share a few samples."""
     code: Mapping[str, str] = field(default_factory=dict)
-    """Source file -> hash of its code, of the user's own modules."""
+    """Source file -> hash of its code, for the user's own modules."""
     edited: tuple[str, ...] = ()
-    """Those that were edited while the search was stopped, which was allowed."""
+    """Source files that were edited while the search was stopped, with permission."""
     proportions: tuple[str, ...] = ()
-    """Those of the metrics that are shares of samples."""
+    """Metrics that are proportions of samples, like accuracy."""
 
 
 def describe_task(source: TaskSource, split: ValidationSplit, params: Mapping[str, ParamValue]) -> TaskInfo:
-    """Build the task and look at it. In a worker: it imports torch, loads the data and runs the user's code.
+    """Build a task and collect its properties. Runs in a worker: it imports torch, loads the data and runs the user's
+    code.
 
-    It is built twice, to see whether the data are the same each time.
+    The task is built twice, to check that its data are the same each time.
 
     Raises:
         TaskError, UserCodeError: the task cannot be built.
-        DataError: parts of its data share their samples. ChangedDataError: the second build has other samples.
+        DataError: splits of its data share their samples. ChangedDataError: the second build has other samples.
     """
     from probe.loading.dataset import num_samples
     from probe.loading.validation import split_task
@@ -80,25 +85,26 @@ def describe_task(source: TaskSource, split: ValidationSplit, params: Mapping[st
 def _num_params(task: Task) -> int | None:
     try:
         return int(sum(weight.numel() for weight in task.model().parameters() if weight.requires_grad))
-    except Exception:  # of the user's code: the first trial meets it too, and says more
+    except Exception:  # raised by the user's code: the first trial will raise it again and report it in full
         return None
 
 
 def same_task_info(of_machines: Sequence[TaskInfo]) -> TaskInfo:
-    """What all machines of a search say of its task. Raises DataError where they do not say the same."""
+    """Return the properties of a task that all machines of a search agree on. Raises DataError if they differ."""
     first, *others = of_machines
     for other in others:
         changes = [*task_changes(first, other), *code_changes(first, other)]
         if changes:
             raise DataError(
-                "\n".join(["Machines of this search see different tasks:", *(f"  {change}" for change in changes)]),
+                "\n".join(["The nodes of this search see different tasks:", *(f"  {change}" for change in changes)]),
                 hint="Every node needs the same data files and the same version of the task's module.",
             )
     return first
 
 
 def task_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
-    """What differs between two looks at a task, `what: old -> new` each. What one of them did not look at is no difference."""
+    """Return the differences of two tasks, each as `what: old -> new`. Properties that either one lacks are not
+    compared."""
     counts = {
         "training samples": (before.num_train, now.num_train),
         "validation samples": (before.num_val, now.num_val),
@@ -119,8 +125,26 @@ def task_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
 
 
 def code_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
-    """The source files that differ, `slow.py: edited` each. One that is only there now is imported by one that was edited."""
+    """Return the source files that were edited, each as `slow.py: edited`. New files are imported by edited ones."""
     return [f"{file}: edited" for file in before.code if now.code.get(file, before.code[file]) != before.code[file]]
+
+
+def first_feasible(candidates: Sequence[Params], attempt: Callable[[Params], Answer]) -> Answer:
+    """Return what `attempt` returns for the first configuration that the task's code accepts.
+
+    Raises Infeasible if it refuses all of them.
+    """
+    refused: Infeasible | None = None
+    for params in candidates:
+        try:
+            return attempt(params)
+        except Infeasible as error:
+            refused = refused or error
+    why = "" if refused is None else f", the first one because: {refused.message}"
+    raise Infeasible(
+        f"The task refused all {len(candidates)} configurations of the space that were tried{why}",
+        hint="Narrow [space], or use `when` to declare which hyperparameters go together.",
+    )
 
 
 def _shown(value: int | str | None) -> str:

@@ -1,0 +1,1 @@
+"""Training of one configuration, `probe.train`: train.py trains it, records.py holds its result."""

@@ -1,4 +1,4 @@
-"""What training one configuration leaves behind."""
+"""Records of the training of one configuration."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ TrainEnd = Literal["finished", "interrupted", "diverged", "oom"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainStarted:
-    """What is about to be trained; for a live view, no part of a result."""
+    """The training that is about to start; sent to observers, not part of a result."""
 
     kind: Literal["train_started"] = "train_started"
     epochs: int
     num_train: int
     num_val: int | None
-    """None: the validation part is trained on, too."""
+    """Validation samples; None if the validation split is trained on."""
     num_test: int | None
     metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
-    """The answer of `probe train`."""
+    """The result of `probe train`."""
 
     schema: int = SCHEMA_VERSION
     kind: Literal["train"] = "train"
     meta: RunMeta
     stopped_by: TrainEnd
-    """finished: all epochs were trained. Otherwise the reports and the weights are those of the last whole epoch."""
+    """finished: all epochs were trained. Otherwise, reports and weights are those of the last completed epoch."""
     name: str
-    """The recipe's."""
+    """Name of the recipe."""
     recipe: str
     """The recipe as it ran, command-line changes included, as TOML."""
     task: str
     metric: str
     mode: Literal["max", "min"]
     params: Mapping[str, ParamValue]
-    """All hyperparameters that the recipe gives."""
+    """All hyperparameters of the recipe."""
     epochs: int
-    """Planned: what schedules are stretched over."""
+    """Planned number of epochs; learning-rate schedules span it."""
     all_data: bool
-    """Trained on train + validation, so that there is no validation curve."""
+    """True if the validation split was trained on as well, so that there is no validation curve."""
     num_train: int
     num_val: int | None
     num_test: int | None
     reports: tuple[EpochReport, ...]
     best_epoch: int | None
-    """By the objective on the validation part; None without one."""
+    """Epoch with the best value of the objective on the validation split; None without one."""
     best_value: float | None
     last_value: float | None
-    """After the last epoch, whose weights are kept."""
+    """Value of the objective after the last epoch, whose weights are kept."""
     test: Score | None
-    """None where there is no test part, or the training did not come to its end."""
+    """Score on the test split; None without one, or if the training did not finish."""
     weights_file: str | None
-    """In the run's folder, as safetensors."""
+    """Name of the file of weights in the run's folder, in safetensors format."""
     diagnosis: Diagnosis | None
-    """What the curves say; None where there are none."""
+    """Diagnosis of the training curves; None if no epoch was completed."""
     memory: MemoryReading | None
     seconds: float
     warnings: tuple[str, ...] = ()
     summary: TrainingSummary | None = None
-    """After the last epoch; None where the training did not come to its end, or has no validation part."""
+    """Scores after the last epoch; None if the training did not finish or there is no validation split."""
     weights: WeightCounts | None = None
-    """How many of the trained weights are zero; None where the training did not come to its end."""
+    """Number of trained weights, and of those that are zero; None if the training did not finish."""
 
     def __post_init__(self) -> None:
         if self.stopped_by == "finished" and len(self.reports) != self.epochs:
             raise ValueError(f"a finished training of {self.epochs} epochs has {len(self.reports)} reports")
         if self.test is not None and self.stopped_by != "finished":
-            raise ValueError("the test part is scored after a finished training only")
+            raise ValueError("the test split is scored after a finished training only")
         if (self.best_epoch is None) != (self.best_value is None):
-            raise ValueError("the best epoch and its value belong together")
+            raise ValueError("best_epoch and best_value must both be given or both be None")

@@ -1,4 +1,4 @@
-"""`probe.train`: one configuration, trained once, with its curves, its weights and its score on the test part."""
+"""`probe.train`: train one configuration once, with its training curves, weights and test score."""
 
 from __future__ import annotations
 
@@ -51,33 +51,37 @@ def train(
     observer: Observer | None = None,
     argv: Sequence[str] = (),
 ) -> TrainResult:
-    """Train the one configuration of `recipe`, like the best.toml that a search leaves, and score it once on the test part.
+    """Train the one configuration of `recipe`, such as the best.toml of a search, and score it once on the test split.
 
     Args:
-        recipe: a recipe whose [space] holds constants only, or the path of its TOML file; `overrides` like
-            `space.lr=0.01` are for the latter.
-        task: what is trained, in place of what the recipe's [task] names, as for `find_hyperparameters`.
-        epochs: how many; by default those of the recipe's longest trial.
-        all_data: train on the validation part, too; there is no validation curve then.
-        seed: in place of search.seed, for the weights, the order of the data and what is held out.
-        folder: where `weights.safetensors` goes, for `safetensors.torch.load_model`; None: the weights are not kept.
-        observer: called with a TrainStarted, then with an EpochReport after each epoch.
+        recipe: a recipe whose [space] holds constants only, or the path of its TOML file.
+        task: a Task, or a function that builds one, to use instead of the recipe's [task]; as for `find_hyperparameters`.
+        epochs: number of epochs; by default those of the recipe's longest trial.
+        all_data: train on the validation split as well. There is no validation curve then.
+        seed: seed of the weights, the order of the data and the validation split; by default the recipe's search.seed.
+        device: device to train on, such as `"auto"`, `"cpu"` or `"cuda:0"`.
+        data_dir: folder for downloaded data sets.
+        overrides: changes to a recipe file, such as `["space.lr=0.01"]`.
+        folder: folder for `weights.safetensors`, which `safetensors.torch.load_model` reads; None to keep no weights.
+        observer: called with a TrainStarted record, then with an EpochReport after each epoch.
+        argv: command line to record in the result.
 
-    Ctrl-C ends the training with the weights and the curves of its last whole epoch: `stopped_by` is then "interrupted"; in
-    the first epoch there is nothing to keep, and KeyboardInterrupt passes. "diverged" and "oom" (out of memory) keep what
-    there was in the same way.
+    Returns:
+        The result. `stopped_by` is "finished" if all epochs were trained. Otherwise it is "interrupted" (Ctrl-C), "diverged" or
+        "oom" (out of memory), and the result holds the curves and weights of the last completed epoch.
 
     Raises:
-        RecipeError, TaskError, DeviceError, UsageError: before anything is trained. What the task's own code raises passes.
+        RecipeError, TaskError, DeviceError, UsageError: before any training. Exceptions of the task's own code pass.
+        KeyboardInterrupt: if Ctrl-C is pressed in the first epoch.
     """
     found = recipe_with_task(recipe, task, overrides=overrides)
-    # Made with the recipe's own seed, so that the test part stays what it was.
+    # Built with the recipe's own seed, so that the test split is always the same.
     source = (
         recipe_source(found, data_dir=Path(data_dir)) if task is None else given_source(task, seed=task_seed(found))
     )
     found = found if seed is None else with_seed(found, seed)
     if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
-        raise UsageError(f"epochs must be a whole number of at least 1, not {epochs!r}.")
+        raise UsageError(f"epochs must be an integer of at least 1, not {epochs!r}.")
     params = fixed_params(found)
     check_names(found, source)
     check_values(found)
@@ -95,35 +99,34 @@ def train(
 
 
 def outcome_error(result: TrainResult) -> ProbeError | None:
-    """What the user has to be told about a training that came to no end of its own; None for one that did, or was
-    interrupted."""
+    """The error to show for a training that ran out of memory or diverged; None if it finished or was interrupted."""
     after = f"after {len(result.reports)} of {result.epochs} epochs" if result.reports else "in its first epoch"
     if result.stopped_by == "oom":
         return NothingFitsError(
             f"Training {result.task} ran out of memory {after}.",
-            hint="Take a smaller batch (--set space.batch_size=N); `probe batch` finds the largest that fits.",
+            hint="Use a smaller batch (--set space.batch_size=N); `probe batch` finds the largest that fits.",
         )
     if result.stopped_by == "diverged":
         return NothingFitsError(
-            f"Training {result.task} diverged {after}: the loss is no longer a finite number.",
-            hint="Lower the learning rate (--set space.lr=X); `probe lr` finds one. "
-            "Another seed than the search's can be enough to tip a high one over.",
+            f"Training {result.task} diverged {after}: the loss is not a finite number.",
+            hint="Use a smaller learning rate (--set space.lr=X); `probe lr` finds one. If the learning rate is high, training "
+            "may diverge with one seed and not with another.",
         )
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """Replaced as one after each epoch, so that Ctrl-C finds curves and weights in step."""
+class _Completed:
+    """Completed epochs. Replaced as a whole after each epoch, so that curves and weights agree when Ctrl-C is pressed."""
 
     reports: tuple[EpochReport, ...] = ()
     weights: dict[str, Any] | None = None
-    """After the last of the reports, on the CPU."""
+    """Weights after the last of the reports, on the CPU."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Training:
-    """One training from the task's data to its record."""
+    """One training, from loading the data to the result."""
 
     recipe: Recipe
     params: dict[str, ParamValue]
@@ -132,11 +135,12 @@ class _Training:
     all_data: bool
     folder: Path | None
     observer: Observer
-    kept: _Kept = field(default_factory=_Kept)
+    completed: _Completed = field(default_factory=_Completed)
     untrained_loss: float | None = None
+    """Validation loss before the first step; None if it is not finite or there is no validation split."""
     warnings: list[str] = field(default_factory=list)
     num_shared: int = 0
-    """Test samples that are training or validation samples, too."""
+    """Test samples that are also training or validation samples."""
     summary: TrainingSummary | None = None
     weights: WeightCounts | None = None
 
@@ -147,10 +151,8 @@ class _Training:
 
     def run(self, device: Device, argv: Sequence[str]) -> TrainResult:
         started = time.perf_counter()
-        seed = self.recipe.search.seed
-        meta = collect_meta(
-            device=device.name, seed=seed, origin=RunOrigin(argv=tuple(argv), recipe_hash=recipe_hash(self.recipe))
-        )
+        origin = RunOrigin(argv=tuple(argv), recipe_hash=recipe_hash(self.recipe))
+        meta = collect_meta(device=device.name, seed=self.recipe.search.seed, origin=origin)
         task = self._task()
         sizes = _sizes(task)
         self.observer(TrainStarted(epochs=self.epochs, metric=self.objective.metric, **sizes))
@@ -165,7 +167,7 @@ class _Training:
                 weights_file = self._save(run)
                 test = self._score(run, device) if stopped_by == "finished" else None
             except KeyboardInterrupt:
-                if not self.kept.reports:
+                if not self.completed.reports:
                     raise
                 stopped_by = "interrupted"
                 weights_file = weights_file or self._save(run)
@@ -180,7 +182,7 @@ class _Training:
         )
 
     def _task(self) -> Task:
-        """The task, with the validation part that a search of the same seed holds out. Raises RecipeError, TaskError."""
+        """The task, with the validation split of a search with the same seed. Raises RecipeError, TaskError."""
         from probe.loading.validation import merge_validation, split_task
         from probe.training.building import build_task, check_splits
         from probe.training.optim.reached_hyperparameters import check_lr_reached
@@ -193,12 +195,12 @@ class _Training:
         self.warnings += overlap_warnings(overlaps)
         check_metric(self.objective, tuple(task.metrics))
         validation, seed = self.recipe.task.validation, derive_seed(self.recipe.search.seed, "validation")
-        share = validation.fraction or 1 / validation.num_folds  # of folds, as much is held out as one of them
-        task = split_task(task, ValidationSplit(fraction=share, seed=seed))
+        fraction = validation.fraction or 1 / validation.num_folds  # with k-fold validation: the size of one fold
+        task = split_task(task, ValidationSplit(fraction=fraction, seed=seed))
         return merge_validation(task) if self.all_data else task
 
     def _start(self, task: Task, device: Device) -> TrainingRun:
-        """The model before its first step, and its loss on the validation part: what the curves are held against."""
+        """Build the model and measure its validation loss before the first step, which the diagnosis starts from."""
         from probe.training.run import TrainingRun
         from probe.training.settings import TrainerSettings
 
@@ -210,27 +212,31 @@ class _Training:
         return run
 
     def _train(self, run: TrainingRun, device: Device) -> TrainEnd:
+        from probe.training.loop import train_epochs
         from probe.training.summary import count_weights, summarize_training
         from probe.training.weights import copied_weights
 
-        while run.epoch < self.epochs:
-            report = within_memory(device, run.run_epoch)
-            if report is None or isinstance(report, OutOfMemory):
-                return "diverged" if report is None else "oom"
-            self.kept = _Kept(reports=(*self.kept.reports, report), weights=copied_weights(run.model))
+        def receive(report: EpochReport) -> None:
+            with device.untracked():  # the copy is on the host
+                weights = copied_weights(run.model)
+            self.completed = _Completed(reports=(*self.completed.reports, report), weights=weights)
             self.observer(report)
-        summary = within_memory(device, lambda: summarize_training(run, self.kept.reports[-1]))
+
+        stop = within_memory(device, lambda: train_epochs(run, self.epochs, on_report=receive))
+        if isinstance(stop, OutOfMemory) or stop.reason == "diverged":
+            return "oom" if isinstance(stop, OutOfMemory) else "diverged"
+        summary = within_memory(device, lambda: summarize_training(run, self.completed.reports[-1]))
         self.summary = None if isinstance(summary, OutOfMemory) else summary
         self.weights = count_weights(run.model)
         return "finished"
 
     def _save(self, run: TrainingRun) -> str | None:
-        """The file's name; None where there is nothing to save or it cannot be written, which is then a warning."""
+        """Save the weights of the last completed epoch. Returns the name of the file; None, with a warning, if that fails."""
         from probe.training.weights import WEIGHTS_FILE, left_out_warning, save_weights
 
-        if self.folder is None or self.kept.weights is None:
+        if self.folder is None or self.completed.weights is None:
             return None
-        run.model.load_state_dict(self.kept.weights)  # an epoch that was cut short has moved them on
+        run.model.load_state_dict(self.completed.weights)  # an interrupted epoch has changed them
         try:
             left_out = save_weights(run.model, self.folder / WEIGHTS_FILE)
         except OutputError as error:
@@ -241,9 +247,9 @@ class _Training:
         return WEIGHTS_FILE
 
     def _score(self, run: TrainingRun, device: Device) -> Score | None:
-        from probe.search.jobs.final_training import score_test_part
+        from probe.search.jobs.final_training import score_test_split
 
-        scored = within_memory(device, lambda: score_test_part(run, self.objective.metric))
+        scored = within_memory(device, lambda: score_test_split(run, self.objective.metric))
         if isinstance(scored, OutOfMemory):
             scored = (None, "Scoring the model on the test split ran out of memory.")
         score, problem = scored
@@ -251,9 +257,14 @@ class _Training:
         return None if score is None else replace(score, num_shared=self.num_shared)
 
     def _result(self, **measured: Any) -> TrainResult:
-        objective, reports = self.objective, self.kept.reports
+        objective, reports = self.objective, self.completed.reports
         best = best_epoch(replace(objective, reduce="best"), reports)
         values = {report.epoch: epoch_value(objective, report) for report in reports}
+        diagnosis = None
+        if reports:
+            diagnosis = diagnose(
+                reports, metric=objective.metric, mode=objective.mode, untrained_loss=self.untrained_loss
+            )
         return TrainResult(
             name=self.recipe.name,
             recipe=dump_recipe(self.recipe),
@@ -267,11 +278,7 @@ class _Training:
             best_epoch=best,
             best_value=None if best is None else values[best],
             last_value=values[reports[-1].epoch] if reports else None,
-            diagnosis=diagnose(
-                reports, metric=objective.metric, mode=objective.mode, untrained_loss=self.untrained_loss
-            )
-            if reports
-            else None,
+            diagnosis=diagnosis,
             warnings=(*self.warnings, *training_warnings(reports)),
             summary=self.summary,
             weights=self.weights,
@@ -282,5 +289,5 @@ class _Training:
 def _sizes(task: Task) -> dict[str, Any]:
     from probe.loading.dataset import num_samples
 
-    parts = {"num_train": task.train, "num_val": task.val, "num_test": task.test}
-    return {name: None if part is None else num_samples(part) for name, part in parts.items()}
+    splits = {"num_train": task.train, "num_val": task.val, "num_test": task.test}
+    return {name: None if data is None else num_samples(data) for name, data in splits.items()}

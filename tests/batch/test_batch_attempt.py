@@ -14,13 +14,12 @@ import torch
 from torch import nn
 
 from probe.batch.attempt import run_attempt
-from probe.batch.decide import Limits, Plan, largest_fit, next_attempt
-from probe.batch.duration import QUICK
-from probe.batch.find import find_batch_size, fits, probe_batch_size, try_batch_size
-from probe.batch.records import Attempt
-from probe.batch.samples.sizing import rank_samples
+from probe.batch.decide import QUICK, Limits, NextAttempt, duration_of, largest_fit, next_attempt
+from probe.batch.find import find_batch_size, fits, try_batch_size
+from probe.batch.records import Attempt, BatchResult
+from probe.batch.samples.task_samples import rank_samples
 from probe.device.simulated import SimulatedDevice
-from probe.errors import TaskError, UsageError, UserCodeError
+from probe.errors import ProbeError, TaskError, UsageError, UserCodeError
 from probe.task import Task
 from probe.training.settings import TrainerSettings
 
@@ -48,13 +47,22 @@ def attempt(task: Task, size: int, limit_bytes: int, **settings: Any) -> Attempt
     return run_attempt(
         task,
         TrainerSettings(**settings),
+        NextAttempt(size, "size"),
         device=SimulatedDevice(limit_bytes),
-        plan=Plan(size, "size"),
         seed=0,
         rankings=rank_samples(task, seed=0),
-        confirm_steps=10,
-        confirm_seconds=0.01,
+        duration=duration_of("size", 10, 0.01),
     )
+
+
+def partial_result(*arguments: Any, **options: Any) -> BatchResult:
+    """The result of a sweep, whether or not an error ended it."""
+    try:
+        return find_batch_size(*arguments, **options)
+    except ProbeError as error:
+        if not isinstance(error.result, BatchResult):
+            raise
+        return error.result
 
 
 def test_a_fit_is_timed_and_its_peak_is_that_of_a_bare_loop() -> None:
@@ -102,16 +110,14 @@ def test_running_out_leaves_nothing_behind() -> None:
     task = mlp_task(32, 256, 256, 10)
     settings = TrainerSettings()
     for size in (64, 64, 64):
-        plan = Plan(size, "size")
         failed = run_attempt(
             task,
             settings,
+            NextAttempt(size, "size"),
             device=device,
-            plan=plan,
             seed=0,
             rankings=rank_samples(task, seed=0),
-            confirm_steps=10,
-            confirm_seconds=0.01,
+            duration=duration_of("size", 10, 0.01),
         )
         assert failed.outcome == "oom"
         device.reset_peaks()
@@ -178,13 +184,11 @@ def test_a_device_that_an_error_has_broken_does_not_hide_that_error() -> None:
 
     def run(task: Task) -> Attempt:
         options: dict[str, Any] = {
-            "plan": Plan(4, "size"),
             "seed": 0,
             "rankings": rank_samples(task, seed=0),
-            "confirm_steps": 1,
-            "confirm_seconds": 0.01,
+            "duration": duration_of("size", 1, 0.01),
         }
-        return run_attempt(task, TrainerSettings(), device=Broken(10**8), **options)
+        return run_attempt(task, TrainerSettings(), NextAttempt(4, "size"), device=Broken(10**8), **options)
 
     assert run(mlp_task(4, 2, forward=raise_error(IndexError("first")))).message == "IndexError: first"
     with pytest.raises(RuntimeError, match="illegal memory access"):
@@ -210,12 +214,11 @@ def test_a_bug_leaves_nothing_on_the_device() -> None:
     failed = run_attempt(
         task,
         TrainerSettings(),
+        NextAttempt(1, "size"),
         device=device,
-        plan=Plan(1, "size"),
         seed=0,
         rankings=rank_samples(task, seed=0),
-        confirm_steps=10,
-        confirm_seconds=0.01,
+        duration=duration_of("size", 10, 0.01),
     )
     assert failed.outcome == "error"
     assert failed.message is not None
@@ -264,12 +267,11 @@ def test_a_confirming_run_trains_on_an_epoch_and_as_many_batches_as_asked_for_wh
     found = run_attempt(
         task,
         TrainerSettings(),
+        NextAttempt(4, "confirm"),
         device=SimulatedDevice(10**8),
-        plan=Plan(4, "confirm"),
         seed=0,
         rankings=rank_samples(task, seed=0),
-        confirm_steps=steps,
-        confirm_seconds=seconds,
+        duration=duration_of("confirm", steps, seconds),
     )
     assert (found.fits, found.num_batches, found.batches_per_epoch) == (True, num_batches, 16)
     assert attempt(task, 4, 10**8).num_batches == 0
@@ -355,19 +357,19 @@ def test_one_size_can_be_asked_for(size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, True, 2.0, "4"])
 def test_one_size_must_be_a_size(size: Any) -> None:
-    with pytest.raises(UsageError, match="A batch size is a whole number of at least 1"):
+    with pytest.raises(UsageError, match="at least 1"):
         try_batch_size(mlp_task(4, 2), size, device="simulated:1MiB")
 
 
 def test_one_size_must_not_exceed_the_data() -> None:
-    with pytest.raises(UsageError, match="A batch of 65 is more than the 64 training samples"):
+    with pytest.raises(UsageError, match=r"batch of 65 .* training set of 64"):
         fits(mlp_task(4, 2), 65, device="simulated:1MiB", in_process=True)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models, optimizers and limits; every attempt is real training, hardly timed."""
-    monkeypatch.setattr("probe.batch.duration.QUICK", replace(QUICK, min_steps=1, max_steps=1))
+    monkeypatch.setattr("probe.batch.decide.QUICK", replace(QUICK, min_steps=1, max_steps=1))
     draw = random.Random(seed)
     layers = [draw.choice([4, 16, 64]) for _ in range(draw.randint(1, 3))]
     task = mlp_task(*layers, 10, norm=draw.random() < 0.3, num_samples=draw.choice([7, 16, 20]))
@@ -381,7 +383,7 @@ def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: py
                 peaks[size] = tried.memory.peak_allocated_bytes if tried.memory is not None else 0
     limit = draw.randint(int(min(peaks.values()) * 0.8), int(max(peaks.values()) * 1.1))
     expected = max((size for size, peak in peaks.items() if peak <= limit), default=None)
-    result, _ = probe_batch_size(
+    result = partial_result(
         task,
         params={"optimizer": optimizer},
         device=f"simulated:{limit}",

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from probe.batch.comparison.compare import Axes, compare_batch_sizes
-from probe.batch.decide import Plan
-from probe.batch.find import find_batch_size, probe_batch_size
+from probe.batch.compare import Axes, compare_batch_sizes
+from probe.batch.decide import NextAttempt
+from probe.batch.find import find_batch_size
 from probe.batch.records import Attempt
 from probe.batch.runner import _lost
+from probe.batch.sweep import SweepOptions
 from probe.errors import TaskError, UserCodeError
 from probe.task import Task
 from probe.workers.worker import Died, WorkerDied
@@ -52,7 +53,7 @@ def test_a_killed_child_is_an_outcome_and_the_winner_is_confirmed_in_a_fresh_one
 
 @pytest.mark.parametrize(("exit_code", "outcome"), [(-9, "host_oom"), (-11, "crashed"), (7, "crashed")])
 def test_how_a_child_died_decides_what_it_says_about_the_size(exit_code: int, outcome: str) -> None:
-    attempt = _lost(Plan(16, "size"), WorkerDied(Died(exit_code, "its last words")))
+    attempt = _lost(NextAttempt(16, "size"), WorkerDied(Died(exit_code, "its last words")))
     assert attempt.outcome == outcome
     assert attempt.message is not None
     assert ("last words" in attempt.message) is (outcome == "crashed")
@@ -108,8 +109,7 @@ class Poisoning(nn.Module):
 
 def test_an_error_that_poisons_its_process_is_a_limit_where_fresh_ones_run_smaller_batches() -> None:
     made = task(lambda: Poisoning(8))
-    result, error = probe_batch_size(made, device="simulated:10MiB", predict=False, size_only=True)
-    assert error is None
+    result = find_batch_size(made, device="simulated:10MiB", predict=False, options=SweepOptions(size_only=True))
     assert (result.stopped_by, result.largest_fit, result.capped_by) == ("finished", 4, "error")
     assert [attempt.batch_size for attempt in result.attempts] == [16, 1, 4, 8]
     assert result.attempts[-1].message == "RuntimeError: CUDA error: an illegal memory access was encountered"
@@ -117,8 +117,9 @@ def test_an_error_that_poisons_its_process_is_a_limit_where_fresh_ones_run_small
 
 def test_a_bug_at_every_size_is_raised_with_its_traceback() -> None:
     made = task(lambda: Poisoning(1))
-    result, error = probe_batch_size(made, device="simulated:10MiB", predict=False)
-    assert isinstance(error, UserCodeError)
+    with pytest.raises(UserCodeError) as raised:
+        find_batch_size(made, device="simulated:10MiB", predict=False)
+    error, result = raised.value, raised.value.result
     assert "in forward" in error.traceback
     assert (result.stopped_by, result.largest_fit) == ("error", None)
     assert [attempt.batch_size for attempt in result.attempts] == [16, 1]
@@ -136,11 +137,10 @@ def test_ctrl_c_keeps_the_variants_that_were_finished(monkeypatch: pytest.Monkey
     def second_is_interrupted(*args: Any, **options: Any) -> Any:
         if next(calls):
             raise KeyboardInterrupt
-        return probe_batch_size(*args, **options)
+        return find_batch_size(*args, **options)
 
-    monkeypatch.setattr("probe.batch.comparison.compare.probe_batch_size", second_is_interrupted)
+    monkeypatch.setattr("probe.batch.compare.find_batch_size", second_is_interrupted)
     axes = Axes(precisions=("fp32", "bf16"))
     options: dict[str, Any] = {"device": "simulated:1MiB", "max": 2, "in_process": True, "confirm_steps": 0}
-    found, error = compare_batch_sizes(task(lambda: nn.Linear(4, 2)), axes, **options)
-    assert error is None
+    found = compare_batch_sizes(task(lambda: nn.Linear(4, 2)), axes, **options)
     assert (found.stopped_by, [variant.precision for variant in found.variants]) == ("interrupted", ["fp32"])

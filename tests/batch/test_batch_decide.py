@@ -167,7 +167,7 @@ def test_the_first_size(start: int, bound: int | None, first: int) -> None:
 
 @pytest.mark.parametrize("bad", [{"start": 0}, {"max": 0}, {"start": -4}, {"max": True}, {"start": 2.5}])
 def test_sizes_below_one_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"must be a batch size, a whole number of at least 1"):
+    with pytest.raises(UsageError, match="must be a batch size"):
         Limits(**bad)
 
 

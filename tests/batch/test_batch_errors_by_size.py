@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from probe.batch.decide import (
     Limits,
-    Plan,
+    NextAttempt,
     capped_by,
     fatal_error,
     floor_power_of_two,
@@ -38,7 +38,7 @@ class Island:
     above: Outcome = "error"
     above_text: str = "RuntimeError: FIND was unable to find an engine"
 
-    def attempt(self, plan: Plan) -> Attempt:
+    def attempt(self, plan: NextAttempt) -> Attempt:
         size = plan.batch_size
         if self.low <= size <= self.high:
             return Attempt(
@@ -88,7 +88,7 @@ def test_the_sizes_that_run_are_found_where_the_tasks_own_size_is_one_of_them(
 ) -> None:
     own = data.draw(st.integers(island.low, island.high), label="own")
     bound = data.draw(st.none() | st.integers(own, LARGEST), label="bound")
-    limits = Limits(start=start, max=bound, own_size=own, size_only=size_only)
+    limits = Limits(start=start, max=bound, task_batch_size=own, size_only=size_only)
     attempts = island.sweep(limits)
     answer = largest_fit(attempts)
     power = floor_power_of_two(min(island.high, bound or LARGEST))
@@ -126,7 +126,7 @@ def test_an_error_that_only_larger_batches_meet_is_a_limit(high: int, above: Out
 def test_a_bug_at_every_size_ends_the_sweep_soon(
     start: int, bound: int | None, own: int | None, outcome: Outcome, text: str
 ) -> None:
-    attempts = Broken(outcome, text).sweep(Limits(start=start, max=bound, own_size=own))
+    attempts = Broken(outcome, text).sweep(Limits(start=start, max=bound, task_batch_size=own))
     assert fatal_error(attempts)
     assert len(attempts) <= 3
 
@@ -142,13 +142,13 @@ def test_a_bug_at_every_size_ends_the_sweep_soon(
 )
 def test_a_sweep_ends_whatever_fails(failures: dict[int, tuple[Outcome, str]], start: int, own: int | None) -> None:
     class Arbitrary(Island):
-        def attempt(self, plan: Plan) -> Attempt:
+        def attempt(self, plan: NextAttempt) -> Attempt:
             if plan.batch_size not in failures:
                 return super().attempt(plan)
             outcome, text = failures[plan.batch_size]
             return Broken(outcome, text).attempt(plan)
 
-    attempts = Arbitrary().sweep(Limits(start=start, own_size=own, max=LARGEST))
+    attempts = Arbitrary().sweep(Limits(start=start, task_batch_size=own, max=LARGEST))
     tried = [(attempt.batch_size, attempt.purpose == "confirm") for attempt in attempts]
     assert len(set(tried)) == len(tried)
     answer = largest_fit(attempts)
@@ -158,23 +158,27 @@ def test_a_sweep_ends_whatever_fails(failures: dict[int, tuple[Outcome, str]], s
 
 def test_the_same_error_at_one_sample_is_the_tasks() -> None:
     unsupported = Broken("kernel_limit", "RuntimeError: cuDNN error: CUDNN_STATUS_NOT_SUPPORTED")
-    assert unsupported.sizes_tried(Limits(own_size=64)) == [512, 1]
+    assert unsupported.sizes_tried(Limits(task_batch_size=64)) == [512, 1]
 
 
 def test_a_limit_is_sought_in_the_middle_of_what_is_left() -> None:
-    assert Island(high=100).sizes_tried(Limits(own_size=64)) == [512, 1, 16, 64, 128]
+    assert Island(high=100).sizes_tried(Limits(task_batch_size=64)) == [512, 1, 16, 64, 128]
 
 
 @pytest.mark.parametrize(
     ("island", "limits", "tried"),
     [
-        (Island(low=2, high=100), Limits(own_size=64), [512, 1, 2, 32, 128, 64]),  # batch normalization
-        (Island(low=8, high=100), Limits(own_size=64), [512, 1, 2, 64, 128]),  # clips of 8
-        (Island(low=8, high=100), Limits(start=1, own_size=64), [1, 2, 64, 128]),
-        (Island(low=8, high=100, above="oom"), Limits(start=4, own_size=64), [4, 1, 64, 128]),
-        (Island(low=64, high=64, below_text=same_text, above_text=same_text), Limits(own_size=64), [512, 1, 64, 128]),
-        (Island(low=48, high=48, below_text="", above_text=""), Limits(own_size=48), [512, 1, 48, 128, 64]),
-        (Island(low=3, high=5), Limits(own_size=64), [512, 1, 2, 64, 8, 4]),
+        (Island(low=2, high=100), Limits(task_batch_size=64), [512, 1, 2, 32, 128, 64]),  # batch normalization
+        (Island(low=8, high=100), Limits(task_batch_size=64), [512, 1, 2, 64, 128]),  # clips of 8
+        (Island(low=8, high=100), Limits(start=1, task_batch_size=64), [1, 2, 64, 128]),
+        (Island(low=8, high=100, above="oom"), Limits(start=4, task_batch_size=64), [4, 1, 64, 128]),
+        (
+            Island(low=64, high=64, below_text=same_text, above_text=same_text),
+            Limits(task_batch_size=64),
+            [512, 1, 64, 128],
+        ),
+        (Island(low=48, high=48, below_text="", above_text=""), Limits(task_batch_size=48), [512, 1, 48, 128, 64]),
+        (Island(low=3, high=5), Limits(task_batch_size=64), [512, 1, 2, 64, 8, 4]),
     ],
 )
 def test_the_order_of_sizes(island: Island, limits: Limits, tried: list[int]) -> None:
@@ -198,7 +202,7 @@ def test_the_order_of_sizes(island: Island, limits: Limits, tried: list[int]) ->
 def test_what_is_a_bug(attempts: list[tuple[int, Outcome, str]], fatal: bool) -> None:
     made = []
     for size, outcome, text in attempts:
-        made.append((Island() if outcome == "fits" else Broken(outcome, text)).attempt(Plan(size, "size")))
+        made.append((Island() if outcome == "fits" else Broken(outcome, text)).attempt(NextAttempt(size, "size")))
     assert fatal_error(made) is fatal
 
 

@@ -13,10 +13,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from probe.batch.attempt import run_attempt
-from probe.batch.decide import Plan
+from probe.batch.decide import NextAttempt, duration_of
 from probe.batch.find import find_batch_size
 from probe.batch.records import Attempt, Purpose
-from probe.batch.samples.sizing import rank_samples
+from probe.batch.samples.task_samples import rank_samples
 from probe.data.synthetic import SyntheticImages
 from probe.device.simulated import SimulatedDevice
 from probe.task import Task
@@ -43,12 +43,11 @@ def attempt(
     return run_attempt(
         task,
         TrainerSettings(optimizer="sgd"),
+        NextAttempt(size, purpose),
         device=SimulatedDevice(limit_bytes),
-        plan=Plan(size, purpose),
         seed=0,
         rankings=rank_samples(task, seed=0),
-        confirm_steps=num_batches,
-        confirm_seconds=seconds,
+        duration=duration_of(purpose, num_batches, seconds),
     )
 
 

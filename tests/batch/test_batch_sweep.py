@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_device import ScriptedDevice, ScriptedRunner, line_profile, task_error
+from scripted_device import ScriptedDevice, ScriptedRunner, line_model, task_error
 
 from probe.batch.decide import Limits, floor_power_of_two, most_samples
 from probe.batch.records import Attempt, BatchResult, Outcome
-from probe.batch.sweep import SweepOptions, num_seen, run_sweep
+from probe.batch.sweep import SweepOptions, num_samples_used, run_sweep
 from probe.errors import DeviceError, ProbeError, TaskError, UsageError, UserCodeError
 from probe.records_json import from_plain, to_plain
 
 
 def sweep(runner: ScriptedRunner, **options: Any) -> tuple[BatchResult, ProbeError | None]:
-    observers = {name: options.pop(name) for name in ("observer", "announce") if name in options}
-    return run_sweep(runner, task="a task", options=SweepOptions(**options), **observers)
+    limits: dict[str, Any] = {name: options.pop(name) for name in ("start", "max", "confirms") if name in options}
+    direct = {name: options.pop(name) for name in ("observer", "predict") if name in options}
+    limits["size_only"] = options.get("size_only", False)
+    return run_sweep(runner, task="a task", limits=Limits(**limits), options=SweepOptions(**options), **direct)
 
 
 def test_a_finished_sweep_tells_everything_and_can_be_stored() -> None:
@@ -46,7 +48,7 @@ def test_a_sweep_sees_no_more_samples_than_it_may(max_samples: int, limit: int, 
     runner = ScriptedRunner(ScriptedDevice(limit_bytes=limit))
     result, error = sweep(runner, start=most, max=most, size_only=True, max_samples=max_samples)
     assert error is None
-    assert num_seen(result.attempts) <= max_samples
+    assert num_samples_used(result.attempts) <= max_samples
     if result.stopped_by == "nothing_fits":
         assert result.attempts[-1].batch_size == 1
     if limit >= most and max_samples >= most_samples(most):
@@ -101,7 +103,7 @@ def test_a_model_that_refuses_single_samples_is_no_error() -> None:
 
 def test_the_tasks_own_batch_size_is_tried() -> None:
     failures: dict[int, Outcome] = dict.fromkeys((1, 2, 32, 64, 128, 256, 512), "error")
-    runner = ScriptedRunner(ScriptedDevice(failures=failures), own_batch_size=48)
+    runner = ScriptedRunner(ScriptedDevice(failures=failures), task_batch_size=48)
     result, error = sweep(runner)
     assert (result.largest_fit, result.recommended, error) == (48, 48, None)
     assert (result.attempts[-1].purpose, result.attempts[-1].batch_size) == ("confirm", 48)
@@ -122,11 +124,11 @@ def test_limits_are_refused_before_anything_is_built() -> None:
     runner = ScriptedRunner(ScriptedDevice())
     with pytest.raises(UsageError, match="max must be a batch size"):
         sweep(runner, max=0)
-    assert not runner.plans
+    assert not runner.requested
 
 
 def predicted(device: ScriptedDevice, **options: Any) -> ScriptedRunner:
-    profile = line_profile(fixed_bytes=device.fixed_bytes, bytes_per_sample=device.bytes_per_sample)
+    profile = line_model(fixed_bytes=device.fixed_bytes, bytes_per_sample=device.bytes_per_sample)
     return ScriptedRunner(device, found=profile, **options)
 
 
@@ -153,7 +155,7 @@ def test_where_the_prediction_is_right_the_size_takes_two_attempts(
 
 def test_a_wrong_prediction_costs_attempts_and_not_the_answer() -> None:
     device = ScriptedDevice(bytes_per_sample=1, limit_bytes=100)
-    runner = ScriptedRunner(device, found=line_profile(fixed_bytes=0, bytes_per_sample=10))
+    runner = ScriptedRunner(device, found=line_model(fixed_bytes=0, bytes_per_sample=10))
     result, _ = sweep(runner)
     assert (result.predictions[0].largest_fit, result.largest_fit) == (8, 64)
 
@@ -163,7 +165,7 @@ def test_the_forecast_and_every_plan_are_announced() -> None:
     result, _ = sweep(predicted(ScriptedDevice(limit_bytes=100)), announce=said.append)
     assert said[0].traced_as == "fake cpu"
     assert [plan.batch_size for plan in said[1:]] == [attempt.batch_size for attempt in result.attempts]
-    assert [point.batch_size for point in result.forecast.curve] == [1, 2, 4, 8, 16, 32, 64, 128]  # type: ignore[union-attr]
+    assert [point.batch_size for point in result.prediction_info.curve] == [1, 2, 4, 8, 16, 32, 64, 128]  # type: ignore[union-attr]
 
 
 def test_what_the_user_says_goes_before_what_is_predicted() -> None:
@@ -180,22 +182,26 @@ def test_without_a_device_the_prediction_is_the_answer() -> None:
 
 
 def test_one_card_may_be_asked_for() -> None:
-    runner = predicted(ScriptedDevice(fixed_bytes=2**30, bytes_per_sample=2**30), device_problem="it is not there.")
-    result, _ = sweep(runner, card_bytes=6 * 2**30)
+    runner = predicted(
+        ScriptedDevice(fixed_bytes=2**30, bytes_per_sample=2**30),
+        device_problem="it is not there.",
+        gpu_bytes=6 * 2**30,
+    )
+    result, _ = sweep(runner)
     assert [(p.memory_bytes, p.largest_fit) for p in result.predictions] == [(6 * 2**30, 4)]
 
 
 def test_neither_a_device_nor_a_prediction_is_an_error_that_says_both() -> None:
-    with pytest.raises(DeviceError, match=r"no GPU to measure: it is not there\. Nor .* predicted: scripted"):
+    with pytest.raises(DeviceError, match=r"no GPU to measure: it is not there.* predicted .*: scripted"):
         sweep(ScriptedRunner(ScriptedDevice(), device_problem="it is not there."))
 
 
 def test_no_prediction_is_no_reason_to_stop() -> None:
     result, _ = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=100)))
     assert result.largest_fit == 64
-    assert (result.forecast.failure, result.predictions) == ("scripted", ())  # type: ignore[union-attr]
+    assert (result.prediction_info.failure, result.predictions) == ("scripted", ())  # type: ignore[union-attr]
     unasked, _ = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=100)), predict=False)
-    assert unasked.forecast is None
+    assert unasked.prediction_info is None
 
 
 def test_the_confirming_run_can_be_left_out() -> None:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from probe.batch.comparison.records import BatchComparison, Variant
-from probe.batch.records import (
-    Alternative,
-    Attempt,
-    BatchResult,
-    Forecast,
-    MemoryParts,
-    Outcome,
-    PredictedPeak,
-    Prediction,
-    Purpose,
-)
+from probe.batch.prediction_records import MemoryBreakdown, PredictedPeak, Prediction, PredictionInfo
+from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResult, Outcome, Purpose, Variant
 from probe.cli.answers.answers import Rows, answer_rows, layout_rows
 from probe.cli.answers.lr import describe_curve, describe_plan
 from probe.diagnosis.diagnose import diagnose
 from probe.lr.plan import plan_probe
 from probe.lr.records import (
-    ClassicalPicks,
     Confirmation,
     ConfirmRun,
+    FinderPicks,
     LossAt,
     LrComparison,
     LrCurve,
@@ -88,13 +78,13 @@ LR = LrResult(
     optimizer="adamw",
     precision="fp32",
     batch_size=64,
-    horizon=1200,
+    training_steps=1200,
     passes=5.0,
     lowest_lr=1e-5,
     highest_lr=10.0,
     num_steps=2,
     suggestion=LrSuggestion(lr=0.0123, low=0.004, high=0.02),
-    classical=ClassicalPicks(steepest=0.003, minimum_tenth=0.01, valley=None),
+    other_finders=FinderPicks(steepest=0.003, minimum_tenth=0.01, valley=None),
     warnings=(),
     curves=(
         LrCurve(
@@ -151,10 +141,10 @@ SEARCH = SearchResult(
 MIB, GIB = 2**20, 2**30
 
 
-def prediction(card_bytes: int, largest: int | None) -> Prediction:
+def prediction(gpu_bytes: int, largest: int | None) -> Prediction:
     """40 MiB a sample; batch size 1 would take 6 GiB where nothing fits."""
     activations = 6 * GIB if largest is None else largest * 40 * MIB
-    parts = MemoryParts(
+    parts = MemoryBreakdown(
         weights_bytes=32 * MIB,
         gradients_bytes=32 * MIB,
         optimizer_state_bytes=64 * MIB,
@@ -166,11 +156,11 @@ def prediction(card_bytes: int, largest: int | None) -> Prediction:
     )
     peak = parts.total_bytes
     return Prediction(
-        memory_bytes=card_bytes,
+        memory_bytes=gpu_bytes,
         largest_fit=largest,
         peak_bytes=peak,
         allocated_bytes=peak - 532 * MIB,
-        parts=parts,
+        breakdown=parts,
     )
 
 
@@ -181,7 +171,7 @@ PREDICTED = replace(
     largest_fit=None,
     recommended=None,
     attempts=(),
-    forecast=Forecast(traced_as="fake cpu", unseen=("scratch memory inside operators",), seconds=2.0),
+    prediction_info=PredictionInfo(traced_as="fake cpu", unseen=("scratch memory inside operators",), seconds=2.0),
     predictions=(prediction(4 * GIB, None), prediction(8 * GIB, 128), prediction(141 * GIB, 2048)),
 )
 COMPARISON = BatchComparison(
@@ -282,11 +272,11 @@ def test_a_narrow_terminal_gets_fewer_columns() -> None:
 def test_a_prediction_is_evidence_beside_the_measurement() -> None:
     curve = tuple(PredictedPeak(batch_size=s, allocated_bytes=s * MIB, peak_bytes=s * MIB) for s in (128, 256))
     right = prediction(16 * GIB, 256)
-    forecast = Forecast(traced_as="fake cpu", curve=curve, seconds=1.0)
-    rows = answer_rows(replace(BATCH, forecast=forecast, predictions=(right,)))
+    prediction_info = PredictionInfo(traced_as="fake cpu", curve=curve, seconds=1.0)
+    rows = answer_rows(replace(BATCH, prediction_info=prediction_info, predictions=(right,)))
     assert ("", "predicted batch 256 with 256 MiB, 256 MiB measured (+0.0 %)") in rows
-    failed = Forecast(traced_as=None, failure="the step looks at a value.", seconds=1.0)
-    assert ("", "no prediction: the step looks at a value.") in answer_rows(replace(BATCH, forecast=failed))
+    failed = PredictionInfo(traced_as=None, failure="the step looks at a value.", seconds=1.0)
+    assert ("", "no prediction: the step looks at a value.") in answer_rows(replace(BATCH, prediction_info=failed))
 
 
 def test_what_is_odd_about_the_device_is_a_warning() -> None:
@@ -394,10 +384,10 @@ def test_lr_that_runs_confirm() -> None:
 
 
 def test_lr_for_a_long_training_tells_what_it_was_divided_by() -> None:
-    rows = answer_rows(replace(LR, passes=4 * FREE_PASSES, horizon_is_assumed=True))
+    rows = answer_rows(replace(LR, passes=4 * FREE_PASSES, training_steps_assumed=True))
     assert rows[1] == (
         "",
-        f"for a training of 1,200 steps (assumed; say it with --horizon), {4 * FREE_PASSES:g} passes over the data: "
+        f"for a training of 1,200 steps (assumed; set it with --training-steps), {4 * FREE_PASSES:g} passes over the data: "
         "so many overfit at the range test's 0.0492, which is divided by 4",
     )
 
@@ -427,9 +417,9 @@ def test_learning_rates_of_several_optimizers_are_a_table() -> None:
 
 def test_a_plan_tells_what_it_may_cost() -> None:
     usual = {"lowest_lr": 1e-5, "highest_lr": 10.0}
-    short = plan_probe(**usual, steps=None, repeats=1, confirm=False, horizon=500)
+    short = plan_probe(**usual, steps=None, repeats=1, confirm=False, training_steps=500)
     assert describe_plan(short) == "up to 300 training steps: a range test of 300"
-    full = plan_probe(**usual, steps=60, repeats=3, confirm="full", horizon=4000)
+    full = plan_probe(**usual, steps=60, repeats=3, confirm="full", training_steps=4000)
     assert describe_plan(full) == ("up to 5,180 training steps: 3 range tests of 60 each, then 5 runs of 1,000")
 
 

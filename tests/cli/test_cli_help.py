@@ -34,7 +34,7 @@ OPTIONS = {
         *RUN,
     ],
     "lr": [
-        *[*SOURCE, "--batch", "--from", "--to", "--steps", "--horizon", "--repeats", "--confirm", "--per"],
+        *[*SOURCE, "--batch", "--from", "--to", "--steps", "--training-steps", "--repeats", "--confirm", "--per"],
         *["--optimizer", "--lr-schedule", "--precision", "--device", "--seed"],
         *RUN,
     ],
@@ -121,7 +121,7 @@ def test_every_command_is_explained_with_an_example(name: str, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("lr", ["--batch N,..", "--horizon N", "--repeats N", "--confirm [full]", "--per optimizer"]),
+        ("lr", ["--batch N,..", "--training-steps N", "--repeats N", "--confirm [full]", "--per optimizer"]),
         ("lr", ["--optimizer NAME,..", "--lr-schedule NAME", "--precision P "]),
         ("batch", ["--optimizer NAME ", "--precision P,.."]),
     ],

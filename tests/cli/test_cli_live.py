@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from probe.batch.decide import Plan
-from probe.batch.records import Attempt, Forecast, PredictedPeak
-from probe.cli.live.live import BatchView, LrView, SearchView, View, sparkline
-from probe.cli.live.plain import PlainLines
+from probe.batch.decide import NextAttempt
+from probe.batch.prediction_records import PredictedPeak, PredictionInfo
+from probe.batch.records import Attempt
+from probe.cli.live.lines import PlainLines
 from probe.cli.live.progress import wants_live
+from probe.cli.live.views import BatchView, LrView, SearchView, View, sparkline
 from probe.lr.plan import LrPlan, plan_probe
 from probe.lr.records import ConfirmRun, LossAt, LrProgress
 from probe.records import MemoryReading
@@ -30,11 +31,11 @@ FITS = Attempt(
     samples_per_second=1280.0,
     memory=MemoryReading(peak_allocated_bytes=900 * 2**20, peak_reserved_bytes=912 * 2**20),
 )
-FORECAST = Forecast(
+PREDICTION_INFO = PredictionInfo(
     traced_as="fake cpu",
     curve=tuple(PredictedPeak(batch_size=s, allocated_bytes=s * 2**21, peak_bytes=s * 2**22) for s in (64, 128, 256)),
 )
-LR_PLAN: LrPlan = plan_probe(lowest_lr=1e-5, highest_lr=10.0, steps=None, repeats=1, confirm=True, horizon=1000)
+LR_PLAN: LrPlan = plan_probe(lowest_lr=1e-5, highest_lr=10.0, steps=None, repeats=1, confirm=True, training_steps=1000)
 LR_RUN = ConfirmRun(
     lr=0.01, num_steps=100, evaluations=(LossAt(step=25, loss=2.0), LossAt(step=100, loss=0.75)), finished=True
 )
@@ -80,8 +81,8 @@ def picture(view: View, width: int = 80) -> list[str]:
 def test_attempts_become_rows_above_a_spinner() -> None:
     view = BatchView()
     assert "predicting, 0 s" in picture(view)[0]
-    view.see(TOO_LARGE)
-    view.see(FITS)
+    view.update(TOO_LARGE)
+    view.update(FITS)
     lines = picture(view)
     assert lines[0].split() == ["batch", "purpose", "outcome", "samples/s", "peak", "memory"]
     assert lines[1].split() == ["512", "size", "runs", "out", "of", "memory"]
@@ -93,13 +94,13 @@ def test_attempts_become_rows_above_a_spinner() -> None:
 
 def test_a_prediction_and_the_attempt_to_come_are_told() -> None:
     view = BatchView()
-    view.see(FORECAST)
+    view.update(PREDICTION_INFO)
     assert picture(view)[0] == "predicted: batch 128 takes 512 MiB, batch 256 takes 1.00 GiB"
     assert "first attempt, 0 s" in picture(view)[1]
-    view.see(Plan(256, "size"))
+    view.update(NextAttempt(256, "size"))
     assert "trying batch 256, 0 s" in picture(view)[-1]
-    view.see(FITS)
-    view.see(Plan(256, "confirm"))
+    view.update(FITS)
+    view.update(NextAttempt(256, "confirm"))
     lines = picture(view)
     assert lines[2].split()[0] == "256"
     assert "trying batch 256 (confirm), 0 s" in lines[3]
@@ -108,9 +109,9 @@ def test_a_prediction_and_the_attempt_to_come_are_told() -> None:
 def test_each_way_to_train_has_its_own_table() -> None:
     view = BatchView()
     for title, attempt in (("512 x 512, fp32", TOO_LARGE), ("256 x 256, fp32", FITS)):
-        view.see(title)
+        view.update(title)
         assert "predicting, 0 s" in picture(view)[-1]
-        view.see(attempt)
+        view.update(attempt)
     view.running = False
     assert [line.split()[0] for line in picture(view)] == ["512", "batch", "512", "256", "batch", "256"]
 
@@ -125,7 +126,7 @@ def test_a_range_test_is_a_bar_with_its_loss() -> None:
     view = LrView()
     assert "loading" in picture(view)[0]
     for step in range(10, 160, 10):
-        view.see(LrProgress(step=step, num_steps=300, lr=1e-5 * step, loss=3.0 - step / 100))
+        view.update(LrProgress(step=step, num_steps=300, lr=1e-5 * step, loss=3.0 - step / 100))
     bar, spark = picture(view)
     assert " ".join(bar.split()).endswith(" range test: 150 of 300 steps lr 0.0015 loss 1.5")
     assert (spark[0], spark[-1], len(spark)) == ("█", "▁", 15)
@@ -133,16 +134,18 @@ def test_a_range_test_is_a_bar_with_its_loss() -> None:
 
 def test_a_learning_rate_probe_shows_its_plan_and_the_runs_that_are_finished() -> None:
     view = LrView()
-    view.see(LR_PLAN)
+    view.update(LR_PLAN)
     lines = picture(view)
     assert lines[0] == "up to 700 training steps: a range test of 200, then 5 runs of 100"
     assert "loading" in lines[1]
-    view.see(LrProgress(step=10, num_steps=200, lr=1e-4, loss=2.0))
-    view.see(LR_RUN)
-    view.see(BLOWN_UP)
+    view.update(LrProgress(step=10, num_steps=200, lr=1e-4, loss=2.0))
+    view.update(LR_RUN)
+    view.update(BLOWN_UP)
     for step in (25, 50):
-        part = "run at 1"
-        view.see(LrProgress(step=step, num_steps=100, lr=1.0, loss=3.0 - step / 50, part=part, is_range_test=False))
+        phase = "run at 1"
+        view.update(
+            LrProgress(step=step, num_steps=100, lr=1.0, loss=3.0 - step / 50, phase=phase, is_range_test=False)
+        )
     lines = picture(view)
     assert lines[1:3] == [
         "run at 0.01: loss on unseen data 0.75 after 100 steps",
@@ -156,11 +159,11 @@ def test_a_learning_rate_probe_shows_its_plan_and_the_runs_that_are_finished() -
 def test_what_is_compared_comes_one_after_the_other() -> None:
     view = LrView()
     for name in ("optimizer sgd", "optimizer adam"):
-        view.see(name)
+        view.update(name)
         assert picture(view)[0] == name
         assert "loading" in picture(view)[-1]
-        view.see(LR_PLAN)
-        view.see(LrProgress(step=10, num_steps=200, lr=1e-4, loss=2.0))
+        view.update(LR_PLAN)
+        view.update(LrProgress(step=10, num_steps=200, lr=1e-4, loss=2.0))
     lines = picture(view)
     assert lines[:2] == ["optimizer adam", "up to 700 training steps: a range test of 200, then 5 runs of 100"]
     assert "sgd" not in " ".join(lines)
@@ -170,8 +173,8 @@ def test_what_is_compared_comes_one_after_the_other() -> None:
 def test_a_search_shows_budget_running_best_and_news() -> None:
     view = SearchView(constants={"dropout"})
     assert "loading" in picture(view)[0]
-    view.see(PROGRESS)
-    view.see(TRIAL)
+    view.update(PROGRESS)
+    view.update(TRIAL)
     lines = picture(view)
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == [
         "trials",
@@ -196,7 +199,7 @@ def test_stages_are_named() -> None:
     spent = Spent(trials=0, epochs=0, probe_epochs=0, seconds=0.0)
     for stage, words in (("batch", "probing the batch size"), ("final", "final fit: 9 epochs")):
         message = "9 epochs" if stage == "final" else None
-        view.see(SearchProgress(stage=stage, spent=spent, limits=BudgetLimits(trials=1), message=message))  # type: ignore[arg-type]  # a literal out of a loop
+        view.update(SearchProgress(stage=stage, spent=spent, limits=BudgetLimits(trials=1), message=message))  # type: ignore[arg-type]  # a literal out of a loop
         assert words in picture(view)[0]
 
 
@@ -211,9 +214,9 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show = PlainLines()
     epoch = EpochReport(epoch=2, train_loss=0.25, val_loss=None, metrics={}, seconds=1.0)
     steps = [LrProgress(step=step, num_steps=300, lr=1e-3, loss=2.0) for step in (10, 50, 60)]
-    read = LrProgress(step=50, num_steps=100, lr=0.01, loss=1.0, part="run at 0.01", is_range_test=False)
-    failed = Forecast(traced_as=None, failure="the step looks at a value.")
-    predicted = [FORECAST, failed, Forecast(traced_as="fake cpu"), Plan(512, "size")]
+    read = LrProgress(step=50, num_steps=100, lr=0.01, loss=1.0, phase="run at 0.01", is_range_test=False)
+    failed = PredictionInfo(traced_as=None, failure="the step looks at a value.")
+    predicted = [PREDICTION_INFO, failed, PredictionInfo(traced_as="fake cpu"), NextAttempt(512, "size")]
     lr = ["optimizer sgd", LR_PLAN, *steps, read, LR_RUN, BLOWN_UP]
     for record in ["512 x 512, fp32", *predicted, TOO_LARGE, FITS, *lr, PROGRESS, PROGRESS, PROGRESS, TRIAL, epoch]:
         show(record)
@@ -254,18 +257,18 @@ def test_live_only_where_a_terminal_wants_it(environ: dict[str, str], live: bool
 
 def test_slots_are_told_where_there_are_several() -> None:
     view = SearchView()
-    use = SlotUse(num_slots=8, num_nodes=2, idle_share=0.03, num_retries=1)
-    view.see(replace(PROGRESS, slots=use))
+    use = SlotUse(num_slots=8, num_nodes=2, utilization=0.97, num_retries=1)
+    view.update(replace(PROGRESS, slots=use))
     [line] = [line for line in picture(view) if "slot" in line]
-    assert line.split(maxsplit=1) == ["on", "2 nodes, 8 slots, 3 % idle, 1 retry"]
-    view.see(replace(PROGRESS, slots=SlotUse(num_slots=1, num_nodes=None, idle_share=0.03, num_retries=0)))
+    assert line.split(maxsplit=1) == ["on", "2 nodes, 8 slots, 97 % utilization, 1 retry"]
+    view.update(replace(PROGRESS, slots=SlotUse(num_slots=1, num_nodes=None, utilization=0.97, num_retries=0)))
     assert not any("slot" in line for line in picture(view))
 
 
 def test_plain_lines_tell_when_a_cluster_grows_or_shrinks(capsys: pytest.CaptureFixture[str]) -> None:
     tell = PlainLines()
-    local = SlotUse(num_slots=4, num_nodes=None, idle_share=0.5, num_retries=0)
-    for slots in (None, local, replace(local, num_nodes=2), replace(local, num_nodes=2, idle_share=0.4)):
+    local = SlotUse(num_slots=4, num_nodes=None, utilization=0.5, num_retries=0)
+    for slots in (None, local, replace(local, num_nodes=2), replace(local, num_nodes=2, utilization=0.6)):
         tell(replace(PROGRESS, best=None, slots=slots))
     tell(replace(PROGRESS, best=None, slots=replace(local, num_nodes=1, num_slots=2, num_retries=1)))
     told = [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()]

@@ -41,13 +41,17 @@ def runs_of(result: Any) -> list[Any]:
     return list(result["confirmation"]["runs"])
 
 
-def test_confirm_runs_five_learning_rates_for_no_more_than_the_horizon(
+def test_confirm_runs_five_learning_rates_for_no_more_than_the_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run([*BLOBS, "--horizon", "60", "--confirm"]) == 0
+    assert run([*BLOBS, "--training-steps", "60", "--confirm"]) == 0
     out, err = capsys.readouterr()
     result = read_result(tmp_path)
-    assert (result["horizon"], result["horizon_is_assumed"], result["confirmation"]["planned_steps"]) == (60, False, 60)
+    assert (result["training_steps"], result["training_steps_assumed"], result["confirmation"]["planned_steps"]) == (
+        60,
+        False,
+        60,
+    )
     made = runs_of(result)
     assert len(made) == 5
     assert f"up to {STEPS + 300} training steps: a range test of {STEPS}, then 5 runs of 60" in err
@@ -60,8 +64,8 @@ def test_confirm_runs_five_learning_rates_for_no_more_than_the_horizon(
     assert "learning rate  loss after 60  expected at the end" in out
 
 
-def test_confirm_full_runs_a_quarter_of_the_horizon(tmp_path: Path) -> None:
-    assert run([*BLOBS, "--confirm", "full", "--horizon", "200", "--quiet"]) == 0
+def test_confirm_full_runs_a_quarter_of_the_training(tmp_path: Path) -> None:
+    assert run([*BLOBS, "--confirm", "full", "--training-steps", "200", "--quiet"]) == 0
     result = read_result(tmp_path)
     assert result["confirmation"]["planned_steps"] == 50
     assert result["depth"] == "full"
@@ -82,13 +86,13 @@ def test_confirm_does_not_take_a_recipe_for_its_value(args: list[str], planned: 
     result = read_result(tmp_path)
     assert result["task"] == "clitask:task"
     assert result["meta"]["recipe_hash"]
-    assert (result["horizon"], result["horizon_is_assumed"]) == (18, False)  # 3 epochs of 6 batches
+    assert (result["training_steps"], result["training_steps_assumed"]) == (18, False)  # 3 epochs of 6 batches
     assert result["confirmation"]["planned_steps"] == planned
 
 
 def test_a_narrow_range_is_confirmed_by_as_many_runs(tmp_path: Path) -> None:
     ends = ["--from", "0.01", "--to", "0.1", "--optimizer", "adam"]
-    assert run([*BLOBS, *ends, "--confirm", "--horizon", "20", "--quiet"]) == 0
+    assert run([*BLOBS, *ends, "--confirm", "--training-steps", "20", "--quiet"]) == 0
     result = read_result(tmp_path)
     lrs = [one["lr"] for one in runs_of(result)]
     assert len(set(lrs)) == 5
@@ -103,7 +107,7 @@ def test_ctrl_c_before_the_first_run_is_finished_keeps_the_range_test(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(probe.lr.measure, "run_at", interrupted)
-    assert run([*BLOBS, "--confirm", "--horizon", "20", "--quiet"]) == 130
+    assert run([*BLOBS, "--confirm", "--training-steps", "20", "--quiet"]) == 130
     result = read_result(tmp_path)
     assert (result["stopped_by"], result["depth"], result["confirmation"]) == ("interrupted", "range_test", None)
     assert result["suggestion"] is not None
@@ -162,7 +166,7 @@ def test_per_optimizer_takes_those_of_the_recipe(how: str, tmp_path: Path) -> No
     result = read_result(tmp_path)
     assert (result["kind"], result["axis"]) == ("lr_comparison", "optimizer")
     assert [one["optimizer"] for one in result["results"]] == ["sgd", "adam"]
-    assert {(one["batch_size"], one["horizon"]) for one in result["results"]} == {(16, 18)}
+    assert {(one["batch_size"], one["training_steps"]) for one in result["results"]} == {(16, 18)}
 
 
 def test_an_optimizer_on_the_command_line_beats_the_per_of_the_recipe(tmp_path: Path) -> None:
@@ -175,31 +179,33 @@ def test_an_optimizer_on_the_command_line_beats_the_per_of_the_recipe(tmp_path: 
 
 def test_a_recipe_says_how_its_learning_rate_is_probed(tmp_path: Path) -> None:
     with (tmp_path / "blobs.toml").open("a") as file:
-        file.write("[lr]\nsteps = 60\nhorizon = 24\nrepeats = 2\nconfirm = true\n")
+        file.write("[lr]\nsteps = 60\ntraining_steps = 24\nrepeats = 2\nconfirm = true\n")
     assert run(["lr", "blobs.toml", "--repeats", "1", "--quiet"]) == 0
     result = read_result(tmp_path)
-    assert (result["ramp_steps"], result["horizon"], len(result["curves"])) == (60, 24, 1)
+    assert (result["ramp_steps"], result["training_steps"], len(result["curves"])) == (60, 24, 1)
     assert result["confirmation"]["planned_steps"] == 24
 
 
-def test_without_a_recipe_the_horizon_is_assumed_and_said_so(
+def test_without_a_recipe_the_training_length_is_assumed_and_said_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*DIGITS, "--quiet"]) == 0
     result = read_result(tmp_path)
-    assert (result["horizon"], result["horizon_is_assumed"], result["ramp_steps"]) == (500, True, 30)
-    assert "a training of 500 steps (assumed; say it with --horizon)" in " ".join(capsys.readouterr().out.split())
+    assert (result["training_steps"], result["training_steps_assumed"], result["ramp_steps"]) == (500, True, 30)
+    assert "a training of 500 steps (assumed; set it with --training-steps)" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_json_holds_what_other_programs_read(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["--model", "cnn", "--data", "digits", "--steps", "60", "--from", "1e-4", "--to", "1"]
-    assert run(["lr", *args, "--horizon", "100", "--json", "-"]) == 0
+    assert run(["lr", *args, "--training-steps", "100", "--json", "-"]) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
-    assert (result["schema"], result["kind"], result["horizon"]) == (1, "lr", 100)
+    assert (result["schema"], result["kind"], result["training_steps"]) == (1, "lr", 100)
     found = result["suggestion"]
     assert 1e-4 <= found["low"] <= found["lr"] <= found["high"] <= 1
-    assert set(result["classical"]) == {"steepest", "minimum_tenth", "valley"}
+    assert set(result["other_finders"]) == {"steepest", "minimum_tenth", "valley"}
     assert isinstance(result["warnings"], list)
     [curve] = result["curves"]
     assert 30 <= len(curve["points"]) <= result["num_steps"] <= 60

@@ -1,4 +1,4 @@
-"""`probe search --ray`, as a user mistypes it."""
+"""`probe search --ray` with a mistyped address."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def _in_a_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("nonsense", "this is no address of a Ray cluster"), ("local:0", "a cluster needs at least one worker")],
+    [("nonsense", "not an address of a Ray cluster"), ("local:0", "a cluster needs at least one worker")],
 )
-def test_an_address_that_is_none(address: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_address(address: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", "blobs.toml", "--ray", address, "--out", "none"]) == 2
     err = capsys.readouterr().err
     assert f"--ray {address}: {said}" in err

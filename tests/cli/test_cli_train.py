@@ -86,10 +86,10 @@ def test_the_live_view_shows_the_last_epochs_and_what_is_left() -> None:
     view = TrainView()
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(view.draw())
-    view.see(TrainStarted(epochs=30, num_train=96, num_val=24, num_test=None, metric="accuracy"))
+    view.update(TrainStarted(epochs=30, num_train=96, num_val=24, num_test=None, metric="accuracy"))
     for epoch in range(1, 21):
         metrics = {"accuracy": 0.5 + epoch / 100}
-        view.see(EpochReport(epoch=epoch, train_loss=1 / epoch, val_loss=1.5 / epoch, metrics=metrics, seconds=2.0))
+        view.update(EpochReport(epoch=epoch, train_loss=1 / epoch, val_loss=1.5 / epoch, metrics=metrics, seconds=2.0))
     console.print(view.draw())
     text = console.export_text()
     assert "training 30 epochs on 96 samples, validated on 24" in text

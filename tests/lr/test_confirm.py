@@ -19,7 +19,7 @@ Loss = Callable[[float, int], float]
 
 
 def learning(lr: float, steps: int) -> float:
-    """Falls with the distance, slower and slower."""
+    """Falls with the distance, ever more slowly."""
     return 0.1 + 2.2 / (1 + lr * steps)
 
 
@@ -45,8 +45,8 @@ def runs_of(loss: Loss, lrs: Sequence[float], *, unstable_above: float = math.in
     )
 
 
-def suggested(confirmation: Confirmation, horizon: float) -> float:
-    found, _ = suggest_confirmed(confirmation, horizon_distance=horizon, lowest=1e-5, highest=10)
+def suggested(confirmation: Confirmation, training_steps: float) -> float:
+    found, _ = suggest_confirmed(confirmation, effective_steps=training_steps, lowest=1e-5, highest=10)
     assert found is not None
     assert found.low <= found.lr <= found.high
     return found.lr
@@ -54,62 +54,62 @@ def suggested(confirmation: Confirmation, horizon: float) -> float:
 
 @given(st.floats(1e-3, 0.05), st.integers(200, 2000))
 @settings(deadline=None, max_examples=60)
-def test_what_depends_on_distance_alone_is_expected_where_it_was_seen(lr: float, horizon: int) -> None:
+def test_what_depends_on_distance_alone_is_expected_where_it_was_seen(lr: float, training_steps: int) -> None:
     lrs = lrs_around(lr, lowest=1e-5, highest=10)
-    confirmation = with_expectations(runs_of(learning, lrs), horizon_distance=horizon)
+    confirmation = with_expectations(runs_of(learning, lrs), effective_steps=training_steps)
     for run in confirmation.runs:
-        if run.lr * horizon <= lrs[-1] * STEPS:
-            assert run.expected_loss == pytest.approx(learning(run.lr, horizon), rel=0.15)
+        if run.lr * training_steps <= lrs[-1] * STEPS:
+            assert run.expected_loss == pytest.approx(learning(run.lr, training_steps), rel=0.15)
 
 
-@pytest.mark.parametrize("horizon", [100, 400, 1600])
-def test_overfitting_divides_the_learning_rate_by_the_length(horizon: int) -> None:
+@pytest.mark.parametrize("training_steps", [100, 400, 1600])
+def test_overfitting_divides_the_learning_rate_by_the_length(training_steps: int) -> None:
     # The lowest loss is at a distance of about 6.5, whatever the learning rate.
-    best = min((10 ** (-4 + step / 50) for step in range(250)), key=lambda lr: overfitting(lr, horizon))
+    best = min((10 ** (-4 + step / 50) for step in range(250)), key=lambda lr: overfitting(lr, training_steps))
     lrs = lrs_around(0.1, lowest=1e-5, highest=10)
-    found = suggested(runs_of(overfitting, lrs), horizon)
+    found = suggested(runs_of(overfitting, lrs), training_steps)
     assert abs(math.log10(found / best)) < 0.35
 
 
 def test_noise_of_high_learning_rates_is_not_carried_to_lower_ones() -> None:
-    horizon = 1000
-    best = min((10 ** (-4 + step / 50) for step in range(250)), key=lambda lr: noisy(lr, horizon))
-    found = suggested(runs_of(noisy, lrs_around(0.3, lowest=1e-5, highest=10)), horizon)
-    attainable = INITIAL - noisy(best, horizon)
-    assert noisy(found, horizon) - noisy(best, horizon) < 0.1 * attainable
+    training_steps = 1000
+    best = min((10 ** (-4 + step / 50) for step in range(250)), key=lambda lr: noisy(lr, training_steps))
+    found = suggested(runs_of(noisy, lrs_around(0.3, lowest=1e-5, highest=10)), training_steps)
+    attainable = INITIAL - noisy(best, training_steps)
+    assert noisy(found, training_steps) - noisy(best, training_steps) < 0.1 * attainable
 
 
 def test_runs_beyond_the_edge_of_stability_are_left_out() -> None:
     lrs = lrs_around(0.1, lowest=1e-5, highest=10)
-    confirmation = with_expectations(runs_of(learning, lrs, unstable_above=0.05), horizon_distance=400)
+    confirmation = with_expectations(runs_of(learning, lrs, unstable_above=0.05), effective_steps=400)
     assert [run.expected_loss is None for run in confirmation.runs] == [False, False, False, True, True]
     assert suggested(confirmation, 400) <= 0.05
 
 
 def test_the_band_holds_what_loses_little() -> None:
     confirmation = runs_of(learning, lrs_around(0.1, lowest=1e-5, highest=10))
-    found, warnings = suggest_confirmed(confirmation, horizon_distance=100, lowest=1e-5, highest=10)
+    found, warnings = suggest_confirmed(confirmation, effective_steps=100, lowest=1e-5, highest=10)
     assert found is not None
     best = learning(confirmation.runs[-1].lr, 100)
-    # At the horizon of the runs themselves the expectation is the measurement; between runs it is a line.
+    # At the end of the runs, the expectation is the measurement; between runs it is interpolated.
     assert learning(found.low, 100) - best <= 0.06 * (INITIAL - best)
-    assert "higher ones may be better" in warnings[0]
+    assert "higher" in warnings[0]
 
 
 def test_where_lower_ones_do_as_well_the_upper_end_alone_is_in_doubt() -> None:
     lrs = lrs_around(1.0, lowest=1e-5, highest=10)
-    found, warnings = suggest_confirmed(runs_of(learning, lrs), horizon_distance=10_000, lowest=1e-5, highest=10)
+    found, warnings = suggest_confirmed(runs_of(learning, lrs), effective_steps=10_000, lowest=1e-5, highest=10)
     assert found is not None
     assert found.lr < lrs[-2]
-    assert "No run found the upper end" in warnings[0]
+    assert "upper end" in warnings[0]
 
 
 def test_runs_that_learn_nothing_confirm_nothing() -> None:
     found, warnings = suggest_confirmed(
-        runs_of(lambda lr, steps: INITIAL + lr, [0.01, 0.1]), horizon_distance=100, lowest=1e-5, highest=10
+        runs_of(lambda lr, steps: INITIAL + lr, [0.01, 0.1]), effective_steps=100, lowest=1e-5, highest=10
     )
     assert found is None
-    assert "None of the runs lowered the loss" in warnings[0]
+    assert "not confirmed" in warnings[0]
 
 
 @given(st.floats(-20, 20), st.floats(0.01, 50))
@@ -125,7 +125,7 @@ def test_losses_of_any_sign_are_handled(shift: float, scale: float) -> None:
         planned_steps=STEPS,
         runs=changed.runs,
     )
-    found, _ = suggest_confirmed(changed, horizon_distance=500, lowest=1e-5, highest=10)
+    found, _ = suggest_confirmed(changed, effective_steps=500, lowest=1e-5, highest=10)
     assert found is not None
     assert 1e-3 < found.lr < 0.5
 

@@ -1,4 +1,4 @@
-"""`find_lr` with everything a real training has: confirmations, horizons, schedules, optimizers, faults."""
+"""`find_lr` with the settings of real trainings: confirmation, planned lengths, schedules, optimizers, errors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from probe.lr.suggest import FREE_PASSES
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
 
 
-def test_confirming_reads_the_validation_part() -> None:
+def test_confirmation_evaluates_the_validation_split() -> None:
     records: list[Any] = []
     task = made_task(val=made_data(700, seed=1))
-    result = probe.find_lr(task, horizon=400, steps=60, confirm=True, observer=records.append)
+    result = probe.find_lr(task, training_steps=400, steps=60, confirm=True, observer=records.append)
     confirmation = result.confirmation
     assert confirmation is not None
     assert result.suggestion is not None
     assert result.depth == "short"
-    # a quarter of what a run trains on is 800 samples: all of the validation part
+    # a quarter of the samples that a run trains on is 800, more than the validation split has
     assert (confirmation.measured_on, confirmation.num_samples) == ("validation", 700)
     assert len(confirmation.runs) == 5
     assert result.num_steps == result.curves[0].num_steps + sum(run.num_steps for run in confirmation.runs)
@@ -38,7 +38,7 @@ def test_confirming_reads_the_validation_part() -> None:
 
 def test_a_confirmed_suggestion_ends_as_well_as_the_best() -> None:
     task = made_task(val=made_data(500, seed=1))
-    found = probe.find_lr(task, horizon=300, steps=100, confirm="full", seed=3).suggestion
+    found = probe.find_lr(task, training_steps=300, steps=100, confirm="full", seed=3).suggestion
     assert found is not None
     losses = {}
     for lr in [found.lr, *(10 ** (-4 + step / 2) for step in range(9))]:
@@ -51,14 +51,14 @@ def test_a_confirmed_suggestion_ends_as_well_as_the_best() -> None:
     assert losses[found.lr] - best < 0.1 * (math.log(3) - best)
 
 
-def test_large_validation_parts_are_sampled() -> None:
-    result = probe.find_lr(made_task(val=made_data(5000, seed=1)), horizon=300, steps=60, confirm=True)
+def test_large_validation_splits_are_sampled() -> None:
+    result = probe.find_lr(made_task(val=made_data(5000, seed=1)), training_steps=300, steps=60, confirm=True)
     assert result.confirmation is not None
     assert result.confirmation.num_samples == 800
 
 
-def test_without_a_validation_part_one_is_held_out() -> None:
-    result = probe.find_lr(made_task(), horizon=100, steps=60, confirm=True)
+def test_without_a_validation_split_one_is_held_out() -> None:
+    result = probe.find_lr(made_task(), training_steps=100, steps=60, confirm=True)
     assert result.confirmation is not None
     assert (result.confirmation.measured_on, result.confirmation.num_samples) == ("held_out", 51)
 
@@ -70,9 +70,9 @@ def test_repeats_average_range_tests_with_seeds_of_their_own() -> None:
     assert result.num_steps == sum(curve.num_steps for curve in result.curves)
 
 
-def test_the_horizon_lowers_the_suggestion_by_the_passes_over_the_data() -> None:
-    short = probe.find_lr(made_task(), steps=100, horizon=10)
-    long = probe.find_lr(made_task(), steps=100, horizon=8 * 100)  # an epoch has eight steps
+def test_the_training_length_lowers_the_suggestion_by_the_passes_over_the_data() -> None:
+    short = probe.find_lr(made_task(), steps=100, training_steps=10)
+    long = probe.find_lr(made_task(), steps=100, training_steps=8 * 100)  # an epoch has eight steps
     assert short.suggestion is not None
     assert long.suggestion is not None
     assert short.passes == pytest.approx(1.25)
@@ -80,23 +80,23 @@ def test_the_horizon_lowers_the_suggestion_by_the_passes_over_the_data() -> None
     assert long.suggestion.lr == pytest.approx(short.suggestion.lr * FREE_PASSES / 100)
 
 
-def test_epochs_are_a_horizon_and_a_lr_schedule_shortens_it() -> None:
+def test_epochs_are_a_length_and_a_lr_schedule_shortens_it() -> None:
     plain = probe.find_lr(made_task(), steps=60, params={"epochs": 5})
     cosine = probe.find_lr(made_task(), steps=60, params={"epochs": 5, "lr_schedule": "cosine"})
     assumed = probe.find_lr(made_task(), steps=60)
-    assert (plain.horizon, plain.horizon_is_assumed) == (40, False)
+    assert (plain.training_steps, plain.training_steps_assumed) == (40, False)
     assert plain.passes == pytest.approx(5)
-    assert (cosine.horizon, cosine.lr_schedule) == (40, "cosine")
+    assert (cosine.training_steps, cosine.lr_schedule) == (40, "cosine")
     assert cosine.passes == pytest.approx(2.5, rel=0.05)
-    assert assumed.horizon_is_assumed
+    assert assumed.training_steps_assumed
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_has_a_suggestion(optimizer: str) -> None:
     result = probe.find_lr(made_task(optimizer=optimizer), steps=120)
     assert result.suggestion is not None, result.warnings
-    assert result.classical is not None
-    assert result.classical.steepest is not None
+    assert result.other_finders is not None
+    assert result.other_finders.steepest is not None
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_every_optimizer_has_a_suggestion(optimizer: str) -> None:
     ids=lambda params: next(iter(params)),
 )
 def test_settings_of_real_training(params: dict[str, Any]) -> None:
-    result = probe.find_lr(made_task(), params=params, steps=90, horizon=100, confirm=True)
+    result = probe.find_lr(made_task(), params=params, steps=90, training_steps=100, confirm=True)
     assert result.suggestion is not None, result.warnings
     assert result.confirmation is not None
     assert all(run.evaluations for run in result.confirmation.runs)
 
 
-def test_groups_keep_their_ratios_and_a_forward_of_ones_own_is_used() -> None:
+def test_parameter_groups_keep_their_ratios_and_the_task_s_forward_is_used() -> None:
     seen: list[list[float]] = []
 
     class Watched(torch.optim.SGD):
@@ -139,7 +139,7 @@ def test_groups_keep_their_ratios_and_a_forward_of_ones_own_is_used() -> None:
     assert seen[0][0] == pytest.approx(1e-5)
 
 
-def test_a_run_puts_everything_back_also_after_an_exception() -> None:
+def test_a_run_restores_everything_also_after_an_exception() -> None:
     task = made_task(val=made_data(64, seed=1))
     run = run_of(task)
     before = all_state(run)
@@ -155,7 +155,7 @@ def test_a_run_puts_everything_back_also_after_an_exception() -> None:
     assert same(before, all_state(run))
 
 
-def test_a_run_that_blows_up_ends_early() -> None:
+def test_a_run_that_diverges_ends_early() -> None:
     made = run_at(run_of(made_task(val=made_data(64, seed=1), optimizer="sgd")), 1e30, 100)
     assert not made.finished
     assert made.num_steps < 100
@@ -166,7 +166,7 @@ def test_ctrl_c_among_the_runs_keeps_the_range_test() -> None:
         if isinstance(record, ConfirmRun):
             raise KeyboardInterrupt
 
-    result = probe.find_lr(made_task(), steps=60, horizon=100, confirm=True, observer=observer)
+    result = probe.find_lr(made_task(), steps=60, training_steps=100, confirm=True, observer=observer)
     assert result.stopped_by == "interrupted"
     assert result.depth == "range_test"
     assert result.suggestion is not None
@@ -176,26 +176,33 @@ def test_ctrl_c_among_the_runs_keeps_the_range_test() -> None:
 
 
 def test_optimizers_are_compared() -> None:
-    told: list[str] = []
+    begun: list[str] = []
     variants = [{"optimizer": name} for name in ("sgd", "adam")]
-    result, error = compare_lrs(made_task(), variants, axis="optimizer", begin=told.append, steps=90)
-    assert error is None
-    assert told == ["optimizer sgd", "optimizer adam"]
+    result = compare_lrs(made_task(), variants, axis="optimizer", begin=begun.append, steps=90)
+    assert result.stopped_by == "finished"
+    assert begun == ["optimizer sgd", "optimizer adam"]
     assert [one.optimizer for one in result.results] == ["sgd", "adam"]
     lrs = [one.suggestion.lr for one in result.results if one.suggestion is not None]
     assert lrs[0] > lrs[1]
 
 
-def test_a_comparison_keeps_what_came_before_an_error() -> None:
+def test_an_error_carries_the_comparison_so_far() -> None:
     variants = [{"batch_size": 32}, {"batch_size": 512}]
-    result, error = compare_lrs(made_task(), variants, axis="batch_size", steps=60)
-    assert result.stopped_by == "error"
-    assert len(result.results) == 1
-    assert error is not None
-    assert "fewer than one batch of 512" in error.message
+    with pytest.raises(ProbeError, match="512") as raised:
+        compare_lrs(made_task(), variants, axis="batch_size", steps=60)
+    assert raised.value.result.stopped_by == "error"
+    assert [one.batch_size for one in raised.value.result.results] == [32]
 
 
-def test_ctrl_c_ends_a_comparison_with_what_it_has() -> None:
+def test_an_error_of_the_first_variant_carries_no_result() -> None:
+    with pytest.raises(ProbeError, match="512") as raised:
+        compare_lrs(made_task(), [{"batch_size": 512}, {"batch_size": 32}], axis="batch_size", steps=60)
+    assert raised.value.result is None
+    with pytest.raises(ProbeError, match="batch size"):
+        compare_lrs(made_task(), [], axis="batch_size")
+
+
+def test_ctrl_c_ends_a_comparison_with_the_results_so_far() -> None:
     curves = 0
 
     def observer(record: Any) -> None:
@@ -205,8 +212,8 @@ def test_ctrl_c_ends_a_comparison_with_what_it_has() -> None:
             raise KeyboardInterrupt
 
     variants = [{"optimizer": name} for name in ("sgd", "adam", "rmsprop")]
-    result, error = compare_lrs(made_task(), variants, axis="optimizer", steps=60, observer=observer)
-    assert (result.stopped_by, error) == ("interrupted", None)
+    result = compare_lrs(made_task(), variants, axis="optimizer", steps=60, observer=observer)
+    assert result.stopped_by == "interrupted"
     assert len(result.results) == 1
 
 
@@ -217,13 +224,13 @@ def test_ctrl_c_ends_a_comparison_with_what_it_has() -> None:
         ({"model": lambda: nn.Flatten()}, {}, "no trainable parameters"),
         ({}, {"params": {"batch_size": 257}}, "256 samples, fewer than one batch of 257"),
         ({}, {"confirm": "yes"}, "False, True or 'full'"),
-        ({}, {"horizon": 0}, "horizon must be"),
+        ({}, {"training_steps": 0}, "training_steps must be"),
         ({"optimizer": lambda params, lr: NoLr(params)}, {}, "has no learning rate"),
         ({"train": made_data(1, seed=0), "batch_size": 1}, {"confirm": True}, "cannot be held out"),
     ],
-    ids=["lbfgs", "nothing_to_train", "small_data", "confirm", "horizon", "no_lr", "nothing_to_hold_out"],
+    ids=["lbfgs", "nothing_to_train", "small_data", "confirm", "training_steps", "no_lr", "nothing_to_hold_out"],
 )
-def test_faults_are_one_clear_sentence(task: dict[str, Any], options: dict[str, Any], message: str) -> None:
+def test_errors_name_their_cause(task: dict[str, Any], options: dict[str, Any], message: str) -> None:
     plain: dict[str, Any] = {"model": lambda: nn.Linear(8, 3)} if "train" in task else {}
     with pytest.raises(ProbeError, match=message):
         probe.find_lr(made_task(**plain | task), **options)

@@ -24,7 +24,7 @@ def test_smoothing_is_a_mean(losses: list[float], deviation: float) -> None:
 
 
 @given(st.floats(1e-8, 1e-2), st.floats(1.5, 1e6), st.integers(MIN_STEPS, 500))
-def test_ramps_climb_from_end_to_end(lowest: float, ratio: float, num_steps: int) -> None:
+def test_ramps_increase_from_end_to_end(lowest: float, ratio: float, num_steps: int) -> None:
     lrs = ramp(lowest, lowest * ratio, num_steps)
     assert (len(lrs), lrs[-1]) == (num_steps, lowest * ratio)
     assert lrs[0] == pytest.approx(lowest)
@@ -43,15 +43,15 @@ def test_divergence_needs_more_than_noise() -> None:
 
 @given(st.floats(0.02, 0.98), st.floats(1e-3, 0.1))
 @settings(deadline=None, max_examples=50)
-def test_shares_of_the_drop_come_in_order(share: float, centre: float) -> None:
+def test_fractions_of_the_drop_are_in_order(fraction: float, centre: float) -> None:
     curve = mean_curve([curve_of(falling(centre))], NUM_STEPS)
-    lr = curve.lr_at_drop(share)
-    assert curve.lr_at_drop(share / 2) <= lr <= float(curve.lrs[curve.lowest])
-    level = curve.start_loss - share * curve.drop
+    lr = curve.lr_at_drop(fraction)
+    assert curve.lr_at_drop(fraction / 2) <= lr <= float(curve.lrs[curve.lowest])
+    level = curve.start_loss - fraction * curve.drop
     assert float(np.interp(np.log(lr), np.log(curve.lrs), curve.losses)) == pytest.approx(level, abs=1e-6)
 
 
-def test_a_curve_that_blew_up_early_counts_with_its_cap() -> None:
+def test_a_curve_that_diverged_early_counts_with_its_cap() -> None:
     whole, cut = curve_of([2.0] * NUM_STEPS), curve_of([2.0] * 100, "diverged")
     curve = mean_curve([whole, cut], NUM_STEPS)
     assert len(curve.losses) == NUM_STEPS

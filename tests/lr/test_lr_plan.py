@@ -17,7 +17,7 @@ USUAL: dict[str, Any] = {
     "steps": None,
     "repeats": 1,
     "confirm": False,
-    "horizon": 1000,
+    "training_steps": 1000,
 }
 
 
@@ -30,22 +30,22 @@ def test_the_three_depths() -> None:
 
 
 @given(st.integers(1, 100_000), st.sampled_from([True, "full"]))
-def test_no_run_is_longer_than_the_training(horizon: int, confirm: bool | str) -> None:
-    plan = plan_probe(**USUAL | {"horizon": horizon, "confirm": confirm})
-    assert 1 <= plan.run_steps <= max(horizon, 1)
+def test_no_run_is_longer_than_the_training(training_steps: int, confirm: bool | str) -> None:
+    plan = plan_probe(**USUAL | {"training_steps": training_steps, "confirm": confirm})
+    assert 1 <= plan.run_steps <= max(training_steps, 1)
     assert plan.max_steps == plan.ramp_steps + plan.num_runs * plan.run_steps
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lowest_lr": 1.0, "highest_lr": 1.0}, "must climb"),
-        ({"lowest_lr": -1.0}, "must climb"),
-        ({"highest_lr": float("inf")}, "must climb"),
+        ({"lowest_lr": 1.0, "highest_lr": 1.0}, "increasing"),
+        ({"lowest_lr": -1.0}, "increasing"),
+        ({"highest_lr": float("inf")}, "increasing"),
         ({"steps": 29}, "at least 30 steps"),
         ({"repeats": 0}, "repeats must be a whole number"),
-        ({"horizon": 0}, "horizon must be a whole number"),
-        ({"horizon": 2.5}, "horizon must be a whole number"),
+        ({"training_steps": 0}, "training_steps must be a whole number"),
+        ({"training_steps": 2.5}, "training_steps must be a whole number"),
         ({"confirm": "long"}, "False, True or 'full'"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_curves import LRS, NUM_STEPS, curve_of, falling
 
 from probe.lr.records import CurveEnd
-from probe.lr.suggest import FREE_PASSES, horizon_shift, suggest
+from probe.lr.suggest import FREE_PASSES, passes_factor, suggest
 
 
 @given(st.floats(1e-4, 0.3), st.floats(0.2, 0.8), st.floats(0, 0.1), st.integers(0, 50))
@@ -43,7 +43,7 @@ def test_more_passes_than_free_ones_lower_it_in_proportion(passes: float) -> Non
     assert free is not None
     assert found is not None
     assert found.lr == pytest.approx(free.lr * min(1.0, FREE_PASSES / max(passes, 1e-9)))
-    assert 0 < horizon_shift(passes) <= 1
+    assert 0 < passes_factor(passes) <= 1
 
 
 def test_nothing_below_the_tested_range_is_suggested() -> None:
@@ -58,7 +58,7 @@ def test_a_ramp_that_starts_too_high_gives_none() -> None:
     losses = [2.0 if step < 4 else 0.5 + 0.002 * step for step in range(NUM_STEPS)]
     found, warnings = suggest([curve_of(losses)], num_steps=NUM_STEPS)
     assert found is None
-    assert "start lower with --from" in warnings[0]
+    assert "--from" in warnings[0]
 
 
 def test_several_curves_are_averaged() -> None:
@@ -86,15 +86,15 @@ def test_flat_curves_give_none() -> None:
 def test_still_falling_is_said() -> None:
     found, warnings = suggest([curve_of(falling(5.0))], num_steps=NUM_STEPS)
     assert found is not None
-    assert "still falls" in warnings[0]
+    assert "--to" in warnings[0]
 
 
 @pytest.mark.parametrize(
     ("ended_by", "num_points", "message"),
     [
-        ("non_finite", 0, "very first step"),
-        ("diverged", 9, "blew up after 9 steps"),
-        ("interrupted", 12, "interrupted"),
+        ("non_finite", 0, "first step"),
+        ("diverged", 9, "9 steps"),
+        ("interrupted", 12, "12 steps"),
     ],
 )
 def test_short_curves_give_none(ended_by: CurveEnd, num_points: int, message: str) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from probe.batch.prediction.memory_model import Profile
-from probe.batch.prediction.predict import predict
+from probe.batch.prediction.build_memory_model import build_memory_model
+from probe.batch.prediction.memory_model import MemoryModel
 from probe.errors import TaskError
 from probe.models.networks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS
 from probe.models.registry import build_model, check_kind, model_keywords
@@ -188,12 +188,12 @@ def test_each_learns_which_word_decides(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("target", ["simulated", "cuda"])
+@pytest.mark.parametrize("target", ["simulated", "gpu"])
 def test_the_memory_of_each_can_be_predicted(name: str, target: Any) -> None:
     tokens = torch.randint(0, VOCABULARY, (64, LENGTH), generator=torch.Generator().manual_seed(0))
     task = Task(model=lambda: small(name), train=(tokens, torch.arange(64) % 3), batch_size=8)
-    found = predict(task, params={}, target=target, in_process=True)
-    assert isinstance(found, Profile), found
+    found = build_memory_model(task, params={}, target=target, in_process=True)
+    assert isinstance(found, MemoryModel), found
     assert found.live_peak_bytes(64) > found.live_peak_bytes(8)
 
 

@@ -41,7 +41,7 @@ def test_it_reaches_the_task_and_survives_dumping() -> None:
         ({"num_train": 1}, r"task\.num_train: must be at least 2, not 1"),
         ({"num_train": 0.1}, r"task\.num_train: must be a whole number, not 0\.1"),
         ({"numtrain": 100}, r"task\.numtrain: there is no such key in \[task\]; did you mean num_train\?"),
-        ({"target": "a:b", "num_train": 9}, "target stands alone; it cannot be combined with num_train"),
+        ({"target": "a:b", "num_train": 9}, "target cannot be combined with num_train"),
     ],
 )
 def test_mistakes_are_named(task: dict[str, Any], message: str) -> None:

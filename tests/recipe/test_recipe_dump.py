@@ -40,7 +40,7 @@ ENTRIES = SCALARS | WHOLE_RANGES | FLOAT_RANGES | LOG_RANGES | POW2_RANGES | STE
 LR_OPTIONS = st.fixed_dictionaries(
     {"from": st.floats(1e-9, 1e-3), "to": st.floats(1, 100)},
     optional={
-        "horizon": st.integers(1, 10**9),
+        "training_steps": st.integers(1, 10**9),
         "repeats": st.integers(1, 100),
         "confirm": st.booleans() | st.just("full"),
         "per": st.just("optimizer"),

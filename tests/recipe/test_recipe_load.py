@@ -3,33 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from recipe_texts import RECIPE, message
 
 from probe.errors import RecipeError
 from probe.recipe.load import MAX_MISTAKES, load_recipe, parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
-
-RECIPE = """
-schema = 1
-name = "example"
-
-[task]
-model = "cnn"
-data = "digits"
-objective = { metric = "accuracy", mode = "max" }
-
-[space]
-batch_size = { probe = "max_batch", max = 64 }
-optimizer = { choices = ["sgd", "adam"] }
-lr = { probe = "range_test", per = "optimizer" }
-momentum = { low = 0.5, high = 0.99, when = { optimizer = "sgd" } }
-layers = { low = 1, high = 4 }
-width = { low = 8, high = 32, pow2 = true }
-dropout = 0.1
-
-[budget]
-trials = 4
-"""
 
 
 @pytest.fixture
@@ -37,16 +16,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "example.toml"
     path.write_text(RECIPE)
     return path
-
-
-def message(path: Path, *overrides: str) -> str:
-    """What is said about the recipe, without the file's name and the overrides in front."""
-    with pytest.raises(RecipeError) as caught:
-        load_recipe(path, overrides=overrides)
-    text = str(caught.value)
-    for front in (f"{path} with {', '.join(overrides)}", str(path)):
-        text = text.removeprefix(front).removeprefix(": ")
-    return text
 
 
 def test_entries_keep_the_order_of_the_file_and_their_kinds(path: Path) -> None:
@@ -95,7 +64,7 @@ def test_recipes_are_frozen(path: Path) -> None:
         ("budget.time=none", None),
         ("budget.epochs=.5", 0.5),
         ("lr.to=1.", 1.0),
-        ("lr.horizon=5000", 5000),
+        ("lr.training_steps=5000", 5000),
         ("lr.repeats=3", 3),
         ("lr.confirm=true", True),
         ("lr.confirm=full", "full"),
@@ -113,7 +82,7 @@ def test_overrides(path: Path, override: str, value: object) -> None:
         "budget.time": recipe.budget.time_seconds,
         "budget.epochs": recipe.budget.epochs,
         "lr.to": recipe.lr.highest,
-        "lr.horizon": recipe.lr.horizon,
+        "lr.training_steps": recipe.lr.training_steps,
         "lr.repeats": recipe.lr.repeats,
         "lr.confirm": recipe.lr.confirm,
         "lr.per": recipe.lr.per,
@@ -193,7 +162,7 @@ def test_a_key_given_twice(path: Path) -> None:
 
 def test_a_newer_schema_is_the_only_thing_said(path: Path) -> None:
     said = message(path, "schema=2", "nonsense=1")
-    assert said.startswith("schema 2 is newer than this version of probe, which reads schema 1.")
+    assert said.startswith("schema 2 is not supported; this version of probe reads schema 1.")
     assert "nonsense" not in said
 
 

@@ -53,11 +53,9 @@ def test_a_probed_learning_rate_is_a_range() -> None:
 
 def test_names_are_those_of_the_derivative() -> None:
     from probe.search.hypergradient import unrolled as hypergradient
-    from probe.search.hypergradient.refiner import UNROLLED_COST
 
     assert hypergradient.DIFFERENTIABLE == REFINABLE
     assert hypergradient.OPTIMIZERS == UNROLLED_OPTIMIZERS
-    assert hypergradient.UNROLLED_COST == UNROLLED_COST
 
 
 @pytest.mark.parametrize(
@@ -67,8 +65,8 @@ def test_names_are_those_of_the_derivative() -> None:
         ({"search": {"refine": REFINE | {"stepp": 1}}}, "there is no such key in search.refine; did you mean step?"),
         ({"search": {"refine": REFINE | {"method": "newton"}}}, 'refine.method: must be hypergradient, not "newton"'),
         ({"search": {"refine": REFINE | {"after": 0}}}, "search.refine.after: must be at least 1, not 0"),
-        ({"search": {"refine": REFINE | {"step": 0}}}, "search.refine.step: must be a share of the ranges above 0"),
-        ({"search": {"refine": REFINE | {"step": 1.5}}}, "above 0, at most 1, not 1.5"),
+        ({"search": {"refine": REFINE | {"step": 0}}}, "search.refine.step: must be a fraction of the ranges above 0"),
+        ({"search": {"refine": REFINE | {"step": 1.5}}}, "at most 1, not 1.5"),
         ({"search": {"refine": REFINE | {"unroll": 0}}}, "search.refine.unroll: must be at least 1"),
         ({"search": {"refine": REFINE | {"hyperparameters": []}}}, "must name at least one hyperparameter"),
         ({"search": {"refine": REFINE | {"hyperparameters": ["lr", "lr"]}}}, 'holds "lr" twice'),
@@ -84,8 +82,8 @@ def test_names_are_those_of_the_derivative() -> None:
             'space.optimizer: must be among sgd, nesterov with search.refine, not "adam"',
         ),
         ({"space": {"optimizer": {"choices": ["sgd", "adam"]}}}, 'space.optimizer: .*not "adam"'),
-        ({"space": {"optimizer": None}}, "space.optimizer: .* and it is not there"),
-        ({"space": {"precision": "bf16"}}, "space.precision: does not go with search.refine"),
+        ({"space": {"optimizer": None}}, "space.optimizer: .*sgd.*missing"),
+        ({"space": {"precision": "bf16"}}, "space.precision: .*search.refine"),
         (
             {"task": {"objective": {"metric": "accuracy", "mode": "max"}}},
             'task.objective: must be { metric = "loss", mode = "min" }.*not max accuracy',
@@ -99,7 +97,7 @@ def test_names_are_those_of_the_derivative() -> None:
         ({"task": {"validation": {"kind": "kfold"}}}, 'task.validation: must be of kind "holdout"'),
         (
             {"budget": {"trials": 4}},
-            "search.refine.after: must be below budget.trials = 4, not 4: nothing would be refined",
+            "search.refine.after: must be below budget.trials = 4, not 4",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_recipe_load import RECIPE, message
+from recipe_texts import RECIPE, message
 
 from probe.errors import RecipeError
 from probe.recipe.dump import dump_recipe
@@ -25,10 +25,10 @@ NUMBERS = ("space.optimizer=adam", "space.momentum=0.9")
 
 @pytest.mark.parametrize("sampler", ["cma-es", "qmc"])
 def test_samplers_that_need_a_fixed_space(path: Path, sampler: str) -> None:
-    front = f"search.sampler: {sampler} needs a space in which everything always exists, and momentum does not (when)"
+    front = f"search.sampler: {sampler} does not support conditions, and momentum has one (when)"
     assert message(path, f"search.sampler={sampler}").startswith(front)
     two = 'space.decoupled={choices=[true, false], when={optimizer="adam"}}'
-    assert "momentum and decoupled do not" in message(path, f"search.sampler={sampler}", two)
+    assert "momentum and decoupled have one" in message(path, f"search.sampler={sampler}", two)
     assert load_recipe(path, overrides=[*NUMBERS, f"search.sampler={sampler}"]).search.sampler == sampler
 
 
@@ -39,13 +39,10 @@ def test_samplers_that_take_any_space(path: Path, sampler: str) -> None:
 
 def test_cma_es_searches_at_least_two_numbers_and_nothing_else(path: Path) -> None:
     said = message(path, "search.sampler=cma-es", "space.momentum=0.9")
-    assert said == (
-        "search.sampler: cma-es searches numbers only, and optimizer is searched by choices; fix it, or take another "
-        "sampler, like gp or tpe."
-    )
+    assert said.startswith("search.sampler: cma-es supports numbers only, and optimizer is a list of choices")
     few = ("space.batch_size=8", "space.layers=1", "space.width=8")
     said = message(path, *NUMBERS, *few, "search.sampler=cma-es")
-    assert said == "search.sampler: cma-es needs at least two numbers to search, not 1; take another, like gp or qmc."
+    assert said.startswith("search.sampler: cma-es needs at least two hyperparameters, not 1")
 
 
 def test_steps_are_kept(path: Path) -> None:
@@ -78,11 +75,11 @@ def test_a_comma_in_quotes_is_part_of_the_text(path: Path) -> None:
     [
         ("lr=-1", "--try lr=-1: lr: must be a number above 0, not -1."),
         ("width=9", "--try width=9: width: must be a power of two from 8 to 32, not 9."),
-        ("widht=8", "--try widht=8: widht: there is no such hyperparameter in the space; did you mean width?"),
-        ("dropout=0.2", "--try dropout=0.2: dropout: is fixed to 0.1 in the space, so it cannot be 0.2."),
+        ("widht=8", "--try widht=8: widht: there is no such hyperparameter in [space]; did you mean width?"),
+        ("dropout=0.2", "--try dropout=0.2: dropout: must be 0.1, the value in [space], not 0.2."),
         (
             "momentum=0.9",
-            '--try momentum=0.9: momentum: exists only with optimizer = "sgd", which must stand beside it.',
+            '--try momentum=0.9: momentum: requires optimizer = "sgd" in the same configuration.',
         ),
         ("lr=[1]", "--try lr=[1]: lr: must be text, a number, true or false, not [1]."),
         ("lr=inf", "--try lr=inf: lr: must be a finite number, not Infinity."),

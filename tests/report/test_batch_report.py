@@ -18,14 +18,15 @@ from made_records import (
     checked_result,
     comparison,
     failed_attempt,
-    forecast,
     nothing_fits_result,
     predicted_result,
     prediction,
+    prediction_info,
 )
 from record_strategies import attempts, comparisons
 
-from probe.batch.records import Attempt, Contradiction, Forecast, TraceCheck
+from probe.batch.prediction_records import Contradiction, PredictionInfo, TraceCheck
+from probe.batch.records import Attempt
 from probe.report.batch.comparison_page import comparison_page
 from probe.report.batch.comparison_summary import comparison_table
 from probe.report.batch.page import attempts_table, batch_page
@@ -124,14 +125,14 @@ def test_a_wrong_prediction_is_told() -> None:
 def test_the_traces_that_check_a_prediction_are_named() -> None:
     agreeing = TraceCheck(batch_size=128, expected_bytes=GIB, traced_bytes=GIB)
     off = TraceCheck(batch_size=64, expected_bytes=GIB // 10, traced_bytes=GIB)
-    assert traces_text(forecast()) is None
-    one = replace(forecast(), checks=(agreeing,))
+    assert traces_text(prediction_info()) is None
+    one = replace(prediction_info(), checks=(agreeing,))
     assert (traces_text(one) or "").endswith("a trace of batch size 128, which agrees")
-    several = replace(forecast(), checks=(agreeing, off))
+    several = replace(prediction_info(), checks=(agreeing, off))
     assert (traces_text(several) or "").startswith("batch size 64 and 128 had to be traced as well")
     for checked in (one, several):
         text = traces_text(checked) or "?"
-        assert text[1:] in batch_page(checked_result(forecast=checked), [])
+        assert text[1:] in batch_page(checked_result(prediction_info=checked), [])
 
 
 def test_a_measurement_that_contradicts_the_prediction_is_a_warning() -> None:
@@ -143,8 +144,8 @@ def test_a_measurement_that_contradicts_the_prediction_is_a_warning() -> None:
 
 
 def test_why_there_is_no_prediction_is_one_sentence() -> None:
-    failed = Forecast(traced_as=None, failure="the step reads a value out of a tensor.")
-    result = batch_result(forecast=failed)
+    failed = PredictionInfo(traced_as=None, failure="the step reads a value out of a tensor.")
+    result = batch_result(prediction_info=failed)
     assert "There is no prediction: the step reads a value out of a tensor.\n" in batch_page(result, [])
     assert check_text(result) is None
     assert "What was predicted" not in batch_page(batch_result(), [])
@@ -268,7 +269,7 @@ def test_a_comparison_table_has_a_row_for_each_variant(result: object) -> None:
 
 
 def test_a_forecast_draws_beside_points_that_it_does_not_reach(tmp_path: Path) -> None:
-    write_report(checked_result(forecast=forecast(2)), tmp_path)
+    write_report(checked_result(prediction_info=prediction_info(2)), tmp_path)
     assert (tmp_path / "memory.png").exists()
 
 

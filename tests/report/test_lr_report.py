@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import (
-    LR_HORIZON,
+    LR_TRAINING_STEPS,
     confirm_run,
     confirmation,
     confirmed_lr_result,
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from record_strategies import confirmations, lr_comparisons, lr_results
 
-from probe.lr.records import ClassicalPicks, Confirmation, LrComparison, LrCurve, LrResult, LrSuggestion
+from probe.lr.records import Confirmation, FinderPicks, LrComparison, LrCurve, LrResult, LrSuggestion
 from probe.lr.suggest import FREE_PASSES
 from probe.report.lr import plots as lr_plots
 from probe.report.lr.comparison_page import COMPARED_LRS_PLOT, lr_comparison_page
@@ -32,15 +32,15 @@ from probe.report.lr.plots import draw_lr, draw_lr_comparison
 from probe.report.lr.summary import (
     answer_text,
     band_text,
-    classical_rows,
-    classical_text,
     comparison_rows,
-    horizon_text,
     method_text,
+    other_finders_rows,
+    other_finders_text,
     run_rows,
     scaling_text,
     single_suggestions,
     spread_text,
+    training_steps_text,
     unseen_text,
 )
 from probe.report.shared.style import save_figure
@@ -66,7 +66,9 @@ def test_the_answer_is_the_suggestion_with_its_band() -> None:
 def test_under_a_lr_schedule_it_is_the_peak() -> None:
     result = lr_result(lr_schedule="cosine", passes=5.0)
     assert answer_text(result).startswith("peak learning rate 0.0316, ")
-    assert horizon_text(result) == "for a training of 3,750 steps, 5 passes over the data at the peak learning rate"
+    assert (
+        training_steps_text(result) == "for a training of 3,750 steps, 5 passes over the data at the peak learning rate"
+    )
 
 
 def test_without_a_suggestion_the_range_is_named_and_what_to_try() -> None:
@@ -91,14 +93,14 @@ def test_an_interrupted_probe_without_an_answer_does_not_blame_the_task() -> Non
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"horizon": None}, None),
+        ({"training_steps": None}, None),
         ({"passes": 0.0}, "for a training of 3,750 steps"),
         ({"passes": 1.0}, "for a training of 3,750 steps, 1 pass over the data"),
         ({"passes": 2.53}, "for a training of 3,750 steps, 2.5 passes over the data"),
         ({"passes": FREE_PASSES}, f"for a training of 3,750 steps, {FREE_PASSES:g} passes over the data"),
         (
-            {"horizon": 500, "horizon_is_assumed": True, "passes": 0.0},
-            "for a training of 500 steps (assumed; say it with --horizon)",
+            {"training_steps": 500, "training_steps_assumed": True, "passes": 0.0},
+            "for a training of 500 steps (assumed; set it with --training-steps)",
         ),
         (
             {"passes": 4 * FREE_PASSES},
@@ -109,24 +111,24 @@ def test_an_interrupted_probe_without_an_answer_does_not_blame_the_task() -> Non
     ],
     ids=["older", "endless", "one pass", "passes", "the limit", "assumed", "divided", "no suggestion"],
 )
-def test_the_horizon_in_words(changes: dict[str, Any], text: str | None) -> None:
-    assert horizon_text(lr_result(**changes)) == text
+def test_the_training_length_in_words(changes: dict[str, Any], text: str | None) -> None:
+    assert training_steps_text(lr_result(**changes)) == text
 
 
 def test_the_page_tells_the_horizon_and_whether_it_is_assumed() -> None:
-    told, assumed = lr_page(lr_result(), []), lr_page(lr_result(horizon=500, horizon_is_assumed=True), [])
+    told, assumed = lr_page(lr_result(), []), lr_page(lr_result(training_steps=500, training_steps_assumed=True), [])
     assert "It is for a training of 3,750 steps, 5 passes over the data." in told
     assert "| planned training | 3,750 steps |" in told
     assert "assumed" not in told
-    assert "It is for a training of 500 steps (assumed; say it with --horizon)" in assumed
+    assert "It is for a training of 500 steps (assumed; set it with --training-steps)" in assumed
     assert "| planned training | 500 steps (assumed) |" in assumed
-    assert "planned training" not in lr_page(lr_result(horizon=None), [])
+    assert "planned training" not in lr_page(lr_result(training_steps=None), [])
 
 
 def test_many_passes_are_explained_only_where_they_lowered_the_answer() -> None:
     assert "is lowered in proportion" in lr_page(lr_result(passes=FREE_PASSES + 1), [])
     assert "is lowered in proportion" not in lr_page(lr_result(passes=FREE_PASSES), [])
-    confirmed = horizon_text(confirmed_lr_result(passes=40.0))
+    confirmed = training_steps_text(confirmed_lr_result(passes=40.0))
     assert (
         confirmed == "for a training of 3,750 steps, 40 passes over the data"
     )  # the runs have seen the horizon themselves
@@ -135,7 +137,7 @@ def test_many_passes_are_explained_only_where_they_lowered_the_answer() -> None:
 @given(st.floats(0.01, 1e4))
 @quick
 def test_what_the_range_test_read_is_the_suggestion_times_what_it_was_divided_by(passes: float) -> None:
-    text = horizon_text(lr_result(passes=passes)) or ""
+    text = training_steps_text(lr_result(passes=passes)) or ""
     found = re.search(r"the range test's (\S+), which is divided by (\S+)$", text)
     assert (found is not None) == (passes > FREE_PASSES)
     if found is not None:
@@ -144,13 +146,13 @@ def test_what_the_range_test_read_is_the_suggestion_times_what_it_was_divided_by
 
 
 def test_other_rules_are_listed_and_a_missing_pick_is_a_dash() -> None:
-    picks = ClassicalPicks(steepest=0.01, minimum_tenth=None, valley=0.002)
-    result = lr_result(classical=picks)
-    assert classical_rows(result) == [("steepest", "0.01"), ("minimum / 10", "-"), ("valley", "0.002")]
-    assert classical_text(result) == "other rules on this curve: steepest 0.01, minimum / 10 -, valley 0.002"
+    picks = FinderPicks(steepest=0.01, minimum_tenth=None, valley=0.002)
+    result = lr_result(other_finders=picks)
+    assert other_finders_rows(result) == [("steepest", "0.01"), ("minimum / 10", "-"), ("valley", "0.002")]
+    assert other_finders_text(result) == "other rules on this curve: steepest 0.01, minimum / 10 -, valley 0.002"
     assert "| steepest | 0.01 |\n| minimum / 10 | - |\n| valley | 0.002 |" in lr_page(result, [])
-    older = lr_result(classical=None)
-    assert classical_text(older) is None
+    older = lr_result(other_finders=None)
+    assert other_finders_text(older) is None
     assert "Other finders' rules" not in lr_page(older, [])
 
 
@@ -233,7 +235,7 @@ def test_a_confirmed_answer_tells_what_it_rests_on() -> None:
     table = page.partition(header)[2].partition("\n\n")[0].splitlines()[2:]
     assert table == [f"| {' | '.join(row)} |" for row in run_rows(confirmation())]
     assert "on 1,600 validation samples (2.3 before training)" in page
-    assert f"at the end of {LR_HORIZON:,} steps is expected" in page
+    assert f"at the end of {LR_TRAINING_STEPS:,} steps is expected" in page
     assert "`--confirm` checks" not in page
     assert "`--confirm` checks the answer" in lr_page(lr_result(), [])
 
@@ -361,7 +363,7 @@ DRAWN = {
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_range_test_is_drawn(name: str, tmp_path: Path, figures: list[Figure]) -> None:
     result, expected = DRAWN[name]
-    picks = [f"{rule}: {lr}" for rule, lr in classical_rows(result) if lr != "-"]
+    picks = [f"{rule}: {lr}" for rule, lr in other_finders_rows(result) if lr != "-"]
     assert draw_lr(result, tmp_path / LR_PLOT)
     assert imread(tmp_path / LR_PLOT).shape[0] > 100
     assert labels(figures[0]) == [[*expected[0], *picks]]

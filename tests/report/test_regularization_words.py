@@ -35,7 +35,7 @@ def fit(train_loss: float, val_loss: float, *, near: int = 3, zero: int = 0) -> 
 
 def tried(number: int, value: float, summary: TrainingSummary | None, **params: Any) -> TrialResult:
     made = replace(trial(0, Random(0)), status="complete", message=None, lost_epochs=0)
-    return replace(made, number=number, value=value, params={"lr": 0.1, **params}, fit=summary)
+    return replace(made, number=number, value=value, params={"lr": 0.1, **params}, summary=summary)
 
 
 def regularized(**changes: Any) -> SearchResult:

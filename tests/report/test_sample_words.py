@@ -61,12 +61,12 @@ def test_where_nothing_was_confirmed_nothing_is_said() -> None:
 
 
 def coverage(**changes: Any) -> SampleCoverage:
-    fields: dict[str, Any] = {"part": "train", "num_samples": 12_000, "num_measured": 12_000}
+    fields: dict[str, Any] = {"split": "train", "num_samples": 12_000, "num_measured": 12_000}
     return SampleCoverage(**fields | changes)
 
 
 def test_samples_that_differ_are_told_with_what_they_were_ranked_by() -> None:
-    result = confirmed((coverage(ranked_by=("total size", "[1].value")), coverage(part="val")))
+    result = confirmed((coverage(ranked_by=("total size", "[1].value")), coverage(split="val")))
     (text,) = ranking_texts(result)
     assert all(fact in text for fact in ("12,000 training samples", "total size", "[1].value"))
     assert sample_warnings(result) == []
@@ -78,7 +78,7 @@ def test_what_was_not_measured_is_a_warning() -> None:
     (text,) = sample_warnings(confirmed((partly,)))
     assert "3,000 of 12,000 training samples" in text
     assert "3,000 of 12,000 training samples" in ranking_texts(confirmed((partly,)))[0]
-    (text,) = sample_warnings(confirmed((coverage(part="val", unmeasured=("Mesh", "Scene")),)))
+    (text,) = sample_warnings(confirmed((coverage(split="val", unmeasured=("Mesh", "Scene")),)))
     assert "Mesh, Scene in validation samples" in text
     alike = coverage(num_measured=64)
     assert sample_warnings(confirmed((alike,))) == ranking_texts(confirmed((alike,))) == []

@@ -96,9 +96,9 @@ def changed_lr(**changes: Any) -> str:
         (changed(kind=["batch"]), "kind"),
         (changed(schema=2), "has schema 2; this version of probe reads schemas up to 1"),
         (changed(schema="1"), "its schema is '1'"),
-        (changed(attempts=7), r"BatchResult\.attempts: a list was expected, not 7"),
+        (changed(attempts=7), r"BatchResult\.attempts: .*not 7"),
         (changed(largest_fit=48), "largest_fit=48 is not the size of an attempt"),
-        (changed(seconds=float("nan")), r"BatchResult\.seconds: a finite number"),
+        (changed(seconds=float("nan")), r"BatchResult\.seconds: .*finite number"),
         (changed_lr(depth="deep"), r"LrResult\.depth: "),
         (changed_lr(confirmation={"runs": []}), r"LrResult\.confirmation\b"),
         (changed_lr(highest_lr=1e-4), "lies outside the tested 1e-05 to 0.0001"),
@@ -125,12 +125,12 @@ def test_unknown_keys_of_a_newer_probe_are_ignored(tmp_path: Path) -> None:
 
 NEWER_LR_KEYS = (
     "lr_schedule",
-    "horizon",
-    "horizon_is_assumed",
+    "training_steps",
+    "training_steps_assumed",
     "passes",
     "depth",
     "ramp_steps",
-    "classical",
+    "other_finders",
     "confirmation",
 )
 
@@ -139,7 +139,12 @@ def test_a_learning_rate_of_an_older_probe_is_read_without_what_it_did_not_know(
     older = {name: value for name, value in to_plain(lr_result()).items() if name not in NEWER_LR_KEYS}
     read = load_result(written(tmp_path, json.dumps(older)))
     assert isinstance(read, LrResult)
-    assert (read.lr_schedule, read.horizon, read.depth, read.classical) == ("constant", None, "range_test", None)
+    assert (read.lr_schedule, read.training_steps, read.depth, read.other_finders) == (
+        "constant",
+        None,
+        "range_test",
+        None,
+    )
     assert read.suggestion == lr_result().suggestion
 
 

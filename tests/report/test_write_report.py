@@ -30,6 +30,7 @@ from made_records import (
     trial,
 )
 from record_strategies import batch_results, comparisons, lr_comparisons, lr_results, search_results, train_results
+from written_pages import check_page, written
 
 from probe.errors import OutputError
 from probe.lr.records import LrCurve
@@ -39,22 +40,6 @@ from probe.report.search.trials_csv import write_trials
 from probe.report.store import Result, load_result
 from probe.report.write import redraw_report, write_report
 from probe.search.records.search import SearchResult
-
-MAX_PLOT_BYTES = 80_000
-
-
-def written(result: Result, folder: Path) -> str:
-    return write_report(result, folder).read_text(encoding="utf-8")
-
-
-def check_page(text: str, folder: Path) -> None:
-    """Every picture of the page is there and small, and every row of a table has as many cells as its header."""
-    for file in re.findall(r"^!\[.*\]\((.*)\)$", text, flags=re.MULTILINE):
-        assert (folder / file).stat().st_size < MAX_PLOT_BYTES
-        assert (folder / file).read_bytes().startswith(b"\x89PNG")
-    for block in re.findall(r"(?:^\|.*\|$\n?)+", re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.M | re.S), flags=re.M):
-        counts = {len(re.findall(r"\|", re.sub(r"\\.", "", line))) for line in block.splitlines()}
-        assert len(counts) == 1, block
 
 
 def test_batch_report(tmp_path: Path) -> None:
@@ -244,7 +229,7 @@ def failed_searches() -> list[SearchResult]:
         batch_result(attempts=(), largest_fit=None, recommended=None, stopped_by="interrupted", limit_bytes=None),
         batch_result(attempts=(attempt(8),), largest_fit=8, recommended=8, limit_bytes=None),
         predicted_result(8),
-        predicted_result(predictions=(), forecast=None),
+        predicted_result(predictions=(), prediction_info=None),
         comparison(variants=()),
         comparison(variants=comparison().variants[:1], stopped_by="interrupted"),
         lr_result(suggestion=None, curves=()),

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 from made_nodes import node_info
 from made_recipes import blobs_recipe
+from searches import search_outcome
 
 from probe.device.select import DeviceSpec
 from probe.report.write import write_report
-from probe.search.find import run_search
 from probe.search.flow import Search
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import SearchProgress, SearchResult, TrialResult
 from probe.search.session import SearchRequest, open_session
-from probe.search.storage.stages import CLUSTER
+from probe.search.storage.schema import CLUSTER
 from probe.search.stored_result import stored_result
+
+pytestmark = pytest.mark.usefixtures("warm_workers")
 
 RECIPE = blobs_recipe(budget={"trials": 3}, search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}})
 NODES = (node_info("left"), node_info("right"))
@@ -53,7 +55,7 @@ def search_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Searching:
                 super()._observe(record)
 
         monkeypatch.setattr("probe.search.find.Search", OnCluster)
-        result, error = run_search(RECIPE, device="cpu", num_workers=1, folder=tmp_path / "run", **more)
+        result, error = search_outcome(RECIPE, device="cpu", num_workers=1, folder=tmp_path / "run", **more)
         assert error is None
         return result
 
@@ -73,8 +75,8 @@ def test_where_a_search_runs_is_kept_for_each_session_anew(search_on: Searching,
     assert killed.cluster == USE
     assert killed.slots is not None
     assert (killed.slots.num_slots, killed.slots.num_nodes, killed.slots.num_retries) == (2, 2, 0)
-    assert killed.slots.idle_share is not None
-    assert killed.slots.idle_share >= 0.5  # of two slots, one worker
+    assert killed.slots.utilization is not None
+    assert killed.slots.utilization <= 0.5  # one worker for two slots
     assert "## Where it ran\n\nOn the Ray cluster `local:2`:" in write_report(killed, tmp_path / "killed").read_text(
         encoding="utf-8"
     )
@@ -100,14 +102,16 @@ def test_where_a_search_runs_is_kept_for_each_session_anew(search_on: Searching,
 
 
 def test_a_process_that_is_not_accepted_notes_nothing(tmp_path: Path) -> None:
-    request = SearchRequest(recipe=RECIPE, device=DeviceSpec(kind="cpu"), data_dir=tmp_path, num_workers=1)
-    with open_session(tmp_path / "run", request, resume=False) as session:
+    request = SearchRequest(
+        recipe=RECIPE, device=DeviceSpec(kind="cpu"), data_dir=tmp_path, folder=tmp_path / "run", num_workers=1
+    )
+    with open_session(request) as session:
         session.note_cluster(USE, 1.0)
         assert session.database.stage_names() == []
         session.accept()
         session.note_cluster(USE, 1.0)
         assert session.database.stage(CLUSTER, ClusterUse) == USE
-    with open_session(tmp_path / "run", request, resume=True) as session:
+    with open_session(replace(request, resume=True)) as session:
         session.note_cluster(None, 2.0)
         assert session.database.stage(CLUSTER, ClusterUse) == USE
         session.accept()
@@ -121,20 +125,21 @@ def test_searches_with_folders_of_one_name_share_no_checkpoints(tmp_path: Path) 
     )
     places = []
     for parent in ("one", "other"):
-        with open_session(tmp_path / parent / "run", request, resume=False) as session:
+        with open_session(replace(request, folder=tmp_path / parent / "run")) as session:
             session.accept()
             session.note_cluster(USE, 1.0)  # so that there is something to go on with
             places.append(session.checkpoints)
     assert {place.parent for place in places} == {tmp_path / "shared"}
     assert len(set(places)) == 2
-    with open_session(tmp_path / "one" / "run", replace(request, storage=None), resume=True) as session:
+    again = replace(request, folder=tmp_path / "one" / "run", storage=None, resume=True)
+    with open_session(again) as session:
         assert session.checkpoints == places[0]
 
 
 def test_where_nodes_joined_no_share_of_idle_time_is_told(search_on: Searching, tmp_path: Path) -> None:
     result = search_on(USE, lost=replace(USE, joined_nodes=("right-id",)), observer=lambda record: None)
     assert result.slots is not None
-    assert (result.slots.num_nodes, result.slots.idle_share) == (2, None)
+    assert (result.slots.num_nodes, result.slots.utilization) == (2, None)
     report = write_report(result, tmp_path / "run").read_text(encoding="utf-8")
     assert "| right | 4 | none | 2.15.0 | not used | not used | 3.11.9 | joined |" in report
     assert "Trials began on 2 slots; no rung was run again" in report

@@ -11,21 +11,24 @@ import pytest
 import torch
 from made_recipes import blobs_recipe, digits_recipe
 from safetensors.torch import load_file
+from searches import search_outcome
 
 from probe.batch.records import BatchResult
 from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, ProbeError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
 from probe.records_json import from_plain, to_plain
-from probe.search.find import find_hyperparameters, outcome_error, run_search
-from probe.search.findings import untrained_loss
+from probe.search.find import find_hyperparameters, outcome_error
 from probe.search.records.search import SearchProgress, SearchResult, TrialResult
+from probe.search.results import untrained_loss
 from probe.tasks.source import recipe_source
 from probe.training.settings import task_params
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, list[Any], Path]:
+def digits(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> tuple[SearchResult, list[Any], Path]:
     folder = tmp_path_factory.mktemp("run")
     seen: list[Any] = []
     result = find_hyperparameters(digits_recipe(), observer=seen.append, device="cpu", folder=folder, num_workers=1)
@@ -132,7 +135,7 @@ def failing_search(*faults: str) -> tuple[SearchResult, ProbeError | None]:
         budget={"trials": len(faults) + 1},
         search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 1}},
     )
-    return run_search(recipe, device="cpu", num_workers=1)
+    return search_outcome(recipe, device="cpu", num_workers=1)
 
 
 def test_a_user_bug_ends_the_search_with_their_traceback_while_nothing_has_succeeded() -> None:

@@ -15,27 +15,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_recipes import blobs_recipe
 from scripted_executor import ScriptedExecutor, make_job
+from searches import search_outcome
 from stored_searches import PLAN, decisions, stored_events, work_on
 
 from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageError
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
 from probe.search.deterministic import check_deterministic
-from probe.search.find import run_search
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
-from probe.search.resume import check_same_recipe, goes_on, recipe_changes, same_task, version_warning
+from probe.search.resume import can_continue, check_same_recipe, recipe_changes, same_task, version_warning
 from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.lock import LOCK_FILE, RunLock
-from probe.search.storage.stages import StudyEnded
+from probe.search.storage.schema import StudyEnded
 from probe.search.stored_result import stored_result
 from probe.search.study.events import Event
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.snapshots import trial_result
 from probe.search.study.study import Study
 from probe.search.task_info import TaskInfo
+
+pytestmark = pytest.mark.usefixtures("warm_workers")
 
 RECIPE = blobs_recipe(
     budget={"trials": 3, "epochs": 20}, search={"sampler": "random", "scheduler": "none", "fidelity": {"max": 2}}
@@ -147,7 +149,7 @@ def _decided(
             sampler=make_sampler(sampler, plan.space, mode="max", seed=7),
             executor=executor(),
             make_job=make_job,
-            sink=sink,
+            hooks=StudyHooks(sink=sink),
         )
         study.replay(list(stored))
         try:
@@ -178,7 +180,7 @@ def test_lost_epochs_are_counted_but_not_spent(tmp_path: Path) -> None:
             sampler=make_sampler("random", plan.space, mode="max", seed=7),
             executor=executor,
             make_job=make_job,
-            sink=stored.append,
+            hooks=StudyHooks(sink=stored.append),
         )
         made.replay(events)
         return made
@@ -202,7 +204,7 @@ def test_a_killed_search_shows_what_an_interrupted_one_does() -> None:
         sampler=make_sampler("random", plan.space, mode="max", seed=7),
         executor=ScriptedExecutor(interrupt_at=6.5),
         make_job=make_job,
-        sink=stored.append,
+        hooks=StudyHooks(sink=stored.append),
     )
     assert study.run() == "interrupted"
     interrupted = trial_result(study.state, study.state.trials[0])
@@ -222,7 +224,7 @@ def test_a_search_that_failed_may_go_on_once_the_bug_is_gone() -> None:
             sampler=make_sampler("random", PLAN.space, mode="max", seed=7),
             executor=ScriptedExecutor(fault=fault),
             make_job=make_job,
-            sink=stored.append,
+            hooks=StudyHooks(sink=stored.append),
         )
         study.replay(list(stored))
         if stored:
@@ -288,11 +290,11 @@ def test_other_versions_are_a_warning_or_refused_where_decisions_must_be_equal()
 def test_a_search_goes_on_unless_it_is_over() -> None:
     limits = BudgetLimits(trials=3, time_seconds=60)
     over = StudyEnded(stopped_by="trials", limits=limits)
-    assert goes_on(None, limits, seconds=5)
-    assert not goes_on(None, limits, seconds=60)
-    assert not goes_on(over, limits, seconds=5)
-    assert goes_on(over, replace(limits, trials=4), seconds=5)
-    assert goes_on(replace(over, stopped_by="interrupted"), limits, seconds=5)
+    assert can_continue(None, limits, seconds=5)
+    assert not can_continue(None, limits, seconds=60)
+    assert not can_continue(over, limits, seconds=5)
+    assert can_continue(over, replace(limits, trials=4), seconds=5)
+    assert can_continue(replace(over, stopped_by="interrupted"), limits, seconds=5)
 
 
 def test_a_second_process_is_refused_by_the_number_of_the_first_until_that_dies(tmp_path: Path) -> None:
@@ -355,7 +357,7 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     recipe = blobs_recipe(
         budget={"trials": 7}, search={"sampler": "tpe", "fidelity": {"min": 1, "max": 3, "factor": 3}}
     )
-    search: Callable[..., Any] = lambda recipe, **more: run_search(recipe, device="cpu", num_workers=1, **more)  # noqa: E731
+    search: Callable[..., Any] = lambda recipe, **more: search_outcome(recipe, device="cpu", num_workers=1, **more)  # noqa: E731
     whole, _ = search(recipe)
     folder = tmp_path / "run"
 
@@ -421,10 +423,10 @@ def test_a_search_that_went_on_and_was_killed_is_not_over_and_has_no_old_winner(
         for trials in (1, 9)
     ]
     folder = tmp_path / "run"
-    before, _ = run_search(recipes[0], device="cpu", num_workers=1, folder=folder)
+    before, _ = search_outcome(recipes[0], device="cpu", num_workers=1, folder=folder)
     assert before.final is not None
     with pytest.raises(DriverGoneError):
-        run_search(recipes[1], device="cpu", num_workers=1, folder=folder, resume=True, observer=kill)
+        search_outcome(recipes[1], device="cpu", num_workers=1, folder=folder, resume=True, observer=kill)
     stored = stored_result(folder)
     assert stored.best is not None
     assert (stored.stopped_by, stored.best.number) == ("interrupted", 3)

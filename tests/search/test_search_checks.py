@@ -47,7 +47,7 @@ def test_an_unknown_optimizer_lr_schedule_or_precision_is_named(entry: str, valu
     ],
 )
 def test_momentum_must_be_tied_to_an_optimizer_that_takes_it(space: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match=r"adam takes no momentum(.|\n)*when = \{ optimizer = \"sgd\" \}"):
+    with pytest.raises(RecipeError, match=r"adam .*momentum(.|\n)*when = \{ optimizer = \"sgd\" \}"):
         check_against_task(blobs_recipe(space), FACTS)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
-from test_run_rung import job, numbers, ran
+from rung_jobs import job, numbers, ran
+from searches import search_outcome
 
 from probe.cli.answers.answers import search_rows
 from probe.device.select import DeviceSpec
@@ -19,7 +20,6 @@ from probe.report.search.page import search_page
 from probe.report.shared.common import test_note as note_of
 from probe.report.shared.common import test_trust as trust_of
 from probe.search.checks import warnings_for
-from probe.search.find import run_search
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
 from probe.search.schedulers.fidelity import FidelitySchedule
@@ -57,7 +57,7 @@ def test_every_rung_and_every_process_sees_the_same_split(tmp_path: Path) -> Non
 def test_a_rung_on_other_data_is_no_trial() -> None:
     reference = look("coin_flips", seed=3).reference
     other = TargetSource(target="odd_tasks:coin_flips", seed=4)
-    with pytest.raises(ChangedDataError, match="training, validation and test parts"):
+    with pytest.raises(ChangedDataError, match="training, validation and test splits"):
         ran(job(source=other, params={"lr": 0.01}, reference=reference))
 
 
@@ -79,7 +79,7 @@ def test_a_few_shared_samples_are_told_and_nothing_is_said_to_be_unused() -> Non
     [overlap] = facts.overlaps
     assert (overlap.first, overlap.second, overlap.num_shared) == ("val", "test", 1)
     warnings = warnings_for(blobs_recipe(), facts, FidelitySchedule(rungs=(1,)))
-    assert any("1 of 40 test samples are validation samples" in warning for warning in warnings)
+    assert any("1 of 40 test samples" in warning for warning in warnings)
     assert look("overlapping").overlaps == ()
     recipe = blobs_recipe(
         {"lr": 0.1, "test": "touches"},
@@ -199,7 +199,7 @@ def test_a_search_that_goes_on_notices_edits_and_says_that_its_test_part_was_rea
             budget={"trials": trials},
             start=[{"lr": 1e-6}, {"lr": 0.5}],
         )
-        result, error = run_search(recipe, device=DeviceSpec(kind="cpu"), num_workers=1, folder=folder, **options)
+        result, error = search_outcome(recipe, device=DeviceSpec(kind="cpu"), num_workers=1, folder=folder, **options)
         assert error is None
         return result
 
@@ -235,7 +235,7 @@ def test_data_that_are_edited_while_a_search_runs_end_it(tmp_path: Path, monkeyp
         if isinstance(record, TrialResult) and record.number == 1:
             seed.write_text("2")
 
-    result, error = run_search(
+    result, error = search_outcome(
         blobs_recipe(
             {"lr": 0.1, "note": {"choices": [1, 2, 3, 4]}},
             task={"target": "changing_task:task", "objective": {"metric": "loss", "mode": "min"}},

@@ -19,7 +19,7 @@ from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialEnded, TrialStarted, TrialSuggested
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
 from probe.tasks.source import TargetSource
@@ -99,8 +99,8 @@ def decisions(executor: Executor, folder: Path) -> list[str]:
                 said.append(f"ask {number}")
             case TrialStarted(number=number, rung=rung):
                 said.append(f"start {number} rung {rung}")
-            case TrialEnded(number=number, outcome=outcome):
-                said.append(f"end {number} {outcome}")
+            case TrialEnded(number=number, report=report):
+                said.append(f"end {number} {report.outcome}")
 
     study = Study(
         plan,
@@ -108,7 +108,7 @@ def decisions(executor: Executor, folder: Path) -> list[str]:
         sampler=make_sampler("random", SPACE, mode="max", seed=3),
         executor=executor,
         make_job=_job_maker(folder),
-        sink=note,
+        hooks=StudyHooks(sink=note),
     )
     assert study.run() == "trials"
     return [text for text in said if not text.startswith("end") or not text.endswith("finished")]

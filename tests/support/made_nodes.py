@@ -1,4 +1,4 @@
-"""Nodes of clusters as records, for tests that need no cluster."""
+"""Records of cluster nodes, for tests without a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from probe.search.executors.ray.resources import SlotPlan
 from probe.search.records.cluster import ClusterUse, NodeInfo
 
-_FACTS = NodeInfo(
+_INFO = NodeInfo(
     name="node",
     address="192.0.2.1",
     node_id="node-id",
@@ -26,10 +26,10 @@ _FACTS = NodeInfo(
 
 
 def node_info(name: str, **changes: Any) -> NodeInfo:
-    return replace(_FACTS, **{"name": name, "node_id": f"{name}-id", **changes})
+    return replace(_INFO, **{"name": name, "node_id": f"{name}-id", **changes})
 
 
-def use_of(nodes: Sequence[NodeInfo], plan: SlotPlan, *, storage: str | None) -> ClusterUse:
+def use_of(nodes: Sequence[NodeInfo], plan: SlotPlan, *, storage: str) -> ClusterUse:
     return ClusterUse(
         address="local",
         nodes=tuple(nodes),

@@ -8,22 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from probe.batch.comparison.records import BatchComparison, Variant
-from probe.batch.records import (
-    Alternative,
-    Attempt,
-    BatchResult,
-    Forecast,
-    MemoryParts,
-    Outcome,
-    PredictedPeak,
-    Prediction,
-    Purpose,
-)
+from probe.batch.prediction_records import MemoryBreakdown, PredictedPeak, Prediction, PredictionInfo
+from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResult, Outcome, Purpose, Variant
 from probe.diagnosis.diagnose import diagnose
-from probe.lr.classical import classical_picks
 from probe.lr.confirm import steps_to_evaluate, suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
+from probe.lr.other_finders import finder_picks
 from probe.lr.records import (
     Axis,
     Confirmation,
@@ -166,12 +156,12 @@ def predicted_peak(batch_size: int, sample_bytes: int = 61 * 2**20) -> Predicted
     return PredictedPeak(batch_size=batch_size, allocated_bytes=allocated, peak_bytes=reserved + 512 * 2**20)
 
 
-def prediction(card_bytes: int, sample_bytes: int = 61 * 2**20) -> Prediction:
+def prediction(gpu_bytes: int, sample_bytes: int = 61 * 2**20) -> Prediction:
     """The largest power of two whose predicted peak is not above the card's memory, and parts that add up."""
-    fitting = [2**power for power in range(14) if predicted_peak(2**power, sample_bytes).peak_bytes <= card_bytes]
+    fitting = [2**power for power in range(14) if predicted_peak(2**power, sample_bytes).peak_bytes <= gpu_bytes]
     largest = max(fitting, default=None)
     point = predicted_peak(largest or 1, sample_bytes)
-    parts = MemoryParts(
+    parts = MemoryBreakdown(
         weights_bytes=32 * 2**20,
         gradients_bytes=32 * 2**20,
         optimizer_state_bytes=64 * 2**20,
@@ -182,24 +172,24 @@ def prediction(card_bytes: int, sample_bytes: int = 61 * 2**20) -> Prediction:
         context_bytes=512 * 2**20,
     )
     return Prediction(
-        memory_bytes=card_bytes,
+        memory_bytes=gpu_bytes,
         largest_fit=largest,
         peak_bytes=point.peak_bytes,
         allocated_bytes=point.allocated_bytes,
-        parts=parts,
+        breakdown=parts,
     )
 
 
-def forecast(largest: int = 128, sample_bytes: int = 61 * 2**20) -> Forecast:
+def prediction_info(largest: int = 128, sample_bytes: int = 61 * 2**20) -> PredictionInfo:
     curve = tuple(predicted_peak(2**power, sample_bytes) for power in range((2 * largest).bit_length()))
-    return Forecast(traced_as="fake cpu", unseen=UNSEEN, curve=curve, seconds=3.21)
+    return PredictionInfo(traced_as="fake cpu", unseen=UNSEEN, curve=curve, seconds=3.21)
 
 
 def checked_result(**changes: Any) -> BatchResult:
     """Measured after a prediction, on a large card that stands in for one of 8 GiB."""
     values: dict[str, Any] = {
         "device_memory": DEVICE_MEMORY,
-        "forecast": forecast(),
+        "prediction_info": prediction_info(),
         "predictions": (prediction(8 * GIB),),
     }
     return batch_result(**values | changes)
@@ -219,7 +209,7 @@ def predicted_result(
         "largest_fit": None,
         "recommended": None,
         "attempts": (),
-        "forecast": forecast(max(p.largest_fit or 1 for p in predictions), sample_bytes),
+        "prediction_info": prediction_info(max(p.largest_fit or 1 for p in predictions), sample_bytes),
         "predictions": predictions,
         "seconds": 4.56,
     }
@@ -289,7 +279,7 @@ def lr_curve(seed: int = 0, *, num_steps: int = 300, peak: float = 0.08, noise: 
     return LrCurve(seed=seed, points=tuple(points), ended_by="finished")
 
 
-LR_HORIZON = 3750
+LR_TRAINING_STEPS = 3750
 """Steps: 5 passes over 48,000 samples."""
 
 
@@ -305,14 +295,14 @@ def lr_result(**changes: Any) -> LrResult:
         "precision": "fp32",
         "batch_size": 64,
         "lr_schedule": "constant",
-        "horizon": LR_HORIZON,
+        "training_steps": LR_TRAINING_STEPS,
         "passes": 5.0,
         "lowest_lr": 1e-5,
         "highest_lr": 10.0,
         "ramp_steps": 300,
         "num_steps": sum(curve.num_steps for curve in curves),
         "suggestion": LrSuggestion(lr=0.0316, low=0.0141, high=0.0891),
-        "classical": classical_picks(mean_curve(measured, 300)) if measured else None,
+        "other_finders": finder_picks(mean_curve(measured, 300)) if measured else None,
         "warnings": (),
         "curves": tuple(curves),
         "seconds": 4.56,
@@ -345,14 +335,14 @@ def confirmation(**changes: Any) -> Confirmation:
         "planned_steps": 100,
         "runs": tuple(runs),
     }
-    return with_expectations(Confirmation(**values | changes), horizon_distance=LR_HORIZON)
+    return with_expectations(Confirmation(**values | changes), effective_steps=LR_TRAINING_STEPS)
 
 
 def confirmed_lr_result(**changes: Any) -> LrResult:
     """Range test and runs; suggestion and warnings as the runs have them."""
     made = confirmation()
     curves = (lr_curve(num_steps=200),)
-    suggestion, warnings = suggest_confirmed(made, horizon_distance=LR_HORIZON, lowest=1e-5, highest=10.0)
+    suggestion, warnings = suggest_confirmed(made, effective_steps=LR_TRAINING_STEPS, lowest=1e-5, highest=10.0)
     values: dict[str, Any] = {
         "depth": "short",
         "ramp_steps": 200,

@@ -42,9 +42,9 @@ def history(events: Sequence[Event]) -> History:
         elif isinstance(event, TrialEnded):
             num_strays += event.number not in running
             rung, _ = running.pop(event.number, (-1, None))
-            last[event.number] = event.outcome
-            num_crashes += event.outcome == "crashed"
-            if event.outcome == "finished":
+            last[event.number] = event.report.outcome
+            num_crashes += event.report.outcome == "crashed"
+            if event.report.outcome == "finished":
                 finished.add((event.number, rung))
         elif isinstance(event, SearchResumed):
             num_rolled_back += len(running)

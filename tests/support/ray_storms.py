@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray_clusters import one_core_cluster
+from ray_clusters import add_node, cluster_environment, one_core_cluster
 from ray_histories import History, history
 from stored_searches import decisions, stored_events
 from storms import children, num_rows, send_all
@@ -122,7 +122,7 @@ class RayStorms:
         losses = {
             at: event.number
             for at, event in zip(seen, found, strict=False)
-            if isinstance(event, TrialEnded) and event.outcome == "crashed"
+            if isinstance(event, TrialEnded) and event.report.outcome == "crashed"
         }
         marks = _marks(found)
         lost = {marks[number] for number in losses.values()}
@@ -181,9 +181,15 @@ class RayStorms:
             _watch(folder, driver, [])
         return stored_events(folder / "run")
 
+    def close(self) -> None:
+        """Remove the second node."""
+        if self.node is not None:
+            self.cluster.remove_node(self.node)
+            self.node = None
+
     def _have_two_nodes(self) -> None:
         if self.node is None:
-            self.node = self.cluster.add_node(num_cpus=1)
+            self.node = add_node(self.cluster)
 
     def _stop(self, node: Any, *, frozen: bool) -> float:
         """Its raylet and then, before they can tell, its workers, as if their machine were gone. When that was."""
@@ -214,7 +220,14 @@ class RayStorms:
         command += ["--out", str(folder / "run"), "--device", "cpu", "--quiet"]
         command += ["--deterministic"] * deterministic + ["--resume"] * resume
         with (folder / "stderr.txt").open("a") as errors:
-            driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True, cwd=folder)
+            driver = subprocess.Popen(
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                text=True,
+                cwd=folder,
+                env=cluster_environment(),
+            )
             try:
                 yield driver
             finally:

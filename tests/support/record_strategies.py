@@ -7,27 +7,30 @@ from typing import Any, Literal, get_args
 from hypothesis import strategies as st
 from made_records import META
 
-from probe.batch.comparison.records import BatchComparison, Variant
+from probe.batch.prediction_records import (
+    Contradiction,
+    ContradictionKind,
+    MemoryBreakdown,
+    PredictedPeak,
+    Prediction,
+    PredictionInfo,
+    TraceCheck,
+)
 from probe.batch.records import (
     Alternative,
     Attempt,
+    BatchComparison,
     BatchResult,
-    Contradiction,
-    ContradictionKind,
-    Forecast,
     MemoryGrowth,
-    MemoryParts,
     Outcome,
-    PredictedPeak,
-    Prediction,
     SampleCoverage,
-    TraceCheck,
+    Variant,
 )
 from probe.lr.records import (
-    ClassicalPicks,
     Confirmation,
     ConfirmRun,
     CurveEnd,
+    FinderPicks,
     LossAt,
     LrComparison,
     LrCurve,
@@ -117,7 +120,7 @@ def attempts(draw: st.DrawFn) -> Attempt:
 growths = st.builds(MemoryGrowth, bytes_per_step=positive, last_step=st.integers(1, 10**6))
 coverages = st.builds(
     SampleCoverage,
-    part=st.sampled_from(["train", "val"]),
+    split=st.sampled_from(["train", "val"]),
     num_samples=st.integers(1, 10**6),
     num_measured=st.integers(0, 10**6),
     ranked_by=st.lists(texts, max_size=3).map(tuple),
@@ -142,7 +145,7 @@ def device_memories(draw: st.DrawFn) -> DeviceMemory:
 @st.composite
 def predictions(draw: st.DrawFn) -> Prediction:
     part = st.integers(0, 2**34)
-    parts = MemoryParts(**{name: draw(part) for name in MemoryParts.__slots__})
+    parts = MemoryBreakdown(**{name: draw(part) for name in MemoryBreakdown.__slots__})
     peak = parts.total_bytes
     fits = peak > 0 and draw(st.booleans())
     return Prediction(
@@ -151,7 +154,7 @@ def predictions(draw: st.DrawFn) -> Prediction:
         peak_bytes=peak,
         allocated_bytes=draw(st.integers(0, peak)),
         is_traced=draw(st.booleans()),
-        parts=parts,
+        breakdown=parts,
     )
 
 
@@ -159,11 +162,11 @@ checks = st.builds(TraceCheck, batch_size=st.integers(1, 4096), expected_bytes=a
 
 
 @st.composite
-def forecasts(draw: st.DrawFn) -> Forecast:
+def prediction_infos(draw: st.DrawFn) -> PredictionInfo:
     if draw(st.booleans()):
-        return Forecast(traced_as=None, failure=draw(texts), seconds=draw(positive))
+        return PredictionInfo(traced_as=None, failure=draw(texts), seconds=draw(positive))
     sizes = [2**power for power in range(draw(st.integers(0, 12)))]
-    return Forecast(
+    return PredictionInfo(
         traced_as="fake cpu",
         unseen=tuple(draw(st.lists(texts, max_size=2))),
         curve=tuple(
@@ -204,7 +207,7 @@ def batch_results(draw: st.DrawFn, *, predicted: bool | None = None) -> BatchRes
         capped_by=draw(st.sampled_from([None, "max", "data", "kernel_limit", "error"])),
         attempts=tried,
         device_memory=draw(st.none() | device_memories()),
-        forecast=draw(st.none() | forecasts()),
+        prediction_info=draw(st.none() | prediction_infos()),
         predictions=tuple(draw(st.lists(predictions(), max_size=3))),
         contradictions=tuple(draw(st.lists(contradictions, max_size=2))),
         alternatives=tuple(draw(st.lists(alternatives, max_size=2))),
@@ -246,7 +249,7 @@ def lr_curves(draw: st.DrawFn) -> LrCurve:
 
 
 lrs = st.floats(min_value=1e-5, max_value=10.0)
-picks = st.builds(ClassicalPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
+picks = st.builds(FinderPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
 
 
 @st.composite
@@ -284,8 +287,8 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         precision="fp32",
         batch_size=draw(st.integers(1, 4096)),
         lr_schedule=draw(st.sampled_from(["constant", "cosine"])),
-        horizon=draw(st.none() | st.integers(1, 10**7)),
-        horizon_is_assumed=draw(st.booleans()),
+        training_steps=draw(st.none() | st.integers(1, 10**7)),
+        training_steps_assumed=draw(st.booleans()),
         passes=draw(st.just(0.0) | st.floats(1e-6, 1e4)),
         depth=draw(st.sampled_from(["range_test", "short", "full"])),
         lowest_lr=1e-5,
@@ -294,7 +297,7 @@ def lr_results(draw: st.DrawFn) -> LrResult:
         num_steps=draw(st.integers(0, 1000)),
         suggestion=draw(st.sampled_from([None, LrSuggestion(lr=lr, low=low, high=high)])),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
-        classical=draw(st.none() | picks),
+        other_finders=draw(st.none() | picks),
         curves=tuple(draw(st.lists(lr_curves(), max_size=3))),
         confirmation=draw(st.none() | confirmations()),
         seconds=draw(positive),
@@ -404,7 +407,7 @@ def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
         seconds=draw(positive),
         memory=draw(st.none() | readings()),
         message=draw(st.none() | texts),
-        fit=draw(st.none() | training_summaries()),
+        summary=draw(st.none() | training_summaries()),
     )
 
 
@@ -449,7 +452,7 @@ def cluster_uses() -> st.SearchStrategy[ClusterUse]:
         num_slots=st.integers(0, 10_000),
         cpus_per_job=positive,
         gpus_per_job=st.none() | positive,
-        storage=st.none() | texts,
+        storage=texts,
         lost_nodes=st.lists(texts, max_size=2).map(tuple),
     )
 
@@ -459,7 +462,7 @@ def slot_uses() -> st.SearchStrategy[SlotUse]:
         SlotUse,
         num_slots=st.integers(0, 10_000),
         num_nodes=st.none() | st.integers(0, 100),
-        idle_share=st.none() | st.floats(0, 1),
+        utilization=st.none() | st.floats(0, 1),
         num_retries=st.integers(0, 100),
     )
 

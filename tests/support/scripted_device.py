@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from probe.batch.decide import Limits, Plan, floor_power_of_two, most_samples, next_attempt
-from probe.batch.prediction.allocation_model import Fit, Kind, Trace
-from probe.batch.prediction.forecast import Cards
-from probe.batch.prediction.memory_model import Profile, Untraceable
+from probe.batch.context import ProbeInfo
+from probe.batch.decide import Limits, NextAttempt, floor_power_of_two, most_samples, next_attempt
+from probe.batch.prediction.allocation_model import AllocationModel, Kind, Trace
+from probe.batch.prediction.memory_model import MemoryModel, Untraceable
+from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt, Outcome
-from probe.batch.session import Facts
 from probe.device.select import DeviceSpec
 from probe.errors import ProbeError
 from probe.records import MemoryReading, RunMeta
@@ -47,20 +47,20 @@ class ScriptedDevice:
     samples_of: Callable[[int], int] = most_samples
     """Batch size -> training samples that an attempt sees."""
 
-    def attempt(self, plan: Plan) -> Attempt:
-        size = plan.batch_size
+    def attempt(self, upcoming: NextAttempt) -> Attempt:
+        size = upcoming.batch_size
         peak = self.fixed_bytes + self.bytes_per_sample * size
         outcome: Outcome = "fits" if peak <= self.limit_bytes else "oom"
         if self.kernel_limit is not None and size > self.kernel_limit:
             outcome = "kernel_limit"
-        if plan.purpose == "confirm" and size in self.fails_confirmation:
+        if upcoming.purpose == "confirm" and size in self.fails_confirmation:
             outcome = "thrashes"
         outcome = self.failures.get(size, outcome)
         memory = MemoryReading(peak_allocated_bytes=peak, peak_reserved_bytes=peak)
         if outcome != "fits":
             return Attempt(
                 batch_size=size,
-                purpose=plan.purpose,
+                purpose=upcoming.purpose,
                 outcome=outcome,
                 memory=memory,
                 num_samples=self.samples_of(size),
@@ -70,9 +70,9 @@ class ScriptedDevice:
         seconds = self.step_seconds(size)
         return Attempt(
             batch_size=size,
-            purpose=plan.purpose,
+            purpose=upcoming.purpose,
             outcome="fits",
-            num_steps=50 if plan.purpose == "confirm" else 10,
+            num_steps=50 if upcoming.purpose == "confirm" else 10,
             step_seconds=seconds,
             samples_per_second=size / seconds,
             memory=memory,
@@ -80,12 +80,12 @@ class ScriptedDevice:
         )
 
     def fits(self, size: int) -> bool:
-        return self.attempt(Plan(size, "size")).fits
+        return self.attempt(NextAttempt(size, "size")).fits
 
     def sweep(self, limits: Limits, *, most: int = 200) -> list[Attempt]:
         attempts: list[Attempt] = []
-        while (plan := next_attempt(attempts, limits)) is not None:
-            attempts.append(self.attempt(plan))
+        while (upcoming := next_attempt(attempts, limits)) is not None:
+            attempts.append(self.attempt(upcoming))
             assert len(attempts) <= most, "the sweep does not end"
         return attempts
 
@@ -102,36 +102,38 @@ class ScriptedRunner:
 
     device: ScriptedDevice
     num_samples: int | None = None
-    own_batch_size: int | None = None
+    task_batch_size: int | None = None
     raises: dict[int, BaseException] = field(default_factory=dict)
     """Attempt number (from 0) -> what it raises."""
-    found: Profile | Untraceable = field(default_factory=lambda: Untraceable(reason="scripted"))
+    found: MemoryModel | Untraceable = field(default_factory=lambda: Untraceable(reason="scripted"))
     """What predicting gives."""
     device_problem: str | None = None
-    plans: list[Plan] = field(default_factory=list)
+    gpu_bytes: int | None = None
+    """Memory of the GPU to predict for."""
+    requested: list[NextAttempt] = field(default_factory=list)
     closed: bool = False
 
-    def open(self) -> Facts:
-        return Facts(
+    def open(self) -> ProbeInfo:
+        return ProbeInfo(
             meta=META,
-            device=DeviceSpec(kind="cpu", resolved=True),
+            device=DeviceSpec(kind="cpu", limit_bytes=self.gpu_bytes, resolved=True),
             device_problem=self.device_problem,
             limit_bytes=self.device.limit_bytes if self.device_problem is None else None,
             num_samples=self.num_samples,
-            own_batch_size=self.own_batch_size,
+            task_batch_size=self.task_batch_size,
             optimizer="adamw",
             precision="fp32",
         )
 
-    def profile(self, cards: Cards) -> Profile | Untraceable:
+    def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
         return self.found
 
-    def run(self, plan: Plan) -> Attempt:
-        number = len(self.plans)
-        self.plans.append(plan)
+    def run(self, upcoming: NextAttempt) -> Attempt:
+        number = len(self.requested)
+        self.requested.append(upcoming)
         if number in self.raises:
             raise self.raises[number]
-        return self.device.attempt(plan)
+        return self.device.attempt(upcoming)
 
     def close(self) -> None:
         self.closed = True
@@ -143,7 +145,7 @@ def task_error(message: str) -> ProbeError:
     return UserCodeError(message, traceback="Traceback: theirs")
 
 
-def line_profile(*, fixed_bytes: int, bytes_per_sample: int) -> Profile:
+def line_model(*, fixed_bytes: int, bytes_per_sample: int) -> MemoryModel:
     """The memory of a ScriptedDevice, as if it had been traced."""
     kinds: tuple[Kind, ...] = ("weights", "activations")
 
@@ -151,13 +153,13 @@ def line_profile(*, fixed_bytes: int, bytes_per_sample: int) -> Profile:
         sizes = (fixed_bytes, bytes_per_sample * micro_batch)
         return Trace(micro_batch=micro_batch, sizes=sizes, kinds=kinds, order=(1, 2, -2), num_training=2)
 
-    return Profile(
+    return MemoryModel(
         target="simulated",
-        fit=Fit(traces=(trace(4), trace(8), trace(16))),
+        allocation_model=AllocationModel(traces=(trace(4), trace(8), trace(16))),
         gradient_accumulation=1,
         traced_gradient_accumulation=1,
         dataset_bytes=0,
-        max_dataset_share=0.5,
+        max_dataset_fraction=0.5,
         uses_convolutions=False,
         uses_matrix_products=True,
         traced_as="fake cpu",

@@ -21,7 +21,7 @@ from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.lock import RunLock
 from probe.search.study.events import Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
 from probe.training.records import EpochReport
@@ -135,10 +135,12 @@ def work_on(
                 sampler=make_sampler(sampler, plan.space, mode="max", seed=plan.seed),
                 executor=CheckpointedJobs(epoch_seconds=epoch_seconds, checkpoint_bytes=checkpoint_bytes),
                 make_job=make_job,
-                discard=lambda trial, epochs: checkpoint_path(folder / "checkpoints", trial.number, epochs).unlink(
-                    missing_ok=True
+                hooks=StudyHooks(
+                    discard=lambda trial, epochs: checkpoint_path(folder / "checkpoints", trial.number, epochs).unlink(
+                        missing_ok=True
+                    ),
+                    sink=sink,
                 ),
-                sink=sink,
             )
             study.replay(database.events())
             if study.state.trials:
@@ -162,7 +164,7 @@ def decisions(events: list[Event]) -> list[object]:
             found.append(("asked", event.number, dict(event.params)))
         elif isinstance(event, TrialStarted):
             start = event
-        elif isinstance(event, TrialEnded) and event.outcome == "finished" and start is not None:
+        elif isinstance(event, TrialEnded) and event.report.outcome == "finished" and start is not None:
             found.append(("finished", event.number, start.rung))
     return found
 

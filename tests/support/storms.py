@@ -20,7 +20,7 @@ from pathlib import Path
 from made_recipes import digits_recipe
 from stored_searches import decisions, num_repeated_rungs, stored_events, work_on
 
-from probe.search.find import run_search
+from probe.search.find import find_hyperparameters
 from probe.search.records.search import DATABASE_FILE, SearchResult
 from probe.search.study.events import Event
 
@@ -56,13 +56,17 @@ class Storm:
         self.events = found
 
 
-def scripted_storm(folder: Path, *, num_kills: int, seed: int, epoch_seconds: float = 0.004) -> Storm:
-    """A search with scripted jobs whose driver is killed at random moments, and then left to finish."""
+MOST_ROWS_BEFORE_A_KILL = 8
+"""Kills come after so many rows at most, not after a time, so that the load of the machine does not change their number."""
+
+
+def scripted_storm(folder: Path, *, num_kills: int, seed: int, epoch_seconds: float = 0.002) -> Storm:
+    """A search with scripted jobs whose driver is killed after random numbers of rows, and then left to finish."""
     storm = Storm()
     generator = random.Random(seed)
     while storm.num_driver_kills < num_kills:
-        delay = generator.uniform(0.0, 0.15)
-        count, was_killed = _forked(folder, delay, epoch_seconds)
+        rows, delay = generator.randint(0, MOST_ROWS_BEFORE_A_KILL), generator.uniform(0.0, 2 * epoch_seconds)
+        count, was_killed = _forked(folder, (rows, delay), epoch_seconds)
         storm.look(folder, len(storm.events) + count)
         storm.num_acknowledged += count
         storm.num_driver_kills += was_killed
@@ -85,10 +89,7 @@ def real_search(folder: Path, *, resume: bool = False) -> SearchResult:
         budget={"trials": 8},
         start=[],
     )
-    result, error = run_search(recipe, device="cpu", folder=folder / "run", resume=resume, deterministic=True)
-    if error is not None:
-        raise error
-    return result
+    return find_hyperparameters(recipe, device="cpu", folder=folder / "run", resume=resume, deterministic=True)
 
 
 def real_storm(folder: Path, *, victims: str, seed: int) -> Storm:
@@ -138,8 +139,11 @@ def same_decisions(one: list[Event], other: list[Event]) -> bool:
     return decisions(one) == decisions(other)
 
 
-def _forked(folder: Path, delay: float | None, epoch_seconds: float) -> tuple[int, bool]:
-    """Work on the search in a child for so long, to the end with None: rows acknowledged, and whether it was killed."""
+def _forked(folder: Path, kill_after: tuple[int, float] | None, epoch_seconds: float) -> tuple[int, bool]:
+    """Work on the search in a child process: rows acknowledged, and whether it was killed.
+
+    It is killed the given number of seconds after the given number of rows; with None it works to the end.
+    """
     news, tells = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -151,11 +155,15 @@ def _forked(folder: Path, delay: float | None, epoch_seconds: float) -> tuple[in
         finally:
             os._exit(status)
     os.close(tells)
-    if delay is not None:
-        time.sleep(delay)
-        os.kill(pid, signal.SIGKILL)
-    with os.fdopen(news, "rb") as stream:
-        count = len(stream.read())
+    with os.fdopen(news, "rb", buffering=0) as stream:
+        count = 0
+        if kill_after is not None:
+            num_rows, delay = kill_after
+            while count < num_rows and stream.read(1):
+                count += 1
+            time.sleep(delay)
+            os.kill(pid, signal.SIGKILL)
+        count += len(stream.read())
     _, status = os.waitpid(pid, 0)
     was_killed = os.WIFSIGNALED(status)
     if not was_killed and os.WEXITSTATUS(status):

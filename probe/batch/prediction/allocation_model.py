@@ -1,4 +1,4 @@
-"""Allocations of a few traced batch sizes -> those of any batch size."""
+"""The allocation model: interpolates the allocations of a few traced batch sizes to any batch size. Pure."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Literal, get_args
 Kind = Literal["weights", "gradients", "optimizer_state", "data", "activations", "scratch"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _GROWING: frozenset[Kind] = frozenset({"data", "activations"})
-"""Kinds that depend on the batch size."""
+"""Kinds whose size depends on the batch size."""
 _ROUNDING_BYTES = 2
-"""An allocation whose bytes a sample are no whole number is off its line by less."""
+"""Upper bound of the deviation from a line that rounding causes if the bytes per sample are not an integer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocations:
-    """What one training run allocates and frees, in order."""
+    """The allocations and frees of a training run, in order."""
 
     sizes: tuple[int, ...]
-    """Bytes of every allocation."""
+    """Size of each allocation in bytes."""
     kinds: tuple[Kind, ...]
     order: tuple[int, ...]
-    """k + 1 where allocation k is made, -(k + 1) where it is freed; frees without an allocation between them are sorted."""
+    """Steps in order: k + 1 makes allocation k, -(k + 1) frees it. Consecutive frees are sorted."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) != len(self.kinds):
             raise ValueError(f"{len(self.sizes)} sizes, but {len(self.kinds)} kinds")
         if [index for index in self.order if index > 0] != list(range(1, len(self.sizes) + 1)):
-            raise ValueError("allocations are made once each, in their order")
+            raise ValueError("each allocation must be made once, in order")
 
     def live_peak(self) -> tuple[int, Mapping[Kind, int]]:
-        """The largest sum of live allocations, and what it is made of."""
+        """Return the largest sum of live allocations, and its bytes by kind."""
         sizes = self.sizes
         live = peak = 0
         peak_at = -1
@@ -45,60 +45,63 @@ class Allocations:
                     peak, peak_at = live, place
             else:
                 live -= sizes[-step - 1]
-        parts: dict[Kind, int] = defaultdict(int)
+        by_kind: dict[Kind, int] = defaultdict(int)
         for step in self.order[: peak_at + 1]:
             index = abs(step) - 1
-            parts[self.kinds[index]] += sizes[index] if step > 0 else -sizes[index]
-        return peak, {kind: parts[kind] for kind in KINDS}
+            by_kind[self.kinds[index]] += sizes[index] if step > 0 else -sizes[index]
+        return peak, {kind: by_kind[kind] for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace(Allocations):
-    """What a training run with micro-batches of one size allocated and freed."""
+    """The recorded allocations of a training run at one micro-batch size."""
 
     micro_batch: int
-    """Samples that the model sees at once."""
+    """Samples in one forward pass."""
     num_training: int
-    """Allocations before the evaluation step, which sees the whole batch at once."""
+    """Number of allocations before the evaluation step, which processes the whole batch at once."""
 
     def is_like(self, other: Trace) -> bool:
-        """Whether both are the same allocations in the same order, whatever their sizes."""
+        """Return whether both have the same allocations in the same order, regardless of their sizes."""
         return (self.order, self.kinds, self.num_training) == (other.order, other.kinds, other.num_training)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """Traces of a few sizes, and what lies between and beyond them.
+class AllocationModel:
+    """Traces of a few batch sizes, interpolated and extrapolated to others.
 
-    A size that was traced is what its trace says. Any other one is interpolated, allocation by allocation, from the nearest
-    traces that are alike: along a line where three of them lie on it, along a parabola where they do not. Where the nearest
-    trace is like no other one, all of its allocations that depend on the batch grow alike, so that its peak lies on a line
-    with that of the next one.
+    A traced size returns its trace. Any other size is interpolated, allocation by allocation, from up to three nearest traces
+    with the same order of allocations: linearly if they are on a line, otherwise quadratically. If no other trace has the
+    same order as the nearest one, its allocations that depend on the batch are scaled by one factor, such that the peak is on
+    a line with the peak of the next trace.
     """
 
     traces: tuple[Trace, ...]
-    """One or more, of growing micro-batches."""
+    """At least one trace, in ascending order of micro-batches."""
 
     def __post_init__(self) -> None:
         sizes = [trace.micro_batch for trace in self.traces]
         if not sizes or sizes != sorted(set(sizes)):
-            raise ValueError(f"traced sizes must grow: {sizes}")
+            raise ValueError(f"traced sizes must be in ascending order, not {sizes}")
 
-    def with_trace(self, trace: Trace) -> Fit:
-        """As this one, which has not traced that size."""
-        return Fit(traces=tuple(sorted((*self.traces, trace), key=lambda one: one.micro_batch)))
+    def with_trace(self, trace: Trace) -> AllocationModel:
+        """Return a model with one more trace, of a size that is not traced yet."""
+        return AllocationModel(traces=tuple(sorted((*self.traces, trace), key=lambda one: one.micro_batch)))
 
     def at(
         self, batch_size: int, *, gradient_accumulation: int = 1, traced_gradient_accumulation: int = 1
     ) -> Allocations:
-        """Allocations of a batch of `batch_size` samples in `gradient_accumulation` micro-batches.
+        """Return the allocations of a batch of `batch_size` samples in `gradient_accumulation` micro-batches.
 
-        The batch itself and the evaluation step have all of the batch's samples, everything else has one micro-batch's, of
-        which the first is the largest. Raises ValueError below 1.
+        The batch itself and the evaluation step grow with the batch size, all other allocations with the micro-batch. The
+        first micro-batch is the largest.
+
+        Raises:
+            ValueError: `batch_size` or `gradient_accumulation` is below 1.
         """
         if batch_size < 1 or gradient_accumulation < 1:
             raise ValueError(
-                f"batch size and accumulation are at least 1, not {batch_size} and {gradient_accumulation}"
+                f"batch size and gradient accumulation must be at least 1, not {batch_size} and {gradient_accumulation}"
             )
         micro_batch = -(-batch_size // gradient_accumulation)
         nearest = min(self.traces, key=lambda trace: abs(math.log(trace.micro_batch / micro_batch)))
@@ -109,26 +112,26 @@ class Fit:
             return self._scaled(
                 nearest, micro_batch, Fraction(batch_size, nearest.micro_batch * traced_gradient_accumulation)
             )
-        of_part = _Curve([knot.micro_batch for knot in knots], micro_batch)
-        of_whole = _Curve([knot.micro_batch * traced_gradient_accumulation for knot in knots], batch_size)
+        by_micro_batch = _Curve([knot.micro_batch for knot in knots], micro_batch)
+        by_batch = _Curve([knot.micro_batch * traced_gradient_accumulation for knot in knots], batch_size)
         sizes = []
         for index, kind in enumerate(nearest.kinds):
-            is_whole = kind == "data" or index >= nearest.num_training
-            sizes.append((of_whole if is_whole else of_part).at([knot.sizes[index] for knot in knots]))
+            has_whole_batch = kind == "data" or index >= nearest.num_training
+            sizes.append((by_batch if has_whole_batch else by_micro_batch).at([knot.sizes[index] for knot in knots]))
         return Allocations(sizes=tuple(sizes), kinds=nearest.kinds, order=nearest.order)
 
-    def _scaled(self, trace: Trace, micro_batch: int, of_whole: Fraction) -> Allocations:
-        """`trace`, whose batch becomes `of_whole` times as large, at another size."""
+    def _scaled(self, trace: Trace, micro_batch: int, data_factor: Fraction) -> Allocations:
+        """Scale `trace` to another micro-batch. The memory of the batch itself grows by `data_factor`."""
         others = [other for other in self.traces if other is not trace]
-        of_part = Fraction(micro_batch, trace.micro_batch)
+        factor = Fraction(micro_batch, trace.micro_batch)
         if others:
             other = min(others, key=lambda other: abs(math.log(other.micro_batch / micro_batch)))
-            (peak, parts), (other_peak, _) = trace.live_peak(), other.live_peak()
+            (peak, by_kind), (other_peak, _) = trace.live_peak(), other.live_peak()
             growth = Fraction(other_peak - peak, other.micro_batch - trace.micro_batch)
-            growing = sum(parts[kind] for kind in _GROWING)
+            growing = sum(by_kind[kind] for kind in _GROWING)
             rise = growth * (micro_batch - trace.micro_batch)
-            of_part = max(1 + rise / growing, Fraction(0)) if growing else of_part
-        factors = {kind: of_part if kind in _GROWING else Fraction(1) for kind in KINDS} | {"data": of_whole}
+            factor = max(1 + rise / growing, Fraction(0)) if growing else factor
+        factors = {kind: factor if kind in _GROWING else Fraction(1) for kind in KINDS} | {"data": data_factor}
         return Allocations(
             sizes=tuple(int(size * factors[kind]) for size, kind in zip(trace.sizes, trace.kinds, strict=True)),
             kinds=trace.kinds,
@@ -136,14 +139,18 @@ class Fit:
         )
 
     def _knots(self, nearest: Trace, micro_batch: int) -> list[Trace]:
-        """The traces to interpolate from: `nearest`, and up to two that are like it and next to it in size."""
+        """Return the traces to interpolate from: `nearest`, and up to two traces like it that are next in size."""
         alike = [trace for trace in self.traces if trace.is_like(nearest)]
         by_distance = sorted(alike, key=lambda trace: abs(math.log(trace.micro_batch / micro_batch)))
         return sorted(by_distance[:3], key=lambda trace: trace.micro_batch)
 
 
 class _Curve:
-    """A line or a parabola through values at two or three sizes, read at another size, in whole numbers."""
+    """A line or parabola through values at two or three batch sizes, evaluated at another size in integers.
+
+    The parabola is Newton's interpolation polynomial: the line through the outer values, plus the deviation of the middle
+    value from it, scaled by (x - x0) (x - x2) / ((x1 - x0) (x1 - x2)).
+    """
 
     def __init__(self, knots: Sequence[int], size: int) -> None:
         self._beyond = size - knots[0]

@@ -1,12 +1,12 @@
-"""A model of PyTorch's caching allocator for CUDA (c10/cuda/CUDACachingAllocator.cpp, default settings, one stream).
+"""A simulation of PyTorch's caching allocator for CUDA (c10/cuda/CUDACachingAllocator.cpp, default settings, one stream). Pure.
 
-Requests are rounded up to 512 bytes. Those of at most 1 MiB come out of segments of 2 MiB; others out of segments of 20 MiB
-where they are below 10 MiB, and of their own size rounded up to 2 MiB from there on. The smallest cached block that is large
-enough serves first and is split where enough is left; freed blocks join their free neighbours. Where the card has no room for
-another segment, every segment that is wholly free goes back to it first.
+Requests are rounded up to 512 bytes. Requests of at most 1 MiB are served from segments of 2 MiB, requests below 10 MiB from
+segments of 20 MiB, and larger ones from a segment of their own size rounded up to 2 MiB. The smallest cached block that is
+large enough is used and split if enough remains; a freed block is merged with its free neighbours. If the GPU has no memory
+for another segment, all completely free segments are returned to it first.
 
-Not modelled: expandable segments and other settings of PYTORCH_CUDA_ALLOC_CONF, several streams, where cudaMalloc puts a
-segment (here: each one above the one before).
+Not simulated: expandable segments and other settings of PYTORCH_CUDA_ALLOC_CONF, several streams, and the addresses that
+cudaMalloc returns (here, each segment is above the previous one).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SEGMENT_ROUNDING = 2 * _MIB
 
 
 class Block:
-    """A piece of a segment: the unit that is given out, split and joined. Neighbours are those of the same segment."""
+    """A part of a segment that is allocated, split and merged as a unit. Its neighbours are in the same segment."""
 
     __slots__ = ("address", "before", "behind", "is_free", "is_small", "num_bytes")
 
@@ -37,25 +37,25 @@ class Block:
 
 
 class CachingAllocator:
-    """`limit_bytes` is what the card has for segments: its memory less the context. None: as much as it takes."""
+    """The allocator of a GPU with `limit_bytes` for segments, which excludes the CUDA context; None for unlimited memory."""
 
     def __init__(self, limit_bytes: int | None = None) -> None:
         self.limit_bytes = limit_bytes
         self.allocated_bytes = 0
         self.peak_allocated_bytes = 0
-        """As `torch.cuda.max_memory_allocated`: of blocks, so that rounding counts."""
+        """Sum of the allocated blocks, rounding included, as in `torch.cuda.max_memory_allocated`."""
         self.reserved_bytes = 0
         self.peak_reserved_bytes = 0
         self.num_retries = 0
-        """How often segments had to be given back to make room for another."""
+        """How often free segments had to be released before another one could be allocated."""
         self._next_address = 0
         self._free_small: list[tuple[int, int, Block]] = []
         self._free_large: list[tuple[int, int, Block]] = []
 
     def allocate(self, num_bytes: int) -> Block | None:
-        """A block of at least `num_bytes`; None where the card has no room for it. Raises ValueError below 1 byte."""
+        """Return a block of at least `num_bytes`, or None if memory runs out. Raises ValueError below 1 byte."""
         if num_bytes < 1:
-            raise ValueError(f"an allocation has at least one byte, not {num_bytes}")
+            raise ValueError(f"an allocation must have at least 1 byte, not {num_bytes}")
         wanted = rounded_bytes(num_bytes)
         is_small = wanted <= MAX_SMALL_BYTES
         block = self._take_cached(wanted, is_small) or self._make_segment(wanted, is_small)
@@ -67,19 +67,19 @@ class CachingAllocator:
         return block
 
     def free(self, block: Block) -> None:
-        """Take a block back. Raises ValueError for one that is free already."""
+        """Free a block. Raises ValueError if it is free already."""
         if block.is_free:
-            raise ValueError("a block is freed once")
+            raise ValueError("this block is free already")
         self.allocated_bytes -= block.num_bytes
         block.is_free = True
         for neighbour in (block.before, block.behind):
             if neighbour is not None and neighbour.is_free:
-                self._forget(neighbour)
-                block = _joined(block, neighbour)
-        self._keep(block)
+                self._remove_cached(neighbour)
+                block = _merged(block, neighbour)
+        self._add_cached(block)
 
     def release_cache(self) -> int:
-        """Give every segment that is wholly free back to the card; how many bytes that were."""
+        """Return every completely free segment to the GPU, and return the number of bytes released."""
         before = self.reserved_bytes
         for cached in (self._free_small, self._free_large):
             whole = [entry for entry in cached if entry[2].before is None and entry[2].behind is None]
@@ -98,10 +98,10 @@ class CachingAllocator:
 
     def _make_segment(self, wanted: int, is_small: bool) -> Block | None:
         num_bytes = segment_bytes(wanted)
-        if not self._can_start(num_bytes):
+        if not self._has_memory(num_bytes):
             self.num_retries += 1
             self.release_cache()
-            if not self._can_start(num_bytes):
+            if not self._has_memory(num_bytes):
                 return None
         block = Block(self._next_address, num_bytes, is_small=is_small)
         self._next_address += num_bytes
@@ -109,11 +109,11 @@ class CachingAllocator:
         self.peak_reserved_bytes = max(self.peak_reserved_bytes, self.reserved_bytes)
         return block
 
-    def _can_start(self, num_bytes: int) -> bool:
+    def _has_memory(self, num_bytes: int) -> bool:
         return self.limit_bytes is None or self.reserved_bytes + num_bytes <= self.limit_bytes
 
     def _split(self, block: Block, wanted: int) -> None:
-        """Cut off and cache what `block` has beyond `wanted`, if that is worth it."""
+        """Split off and cache the bytes beyond `wanted` if they are enough for a block of their own."""
         left = block.num_bytes - wanted
         if left < _ROUNDING if block.is_small else left <= MAX_SMALL_BYTES:
             return
@@ -123,25 +123,25 @@ class CachingAllocator:
             block.behind.before = rest
         block.behind = rest
         block.num_bytes = wanted
-        self._keep(rest)
+        self._add_cached(rest)
 
-    def _keep(self, block: Block) -> None:
+    def _add_cached(self, block: Block) -> None:
         block.is_free = True
         cached = self._free_small if block.is_small else self._free_large
         bisect.insort(cached, (block.num_bytes, block.address, block))
 
-    def _forget(self, block: Block) -> None:
+    def _remove_cached(self, block: Block) -> None:
         cached = self._free_small if block.is_small else self._free_large
         del cached[bisect.bisect_left(cached, (block.num_bytes, block.address))]
 
 
 def rounded_bytes(num_bytes: int) -> int:
-    """What a request takes of its segment, unless the rest of a block is too small to be split off."""
+    """Return the size of the block for a request, unless the rest of a larger block is too small to be split off."""
     return -(-num_bytes // _ROUNDING) * _ROUNDING
 
 
 def segment_bytes(wanted: int) -> int:
-    """The size of the segment that is made for a rounded request."""
+    """Return the size of the segment that is allocated for a rounded request."""
     if wanted <= MAX_SMALL_BYTES:
         return SMALL_SEGMENT_BYTES
     if wanted < _MIN_OWN_SEGMENT_BYTES:
@@ -149,8 +149,8 @@ def segment_bytes(wanted: int) -> int:
     return -(-wanted // _SEGMENT_ROUNDING) * _SEGMENT_ROUNDING
 
 
-def _joined(block: Block, neighbour: Block) -> Block:
-    """The lower of two neighbours, grown by the other."""
+def _merged(block: Block, neighbour: Block) -> Block:
+    """Merge two neighbours into the one at the lower address."""
     low, high = (block, neighbour) if block.address < neighbour.address else (neighbour, block)
     low.num_bytes += high.num_bytes
     low.behind = high.behind

@@ -1,8 +1,7 @@
-"""Operators whose results FakeTensorMode does not know, or knows too little of: recurrent layers, packed sequences, and what
-selects by value.
+"""Results of operators that FakeTensorMode does not support well: recurrent layers, packed sequences, selection by value.
 
-Where a result's size depends on values, the values are those of the batch where the operator's arguments depend on nothing
-else (`FakeTensor.constant`). Otherwise the result is as large as it can get, which is counted.
+If the size of a result depends on values, the values of the batch are used if they are known (`FakeTensor.constant`).
+Otherwise the result is assumed to have its largest possible size, and is counted.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ _LOSSES = frozenset(
         _ATEN.binary_cross_entropy.default,
     }
 )
-"""They work out a loss for each element first, and shrink that to its mean."""
+"""Losses that are computed for each element first and then reduced to the mean in the same storage."""
 _LSTM = 2
-"""What ATen calls the mode of an LSTM (aten/src/ATen/native/cudnn/RNN.cpp)."""
+"""ATen's mode number of an LSTM (aten/src/ATen/native/cudnn/RNN.cpp)."""
 _PAGE_BYTES = 4096
 _CACHE_LINE_BYTES = 64
 NO_RULE = object()
 
 
 def known_value(tensor: Any) -> Tensor | None:
-    """What a tensor holds, where that is known."""
+    """Return the values of a tensor, or None if they are unknown."""
     if isinstance(tensor, FakeTensor):
         value: Tensor | None = tensor.constant
         return value
@@ -45,32 +44,37 @@ def known_value(tensor: Any) -> Tensor | None:
 
 
 def constant_fake(fake_mode: FakeTensorMode, value: Tensor) -> FakeTensor:
-    """A fake whose value is known."""
+    """Make a fake with known values."""
     return fake_mode.fake_tensor_converter.from_real_tensor(fake_mode, value, make_constant=True)
 
 
 class FakeOperators:
-    """Results of the operators named here."""
+    """Computes the results of these operators on fakes."""
 
     def __init__(self, fake_mode: FakeTensorMode) -> None:
         self._fake_mode = fake_mode
         self.num_bounded = 0
-        """Results that were taken to be as large as they can get."""
+        """Number of results assumed to have their largest possible size."""
         self.reads_values = False
-        """Whether a result's size, or what is done, depends on values of the batch."""
+        """Whether the size of a result, or the control flow, depends on values of the batch."""
         self._real = WeakIdKeyDictionary()
-        """Batch sizes of packed sequences, which ATen reads behind the dispatcher's back: real tensors, also in a trace."""
+        """Batch sizes of packed sequences. ATen reads them without the dispatcher, so they are real tensors."""
 
     def result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What `func` returns, or NO_RULE."""
+        """Return the result of `func`, or NO_RULE."""
         if self._real and any(self.is_real(argument) for argument in args):
             return self._of_real(func, args, kwargs)
         if func is _ATEN.mkldnn_rnn_layer.default:
             return self._mkldnn_rnn_layer(func, args)
         if func is _ATEN.mkldnn_rnn_layer_backward.default:
             *gradients, of_bias, of_hidden, of_cell = func(*args)
-            return *gradients, _like(self._fake_mode, of_bias), of_hidden, of_cell  # both biases' are the same fake
-        if func is _ATEN._coalesce.default:  # how many places occur more than once is not known
+            return (
+                *gradients,
+                _like(self._fake_mode, of_bias),
+                of_hidden,
+                of_cell,
+            )  # PyTorch returns one fake for both biases
+        if func is _ATEN._coalesce.default:  # the number of duplicate indices is unknown
             self.num_bounded += 1
             return self._sparse_like(args[0], is_coalesced=True)
         if func is _ATEN.sparse_mask.default:
@@ -88,7 +92,7 @@ class FakeOperators:
         return NO_RULE
 
     def is_real(self, tensor: Any) -> bool:
-        """Whether this is one of the few tensors of a trace that have data."""
+        """Return whether this is one of the few tensors with data in a trace."""
         return type(tensor) is Tensor and tensor in self._real
 
     def _of_real(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -101,7 +105,7 @@ class FakeOperators:
         return result
 
     def _sparse_like(self, sparse: Any, *, is_coalesced: bool) -> Any:
-        """With as many entries, where FakeTensorMode's results have none."""
+        """Make a sparse fake with as many entries as `sparse`; those of FakeTensorMode have none."""
         indices, values = (_like(self._fake_mode, part) for part in (sparse._indices(), sparse._values()))
         return _ATEN._sparse_coo_tensor_with_dims_and_tensors.default(
             sparse.sparse_dim(),
@@ -116,7 +120,7 @@ class FakeOperators:
         )
 
     def _mean_loss(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A number, in the memory of the elements that it is the mean of."""
+        """Return a scalar in a storage as large as that of the elements."""
         loss = func(*args, **kwargs)
         if loss.dim() > 0 or known_value(loss) is not None:
             return loss
@@ -129,7 +133,7 @@ class FakeOperators:
         output, hidden, cell, workspace = func(*args)
         inputs, mode, hidden_size, is_training = args[0], args[9], args[10], args[15]
         if is_training and mode == _LSTM:
-            steps, samples, input_size = inputs.shape  # steps come first here, also where the layer's batch does
+            steps, samples, input_size = inputs.shape  # always with the steps first, even if the layer is batch_first
             size = lstm_workspace_bytes(
                 steps, samples, input_size=input_size, hidden_size=hidden_size, itemsize=inputs.dtype.itemsize
             )
@@ -137,7 +141,7 @@ class FakeOperators:
         return output, hidden, cell, workspace
 
     def _pack(self, inputs: Any, lengths: Any, batch_first: bool) -> Any:
-        """Padded sequences, sorted by their lengths -> (steps of all of them, ...), and how many sequences each step has."""
+        """Pack padded sequences sorted by length: return (num_steps of all sequences, ...), and the batch size of each step."""
         known = known_value(lengths)
         if known is None:
             return NO_RULE
@@ -158,7 +162,7 @@ class FakeOperators:
         return func(indexed, places)
 
     def _places(self, mask: Any) -> Iterable[Any]:
-        """Where a mask is true: an index for each of its dimensions."""
+        """Return the indices of true entries, one tensor for each dimension of the mask."""
         known = known_value(mask)
         if known is not None:
             self.reads_values = True
@@ -205,11 +209,11 @@ def _like(fake_mode: FakeTensorMode, tensor: Any) -> Any:
 
 
 def lstm_workspace_bytes(steps: int, samples: int, *, input_size: int, hidden_size: int, itemsize: int) -> int:
-    """What oneDNN keeps of one direction of one LSTM layer, from the forward pass to the backward pass.
+    """Return the bytes that oneDNN saves for the backward pass of one direction of one LSTM layer.
 
-    Source: `set_conf` and `set_offsets` in oneDNN's src/cpu/rnn/rnn_utils.hpp and .cpp (3.x): gates and outputs of every step;
-    states of every step and the one before the first, above and below the layer; and their gradients in fp32. Rows are padded
-    for the sake of matrix products (`get_good_ld`), parts begin on pages.
+    Source: `set_conf` and `set_offsets` in oneDNN's src/cpu/rnn/rnn_utils.hpp and .cpp (3.x). The workspace holds gates and
+    outputs of each step, the states of each step and the initial one, below and above the layer, and their gradients in fp32.
+    Rows are padded for matrix products (`get_good_ld`), and each part is aligned to pages.
     """
     states = 2 * (steps + 1) * samples
     widest = max(input_size, hidden_size)
@@ -232,7 +236,7 @@ def _padded(numbers: int, itemsize: int) -> int:
 
 
 class UnpackedSequences(TorchFunctionMode):
-    """`pad_packed_sequence` by the operators that ATen's own does it with: ATen's writes lengths where fakes have no memory."""
+    """Replaces `pad_packed_sequence`, which writes lengths into memory that fakes do not have, by the same operators."""
 
     def __init__(self, fake_mode: FakeTensorMode) -> None:
         super().__init__()
@@ -246,8 +250,10 @@ class UnpackedSequences(TorchFunctionMode):
     def _pad(
         self, data: Tensor, batch_sizes: Tensor, batch_first: bool, padding_value: float, total_length: int
     ) -> tuple[Tensor, Tensor]:
-        """As `_pad_packed_sequence` in aten/src/ATen/native/PackedSequence.cpp: (steps of all sequences, ...) -> (steps,
-        sequences, ...), and how many steps each has."""
+        """Unpack (num_steps of all sequences, ...) to (num_steps, num_sequences, ...); also return the length of each sequence.
+
+        Source: `_pad_packed_sequence` in aten/src/ATen/native/PackedSequence.cpp.
+        """
         with _disable_current_modes():
             counts = batch_sizes.tolist()
             lengths = (batch_sizes.unsqueeze(0) > torch.arange(counts[0]).unsqueeze(1)).sum(1)

@@ -1,4 +1,4 @@
-"""The memory of one training run as a function of batch size and card: what `predict` returns, asked without torch."""
+"""The memory of one training run as a function of batch size and GPU. Pickles, and needs no torch."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from probe.batch.prediction.allocation_model import Allocations, Fit, Kind
+from probe.batch.prediction.allocation_model import AllocationModel, Allocations, Kind
 from probe.batch.prediction.allocator_simulation import Block, CachingAllocator
-from probe.batch.records import MemoryParts, TraceCheck, TracedAs
+from probe.batch.prediction_records import MemoryBreakdown, TraceCheck, TracedAs
 
 _MIB = 2**20
 
-Target = Literal["cuda", "simulated"]
-"""Whose memory: a GPU's, or SimulatedDevice's."""
+Target = Literal["gpu", "simulated"]
+"""The kind of device whose memory is predicted: a GPU with PyTorch's caching allocator, or SimulatedDevice without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Untraceable:
-    """There is no prediction: the training step cannot be run without data. The sweep goes on without."""
+    """The reason why there is no memory model: the training step cannot be run without data."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedCosts:
-    """What a CUDA process takes whatever the batch size. Defaults are assumptions; measured values replace them.
+    """Memory that a CUDA process takes at any batch size. The defaults are assumptions; measured values replace them.
 
-    context_bytes: the CUDA context with PyTorch's kernels, outside the allocator. 300 to 550 MiB have been seen, least on
-        older cards with modules loaded lazily (the default since CUDA 12.2), most on Hopper.
-    cublas_bytes: the workspace of the first matrix product, out of the allocator: 8,519,680 bytes (:4096:2:16:8), and
+    context_bytes: the CUDA context with PyTorch's kernels, outside the allocator. Between 300 and 550 MiB have been measured:
+        least on older GPUs with lazy loading of modules (the default since CUDA 12.2), most on Hopper.
+    cublas_bytes: the workspace of the first matrix product, inside the allocator: 8,519,680 bytes (:4096:2:16:8), and
         32 MiB from compute capability 9.0 on (at::cuda::getChosenWorkspaceSize).
-    cudnn_bytes: an allowance. What cuDNN asks for depends on the algorithm that it picks for each convolution; it takes a
-        frugal one where memory is short.
+    cudnn_bytes: an allowance for cuDNN. Its workspace depends on the algorithm that it selects for each convolution; it
+        selects one with a small workspace if memory is short.
     """
 
     context_bytes: int = 512 * _MIB
@@ -41,22 +41,22 @@ class FixedCosts:
 
     @classmethod
     def none(cls) -> FixedCosts:
-        """Of a device that is simulated."""
+        """Return the costs of a simulated device, which are zero."""
         return cls(context_bytes=0, cublas_bytes=0, cudnn_bytes=0)
 
     @classmethod
-    def assumed(cls, card_bytes: int | None) -> FixedCosts:
-        """For a card that is known by its size alone: from 80 GB on it may be a Hopper or later one."""
-        is_large = card_bytes is None or card_bytes >= 79 * 10**9
+    def assumed(cls, gpu_bytes: int | None) -> FixedCosts:
+        """Return the costs of a GPU of which only the size is known. From 80 GB on it may be a Hopper or later GPU."""
+        is_large = gpu_bytes is None or gpu_bytes >= 79 * 10**9
         return cls(cublas_bytes=32 * _MIB) if is_large else cls()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """One batch size on one card. As measured by torch.cuda: peaks of blocks given out, and of segments held."""
+class SimulationResult:
+    """The result of simulating one batch size on one GPU, in the terms of torch.cuda's memory statistics."""
 
     outcome: Literal["fits", "thrashes", "oom"]
-    """thrashes: it fits, but only by emptying the allocator's cache, as an attempt says it."""
+    """thrashes: it fits only after the allocator has emptied its cache."""
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     num_alloc_retries: int
@@ -64,110 +64,117 @@ class Replay:
 
     @property
     def peak_bytes(self) -> int:
-        """Of the card: what nvidia-smi would show of this process."""
+        """Memory of the GPU that this process takes, as shown by nvidia-smi."""
         return self.peak_reserved_bytes + self.context_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """Picklable, and without torch. Batch sizes are those of whole training steps: accumulation is in it."""
+class MemoryModel:
+    """Predicts the memory of a training run at any batch size.
+
+    Batch sizes are those of whole optimizer steps; gradient accumulation is part of the model.
+    """
 
     target: Target
-    fit: Fit
+    allocation_model: AllocationModel
     gradient_accumulation: int
     traced_gradient_accumulation: int
-    """Micro-batches of a traced step: further ones repeat the last."""
+    """Micro-batches of a traced step. Further micro-batches repeat the last one."""
     dataset_bytes: int
-    """Of the data set's tensors, which live on the card where they take at most `max_dataset_share` of it."""
-    max_dataset_share: float
+    """Size of the data set's tensors, which are kept on the GPU if they take at most `max_dataset_fraction` of it."""
+    max_dataset_fraction: float
     uses_convolutions: bool
     uses_matrix_products: bool
     traced_as: TracedAs
     checks: tuple[TraceCheck, ...] = ()
     unseen: tuple[str, ...]
-    """What the trace or the model of the card does not see, in words."""
+    """Sentences about memory that the trace or the model of the GPU does not cover."""
     seconds: float
-    """That the traces took."""
+    """Duration of the traces."""
 
     def live_peak_bytes(self, batch_size: int) -> int:
-        """The largest sum of live tensors in training and evaluation steps, byte for byte: without rounding, workspaces,
-        and the resident data set."""
+        """Return the peak of live tensors in training and evaluation steps.
+
+        It excludes rounding, workspaces and the data set.
+        """
         return self._allocations(batch_size).live_peak()[0]
 
     def is_traced(self, batch_size: int) -> bool:
-        """Whether the training step was traced with this batch size, so that nothing about it is interpolated."""
-        return self.micro_batch(batch_size) in {trace.micro_batch for trace in self.fit.traces}
+        """Return whether the training step was traced at this batch size, so that no interpolation is needed."""
+        return self.micro_batch(batch_size) in {trace.micro_batch for trace in self.allocation_model.traces}
 
     def micro_batch(self, batch_size: int) -> int:
-        """Samples that the model sees at once."""
+        """Return the number of samples in one forward pass."""
         return -(-batch_size // self.gradient_accumulation)
 
-    def parts(self, batch_size: int) -> Mapping[Kind, int]:
-        """What `live_peak_bytes` is made of; the values add up to it."""
+    def live_bytes_by_kind(self, batch_size: int) -> Mapping[Kind, int]:
+        """Return the bytes of each kind at the peak; they add up to `live_peak_bytes`."""
         return self._allocations(batch_size).live_peak()[1]
 
-    def resident_bytes(self, card_bytes: int | None) -> int:
-        """Of the data set, on a card of this size."""
-        fits = card_bytes is None or self.dataset_bytes <= self.max_dataset_share * card_bytes
+    def resident_bytes(self, gpu_bytes: int | None) -> int:
+        """Return the bytes of the data set that are kept on a GPU of this size."""
+        fits = gpu_bytes is None or self.dataset_bytes <= self.max_dataset_fraction * gpu_bytes
         return self.dataset_bytes if fits else 0
 
     def workspace_bytes(self, costs: FixedCosts) -> int:
-        """What cuBLAS and cuDNN are given for what this model does."""
+        """Return the workspaces of cuBLAS and cuDNN that this model uses."""
         return costs.cublas_bytes * self.uses_matrix_products + costs.cudnn_bytes * self.uses_convolutions
 
-    def replay(
+    def simulate(
         self,
         batch_size: int,
-        card_bytes: int | None = None,
+        gpu_bytes: int | None = None,
         *,
         costs: FixedCosts | None = None,
         resident_bytes: int | None = None,
-    ) -> Replay:
-        """Two training steps and an evaluation step through a model of the caching allocator, or, on the simulated device,
-        as they are.
+    ) -> SimulationResult:
+        """Simulate two training steps and an evaluation step in the caching allocator. A simulated device has no allocator.
 
-        `card_bytes` is all of the card's memory; None: a card that always has room. `resident_bytes`, by default, is what
-        `resident_bytes(card_bytes)` says.
+        Args:
+            batch_size: samples of one optimizer step.
+            gpu_bytes: total memory of the GPU; None for unlimited memory.
+            costs: fixed costs; by default those assumed for `gpu_bytes`.
+            resident_bytes: bytes of the data set on the GPU; by default `resident_bytes(gpu_bytes)`.
         """
         if self.target == "simulated":
-            return _without_allocator(self.live_peak_bytes(batch_size), card_bytes)
-        costs = FixedCosts.assumed(card_bytes) if costs is None else costs
-        resident_bytes = self.resident_bytes(card_bytes) if resident_bytes is None else resident_bytes
-        limit_bytes = None if card_bytes is None else max(card_bytes - costs.context_bytes, 0)
-        allocator = CachingAllocator(limit_bytes)
-        before = [
+            return _without_allocator(self.live_peak_bytes(batch_size), gpu_bytes)
+        costs = FixedCosts.assumed(gpu_bytes) if costs is None else costs
+        resident_bytes = self.resident_bytes(gpu_bytes) if resident_bytes is None else resident_bytes
+        allocator = CachingAllocator(None if gpu_bytes is None else max(gpu_bytes - costs.context_bytes, 0))
+        permanent = (
             resident_bytes,
             costs.cublas_bytes * self.uses_matrix_products,
             costs.cudnn_bytes * self.uses_convolutions,
-        ]
-        can_start = all(allocator.allocate(num_bytes) is not None for num_bytes in before if num_bytes)
-        can_start = can_start and _run(allocator, self._allocations(batch_size))
-        return Replay(
-            outcome="oom" if not can_start else "thrashes" if allocator.num_retries else "fits",
+        )
+        fits = all(allocator.allocate(num_bytes) is not None for num_bytes in permanent if num_bytes)
+        fits = fits and _run(allocator, self._allocations(batch_size))
+        return SimulationResult(
+            outcome="oom" if not fits else "thrashes" if allocator.num_retries else "fits",
             peak_allocated_bytes=allocator.peak_allocated_bytes,
             peak_reserved_bytes=allocator.peak_reserved_bytes,
             num_alloc_retries=allocator.num_retries,
             context_bytes=costs.context_bytes,
         )
 
-    def memory_parts(self, batch_size: int, replay: Replay, *, costs: FixedCosts, resident_bytes: int) -> MemoryParts:
-        """What the card's `replay.peak_bytes` are made of; the parts add up to it."""
-        live = self.parts(batch_size)
-        workspace_bytes = live["scratch"] + self.workspace_bytes(costs)
-        known_bytes = sum(live.values()) + self.workspace_bytes(costs) + resident_bytes
-        return MemoryParts(
+    def breakdown(
+        self, batch_size: int, simulation: SimulationResult, *, costs: FixedCosts, resident_bytes: int
+    ) -> MemoryBreakdown:
+        """Return the contents of `simulation.peak_bytes`; they add up to it."""
+        live = self.live_bytes_by_kind(batch_size)
+        library_bytes = self.workspace_bytes(costs)
+        return MemoryBreakdown(
             weights_bytes=live["weights"],
             gradients_bytes=live["gradients"],
             optimizer_state_bytes=live["optimizer_state"],
             data_bytes=live["data"] + resident_bytes,
             activations_bytes=live["activations"],
-            workspace_bytes=workspace_bytes,
-            cache_bytes=replay.peak_reserved_bytes - known_bytes,
-            context_bytes=replay.context_bytes,
+            workspace_bytes=live["scratch"] + library_bytes,
+            cache_bytes=simulation.peak_reserved_bytes - (sum(live.values()) + library_bytes + resident_bytes),
+            context_bytes=simulation.context_bytes,
         )
 
     def _allocations(self, batch_size: int) -> Allocations:
-        return self.fit.at(
+        return self.allocation_model.at(
             batch_size,
             gradient_accumulation=self.gradient_accumulation,
             traced_gradient_accumulation=self.traced_gradient_accumulation,
@@ -175,7 +182,7 @@ class Profile:
 
 
 def _run(allocator: CachingAllocator, allocations: Allocations) -> bool:
-    """Whether the card had room for everything."""
+    """Make and free all allocations; return whether there was enough memory for them."""
     blocks: list[Block | None] = [None] * len(allocations.sizes)
     for step in allocations.order:
         if step > 0:
@@ -192,8 +199,8 @@ def _run(allocator: CachingAllocator, allocations: Allocations) -> bool:
     return True
 
 
-def _without_allocator(peak_bytes: int, limit_bytes: int | None) -> Replay:
-    return Replay(
+def _without_allocator(peak_bytes: int, limit_bytes: int | None) -> SimulationResult:
+    return SimulationResult(
         outcome="fits" if limit_bytes is None or peak_bytes <= limit_bytes else "oom",
         peak_allocated_bytes=peak_bytes,
         peak_reserved_bytes=peak_bytes,

@@ -1,158 +1,218 @@
-"""Prediction without the device: fake traces of the training step, fitted, so that any batch size can be asked for."""
+"""Predict the largest batch for each GPU from a memory model, and find measurements that contradict it. Pure."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from probe.batch.prediction.allocation_model import Fit
-from probe.batch.prediction.forecast import Cards, next_size_to_trace
-from probe.batch.prediction.memory_model import Profile, Target, Untraceable
-from probe.batch.records import TraceCheck
-from probe.batch.samples.ranking import SampleRanking
-from probe.errors import first_line
-from probe.task import Task
-from probe.tasks.source import TaskSource, as_source
-from probe.workers.worker import Worker, WorkerDied
+from probe.batch.prediction.memory_model import FixedCosts, MemoryModel, SimulationResult, Target, Untraceable
+from probe.batch.prediction_records import Contradiction, ContradictionKind, PredictedPeak, Prediction, PredictionInfo
+from probe.batch.records import Attempt, Outcome
+from probe.units import format_percent
 
-if TYPE_CHECKING:
-    from probe.batch.prediction.tracer import Tracer
-    from probe.training.settings import TrainerSettings
-
-MICRO_BATCHES = (4, 8)
-"""Samples that the model sees at once in the first traces. Further ones are made with the sizes that matter."""
-MAX_TRACES = 12
-
-_UNSEEN: dict[Target, tuple[str, ...]] = {
-    "cuda": (
-        "operators run as on the CPU: attention and dropout may keep more than CUDA's fused operators do",
-        "scratch memory inside operators; of cuDNN's there is an allowance",
-        "the context and the workspaces where they are assumed, not measured",
-    ),
-    "simulated": ("scratch memory inside operators",),
-}
+COMMON_GPU_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
+"""Memory of common GPUs."""
+USABLE_FRACTION = 0.97
+"""Fraction of a GPU's nominal memory that is usable. CUDA reports 7.79 GiB of an RTX 3070's 8, 11.8 of an RTX 3060's 12, 23.7
+of an RTX 3090's 24, and 79.2 of an A100's 80. With error correction, as on a T4 or an L40S, it is 92 %."""
+MAX_BATCH_SIZE = 2**30
+CHECKED_MICRO_BATCH = 16
+"""Micro-batch to trace if no GPU's largest batch can be traced: no GPU is known, or the data set is too small."""
+MAX_STEP = 1024
+"""Largest ratio of the next traced batch size to the largest one so far; predictions further away are too uncertain."""
+NOTABLE_ERROR = 0.1
+"""Relative error of a predicted peak from which on it is reported as a contradiction."""
+_MEMORY_FAILURES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes"})
 
 
-def predict(
-    task: Task | TaskSource,
-    *,
-    params: Mapping[str, Any] | None = None,
-    target: Target = "cuda",
-    cards: Cards | None = None,
-    seed: int = 0,
-    in_process: bool = False,
-) -> Profile | Untraceable:
-    """What training `task` takes of memory, as a function of the batch size.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetGpus:
+    """The GPUs, or the one simulated device, to predict for."""
 
-    Args:
-        params: hyperparameters: the trainer's (optimizer, precision, accumulation, ...) and the task's own.
-        target: whose allocations are predicted. `cuda`: a GPU's, as far as operators on fakes of the CPU tell them;
-            `simulated`: SimulatedDevice's, byte for byte.
-        cards: the devices in question, whose largest batches are traced themselves; None: common ones.
-        in_process: trace in this process. A crash of PyTorch, which fake tensors have caused, then takes it along.
+    memory_bytes: tuple[int, ...] = COMMON_GPU_BYTES
+    usable_fraction: float = 1.0
+    """Usable fraction of each size; below 1 if the sizes are nominal."""
+    bound: int | None = None
+    """Largest batch size to consider, like the number of training samples."""
+    costs: FixedCosts | None = None
+    """Measured fixed costs; None to assume them."""
 
-    Raises:
-        TaskError, DataError, UserCodeError: the task cannot be built or breaks its contract.
-    """
-    arguments = (as_source(task), dict(params or {}), target, cards, seed)
-    if in_process:
-        return trace_profile(*arguments)
-    with Worker(num_threads=1) as worker:
-        try:
-            found: Profile | Untraceable = worker.call(trace_profile, *arguments)
-        except WorkerDied as death:
-            return Untraceable(reason=f"the process that traced the model died: {first_line(death)}")
-    return found
+    @property
+    def max_batch_size(self) -> int:
+        return MAX_BATCH_SIZE if self.bound is None else min(self.bound, MAX_BATCH_SIZE)
+
+    def costs_of(self, gpu_bytes: int, target: Target) -> FixedCosts:
+        return FixedCosts.none() if target == "simulated" else self.costs or FixedCosts.assumed(gpu_bytes)
 
 
-def trace_profile(
-    source: TaskSource, params: Mapping[str, Any], target: Target, cards: Cards | None, seed: int
-) -> Profile | Untraceable:
-    """`predict` in this process. Raises as it does."""
-    from probe.training.building import build_task
-    from probe.training.settings import TrainerSettings
+@dataclass(frozen=True, slots=True)
+class _Simulations:
+    """Simulation results on GPUs with unlimited memory, each computed once."""
 
-    task = build_task(source, params)
-    trainer = {name: value for name, value in params.items() if name != "batch_size"}
-    return profile_of(task, TrainerSettings.for_task(task, trainer), target=target, cards=cards, seed=seed)
+    model: MemoryModel
+    known: dict[tuple[int, int, FixedCosts], SimulationResult] = field(default_factory=dict)
+
+    def at(self, batch_size: int, resident_bytes: int, costs: FixedCosts) -> SimulationResult:
+        key = (batch_size, resident_bytes, costs)
+        if key not in self.known:
+            self.known[key] = self.model.simulate(batch_size, costs=costs, resident_bytes=resident_bytes)
+        return self.known[key]
 
 
-def profile_of(
-    task: Task,
-    settings: TrainerSettings,
-    *,
-    target: Target = "cuda",
-    cards: Cards | None = None,
-    seed: int = 0,
-    rankings: Sequence[SampleRanking] = (),
-) -> Profile | Untraceable:
-    """As `predict`, for a task that is built: where the caller is a child process already.
+def predict_batch_sizes(
+    model: MemoryModel | Untraceable, gpus: TargetGpus | None = None
+) -> tuple[PredictionInfo, tuple[Prediction, ...]]:
+    """Predict for each GPU the largest power of two that fits without emptying the allocator's cache, and its memory.
 
     Args:
-        rankings: of the training and the validation samples, where they were measured before.
+        model: the memory model. If the task could not be traced, there are no predictions.
+        gpus: the GPUs to predict for; by default common ones.
     """
-    from probe.batch.prediction.recorder import UntraceableError
-    from probe.batch.prediction.tracer import Tracer
-    from probe.batch.samples.costly_batches import dataset_bytes
-    from probe.batch.samples.sizing import rank_samples
-    from probe.loading.dataset import is_unbounded, num_samples
-    from probe.loading.epoch_batches import MAX_RESIDENT_FRACTION
+    if isinstance(model, Untraceable):
+        return PredictionInfo(traced_as=None, failure=model.reason), ()
+    gpus = gpus or TargetGpus()
+    simulations = _Simulations(model)
+    predictions = tuple(_prediction(gpu_bytes, gpus, simulations) for gpu_bytes in gpus.memory_bytes)
+    fraction = format_percent(gpus.usable_fraction, decimals=0)
+    nominal = f"{fraction} of a GPU's nominal memory are assumed to be usable; with ECC it may be less"
+    return PredictionInfo(
+        traced_as=model.traced_as,
+        unseen=(*model.unseen, nominal) if gpus.usable_fraction < 1 else model.unseen,
+        checks=model.checks,
+        curve=_curve(gpus, predictions, simulations),
+        seconds=model.seconds,
+    ), predictions
 
-    started = time.perf_counter()
-    cards = cards or Cards()
-    if not is_unbounded(task.train):
-        cards = replace(cards, bound=min(cards.max_batch_size, num_samples(task.train)))
-    rankings = rankings or rank_samples(task, seed=seed)
-    tracer = Tracer(task, settings, target=target, seed=seed, rankings=rankings)
-    try:
-        first, second = (tracer.trace(size) for size in MICRO_BATCHES)
-    except UntraceableError as error:
-        return Untraceable(reason=str(error))
-    profile = Profile(
-        target=target,
-        fit=Fit(traces=(first.trace, second.trace)),
-        gradient_accumulation=settings.gradient_accumulation,
-        traced_gradient_accumulation=tracer.gradient_accumulation,
-        dataset_bytes=dataset_bytes(task) if target == "cuda" else 0,
-        max_dataset_share=MAX_RESIDENT_FRACTION,
-        uses_convolutions=first.uses_convolutions,
-        uses_matrix_products=first.uses_matrix_products,
-        traced_as="fake cpu",
-        unseen=(),
-        seconds=0.0,
+
+def next_size_to_trace(
+    model: MemoryModel, gpus: TargetGpus, *, excluded: Container[int] = (), only_largest: bool = False
+) -> int | None:
+    """Return the batch size whose trace improves the predictions most, or None if all relevant sizes are traced.
+
+    These are the size predicted to fit on the largest GPU, then the sizes for the other GPUs, then the next power of two
+    above each of them.
+
+    Args:
+        excluded: sizes that cannot be traced.
+        only_largest: consider only the size predicted to fit on the largest GPU.
+    """
+    simulations = _Simulations(model)
+    furthest = (
+        MAX_STEP * max(trace.micro_batch for trace in model.allocation_model.traces) * model.gradient_accumulation
     )
-    profile, failure = _checked(profile, tracer, cards)
-    unseen = (*_UNSEEN[target], *tracer.notes(), *([] if failure is None else [failure]))
-    return replace(profile, unseen=unseen, seconds=time.perf_counter() - started)
+    fitting = []
+    for gpu_bytes in sorted(gpus.memory_bytes, reverse=True)[: 1 if only_largest else None]:
+        size = min(_largest_fit(gpu_bytes, gpus, simulations) or 1, furthest)
+        if size not in excluded and not model.is_traced(size):
+            return size
+        fitting.append(size)
+    if only_largest:
+        return None
+    too_large = [2 * size for size in fitting if 2 * size <= gpus.max_batch_size] or [
+        CHECKED_MICRO_BATCH * model.gradient_accumulation
+    ]
+    return next((size for size in too_large if size not in excluded and not model.is_traced(size)), None)
 
 
-def _checked(profile: Profile, tracer: Tracer, cards: Cards) -> tuple[Profile, str | None]:
-    """`profile` with traces of the sizes that matter, and why one of them could not be made.
+def _largest_fit(gpu_bytes: int, gpus: TargetGpus, simulations: _Simulations) -> int | None:
+    model, costs = simulations.model, gpus.costs_of(gpu_bytes, simulations.model.target)
+    usable_bytes = int(gpus.usable_fraction * gpu_bytes)
+    resident_bytes = model.resident_bytes(gpu_bytes)
+    fixed_bytes = costs.context_bytes + model.workspace_bytes(costs) + resident_bytes
+    largest: int | None = None
+    size = 1
+    # The sum of live tensors is a lower bound that is cheaper than a simulation.
+    while size <= gpus.max_batch_size and model.live_peak_bytes(size) + fixed_bytes <= usable_bytes:
+        if simulations.at(size, resident_bytes, costs).peak_bytes <= usable_bytes:
+            largest = size
+        size *= 2
+    return largest
 
-    The size expected to fit on the largest card is always traced; where that is a surprise, so are the other cards' and the
-    next larger ones, until more traces are as expected than are not.
+
+def _prediction(gpu_bytes: int, gpus: TargetGpus, simulations: _Simulations) -> Prediction:
+    model, costs = simulations.model, gpus.costs_of(gpu_bytes, simulations.model.target)
+    resident_bytes = model.resident_bytes(gpu_bytes)
+    largest = _largest_fit(gpu_bytes, gpus, simulations)
+    simulation = simulations.at(largest or 1, resident_bytes, costs)
+    return Prediction(
+        memory_bytes=gpu_bytes,
+        largest_fit=largest,
+        peak_bytes=simulation.peak_bytes,
+        allocated_bytes=simulation.peak_allocated_bytes,
+        is_traced=model.is_traced(largest or 1),
+        breakdown=model.breakdown(largest or 1, simulation, costs=costs, resident_bytes=resident_bytes),
+    )
+
+
+def _curve(
+    gpus: TargetGpus, predictions: tuple[Prediction, ...], simulations: _Simulations
+) -> tuple[PredictedPeak, ...]:
+    """Return the peaks up to one size beyond the largest fit on any GPU, with the fixed costs of the smallest GPU."""
+    if not predictions:
+        return ()
+    largest = max(prediction.largest_fit or 1 for prediction in predictions)
+    smallest_gpu = min(gpus.memory_bytes)
+    costs = gpus.costs_of(smallest_gpu, simulations.model.target)
+    resident_bytes = simulations.model.resident_bytes(smallest_gpu)
+    points = []
+    for exponent in range((2 * largest).bit_length()):
+        simulation = simulations.at(1 << exponent, resident_bytes, costs)
+        points.append(
+            PredictedPeak(
+                batch_size=1 << exponent,
+                allocated_bytes=simulation.peak_allocated_bytes,
+                peak_bytes=simulation.peak_bytes,
+            )
+        )
+    return tuple(points)
+
+
+def contradictions(
+    attempts: Sequence[Attempt], info: PredictionInfo | None, prediction: Prediction | None
+) -> tuple[Contradiction, ...]:
+    """Return the measurements that contradict the prediction, at most one of each kind.
+
+    These are the largest size that fits although it was predicted not to, the smallest size that does not fit although it
+    was predicted to, and the peak with the largest error if that exceeds NOTABLE_ERROR.
+
+    Args:
+        prediction: the prediction for the device of the attempts; None if there is none.
     """
-    from probe.batch.prediction.recorder import UntraceableError
+    if info is None or prediction is None:
+        return ()
+    predicted = {point.batch_size: point.allocated_bytes for point in info.curve}
+    largest = prediction.largest_fit or 0
+    found: list[Contradiction] = []
+    fitting = [attempt for attempt in attempts if attempt.fits and attempt.batch_size > largest]
+    if fitting:
+        found.append(_contradiction(max(fitting, key=_size), "fits", predicted))
+    failing = [one for one in attempts if one.outcome in _MEMORY_FAILURES and one.batch_size <= largest]
+    if failing:
+        found.append(_contradiction(min(failing, key=_size), "does not fit", predicted))
+    worst = max(_peaks(attempts, predicted), key=lambda peak: abs(peak.error or 0.0), default=None)
+    if worst is not None and abs(worst.error or 0.0) > NOTABLE_ERROR:
+        found.append(worst)
+    return tuple(found)
 
-    failed: dict[int, str] = {}
-    while len(profile.fit.traces) + len(failed) < MAX_TRACES:
-        num_agreeing = sum(check.agrees for check in profile.checks)
-        trusted = num_agreeing > len(profile.checks) - num_agreeing
-        size = next_size_to_trace(profile, cards, excluded=failed, only_largest=trusted)
-        if size is None:
-            break
-        try:
-            traced = tracer.trace(profile.micro_batch(size))
-        except UntraceableError as error:
-            failed[size] = str(error)
+
+def _peaks(attempts: Sequence[Attempt], predicted: dict[int, int]) -> Iterator[Contradiction]:
+    for attempt in attempts:
+        if not attempt.fits or attempt.memory is None or attempt.batch_size not in predicted:
             continue
-        expected_bytes = profile.live_peak_bytes(size)
-        profile = replace(profile, fit=profile.fit.with_trace(traced.trace))
-        check = TraceCheck(batch_size=size, expected_bytes=expected_bytes, traced_bytes=profile.live_peak_bytes(size))
-        profile = replace(profile, checks=(*profile.checks, check))
-    reason = "; ".join(
-        f"batch size {size:,}, with which the training step cannot be traced ({why})" for size, why in failed.items()
+        is_more = attempt.memory.peak_allocated_bytes > predicted[attempt.batch_size]
+        # A confirming attempt uses shuffled batches, which rarely take as much memory as the largest samples.
+        if attempt.purpose != "confirm" or is_more:
+            yield _contradiction(attempt, "peak", predicted)
+
+
+def _contradiction(attempt: Attempt, kind: ContradictionKind, predicted: dict[int, int]) -> Contradiction:
+    return Contradiction(
+        kind=kind,
+        batch_size=attempt.batch_size,
+        predicted_bytes=predicted.get(attempt.batch_size),
+        measured_bytes=attempt.memory.peak_allocated_bytes if attempt.fits and attempt.memory is not None else None,
     )
-    return profile, reason or None
+
+
+def _size(attempt: Attempt) -> int:
+    return attempt.batch_size

@@ -1,4 +1,4 @@
-"""Enters every storage that operators make and free, while they run on fake tensors."""
+"""Record every storage that operators allocate and free while they run on fake tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from probe.loading.trees import tensors_of
 _ATEN = torch.ops.aten
 _DEVICE = torch.ops.prim.device.default
 _RANDOM_FILLS = frozenset({_ATEN.uniform_.default, _ATEN.normal_.default})
-"""What initializes weights. On fakes they do nothing, in a tenth of a millisecond each."""
+"""Operators that initialize weights. They have no effect on fakes, but take a tenth of a millisecond each."""
 _MATRIX_PRODUCTS = frozenset(
     {
         _ATEN.addmm.default,
@@ -36,29 +36,30 @@ _MATRIX_PRODUCTS = frozenset(
 _CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_overrideable.default})
 
 MAX_OPERATORS = 300_000
-"""A training step of more operators, like one that works on each sample by itself, is not traced to its end."""
+"""Limit of a trace, which a training step that processes each sample by itself may exceed."""
 
 State = tuple[list[int], list[Kind], list[int]]
 
 
 def _strided_parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What has memory of its own: a sparse tensor's indices and values."""
+    """Return the tensors that own memory: the indices and values of a sparse tensor, or the tensor itself."""
     return (tensor._indices(), tensor._values()) if tensor.layout is torch.sparse_coo else (tensor,)
 
 
 class UntraceableError(Exception):
-    """The training step cannot be run without data. The text says why."""
+    """The training step cannot be run without data. The message gives the reason."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base class is not annotated
-    """The rules are SimulatedDevice's: results that are no views, storages by address, freed when their last view is."""
+    """Records storages by the rules of SimulatedDevice: results that are not views allocate a storage, which is identified by
+    its address and freed with its last view."""
 
     def __init__(self, fake_mode: FakeTensorMode) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
         self._fake_mode = fake_mode
         self.operators = FakeOperators(fake_mode)
         self.answer: float | None = None
-        """What is answered when code asks for an unknown value; None: the step cannot be traced."""
+        """Value returned when code reads an unknown value; None if reading one makes the step untraceable."""
         self._num_operators = 0
         self.uses_convolutions = False
         self.uses_matrix_products = False
@@ -67,18 +68,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         self._kinds: list[Kind] = []
         self._order: list[int] = []
         self._live: dict[int, int] = {}
-        """Address of a storage -> its allocation."""
+        """Address of a live storage -> index of its allocation."""
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """PyTorch would wrap the method below, at a cost in every call, to keep its compiler out: there is none here."""
+        """Return True to avoid a wrapper around `__torch_dispatch__` that disables the compiler at a cost in every call."""
         return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is _DEVICE:  # asked by autograd several times for every operator
+        if func is _DEVICE:  # autograd calls this several times per operator
             return args[0].fake_device if isinstance(args[0], FakeTensor) else args[0].device
         if func is _ATEN._local_scalar_dense.default and not self._has_value(args[0]):
             return self._value_of(args[0])
@@ -110,11 +111,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         return result
 
     def enter_phase(self, phase: Kind) -> None:
-        """What is allocated from now on is of this kind, unless it is labelled otherwise."""
+        """Set the kind of the following allocations. `label` can change it afterwards."""
         self._phase = phase
 
     def label(self, kind: Kind, tensors: Iterable[torch.Tensor | None]) -> None:
-        """What these tensors live in was of this kind from the start."""
+        """Set the kind of the storages of these tensors."""
         for tensor in tensors:
             for part in () if tensor is None else _strided_parts(tensor):
                 index = self._live.get(part.untyped_storage()._cdata)
@@ -122,12 +123,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
                     self._kinds[index] = kind
 
     def adopt(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Enter storages that no operator made, if they are not known."""
+        """Record storages of existing tensors that no operator allocated."""
         for tensor in tensors:
             self._enter(tensor, is_new=True)
 
     def restart(self) -> None:
-        """Forget all but what is alive, as if that had been allocated one after the other."""
+        """Forget freed storages, and record the live ones as if they had been allocated one after the other."""
         alive = sorted(self._live.items(), key=lambda entry: entry[1])
         self._sizes = [self._sizes[index] for _, index in alive]
         self._kinds = [self._kinds[index] for _, index in alive]
@@ -138,13 +139,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         return list(self._sizes), list(self._kinds), list(self._order)
 
     def go_back(self, state: State) -> None:
-        """Forget what was recorded since `state` was saved."""
+        """Discard all records since `state` was saved."""
         self._sizes, self._kinds, self._order = state
         for address in [address for address, index in self._live.items() if index >= len(self._sizes)]:
             del self._live[address], self._references[address]
 
     def trace(self, micro_batch: int, num_training: int) -> Trace:
-        """What was recorded. The cache of autocast is freed in the order of addresses, which means nothing."""
+        """Return the recorded trace.
+
+        Consecutive frees are sorted, because the cache of autocast is freed in the arbitrary order of addresses.
+        """
         order: list[int] = []
         frees: list[int] = []
         for step in self._order:
@@ -178,7 +182,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             self._references[address] = weakref.ref(storage, partial(self._forget, address))
         elif self._sizes[index] == num_bytes:
             return
-        else:  # resized in place
+        else:  # it was resized in place
             self._order.append(-(index + 1))
         self._live[address] = len(self._sizes)
         self._sizes.append(num_bytes)
@@ -191,10 +195,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             self._order.append(-(self._live.pop(address) + 1))
 
     def _is_counter(self, number: torch.Tensor) -> bool:
-        """Whether a number that was just made will count batches (in batch norm) or steps (in an optimizer, from 0)."""
+        """Return whether a new scalar is a counter that starts at 0: of batches in batch norm, or of optimizer steps."""
         if self._phase not in ("weights", "scratch") or number.dim() > 0:
             return False
-        with _disable_current_modes():  # it is a real number still
+        with _disable_current_modes():  # it is still a real tensor
             return type(number) is torch.Tensor and not number.item()
 
     def _has_value(self, tensor: torch.Tensor) -> bool:
@@ -202,16 +206,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         return is_known or self.operators.is_real(tensor)
 
     def _value_of(self, tensor: torch.Tensor) -> bool | float:
-        """An answer where the value decides nothing: in initialization and in the update. Raises UntraceableError elsewhere."""
+        """Return a value where it does not change the allocations: in initialization and in the update.
+
+        Raises UntraceableError elsewhere.
+        """
         if self.answer is not None:
             return self.answer
-        if self._phase == "weights" and tensor.dtype is torch.bool:  # is any draw out of range?
+        if self._phase == "weights" and tensor.dtype is torch.bool:  # checks whether any draw is out of range
             return False
         raise UntraceableError(f"the training step depends on the value of a tensor: {_line_of_caller()}")
 
 
 def _line_of_caller() -> str:
-    """The innermost line outside of PyTorch and of this module's folder: where the value was asked for."""
+    """Return the innermost line outside of PyTorch and this folder, which read the value."""
     ours = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):

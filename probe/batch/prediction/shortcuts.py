@@ -1,7 +1,7 @@
-"""What the commonest operators return for fake tensors, in microseconds: FakeTensorMode takes a hundred times as long.
+"""Results of the most common operators on fake tensors, computed about a hundred times as fast as by FakeTensorMode.
 
-Each rule holds where it is used and nowhere else: the operators are named, and where their arguments are not of the plainest
-kind there is no short cut.
+Each rule applies only to the operators listed for it and to simple arguments. All other calls return NO_SHORTCUT and are left
+to FakeTensorMode.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _POINTWISE = frozenset(
         "hardswish_backward hardsigmoid_backward leaky_relu_backward clone"
     )
 )
-"""One result of the shape, strides and type of its arguments, where all of those are alike, dense and floating."""
+"""Operators whose result has the shape, strides and type of their arguments, if these are equal, dense and floating."""
 _IN_PLACE = frozenset(
     [
         *_overloads(
@@ -46,15 +46,15 @@ _IN_PLACE = frozenset(
         *_overloads("_foreach_lerp", in_place=True),
     ]
 )
-"""They change values, which fakes do not have."""
+"""Operators that only change values, which fakes do not have."""
 _VIEWS = frozenset(
     _overloads("detach view slice select t transpose permute expand unsqueeze squeeze alias _unsafe_view")
 )
-"""Cheap in PyTorch's own code for tensors without data."""
+"""Operators that PyTorch's own code for tensors without data computes quickly."""
 
 
 def shortcut(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """The result of an operator, or NO_SHORTCUT."""
+    """Return the result of an operator, or NO_SHORTCUT."""
     if func in _IN_PLACE:
         return _in_place(args, kwargs)
     if func in _VIEWS:
@@ -66,7 +66,7 @@ def shortcut(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode
 
 
 def _is_plain(tensor: Any) -> bool:
-    """A fake on the CPU without a known value."""
+    """Return whether this is a fake on the CPU without a known value."""
     return type(tensor) is FakeTensor and tensor.constant is None and tensor.fake_device == _CPU
 
 
@@ -85,7 +85,7 @@ def _made(fake_mode: FakeTensorMode, shape: Any, strides: Any, dtype: torch.dtyp
 
 
 def contiguous_fake(fake_mode: FakeTensorMode, shape: Any, dtype: torch.dtype) -> Any:
-    """A fake on the CPU that no operator made yet: dense, in the order of its dimensions."""
+    """Make a contiguous fake on the CPU."""
     with in_kernel_invocation_manager(fake_mode):
         made = torch.empty(shape, dtype=dtype, device="meta")
     return FakeTensor(fake_mode, made, _CPU)
@@ -111,7 +111,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _pointwise(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """TensorIterator's rule: equal strides are kept; otherwise the dimensions keep their order, without gaps."""
+    """Apply TensorIterator's rule: equal strides are kept, otherwise the result is contiguous in the order of dimensions."""
     first = args[0]
     if kwargs.get("memory_format") is torch.contiguous_format and _is_plain(first):  # a clone
         return contiguous_fake(fake_mode, first.shape, first.dtype)
@@ -140,7 +140,7 @@ def _pointwise(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTen
 
 
 def _spreads_over(small: Sequence[int], large: Sequence[int]) -> bool:
-    """Whether a tensor of one shape is broadcast to the other, which stays as it is."""
+    """Return whether shape `small` broadcasts to shape `large` without changing it."""
     matched = zip(reversed(small), reversed(large), strict=False)
     return len(small) <= len(large) and all(size in (1, other) for size, other in matched)
 
@@ -158,7 +158,7 @@ def _cat(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMod
 
 
 def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """Of contiguous arguments, not transposed: (N, C, ...) -> (N, weights, ...)."""
+    """Convolve contiguous arguments, not transposed: (N, C, ...) -> (N, num_filters, ...)."""
     inputs, weight, _, stride, padding, dilation, is_transposed = args[:7]
     tensors = [argument for argument in args[:3] if argument is not None]
     if kwargs or is_transposed or inputs.dim() != weight.dim() or not all(map(_is_plain_contiguous, tensors)):
@@ -173,7 +173,7 @@ def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeT
 
 
 def _convolution_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """Gradients of the inputs, the weights and the biases, each where it is asked for."""
+    """Return the requested gradients of inputs, weights and biases."""
     gradient, inputs, weight, is_transposed, mask = args[0], args[1], args[2], args[7], args[-1]
     if kwargs or is_transposed or not all(map(_is_plain_contiguous, (gradient, inputs, weight))):
         return NO_SHORTCUT
@@ -194,7 +194,7 @@ def _empty(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorM
 
 
 def _filled_like(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """Of a dense tensor's shape, strides and type: what optimizers make their state with."""
+    """Make a tensor like another dense one, as optimizers do for their state."""
     like, given = args[0], {name: value for name, value in kwargs.items() if value is not None}
     if len(args) > 1 or given.pop("pin_memory", False) or given.pop("memory_format", _PRESERVE) is not _PRESERVE:
         return NO_SHORTCUT
@@ -210,7 +210,7 @@ def _filled_like(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeT
 
 
 def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """Over (N, C, ...) with running statistics: the result, and mean and inverse deviation (C,), empty in evaluation."""
+    """Normalize (N, C, ...); also return mean and inverse deviation of shape (C,), which are empty in evaluation."""
     inputs, weight, is_training = args[0], args[1], args[5]
     if kwargs or not all(map(_is_plain_contiguous, args[:5])) or weight.dtype is not torch.float32:
         return NO_SHORTCUT
@@ -219,7 +219,7 @@ def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTe
 
 
 def _batch_norm_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """Gradients of the inputs, weights (C,) and biases (C,)."""
+    """Return the gradients of inputs, weights (C,) and biases (C,)."""
     gradient, inputs, weight, mask = args[0], args[1], args[2], args[-1]
     if kwargs or list(mask) != [True, True, True] or not all(map(_is_plain_contiguous, (gradient, inputs, weight))):
         return NO_SHORTCUT
@@ -229,7 +229,7 @@ def _batch_norm_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mod
 
 
 def _layer_norm(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """The result, and mean and inverse deviation of every sample's last dimensions."""
+    """Normalize over the last dimensions; also return their mean and inverse deviation."""
     inputs, normalized = args[0], args[1]
     if kwargs or not _is_plain_contiguous(inputs) or inputs.dtype is not torch.float32:
         return NO_SHORTCUT
@@ -247,7 +247,7 @@ def _layer_norm_backward(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mod
 
 
 def _matrix_product(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """mm and bmm, and addmm, whose first argument is added."""
+    """Multiply matrices (mm, bmm, and addmm, whose first argument is added)."""
     left, right = args[-2:]
     if kwargs or not all(map(_is_plain, args)) or any(one.dtype is not left.dtype for one in args):
         return NO_SHORTCUT
@@ -257,13 +257,13 @@ def _matrix_product(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: Fa
 
 
 def _reduction(args: tuple[Any, ...], kwargs: dict[str, Any], fake_mode: FakeTensorMode) -> Any:
-    """sum and mean over some dimensions of contiguous floating numbers."""
+    """Reduce some dimensions of a contiguous floating tensor (sum, mean)."""
     inputs, dims = args[0], args[1] if len(args) > 1 else None
     if kwargs or not dims or not _is_plain_contiguous(inputs) or not inputs.dtype.is_floating_point:
         return NO_SHORTCUT
-    gone = {dim % inputs.dim() for dim in dims}
+    reduced = {dim % inputs.dim() for dim in dims}
     keeps = len(args) > 2 and args[2]
-    shape = [1 if dim in gone else size for dim, size in enumerate(inputs.shape) if keeps or dim not in gone]
+    shape = [1 if dim in reduced else size for dim, size in enumerate(inputs.shape) if keeps or dim not in reduced]
     return contiguous_fake(fake_mode, shape, inputs.dtype)
 
 

@@ -1,7 +1,8 @@
-"""What the training step allocates, learnt from running it on fake tensors: sizes without data, in seconds, on any machine.
+"""Trace the allocations of a training step by running it on fake tensors, which have sizes but no data.
 
-The step is the real one (`TrainingRun`): a fresh model and optimizer, whole training steps, an evaluation step. Every storage
-that an operator makes is entered with its size when it is made and again when it is freed, by the rules of SimulatedDevice.
+The step is the real one (`TrainingRun`) with a new model and optimizer: whole training steps, then an evaluation step. The
+recorder records every storage when an operator allocates it and when it is freed, by the same rules as SimulatedDevice. This
+takes seconds on any machine.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from torch.nn.parameter import is_lazy
 from probe.batch.prediction.allocation_model import Trace
 from probe.batch.prediction.fake_operators import UnpackedSequences, constant_fake
 from probe.batch.prediction.recorder import Recorder, UntraceableError
-from probe.batch.prediction.traced_batches import MAX_READ_BYTES
 from probe.device.cpu import CpuDevice
 from probe.errors import ProbeError, first_line
 from probe.loading.batch import Batch
@@ -33,23 +33,38 @@ from probe.task import Task
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 
+NUM_STEPS = 2
+"""Training steps in a trace. The optimizer allocates its state in the first step, so the second step is typical."""
+MAX_READ_BYTES = 64 * 2**20
+"""Larger batches are not read, and values of larger tensors are not used."""
 _FAKE_TENSOR_LOG = logging.getLogger(fake_tensor.__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traced:
-    """A trace, and what else was seen on the way."""
+class TraceOptions:
+    """Options of a trace."""
+
+    micro_batch: int
+    """Samples in one forward pass; stored in the trace."""
+    as_gpu: bool
+    """Run optimizers as PyTorch does on a GPU, on all weights at once, which takes more scratch memory."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedStep:
+    """A trace, and properties of the model found on the way."""
 
     trace: Trace
     uses_convolutions: bool
     uses_matrix_products: bool
     has_recurrent_layers: bool
     reads_values: bool
-    """Whether what is done depends on values of the batch."""
+    """Whether the step depends on values of the batch."""
     num_bounded: int
-    """Operators whose results are as large as they can get, since their size depends on values that a trace does not have."""
+    """Number of results assumed to have their largest possible size, because it depends on values that a trace lacks."""
     eval_failure: str | None
-    """Why the evaluation step is not in the trace; None where it is."""
+    """Reason why the evaluation step is not in the trace; None if it is."""
 
 
 def trace_run(
@@ -59,36 +74,31 @@ def trace_run(
     *,
     val_batch: Batch | None,
     example: Batch,
-    micro_batch: int,
-    num_steps: int,
-    as_cuda: bool,
-    seed: int,
-) -> Traced:
-    """Train `num_steps` steps on fakes of `batch`, then evaluate once.
+    options: TraceOptions,
+) -> TracedStep:
+    """Train NUM_STEPS steps on fakes of `batch`, then evaluate once.
 
     Args:
-        batch: tensors on the CPU, whose values are looked at where the model does so; on the meta device they have none.
-        val_batch: what is evaluated; None: `batch`.
-        example: a small batch with values, for lazy modules.
-        micro_batch: how many of its samples the model sees at once; kept in the trace.
-        as_cuda: do what PyTorch's optimizers do on a GPU: work on all weights at once, with more scratch memory.
+        batch: tensors on the CPU, whose values are available to the model, or on the meta device, without values.
+        val_batch: the batch to evaluate; None to evaluate `batch`.
+        example: a small batch with values, to initialize lazy modules.
 
     Raises:
-        UntraceableError: the model needs the values of tensors, or an operator has no fake.
+        UntraceableError: the model needs the values of tensors, or an operator does not support fakes.
         ProbeError: the task breaks its contract.
     """
     with random_state_kept(torch.device("cpu")), warnings.catch_warnings(), _no_collection(), _values_kept():
         warnings.simplefilter("ignore")
-        _FAKE_TENSOR_LOG.disabled = True  # an operator that fails is a value here, and no news for the terminal
+        _FAKE_TENSOR_LOG.disabled = True  # failing operators are handled here and need no log
         try:
-            return _trace(task, settings, batch, val_batch, example, micro_batch, num_steps, as_cuda, seed)
+            return _trace(task, settings, batch, val_batch, example, options)
         except (ProbeError, UntraceableError):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {first_line(str(error))}"
         finally:
             _FAKE_TENSOR_LOG.disabled = False
-        raise UntraceableError(reason)  # out here, without the frames of `error` and their tensors
+        raise UntraceableError(reason)  # outside of the handler, without the frames of `error` and their tensors
 
 
 def _trace(
@@ -97,17 +107,14 @@ def _trace(
     batch: Batch,
     val_batch: Batch | None,
     example: Batch,
-    micro_batch: int,
-    num_steps: int,
-    as_cuda: bool,
-    seed: int,
-) -> Traced:
+    options: TraceOptions,
+) -> TracedStep:
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder(fake_mode)
     fakes = _fakes(fake_mode, batch)
     val_fakes = None if val_batch is None else _fakes(fake_mode, val_batch)
-    run = _build(task, settings, example, fake_mode, recorder, seed)
-    if as_cuda:
+    run = _build(task, settings, example, fake_mode, recorder, options.seed)
+    if options.as_gpu:
         for group in run.optimizer.param_groups:
             if group.get("foreach", 0) is None and not group.get("fused"):
                 group["foreach"] = True
@@ -117,20 +124,20 @@ def _trace(
         on_device = fakes.to(torch.device("cpu"), copy=True)
         recorder.enter_phase("activations")
         run.model.train()
-        for _ in range(num_steps):
+        for _ in range(NUM_STEPS):
             run.train_step(on_device)
             recorder.answer = None
             recorder.label("gradients", (weight.grad for weight in run.model.parameters()))
             recorder.label("optimizer_state", tensors_of(list(run.optimizer.state.values())))
         num_training = recorder.num_allocations
         if val_fakes is not None:
-            del on_device  # makes room for the next batch
+            del on_device  # one batch is freed before the next is moved
             recorder.enter_phase("data")
             on_device = val_fakes.to(torch.device("cpu"), copy=True)
             recorder.enter_phase("activations")
         eval_failure = _evaluate(run, on_device, recorder)
-    return Traced(
-        trace=recorder.trace(micro_batch, num_training),
+    return TracedStep(
+        trace=recorder.trace(options.micro_batch, num_training),
         uses_convolutions=recorder.uses_convolutions,
         uses_matrix_products=recorder.uses_matrix_products,
         has_recurrent_layers=any(isinstance(module, torch.nn.RNNBase) for module in run.model.modules()),
@@ -145,7 +152,7 @@ def _fakes(fake_mode: FakeTensorMode, batch: Batch) -> Batch:
 
 
 def _fake(fake_mode: FakeTensorMode, tensor: torch.Tensor) -> FakeTensor:
-    """Of a tensor on the CPU, with its values where they are few; of one on the meta device, without."""
+    """Return the fake of a tensor on the CPU, with its values if they are few, or on the meta device, without values."""
     if tensor.is_meta:
         return FakeTensor(fake_mode, tensor, torch.device("cpu"))
     if num_bytes(tensor) > MAX_READ_BYTES or tensor.layout is not torch.strided:
@@ -156,7 +163,7 @@ def _fake(fake_mode: FakeTensorMode, tensor: torch.Tensor) -> FakeTensor:
 def _build(
     task: Task, settings: TrainerSettings, example: Batch, fake_mode: FakeTensorMode, recorder: Recorder, seed: int
 ) -> TrainingRun:
-    """A run whose weights are fakes. A model that cannot be made of fakes is made for real and copied as fakes."""
+    """Build a run whose weights are fakes. A model that cannot be built of fakes is built for real and copied as fakes."""
     dataless = replace(task, train=_NoData(), val=None, test=None, time_steps=None)
 
     def built_of_fakes() -> Any:
@@ -184,8 +191,10 @@ def _build(
 
 
 def _record_updates(run: TrainingRun, recorder: Recorder) -> None:
-    """Record what the optimizer allocates as its own. It asks how many steps there were; gradient scaling asks whether any
-    gradient is not finite (0: none is)."""
+    """Record allocations of the optimizer as scratch memory, and answer the values that the update reads.
+
+    The optimizer reads its number of steps; gradient scaling reads whether any gradient is not finite (0: all are finite).
+    """
     num_steps = 0
 
     def before_step(*_: Any) -> None:
@@ -204,13 +213,12 @@ def _record_updates(run: TrainingRun, recorder: Recorder) -> None:
 
 
 def _dry_run(task: Task, settings: TrainerSettings, seed: int) -> TrainingRun:
-    return TrainingRun(
-        task, settings, device=CpuDevice(), seed=seed, stops_at_nan=False
-    )  # fakes are never found finite
+    # The loss of a fake cannot be tested for NaN.
+    return TrainingRun(task, settings, device=CpuDevice(), seed=seed, stops_at_nan=False)
 
 
 def _initialize_lazy_modules(task: Task, model: Any, example: Batch) -> None:
-    """The first forward pass of a real model gives its lazy modules their sizes."""
+    """Give lazy modules their sizes by a forward pass of the real model."""
     if not any(map(is_lazy, model.parameters())):
         return
     with torch.no_grad():
@@ -221,14 +229,14 @@ def _initialize_lazy_modules(task: Task, model: Any, example: Batch) -> None:
 
 
 def _unmoved(model: Any) -> Any:
-    """`model`, whose `to` does nothing: PyTorch cannot move fakes in place, and they are where they shall be."""
+    """Disable `model.to`: PyTorch cannot move fakes in place, and they are on the right device already."""
     if isinstance(model, torch.nn.Module):
-        model.to = lambda *_, **__: model  # type: ignore[method-assign]  # of this one model
+        model.to = lambda *_, **__: model  # type: ignore[method-assign]  # for this instance only
     return model
 
 
 def _evaluate(run: TrainingRun, batch: Batch, recorder: Recorder) -> str | None:
-    """One evaluation step; why it left no trace, if it did not. Operators made for inference often have no fake."""
+    """Record an evaluation step, or return why it failed. Operators for inference often do not support fakes."""
     before = recorder.save()
     try:
         run.eval_step(batch)
@@ -241,7 +249,7 @@ def _evaluate(run: TrainingRun, batch: Batch, recorder: Recorder) -> str | None:
 
 
 class _NoData:
-    """Stands for the training set while its tensors are not to be looked at."""
+    """Placeholder for the training set, which a trace must not read."""
 
     unbounded = True
 
@@ -249,12 +257,12 @@ class _NoData:
         return 2**62
 
     def __getitem__(self, index: int) -> Any:
-        raise IndexError("there is no data in a trace")
+        raise IndexError("a trace has no data")
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Storages are freed where their last reference goes, not where the garbage collector happens to run."""
+    """Disable the garbage collector, so that storages are freed exactly when their last reference is dropped."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -266,9 +274,7 @@ def _no_collection() -> Iterator[None]:
 
 @contextmanager
 def _values_kept() -> Iterator[None]:
-    """Fakes of which the values are known, and what operators make of them, keep the values where they are few.
-
-    PyTorch keeps single numbers only."""
+    """Keep the known values of small fakes, and of results computed from them. PyTorch keeps those of scalars only."""
     before = fake_tensor.CONSTANT_NUMEL_LIMIT
     fake_tensor.CONSTANT_NUMEL_LIMIT = MAX_READ_BYTES // 4
     try:

@@ -1,8 +1,8 @@
-"""Which samples of a data set make the costliest batches. Pure: sizes of samples in, orders of their indices out.
+"""Order samples such that the first ones make the largest batches. Pure: sizes of samples in, orders of their indices out.
 
-What makes a batch expensive depends on the collate function and the model: the sum of the sizes where samples are joined, the
-largest one where they are padded, the number of entries that are no padding where the model leaves it out. So samples are
-ordered by each of these, and a size is tried with the first samples of every order.
+The size of a batch depends on the collate function and the model: on the sum of the sizes if samples are concatenated, on the
+largest size if they are padded, and on the number of non-zero entries if the model skips padding. So samples are ordered by
+each of these measures, and a batch size is tried with the first samples of each order.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.batch.records import Part, SampleCoverage
+from probe.batch.records import SampleCoverage, Split
 
 MAX_MEASURES = 3
-"""A fourth order takes samples from all of these in turn."""
+"""Maximum number of measures. One more order takes samples from all of them in turn."""
 TOTAL = "total size"
 COMBINED = "all of these together"
 _NUM_COMPARED = 32
-"""Samples at the top of an order by which two orders are compared."""
+"""Number of first samples by which two orders are compared."""
 _ALIKE = 1.05
-"""An order is redundant if another one's first samples have this share of what its own have."""
+"""An order is redundant if the values of its first samples exceed those of another order's by less than this factor."""
 
 Column = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -30,21 +30,21 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SampleRanking:
-    """The samples of one part of the data, the costliest first. Sent to worker processes in place of samples."""
+    """The samples of one split, largest first. It is sent to worker processes instead of samples."""
 
     coverage: SampleCoverage
     orders: tuple[Indices, ...] = ()
-    """Indices of the measured samples, ordered by each measure of `coverage.ranked_by`; none where the samples are alike."""
+    """Indices of the measured samples, ordered by each measure in `coverage.ranked_by`; empty if all have the same size."""
 
     def costliest(self, size: int) -> tuple[Indices, ...]:
-        """Indices of `size` samples for every order, at least one. Where fewer were measured, they are repeated."""
+        """Return the indices of `size` samples for each order, at least one order. Indices repeat if fewer were measured."""
         if self.orders:
             return tuple(np.resize(order, size) for order in self.orders)
         return (np.arange(size) % self.coverage.num_samples,)
 
 
 def rank(
-    part: Part,
+    split: Split,
     columns: Mapping[str, Column],
     *,
     measured: Indices,
@@ -54,10 +54,10 @@ def rank(
     """Order samples by the measures that differ between them.
 
     Args:
-        columns: measure -> its value for every measured sample, shape (measured,): counts, never negative. The first one counts
-            most.
-        measured: indices of the measured samples, shape (measured,).
-        num_samples: of the whole part.
+        split: the split of the data.
+        columns: measure -> non-negative values of the measured samples, shape (num_measured,). The first measure has priority.
+        measured: indices of the measured samples, shape (num_measured,).
+        num_samples: number of samples in the split.
         unmeasured: names of types whose size is unknown.
     """
     chosen: dict[str, Indices] = {}
@@ -74,7 +74,7 @@ def rank(
         chosen[COMBINED] = in_turn[np.sort(first)]
     return SampleRanking(
         coverage=SampleCoverage(
-            part=part,
+            split=split,
             num_samples=num_samples,
             num_measured=len(measured),
             ranked_by=tuple(chosen),
@@ -85,13 +85,15 @@ def rank(
 
 
 def is_length(values: Column, largest_extent: float) -> bool:
-    """Whether integers, one for each sample, can be lengths: none is above the largest dimension of the samples, and some
-    come near it. Class numbers rarely do."""
+    """Return whether integers, one per sample, may be lengths rather than class labels.
+
+    Lengths do not exceed the largest dimension of the samples, and the largest is more than half of it.
+    """
     return bool(values.min() >= 0 and largest_extent / 2 < values.max() <= largest_extent)
 
 
 def _missing(column: Column, chosen: Mapping[str, Indices]) -> float:
-    """How much larger the column's own largest values are than those of the samples that the chosen orders begin with."""
+    """Return the ratio of the column's largest values to the values of the first samples in the best chosen order."""
     num_compared = min(_NUM_COMPARED, max(1, len(column) // 4))
     own = np.sort(column)[-num_compared:].sum()
     held = max((column[order[:num_compared]].sum() for order in chosen.values()), default=0.0)

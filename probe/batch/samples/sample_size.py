@@ -1,4 +1,4 @@
-"""The size of one sample, whatever it is made of: tensors, arrays, texts, lists, mappings, images, graphs."""
+"""Measure the size of one sample of any type: tensors, arrays, strings, lists, mappings, images, graphs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from probe.batch.samples.ranking import TOTAL
 from probe.loading.trees import tensors_of
 
 INTEGER_TYPES = (torch.bool, torch.int16, torch.int32, torch.int64)
-"""Of token ids, masks and lengths; bytes are left out, which are mostly those of images."""
+"""Types of token ids, masks and lengths. Bytes are excluded, since they are usually images."""
 _MAX_DEPTH = 8
 _NUMBER_BYTES = 8
 
 
 @dataclass(slots=True)
 class SampleSize:
-    """Measures of one sample, by the path of what was measured: `[0].length`, `['boxes'].shape[0]`.
+    """Measures of one sample by path, like `[0].length` or `['boxes'].shape[0]`.
 
-    Of a list, the measures of all items are added up under one path.
+    The measures of all items of a list are summed under one path.
     """
 
     measures: dict[str, float] = field(default_factory=lambda: {TOTAL: 0.0})
     values: dict[str, float] = field(default_factory=dict)
-    """Single integers: lengths, or class numbers."""
+    """Single integers, which may be lengths or class labels."""
     extent: int = 0
-    """Largest dimension of a tensor or length of a list."""
+    """Largest dimension of a tensor, or length of a list."""
     unmeasured: set[str] = field(default_factory=set)
     """Names of types whose size is unknown."""
 
@@ -68,7 +68,7 @@ class SampleSize:
                 array = array.coalesce().values() if array.is_sparse else array.values()
             shape, num_bytes = tuple(array.shape), array.numel() * array.element_size()
             is_integer = array.dtype in INTEGER_TYPES
-        elif array.dtype.kind not in "biufc":  # of strings or objects
+        elif array.dtype.kind not in "biufc":  # strings or objects
             self.add(array.tolist(), path, depth - 1)
             return
         else:
@@ -100,7 +100,7 @@ class SampleSize:
     def _add_object(self, thing: Any, path: str, depth: int) -> None:
         extents = getattr(thing, "size", None)
         if isinstance(extents, tuple) and extents and all(isinstance(extent, int) for extent in extents):
-            self._add_length(path, math.prod(extents), math.prod(extents))  # an image of PIL
+            self._add_length(path, math.prod(extents), math.prod(extents))  # a PIL image
             return
         is_dataclass = dataclasses.is_dataclass(thing)
         names = [each.name for each in dataclasses.fields(thing)] if is_dataclass else getattr(thing, "__dict__", ())

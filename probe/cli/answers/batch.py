@@ -28,8 +28,8 @@ from probe.units import format_bytes, format_count, format_gpu_memory, format_pe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probe.batch.comparison.records import BatchComparison
-    from probe.batch.records import Alternative, Attempt, BatchResult, Forecast, Prediction
+    from probe.batch.prediction_records import Prediction, PredictionInfo
+    from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResult
 
 MEASURE_NEXT = "run the same command on the GPU itself: it measures"
 _CAPS = {
@@ -110,13 +110,15 @@ def describe_attempt(attempt: Attempt) -> str:
     return f"{head} {OUTCOMES[attempt.outcome]}{quoted}"
 
 
-def describe_forecast(forecast: Forecast) -> str | None:
+def describe_prediction(prediction_info: PredictionInfo) -> str | None:
     """A forecast in one line: what the last two sizes of its curve take, the second of which is too large."""
-    if forecast.failure is not None:
-        return f"no prediction: {forecast.failure}"
-    if not forecast.curve:
+    if prediction_info.failure is not None:
+        return f"no prediction: {prediction_info.failure}"
+    if not prediction_info.curve:
         return None
-    sizes = [f"batch {format_count(p.batch_size)} takes {format_bytes(p.peak_bytes)}" for p in forecast.curve[-2:]]
+    sizes = [
+        f"batch {format_count(p.batch_size)} takes {format_bytes(p.peak_bytes)}" for p in prediction_info.curve[-2:]
+    ]
     return f"predicted: {', '.join(sizes)}"
 
 
@@ -129,13 +131,15 @@ def _predicted_rows(result: BatchResult) -> Rows:
         rows.append(("Instead", "a smaller input (--img), a smaller model, --precision bf16, or more memory"))
     rows += _alternative_rows(result.alternatives)
     rows += [("Task", _setup(result)), ("Device", result.meta.device)]
-    forecast = result.forecast
-    if forecast is not None and forecast.traced_as is not None:
-        unseen = [f"not seen: {text}" for text in forecast.unseen]
-        checked = [text for text in (traces_text(forecast),) if text]
-        rows += labelled("Evidence", [f"training steps traced without data ({forecast.traced_as})", *checked, *unseen])
-    elif forecast is not None:
-        rows.append(("Evidence", f"no prediction: {forecast.failure}"))
+    prediction_info = result.prediction_info
+    if prediction_info is not None and prediction_info.traced_as is not None:
+        unseen = [f"not seen: {text}" for text in prediction_info.unseen]
+        checked = [text for text in (traces_text(prediction_info),) if text]
+        rows += labelled(
+            "Evidence", [f"training steps traced without data ({prediction_info.traced_as})", *checked, *unseen]
+        )
+    elif prediction_info is not None:
+        rows.append(("Evidence", f"no prediction: {prediction_info.failure}"))
     rows += [("Next", MEASURE_NEXT), ("Cost", format_seconds(result.seconds))]
     return rows
 
@@ -144,7 +148,7 @@ def _cards_table(predictions: Sequence[Prediction]) -> TextTable:
     """What fills each card; the last columns give way on a narrow terminal, and stand in the report."""
     rows = []
     for prediction in predictions:
-        parts = prediction.parts
+        parts = prediction.breakdown
         rest = parts.data_bytes + parts.cache_bytes + parts.context_bytes
         filled = (
             parts.weights_bytes,
@@ -171,11 +175,11 @@ def _alternative_rows(alternatives: tuple[Alternative, ...]) -> Rows:
 
 
 def _prediction_lines(result: BatchResult) -> list[str]:
-    forecast = result.forecast
-    if forecast is None:
+    prediction_info = result.prediction_info
+    if prediction_info is None:
         return []
-    if forecast.failure is not None:
-        return [f"no prediction: {forecast.failure}"]
+    if prediction_info.failure is not None:
+        return [f"no prediction: {prediction_info.failure}"]
     text = check_text(result)
     return [] if text is None else [text]
 

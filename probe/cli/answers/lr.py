@@ -10,13 +10,13 @@ from probe.report.lr.summary import (
     CURVE_ENDS,
     answer_text,
     axis_title,
-    classical_text,
     comparison_rows,
-    horizon_text,
     method_text,
+    other_finders_text,
     run_rows,
     scaling_text,
     spread_text,
+    training_steps_text,
 )
 from probe.units import format_count, format_lr, format_seconds, format_value
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 def lr_rows(result: LrResult) -> Rows:
     rows: Rows = [("Answer", answer_text(result))]
-    horizon = horizon_text(result)
-    if horizon is not None:
-        rows.append(("", horizon))
+    training_steps = training_steps_text(result)
+    if training_steps is not None:
+        rows.append(("", training_steps))
     lr_schedule = f", {result.lr_schedule} schedule" if result.lr_schedule != "constant" else ""
     rows.append(
         ("Task", f"{result.task}, {result.optimizer}, {result.precision}, batch {result.batch_size}{lr_schedule}")
     )
     rows.append(("Device", result.meta.device))
     evidence = [describe_curve(curve) for curve in result.curves]
-    evidence += [text for text in (spread_text(result), classical_text(result)) if text]
+    evidence += [text for text in (spread_text(result), other_finders_text(result)) if text]
     if result.suggestion is not None:
         evidence.insert(0, method_text(result))
     rows += labelled("Evidence", evidence)
@@ -79,7 +79,7 @@ def describe_plan(plan: LrPlan) -> str:
 def describe_step(progress: LrProgress) -> str:
     """One line about where a range test or a run is."""
     return (
-        f"{progress.part}: step {format_count(progress.step)} of {format_count(progress.num_steps)}, "
+        f"{progress.phase}: step {format_count(progress.step)} of {format_count(progress.num_steps)}, "
         f"lr {format_lr(progress.lr)}, loss {format_value(progress.loss)}"
     )
 

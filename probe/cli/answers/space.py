@@ -11,7 +11,7 @@ from probe.cli.answers.tables import TextTable
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
 from probe.recipe.when import condition_words
-from probe.search.hypergradient.refiner import UNROLLED_COST
+from probe.search.proposers import describe_proposer
 from probe.search.records.objective import direction_warning
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.auto_sampler import (
@@ -23,14 +23,15 @@ from probe.search.samplers.auto_sampler import (
     grid_warning,
 )
 from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
-from probe.search.schedulers.brackets import brackets_of, make_scheduler
 from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule, rung_name
+from probe.search.schedulers.hyperband import brackets_of
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.space.configurations import num_configurations
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.grid import MAX_GRID, grid_positions
 from probe.search.space.space import Space, axis_of
 from probe.search.study.budget import LR_STEPS, probe_allowance
-from probe.search.study.disk_forecast import peak_checkpoints
+from probe.search.study.kept_checkpoints import peak_checkpoints
 from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
 from probe.units import format_bytes, format_count, format_seconds, format_value
 
@@ -52,7 +53,7 @@ def space_rows(recipe: Recipe) -> Rows:
     rows.append(("Sampler", choice.reason or choice.name))
     rows += labelled("Scheduler", _scheduler(recipe, scheduler, fidelity))
     rows += labelled("Disk", _disk(recipe, scheduler, fidelity, limits))
-    rows += labelled("Then", _refinement(recipe, fidelity))
+    rows += labelled("Then", describe_proposer(recipe, fidelity.full_epochs))
     rows.append(("Budget", _budget(limits)))
     rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
@@ -76,21 +77,6 @@ def _usual(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:
     each = f", with each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
     probed = ", once learning rates are probed" if isinstance(lr, ProbedLr) else ""
     return [f"usual values, and the middle of the other ranges{probed}{each}"]
-
-
-def _refinement(recipe: Recipe, fidelity: FidelitySchedule) -> list[str]:
-    refine = recipe.search.refine
-    if refine is None:
-        return []
-    *before, last = refine.hyperparameters
-    names = f"{', '.join(before)} and {last}" if before else last
-    steps = "the whole training" if refine.unroll is None else f"the last {plural(refine.unroll, 'training step')}"
-    epochs = fidelity.full_epochs
-    return [
-        f"after {plural(refine.after, 'trial')}, gradient steps on {names} from the best of them",
-        f"each is a trial of {plural(epochs, 'epoch')}, with up to {format_count(UNROLLED_COST * epochs)} more for its "
-        f"gradient, through {steps}",
-    ]
 
 
 def _table(recipe: Recipe, space: Space) -> TextTable:
@@ -182,7 +168,7 @@ def _scheduler_lines(recipe: Recipe, scheduler: SchedulerChoice, fidelity: Fidel
 
 def _disk(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule, limits: BudgetLimits) -> list[str]:
     """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
-    if not fidelity.goes_on or len(fidelity.rungs) == 1:
+    if not fidelity.continues_from_checkpoint or len(fidelity.rungs) == 1:
         return []
     mode = recipe.task.objective.mode
     make = partial(

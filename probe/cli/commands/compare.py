@@ -1,85 +1,86 @@
-"""`probe compare`: several searches side by side."""
+"""`probe compare`: compare several searches."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import command_line, debug_option, json_option, quiet_option
+from probe.cli.options import OutputOptions, argument, command_line, with_options
 from probe.errors import OutputError, RecipeError, UsageError
 
 if TYPE_CHECKING:
     from probe.search.compare.compare import NamedSearch
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsOptions:
+    """The searches to compare."""
+
+    title: ClassVar = "Runs"
+    runs: tuple[Path, ...] = argument(
+        nargs=-1, metavar="RUN RUN ..", type=click.Path(path_type=Path), help="Folders of searches."
+    )
+
+
 @click.command(
     cls=ProbeCommand,
-    short_help="Several searches in one table and one picture.",
+    short_help="Compare several searches in one table and one plot.",
     examples=(
-        ("probe compare reports/digits-random-* reports/digits-bayes-*", "runs of one recipe are averaged"),
-        ("probe compare reports/a reports/b --out reports/a-against-b", "into a folder of your choice"),
+        ("probe compare reports/digits-random-* reports/digits-bayes-*", "Average the runs of each recipe"),
+        ("probe compare reports/a reports/b --out reports/a-against-b", "Write to a folder of your choice"),
     ),
 )
-@click.argument("runs", nargs=-1, metavar="RUN RUN ..", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The comparison's folder.  [default: reports/compare-<UTC time>]",
-)
-@json_option
-@quiet_option
-@debug_option
-def compare(runs: tuple[Path, ...], out: Path | None, json_target: str | None, quiet: bool) -> None:
-    """Compare the searches in the folders RUN by their best value against the epochs they spent; those that were stopped by
-    what they have. Runs of one recipe with different seeds become one line, with their spread.
+@with_options(runs=RunsOptions, output=OutputOptions)
+def compare(runs: RunsOptions, output: OutputOptions) -> None:
+    """Compare the searches in the folders RUN by their best value for each number of epochs spent.
 
-    Nothing is measured or trained.
+    Runs of one recipe with different seeds become one line with their spread. Interrupted searches count up to their end.
+    Nothing is trained.
     """
     from datetime import UTC, datetime
 
     from probe.cli.output import open_output
     from probe.search.compare.compare import compare_searches
 
-    _check_runs(runs)
+    _check_runs(runs.runs)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    result = compare_searches([_load(run) for run in runs], argv=command_line(), started_at=started)
-    with open_output("compare", out=out, json_target=json_target, quiet=quiet) as output:
-        output.finish(result)
+    result = compare_searches([_load(run) for run in runs.runs], argv=command_line(), started_at=started)
+    with open_output("compare", output) as run:
+        run.finish(result)
 
 
 def _check_runs(runs: tuple[Path, ...]) -> None:
+    from probe.cli.runs import run_folder
+
     if len(runs) < 2:
-        given = "only one" if runs else "none"
         raise UsageError(
-            f"A comparison needs at least two runs, and there is {given}.",
-            hint="Name the folders of two or more searches: probe compare reports/a reports/b",
+            f"A comparison needs at least two runs, not {len(runs)}.",
+            hint="Give the folders of two or more searches: probe compare reports/a reports/b",
         )
-    seen: dict[Path, Path] = {}
+    seen: set[Path] = set()
     for run in runs:
-        place = (run if run.is_dir() else run.parent).resolve()
-        if place in seen:
-            raise UsageError(f"{run} is named twice.", hint="Name each run once.")
-        seen[place] = run
+        folder = run_folder(run).resolve()
+        if folder in seen:
+            raise UsageError(f"{run} is given twice.", hint="Give each run once.")
+        seen.add(folder)
 
 
 def _load(run: Path) -> NamedSearch:
-    """The search in `run`, with its curve by the events of its file where that can be read."""
-    from probe.cli.runs import SEARCH_FILE, load_run
+    """Load a search. Its curve is exact if the events in its search.sqlite can be read."""
+    from probe.cli.runs import SEARCH_FILE, load_search, run_folder
     from probe.search.compare.compare import NamedSearch
     from probe.search.compare.incumbents import incumbents_of_trials
     from probe.search.compare.stored_incumbents import stored_incumbents
 
-    result = load_run(run)
-    if result.kind != "search":
-        raise UsageError(f"{run} is no search but a result of kind {result.kind}.", hint="Only searches are compared.")
-    folder = run if run.is_dir() else run.parent
+    result = load_search(run, hint="Only searches can be compared.")
+    database = run_folder(run) / SEARCH_FILE
     try:
-        curve = stored_incumbents(folder / SEARCH_FILE, result) if (folder / SEARCH_FILE).is_file() else None
-    except (OutputError, RecipeError):  # damaged: what result.json holds is still there
+        curve = stored_incumbents(database, result) if database.is_file() else None
+    except (OutputError, RecipeError):  # a damaged database; result.json is enough for a comparison
         curve = None
     if curve is None:
         return NamedSearch(folder=str(run), result=result, curve=incumbents_of_trials(result), is_exact=False)

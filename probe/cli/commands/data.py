@@ -1,68 +1,79 @@
-"""`probe data`: fetch and prepare a named data set."""
+"""`probe data`: download a data set."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import data_dir_option, debug_option, quiet_option
+from probe.cli.options import argument, data_dir_option, option, with_options
 
 if TYPE_CHECKING:
     from probe.cli.answers.answers import Rows
     from probe.data.download import FetchedData
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions:
+    """A data set and its folder."""
+
+    title: ClassVar = None
+    name: str | None = argument(required=False, help="Name of a data set.  [default: list them]")
+    data_dir: Path = data_dir_option()
+    quiet: bool = option("--quiet", is_flag=True, help="Print only the answer, no progress.")
+
+
 @click.command(
     cls=ProbeCommand,
-    short_help="Fetch and prepare a data set.",
-    examples=(("probe data reuters", "11,228 newswires; without a name: what there is"),),
+    short_help="Download and check a data set.",
+    examples=(("probe data", "List the data sets"), ("probe data reuters", "Download 11,228 newswires")),
 )
-@click.argument("name", required=False)
-@data_dir_option
-@quiet_option
-@debug_option
-def data(name: str | None, data_dir: Path, quiet: bool) -> None:
-    """Download the data set NAME into the data folder, check it and prepare it; one that is there is only checked. Without
-    NAME, print which there are. Recipes fetch what they need by themselves.
+@with_options(options=DataOptions)
+def data(options: DataOptions) -> None:
+    """Download the data set NAME, check it and prepare it. A data set that exists is only checked.
+
+    Without NAME, lists the data sets. Recipes download their data on their own.
     """
     from probe.cli.answers.answers import layout_rows
 
-    if name is None:
-        rows = _catalogue(data_dir)
+    if options.name is None:
+        rows = _catalogue(options.data_dir)
     else:
         from probe.cli.live.download import open_download
         from probe.data.download import fetch_data
 
-        with open_download(quiet=quiet) as progress:
-            fetched = fetch_data(name, data_dir, progress=progress)
+        with open_download(quiet=options.quiet) as progress:
+            fetched = fetch_data(options.name, options.data_dir, progress=progress)
         rows = fetched_rows(fetched)
     for line in layout_rows(rows):
         click.echo(line)
 
 
 def fetched_rows(fetched: FetchedData) -> Rows:
+    """Return a data set as labelled lines."""
     from probe.cli.answers.answers import labelled
     from probe.units import format_bytes
 
-    state = "already there, nothing was downloaded" if fetched.was_there else "fetched"
+    state = "exists already, nothing was downloaded" if fetched.was_there else "downloaded"
     return [
         ("Data", f"{fetched.name}: {state}"),
         *labelled("Files", [str(path) for path in fetched.paths]),
         ("Size", format_bytes(fetched.num_bytes)),
-        ("Holds", fetched.contents),
+        ("Contents", fetched.contents),
     ]
 
 
 def _catalogue(data_dir: Path) -> Rows:
+    """Return the data sets that can be downloaded as labelled lines."""
     from probe.data.download import find_files
     from probe.data.registry import NAMED
 
     rows: Rows = []
     for name, source in NAMED.items():
         if source.download is not None:
-            state = "there" if find_files(source.download, data_dir) is not None else "not there"
-            rows.append((name, f"{source.download.about}; {state}: {data_dir / source.download.folder}"))
+            state = "in" if find_files(source.download, data_dir) is not None else "not yet in"
+            rows.append((name, f"{source.download.about}; {state} {data_dir / source.download.folder}"))
     return rows

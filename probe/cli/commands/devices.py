@@ -1,4 +1,4 @@
-"""`probe devices`: what probe sees of this machine, what is missing, and what that means."""
+"""`probe devices`: show the GPUs, the software and the memory of this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import debug_option
 
 if TYPE_CHECKING:
     from probe.cli.answers.answers import Rows
@@ -17,12 +16,11 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=ProbeCommand,
-    short_help="What probe sees of this machine, and what is missing.",
-    examples=(("probe devices", "GPUs, driver, CUDA, PyTorch, memory"),),
+    short_help="Show what probe finds on this machine, and what is missing.",
+    examples=(("probe devices", "Show GPUs, driver, CUDA, PyTorch and memory"),),
 )
-@debug_option
 def devices() -> None:
-    """Print what probe sees of this machine, what is missing, and what that means."""
+    """Show what probe finds on this machine, what is missing, and what that means for measurements."""
     from probe.cli.answers.answers import layout_rows
     from probe.device.environment import describe_environment
 
@@ -31,29 +29,31 @@ def devices() -> None:
 
 
 def environment_rows(found: EnvironmentReport) -> Rows:
-    """The report as labelled lines."""
-    from probe.cli.answers.answers import labelled
+    """Return the report as labelled lines."""
+    from probe.cli.answers.layout import labelled, plural
     from probe.units import format_bytes
 
     memory = [
-        f"{format_bytes(size)} {word}"
-        for size, word in ((found.total_memory_bytes, "in all"), (found.free_memory_bytes, "free"))
+        f"{format_bytes(size)} {kind}"
+        for size, kind in ((found.total_memory_bytes, "in total"), (found.free_memory_bytes, "free"))
+        if size is not None
     ]
     return [
         *labelled("GPU", [gpu_line(gpu) for gpu in found.gpus] or ["none that PyTorch can use"]),
         ("Driver", found.driver_version or "not found"),
-        ("NVML", "works" if found.nvml_available else "not available"),
-        ("CUDA", f"{found.cuda_version} (PyTorch's)" if found.cuda_version else "this PyTorch is built without it"),
+        ("NVML", "available" if found.nvml_available else "not available"),
+        ("CUDA", f"{found.cuda_version} (PyTorch's)" if found.cuda_version else "not part of this build of PyTorch"),
         ("PyTorch", found.torch_version),
         ("Python", f"{found.python_version} on {found.platform}"),
         ("probe", found.probe_version),
-        ("CPU", f"{found.num_cores} core{'' if found.num_cores == 1 else 's'}"),
-        ("Memory", ", ".join(memory)),
+        ("CPU", plural(found.num_cores, "core")),
+        ("Memory", ", ".join(memory) or "could not be determined"),
         *labelled("Note", found.notes),
     ]
 
 
 def gpu_line(gpu: GpuReport) -> str:
+    """Return a GPU, its memory and the processes that use it, in one line."""
     from probe.units import format_bytes
 
     free = f", {format_bytes(gpu.free_bytes)} free" if gpu.free_bytes is not None else ""

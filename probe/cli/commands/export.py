@@ -1,4 +1,4 @@
-"""`probe export`: a search in another tool's format."""
+"""`probe export`: convert a search to the format of another tool."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ from pathlib import Path
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import debug_option
+from probe.cli.options import run_argument
 from probe.errors import UsageError
 
 
 @click.command(
     cls=ProbeCommand,
-    short_help="A search as an Optuna study, for its dashboard.",
-    examples=(("probe export reports/digits --optuna sqlite:///x.db", "a new study in x.db"),),
+    short_help="Convert a search to an Optuna study, for its dashboard.",
+    examples=(("probe export reports/digits --optuna sqlite:///x.db", "Then run: optuna-dashboard sqlite:///x.db"),),
 )
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--optuna", "storage", metavar="URL", help="Write a new study there, named after the run's folder.")
-@debug_option
+@run_argument("Folder of a search, or its result.json.")
+@click.option("--optuna", "storage", metavar="URL", help="Write a new study there, named after the folder RUN.")
 def export(run: Path, storage: str | None) -> None:
-    """Write the search in the folder RUN for another tool. RUN stays as it is; it may still be running. Optuna's dashboard
-    then shows it: optuna-dashboard URL"""
-    from probe.cli.runs import load_run
+    """Write the search in the folder RUN to the storage of another tool.
+
+    RUN is not changed, and its search may still be running. For pandas, read the trials.csv in RUN.
+    """
+    from probe.cli.runs import load_search, run_folder
 
     if storage is None:
-        raise UsageError(
-            "Export to where?", hint="Like: --optuna sqlite:///x.db. For pandas, read the run's trials.csv."
-        )
-    result = load_run(run)
-    if result.kind != "search":
-        raise UsageError(f"{run} is no search but a result of kind {result.kind}.", hint="Only searches have trials.")
+        raise UsageError("No destination is given.", hint="Give one, like: --optuna sqlite:///x.db")
+    result = load_search(run, hint="Only searches can be exported.")
     from probe.search.samplers.optuna_export import export_to_optuna
 
-    folder = run if run.is_dir() else run.parent
-    name = folder.resolve().name
+    name = run_folder(run).resolve().name
     number = export_to_optuna(result, storage=storage, study_name=name)
-    click.echo(f"{number} trials written to {storage} as the study {name}.")
+    click.echo(f"Wrote {number} trials to {storage} as the study {name}.")

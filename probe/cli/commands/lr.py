@@ -1,248 +1,273 @@
-"""`probe lr`: which learning rate."""
+"""`probe lr`: find the learning rate."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import click
 
 from probe.cli.help_layout import ProbeCommand
 from probe.cli.options import (
+    PRECISIONS,
+    DeviceOptions,
+    OutputOptions,
     command_line,
-    device_option,
-    image_size_option,
-    lr_schedule_option,
-    optimizers_option,
+    optimizers,
+    option,
     positive_number,
-    precision_option,
-    run_options,
-    seed_option,
-    source_options,
+    single_whole_number,
     whole_number,
     whole_numbers,
+    with_options,
 )
+from probe.cli.sources import SourceOptions
 
 if TYPE_CHECKING:
     from probe.cli.output import Output
-    from probe.cli.sources import Subject
-    from probe.errors import ProbeError
+    from probe.cli.sources import TrainingSetup
     from probe.lr.records import Axis, LrComparison, LrResult
     from probe.tasks.source import TaskSource
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LrSourceOptions(SourceOptions):
+    """What to train, with a single image size."""
+
+    img: tuple[int, ...] = option("--img", callback=single_whole_number, metavar="N", help="Its image size.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeTestOptions:
+    """The range tests, and the runs that confirm them."""
+
+    title: ClassVar = "Range test"
+    lowest: float | None = option(
+        "--from", callback=positive_number, metavar="X", help="Lowest learning rate.  [default: 1e-5]"
+    )
+    highest: float | None = option(
+        "--to", callback=positive_number, metavar="X", help="Highest learning rate.  [default: 10]"
+    )
+    steps: int | None = option(
+        "--steps", callback=whole_number(), metavar="N", help="Steps of a range test.  [default: 300, or fewer]"
+    )
+    repeats: int | None = option(
+        "--repeats", callback=whole_number(), metavar="N", help="Average this many range tests.  [default: 1]"
+    )
+    confirm: Literal["short", "full"] | None = option(
+        "--confirm",
+        is_flag=False,
+        flag_value="short",
+        type=click.Choice(["short", "full"]),
+        metavar="[full]",
+        help="Confirm by 5 short runs; full: by longer runs.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """The training that the learning rate is for."""
+
+    title: ClassVar = "Training"
+    training_steps: int | None = option(
+        "--training-steps", callback=whole_number(), metavar="N", help="Planned length.  [default: the recipe's]"
+    )
+    batch: tuple[int, ...] = option(
+        "--batch", callback=whole_numbers, metavar="N,..", help="Batch size; several are compared."
+    )
+    optimizer: tuple[str, ...] = option(
+        "--optimizer", callback=optimizers, metavar="NAME,..", help="sgd, adam, adamw, ...; several are compared."
+    )
+    per: str | None = option(
+        "--per", type=click.Choice(["optimizer"]), metavar="optimizer", help="Compare the optimizers of the recipe."
+    )
+    lr_schedule: str | None = option("--lr-schedule", metavar="NAME", help="constant, cosine, one-cycle or linear.")
+    precision: str | None = option(
+        "--precision", metavar="P", type=click.Choice(PRECISIONS), help="fp32, tf32, bf16 or fp16."
+    )
+
+
 @click.command(
     cls=ProbeCommand,
-    short_help="A learning rate, from a range test.",
+    short_help="Find the learning rate by a range test.",
     examples=(
-        ("probe lr recipes/mnist.toml", "the task of a recipe"),
-        ("probe lr --task mytask:task --confirm", "checked by short runs"),
-        ("probe lr --task mytask:task --batch 32,128", "how it grows with the batch"),
-        ("probe lr recipes/digits.toml --per optimizer", "one for each of the space"),
-        ("probe lr", "probe.toml if there is one, else digits"),
+        ("probe lr recipes/mnist.toml", "The task of a recipe"),
+        ("probe lr --task mytask:task --confirm", "Your own model, confirmed by short runs"),
+        ("probe lr --task mytask:task --batch 32,128", "How the learning rate depends on the batch size"),
+        ("probe lr recipes/digits.toml --per optimizer", "One learning rate for each optimizer of the recipe"),
+        ("probe lr", "The probe.toml in this folder, or else a built-in example"),
     ),
 )
-@source_options
-@image_size_option
-@click.option("--batch", callback=whole_numbers, metavar="N,..", help="Batch size; several are compared.")
-@click.option("--from", "lowest", callback=positive_number, metavar="X", help="Lowest learning rate.  [default: 1e-5]")
-@click.option("--to", "highest", callback=positive_number, metavar="X", help="Highest learning rate.  [default: 10]")
-@click.option("--steps", callback=whole_number(), metavar="N", help="Steps of a range test.  [default: 300, or fewer]")
-@click.option(
-    "--horizon", callback=whole_number(), metavar="N", help="Planned training steps.  [default: the recipe's]"
+@with_options(
+    source=LrSourceOptions,
+    test=RangeTestOptions,
+    training=TrainingOptions,
+    device=DeviceOptions,
+    output=OutputOptions,
 )
-@click.option("--repeats", callback=whole_number(), metavar="N", help="Range tests, averaged.  [default: 1]")
-@click.option(
-    "--confirm",
-    is_flag=False,
-    flag_value="short",
-    type=click.Choice(["short", "full"]),
-    metavar="[full]",
-    help="Check by 5 runs of 100 steps; full: of 1/4 horizon.",
-)
-@click.option(
-    "--per", type=click.Choice(["optimizer"]), metavar="optimizer", help="One answer for each of the recipe's."
-)
-@optimizers_option
-@lr_schedule_option
-@precision_option
-@device_option
-@seed_option(0)
-@run_options
 def lr(
-    recipe: Path | None,
-    target: str | None,
-    model: str | None,
-    data: str | None,
-    img: int | None,
-    batch: tuple[int, ...],
-    lowest: float | None,
-    highest: float | None,
-    steps: int | None,
-    horizon: int | None,
-    repeats: int | None,
-    confirm: Literal["short", "full"] | None,
-    per: str | None,
-    optimizer: tuple[str, ...],
-    lr_schedule: str | None,
-    precision: str | None,
-    device: str | None,
-    seed: int,
-    out: Path | None,
-    data_dir: Path,
-    json_target: str | None,
-    quiet: bool,
+    source: LrSourceOptions,
+    test: RangeTestOptions,
+    training: TrainingOptions,
+    device: DeviceOptions,
+    output: OutputOptions,
 ) -> int:
-    """Find a learning rate: train while it climbs from --from to --to, and read it off the loss.
+    """Find a learning rate: train a few hundred steps while it increases from --from to --to, and read it off the loss.
 
-    Nothing is kept of that training; model, optimizer and random generators are put back.
+    With a schedule, it is the peak learning rate. The model is not changed.
     """
     from probe.cli.live.progress import waiting
-    from probe.cli.output import INTERRUPTED, open_output
-    from probe.cli.sources import SourceOptions, find_subject, with_settings
+    from probe.cli.output import exit_code, open_output, with_partial_result
+    from probe.cli.sources import find_training_setup
+    from probe.records import RunOrigin
 
-    asked = SourceOptions(recipe=recipe, target=target, model=model, data=data, img=img, data_dir=data_dir)
-    with waiting("starting", quiet=quiet):
-        from probe.lr.plan import plan_probe
-
-        subject = find_subject(asked)
-        depth: bool | str = "full" if confirm == "full" else confirm is not None
-        if subject.recipe is not None:
-            options = subject.recipe.lr
-            lowest, highest = lowest or options.lowest, highest or options.highest
-            steps, horizon, repeats = steps or options.steps, horizon or options.horizon, repeats or options.repeats
-            depth, per = (
-                depth or options.confirm,
-                per or (None if len(optimizer) > 0 or len(batch) > 1 else options.per),
-            )
-            batch = batch or ((options.batch,) if options.batch else ())
-            optimizer = optimizer or ((options.optimizer,) if options.optimizer else ())
-        settings: dict[str, Any] = {
-            "lowest_lr": lowest or 1e-5,
-            "highest_lr": highest or 10.0,
-            "steps": steps,
-            "repeats": repeats or 1,
-            "confirm": depth,
-        }
-        plan_probe(**settings, horizon=horizon or 1)
-        subject = with_settings(
-            subject,
-            optimizer=optimizer[0] if optimizer else None,
-            batch_size=batch[0] if batch else None,
-            lr_schedule=lr_schedule,
-            precision=precision,
-            epochs=None if horizon else _recipe_epochs(subject),
-        )
-        compared = _compared(subject, batch, optimizer, per)
-    settings |= {"horizon": horizon, "device": device or "auto", "seed": seed}
-    with open_output(f"lr-{subject.name}", out=out, json_target=json_target, quiet=quiet) as output:
-        output.note(subject.note)
-        result, error = _measure(subject, compared, settings, output)
-        output.finish(result)
-    if error is not None:
-        raise error
-    return INTERRUPTED if result.stopped_by == "interrupted" else 0
+    with waiting("starting", quiet=output.quiet):
+        setup = find_training_setup(source)
+        test, training, confirm = _with_recipe(setup, test, training)
+        settings = _checked_settings(test, confirm, training.training_steps)
+        setup = _with_training(setup, training)
+        compared = _compared(setup, training)
+    settings |= {
+        "training_steps": training.training_steps,
+        "device": device.device or "auto",
+        "seed": device.seed,
+        "origin": RunOrigin(argv=command_line(), recipe_hash=setup.recipe_hash),
+    }
+    with open_output(f"lr-{setup.name}", output) as run:
+        run.print_note(setup.note)
+        result, error = with_partial_result(_measure, setup, compared, settings, run)
+        run.finish(result)
+    return exit_code(result, error)
 
 
-def _recipe_epochs(subject: Subject) -> int | None:
-    """How long the recipe trains at most."""
-    return None if subject.recipe is None else subject.recipe.search.fidelity.full_epochs
+def _with_recipe(
+    setup: TrainingSetup, test: RangeTestOptions, training: TrainingOptions
+) -> tuple[RangeTestOptions, TrainingOptions, bool | str]:
+    """Fill in options that are not given with those of the recipe's [lr]; also returns `find_lr`'s argument `confirm`."""
+    confirm: bool | str = "full" if test.confirm == "full" else test.confirm is not None
+    if setup.recipe is None:
+        return test, training, confirm
+    given = setup.recipe.lr
+    test = replace(
+        test,
+        lowest=test.lowest or given.lowest,
+        highest=test.highest or given.highest,
+        steps=test.steps or given.steps,
+        repeats=test.repeats or given.repeats,
+    )
+    compares = len(training.optimizer) > 0 or len(training.batch) > 1
+    training = replace(
+        training,
+        training_steps=training.training_steps or given.training_steps,
+        batch=training.batch or ((given.batch,) if given.batch else ()),
+        optimizer=training.optimizer or ((given.optimizer,) if given.optimizer else ()),
+        per=training.per or (None if compares else given.per),
+    )
+    return test, training, confirm or given.confirm
 
 
-def _compared(
-    subject: Subject, batch: tuple[int, ...], optimizer: tuple[str, ...], per: str | None
-) -> tuple[Axis, list[Mapping[str, Any]]] | None:
-    """What is compared: the axis, and every variant's hyperparameters. None where one probe answers it all.
+def _checked_settings(test: RangeTestOptions, confirm: bool | str, training_steps: int | None) -> dict[str, Any]:
+    """Return the arguments of `find_lr` for the range tests. Raises UsageError if a value is out of range."""
+    from probe.lr.plan import plan_probe
 
-    Raises UsageError for two axes at once, and where there are no optimizers to take.
+    settings: dict[str, Any] = {
+        "lowest_lr": test.lowest or 1e-5,
+        "highest_lr": test.highest or 10.0,
+        "steps": test.steps,
+        "repeats": test.repeats or 1,
+        "confirm": confirm,
+    }
+    plan_probe(**settings, training_steps=training_steps or 1)
+    return settings
+
+
+def _with_training(setup: TrainingSetup, training: TrainingOptions) -> TrainingSetup:
+    """Set the hyperparameters of the training. Without a planned length, it is the longest training of the recipe."""
+    from probe.cli.sources import with_settings
+
+    epochs = None
+    if not training.training_steps and setup.recipe is not None:
+        epochs = setup.recipe.search.fidelity.full_epochs
+    return with_settings(
+        setup,
+        optimizer=training.optimizer[0] if training.optimizer else None,
+        batch_size=training.batch[0] if training.batch else None,
+        lr_schedule=training.lr_schedule,
+        precision=training.precision,
+        epochs=epochs,
+    )
+
+
+def _compared(setup: TrainingSetup, training: TrainingOptions) -> tuple[Axis, list[Mapping[str, Any]]] | None:
+    """Return what is compared and the hyperparameters of each variant, or None if one probe is enough.
+
+    Raises:
+        UsageError: two comparisons at once, or no optimizers to compare.
     """
     from probe.cli.sources import with_settings
     from probe.errors import UsageError
 
-    asked = [
-        name
-        for name, many in (("--batch", len(batch) > 1), ("--optimizer", len(optimizer) > 1), ("--per", per))
-        if many
-    ]
-    if len(asked) > 1:
-        raise UsageError(
-            f"{' and '.join(asked)} each ask for a comparison of their own.", hint="Compare one thing at a time."
-        )
-    if not asked:
+    comparisons = (
+        ("--batch", len(training.batch) > 1),
+        ("--optimizer", len(training.optimizer) > 1),
+        ("--per", training.per),
+    )
+    given = [name for name, is_given in comparisons if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} cannot both be compared.", hint="Compare one of them at a time.")
+    if not given:
         return None
-    if asked == ["--batch"]:
-        return "batch_size", [with_settings(subject, batch_size=size).params for size in batch]
-    if asked == ["--optimizer"]:
-        return "optimizer", [with_settings(subject, optimizer=name).params for name in optimizer]
-    return "optimizer", _optimizers_of_recipe(subject, optimizer)
+    if given == ["--batch"]:
+        return "batch_size", [with_settings(setup, batch_size=size).params for size in training.batch]
+    if given == ["--optimizer"]:
+        return "optimizer", [with_settings(setup, optimizer=name).params for name in training.optimizer]
+    return "optimizer", _recipe_optimizers(setup, training.optimizer)
 
 
-def _optimizers_of_recipe(subject: Subject, optimizer: tuple[str, ...]) -> list[Mapping[str, Any]]:
-    """A configuration in the middle of the recipe's space for each of its optimizers, the one that its search would probe."""
+def _recipe_optimizers(setup: TrainingSetup, optimizer: tuple[str, ...]) -> list[Mapping[str, Any]]:
+    """Return the center of the recipe's space for each of its optimizers, which is what a search would probe."""
     from probe.errors import UsageError
     from probe.search.space.dimensions import build_space, central_params, optimizers_of
 
-    recipe = subject.recipe
+    recipe = setup.recipe
     names = () if recipe is None else optimizers_of(recipe, None)
     if recipe is None or optimizer or not names:
         raise UsageError(
-            "--per optimizer takes the optimizers from a recipe's [space], and there are none.",
-            hint="Name them instead: --optimizer sgd,adam",
+            "--per optimizer needs a recipe whose [space] lists optimizers.",
+            hint="Or name the optimizers: --optimizer sgd,adam",
         )
     space = build_space(recipe)
     kept = {
         name: value
-        for name, value in subject.params.items()
+        for name, value in setup.params.items()
         if name in ("lr_schedule", "precision", "epochs", "batch_size")
     }
     return [{**central_params(space, optimizer=name), **kept} for name in names]
 
 
 def _measure(
-    subject: Subject, compared: tuple[Axis, list[Mapping[str, Any]]] | None, settings: dict[str, Any], output: Output
-) -> tuple[LrResult | LrComparison, ProbeError | None]:
-    """One probe, or one for each variant of what is compared."""
+    setup: TrainingSetup,
+    compared: tuple[Axis, list[Mapping[str, Any]]] | None,
+    settings: dict[str, Any],
+    output: Output,
+) -> LrResult | LrComparison:
+    """Run one probe, or one for each variant."""
     from probe.cli.live.progress import open_progress
     from probe.lr.compare import compare_lrs
-    from probe.records import RunOrigin
 
-    settings = settings | {"origin": RunOrigin(argv=command_line(), recipe_hash=subject.recipe_hash)}
     with open_progress("lr", quiet=output.quiet) as observer:
         settings = settings | {"observer": observer}
         if compared is None:
-            return _find(subject.source, params=subject.params, **settings), None
+            return _find(setup.source, params=setup.params, **settings)
         axis, variants = compared
-        return compare_lrs(subject.source, variants, axis=axis, find=_find, begin=observer, **settings)
+        return compare_lrs(setup.source, variants, axis=axis, find=_find, begin=observer, **settings)
 
 
-def _find(source: TaskSource, **options: Any) -> LrResult:
-    """`find_lr` in the words of the command line: out of memory is an answer about the batch size, and what the task's own
-    code raises is the user's to see. Bugs of probe's pass through.
-    """
-    from probe.device.failures import find_failure
-    from probe.errors import NothingFitsError, ProbeError, user_code_error
+def _find(source: TaskSource, **settings: Any) -> LrResult:
+    """Call `find_lr`, with errors of the task's code as the command line shows them."""
+    from probe.cli.errors import task_errors
     from probe.lr.find import find_lr
 
-    try:
-        return find_lr(source, **options)
-    except Exception as error:
-        failure, culprit = find_failure(error)
-        if failure in ("oom", "host_oom"):
-            raise NothingFitsError(
-                f"A training step of {source.title} does not fit into memory: {culprit}",
-                hint="Take a smaller --batch; `probe batch` finds the largest that fits.",
-            ) from None
-        if isinstance(error, ProbeError) or (failure is None and _raised_by_probe(error)):
-            raise
-        told = user_code_error(f"Training {source.title} raised {type(error).__name__}: {error}", error)
-        if failure == "kernel_limit":
-            told.hint = "It may be a limit of a GPU kernel: `probe batch` finds out whether a smaller --batch runs."
-        raise told from None
-
-
-def _raised_by_probe(error: Exception) -> bool:
-    """Whether the innermost frame is probe's own."""
-    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(innermost).is_relative_to(Path(__file__).parents[1])
+    with task_errors(source.title):
+        return find_lr(source, **settings)

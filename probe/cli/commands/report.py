@@ -1,4 +1,4 @@
-"""`probe report`: draw a run's report again."""
+"""`probe report`: draw the report of a run again."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from pathlib import Path
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import debug_option, quiet_option
+from probe.cli.options import run_argument
 
 
 @click.command(
     cls=ProbeCommand,
-    short_help="Draw a run's report again from its result.json.",
-    examples=(("probe report reports/digits-20260101T120000Z", "report.md, plots and tables, from the numbers alone"),),
+    short_help="Draw the report of a run again.",
+    examples=(("probe report reports/digits-20260101T120000Z", "Write report.md, plots and tables from result.json"),),
 )
-@click.argument("run", type=click.Path(path_type=Path))
-@quiet_option
-@debug_option
+@run_argument()
+@click.option("--quiet", is_flag=True, help="Print only where the report is.")
 def report(run: Path, quiet: bool) -> None:
-    """Draw the report of RUN again: a run's folder, or the result.json in it, which stays as it is. Of a search that was
-    killed, what its search.sqlite holds is drawn.
+    """Draw the report of RUN again. Its result.json is not changed.
 
-    Nothing is measured or trained.
+    For a search that was killed, the report shows the trials in its search.sqlite. Nothing is trained.
     """
     from probe.cli.answers.answers import answer_rows, layout_rows
-    from probe.cli.runs import load_run
+    from probe.cli.runs import load_run, run_folder
     from probe.report.write import draw_report
 
     result = load_run(run)
-    path = draw_report(result, run if run.is_dir() else run.parent)
+    path = draw_report(result, run_folder(run))
     rows = [("Report", str(path))] if quiet else [*answer_rows(result), ("Report", str(path))]
     for line in layout_rows(rows):
         click.echo(line)

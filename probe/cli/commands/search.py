@@ -1,22 +1,26 @@
-"""`probe search`: which hyperparameters, within a budget."""
+"""`probe search`: find the hyperparameters within a budget."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from probe.cli.help_layout import ProbeCommand
 from probe.cli.options import (
-    changes_option,
+    ChangeOptions,
+    OutputOptions,
     command_line,
+    data_dir_option,
     device_option,
-    run_options,
-    seed_option,
-    tries_option,
+    option,
+    path_option,
+    recipe_seed_option,
     whole_number,
+    with_options,
 )
 from probe.errors import OutputError
 
@@ -24,115 +28,127 @@ if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetOptions:
+    """Short forms of `--set` for keys that are changed often."""
+
+    title: ClassVar = "Budget"
+    trials: str | None = option("--trials", metavar="N", help="Number of trials; same as --set budget.trials=N.")
+    epochs: str | None = option("--epochs", metavar="N", help="Epochs of all trials; same as --set budget.epochs=N.")
+    time: str | None = option("--time", metavar="T", help="90s, 2m, 1h30m or none; same as --set budget.time=T.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionOptions:
+    """Where and how trials run."""
+
+    title: ClassVar = "Execution"
+    workers: int | None = option(
+        "--workers", callback=whole_number(), metavar="N", help="Parallel trials.  [default: one per GPU, or 1 to 4]"
+    )
+    device: str | None = device_option()
+    data_dir: Path = data_dir_option()
+    ray: str | None = option("--ray", metavar="ADDRESS", help="Ray cluster: auto, HOST:PORT, or local:N to start one.")
+    storage: Path | None = path_option("--storage", metavar="PATH", help="Folder for checkpoints that all nodes share.")
+    seed: int | None = recipe_seed_option()
+    deterministic: bool = option("--deterministic", is_flag=True, help="Reproducible: one worker, no use of the clock.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeOptions:
+    """Resuming an earlier search."""
+
+    title: ClassVar = "Resume"
+    resume: bool = option("--resume", is_flag=True, help="Resume the search in --out, or the newest search.")
+    allow_code_changes: bool = option(
+        "--allow-code-changes", is_flag=True, help="Resume even if the code of the task has changed."
+    )
+
+
 @click.command(
     cls=ProbeCommand,
-    short_help="The best hyperparameters within a budget.",
+    short_help="Find the best hyperparameters within a budget.",
     examples=(
-        ("probe search recipes/digits.toml", "as the recipe says"),
-        ("probe search recipes/mnist.toml --trials 5 --time 2m", "with a smaller budget"),
-        ("probe search recipes/mnist.toml --set search.seed=1", "with a key of the recipe changed"),
-        ("probe search recipes/mnist.toml --try lr=0.01,width=16", "with a configuration of your own first"),
-        ("probe search recipes/mnist.toml --resume", "go on with the newest search of it, however it was stopped"),
+        ("probe search recipes/digits.toml", "Search as the recipe says"),
+        ("probe search recipes/mnist.toml --trials 5 --time 2m", "Use a smaller budget"),
+        ("probe search recipes/mnist.toml --set search.sampler=random", "Change a key of the recipe"),
+        ("probe search recipes/mnist.toml --try lr=0.01,width=16", "Try your own configuration first"),
+        ("probe search recipes/mnist.toml --resume", "Resume after Ctrl-C, a crash or a reboot"),
     ),
 )
-@click.argument("recipe", required=False, type=click.Path(path_type=Path))
-@changes_option
-@tries_option
-@click.option("--trials", metavar="N", help="Short for --set budget.trials=N.")
-@click.option("--epochs", metavar="N", help="Short for --set budget.epochs=N.")
-@click.option("--time", metavar="T", help="Short for --set budget.time=T, like 90s, 2m, 1h30m or none.")
-@click.option(
-    "--workers",
-    callback=whole_number(),
-    metavar="N",
-    help="Trials side by side.  [default: 1 a GPU, else 1 a core, up to 4]",
+@with_options(
+    recipe=ChangeOptions, budget=BudgetOptions, execution=ExecutionOptions, resuming=ResumeOptions, output=OutputOptions
 )
-@click.option("--ray", metavar="ADDRESS", help="Search on a Ray cluster: auto, HOST:PORT, or local:N on this machine.")
-@click.option(
-    "--storage",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Folder for checkpoints that every node sees.  [default: the run's]",
-)
-@click.option("--resume", is_flag=True, help="Go on with a search that was stopped or killed: --out's, or the newest.")
-@click.option("--allow-code-changes", is_flag=True, help="Resume although the task's code was edited.")
-@click.option("--deterministic", is_flag=True, help="One worker, nothing by the clock: every run decides alike.")
-@device_option
-@seed_option(None)
-@run_options
 def search(
-    recipe: Path | None,
-    changes: tuple[str, ...],
-    tries: tuple[str, ...],
-    trials: str | None,
-    epochs: str | None,
-    time: str | None,
-    workers: int | None,
-    ray: str | None,
-    storage: Path | None,
-    resume: bool,
-    allow_code_changes: bool,
-    deterministic: bool,
-    device: str | None,
-    seed: int | None,
-    out: Path | None,
-    data_dir: Path,
-    json_target: str | None,
-    quiet: bool,
+    recipe: ChangeOptions,
+    budget: BudgetOptions,
+    execution: ExecutionOptions,
+    resuming: ResumeOptions,
+    output: OutputOptions,
 ) -> int:
-    """Search the hyperparameters of RECIPE: probe batch size and learning rate, try configurations within the budget,
-    train the best one again and score it once on the test data. Without RECIPE, the probe.toml of this folder.
+    """Search the hyperparameters of RECIPE.
+
+    Finds batch size and learning rate if the recipe asks for it, tries configurations within the budget, trains the best
+    one again and scores it once on the test data. RECIPE defaults to the probe.toml in this folder.
     """
     from probe.cli.live.progress import open_progress, waiting
-    from probe.cli.output import INTERRUPTED, open_output
+    from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.cli.sources import search_recipe_path
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
 
-    shortcuts = {"budget.trials": trials, "budget.epochs": epochs, "budget.time": time, "search.seed": seed}
-    with waiting("starting", quiet=quiet):
-        from probe.search.find import run_search
+    shortcuts = {
+        "budget.trials": budget.trials,
+        "budget.epochs": budget.epochs,
+        "budget.time": budget.time,
+        "search.seed": execution.seed,
+    }
+    with waiting("starting", quiet=output.quiet):
+        from probe.search.find import find_hyperparameters
 
-        path = search_recipe_path(recipe)
-        found = load_recipe(path, overrides=all_changes(changes, shortcuts), tries=tries)
-        spec = parse_device(device or "auto")
-    with open_output(found.name, out=out, json_target=json_target, quiet=quiet, resume=resume) as output:
-        goal = f"{found.task.objective.mode} {found.task.objective.metric}"
-        how = f". Going on in {output.shown_folder}" if resume else f", by {_means(found)}"
-        output.note(f"Searching {path}: {goal}{how}.")
-        with open_progress("search", quiet=quiet, constants=found.constants) as observer:
-            result, error = run_search(
-                found,
+        path = search_recipe_path(recipe.recipe)
+        loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
+        device = parse_device(execution.device or "auto")
+    with open_output(loaded.name, output, resume=resuming.resume) as run:
+        run.print_note(
+            f"Searching {path}: {_summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)}."
+        )
+        with open_progress("search", quiet=output.quiet, constants=loaded.constants) as observer:
+            result, error = with_partial_result(
+                find_hyperparameters,
+                loaded,
                 observer=observer,
-                device=spec,
-                num_workers=workers,
-                data_dir=data_dir,
-                ray=ray,
-                storage=storage,
-                folder=output.folder,
-                resume=resume,
-                deterministic=deterministic,
-                allow_code_changes=allow_code_changes,
+                device=device,
+                num_workers=execution.workers,
+                data_dir=execution.data_dir,
+                ray=execution.ray,
+                storage=execution.storage,
+                folder=run.folder,
+                resume=resuming.resume,
+                deterministic=execution.deterministic,
+                allow_code_changes=resuming.allow_code_changes,
                 argv=command_line(),
             )
         try:
-            output.finish(result)
+            run.finish(result)
         except OutputError:
-            if error is None:  # else the first one says it: a full disk fails twice
+            if error is None:  # a full disk causes two errors, and the first one is raised below
                 raise
-    if error is not None:
-        raise error
-    return INTERRUPTED if result.stopped_by == "interrupted" else 0
+    return exit_code(result, error)
 
 
-def _means(recipe: Recipe) -> str:
-    """How a new search goes about it: its sampler and its ladder."""
+def _summary(recipe: Recipe, *, resumed_in: Path | None) -> str:
+    """Return what is searched and how, in one line: `max accuracy, by gp and asha`."""
     from probe.search.schedulers.auto_scheduler import choose_scheduler
 
+    goal = f"{recipe.task.objective.mode} {recipe.task.objective.metric}"
+    if resumed_in is not None:
+        return f"{goal}, resumed in {resumed_in}"
     scheduler = choose_scheduler(recipe).name
-    return recipe.search.sampler if scheduler == "none" else f"{recipe.search.sampler} and {scheduler}"
+    method = recipe.search.sampler if scheduler == "none" else f"{recipe.search.sampler} and {scheduler}"
+    return f"{goal}, by {method}"
 
 
 def all_changes(changes: Sequence[str], shortcuts: dict[str, str | int | None]) -> tuple[str, ...]:
-    """What is written over the recipe: --set first, then the options that are short for one."""
+    """Return the changes of the recipe: those of --set first, then those of the options that stand for one."""
     return (*changes, *(f"{key}={value}" for key, value in shortcuts.items() if value is not None))

@@ -1,36 +1,32 @@
-"""`probe space`: what a recipe would search, and how, before anything is spent."""
+"""`probe space`: show what a recipe searches, and what that costs."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import changes_option, debug_option, tries_option
+from probe.cli.options import ChangeOptions, with_options
 
 
 @click.command(
     cls=ProbeCommand,
-    short_help="What a recipe would search, and what that costs.",
+    short_help="Show what a recipe searches, and what that costs.",
     examples=(
-        ("probe space recipes/mnist.toml", "the space, its size, a grid's cost, the ladder"),
-        ("probe space recipes/mnist.toml --set search.sampler=grid", "with a key of the recipe changed"),
+        ("probe space recipes/mnist.toml", "Show the space, its size, the cost of a grid, and the scheduler"),
+        ("probe space recipes/mnist.toml --set search.sampler=grid", "Change a key of the recipe"),
     ),
 )
-@click.argument("recipe", required=False, type=click.Path(path_type=Path))
-@changes_option
-@tries_option
-@debug_option
-def space(recipe: Path | None, changes: tuple[str, ...], tries: tuple[str, ...]) -> None:
-    """Print the space of RECIPE, its size, what a grid over it would cost, and the ladder. Nothing is trained; what is probed
-    is not known yet. Without RECIPE, the probe.toml of this folder.
+@with_options(options=ChangeOptions)
+def space(options: ChangeOptions) -> None:
+    """Show the search space of RECIPE, its size, the cost of a grid, the sampler and the scheduler.
+
+    Nothing is trained. RECIPE defaults to the probe.toml in this folder.
     """
     from probe.cli.answers.layout import layout_rows
     from probe.cli.answers.space import space_rows
     from probe.cli.sources import search_recipe_path
     from probe.recipe.load import load_recipe
 
-    found = load_recipe(search_recipe_path(recipe), overrides=changes, tries=tries)
-    for line in layout_rows(space_rows(found)):
+    recipe = load_recipe(search_recipe_path(options.recipe), overrides=options.changes, tries=options.tries)
+    for line in layout_rows(space_rows(recipe)):
         click.echo(line)

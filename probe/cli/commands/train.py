@@ -1,95 +1,88 @@
-"""`probe train`: one configuration, trained and kept."""
+"""`probe train`: train one configuration."""
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import changes_option, command_line, device_option, run_options, seed_option, whole_number
+from probe.cli.options import (
+    OutputOptions,
+    argument,
+    command_line,
+    data_dir_option,
+    device_option,
+    option,
+    recipe_seed_option,
+    whole_number,
+    with_options,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """What to train, and how."""
+
+    title: ClassVar = "Training"
+    recipe: Path = argument(type=click.Path(path_type=Path), help="Recipe with one configuration, like best.toml.")
+    changes: tuple[str, ...] = option(
+        "--set", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
+    )
+    epochs: int | None = option(
+        "--epochs", callback=whole_number(), metavar="N", help="Number of epochs.  [default: search.fidelity.max]"
+    )
+    all_data: bool = option("--all-data", is_flag=True, help="Train on the validation data as well.")
+    device: str | None = device_option()
+    data_dir: Path = data_dir_option()
+    seed: int | None = recipe_seed_option()
 
 
 @click.command(
     cls=ProbeCommand,
-    short_help="Train a search's winner, and keep its weights.",
+    short_help="Train a search's best configuration and save its weights.",
     examples=(
-        ("probe train best.toml", "a search's winner, with curves on the validation part"),
-        ("probe train best.toml --all-data", "on train + validation, like a final fit"),
-        ("probe train best.toml --seed 1 --epochs 30", "another seed, and longer"),
+        ("probe train best.toml", "The best configuration of a search, with validation curves"),
+        ("probe train best.toml --all-data", "Train on the training and validation data"),
+        ("probe train best.toml --seed 1 --epochs 30", "Another seed, and a longer training"),
     ),
 )
-@click.argument("recipe", type=click.Path(path_type=Path))
-@changes_option
-@click.option("--epochs", callback=whole_number(), metavar="N", help="Epochs.  [default: search.fidelity.max]")
-@click.option("--all-data", is_flag=True, help="Train on the validation part, too.")
-@device_option
-@seed_option(None)
-@run_options
-def train(
-    recipe: Path,
-    changes: tuple[str, ...],
-    epochs: int | None,
-    all_data: bool,
-    device: str | None,
-    seed: int | None,
-    out: Path | None,
-    data_dir: Path,
-    json_target: str | None,
-    quiet: bool,
-) -> int:
-    """Train the one configuration of RECIPE, such as the best.toml that a search leaves, save its weights as safetensors, and
-    score it once on the test data. Ctrl-C keeps what there is.
+@with_options(training=TrainOptions, output=OutputOptions)
+def train(training: TrainOptions, output: OutputOptions) -> int:
+    """Train the one configuration in RECIPE, save its weights as safetensors and score it once on the test data.
+
+    A search writes such a recipe as best.toml. Ctrl-C keeps the weights trained so far.
     """
+    from probe.cli.errors import task_errors
     from probe.cli.live.progress import open_progress, waiting
-    from probe.cli.output import INTERRUPTED, open_output
+    from probe.cli.output import exit_code, open_output
     from probe.cli.sources import search_recipe_path
     from probe.device.select import parse_device
     from probe.recipe.fixed import fixed_params
     from probe.recipe.load import load_recipe
 
-    with waiting("starting", quiet=quiet):
+    with waiting("starting", quiet=output.quiet):
         from probe.single.train import outcome_error
         from probe.single.train import train as train_recipe
 
-        path = search_recipe_path(recipe)
-        found = load_recipe(path, overrides=changes)
-        fixed_params(found)
-        spec = parse_device(device or "auto")
-    with open_output(f"train-{found.name}", out=out, json_target=json_target, quiet=quiet) as output:
-        with open_progress("train", quiet=quiet) as observer, _the_users_own(found.name):
+        path = search_recipe_path(training.recipe)
+        recipe = load_recipe(path, overrides=training.changes)
+        fixed_params(recipe)  # raises if there is anything left to search
+        device = parse_device(training.device or "auto")
+    with open_output(f"train-{recipe.name}", output) as run:
+        with open_progress("train", quiet=output.quiet) as observer, task_errors(recipe.name):
             result = train_recipe(
-                found,
-                epochs=epochs,
-                all_data=all_data,
-                seed=seed,
-                device=spec,
-                data_dir=data_dir,
-                folder=output.folder,
+                recipe,
+                epochs=training.epochs,
+                all_data=training.all_data,
+                seed=training.seed,
+                device=device,
+                data_dir=training.data_dir,
+                folder=run.folder,
                 observer=observer,
                 argv=command_line(),
             )
-        output.finish(result)
-    error = outcome_error(result)
-    if error is not None:
-        raise error
-    return INTERRUPTED if result.stopped_by == "interrupted" else 0
-
-
-@contextmanager
-def _the_users_own(name: str) -> Iterator[None]:
-    """What the task's own code raises is the user's to see; bugs of probe's pass through."""
-    from probe.errors import ProbeError, user_code_error
-
-    try:
-        yield
-    except ProbeError:
-        raise
-    except Exception as error:
-        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-        if Path(innermost).is_relative_to(Path(__file__).parents[1]):
-            raise
-        raise user_code_error(f"Training {name} raised {type(error).__name__}: {error}", error) from None
+        run.finish(result)
+    return exit_code(result, outcome_error(result))

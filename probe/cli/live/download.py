@@ -1,4 +1,4 @@
-"""How far a download is: a bar on a terminal, a line for each quarter anywhere else. All of it goes to stderr."""
+"""Progress of a download on stderr: a bar on a terminal, one line per quarter elsewhere."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import click
 
 from probe.cli.live.progress import wants_live
 
-Tell = Callable[[str, int, int | None], None]
-"""(what is being done, how much of it is done, how much there is in all if that is known)"""
+DownloadObserver = Callable[[str, int, int | None], None]
+"""Called with (activity, amount done, total amount or None if unknown)."""
 
 
-def open_download(*, quiet: bool) -> AbstractContextManager[Tell]:
-    """What is to be told how far a download is, for as long as the context lasts."""
+def open_download(*, quiet: bool) -> AbstractContextManager[DownloadObserver]:
+    """Return a context with the observer of one download."""
     if quiet:
         return nullcontext(_ignore)
     return _bar() if wants_live(sys.stderr, os.environ) else nullcontext(QuarterLines())
 
 
 class QuarterLines:
-    """A line when something begins, at each quarter of it, and nothing where the whole is not known."""
+    """Prints a line when an activity starts, and at each quarter if the total is known."""
 
     def __init__(self) -> None:
-        self._said: tuple[str, int] | None = None
+        self._last: tuple[str, int] | None = None
 
-    def __call__(self, what: str, done: int, total: int | None) -> None:
+    def __call__(self, activity: str, done: int, total: int | None) -> None:
         quarters = 4 * done // total if total else 0
-        if (what, quarters) != self._said:
-            self._said = (what, quarters)
-            click.echo(f"{what}: {25 * quarters} %" if total else what, err=True)
+        if (activity, quarters) != self._last:
+            self._last = (activity, quarters)
+            click.echo(f"{activity}: {25 * quarters} %" if total else activity, err=True)
 
 
 @contextmanager
-def _bar() -> Iterator[Tell]:
+def _bar() -> Iterator[DownloadObserver]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
@@ -44,13 +44,13 @@ def _bar() -> Iterator[Tell]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TaskProgressColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
 
-        def tell(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
+        def update(activity: str, done: int, total: int | None) -> None:
+            if activity not in tasks:
+                tasks[activity] = progress.add_task(activity, total=total)
+            progress.update(tasks[activity], completed=done, total=total)
 
-        yield tell
+        yield update
 
 
-def _ignore(what: str, done: int, total: int | None) -> None:
-    """Quiet."""
+def _ignore(activity: str, done: int, total: int | None) -> None:
+    """Discard progress."""

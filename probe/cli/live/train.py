@@ -1,4 +1,4 @@
-"""The live view of one training."""
+"""Live view of one training."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from probe.units import format_seconds, format_value
 
 BAR_WIDTH = 30
 MAX_EPOCHS = 15
-"""Lines that fit above the bar on a small terminal."""
+"""Number of latest epochs that are shown, so that they fit on a small terminal."""
 
 
 class TrainView:
-    """A line for each of the last epochs above a bar with the time that is left."""
+    """A table of the latest epochs, above a bar with the remaining time."""
 
     keep = True
 
     def __init__(self) -> None:
         self.running = True
-        self._plan: TrainStarted | None = None
+        self._started: TrainStarted | None = None
         self._reports: list[EpochReport] = []
         self._since = time.monotonic()
         self._spinner = Spinner("dots", text="loading")
 
-    def see(self, record: Any) -> None:
+    def update(self, record: Any) -> None:
         if isinstance(record, TrainStarted):
-            self._plan, self._since = record, time.monotonic()
+            self._started, self._since = record, time.monotonic()
         elif isinstance(record, EpochReport):
             self._reports.append(record)
             self._since = time.monotonic()
 
     def draw(self) -> RenderableType:
-        plan = self._plan
-        if plan is None:
+        started = self._started
+        if started is None:
             return self._spinner if self.running else Text("")
-        parts: list[RenderableType] = [Text(describe_training(plan), style="dim")]
+        parts: list[RenderableType] = [Text(describe_training(started), style="dim")]
         if self._reports:
-            parts.append(self._table(plan.metric))
+            parts.append(self._table(started.metric))
         if self.running:
-            parts.append(self._bar(plan))
+            parts.append(self._bar(started))
         return Group(*parts)
 
     def _table(self, metric: str) -> Table:
@@ -68,13 +68,13 @@ class TrainView:
             table.add_row(*cells, format_seconds(report.seconds))
         return table
 
-    def _bar(self, plan: TrainStarted) -> RenderableType:
+    def _bar(self, started: TrainStarted) -> RenderableType:
         done = len(self._reports)
         row = Table.grid(padding=(0, 2, 0, 0))
-        told = f"epoch {min(done + 1, plan.epochs)} of {plan.epochs}"
+        text = f"epoch {min(done + 1, started.epochs)} of {started.epochs}"
         if done:
             typical = sorted(report.seconds for report in self._reports)[done // 2]
-            left = max(0.0, typical * (plan.epochs - done) - (time.monotonic() - self._since))
-            told += f", about {format_seconds(left)} left"
-        row.add_row(ProgressBar(total=plan.epochs, completed=done, width=BAR_WIDTH), told)
+            left = max(0.0, typical * (started.epochs - done) - (time.monotonic() - self._since))
+            text += f", about {format_seconds(left)} left"
+        row.add_row(ProgressBar(total=started.epochs, completed=done, width=BAR_WIDTH), text)
         return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probe.batch.comparison.records import BatchComparison, Variant
+from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.comparison_summary import (
     cap_text,
     comparison_table,
@@ -14,7 +14,7 @@ from probe.report.batch.comparison_summary import (
 )
 from probe.report.batch.page import answer as batch_answer
 from probe.report.batch.page import attempts_table, what_next
-from probe.report.batch.prediction_page import forecast_block, predictions_table
+from probe.report.batch.prediction_page import prediction_info_block, predictions_table
 from probe.report.batch.text import NO_MEASUREMENT, check_text, result_warnings
 from probe.report.shared.common import asked_block, environment_block, partial_note
 from probe.report.shared.markdown import bullets, escape, image, page, table
@@ -42,7 +42,7 @@ def comparison_page(result: BatchComparison, plots: Sequence[str]) -> str:
             *_device_block(result),
             "## Each by itself",
             *[block for variant in result.variants for block in _variant_blocks(variant)],
-            *_forecast_blocks(result),
+            *_prediction_info_blocks(result),
             "## What it cost",
             f"{format_count(len(result.variants))} ways to train in {format_seconds(result.seconds)}.",
             environment_block(result.meta),
@@ -142,7 +142,9 @@ def _folded(summary: str, block: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>\n\n{block}\n\n</details>"
 
 
-def _forecast_blocks(result: BatchComparison) -> list[str]:
+def _prediction_info_blocks(result: BatchComparison) -> list[str]:
     """How the first variant was predicted: the others were in the same way."""
-    forecasts = [variant.result.forecast for variant in result.variants if variant.result.forecast is not None]
-    return ["## How it was predicted", forecast_block(forecasts[0])] if forecasts else []
+    prediction_infos = [
+        variant.result.prediction_info for variant in result.variants if variant.result.prediction_info is not None
+    ]
+    return ["## How it was predicted", prediction_info_block(prediction_infos[0])] if prediction_infos else []

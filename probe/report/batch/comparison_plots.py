@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from probe.batch.comparison.records import BatchComparison, Variant
+from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.comparison_summary import is_predicted, rate_at_recommended, sample_noun, short_names
 from probe.report.shared.markdown import shorten
 from probe.report.shared.style import (

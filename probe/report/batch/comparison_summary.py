@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from probe.batch.comparison.records import BatchComparison, Variant
 from probe.batch.decide import timed_by_size
+from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.summary import peak_at, taken_bytes
 from probe.units import format_bytes, format_count, format_gpu_memory
 

@@ -8,9 +8,9 @@ from probe.batch.decide import GOOD_ENOUGH, timed_by_size
 from probe.batch.records import Attempt, BatchResult
 from probe.report.batch.prediction_page import (
     alternatives_table,
-    forecast_block,
     predicted_answer_block,
     prediction_block,
+    prediction_info_block,
     predictions_table,
 )
 from probe.report.batch.sample_text import confirmation_text, ranking_texts
@@ -87,7 +87,7 @@ def _predicted_page(result: BatchResult, plots: Sequence[str]) -> str:
             asked_block(result.meta, _asked(result)),
             "## How it was predicted",
             *batch_plots(plots),
-            forecast_block(result.forecast) if result.forecast is not None else None,
+            prediction_info_block(result.prediction_info) if result.prediction_info is not None else None,
             "## What it cost",
             f"{format_seconds(result.seconds)}, without a GPU.",
             environment_block(result.meta),

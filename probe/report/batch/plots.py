@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from probe.batch.decide import timed_by_size
-from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult, PredictedPeak
+from probe.batch.prediction_records import PredictedPeak
+from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
 from probe.report.batch.summary import best_throughput, taken_bytes
 from probe.report.shared.style import (
     BLACK,
@@ -89,8 +90,8 @@ def draw_memory(result: BatchResult, path: Path) -> bool:
             label = "reserved" if result.device_memory is None else "reserved + CUDA context"
             axes.plot(sizes, taken, marker="s", color=GREEN, label=f"peak {label}")
         axes.plot(sizes, allocated, marker="o", color=BLUE, label="peak allocated")
-    predicted = _forecast_points(result, tried)
-    top = max(top, _plot_forecast(axes, predicted, 4 * top if not sizes else top))
+    predicted = _predicted_points(result, tried)
+    top = max(top, _plot_prediction(axes, predicted, 4 * top if not sizes else top))
     if result.limit_bytes is not None:
         axes.axhline(result.limit_bytes, color=BLACK, linewidth=1.4, label=f"limit: {format_bytes(result.limit_bytes)}")
     floor = _memory_axis(axes, [size for size in (*allocated, *taken) if size > 0], top)
@@ -103,9 +104,9 @@ def draw_memory(result: BatchResult, path: Path) -> bool:
     return True
 
 
-def _forecast_points(result: BatchResult, sizes: Sequence[int]) -> list[PredictedPeak]:
+def _predicted_points(result: BatchResult, sizes: Sequence[int]) -> list[PredictedPeak]:
     """What was predicted of the sizes tried, and beyond them up to the first that passes the limit, but not far."""
-    curve = result.forecast.curve if result.forecast is not None else ()
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
     points: list[PredictedPeak] = []
     for point in curve:
         passed = bool(points) and points[-1].peak_bytes > (result.limit_bytes or 0)
@@ -115,7 +116,7 @@ def _forecast_points(result: BatchResult, sizes: Sequence[int]) -> list[Predicte
     return points
 
 
-def _plot_forecast(axes: Axes, points: Sequence[PredictedPeak], most: int) -> int:
+def _plot_prediction(axes: Axes, points: Sequence[PredictedPeak], most: int) -> int:
     """Dashed and dotted lines above the measured ones. Returns the top of what is below `most`, or 0."""
     lines = [("predicted: allocated", ":", [point.allocated_bytes for point in points])]
     if any(point.peak_bytes != point.allocated_bytes for point in points):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probe.batch.records import Alternative, BatchResult, Forecast, MemoryParts, Prediction
+from probe.batch.prediction_records import MemoryBreakdown, Prediction, PredictionInfo
+from probe.batch.records import Alternative, BatchResult
 from probe.report.batch.summary import check_prediction
 from probe.report.batch.text import (
     NO_MEASUREMENT,
@@ -41,40 +42,40 @@ def predicted_answer_block(result: BatchResult) -> str:
 
 def predictions_table(predictions: Sequence[Prediction]) -> str:
     """For each card the largest size that should fit, what it takes and what fills it."""
-    parts = [(name, field) for name, field in _PARTS if any(getattr(p.parts, field) for p in predictions)]
+    parts = [(name, field) for name, field in _PARTS if any(getattr(p.breakdown, field) for p in predictions)]
     header = ["card", "largest batch", "takes", *(name for name, _ in parts)]
     rows = [
         [
             format_gpu_memory(prediction.memory_bytes),
             "-" if prediction.largest_fit is None else format_count(prediction.largest_fit),
             format_bytes(prediction.peak_bytes),
-            *(_part(prediction.parts, field) for _, field in parts),
+            *(_part(prediction.breakdown, field) for _, field in parts),
         ]
         for prediction in predictions
     ]
     return table(header, rows, right=range(len(header)))
 
 
-def _part(parts: MemoryParts, field: str) -> str:
-    num_bytes = getattr(parts, field)
+def _part(breakdown: MemoryBreakdown, field: str) -> str:
+    num_bytes = getattr(breakdown, field)
     return format_bytes(num_bytes) if num_bytes else "0"
 
 
-def forecast_block(forecast: Forecast) -> str:
+def prediction_info_block(prediction_info: PredictionInfo) -> str:
     """How the prediction was made and what it does not see, or why there is none."""
-    if forecast.traced_as is None:
-        return f"There is no prediction: {escape((forecast.failure or 'no reason is known').rstrip('.'))}."
+    if prediction_info.traced_as is None:
+        return f"There is no prediction: {escape((prediction_info.failure or 'no reason is known').rstrip('.'))}."
     how = (
-        f"{_TRACES[forecast.traced_as]}, in {format_seconds(forecast.seconds)}; every allocation was fitted to the "
-        "batch size and, for a GPU, replayed through a model of its caching allocator. What is taken is all of it: what "
+        f"{_TRACES[prediction_info.traced_as]}, in {format_seconds(prediction_info.seconds)}; every allocation was fitted to "
+        "the batch size and, for a GPU, replayed through a model of its caching allocator. What is taken is all of it: what "
         "tensors hold at their peak, what the allocator keeps beyond that, and the CUDA context where there is one."
     )
-    checked = traces_text(forecast)
+    checked = traces_text(prediction_info)
     if checked is not None:
         how += f" {checked[0].upper()}{checked[1:]}."
-    if not forecast.unseen:
+    if not prediction_info.unseen:
         return how
-    return f"{how}\n\nWhat it does not see:\n\n{bullets([escape(text) for text in forecast.unseen])}"
+    return f"{how}\n\nWhat it does not see:\n\n{bullets([escape(text) for text in prediction_info.unseen])}"
 
 
 def check_table(result: BatchResult) -> str | None:
@@ -98,7 +99,7 @@ def check_table(result: BatchResult) -> str | None:
 
 def prediction_block(result: BatchResult) -> list[str | None]:
     """The section about the prediction in the report of a measured answer."""
-    if result.forecast is None:
+    if result.prediction_info is None:
         return []
     expected = result.predictions[0] if result.predictions else None
     told = None
@@ -111,7 +112,7 @@ def prediction_block(result: BatchResult) -> list[str | None]:
                 f"Predicted to fit: nothing, as batch size 1 would take {format_bytes(expected.peak_bytes)} of "
                 f"{format_gpu_memory(expected.memory_bytes)}; measured: {found}."
             )
-    return ["## What was predicted", told, check_table(result), forecast_block(result.forecast)]
+    return ["## What was predicted", told, check_table(result), prediction_info_block(result.prediction_info)]
 
 
 def alternatives_table(alternatives: Sequence[Alternative]) -> str:

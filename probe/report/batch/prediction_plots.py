@@ -18,7 +18,7 @@ def draw_predicted_memory(result: BatchResult, path: Path) -> bool:
 
     Returns False where there are fewer than two points or no cards.
     """
-    curve = result.forecast.curve if result.forecast is not None else ()
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
     if len(curve) < 2 or not result.predictions or any(point.allocated_bytes < 1 for point in curve):
         return False
     figure, [axes] = new_figure(height=5.0)

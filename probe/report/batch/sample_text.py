@@ -41,7 +41,7 @@ def ranking_texts(result: BatchResult) -> list[str]:
 def _ranking_text(coverage: SampleCoverage) -> str | None:
     if not coverage.ranked_by:
         return None
-    of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.part]} samples"
+    of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.split]} samples"
     of = of if _is_complete(coverage) else f"{format_count(coverage.num_measured)} of {of}"
     return f"tried with the largest of {of}, by {', '.join(coverage.ranked_by)}"
 
@@ -57,7 +57,7 @@ def sample_warnings(result: BatchResult) -> list[str]:
 
 
 def _coverage_warnings(coverage: SampleCoverage) -> list[str]:
-    part, texts = _PARTS[coverage.part], []
+    part, texts = _PARTS[coverage.split], []
     if coverage.unmeasured:
         texts.append(
             f"The size of {', '.join(coverage.unmeasured)} in {part} samples could not be measured: larger samples than those "

@@ -140,7 +140,7 @@ class PredictionCheck:
 
 def check_prediction(result: BatchResult) -> PredictionCheck | None:
     """At `largest_fit`; None where it was not both predicted and measured."""
-    curve = result.forecast.curve if result.forecast is not None else ()
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
     point = next((point for point in curve if point.batch_size == result.largest_fit), None)
     readings = [a.memory for a in result.attempts if a.fits and a.batch_size == result.largest_fit and a.memory]
     if point is None or not readings:

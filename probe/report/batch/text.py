@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from probe.batch.decide import too_small
-from probe.batch.records import Alternative, Attempt, BatchResult, Contradiction, Forecast, Prediction
+from probe.batch.prediction_records import Contradiction, Prediction, PredictionInfo
+from probe.batch.records import Alternative, Attempt, BatchResult
 from probe.errors import first_line
 from probe.records import DeviceMemory
 from probe.report.batch.sample_text import sample_warnings
@@ -81,14 +82,14 @@ def check_text(result: BatchResult) -> str | None:
     return f"predicted {larger}; for batch {size} {predicted} predicted, {measured}"
 
 
-def traces_text(forecast: Forecast) -> str | None:
+def traces_text(prediction_info: PredictionInfo) -> str | None:
     """What traces of the predicted sizes themselves say about the prediction; None where none was made."""
-    if not forecast.checks:
+    if not prediction_info.checks:
         return None
-    sizes = [format_count(check.batch_size) for check in sorted(forecast.checks, key=lambda one: one.batch_size)]
+    sizes = [format_count(check.batch_size) for check in sorted(prediction_info.checks, key=lambda one: one.batch_size)]
     named = sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
-    worst = max((check.error for check in forecast.checks), key=abs)
-    if all(check.agrees for check in forecast.checks):
+    worst = max((check.error for check in prediction_info.checks), key=abs)
+    if all(check.agrees for check in prediction_info.checks):
         return f"the prediction was checked with a trace of batch size {named}, which agrees"
     return f"batch size {named} had to be traced as well: smaller ones alone were off by up to {signed_share(worst)}"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from probe.lr.records import LrComparison, LrResult
 from probe.report.lr.page import confirmation_block, points_table, warnings_block
-from probe.report.lr.summary import answer_text, axis_title, comparison_rows, horizon_text, method_text
+from probe.report.lr.summary import answer_text, axis_title, comparison_rows, method_text, training_steps_text
 from probe.report.shared.common import asked_block, environment_block, partial_note
 from probe.report.shared.markdown import escape, image, page, table
 from probe.units import format_count, format_lr, format_seconds
@@ -57,8 +57,10 @@ def lr_comparison_page(result: LrComparison, plots: Sequence[str]) -> str:
 
 def _blocks(name: str, result: LrResult) -> list[str | None]:
     """Its answer, then what it rests on, folded away."""
-    horizon = horizon_text(result)
-    reached = f"From {method_text(result)}; {horizon}." if result.suggestion is not None and horizon else ""
+    training_steps = training_steps_text(result)
+    reached = (
+        f"From {method_text(result)}; {training_steps}." if result.suggestion is not None and training_steps else ""
+    )
     numbers = "\n\n".join(block for block in (confirmation_block(result), points_table(result)) if block)
     return [
         f"### {escape(name)}",

@@ -11,12 +11,12 @@ from probe.report.lr.summary import (
     CURVE_ENDS,
     answer_text,
     band_text,
-    classical_rows,
-    horizon_text,
     method_text,
+    other_finders_rows,
     run_rows,
     scaling_text,
     spread_text,
+    training_steps_text,
     unseen_text,
 )
 from probe.report.shared.common import asked_block, data_pointer, environment_block, partial_note
@@ -45,7 +45,7 @@ def lr_page(result: LrResult, plots: Sequence[str]) -> str:
             "## How it was found",
             how(result),
             *[image(file, lr_caption(result)) for file in plots if file == LR_PLOT],
-            classical_block(result),
+            other_finders_block(result),
             confirmation_block(result),
             "### The range test in numbers",
             points_table(result),
@@ -73,10 +73,10 @@ def meaning(result: LrResult) -> str:
             f"{why}What to try next: another range (`--from`, `--to`), more `--steps`, another `--batch` or optimizer; a loss "
             "that never falls at any learning rate usually means a fault in the model, the loss or the data."
         )
-    horizon = horizon_text(result)
+    training_steps = training_steps_text(result)
     told = [f"It is found from {method_text(result)}.", band_text(result) + "."]
-    if horizon is not None:
-        told.insert(0, f"It is {escape(horizon)}.")
+    if training_steps is not None:
+        told.insert(0, f"It is {escape(training_steps)}.")
     if result.depth == "range_test" and result.confirmation is None:
         told.append(
             "The range test sees training losses only and is short: `--confirm` checks the answer on unseen data at about "
@@ -122,9 +122,9 @@ def lr_caption(result: LrResult) -> str:
     return told
 
 
-def classical_block(result: LrResult) -> str | None:
+def other_finders_block(result: LrResult) -> str | None:
     """What other rules read off the same curve."""
-    rows = classical_rows(result)
+    rows = other_finders_rows(result)
     if not rows:
         return None
     told = table(["rule", "learning rate"], [[escape(name), lr] for name, lr in rows], right=(1,))
@@ -146,7 +146,7 @@ def _runs_text(result: LrResult, confirmation: Confirmation) -> str:
         f"Each run starts from the same fresh weights and goes over the same batches, at a constant learning rate; its loss is "
         f"that on {unseen_text(confirmation)} ({format_value(confirmation.initial_loss)} before training). How far it gets "
         "depends mostly on learning rate times steps, so what a high learning rate goes through in a short run, a lower one "
-        f"goes through later: that is how the loss at the end of {format_count(result.horizon or 0)} steps is expected."
+        f"goes through later: that is how the loss at the end of {format_count(result.training_steps or 0)} steps is expected."
         + (_RUNS_DECIDED if result.depth != "range_test" else "")
     )
 
@@ -182,9 +182,9 @@ def _asked(result: LrResult) -> list[tuple[str, str]]:
         ("batch size", format_count(result.batch_size)),
         ("range", f"{format_lr(result.lowest_lr)} to {format_lr(result.highest_lr)}"),
     ]
-    if result.horizon is not None:
-        assumed = " (assumed)" if result.horizon_is_assumed else ""
-        rows.append(("planned training", f"{format_count(result.horizon)} steps{assumed}"))
+    if result.training_steps is not None:
+        assumed = " (assumed)" if result.training_steps_assumed else ""
+        rows.append(("planned training", f"{format_count(result.training_steps)} steps{assumed}"))
     return rows
 
 

@@ -18,8 +18,8 @@ from probe.units import format_count, format_lr
 
 
 def draw_lr(result: LrResult, path: Path, *, title: str = "LR range test") -> bool:
-    """Raw and smoothed loss against lr, the suggestion, its band and the classical picks marked; the runs that confirm it in a
-    panel of their own. Returns False without a point."""
+    """Raw and smoothed loss against lr, the suggestion, its band and other finders' picks marked; the runs that confirm it
+    in a panel of their own. Returns False without a point."""
     curves = [curve for curve in result.curves if curve.points]
     if not curves:
         return False
@@ -88,7 +88,7 @@ def _draw_range_test(axes: Axes, result: LrResult, curves: Sequence[LrCurve], ti
     marker = "o" if len(mean.lrs) == 1 else None
     axes.plot(mean.lrs, mean.losses, color=BLUE, linewidth=2.4, marker=marker, label=label, zorder=3)
     _mark_suggestion(axes, result)
-    _mark_classical(axes, result, mean.lrs, mean.losses)
+    _mark_other_finders(axes, result, mean.lrs, mean.losses)
     lr_axis(axes)
     axes.set_xlim(*_lr_limits(result, curves))
     axes.set_ylim(*loss_limits(curves))
@@ -98,7 +98,7 @@ def _draw_range_test(axes: Axes, result: LrResult, curves: Sequence[LrCurve], ti
 
 
 def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None:
-    """Loss on unseen data against lr: as measured at the end of the runs, and as expected at the horizon."""
+    """Loss on unseen data against lr: as measured at the end of the runs, and as expected at the end of training."""
     measured = [(run.lr, run.evaluations[-1].loss) for run in confirmation.runs if run.finished and run.evaluations]
     expected = [(run.lr, run.expected_loss) for run in confirmation.runs if run.expected_loss is not None]
     failed = [run.lr for run in confirmation.runs if not run.finished]
@@ -107,8 +107,8 @@ def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None
         *zip(*measured, strict=True), "o-", color=ORANGE, label=f"measured after {steps} steps"
     ) if measured else None
     if expected:
-        horizon = format_count(result.horizon or 0)
-        axes.plot(*zip(*expected, strict=True), "s--", color=GREEN, label=f"expected after {horizon} steps")
+        training_steps = format_count(result.training_steps or 0)
+        axes.plot(*zip(*expected, strict=True), "s--", color=GREEN, label=f"expected after {training_steps} steps")
     axes.axhline(confirmation.initial_loss, color=GREY, linestyle=":", label="before training")
     for number, lr in enumerate(failed):
         axes.axvline(lr, color=PURPLE, linestyle="-.", label=None if number else "blew up")
@@ -134,9 +134,9 @@ def _mark_suggestion(axes: Axes, result: LrResult) -> None:
     axes.axvline(found.lr, color=BLACK, linestyle="--", linewidth=1.5, label=label, zorder=4)
 
 
-def _mark_classical(axes: Axes, result: LrResult, lrs: np.ndarray, losses: np.ndarray) -> None:
+def _mark_other_finders(axes: Axes, result: LrResult, lrs: np.ndarray, losses: np.ndarray) -> None:
     """The other rules' picks as hollow markers on the curve."""
-    picks = result.classical
+    picks = result.other_finders
     if picks is None:
         return
     named = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probe.lr.confirm import BAND_TOLERANCE
 from probe.lr.records import Confirmation, LrComparison, LrCurve, LrResult
-from probe.lr.suggest import horizon_shift, suggest
+from probe.lr.suggest import passes_factor, suggest
 from probe.units import format_count, format_lr, format_percent, format_value
 
 NONE = "-"
@@ -56,17 +56,17 @@ def band_text(result: LrResult) -> str:
     )
 
 
-def horizon_text(result: LrResult) -> str | None:
+def training_steps_text(result: LrResult) -> str | None:
     """For how long a training the suggestion is, and what that changed; None in results of older versions."""
-    if result.horizon is None:
+    if result.training_steps is None:
         return None
-    length = f"{format_count(result.horizon)} steps" + (
-        " (assumed; say it with --horizon)" if result.horizon_is_assumed else ""
+    length = f"{format_count(result.training_steps)} steps" + (
+        " (assumed; set it with --training-steps)" if result.training_steps_assumed else ""
     )
     if not result.passes:
         return f"for a training of {length}"
     told = f"for a training of {length}, {_passes_text(result)}"
-    shift = horizon_shift(result.passes)
+    shift = passes_factor(result.passes)
     found = result.suggestion
     if result.depth == "range_test" and found is not None and shift < 1 and found.lr > result.lowest_lr:
         tested = format_lr(found.lr / shift)
@@ -80,15 +80,15 @@ def _passes_text(result: LrResult) -> str:
     return f"{passes} over the data{peak}"
 
 
-def classical_text(result: LrResult) -> str | None:
+def other_finders_text(result: LrResult) -> str | None:
     """The picks of other rules in one line."""
-    if result.classical is None:
+    if result.other_finders is None:
         return None
-    return "other rules on this curve: " + ", ".join(f"{name} {value}" for name, value in classical_rows(result))
+    return "other rules on this curve: " + ", ".join(f"{name} {value}" for name, value in other_finders_rows(result))
 
 
-def classical_rows(result: LrResult) -> list[tuple[str, str]]:
-    picks = result.classical
+def other_finders_rows(result: LrResult) -> list[tuple[str, str]]:
+    picks = result.other_finders
     if picks is None:
         return []
     named = (("steepest", picks.steepest), ("minimum / 10", picks.minimum_tenth), ("valley", picks.valley))
@@ -115,7 +115,7 @@ def _single(result: LrResult, curve: LrCurve) -> float | None:
 
 
 def run_rows(confirmation: Confirmation) -> list[tuple[str, str, str]]:
-    """(learning rate, loss at the end of the run, loss expected at the horizon) of every run, as text."""
+    """(learning rate, loss at the end of the run, loss expected at the end of training) of every run, as text."""
     return [
         (
             format_lr(run.lr),

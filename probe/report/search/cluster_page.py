@@ -14,13 +14,13 @@ ID_LENGTH = 8
 
 
 def use_text(use: SlotUse) -> str | None:
-    """`2 nodes, 8 slots, 3 % idle, 1 retry`; None where one slot did all without a mishap."""
+    """`2 nodes, 8 slots, 97 % utilization, 1 retry`; None where one slot did all without a mishap."""
     if use.num_slots == 1 and use.num_nodes is None and not use.num_retries:
         return None
     told = [] if use.num_nodes is None else [_number(use.num_nodes, "node")]
     told.append(_number(use.num_slots, "slot"))
-    if use.idle_share is not None:
-        told.append(f"{format_percent(use.idle_share, decimals=0)} idle")
+    if use.utilization is not None:
+        told.append(f"{format_percent(use.utilization, decimals=0)} utilization")
     if use.num_retries:
         told.append(_number(use.num_retries, "retry", "retries"))
     return ", ".join(told)
@@ -43,7 +43,7 @@ def cluster_blocks(result: SearchResult) -> list[str]:
     else:
         where = f"O{where}:"
     told = [] if use is None else [_use_sentence(use, joined=bool(cluster.joined_nodes))]
-    told += [_job_sentence(cluster), _storage_sentence(cluster)]
+    told += [_job_sentence(cluster), f"Checkpoints lay in {code(cluster.storage)}, which all nodes see."]
     return ["## Where it ran", where, _nodes_table(cluster), " ".join(told)]
 
 
@@ -87,9 +87,8 @@ def _gpus_cell(node: NodeInfo) -> str:
 
 def _use_sentence(use: SlotUse, *, joined: bool = False) -> str:
     told = f"Trials {'began' if joined else 'ran'} on {_number(use.num_slots, 'slot')}"
-    if use.idle_share is not None:
-        were = "which was" if use.num_slots == 1 else "which were"
-        told += f", {were} idle for {format_percent(use.idle_share, decimals=0)} of the time"
+    if use.utilization is not None:
+        told += f" with a utilization of {format_percent(use.utilization, decimals=0)}"
     rungs = {0: "no rung was", 1: "1 rung was"}.get(use.num_retries, f"{format_count(use.num_retries)} rungs were")
     return f"{told}; {rungs} run again because a worker died."
 
@@ -98,12 +97,6 @@ def _job_sentence(cluster: ClusterUse) -> str:
     share = cluster.gpus_per_job
     gpus = "" if not share else f" and {_number(share, 'GPU') if share >= 1 else f'{share:.2g} of a GPU'}"
     return f"Each job was given {_number(cluster.cpus_per_job, 'CPU')}{gpus}."
-
-
-def _storage_sentence(cluster: ClusterUse) -> str:
-    if cluster.storage is None:
-        return "Checkpoints travelled through Ray's object store."
-    return f"Checkpoints lay in {code(cluster.storage)}, which all nodes see."
 
 
 def _number(number: float, one: str, many: str | None = None) -> str:

@@ -52,7 +52,9 @@ def active_regularizers(params: Mapping[str, ParamValue]) -> tuple[str, ...]:
 def best_kinds(result: SearchResult) -> list[Kind]:
     """Without any regularizer first, then from the best to the worst. Of complete trials where there are any: one that was
     stopped early has had less time to overfit."""
-    known = [(trial, trial.fit) for trial in ranked(result) if trial.value is not None and trial.fit is not None]
+    known = [
+        (trial, trial.summary) for trial in ranked(result) if trial.value is not None and trial.summary is not None
+    ]
     complete = [(trial, fit) for trial, fit in known if trial.status == "complete"]
     found: dict[tuple[str, ...], Kind] = {}
     for trial, fit in complete or known:
@@ -99,9 +101,9 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
 def winner_text(result: SearchResult) -> str | None:
     """The winner on what it was trained on and on what it was not."""
     won = winner(result)
-    if won is None or won.fit is None:
+    if won is None or won.summary is None:
         return None
-    return f"After epoch {won.fit.epoch}, without dropout and augmentation: {escape(_sides(won.fit))}."
+    return f"After epoch {won.summary.epoch}, without dropout and augmentation: {escape(_sides(won.summary))}."
 
 
 def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str | None:

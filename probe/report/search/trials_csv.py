@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from probe.files import write_text
 from probe.report.search.summary import param_names
-from probe.report.shared.files import write_text
 from probe.search.analysis.reasons import reason
 from probe.search.records.search import SearchResult
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from probe.report.shared.files import write_bytes
+from probe.files import write_bytes
 from probe.units import format_gpu_memory
 
 # Okabe & Ito's palette, which people with any colour vision can tell apart, ordered so that neighbors also differ in grey.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe.report.shared.files import write_text
+from probe.files import write_text
 from probe.training.records import EpochReport
 
 

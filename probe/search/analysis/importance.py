@@ -1,18 +1,19 @@
-"""Which hyperparameters the trials' scores depend on, told apart from chance. Pure.
+"""Which hyperparameters the trials' scores depend on, beyond chance. Pure.
 
-A hyperparameter's importance is the share of the variation of the trials' ranks that a smooth curve over its values (for
-choices: their means) explains, beyond what it would explain by chance. Chance is a permutation test: the scores are dealt out
-to the trials anew, and the largest standardized statistic over all hyperparameters makes the null distribution (Westfall &
-Young 1993, Resampling-Based Multiple Testing), so that with scores that depend on nothing at most one search in twenty
-reports anything. The curve is kernel ridge regression and its test the kernel score test of Liu, Lin & Ghosh 2007
-(https://doi.org/10.1111/j.1541-0420.2007.00799.x). In a simulation with 20
-trials and noise of 0.7 standard deviations of the effect, the same test of PED-ANOVA's statistic, which compares the few best
-trials with all of them, found an optimum inside of the range in one search of twenty, and this one in half of them.
+The importance of a hyperparameter is the fraction of the variation of the trials' ranks that a smooth curve over its
+values (for choices: their means) explains, beyond what it would explain by chance. The curve is kernel ridge
+regression, and its test is the kernel score test of Liu, Lin & Ghosh 2007
+(https://doi.org/10.1111/j.1541-0420.2007.00799.x). Chance is measured by a permutation test: the scores are permuted
+among the trials, and the null distribution is that of the largest standardized statistic over all hyperparameters
+(Westfall & Young 1993, Resampling-Based Multiple Testing). So if the scores depend on nothing, at most one search in
+twenty reports anything. In a simulation with 20 trials and noise of 0.7 standard deviations of the effect, this test
+detected an optimum inside of the range in half of the searches; the same test of PED-ANOVA's statistic, which compares
+the few best trials with all, detected it in one of twenty.
 
-A hyperparameter that exists in some trials only is weighed among these: scores are dealt out among them, the effect of what
-its condition asks about is taken out first, and its share is of their variation. As a share of all trials' variation, its
-importance would depend on how often the sampler chose to have it: a momentum that decides about SGD would weigh ten times
-more in a search that tried SGD more often.
+A conditional hyperparameter is compared among the trials that have it: scores are permuted among them, the effect of
+the hyperparameters in its condition is removed first, and its importance is a fraction of their variation. As a
+fraction of the variation of all trials, it would depend on how often the sampler chose to have it: the momentum of SGD
+would count ten times more in a search that tried SGD more often.
 """
 
 from __future__ import annotations
@@ -31,33 +32,33 @@ from probe.search.records.search import Dimension, ParamValue
 from probe.search.space.space import Axis, Positions, axis_of
 
 FALSE_ALARMS = 0.05
-"""The probability that anything is reported where the scores depend on nothing."""
+"""Probability that anything is reported if the scores depend on nothing."""
 NUM_PERMUTATIONS = 1000
 MAX_TRIALS = 300
-"""More are thinned out evenly: the work grows with their square."""
+"""A longer search is subsampled evenly, since the cost grows with the square of the number of trials."""
 BANDWIDTH = 0.5
-"""Of the kernel exp(-distance / BANDWIDTH), in units of a hyperparameter's range."""
+"""Bandwidth of the kernel exp(-distance / BANDWIDTH), as a fraction of a hyperparameter's range."""
 RIDGE = 1.0
-"""Of kernel ridge regression: a mean over n trials of a choice is shrunk by n / (n + 1)."""
+"""Penalty of the kernel ridge regression: the mean over n trials of a choice is shrunk by n / (n + 1)."""
 
 Numbers = NDArray[Any]
-"""Of floats."""
+"""Array of floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """A hyperparameter with which scores may vary."""
+    """A hyperparameter that may be important."""
 
     name: str
     trials: NDArray[np.intp]
-    """Indices of the trials that have it."""
+    """Indices of the trials that have the hyperparameter."""
     kernel: Numbers
-    """(trials, trials)"""
+    """Kernel of its values, (trials, trials)."""
     conditions: frozenset[str]
-    """The hyperparameters that decide whether it exists."""
+    """Names of the hyperparameters in its condition."""
 
     def among(self, trials: NDArray[np.intp]) -> Numbers:
-        """(trials, trials): its kernel, centred, and 0 where it does not exist."""
+        """Return its centered kernel among `trials`, (trials, trials); 0 for trials without the hyperparameter."""
         common, own, places = np.intersect1d(self.trials, trials, assume_unique=True, return_indices=True)
         kernel = np.zeros((len(trials), len(trials)))
         if len(common):
@@ -67,12 +68,12 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Test:
-    """What one hyperparameter explains of the ranks that are left to explain, as they are and dealt out anew."""
+    """How much of the remaining variation of ranks a hyperparameter explains, observed and under permutations."""
 
     shares: Numbers
-    """(permutations,): of the variation, the ranks as they are first."""
+    """Explained fraction of the variation, (permutations,); the first entry is the observed one."""
     left: float
-    """The share of the variation among its trials that is left to explain."""
+    """Fraction of the variation among its trials that is left to explain."""
 
     @property
     def standardized(self) -> Numbers:
@@ -82,7 +83,7 @@ class _Test:
 
     @property
     def share(self) -> float:
-        """Beyond chance, of the variation among its trials."""
+        """Fraction of the variation among its trials that it explains beyond chance."""
         chance = float(self.shares.mean())
         return self.left * (float(self.shares[0]) - chance) / (1 - chance)
 
@@ -90,13 +91,19 @@ class _Test:
 def importance(
     dimensions: Sequence[Dimension], scored: Sequence[tuple[Positions, float]]
 ) -> Mapping[str, Importance] | None:
-    """The hyperparameters that stand out above chance, by the share of the variation of the ranks, among the trials that have
-    them, that each explains; the largest first. Shares of hyperparameters that always exist are together at most 1. None with
-    fewer than MIN_COMPARED_TRIALS trials that can be compared.
+    """Return the important hyperparameters, the most important first.
 
-    `scored` holds positions and scores of equally long trained trials. The one that stands out most is taken out of the ranks
-    before the others are tested: a sampler that learns tries good values of several hyperparameters together, and what is due
-    to one of them would be put down to the others, too.
+    The hyperparameter with the most significant effect is found first, and its effect is removed from the ranks before
+    the others are tested: a sampler that learns tries good values of several hyperparameters together, so the effect of
+    one would be attributed to the others as well.
+
+    Args:
+        dimensions: the hyperparameters.
+        scored: positions and scores of trials that were trained equally long.
+
+    Returns:
+        Name -> importance. Those of unconditional hyperparameters sum to at most 1. None with fewer than
+        MIN_COMPARED_TRIALS trials.
     """
     if len(scored) < MIN_COMPARED_TRIALS:
         return None
@@ -104,7 +111,7 @@ def importance(
     waiting = _candidates(dimensions, [positions for positions, _ in compared])
     everyone = list(waiting)
     ranks = _ranks([score for _, score in compared])
-    # Other permutations for other scores: with the same ones in all searches, chance in them would be in all of them.
+    # Seeded by the scores: one set of permutations for all searches would repeat its chance effects in all of them.
     generator = np.random.default_rng(crc32(ranks.tobytes()))
     found: dict[str, Importance] = {}
     while waiting:
@@ -126,26 +133,26 @@ def importance(
 
 
 def _strongest(tests: Sequence[_Test]) -> int | None:
-    """The index of the hyperparameter that stands out most; None where none does."""
+    """Index of the most significant hyperparameter; None if none is significant."""
     standardized = np.stack([test.standardized for test in tests])  # (hyperparameters, permutations)
     largest = standardized.max(axis=0)
-    if np.mean(largest >= largest[0]) > FALSE_ALARMS:  # the scores as they are count among the permutations
+    if np.mean(largest >= largest[0]) > FALSE_ALARMS:  # the observed scores count as a permutation
         return None
     return int(standardized[:, 0].argmax())
 
 
 def _test(one: _Candidate, before: Sequence[_Candidate], ranks: Numbers, order: NDArray[np.intp]) -> _Test:
-    """`before`: what is taken out of the ranks among this one's trials. `order`: (permutations, trials)."""
+    """Test a hyperparameter. The effects of `before` are removed first. `order` has shape (permutations, trials)."""
     own = ranks[one.trials]
     own = own - own.mean()
-    # What ridge regression on all of `before` together leaves of the ranks, and of this one's kernel.
+    # Remove what ridge regression on all of `before` explains from the ranks, and from this hyperparameter's kernel.
     others = sum((other.among(one.trials) for other in before), np.zeros((len(own), len(own))))
     rest = RIDGE * np.linalg.inv(others + RIDGE * np.eye(len(own)))
     kernel = rest @ _centred(one.kernel) @ rest
     fit = np.linalg.solve(kernel + RIDGE * np.eye(len(own)), kernel)
     explained = 2 * fit - fit @ fit
-    # Ranks are dealt out before anything is taken out of them: exact where scores depend on nothing, and in simulations with
-    # strong effects of `before` at most 5 % of false alarms, where dealing out what is left (Freedman & Lane 1983) had up to 6.
+    # Ranks are permuted before effects are removed: exact if scores depend on nothing. In simulations with strong effects of
+    # `before`, false alarms were at most 5 %; permuting the residuals (Freedman & Lane 1983) had up to 6 %.
     dealt = own[order] @ rest
     variation = np.square(dealt).sum(axis=1)
     shares: Numbers = np.einsum("pt,pt->p", dealt @ explained, dealt) / np.where(variation > 0, variation, 1.0)
@@ -154,14 +161,14 @@ def _test(one: _Candidate, before: Sequence[_Candidate], ranks: Numbers, order: 
 
 
 def _permutations(size: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """(permutations, size): the first leaves everything in its place."""
+    """Return random permutations, (permutations, size); the first is the identity."""
     order = np.tile(np.arange(size), (NUM_PERMUTATIONS, 1))
     order[1:] = generator.permuted(order[1:], axis=1)
     return order
 
 
 def _candidates(dimensions: Sequence[Dimension], positions: Sequence[Positions]) -> list[_Candidate]:
-    """Without those that too few trials have, or that have the same value in all of them."""
+    """Return the hyperparameters with enough trials and more than one value."""
     conditions: dict[str, frozenset[str]] = {}
     found = []
     for dimension in dimensions:
@@ -201,7 +208,7 @@ def _kernel(axis: Axis, values: Sequence[ParamValue]) -> Numbers:
 
 
 def _ranks(scores: Sequence[float]) -> Numbers:
-    """With mean 0, equal scores sharing their mean rank."""
+    """Return ranks with mean 0; equal scores share their mean rank."""
     _, codes, counts = np.unique(scores, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     ranks: Numbers = (last - (counts - 1) / 2)[codes]

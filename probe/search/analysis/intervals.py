@@ -1,4 +1,4 @@
-"""How well a score is known: 95 % intervals from what is stored of it. Pure."""
+"""95 % confidence intervals of scores, from stored reports. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from probe.search.records.search import ValueInterval
 from probe.training.records import EpochReport
 
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""97.5 % quantiles of Student's distribution with 1, 2, ... degrees of freedom; with more, the last one is used."""
+"""97.5 % quantiles of Student's distribution with 1, 2, ... degrees of freedom. The last one is used for more."""
 
 
-def wilson_interval(share: float, num_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval for a proportion (Wilson 1927): right for shares near 1 too, where the usual +- interval leaves [0, 1]."""
+def wilson_interval(proportion: float, num_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion (Wilson 1927).
+
+    It is accurate for proportions near 0 and 1, where the usual normal interval leaves [0, 1].
+    """
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    # Solve (p_observed - p)^2 = z^2 p (1 - p) / n for the true proportion p.
     shrink = 1 + z * z / num_samples
-    center = (share + z * z / (2 * num_samples)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / num_samples + z * z / (4 * num_samples**2))
+    center = (proportion + z * z / (2 * num_samples)) / shrink
+    half = z / shrink * math.sqrt(proportion * (1 - proportion) / num_samples + z * z / (4 * num_samples**2))
     return max(0.0, center - half), min(1.0, center + half)
 
 
 def fold_interval(mean: float, deviation: float, num_folds: int) -> tuple[float, float]:
-    """Student's 95 % interval for a mean over folds with this standard deviation. Approximate, as the folds share training
-    samples: no unbiased estimate of their variance exists (Bengio & Grandvalet 2004)."""
+    """Return Student's 95 % interval of a mean over folds with this standard deviation.
+
+    It is approximate, since folds share training samples: their variance has no unbiased estimate (Bengio & Grandvalet
+    2004).
+    """
     half = STUDENT[min(num_folds - 1, len(STUDENT)) - 1] * deviation / math.sqrt(num_folds)
     return mean - half, mean + half
 
@@ -39,15 +46,23 @@ def value_interval(
     num_samples: int | None,
     num_folds: int,
 ) -> ValueInterval | None:
-    """The 95 % interval of a trial's validation value. None where nothing that is stored tells it: of a loss on one
-    validation part only the mean is known, not how it varies from sample to sample.
+    """Return the 95 % interval of a trial's validation value.
 
-    It is the interval of one score, not that of a difference between two trials. They are scored on the same samples, so a
-    paired test (McNemar 1947) would be sharper, but needs each sample's result, which is not stored. The choice of the epoch
-    and of the trial is not accounted for either.
+    It is the interval of one score, not of a difference between two trials. Trials are scored on the same samples, so a
+    paired test (McNemar 1947) would be more powerful, but needs the result of each sample, which is not stored. The
+    selection of the epoch and of the trial is not accounted for.
 
-    `proportions`: metrics that are shares of samples; in k-fold validation each sample is scored once, so that `num_samples`
-    is that of all folds together.
+    Args:
+        objective: the objective.
+        value: the trial's value.
+        reports: the reports of its epochs.
+        proportions: metrics that are proportions of samples.
+        num_samples: validation samples of all folds together; each is scored once.
+        num_folds: 1 for a hold-out.
+
+    Returns:
+        None if the reports do not determine an interval: of a loss on one split only the mean is known, not its
+            variance.
     """
     if objective.metric in proportions and num_samples and 0 <= value <= 1:
         low, high = wilson_interval(value, num_samples)

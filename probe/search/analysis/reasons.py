@@ -1,14 +1,14 @@
-"""Why a trial has no value, in one line, from a message that may be a whole traceback. Pure."""
+"""The one-line reason in a message that may be a whole traceback. Pure."""
 
 from __future__ import annotations
 
 _HEADER = "Traceback (most recent call last):"
 MAX_WHOLE_LINES = 3
-"""Of an error with more lines, the first and the last one are kept: the first names the error, the last is often its cause."""
+"""Of a longer error, only the first line, which names it, and the last, often its cause, are kept."""
 
 
 def reason(message: str) -> str:
-    """The error at the end of a traceback, or the message itself, as one line that is never cut off."""
+    """Return the error at the end of a traceback, or the message itself, as one line."""
     _, is_traceback, after = message.rpartition(_HEADER)
     lines = [line.rstrip() for line in after.splitlines() if line.strip()]
     if is_traceback:
@@ -19,7 +19,7 @@ def reason(message: str) -> str:
 
 
 def _without_frames(lines: list[str]) -> list[str]:
-    """What follows the frames, which are indented; lines of the error itself may be, too."""
+    """The lines after the frames, which are indented. Lines of the error itself may be indented as well."""
     for number, line in enumerate(lines):
         if not line[0].isspace():
             return lines[number:]

@@ -1,4 +1,4 @@
-"""Metrics that were no finite number in some epochs: where, in words. Pure."""
+"""Warnings about metrics that were NaN or infinite in some epochs. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_TRIALS_LISTED = 3
 
 
 def undefined_epochs(reports: Sequence[EpochReport]) -> dict[str, list[int]]:
-    """Metric -> the epochs in which it was NaN or infinite on the validation set."""
+    """Return metric -> the epochs in which it was NaN or infinite on the validation split."""
     found: dict[str, list[int]] = {}
     for report in reports:
         for name in report.undefined:
@@ -20,12 +20,12 @@ def undefined_epochs(reports: Sequence[EpochReport]) -> dict[str, list[int]]:
 
 
 def training_warnings(reports: Sequence[EpochReport]) -> list[str]:
-    """One for each metric that was undefined in some epochs of one training."""
+    """Return a warning for each metric that was undefined in some epochs of one training run."""
     return [_sentence(name, epochs_text(epochs)) for name, epochs in undefined_epochs(reports).items()]
 
 
 def trials_warnings(trials: Sequence[TrialResult]) -> list[str]:
-    """One for each metric that was undefined in some epochs of some trials."""
+    """Return a warning for each metric that was undefined in some epochs of some trials."""
     by_metric: dict[str, dict[int, list[int]]] = {}
     for trial in trials:
         for name, epochs in undefined_epochs(trial.reports).items():
@@ -34,7 +34,7 @@ def trials_warnings(trials: Sequence[TrialResult]) -> list[str]:
 
 
 def epochs_text(epochs: Sequence[int]) -> str:
-    """`epoch 1`, `epochs 1 to 3`, `4 of the epochs 1 to 9`."""
+    """Return text like `epoch 1`, `epochs 1 to 3` or `4 of the epochs 1 to 9`."""
     first, last = epochs[0], epochs[-1]
     if first == last:
         return f"epoch {first}"
@@ -51,4 +51,4 @@ def _trials_text(epochs: Mapping[int, Sequence[int]]) -> str:
 
 
 def _sentence(metric: str, where: str) -> str:
-    return f"Metric '{metric}' was NaN or infinite on the validation data in {where}: it has no value there."
+    return f"Metric '{metric}' was NaN or infinite on the validation split in {where}."

@@ -1,4 +1,4 @@
-"""Several searches side by side, from their results alone. Pure."""
+"""Compares searches by their results. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from probe.version import VERSION
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSearch:
-    """A search to compare; `folder` names it."""
+    """A search to compare, named by its folder."""
 
     folder: str
     result: SearchResult
@@ -28,9 +28,9 @@ class NamedSearch:
 def compare_searches(
     searches: Sequence[NamedSearch], *, argv: Sequence[str] = (), started_at: str = ""
 ) -> SearchComparison:
-    """Runs of one recipe that differ only in their seed form a group.
+    """Compare searches. Runs of one recipe that differ only in their seed form a group.
 
-    Raises UsageError for fewer than two runs, and for runs that were searched for different numbers.
+    Raises UsageError for fewer than two runs, and for runs with different objectives.
     """
     _check(searches)
     first = searches[0].result
@@ -62,15 +62,15 @@ def _check(searches: Sequence[NamedSearch]) -> None:
     if len(searches) < 2:
         raise UsageError(
             f"A comparison needs at least two runs, not {len(searches)}.",
-            hint="Name the folders of two or more searches; `probe report RUN` draws a single one.",
+            hint="Give the folders of two or more searches. `probe report RUN` shows a single one.",
         )
     first = searches[0]
     for other in searches[1:]:
         goals = [f"{search.result.mode} {search.result.metric}" for search in (first, other)]
         if goals[0] != goals[1]:
             raise UsageError(
-                f"These runs were searched for different numbers, which do not compare: {first.folder} for {goals[0]}, "
-                f"{other.folder} for {goals[1]}.",
+                f"Runs with different objectives cannot be compared: {first.folder} has {goals[0]}, "
+                f"{other.folder} has {goals[1]}.",
                 hint="Compare runs whose recipes have the same objective, metric and mode.",
             )
 
@@ -116,7 +116,7 @@ def _group(title: str, runs: Sequence[ComparedRun]) -> ComparedGroup:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """None of no values."""
+    """Return mean, standard deviation and range of `values`; None if there are none."""
     if not values:
         return None
     return Spread(
@@ -128,7 +128,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def _plain(result: SearchResult) -> dict[str, Any]:
-    """The recipe as it ran; empty where the record holds none that can be read."""
+    """The recipe as it ran; empty if it cannot be read."""
     try:
         return tomllib.loads(result.recipe)
     except tomllib.TOMLDecodeError:
@@ -136,7 +136,7 @@ def _plain(result: SearchResult) -> dict[str, Any]:
 
 
 def _group_key(result: SearchResult) -> str:
-    """Equal for runs whose recipes, command-line changes included, are equal but for the seed."""
+    """A key that is equal for runs whose recipes, command-line changes included, differ only in the seed."""
     plain = _plain(result)
     search = plain.get("search")
     if isinstance(search, dict):
@@ -145,7 +145,7 @@ def _group_key(result: SearchResult) -> str:
 
 
 def _titles(searches: Sequence[NamedSearch]) -> dict[str, str]:
-    """Key of a group -> its title: the recipe's name, with whatever tells it from another group of that name."""
+    """Key of a group -> its title: the recipe's name, extended to distinguish it from other groups of that name."""
     firsts: dict[str, NamedSearch] = {}
     for search in searches:
         firsts.setdefault(_group_key(search.result), search)
@@ -170,16 +170,14 @@ def _warnings(searches: Sequence[NamedSearch]) -> list[str]:
     for what, read in (("data", _data), ("validation", _validation)):
         kinds = list(dict.fromkeys(read(_plain(search.result)) for search in searches))
         if len(kinds) > 1:
-            told = {"data": "trained on different data", "validation": "validated differently"}[what]
-            found.append(f"The runs were {told} ({'; '.join(kinds)}), so that their values may not compare.")
+            how = {"data": "trained on different data", "validation": "validated differently"}[what]
+            found.append(f"The runs were {how} ({'; '.join(kinds)}), so their values may not be comparable.")
     unfinished = [s.folder for s in searches if s.result.stopped_by in ("interrupted", "failures")]
     if unfinished:
-        found.append(f"Not finished, so that more epochs might have brought more: {', '.join(unfinished)}.")
+        found.append(f"Stopped early, so more epochs might have improved the result: {', '.join(unfinished)}.")
     if any(not search.is_exact for search in searches):
         without = ", ".join(search.folder for search in searches if not search.is_exact)
-        found.append(
-            f"Without a search.sqlite that can be read, trials are laid end to end in the order of their numbers: {without}."
-        )
+        found.append(f"No readable search.sqlite, so trials are assumed to have run one after the other: {without}.")
     return found
 
 

@@ -1,7 +1,7 @@
-"""The best value so far against the epochs spent: how well a search had done at any budget. Pure.
+"""The best value found after any number of epochs: the curve by which `probe compare` compares searches.
 
-In an anytime comparison of searches this curve is what counts (Bergstra & Bengio 2012 and Li et al. 2018 plot it); the best
-configuration so far is called the incumbent (Hutter et al. 2011, SMAC).
+Bergstra & Bengio 2012 and Li et al. 2018 plot this curve. The best configuration so far is called the incumbent (Hutter
+et al. 2011, SMAC).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from probe.search.records.search import SearchResult
 
 
 def incumbents_of_trials(result: SearchResult) -> tuple[Incumbent, ...]:
-    """The curve where no events are known: trials laid end to end in the order of their numbers, the probes first."""
+    """Return the curve of a search without stored events, as if its trials had run one after the other, after the
+    probes."""
     trials = sorted(result.trials, key=lambda trial: trial.number)
     ends = list(accumulate((float(trial.epochs) for trial in trials), initial=result.spent.probe_epochs))[1:]
     found = [
@@ -27,13 +28,13 @@ def incumbents_of_trials(result: SearchResult) -> tuple[Incumbent, ...]:
 
 
 def value_after(curve: Sequence[Incumbent], epochs: float) -> float | None:
-    """The best value when that many epochs are spent; None before the first."""
+    """Return the best value after `epochs` are spent; None before the first one."""
     reached = [incumbent.value for incumbent in curve if incumbent.epochs <= epochs]
     return reached[-1] if reached else None
 
 
 def epochs_to(curve: Sequence[Incumbent], target: float, *, mode: str) -> float | None:
-    """Epochs spent until the curve was at least as good as `target`; None where it never was."""
+    """Return the epochs spent until the curve reached `target`; None if it never did."""
     for incumbent in curve:
         if incumbent.value >= target if mode == "max" else incumbent.value <= target:
             return incumbent.epochs
@@ -43,9 +44,10 @@ def epochs_to(curve: Sequence[Incumbent], target: float, *, mode: str) -> float 
 def improving(
     found: Iterable[Incumbent], better: Callable[[float, float], bool], result: SearchResult
 ) -> tuple[Incumbent, ...]:
-    """Those of `found` that beat all before them and are no better than the best in the end, which comes last.
+    """Return the improvements among `found`, followed by the result's best.
 
-    A value that later epochs took back (the last epoch counts, or a larger share of the data did worse) can lie beyond it.
+    Values better than that best are left out: a later epoch, or training on a larger fraction of the data, replaced
+    them.
     """
     if result.best is None:
         return ()

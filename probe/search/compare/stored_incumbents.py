@@ -1,4 +1,4 @@
-"""The curve of a search from its file: every epoch at the time when it was trained, whichever trial it belonged to."""
+"""The curve of a search from its stored events: every epoch at the time when it was trained."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from probe.search.records.comparison import Incumbent
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import SearchResult
 from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
-from probe.search.schedulers.brackets import make_scheduler
 from probe.search.schedulers.fidelity import make_fidelity_schedule
+from probe.search.schedulers.registry import make_scheduler
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.stages import LADDER
+from probe.search.storage.schema import SCHEDULER
 from probe.search.study.events import EpochReported, Event, TrialEnded, TrialSuggested
 from probe.search.study.state import SearchState
 
 
 def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...] | None:
-    """The curve of the search in `file`, a search.sqlite; None where its events do not lead to `result`.
+    """Return the curve of the search in `file`, a search.sqlite; None if its events do not lead to `result`.
 
-    Raises OutputError where the file cannot be read, RecipeError where the recipe in it cannot.
+    Raises OutputError if the file cannot be read, RecipeError if its recipe cannot.
     """
     with SearchDatabase.open(file, to_write=False) as database:
         recipe = parse_recipe(tomllib.loads(database.facts().get("recipe", "")), where=str(file))
-        choice = database.stage(LADDER, SchedulerChoice) or choose_scheduler(recipe)
+        choice = database.stage(SCHEDULER, SchedulerChoice) or choose_scheduler(recipe)
         events = tuple(database.events(lenient=True))
-    asked = sum(isinstance(event, TrialSuggested) for event in events)
-    return None if asked < len(result.trials) else incumbents_of_events(recipe, choice, events, result)
+    num_suggested = sum(isinstance(event, TrialSuggested) for event in events)
+    return None if num_suggested < len(result.trials) else incumbents_of_events(recipe, choice, events, result)
 
 
 def incumbents_of_events(
     recipe: Recipe, choice: SchedulerChoice, events: Iterable[Event], result: SearchResult
 ) -> tuple[Incumbent, ...]:
-    """The curve of the search that these events are, `choice` being its ladder and `result` what came of it.
+    """Return the curve of a search from its recipe, scheduler, events and result.
 
-    Where a trial counts as its best epoch, every epoch may bring a new incumbent; else only the end of a rung does. Values of
-    trials that died later are none. The last entry is the result's best.
+    If the best epoch gives a trial its value, every epoch may bring a new incumbent; otherwise only the end of a rung.
+    Trials without a value in the result are ignored. The last entry is the result's best.
     """
-    asked = recipe.task.objective
-    objective = Objective(metric=asked.metric, mode=asked.mode, reduce=asked.reduce)
+    given = recipe.task.objective
+    objective = Objective(metric=given.metric, mode=given.mode, reduce=given.reduce)
     fidelity = make_fidelity_schedule(recipe, choice.rungs)
     scheduler = make_scheduler(
         choice.name, choice.rungs, factor=choice.factor, mode=objective.mode, costs=fidelity.costs
     )
     state = SearchState(scheduler=scheduler, objective=objective, fidelity=fidelity)
     valued = {trial.number for trial in result.trials if trial.value is not None}
-    each_epoch = asked.reduce == "best" and fidelity.goes_on
+    each_epoch = given.reduce == "best" and fidelity.continues_from_checkpoint
     found: list[Incumbent] = []
     for event in events:
         state.apply(event)

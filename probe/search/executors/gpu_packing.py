@@ -1,12 +1,12 @@
-"""The memory of one or several GPUs shared out among trials by what each is predicted to take."""
+"""Packs trials onto GPUs by the memory that each of them is predicted to need."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from probe.batch.prediction.forecast import Cards
 from probe.batch.prediction.memory_model import FixedCosts, Untraceable
+from probe.batch.prediction.predict import TargetGpus
 from probe.device.select import DeviceSpec, device_limit
 from probe.errors import ProbeError
 from probe.search.executors.protocol import SearchExecutor
@@ -16,7 +16,7 @@ from probe.tasks.source import TaskSource
 
 
 class PackedTrial(Protocol):
-    """What packing needs to know of a trial."""
+    """The attributes of a trial that packing uses."""
 
     @property
     def number(self) -> int: ...
@@ -26,14 +26,15 @@ class PackedTrial(Protocol):
 
     @property
     def gradient_accumulation(self) -> int | None:
-        """Parts that each batch is split into; None: not split."""
+        """Number of micro-batches per batch; None if batches are not split."""
 
 
 Predict = Callable[[PackedTrial], int | None]
+"""Predicts the peak memory of a trial in bytes; None if it cannot be predicted."""
 
 
 class PeakPredictions:
-    """Predicted peaks of trials' memory, each configuration's found out once."""
+    """Predicts the peak memory of trials, each configuration once."""
 
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
@@ -47,7 +48,7 @@ class PeakPredictions:
 
 
 class GpuPacker:
-    """Says of a trial whether it fits beside those that run, and remembers where. Every configuration is predicted once."""
+    """Decides whether a trial fits beside the running ones, and remembers its GPU."""
 
     def __init__(
         self,
@@ -57,7 +58,14 @@ class GpuPacker:
         slots_by_gpu: Sequence[int] | None = None,
         count_idle: Callable[[int], int] = lambda gpu: 0,
     ) -> None:
-        """`limits_bytes` has one entry a GPU; so has `slots_by_gpu`, None: whoever asks has a slot on each."""
+        """Create a packer.
+
+        Args:
+            limits_bytes: memory of each GPU.
+            predict: predicts the peak memory of a trial.
+            slots_by_gpu: number of slots on each GPU; None if the number is not limited.
+            count_idle: returns the number of idle workers on a GPU, each of which holds a context.
+        """
         self._limits_bytes = tuple(limits_bytes)
         self._peak = PeakPredictions(predict)
         self._slots_by_gpu = slots_by_gpu
@@ -65,8 +73,9 @@ class GpuPacker:
         self._chosen: dict[int, int] = {}
 
     def __call__(self, trial: PackedTrial, running: Sequence[PackedTrial]) -> bool:
+        """Whether the trial can start now; if so, its GPU is remembered."""
         gpu: int | None = 0
-        if running or len(self._limits_bytes) > 1:  # alone on the only GPU it need not be predicted
+        if running or len(self._limits_bytes) > 1:  # alone on the only GPU, no prediction is needed
             loads = [self._load(gpu, running) for gpu in range(len(self._limits_bytes))]
             gpu = choose_gpu(self._peak(trial), loads)
         if gpu is None:
@@ -75,44 +84,45 @@ class GpuPacker:
         return True
 
     def gpu_of(self, trial: PackedTrial) -> int | None:
-        """Where the trial was last said to fit; None where there is one GPU only."""
+        """The GPU on which the trial was last found to fit; None if there is only one GPU."""
         return self._chosen.get(trial.number) if len(self._limits_bytes) > 1 else None
 
     def _load(self, gpu: int, running: Sequence[PackedTrial]) -> GpuLoad:
         here = [trial for trial in running if self._chosen.get(trial.number, 0) == gpu]
-        # One of the workers that wait is the one that would run the trial.
+        # One of the idle workers is the one that would run the trial.
         idle_bytes = max(0, self._count_idle(gpu) - 1) * FixedCosts().context_bytes
         return GpuLoad(
             limit_bytes=self._limits_bytes[gpu],
-            beside=tuple(self._peak(trial) for trial in here),
+            running_peaks=tuple(self._peak(trial) for trial in here),
             idle_bytes=idle_bytes,
-            has_slot=self._slots_by_gpu is None or len(here) < self._slots_by_gpu[gpu],
+            has_free_slot=self._slots_by_gpu is None or len(here) < self._slots_by_gpu[gpu],
         )
 
 
 def make_gpu_packer(
     source: TaskSource, device: DeviceSpec, batch_size: int, executor: SearchExecutor
 ) -> GpuPacker | None:
-    """None where trials do not share a memory that could be too small for them: on the CPU, one at a time on each GPU, and on a
-    cluster, which places them itself."""
-    if not device.is_gpu or max(executor.slots_by_gpu, default=1) == 1:
+    """A packer for this machine's GPUs, or None if no trials share the memory of a GPU: on the CPU, with one slot per GPU, and
+    on a cluster, which places the trials itself. Also None if the memory of a GPU is unknown."""
+    slots_by_gpu = executor.resources.slots_by_gpu
+    if not device.is_gpu or max(slots_by_gpu, default=1) == 1:
         return None
-    limits: list[int | None] = executor.call_each(device_limit, device)
+    limits: list[int | None] = executor.run(device_limit, device, on="every_gpu")
     known = [limit for limit in limits if limit is not None]
     if len(known) < len(limits):
         return None
     predict = _predictor(source, batch_size, executor, limit_bytes=min(known))
-    return GpuPacker(known, predict, slots_by_gpu=executor.slots_by_gpu, count_idle=executor.num_idle)
+    return GpuPacker(
+        known, predict, slots_by_gpu=slots_by_gpu, count_idle=lambda gpu: executor.resources.idle_by_gpu[gpu]
+    )
 
 
 def make_peak_predictions(source: TaskSource, batch_size: int, executor: SearchExecutor) -> PeakPredictions | None:
-    """None where the executor does not ask what jobs take."""
-    limit_bytes = executor.shared_gpu_bytes
-    return (
-        None
-        if limit_bytes is None
-        else PeakPredictions(_predictor(source, batch_size, executor, limit_bytes=limit_bytes))
-    )
+    """Peak predictions for an executor that places jobs by them; None for any other executor."""
+    limit_bytes = executor.resources.shared_gpu_bytes
+    if limit_bytes is None:
+        return None
+    return PeakPredictions(_predictor(source, batch_size, executor, limit_bytes=limit_bytes))
 
 
 def _predictor(source: TaskSource, default_batch_size: int, executor: SearchExecutor, *, limit_bytes: int) -> Predict:
@@ -121,8 +131,8 @@ def _predictor(source: TaskSource, default_batch_size: int, executor: SearchExec
         params = {**trial.params, **split}
         batch_size = int(params.get("batch_size", default_batch_size))
         try:
-            peak: int | None = executor.call_beside(predicted_peak, source, params, batch_size, limit_bytes)
-        except ProbeError:  # the trial itself will say it better
+            peak: int | None = executor.run(predicted_peak, source, params, batch_size, limit_bytes, on="beside")
+        except ProbeError:  # the trial itself will report the error
             return None
         return peak
 
@@ -132,12 +142,23 @@ def _predictor(source: TaskSource, default_batch_size: int, executor: SearchExec
 def predicted_peak(
     source: TaskSource, params: Mapping[str, ParamValue], batch_size: int, limit_bytes: int
 ) -> int | None:
-    """Bytes of the card that training with `params` takes at most, the process's context included; None where the training
-    step cannot be traced. In a worker: tracing has crashed PyTorch before. Raises what the task's own code raises."""
-    from probe.batch.prediction.predict import predict
+    """Predict the peak memory of a training run in bytes, including the context of its process.
 
-    cards = Cards(memory_bytes=(limit_bytes,), bound=batch_size)  # so that this size is traced if it fits
-    found = predict(source, params=dict(params), cards=cards, in_process=True)
+    Runs in a worker, since tracing has crashed PyTorch before. Raises the errors of the task's own code.
+
+    Args:
+        source: the task.
+        params: hyperparameters of the run.
+        batch_size: samples per optimizer step; `params` may split them into micro-batches.
+        limit_bytes: memory of the GPU.
+
+    Returns:
+        The peak, or None if the training step cannot be traced.
+    """
+    from probe.batch.prediction.build_memory_model import build_memory_model
+
+    gpus = TargetGpus(memory_bytes=(limit_bytes,), bound=batch_size)  # traces this batch size if it fits
+    found = build_memory_model(source, params=dict(params), gpus=gpus, in_process=True)
     if isinstance(found, Untraceable):
         return None
-    return found.replay(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes
+    return found.simulate(batch_size, costs=FixedCosts.assumed(limit_bytes)).peak_bytes

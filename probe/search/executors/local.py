@@ -1,4 +1,4 @@
-"""Jobs in worker processes of this machine: one persistent worker a slot, its GPU its own or shared."""
+"""Runs jobs in worker processes of this machine, one persistent process per slot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,16 +16,16 @@ from probe.device.memory import num_cores
 from probe.device.select import DeviceSpec
 from probe.device.visible import VISIBLE_DEVICES
 from probe.errors import ChangedDataError, OutputError, UserCodeError
+from probe.search.executors.protocol import Location, Resources
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
-from probe.search.jobs.final_job import FinalJob, FinalOutcome
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob, RungReport
-from probe.search.jobs.worker_calls import run_final_training, train_in_worker
+from probe.search.jobs.worker_calls import train_in_worker
 from probe.units import format_seconds
 from probe.workers.pool import broadcast
 from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
 
 ENDS_SEARCH = (OutputError, ChangedDataError)
-"""Errors of jobs that are no fault of the trial's: a checkpoint that cannot be written, data that are others."""
+"""Errors of a job that end the search: a checkpoint cannot be written, or the data have changed."""
 
 
 @dataclass(slots=True)
@@ -32,16 +33,20 @@ class _Slot:
     gpu: int = 0
     worker: Worker | None = None
     is_used: bool = False
-    """Its worker has run something: code of the user's may have left something behind in it."""
+    """Whether user code has run in the worker, and may have changed the state of its process."""
     job: RungJob | None = None
     started: float = 0.0
-    """When its job was handed over, then when the worker began with it."""
-    has_begun: bool = False
+    """Time at which the job was submitted, or started if `is_running`."""
+    is_running: bool = False
+    """Whether the worker has started the job: importing PyTorch takes none of a trial's time."""
 
 
 class LocalExecutor:
-    """One persistent worker process a slot. One that dies is replaced, and takes only its own rung with it; so is one in which
-    a call failed, other than a job on the CPU: an error of a device may outlive the call that caused it."""
+    """Runs one persistent worker process per slot.
+
+    A worker that dies is replaced; only its own job is lost. A worker is also replaced after a failed call or a failed job on
+    a GPU, since the error may have left the GPU's context unusable.
+    """
 
     def __init__(
         self,
@@ -52,8 +57,16 @@ class LocalExecutor:
         prepare: Callable[[], object] | None = None,
         gpus: Sequence[str] = (),
     ) -> None:
-        """`prepare` is run in every new worker after its imports. `gpus`: of several, what CUDA_VISIBLE_DEVICES is for each.
-        A slot's workers then see its GPU alone, as cuda:0; the slots are spread evenly."""
+        """Create the executor; workers start when they are needed.
+
+        Args:
+            num_slots: number of jobs that run at the same time.
+            num_threads: PyTorch threads of each worker.
+            env: environment variables of the workers.
+            prepare: called in every new worker after its imports.
+            gpus: value of CUDA_VISIBLE_DEVICES for each GPU. With more than one slot, the slots are spread evenly over the GPUs
+                and a worker sees only the GPU of its slot, as cuda:0.
+        """
         self._gpus = tuple(gpus[:num_slots]) if num_slots > 1 else ()
         self._slots = [_Slot(gpu=gpu) for gpu in spread_slots(num_slots, max(1, len(self._gpus)))]
         self._num_threads = num_threads
@@ -72,13 +85,18 @@ class LocalExecutor:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers that were started."""
+        """Process ids of the running workers."""
         return [slot.worker.pid for slot in self._slots if slot.worker is not None]
 
     @property
-    def slots_by_gpu(self) -> tuple[int, ...]:
-        """How many slots each GPU has; one entry where nothing is spread over GPUs."""
-        return tuple(Counter(slot.gpu for slot in self._slots).values())
+    def resources(self) -> Resources:
+        slots_by_gpu = Counter(slot.gpu for slot in self._slots)
+        idle_by_gpu = Counter(slot.gpu for slot in self._slots if slot.worker is not None and slot.job is None)
+        return Resources(
+            num_cores=num_cores(),
+            slots_by_gpu=tuple(slots_by_gpu.values()),
+            idle_by_gpu=tuple(idle_by_gpu[gpu] for gpu in slots_by_gpu),
+        )
 
     def submit(self, job: RungJob) -> None:
         slot = self._free_slot(job.gpu)
@@ -86,12 +104,12 @@ class LocalExecutor:
             self._drop(slot)
         try:
             self._worker_of(slot).submit(train_in_worker, job)
-        except WorkerDied:  # while it was idle
+        except WorkerDied:  # it died while it was idle
             self._drop(slot)
             self._worker_of(slot).submit(train_in_worker, job)
         slot.job = job
         slot.started = time.monotonic()
-        slot.has_begun = False
+        slot.is_running = False
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
         busy = {id(slot.worker): slot for slot in self._slots if slot.worker is not None and slot.job is not None}
@@ -101,10 +119,10 @@ class LocalExecutor:
         found: list[JobEvent] = []
         for worker, event in wait_any(workers, min(timeout_seconds, self._seconds_to_timeout())):
             slot = busy[id(worker)]
-            if slot.job is None:  # died after its job had ended
+            if slot.job is None:  # the worker died after the end of its job
                 self._drop(slot)
             elif isinstance(event, Message) and isinstance(event.value, JobStarted):
-                slot.started, slot.has_begun = time.monotonic(), True
+                slot.started, slot.is_running = time.monotonic(), True
             elif isinstance(event, Raised) and isinstance(event.error, ENDS_SEARCH):
                 slot.job = None
                 raise event.error
@@ -112,8 +130,8 @@ class LocalExecutor:
                 found.append(JobEpoch(number=slot.job.number, report=event.value))
             else:
                 found.append(JobEnd(number=slot.job.number, report=report_of(event, time.monotonic() - slot.started)))
-                # An error may leave a GPU's context in which every call fails. On the CPU the process goes on: settings are
-                # put back, and a job that fails in a used process is run again in a fresh one.
+                # An error may leave a GPU's context in a state in which every call fails. On the CPU the worker is kept: its
+                # settings are restored, and a job that failed in a used process is repeated in a new one.
                 is_lost = not isinstance(event, (Returned, Raised))
                 needs_new = is_lost or (isinstance(event, Raised) and slot.job.device.is_gpu)
                 slot.job = None
@@ -122,12 +140,12 @@ class LocalExecutor:
         return found + self._timed_out()
 
     def _seconds_to_timeout(self) -> float:
-        """Until the first running job's time is up; infinite where none has a limit."""
+        """Seconds until the first running job reaches its time limit; infinite if no job has a limit."""
         ends = [slot.started + limit for slot in self._slots if (limit := _limit_of(slot)) is not None]
         return max(0.0, min(ends) - time.monotonic()) if ends else math.inf
 
     def _timed_out(self) -> list[JobEvent]:
-        """Ends the jobs whose time is up, with their workers: nothing else stops a step that hangs."""
+        """Stop the jobs that reached their time limit by ending their workers, which also stops a step that hangs."""
         ended: list[JobEvent] = []
         for slot in self._slots:
             limit, seconds = _limit_of(slot), time.monotonic() - slot.started
@@ -136,59 +154,38 @@ class LocalExecutor:
                 self._drop(slot)
         return ended
 
-    def call(
+    def run(
         self,
         function: Callable[..., Any],
         /,
         *args: Any,
+        on: Location = "any",
         on_message: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run any function in a free slot's worker and wait for it. Raises what `Worker.call` raises."""
-        slot = self._free_slot()
+        if on == "host":
+            return function(*args, **kwargs, observer=on_message)
+        if on == "every_gpu" and len(self._gpus) > 1:
+            with self._usable_slots(self._slots[: len(self._gpus)]) as slots:
+                return broadcast(
+                    [self._worker_of(slot) for slot in slots],
+                    self._gpus,
+                    partial(function, **kwargs) if kwargs else function,
+                    *args,
+                )
+        if on == "alone":
+            self.close()
+        with self._usable_slots([self._free_slot()]) as [slot]:
+            result = self._worker_of(slot).call(function, *args, on_message=on_message, **kwargs)
+        return [result] if on in ("every_gpu", "every_machine") else result
+
+    @contextmanager
+    def _usable_slots(self, slots: Sequence[_Slot]) -> Iterator[Sequence[_Slot]]:
+        """Slots for a call. If the call fails or is interrupted, their workers are ended: the next call must not
+        receive a late answer."""
         try:
-            return self._worker_of(slot).call(function, *args, on_message=on_message, **kwargs)
+            yield slots
         except BaseException:
-            # Interrupted in the middle of the call, its answer must not reach the next one.
-            self._drop(slot, failed=True)
-            raise
-
-    def call_beside(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """In a free slot: somebody asks because there is one."""
-        return self.call(function, *args)
-
-    def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
-        return [self.call(function, *args)]
-
-    def measure(self, function: Callable[..., Any], /, *args: Any, observer: Callable[[Any], None] | None) -> Any:
-        return function(*args, observer=observer)
-
-    @property
-    def cluster(self) -> None:
-        return None
-
-    @property
-    def cores_alone(self) -> int:
-        return num_cores()
-
-    @property
-    def shared_gpu_bytes(self) -> None:
-        return None
-
-    def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
-        self.close()  # it has the machine to itself, and a process in which no trial has run
-        outcome: FinalOutcome = self.call(run_final_training, job, on_message=on_message)
-        return outcome
-
-    def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
-        """Run any function in a worker of every GPU, at the same time; what they return in the GPUs' order. Only while no job
-        runs. Raises as `call`."""
-        if len(self._gpus) < 2:
-            return [self.call(function, *args)]
-        slots = self._slots[: len(self._gpus)]
-        try:
-            return broadcast([self._worker_of(slot) for slot in slots], self._gpus, function, *args)
-        except BaseException:  # an answer that nobody has read must not reach the next call
             for slot in slots:
                 self._drop(slot, failed=True)
             raise
@@ -197,10 +194,6 @@ class LocalExecutor:
         if len(self._gpus) < 2:
             return {}
         return {slot.job.number: f"cuda:{slot.gpu}" for slot in self._slots if slot.job is not None}
-
-    def num_idle(self, gpu: int = 0) -> int:
-        """Workers that were started and wait. Each of them holds a context of the GPU that it has used."""
-        return sum(slot.worker is not None and slot.job is None for slot in self._slots if slot.gpu == gpu)
 
     def cancel(self) -> None:
         for slot in self._slots:
@@ -212,7 +205,7 @@ class LocalExecutor:
             self._drop(slot)
 
     def _free_slot(self, gpu: int | None = None) -> _Slot:
-        """The first free one, of the GPU with the fewest jobs where it may be any."""
+        """The first free slot of `gpu`; by default, of the GPU with the fewest jobs."""
         free = [slot for slot in self._slots if slot.job is None and gpu in (None, slot.gpu)]
         if not free:
             where = "" if gpu is None else f" of cuda:{gpu}"
@@ -229,7 +222,7 @@ class LocalExecutor:
         return slot.worker
 
     def _drop(self, slot: _Slot, *, failed: bool = False) -> None:
-        """End a slot's worker; at once where a call `failed`, since its code may not end by itself."""
+        """End the worker of a slot; kill it if a call `failed`, since its code may still be running."""
         worker, slot.worker, slot.job, slot.is_used = slot.worker, None, None, False
         if worker is not None:
             if failed:
@@ -238,35 +231,34 @@ class LocalExecutor:
 
 
 def prepare_worker(then: Callable[[], object] | None) -> None:
-    """In a process that will run jobs: import what they need, once, then make settings for all of them."""
-    importlib.import_module("probe.search.jobs.final_training")  # with it PyTorch and all of probe.training
+    """Prepare a process for jobs: import PyTorch and `probe.training`, then call `then`."""
+    importlib.import_module("probe.search.jobs.final_training")
     if then is not None:
         then()
 
 
 def _limit_of(slot: _Slot) -> float | None:
-    """A worker that still imports PyTorch uses none of the trial's time."""
-    return slot.job.max_seconds if slot.job is not None and slot.has_begun else None
+    return slot.job.max_seconds if slot.job is not None and slot.is_running else None
 
 
 def default_slots(device: DeviceSpec, num_gpus: int = 1) -> int:
-    """Workers side by side: one a GPU, where they would share its memory; on the CPU one for each core, at most four."""
+    """Default number of workers: one per GPU, since workers share its memory; on the CPU one per core, at most four."""
     return num_gpus if device.is_gpu else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
 
 
 def threads_per_slot(num_slots: int) -> int:
-    """PyTorch's threads of each worker: the cores, divided."""
+    """Number of PyTorch threads of each worker: the cores of this machine, divided by the number of workers."""
     return max(1, num_cores() // num_slots)
 
 
 def timed_out(job: RungJob, seconds: float) -> RungReport:
-    """Of a job that was ended after `seconds`."""
-    message = f"Its time of {format_seconds(job.trial_seconds or job.max_seconds or seconds)} was up."
+    """The report of a job that was stopped after `seconds`."""
+    message = f"Stopped at its time limit of {format_seconds(job.trial_seconds or job.max_seconds or seconds)}."
     return RungReport(outcome="timeout", seconds=seconds, message=message)
 
 
 def report_of(event: Returned | Raised | Died, seconds: float) -> RungReport:
-    """How a job ended; `seconds` is its time where its worker did not say."""
+    """The report of a job that ended with `event`, after `seconds` if the worker did not report a time."""
     if isinstance(event, Returned):
         report: RungReport = event.value
         return report

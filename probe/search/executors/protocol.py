@@ -1,88 +1,92 @@
-"""Who runs jobs: a study cannot tell one executor from another. This machine's is in `executors.py`, a cluster's in
-`ray_executor.py`."""
+"""What a search needs of an executor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
-from probe.search.jobs.final_job import FinalJob, FinalOutcome
 from probe.search.jobs.jobs import JobEvent, RungJob
 from probe.search.records.cluster import ClusterUse
 
+Location = Literal["any", "beside", "alone", "host", "every_gpu", "every_machine"]
+"""Where `SearchExecutor.run` runs a function.
+
+any: in a free slot.
+beside: without waiting for running jobs; the function must not use a GPU.
+alone: in a new process, on all cores of a machine. Only while no job runs.
+host: on the machine of a slot, but not in a worker: for a function that starts worker processes itself. It is called with the
+    keyword `observer` and reports its progress to that.
+every_gpu: once on each GPU of this machine that the executor uses; on a cluster, as `any`. Only while no job runs.
+every_machine: once on every machine, first on one of them and then on the others. Machines that join later run the function
+    before they get a job, and get none if their answer differs from that of the first machine.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What an executor has for its jobs at the moment."""
+
+    num_cores: int = 1
+    """CPU cores for a function that runs `alone`."""
+    slots_by_gpu: tuple[int, ...] = ()
+    """Number of slots on each GPU of this machine; empty if the executor places the jobs itself."""
+    idle_by_gpu: tuple[int, ...] = ()
+    """Number of idle worker processes of each GPU. Each of them holds a context on its GPU."""
+    shared_gpu_bytes: int | None = None
+    """Memory of the smallest GPU, if the executor places several jobs on one GPU by their `peak_bytes`; otherwise None."""
+    cluster: ClusterUse | None = None
+    """The cluster that the jobs run on; None on a single machine without Ray."""
+
 
 class Executor(Protocol):
-    """Runs one job a slot. Implementations pass tests/search/executor_conformance.py."""
+    """Runs one job per slot. Implementations pass the suite in tests/support/executor_conformance.py."""
 
     @property
     def num_slots(self) -> int: ...
 
     def submit(self, job: RungJob) -> None:
-        """Start a job on a free slot, of the job's GPU where it names one. Raises RuntimeError where all are taken."""
+        """Start a job in a free slot, on the job's GPU if it names one. Raises RuntimeError if all slots are taken."""
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
-        """What happened since the last call, each job's events in order; waits for the first, at most that long.
+        """Events since the last call, in order for each job. Waits up to `timeout_seconds` for the first one.
 
-        Every job ends with exactly one JobEnd, and all its epochs come before it.
+        Every job ends with exactly one JobEnd, after the events of all its epochs.
         """
 
     def places(self) -> Mapping[int, str]:
-        """Where each running job runs, by its trial's number, as a user names it: `cuda:1`. Empty where that is no question."""
+        """Trial number -> GPU (`cuda:1`) or node that its job runs on. Empty if all jobs run in the same place."""
 
     def cancel(self) -> None:
-        """End all running jobs now. Nothing more is heard of them."""
+        """Stop all running jobs now, without further events."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop all jobs and worker processes."""
 
 
 class SearchExecutor(Executor, Protocol):
-    """What a search needs of an executor beside running its trials."""
+    """An executor that also runs the functions of the other stages of a search."""
 
-    def call(
+    @property
+    def resources(self) -> Resources: ...
+
+    def run(
         self,
         function: Callable[..., Any],
         /,
         *args: Any,
+        on: Location = "any",
         on_message: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run any function where a job would run, and wait for it.
+        """Run a function and wait for its result; for `every_gpu` and `every_machine`, a list of results.
 
-        Raises ProbeError: what the function raised, as UserCodeError where it is not one of ours, or that its process died.
+        Args:
+            function: any function that can be pickled, with its arguments.
+            on: where it runs.
+            on_message: called with each message that the function sends.
+
+        Raises:
+            ProbeError: the error of the function, as UserCodeError if it is not one of probe's own.
+            WorkerDied, TaskLostError: its process died.
         """
-
-    def call_beside(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """As `call`, of what needs no GPU, and waits for no job that runs."""
-
-    def call_everywhere(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
-        """Run it once on every machine, on one first and then on the others, and wait for all. Machines that come later run it
-        before they get a job, and get none where they answer otherwise than the first. Raises as `call`."""
-
-    def call_each(self, function: Callable[..., Any], /, *args: Any) -> list[Any]:
-        """Run it once on each GPU of this machine that is used, else where a job would run. Raises as `call`."""
-
-    def measure(self, function: Callable[..., Any], /, *args: Any, observer: Callable[[Any], None] | None) -> Any:
-        """Run `function(*args, observer=observer)`, which starts processes of its own, on the machine whose device it
-        measures. Raises as `call`."""
-
-    @property
-    def cluster(self) -> ClusterUse | None:
-        """What it runs on, as it is now; None: this machine."""
-
-    @property
-    def cores_alone(self) -> int:
-        """Of the machine, for a job that runs alone."""
-
-    @property
-    def shared_gpu_bytes(self) -> int | None:
-        """Of a GPU, where the executor shares it out among jobs by their `peak_bytes`; None where it does not."""
-
-    @property
-    def slots_by_gpu(self) -> Sequence[int]:
-        """Of each GPU of this machine that is used; empty where the executor places jobs itself."""
-
-    def num_idle(self, gpu: int = 0) -> int:
-        """Processes that wait and hold a context of that GPU."""
-
-    def fit(self, job: FinalJob, *, on_message: Callable[[Any], None] | None) -> FinalOutcome:
-        """The final fit, while nothing else runs; its weights are then where the job wants them. Raises as `call`."""

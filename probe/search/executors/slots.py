@@ -1,4 +1,4 @@
-"""Which slot runs on which GPU, and which trials may share one GPU's memory. Pure."""
+"""Spreads slots over GPUs and decides which trials may share the memory of a GPU. Pure."""
 
 from __future__ import annotations
 
@@ -7,66 +7,76 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_DEFAULT_SLOTS = 4
-"""Workers of one machine's CPU, where nobody says how many."""
+"""Default number of workers on a CPU, at most."""
 MARGIN = 1.2
-"""On every predicted peak: predictions leave out scratch memory inside operators, and fragmentation."""
+"""Factor on every predicted peak, as predictions leave out scratch memory inside operators and fragmentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuLoad:
-    """One GPU as it is when a trial asks for a place."""
+    """The load of one GPU."""
 
     limit_bytes: int
-    beside: tuple[int | None, ...] = ()
-    """The predicted peaks of the trials that run on it; None: there is no prediction."""
+    running_peaks: tuple[int | None, ...] = ()
+    """Predicted peak memory in bytes of each trial that runs on the GPU; None if it could not be predicted."""
     idle_bytes: int = 0
-    """Held by workers that wait."""
-    has_slot: bool = True
+    """Memory held by idle workers."""
+    has_free_slot: bool = True
 
     @property
     def free_bytes(self) -> float:
-        return self.limit_bytes - self.idle_bytes - MARGIN * sum(peak or 0 for peak in self.beside)
+        return self.limit_bytes - self.idle_bytes - MARGIN * sum(peak or 0 for peak in self.running_peaks)
 
 
 def spread_slots(num_slots: int, num_gpus: int) -> tuple[int, ...]:
-    """The GPU of each slot: one after the other, so that none has two slots more than another."""
+    """The GPU of each slot, in turn, so that the numbers of slots per GPU differ by at most one."""
     return tuple(slot % num_gpus for slot in range(num_slots))
 
 
-def can_start(peak_bytes: int | None, *, beside: Sequence[int | None], idle_bytes: int = 0, limit_bytes: int) -> bool:
-    """Whether a trial may start beside running ones with those peaks; None: there is no prediction.
+def can_start(
+    peak_bytes: int | None, *, running_peaks: Sequence[int | None], idle_bytes: int = 0, limit_bytes: int
+) -> bool:
+    """Whether a trial may start on a GPU beside the trials that run there.
 
-    One alone always may: whether it fits is then for the device to say. What has no prediction runs alone. `idle_bytes` are
-    held by workers that wait.
+    A trial may always start on a GPU without trials: whether it fits is then for the device to find out. A trial whose peak
+    could not be predicted runs alone.
+
+    Args:
+        peak_bytes: predicted peak memory of the trial; None if it could not be predicted.
+        running_peaks: the same for each running trial.
+        idle_bytes: memory held by idle workers.
+        limit_bytes: memory of the GPU.
     """
-    if not beside:
+    if not running_peaks:
         return True
-    known = [peak for peak in (peak_bytes, *beside) if peak is not None]
-    return len(known) == 1 + len(beside) and MARGIN * sum(known) + idle_bytes <= limit_bytes
+    known = [peak for peak in (peak_bytes, *running_peaks) if peak is not None]
+    return len(known) == 1 + len(running_peaks) and MARGIN * sum(known) + idle_bytes <= limit_bytes
 
 
 def choose_gpu(peak_bytes: int | None, gpus: Sequence[GpuLoad]) -> int | None:
-    """The GPU that a trial should start on; None: it has to wait.
+    """The index of the GPU that a trial should start on; None if it has to wait.
 
-    Of those where it is predicted to fit, one on which nothing runs, as trials on one GPU slow each other down; then the one
-    with the most free memory; then the first. Where it fits nowhere, a GPU on which nothing runs takes it all the same.
+    GPUs on which the trial is predicted to fit come first; among them those without trials, as trials on one GPU slow each
+    other down; then those with the most free memory. If the trial fits nowhere, it still starts on a GPU without trials.
     """
-    open_gpus = [
+    possible = [
         index
         for index, gpu in enumerate(gpus)
-        if gpu.has_slot
-        and can_start(peak_bytes, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
+        if gpu.has_free_slot
+        and can_start(
+            peak_bytes, running_peaks=gpu.running_peaks, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes
+        )
     ]
 
     def preference(index: int) -> tuple[bool, bool, float]:
         gpu = gpus[index]
-        return (MARGIN * (peak_bytes or 0) <= gpu.free_bytes, not gpu.beside, gpu.free_bytes)
+        return (MARGIN * (peak_bytes or 0) <= gpu.free_bytes, not gpu.running_peaks, gpu.free_bytes)
 
-    return max(open_gpus, key=preference, default=None)
+    return max(possible, key=preference, default=None)
 
 
 def device_title(names: Sequence[str]) -> str:
-    """Several GPUs in one line: `2 × NVIDIA A100`. Each of `names` is what a process that sees one GPU alone calls it."""
+    """The names of several GPUs in one line: `2 × NVIDIA A100`. Each name comes from a process that sees only that GPU."""
     if len(names) == 1:
         return names[0]
     counts = Counter(name.replace(" (cuda:0)", "") for name in names)

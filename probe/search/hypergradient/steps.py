@@ -1,10 +1,10 @@
-"""Gradient steps on hyperparameters: where to go next from what was tried. Pure.
+"""Gradient steps on hyperparameters: the next configuration, given the trials so far. Pure.
 
-Each hyperparameter has a coordinate from 0 to 1 on its range's own scale (log or linear). A step goes against the gradient of
-the validation loss, as long as `step` in its largest coordinate: gradients through unrolled training differ by orders of
-magnitude from point to point, so that their direction is of use, and their size is not (Metz et al. 2019,
-https://arxiv.org/abs/1810.10180). A step that lowers the loss is kept and the next one may be longer; one that does not is
-made shorter, from the same point with the same gradient. So every point that is kept is better than the one before.
+Each hyperparameter has a coordinate from 0 to 1 on the scale of its range (log or linear). A step goes against the gradient of
+the validation loss, and `step` is the change of the coordinate that changes most. Only the direction of the gradient is used:
+the size of gradients through unrolled training varies by orders of magnitude between points (Metz et al. 2019,
+https://arxiv.org/abs/1810.10180). After a step that lowers the loss, the next one starts from the new point and may be longer.
+After any other step, a shorter one is tried from the same point with the same gradient.
 """
 
 from __future__ import annotations
@@ -16,40 +16,50 @@ from dataclasses import dataclass
 from probe.search.records.search import Dimension, ParamValue, Refinement
 from probe.search.space.space import round_significant
 
+UNROLLED_COST = 4
+"""Cost of an unrolled pass over the data, in ordinary passes: the pass itself; on the way back, the forward and backward
+computation once more, and its own backward pass, which is twice that work."""
 GROWTH = 1.5
 SHRINKAGE = 1 / 3
 MAX_STEP = 0.5
 MIN_STEP = 0.003
-"""Of a range's length: with six decades, 4 % of a hyperparameter's value."""
+"""Shortest step, as a fraction of a range: for a range of six decades, a change of 4 % in value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A refined trial that is over."""
+    """A refined trial that has ended."""
 
     number: int
     refinement: Refinement
     value: float | None
-    """Its validation loss; None where it came to none."""
+    """Validation loss; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where the refinement stands."""
+class NextStep:
+    """Starting point and length of the next step."""
 
     base: int
-    """The trial to go on from."""
+    """Number of the trial to start from."""
     step: float
     known: Refinement | None
-    """One that holds the gradient at `base`; None: it has to be computed."""
+    """A refinement with the gradient at `base`; None if the gradient has to be computed."""
 
     @property
     def is_over(self) -> bool:
         return self.step < MIN_STEP
 
 
-def place_after(start: int, start_value: float, tried: Sequence[Tried], *, first_step: float) -> Place:
-    """`start` is the best of the trials before the refinement, `tried` what came after it, in order."""
+def next_step(start: int, start_value: float, tried: Sequence[Tried], *, first_step: float) -> NextStep:
+    """Starting point and length of the next step.
+
+    Args:
+        start: number of the best trial before the refinement.
+        start_value: its validation loss.
+        tried: the refined trials so far, in order.
+        first_step: length of the first step.
+    """
     base, value, step = start, start_value, first_step
     known: Refinement | None = None
     for trial in tried:
@@ -59,14 +69,17 @@ def place_after(start: int, start_value: float, tried: Sequence[Tried], *, first
         else:
             known = trial.refinement
             step = SHRINKAGE * trial.refinement.step
-    return Place(base=base, step=step, known=known)
+    return NextStep(base=base, step=step, known=known)
 
 
 def next_params(
     dimensions: Sequence[Dimension], params: Mapping[str, ParamValue], gradient: Mapping[str, float], step: float
 ) -> dict[str, ParamValue] | None:
-    """`params` one step against the gradient; None where that leads nowhere: at the ends of all ranges, at a gradient of zero
-    or one that is not finite, or where rounding eats the step."""
+    """`params` after one step against the gradient.
+
+    None if that changes nothing: at the ends of all ranges, if the gradient is zero or not finite, or after rounding.
+    """
+    # Slopes in coordinates, by the chain rule; a slope that points out of its range counts as zero.
     slopes = {}
     for dimension in dimensions:
         value = float(params[dimension.name])
@@ -79,6 +92,7 @@ def next_params(
     largest = max(map(abs, slopes.values()), default=0.0)
     if largest == 0:
         return None
+    # The step is scaled to `step` in the coordinate with the largest slope.
     new = dict(params)
     for dimension in dimensions:
         place = coordinate(dimension, float(params[dimension.name])) - step * slopes[dimension.name] / largest
@@ -87,7 +101,7 @@ def next_params(
 
 
 def coordinate(dimension: Dimension, value: float) -> float:
-    """Where `value` lies in its range: 0 at the low end, 1 at the high one."""
+    """Position of `value` in its range: 0 at the low end, 1 at the high end."""
     low, high = _ends(dimension)
     value = min(max(value, low), high)
     if dimension.log:
@@ -96,6 +110,7 @@ def coordinate(dimension: Dimension, value: float) -> float:
 
 
 def value_of(dimension: Dimension, place: float) -> float:
+    """The value at a coordinate from 0 to 1, rounded to significant digits."""
     low, high = _ends(dimension)
     value = low * (high / low) ** place if dimension.log else low + place * (high - low)
     return min(max(round_significant(value), low), high)

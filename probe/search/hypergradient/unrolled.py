@@ -1,14 +1,14 @@
-"""The derivative of the validation loss after a training with respect to the training's own hyperparameters.
+"""The derivative of the validation loss after training with respect to the training's own hyperparameters.
 
-The training is unrolled: every step is a function of the weights and hyperparameters before it, and the chain rule goes back
-through all of them (Maclaurin, Duvenaud & Adams 2015, https://arxiv.org/abs/1502.03492, who reversed the steps in exact
-arithmetic; Franceschi et al. 2017, https://arxiv.org/abs/1703.01785, compare this reverse mode with a forward one). Here the
-weights before each step are stored, and the step is computed a second time on the way back: exact, and memory grows by the
-weights, their momenta and one batch a step, not by the activations of all steps.
+Training is unrolled: each step is a function of the weights and hyperparameters before it, and the chain rule is applied back
+through all steps (Maclaurin, Duvenaud & Adams 2015, https://arxiv.org/abs/1502.03492, who reversed the steps in exact
+arithmetic; Franceschi et al. 2017, https://arxiv.org/abs/1703.01785, compare this reverse mode with a forward mode). Here the
+weights before each step are stored, and each step is computed a second time on the way back. This is exact, and the memory for
+each step is that of the weights, their momenta and one batch, not that of all activations.
 
-What is constant: the initial weights, the batches and their order, and the masks of dropout, which are drawn on the way back
-from the same state of the random generators. Statistics of batch normalization enter the derivative through each training
-batch; the *running* ones, which the validation loss is computed with, are carried along but taken as constants.
+Constant are the initial weights, the batches and their order, and dropout masks, which are drawn again from the same state of
+the random generators. Batch statistics of batch normalization are differentiated. Its running statistics, which are used for
+the validation loss, are updated but treated as constants.
 """
 
 from __future__ import annotations
@@ -28,8 +28,15 @@ from probe.errors import TaskError, UsageError, first_line
 from probe.loading.epoch_batches import make_batches
 from probe.loading.random_state import random_state, set_random_state
 from probe.loading.trees import num_bytes
-from probe.search.hypergradient.functional_loss import ModelLoss, smoothed_cross_entropy
-from probe.search.hypergradient.functional_sgd import Scalar, SgdHyperparameters, Weights, sgd_step
+from probe.search.hypergradient.functional import (
+    ModelLoss,
+    Scalar,
+    SgdHyperparameters,
+    Weights,
+    sgd_step,
+    smoothed_cross_entropy,
+)
+from probe.search.hypergradient.steps import UNROLLED_COST
 from probe.task import Task
 from probe.tasks.augment import augmentation
 from probe.training.optim.lr_schedules import lr_factor
@@ -40,31 +47,26 @@ from probe.training.step import ForwardPass
 HyperparameterName = Literal["lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing"]
 DIFFERENTIABLE: tuple[HyperparameterName, ...] = get_args(HyperparameterName)
 OPTIMIZERS = ("sgd", "nesterov")
-UNROLLED_COST = 4
-"""Passes over the data that one unrolled pass counts as: the pass itself; on the way back the same forward and backward
-computation once more, and its own backward pass, twice that work."""
 MAX_STORED_BYTES = 2**30
-"""For the weights, momenta and batches of the unrolled steps; what does not fit is not unrolled."""
-
-
-_NOT_TWICE = ("derivative for", "double backward", "differentiate twice")
-"""How PyTorch says that an operator has no second derivative."""
+"""Memory for the weights, momenta and batches of unrolled steps. Earlier steps that do not fit are not unrolled."""
+_NO_SECOND_DERIVATIVE = ("derivative for", "double backward", "differentiate twice")
+"""Parts of PyTorch's messages for an operator without a second derivative."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypergradient:
-    """Numbers may be infinite or NaN, where the training diverged."""
+    """Validation loss and its derivatives. Values are infinite or NaN if the training diverged."""
 
     val_loss: float
-    """At the end of the training."""
+    """Validation loss at the end of the training."""
     gradient: Mapping[str, float]
     """Hyperparameter -> d val_loss / d hyperparameter."""
     num_steps: int
-    """Of the training."""
+    """Number of training steps."""
     num_unrolled: int
-    """The last ones, that the derivative goes through."""
+    """Number of last steps that were differentiated through."""
     num_passes: float
-    """What it cost, in passes over the training data."""
+    """Cost in passes over the training data."""
 
 
 def hypergradient(
@@ -77,53 +79,54 @@ def hypergradient(
     unroll: int | None = None,
     max_stored_bytes: int = MAX_STORED_BYTES,
 ) -> Hypergradient:
-    """Train `run`, which is fresh, for `epochs` and differentiate its validation loss with respect to those of DIFFERENTIABLE
-    in `names`. The run's own model is left as it is.
+    """Train for `epochs` epochs and differentiate the validation loss with respect to the hyperparameters `names`.
 
     Args:
-        label_smoothing: the training loss's, where that is among `names`.
-        unroll: the last steps that the derivative goes through; None: all of them. A truncated one is biased towards small
+        run: a training run that has not been started. Its own model is not changed.
+        names: hyperparameters, of those in DIFFERENTIABLE.
+        label_smoothing: label smoothing of the training loss, if that is among `names`.
+        unroll: number of last steps to differentiate through; None for all. A truncated gradient is biased towards small
             learning rates (Wu et al. 2018, https://arxiv.org/abs/1803.02021).
 
     Raises:
-        UsageError: an optimizer, a precision or anything else that cannot be unrolled.
-        TaskError: no validation part, a loss that has no label smoothing, or an operator without a second derivative.
+        UsageError: a setting, such as the optimizer or the precision, that cannot be unrolled.
+        TaskError: no validation split, a loss without label smoothing, or an operator without a second derivative.
     """
     check_settings(run.settings)
     if run.task.val is None:
-        raise TaskError("A hypergradient is that of the validation loss, and the task has no validation part.")
+        raise TaskError("The task has no validation split, so there is no validation loss to differentiate.")
     training = _Training(run, device, {name: _value(run.settings, name, label_smoothing) for name in names})
     try:
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             return training.differentiate(epochs, unroll=unroll, max_stored_bytes=max_stored_bytes)
     except RuntimeError as error:
-        if not any(words in str(error) for words in _NOT_TWICE):
+        if not any(words in str(error) for words in _NO_SECOND_DERIVATIVE):
             raise
         raise TaskError(
             f"The model has no second derivative: {first_line(error)}",
-            hint="Gradient-based tuning differentiates through training steps. Search these hyperparameters another way.",
+            hint="Remove search.refine, which differentiates through training steps, and let the sampler search alone.",
         ) from None
 
 
 def check_settings(settings: TrainerSettings) -> None:
-    """Raise UsageError for what is not unrolled."""
+    """Raise UsageError for settings that cannot be unrolled."""
     optimizer = settings.optimizer
     if optimizer not in OPTIMIZERS:
         raise UsageError(
-            f"Hypergradients go through steps of {' or '.join(OPTIMIZERS)}, not of {optimizer!r}.",
-            hint='Fix it in the recipe\'s [space]: optimizer = "sgd".',
+            f"The optimizer must be {' or '.join(OPTIMIZERS)} to differentiate through its steps, not {optimizer!r}.",
+            hint='Write optimizer = "sgd" in [space].',
         )
     for name, plain in (("precision", "fp32"), ("gradient_accumulation", 1), ("activation_checkpointing", False)):
         if getattr(settings, name) != plain:
             raise UsageError(
-                f"Hypergradients need {name} = {plain!r}, not {getattr(settings, name)!r}.",
-                hint="Leave it out of [space].",
+                f"{name} must be {plain!r} to differentiate through training steps, not {getattr(settings, name)!r}.",
+                hint=f"Remove {name} from [space].",
             )
 
 
 @dataclass(slots=True)
 class _Moment:
-    """Before one training step."""
+    """The state before one training step."""
 
     weights: Weights
     momenta: Weights
@@ -131,7 +134,7 @@ class _Moment:
     random: dict[str, Any]
     batch: Any
     factor: float
-    """The schedule's."""
+    """Factor of the learning-rate schedule."""
 
 
 class _Training:
@@ -142,7 +145,7 @@ class _Training:
         self._values = values
         self._loss = ModelLoss(run.model, ForwardPass(run.task, precision="fp32", device_type=self._kind.type))
         self._augment = augmentation(run.task.augment)
-        """Draws from the random generators, as in training, so that the same images come on the way back."""
+        """Draws from the global random generators, so that the same images are drawn on the way back."""
         named = dict(self._loss.named_parameters())
         self._constants = {name: weight.detach() for name, weight in named.items() if not weight.requires_grad}
         self._weights = {name: weight.detach().clone() for name, weight in named.items() if weight.requires_grad}
@@ -163,7 +166,7 @@ class _Training:
         )
 
     def _train(self, total: int, num_stored: int, max_stored_bytes: int) -> tuple[list[_Moment], _Moment]:
-        """The moments before the last `num_stored` steps, fewer where they take too much memory, and that after the last."""
+        """Train. Returns the states before the last `num_stored` steps (fewer if memory is short) and the final state."""
         settings = self._run.settings
         planned = settings.epochs * self._run.num_steps_per_epoch
         weights = self._weights
@@ -188,7 +191,7 @@ class _Training:
         return moments, moment
 
     def _step(self, moment: _Moment, values: Mapping[str, Scalar], *, create_graph: bool) -> tuple[Weights, Weights]:
-        """One training step from `moment`, whose buffers it changes."""
+        """One training step from `moment`. Changes its buffers in place."""
         weights = moment.weights
         if not create_graph:
             weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
@@ -219,7 +222,7 @@ class _Training:
         )
 
     def _validate(self, weights: Weights, buffers: Weights) -> tuple[float, Weights]:
-        """The validation loss and its derivative with respect to the weights, batch by batch."""
+        """The validation loss and its derivative with respect to the weights, summed over batches."""
         task, settings = self._run.task, self._run.settings
         batches = _validation_batches(task, settings, self._device)
         total, count = 0.0, 0
@@ -234,11 +237,15 @@ class _Training:
                     sums[name] += size * gradient
             total += size * float(loss.detach())
             count += size
-            del batch, loss, found  # they make room for the next batch
+            del batch, loss, found  # frees memory for the next batch
         return total / count, {name: total_of / count for name, total_of in sums.items()}
 
     def _go_back(self, moments: list[_Moment], cotangents: Weights) -> dict[str, float]:
-        """Through the steps from the last to the first: d val_loss / d weights, momenta, and the hyperparameters' sum."""
+        """Propagate derivatives from the last step to the first. Returns d val_loss / d hyperparameter.
+
+        This is reverse-mode differentiation (Franceschi et al. 2017, algorithm 1): `upper` holds the derivatives of the
+        validation loss with respect to the weights and momenta after a step.
+        """
         sums = {name: torch.zeros((), dtype=torch.float64, device=self._kind) for name in self._values}
         names = list(cotangents)
         upper = [*cotangents.values(), *(torch.zeros_like(tensor) for tensor in cotangents.values())]
@@ -254,7 +261,7 @@ class _Training:
             again = replace(moment, weights=weights, momenta=momenta)
             new_weights, new_momenta = self._step(again, values, create_graph=True)
             outputs = [*(new_weights[name] for name in names), *(new_momenta[name] for name in names)]
-            # Not torch.autograd.grad: that passes over operators without a second derivative silently.
+            # torch.autograd.grad would silently ignore operators without a second derivative.
             torch.autograd.backward(outputs, upper)
             leaves = [*weights.values(), *momenta.values()]
             upper = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
@@ -276,7 +283,7 @@ def _validation_batches(task: Task, settings: TrainerSettings, device: Device) -
 
 
 def _value(settings: TrainerSettings, name: str, label_smoothing: float) -> float:
-    """Of a hyperparameter of the training; what the optimizer does where the settings leave it open."""
+    """The value of a hyperparameter; the optimizer's default if the settings do not give one."""
     if name == "label_smoothing":
         return label_smoothing
     if name not in DIFFERENTIABLE:

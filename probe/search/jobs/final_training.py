@@ -1,4 +1,4 @@
-"""The winner, trained once more on everything but the test part, and the one time that the test part is read."""
+"""The final training: the winner trained again on train + validation data, and its score on the test split."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from probe.search.records.search import BaselineScore, FinalTraining, Score
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.evaluate import BaselineModel, Evaluation
+from probe.training.loop import train_epochs
 from probe.training.metrics import proportions
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
@@ -30,32 +31,31 @@ from probe.workers.child import send_message
 
 
 def run_final(job: FinalJob) -> FinalOutcome:
-    """Fit on train + validation, then score the test part. In a worker; EpochReports are sent as messages.
+    """Train on train + validation data, then score the test split. Runs in a worker, which sends each EpochReport.
 
-    The samples are those of the search, so that nothing of the test part can slip in; running out of memory and divergence are
-    warnings.
+    The samples are those of the search, so that no test sample is trained on. Out of memory and divergence are warnings.
     """
     started = time.perf_counter()
     torch.set_num_threads(job.num_threads)
     device = open_device(job.device, measuring_memory=False)
     task = merge_validation(split_task(build_task(job.source, job.params, job.reference), job.split))
-    trained = within_memory(device, lambda: _fit_and_score(job, task, device))
-    if isinstance(trained, OutOfMemory):
-        trained = (None, None, "The final training on train + validation data ran out of memory.")
-    fit, test, warning = trained
-    return FinalOutcome(training=fit, test=test, seconds=time.perf_counter() - started, warning=warning)
+    ended = within_memory(device, lambda: _train_and_score(job, task, device))
+    if isinstance(ended, OutOfMemory):
+        ended = (None, None, "The final training on train + validation ran out of memory.")
+    training, test, warning = ended
+    return FinalOutcome(training=training, test=test, seconds=time.perf_counter() - started, warning=warning)
 
 
-def score_test_part(run: TrainingRun, metric: str) -> tuple[Score | None, str | None]:
-    """The score, or a warning why there is none; neither where the task has no test part."""
+def score_test_split(run: TrainingRun, metric: str) -> tuple[Score | None, str | None]:
+    """The score of the model on the test split, or a warning why there is none; both are None without a test split."""
     if run.task.test is None:
         return None, None
     scores = run.evaluate(run.task.test)
     value = _value(scores, metric)
     if not math.isfinite(value):
-        return None, f"The {metric} on the test part is {value}."
-    is_share = metric in proportions(run.task.metrics) and 0 <= value <= 1
-    low, high = wilson_interval(value, scores.num_samples) if is_share else (None, None)
+        return None, f"The {metric} on the test split is {value}."
+    is_proportion = metric in proportions(run.task.metrics) and 0 <= value <= 1
+    low, high = wilson_interval(value, scores.num_samples) if is_proportion else (None, None)
     score = Score(
         metric=metric,
         value=value,
@@ -80,7 +80,7 @@ def _value(scores: Evaluation, metric: str) -> float:
 
 
 def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str | None]:
-    """The file's name, or the warning why there is none: the score must not be lost with the weights."""
+    """The name of the file and a warning; either may be None. A failure is a warning, so that the score is not lost with it."""
     if path is None:
         return None, None
     try:
@@ -90,23 +90,26 @@ def _save_weights(run: TrainingRun, path: Path | None) -> tuple[str | None, str 
     return path.name, left_out_warning(path.name, left_out)
 
 
-def _fit_and_score(job: FinalJob, task: Task, device: Device) -> tuple[FinalTraining | None, Score | None, str | None]:
+def _train_and_score(
+    job: FinalJob, task: Task, device: Device
+) -> tuple[FinalTraining | None, Score | None, str | None]:
     settings = TrainerSettings.for_task(task, {**job.params, "epochs": job.epochs})
     run = TrainingRun(task, settings, device=device, seed=job.seed)
     reports: list[EpochReport] = []
-    while run.epoch < job.epochs:
-        report = run.run_epoch()
-        if report is None:
-            return None, None, f"The final fit on train + validation diverged in epoch {run.epoch + 1}."
+
+    def deliver(report: EpochReport) -> None:
         reports.append(report)
         send_message(report)
+
+    if train_epochs(run, job.epochs, on_report=deliver).reason == "diverged":
+        return None, None, f"The final training on train + validation diverged in epoch {run.epoch + 1}."
     weights_file, warning = _save_weights(run, job.weights_path)
-    fit = FinalTraining(
+    training = FinalTraining(
         epochs=job.epochs,
         seed=job.seed,
         reports=tuple(reports),
         weights_file=weights_file,
         weights=count_weights(run.model),
     )
-    score, problem = score_test_part(run, job.metric)
-    return fit, score, problem or warning
+    score, problem = score_test_split(run, job.metric)
+    return training, score, problem or warning

@@ -1,4 +1,4 @@
-"""One rung of one trial: what goes to a worker and what comes back. Plain and picklable; no torch here."""
+"""The job of training a trial to its next rung, and the reports about it. Plain picklable records, without torch."""
 
 from __future__ import annotations
 
@@ -9,91 +9,96 @@ from typing import Literal
 
 from probe.device.select import DeviceSpec
 from probe.loading.records import DataReference, ValidationSplit
-from probe.records import MemoryReading
-from probe.search.jobs.outcomes import UNCONSTRAINED, Constraints
+from probe.search.jobs.stopping import UNCONSTRAINED, Constraints
+from probe.search.records.measurements import Measurements
 from probe.search.records.objective import Objective
 from probe.search.records.search import ParamValue
 from probe.search.schedulers.fidelity import WHOLE
 from probe.tasks.source import TaskSource
-from probe.training.records import EpochReport, TrainingSummary
+from probe.training.records import EpochReport
 
 Outcome = Literal[
     "finished", "early_stopped", "oom", "diverged", "infeasible", "timeout", "failed", "crashed", "cancelled"
 ]
-"""early_stopped: nothing improved for as long as the recipe's patience. infeasible: it broke one of the recipe's constraints,
-or the user's code raised `probe.Infeasible`.
-timeout: the trial's time was up, and its worker was ended. failed: the user's code raised. crashed: the worker died.
-cancelled: the search ended before the rung did."""
+"""How a job ended.
+
+early_stopped: no improvement for the recipe's patience. infeasible: it broke a constraint of the recipe, or the user's code
+raised `probe.Infeasible`. timeout: the trial's time limit was reached, and its worker was killed. failed: the user's code
+raised. crashed: the worker died. cancelled: the search ended first.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RungJob:
-    """Train trial `number` from the end of epoch `epochs_from` to the end of epoch `epochs_to`."""
+class TrainingJob:
+    """What every job that trains has in common."""
 
-    number: int
     source: TaskSource
     params: Mapping[str, ParamValue]
-    """All hyperparameters, the trainer's and the task's, constants included."""
+    """All hyperparameters of the trainer and the task, constants included."""
     seed: int
     split: ValidationSplit
     device: DeviceSpec
+    reference: DataReference | None = None
+    """Fingerprints that the data must have; None to skip the check."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungJob(TrainingJob):
+    """Train trial `number` from the end of epoch `epochs_from` to the end of epoch `epochs_to`."""
+
+    number: int
     planned_epochs: int
-    """The full length, which schedules are stretched over however early the trial is stopped."""
+    """Epochs of a full training, which learning rate schedules span even if the trial is stopped early."""
     epochs_from: int
     epochs_to: int
     checkpoint_in: Path | None
     checkpoint_out: Path | None
-    """None where nobody will go on from it."""
+    """File for the new checkpoint; None if no job will continue from it."""
     gradient_accumulation: int | None = None
-    """Parts that a batch is split into because whole it did not fit; None: as `params` say."""
+    """Micro-batches per batch, after whole batches ran out of memory; None to use `params`."""
     data_thousandths: int = WHOLE
-    """How much of the training part is trained on."""
+    """Fraction of the training split to train on, in thousandths."""
     objective: Objective | None = None
-    """What `patience` looks at."""
+    """The objective that `patience` applies to."""
     patience: int | None = None
+    """Epochs without improvement after which training stops; None for no limit."""
     earlier: tuple[EpochReport, ...] = ()
-    """Reports up to `epochs_from`, for `patience`."""
+    """Reports of the epochs up to `epochs_from`, which count for `patience`."""
     constraints: Constraints = UNCONSTRAINED
     max_seconds: float | None = None
-    """What is left of the trial's time; the executor ends the job then."""
+    """Rest of the trial's time limit, after which the executor ends the job; None for no limit."""
     trial_seconds: float | None = None
-    """The whole of it."""
+    """The whole time limit of the trial."""
     peak_bytes: int | None = None
-    """Predicted of the GPU, where jobs may share one; None where they do not, or nobody knows."""
+    """Predicted peak memory on the GPU, if jobs may share one; None if they do not, or if it is unknown."""
     gpu: int | None = None
-    """Which of the executor's GPUs it is to run on; None: any."""
+    """Index of the executor's GPU to run on; None for any."""
     needs_fresh_process: bool = False
-    """It failed in a process that had run other jobs, and is run again in one that has not."""
-    reference: DataReference | None = None
-    """What the data must be; None: nobody looked."""
+    """True after a failure in a process that had run other jobs: the job is repeated in a new process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RungReport:
-    """The end of a job as its worker saw it."""
+class RungReport(Measurements):
+    """How a job ended and what it measured. It is stored in the search's events as it is."""
 
     outcome: Outcome
-    seconds: float
-    memory: MemoryReading | None = None
     message: str | None = None
     next_gradient_accumulation: int | None = None
-    """With outcome `oom`: into how many parts the batch can be split to try again; None: no further."""
+    """After outcome `oom`: micro-batches per batch to try next; None if each is a single sample."""
     num_passes: int | None = None
-    """Passes over the training part that were begun, over all folds; None where the worker did not live to say."""
-    fit: TrainingSummary | None = None
-    """With outcomes `finished` and `early_stopped`."""
+    """Passes over the training split that were started, over all folds; None if the worker died."""
     is_unsaved: bool = False
-    """Its checkpoint could not be written, because the disk is full."""
+    """True if the checkpoint could not be written because the disk is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted:
-    """From a worker: it is there, and the time of the trial runs."""
+    """From a worker: the job has started, and so has its time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEpoch:
-    """From an executor: a running job finished an epoch."""
+    """From an executor: a running job completed an epoch."""
 
     number: int
     report: EpochReport
@@ -101,7 +106,7 @@ class JobEpoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnd:
-    """From an executor: a job is over and its slot is free."""
+    """From an executor: a job ended and its slot is free."""
 
     number: int
     report: RungReport
@@ -111,4 +116,5 @@ JobEvent = JobEpoch | JobEnd
 
 
 def checkpoint_path(folder: Path, number: int, epochs: int) -> Path:
+    """Return the file of the checkpoint of trial `number` after so many epochs."""
     return folder / f"trial-{number:05d}-epoch-{epochs:05d}.pt"

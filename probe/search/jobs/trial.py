@@ -1,40 +1,49 @@
-"""One rung of one trial, as a worker process runs it."""
+"""Training of one trial to its next rung, as a worker process runs it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 from probe.device.failures import find_failure
+from probe.device.guard import guarded
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError, first_line
 from probe.loading.trees import map_tensors
 from probe.loading.validation import split_task, take_fraction
-from probe.search.jobs.folds import fold_name, mean_report
+from probe.search.jobs.folds import fold_name, mean_report, mean_summary
 from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport
-from probe.search.jobs.outcomes import next_gradient_accumulation
-from probe.search.jobs.patience import has_stopped_improving
+from probe.search.jobs.stopping import has_stopped_improving, next_gradient_accumulation
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
+from probe.training.loop import Stop, StopCondition, train_epochs
 from probe.training.records import EpochReport, TrainingSummary
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.summary import mean_summary, summarize_training
+from probe.training.summary import summarize_training
 from probe.workers.child import send_message
 
-Ending = tuple[Outcome, str | None]
-"""Outcome and message."""
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a job ended."""
+
+    outcome: Outcome
+    message: str | None = None
+    next_gradient_accumulation: int | None = None
+    """After outcome `oom`: micro-batches per batch to try next; None if each is a single sample."""
 
 
 @dataclass(slots=True)
 class _Rung:
-    """A job at work: what is known of it when an exception ends it."""
+    """A running job, with what is known when an exception ends it."""
 
     job: RungJob
     device: Device
@@ -42,93 +51,89 @@ class _Rung:
     settings: TrainerSettings | None = None
     num_passes: int = 0
     reports: list[EpochReport] = field(default_factory=list)
-    """Sent ones."""
-    fits: list[TrainingSummary | None] = field(default_factory=list)
-    """One a fold, at the end of the rung."""
+    """Reports that were sent."""
+    summaries: list[TrainingSummary | None] = field(default_factory=list)
+    """One for each fold, measured at the end of the rung."""
     is_unsaved: bool = False
+    """True if the disk was too full for the checkpoint."""
 
 
 def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> RungReport:
-    """Train a trial for one rung: an EpochReport is sent after every epoch, the checkpoint is written at the end.
+    """Train a trial to its next rung. Sends an EpochReport after every epoch and writes the checkpoint at the end.
 
-    With folds, one after the other goes through the whole rung, so that no more than one model is on the device at once, and
-    the reports, means over the folds, come at the end.
+    With k-fold validation, each fold is trained to the end of the rung before the next one starts, so that only one model is on
+    the device at a time. Reports, which are means over the folds, are then sent at the end.
 
-    Out of memory, divergence, `probe.Infeasible`, a broken constraint and patience that is over are outcomes; whatever else
-    the user's code raises passes through.
+    Out of memory, divergence, `probe.Infeasible`, a broken constraint and exhausted patience are outcomes. Every other
+    exception of the user's code passes.
     """
     send(JobStarted())
     started = time.perf_counter()
     device = open_device(job.device, measuring_memory=False)
     device.reset_peaks()
     rung = _Rung(job, device, send)
-    (outcome, message), split_again = _guarded(rung)
+    end = guarded(lambda: _train(rung), partial(_failure, rung))
     memory = device.read_memory()
     device.release()
     return RungReport(
-        outcome=outcome,
+        outcome=end.outcome,
         seconds=time.perf_counter() - started,
         memory=memory,
-        message=message,
-        next_gradient_accumulation=split_again,
+        message=end.message,
+        next_gradient_accumulation=end.next_gradient_accumulation,
         num_passes=rung.num_passes,
-        fit=mean_summary(rung.fits) if outcome in ("finished", "early_stopped") else None,
+        summary=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
     )
 
 
-def _guarded(rung: _Rung) -> tuple[Ending, int | None]:
-    """How it ended, and after running out of memory the parts that the batch can be split into next."""
-    try:
-        task = build_task(rung.job.source, rung.job.params, rung.job.reference)
-        with rung.device.track():
-            return _train(rung, task), None
-    except Infeasible as error:
-        return ("infeasible", error.message), None
-    except Exception as error:
-        failure, culprit = find_failure(error)
-        settings = rung.settings
-        split_again = (
-            None
-            if settings is None
-            else next_gradient_accumulation(settings.batch_size, settings.gradient_accumulation)
-        )
-        if failure == "kernel_limit" and split_again is None:  # one sample passes it, too: no limit of the batch
-            raise
-        ran_out = failure is not None
-        if not ran_out and not _may_be_the_split(rung.job, error):
-            raise
-        message = first_line(culprit)
-    # Outside of the handler, where the frames that hold the tensors are gone.
-    if not ran_out:
-        parts = rung.job.gradient_accumulation
-        return ("oom", f"Out of memory with the whole batch, and split into {parts} parts it fails: {message}"), None
-    return ("oom", message), split_again
+def _failure(rung: _Rung, error: Exception) -> _End | None:
+    """The outcome that an exception stands for; None if it is an error."""
+    if isinstance(error, Infeasible):
+        return _End("infeasible", error.message)
+    failure, cause = find_failure(error)
+    settings = rung.settings
+    next_parts = None
+    if settings is not None:
+        next_parts = next_gradient_accumulation(settings.batch_size, settings.gradient_accumulation)
+    if failure == "kernel_limit" and next_parts is None:
+        return None  # even a single sample exceeds the limit, so the batch size is not the reason
+    message = first_line(cause)
+    if failure is not None:
+        return _End("oom", message, next_parts)
+    parts = rung.job.gradient_accumulation
+    if parts is None or (isinstance(error, ProbeError) and not isinstance(error, TaskError)):
+        return None
+    # The whole batch got as far as running out of memory: the model cannot be trained on micro-batches, like batch
+    # normalization on a single sample.
+    return _End("oom", f"Out of memory with the whole batch, and split into {parts} micro-batches it fails: {message}")
 
 
-def _may_be_the_split(job: RungJob, error: Exception) -> bool:
-    """Whole, the batch got as far as running out of memory: what fails now is not made for parts of it, like batch
-    normalization for a single sample."""
-    return job.gradient_accumulation is not None and (isinstance(error, TaskError) or not isinstance(error, ProbeError))
-
-
-def _train(rung: _Rung, task: Task) -> Ending:
+def _train(rung: _Rung) -> _End:
     job = rung.job
-    with rung.device.untracked():  # the checkpoint is on the host
-        state, lost = _load_state(job)
-    ending, new_state = _train_folds(rung, task, state) if job.split.num_folds > 1 else _train_once(rung, task, state)
-    unsaved = None
-    if ending[0] == "finished" and job.checkpoint_out is not None:
-        try:
-            save_checkpoint(job.checkpoint_out, new_state())
-        except DiskFullError as error:
-            rung.is_unsaved, unsaved = True, f"{error.message} If it is promoted, it is trained again from its seed."
-    return ending[0], " ".join(filter(None, (lost, ending[1], unsaved))) or None
+    task = build_task(job.source, job.params, job.reference)
+    with rung.device.track():
+        with rung.device.untracked():  # the checkpoint is on the host
+            state, lost = _load_state(job)
+        train = _train_folds if job.split.num_folds > 1 else _train_once
+        stop, new_state = train(rung, task, state)
+        unsaved = None
+        if stop.reason == "finished" and job.checkpoint_out is not None:
+            try:
+                save_checkpoint(job.checkpoint_out, new_state())
+            except DiskFullError as error:
+                rung.is_unsaved, unsaved = (
+                    True,
+                    f"{error.message} If it is promoted, it is trained again from its seed.",
+                )
+        return _End(stop.reason, " ".join(filter(None, (lost, stop.message, unsaved))) or None)
 
 
 def _load_state(job: RungJob) -> tuple[Mapping[str, Any], str | None]:
-    """The job's checkpoint. Where that is gone or broken nothing, and a message that says so: the same seed trains the same
-    epochs again, which loses time but no trial."""
+    """The state of the job's checkpoint. If the file is missing or broken: an empty state and a message.
+
+    Training then starts again from the same seed and repeats the same epochs, which costs time, but no trial.
+    """
     if job.checkpoint_in is None:
         return {}, None
     again = f"Epochs 1 to {job.epochs_from} were trained again."
@@ -138,38 +143,39 @@ def _load_state(job: RungJob) -> tuple[Mapping[str, Any], str | None]:
         return {}, f"{error.message} {again}"
     parts = [state] if job.split.num_folds == 1 else [state.get(fold_name(fold)) for fold in range(job.split.num_folds)]
     if any(not isinstance(part, Mapping) or part.get("epoch") != job.epochs_from for part in parts):
-        return {}, f"The checkpoint {job.checkpoint_in} is another's. {again}"
+        return {}, f"The checkpoint {job.checkpoint_in} belongs to another training. {again}"
     return state, None
 
 
-def _train_once(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[Ending, Callable[[], dict[str, Any]]]:
+def _train_once(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[Stop, Callable[[], dict[str, Any]]]:
     run = _make_run(rung, split_task(task, rung.job.split), seed=rung.job.seed)
 
-    def deliver(report: EpochReport) -> Ending | None:
+    def deliver(report: EpochReport) -> None:
         rung.send(report)
         rung.reports.append(report)
-        return _patience_over(rung)
 
-    return _train_run(rung, run, state, after_epoch=deliver), run.state
+    stop = _train_run(rung, run, state, on_report=deliver, stop_condition=lambda report: _patience_stop(rung))
+    return stop, run.state
 
 
-def _train_folds(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[Ending, Callable[[], dict[str, Any]]]:
+def _train_folds(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[Stop, Callable[[], dict[str, Any]]]:
     split, seed = rung.job.split, rung.job.seed
     states: dict[str, Any] = {}
-    columns: list[list[EpochReport]] = []
+    reports: list[list[EpochReport]] = []
     for fold in range(split.num_folds):
         run = _make_run(rung, split_task(task, split, fold=fold), seed=derive_seed(seed, fold, "fold"))
-        column: list[EpochReport] = []
-        ending = _train_run(rung, run, state.get(fold_name(fold), {}), after_epoch=column.append)
-        if ending[0] != "finished":
-            return (ending[0], ending[1] or f"It {ending[0]} in fold {fold + 1} of {split.num_folds}."), dict
-        columns.append(column)
+        of_fold: list[EpochReport] = []
+        stop = _train_run(rung, run, state.get(fold_name(fold), {}), on_report=of_fold.append)
+        if stop.reason != "finished":
+            where = f"Fold {fold + 1} of {split.num_folds} {stop.reason}."
+            return Stop(stop.reason, stop.message or where), dict
+        reports.append(of_fold)
         if rung.job.checkpoint_out is not None:
             states[fold_name(fold)] = map_tensors(lambda tensor: tensor.cpu(), run.state())
-    for reports in zip(*columns, strict=True):
-        rung.reports.append(mean_report(reports))
+    for of_epoch in zip(*reports, strict=True):
+        rung.reports.append(mean_report(of_epoch))
         rung.send(rung.reports[-1])
-    return _patience_over(rung) or ("finished", None), lambda: states
+    return _patience_stop(rung) or Stop("finished"), lambda: states
 
 
 def _make_run(rung: _Rung, task: Task, *, seed: int) -> TrainingRun:
@@ -187,51 +193,61 @@ def _train_run(
     run: TrainingRun,
     state: Mapping[str, Any],
     *,
-    after_epoch: Callable[[EpochReport], Ending | None],
-) -> Ending:
-    """From where `state` is, or from the begin where there is none, to the end of the rung."""
+    on_report: Callable[[EpochReport], None],
+    stop_condition: StopCondition = lambda report: None,
+) -> Stop:
+    """Train from `state`, or from the start if it is empty, to the end of the rung, or until a constraint is broken."""
     job = rung.job
-    broken = None if job.constraints.params is None else job.constraints.broken_by_params(run.num_params)
+    broken = job.constraints.broken_by_params(run.num_params)
     if broken is not None:
-        return "infeasible", broken
+        return Stop("infeasible", broken)
     if state:
         run.restore(dict(state))
-    steps: list[float | None] = []
-    while run.epoch < job.epochs_to:
-        is_again = run.epoch < job.epochs_from  # reported and paid for before
-        rung.num_passes += not is_again  # before the pass, which may end in an exception
-        report = run.run_epoch()
-        if is_again and report is not None:
-            continue
-        if report is None:
-            return "diverged", None
-        steps.append(report.step_seconds)
-        ending = after_epoch(report)
-        is_last = ending is not None or run.epoch == job.epochs_to
-        broken = _broken_by_use(rung, steps if is_last else ())
-        if broken is not None:
-            return "infeasible", broken
-        if is_last:
-            rung.fits.append(summarize_training(run, report))
-        if ending is not None:
-            return ending
-    return "finished", None
+    reports: list[EpochReport] = []
+
+    def receive(report: EpochReport) -> None:
+        reports.append(report)
+        on_report(report)
+
+    def stop_or_broken(report: EpochReport) -> Stop | None:
+        stop = stop_condition(report)
+        is_last = stop is not None or run.epoch == job.epochs_to
+        broken = _broken_by_use(rung, reports if is_last else ())
+        return stop if broken is None else Stop("infeasible", broken)
+
+    def count_pass() -> None:
+        rung.num_passes += 1  # before the pass, which may raise
+
+    stop = train_epochs(
+        run,
+        job.epochs_to,
+        on_report=receive,
+        stop_condition=stop_or_broken,
+        on_epoch_start=count_pass,
+        repeated_epochs=job.epochs_from,
+    )
+    if stop.reason in ("finished", "early_stopped"):
+        rung.summaries.append(summarize_training(run, reports[-1]))
+    return stop
 
 
-def _broken_by_use(rung: _Rung, steps: Sequence[float | None]) -> str | None:
-    """Memory is looked at after every epoch; the time of a step once, over the whole first rung, as single epochs vary."""
+def _broken_by_use(rung: _Rung, reports: Sequence[EpochReport]) -> str | None:
+    """The broken constraint on memory, checked after every epoch, or on the time of a step.
+
+    The time of a step varies between epochs. It is checked once, as the mean over all `reports` of the first rung.
+    """
     job = rung.job
     if job.constraints.memory_bytes is not None:
         memory = rung.device.read_memory()
         broken = job.constraints.broken_by_memory(None if memory is None else memory.peak_reserved_bytes)
         if broken is not None:
             return broken
-    measured = [seconds for seconds in steps if seconds is not None]
+    measured = [report.step_seconds for report in reports if report.step_seconds is not None]
     return job.constraints.broken_by_step(fmean(measured)) if measured and job.epochs_from == 0 else None
 
 
-def _patience_over(rung: _Rung) -> Ending | None:
+def _patience_stop(rung: _Rung) -> Stop | None:
     job = rung.job
     if job.objective is None or not has_stopped_improving(job.objective, (*job.earlier, *rung.reports), job.patience):
         return None
-    return "early_stopped", f"Ended early: nothing better in {job.patience} epochs."
+    return Stop("early_stopped", f"Stopped early: no improvement in {job.patience} epochs.")

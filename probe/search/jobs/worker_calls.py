@@ -1,4 +1,4 @@
-"""What workers run. The parent process imports these functions without loading PyTorch."""
+"""Entry points of jobs in a worker process. The parent process imports them without loading PyTorch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from probe.search.jobs.jobs import RungJob, RungReport
 
 
 def train_in_worker(job: RungJob) -> RungReport:
-    """A rung of a trial; sent to a worker, which loads PyTorch. The search itself never does."""
+    """Train a trial to its next rung. The worker loads PyTorch; the search itself does not."""
     from probe.search.jobs.trial import run_rung
 
     return run_rung(job)
 
 
 def run_final_training(job: FinalJob) -> FinalOutcome:
-    """The whole final fit; sent to a worker, which loads PyTorch."""
+    """Run the final training. The worker loads PyTorch."""
     from probe.search.jobs.final_training import run_final
 
     return run_final(job)

@@ -1,4 +1,4 @@
-"""Where a search ran: the nodes of its cluster, and how well its slots were used. Plain records."""
+"""Where a search ran: the nodes of its cluster and the utilization of its slots."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeInfo:
-    """One machine of a cluster, as it said of itself when the session began or when it joined."""
+    """One machine of a cluster, as measured on it when the session started or when the machine joined."""
 
     name: str
-    """Its host name."""
+    """Host name."""
     address: str
-    """Its IP address."""
+    """IP address."""
     node_id: str
-    """The cluster's own name for it: two nodes on one machine share all else."""
+    """The cluster's identifier of the node. It differs between two nodes on one machine."""
     num_cpus: float
-    """That the cluster may use, not those that the machine has."""
+    """CPUs that the cluster may use, which may be fewer than the machine has."""
     num_gpus: float
     gpu_names: tuple[str, ...]
     probe_version: str
     python_version: str
     torch_version: str
     cuda_version: str | None
-    """PyTorch's own; None: built for the CPU."""
+    """CUDA version that PyTorch was built with; None for a CPU build."""
     driver_version: str | None
-    """None: no NVIDIA driver."""
+    """Version of the NVIDIA driver; None without one."""
     platform: str
 
 
@@ -34,34 +34,35 @@ class ClusterUse:
     """The cluster of a search's last session."""
 
     address: str
-    """As the user gave it: `auto`, `HOST:PORT`, `local:2`."""
+    """Address as the user gave it: `auto`, `HOST:PORT`, `local:2`."""
     nodes: tuple[NodeInfo, ...]
-    """All that took part, lost ones included."""
+    """All nodes that took part, lost ones included."""
     num_slots: int
-    """Jobs side by side, at the start of the session."""
+    """Number of jobs that could run at a time when the session started."""
     cpus_per_job: float
     gpus_per_job: float | None
     """None: no job asks for a GPU, or each for what its own trial needs."""
-    storage: str | None
-    """The shared folder that checkpoints lie in, as the user named it; None: they travel through Ray's object store."""
+    storage: str
+    """The folder for checkpoints, which all nodes see."""
     lost_nodes: tuple[str, ...] = ()
-    """The `node_id`, or the name where no other node has it, of each that was lost in the session."""
+    """Nodes that were lost in the session: their `node_id`, or their name if it is unique."""
     joined_nodes: tuple[str, ...] = ()
-    """The `node_id` of each that came when the session had begun."""
+    """The `node_id` of each node that joined after the session had started."""
     refusals: tuple[str, ...] = ()
-    """Why a node that joined got no jobs, one sentence each."""
+    """One sentence for each node that joined and was excluded, with the reason."""
 
     @property
     def num_alive(self) -> int:
-        """Nodes that are there."""
+        """Number of nodes that were not lost."""
         return sum(not self.is_lost(node) for node in self.nodes)
 
     def is_lost(self, node: NodeInfo) -> bool:
+        """Whether the node was lost in the session."""
         return node.node_id in self.lost_nodes or node.name in self.lost_nodes
 
     def described(self, use: SlotUse) -> SlotUse:
-        """The same, as it is to be told of this cluster."""
-        return replace(use, num_nodes=self.num_alive, idle_share=None if self.joined_nodes else use.idle_share)
+        """Add this cluster's number of nodes to `use`, and remove a utilization that joined nodes make meaningless."""
+        return replace(use, num_nodes=self.num_alive, utilization=None if self.joined_nodes else use.utilization)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +71,13 @@ class SlotUse:
 
     num_slots: int
     num_nodes: int | None
-    """That are there; None: no cluster."""
-    idle_share: float | None
-    """Of the slots' time since the first trial, that no job ran in; None before anything has run, or where nodes joined: how
-    many slots there were when is not kept."""
+    """Number of nodes alive; None without a cluster."""
+    utilization: float | None
+    """Fraction of the slots' time since the first trial in which jobs ran. None before the first job, and if nodes
+    joined, since the number of slots over time is not recorded."""
     num_retries: int
-    """Rungs that were run again because their worker or their node died."""
+    """Number of rungs that were repeated because their worker or node died."""
 
     def __post_init__(self) -> None:
-        if self.idle_share is not None and not 0 <= self.idle_share <= 1:
-            raise ValueError(f"the idle share must lie between 0 and 1, not {self.idle_share}")
+        if self.utilization is not None and not 0 <= self.utilization <= 1:
+            raise ValueError(f"utilization must be between 0 and 1, not {self.utilization}")

@@ -1,4 +1,4 @@
-"""What `probe compare` finds: several searches side by side."""
+"""The result of `probe compare`: several searches side by side."""
 
 from __future__ import annotations
 
@@ -6,66 +6,66 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.records import SCHEMA_VERSION, RunMeta
-from probe.search.records.search import Score, StoppedBy
+from probe.search.records.search import Score, SearchStoppedBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incumbent:
-    """The best configuration so far: its value from `epochs` spent on."""
+    """The best value found after a number of epochs."""
 
     epochs: float
-    """Of the budget, the probes' included."""
+    """Epochs of the budget spent when the value was reached, probes included."""
     value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRun:
-    """One search."""
+    """One search of a comparison."""
 
     folder: str
-    """As it was given."""
+    """Folder of the run, as the user gave it."""
     group: str
-    """Title of the group that it belongs to."""
+    """Title of the run's group."""
     seed: int
     task: str
     sampler: str
     scheduler: str
-    stopped_by: StoppedBy
+    stopped_by: SearchStoppedBy
     num_trials: int
     epochs: float
-    """Spent in all, without the final fit."""
+    """Epochs spent in total, without the final training."""
     probe_epochs: float
     seconds: float
     value: float | None
-    """The best trial's; None where no trial came to a value."""
+    """Value of the best trial; None if no trial has a value."""
     test: Score | None
     curve: tuple[Incumbent, ...]
-    """In the order of the epochs, each better than the one before."""
+    """Improvements in the order of the epochs spent."""
     is_exact: bool
-    """The curve follows the events of search.sqlite. Where there is none, trials are laid end to end in the order of their
-    numbers, which moves what a trial gained after a promotion."""
+    """True if the curve follows the events of search.sqlite. Without that file, trials are assumed to have run one
+    after the other in the order of their numbers, which shifts improvements after a promotion."""
     epochs_to_target: float | None
-    """Epochs spent until the comparison's target was reached; None where it never was."""
+    """Epochs spent until the comparison's target was reached; None if it was not reached."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != (not self.curve):
-            raise ValueError(f"{self.folder}: a curve belongs to every run with a value, and to no other")
+            raise ValueError(f"{self.folder}: a run has a curve if and only if it has a value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Of one number over the runs of a group."""
+    """Mean, standard deviation and range of a number over the runs of a group."""
 
     mean: float
     deviation: float | None
-    """Standard deviation between the runs (of a sample: n - 1); None for a single one."""
+    """Sample standard deviation (n - 1); None for a single run."""
     low: float
     high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedGroup:
-    """Runs of one recipe that differ in nothing but the seed."""
+    """Runs of one recipe that differ only in the seed."""
 
     title: str
     sampler: str
@@ -74,15 +74,15 @@ class ComparedGroup:
     num_trials: Spread
     epochs: Spread
     value: Spread | None
-    """Over the runs that have one; None where none has."""
+    """Spread over the runs that have a value; None if none has."""
     test: Spread | None
     epochs_to_target: Spread | None
-    """None where one of the runs never reached it."""
+    """None if any run of the group did not reach the target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchComparison:
-    """The answer of `probe compare`."""
+    """The result of `probe compare`."""
 
     schema: int = SCHEMA_VERSION
     kind: Literal["search_comparison"] = "search_comparison"
@@ -92,8 +92,8 @@ class SearchComparison:
     metric: str
     mode: Literal["max", "min"]
     target: float | None
-    """The final best of the run that ended weakest; None without any value."""
+    """The worst of the runs' best values; None if no run has a value."""
     runs: tuple[ComparedRun, ...]
     groups: tuple[ComparedGroup, ...]
-    """In the order in which their first runs were given."""
+    """Groups in the order in which their first runs were given."""
     warnings: tuple[str, ...] = ()

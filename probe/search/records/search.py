@@ -1,4 +1,4 @@
-"""What a search leaves behind."""
+"""The result of a search, its trials and its live progress."""
 
 from __future__ import annotations
 
@@ -10,83 +10,85 @@ from typing import Literal
 from probe.batch.records import BatchResult
 from probe.lr.records import LrResult
 from probe.recipe.when import Condition
-from probe.records import SCHEMA_VERSION, MemoryReading, RunMeta
+from probe.records import SCHEMA_VERSION, RunMeta
 from probe.search.records.cluster import ClusterUse, SlotUse
 from probe.search.records.importance import Importance
-from probe.training.records import Diagnosis, EpochReport, TrainingSummary, WeightCounts
+from probe.search.records.measurements import Measurements
+from probe.training.records import Diagnosis, EpochReport, WeightCounts
 
 DATABASE_FILE = "search.sqlite"
-"""Of a run's folder."""
+"""Name of the database in a run's folder."""
 ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
-"""complete: trained as far as the ladder goes, or until nothing improved for as long as the recipe's patience. stopped: never
-promoted further. undefined: the objective's metric was NaN or infinite in every epoch. timeout: cut off by a time limit; its
-value is that of the epochs before, if there are any. infeasible: it broke one of the recipe's constraints, or the user's code
-raised `probe.Infeasible`. The rest, too: why it has no value."""
+"""How a trial ended.
+
+complete: trained to the top rung, or until nothing improved for the recipe's patience. stopped: not promoted further.
+undefined: the objective's metric was NaN or infinite in every epoch. oom: out of memory. diverged: the loss was not
+finite. infeasible: it broke a constraint of the recipe, or the user's code raised `probe.Infeasible`. timeout: cut off
+by a time limit; it has a value if an epoch was completed. crashed: its workers died. failed: the user's code raised.
+"""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
-"""Statuses that can come with a value; the first two always do."""
+"""Statuses of trials that may have a value; the first two always have one."""
 Stage = Literal["load", "batch", "lr", "search", "final"]
-StoppedBy = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
-"""space: nothing is left to try. refined: gradient steps from the best trial led nowhere further."""
+SearchStoppedBy = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
+"""Why a search ended. trials, epochs, time: the limit of the budget that was reached. space: every configuration was
+tried. refined: gradient steps from the best trial found no improvement. failures: every trial failed. interrupted:
+Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refinement:
-    """How a trial that is a gradient step came about."""
+    """The gradient step that proposed a trial."""
 
     base: int
-    """The trial that the step was made from; its seed is this one's, too."""
+    """Number of the trial that the step starts from. Both have the same seed."""
     step: float
-    """The largest change of a hyperparameter, as a share of its range."""
+    """Largest change of a hyperparameter, as a fraction of its range."""
     gradient: Mapping[str, float]
-    """At the base: the derivative of the validation loss with respect to each refined hyperparameter."""
+    """Derivative of the base's validation loss with respect to each refined hyperparameter."""
     epochs: int | float = 0
-    """Of the budget, that the gradient cost: part of the trial's. 0 where it was known from a step before."""
+    """Epochs of the budget spent on the gradient, included in the trial's. 0 if an earlier step had computed it."""
     num_unrolled: int = 0
-    """Training steps that the derivative goes through, of `num_steps`."""
+    """Training steps that were differentiated through, of `num_steps`."""
     num_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialResult:
-    """One configuration and how far it came."""
+class TrialResult(Measurements):
+    """One configuration and the result of training it."""
 
     number: int
     params: Mapping[str, ParamValue]
     seed: int
     status: Status
     value: float | None
-    """The objective over the reports, reduced as the recipe says; None where the status allows none."""
+    """The objective over the reports, reduced as the recipe says; None if the status allows no value."""
     epochs: int | float
-    """Epochs of the budget spent on it, lost ones included."""
+    """Epochs of the budget spent on the trial, lost ones included."""
     reports: tuple[EpochReport, ...]
-    """Of the largest share of the data it was trained on, where shares make the rungs; means over the folds in k-fold
-    validation."""
+    """Reports of its epochs: means over the folds in k-fold validation; those on the largest fraction of the data if
+    rungs are fractions of the data."""
     rungs: tuple[int, ...]
-    """The rungs whose end it reached: epochs, or thousandths of the training data."""
-    seconds: float
-    memory: MemoryReading | None = None
+    """Completed rungs, in epochs or in thousandths of the training data."""
     message: str | None = None
     gradient_accumulation: int | None = None
-    """Parts that its batches were split into because whole they did not fit; None: as `params` say."""
+    """Micro-batches per batch after whole batches ran out of memory; None if they did not."""
     lost_epochs: int | float = 0
-    """Those of `epochs` that left no report: the one it diverged in, those that a dead worker took with it."""
+    """Epochs of `epochs` without a report, such as the one in which it diverged or in which its worker died."""
     refinement: Refinement | None = None
-    """Of a trial that is a gradient step; None where the sampler decided on it."""
-    fit: TrainingSummary | None = None
-    """At the end of the last rung that it finished."""
+    """The gradient step that proposed the trial; None if the sampler did."""
 
     def __post_init__(self) -> None:
         if (self.value is not None and self.status not in VALUED) or (self.value is None and self.status in VALUED[:2]):
-            raise ValueError(
-                f"trial {self.number}: a value belongs to complete and stopped trials, this one is {self.status}"
-            )
+            raise ValueError(f"trial {self.number}: value {self.value} does not go with status {self.status}")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"trial {self.number}: the value must be finite, not {self.value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestTrial:
+    """The trial with the best value."""
+
     number: int
     params: Mapping[str, ParamValue]
     value: float
@@ -94,19 +96,19 @@ class BestTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueInterval:
-    """The 95 % interval of the best trial's validation value."""
+    """The 95 % confidence interval of the best trial's validation value."""
 
     low: float
     high: float
     rule: Literal["wilson", "folds"]
-    """wilson: of a share of `num_samples` samples. folds: of a mean over folds, from the standard deviation between them."""
+    """wilson: interval of a proportion of `num_samples` samples. folds: Student's interval of a mean over folds."""
     num_samples: int | None
-    """Validation samples that the value was measured on, those of all folds together."""
+    """Number of validation samples, summed over the folds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """Where the budget went; `epochs` includes `probe_epochs`, but not the final fit."""
+    """What a search has spent. `epochs` includes `probe_epochs`, but not the final training."""
 
     trials: int
     epochs: float
@@ -115,12 +117,12 @@ class Spent:
     final_epochs: int = 0
     final_seconds: float = 0.0
     lost_epochs: int | float = 0
-    """Trained, and lost when the search was killed or stopped in the middle of a rung; no part of `epochs`."""
+    """Epochs lost because the search was killed or stopped within a rung; not included in `epochs`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetLimits:
-    """The recipe's [budget]; None: no such limit."""
+    """The recipe's [budget]; None for a limit that it does not set."""
 
     trials: int | None = None
     epochs: float | None = None
@@ -134,16 +136,16 @@ class RunningTrial:
     number: int
     params: Mapping[str, ParamValue]
     epoch: int
-    """Epochs done."""
+    """Number of completed epochs."""
     epochs_to: int
-    """The end of its rung."""
+    """Epoch at which the current rung ends."""
     place: str | None = None
-    """Where it runs, like `cuda:1`; None where there is one place only."""
+    """Device or node that the trial runs on, like `cuda:1`; None if there is only one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchProgress:
-    """For a live view; no part of a result."""
+    """Progress of a running search for a live view; not part of a result."""
 
     kind: Literal["search_progress"] = "search_progress"
     stage: Stage
@@ -151,16 +153,16 @@ class SearchProgress:
     limits: BudgetLimits
     running: tuple[RunningTrial, ...] = ()
     best: BestTrial | None = None
-    """Over the trials that finished a rung."""
+    """The best trial among those that completed a rung."""
     message: str | None = None
-    """What is being done, where the numbers do not say it."""
+    """Additional text on what is being done."""
     slots: SlotUse | None = None
-    """While trials run."""
+    """Use of the slots; None unless trials run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineScore:
-    """The same metric on the same samples, of a prediction that needs no training."""
+    """The same metric on the same samples for a prediction that needs no training."""
 
     name: str
     value: float
@@ -168,42 +170,43 @@ class BaselineScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The objective's metric on the test part, after the final fit, with its 95 % interval where one is known."""
+    """The objective's metric on the test split after the final training."""
 
     metric: str
     value: float
     low: float | None
+    """Lower end of the 95 % confidence interval; None, like `high`, if it is not known."""
     high: float | None
     num_samples: int
     baseline: BaselineScore | None = None
-    """What the model is to be compared with, where the task names something."""
+    """Score of the task's baseline, if it has one."""
     num_shared: int = 0
-    """Test samples that are equal to training or validation samples."""
+    """Test samples that are identical to training or validation samples."""
     earlier_reads: int = 0
-    """How often the search had scored the test part before, for winners that it found with a smaller budget."""
+    """How often the search had scored the test split before, for winners found with a smaller budget."""
 
     @property
     def is_untouched(self) -> bool:
-        """No sample of the test part played a role in any decision before this score."""
+        """Whether no test sample influenced any decision before this score."""
         return not self.num_shared and not self.earlier_reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalTraining:
-    """The winner trained anew on train + validation for its best number of epochs."""
+    """The winner trained again on train + validation for its best number of epochs."""
 
     epochs: int
     seed: int
     reports: tuple[EpochReport, ...]
     weights_file: str | None = None
-    """In the run's folder, as safetensors: the model's state_dict."""
+    """Name of the file in the run's folder with the model's state_dict, in safetensors format."""
     weights: WeightCounts | None = None
-    """How many of them are zero."""
+    """Number of weights, and of those that are zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One searched hyperparameter as it was searched, probed ends filled in."""
+    """One searched hyperparameter, with the ends that probes determined."""
 
     name: str
     kind: Literal["float", "int", "pow2", "choices"]
@@ -212,25 +215,25 @@ class Dimension:
     log: bool = False
     choices: tuple[ParamValue, ...] = ()
     when: Mapping[str, Condition] | None = None
-    """Conditions on other hyperparameters with which this one exists."""
+    """Conditions on other hyperparameters for this one to exist."""
     per: Mapping[str, tuple[float, ...]] | None = None
-    """For a range that depends on the optimizer: optimizer -> (low, high); `low` and `high` then span all of them."""
+    """Optimizer -> (low, high), for a range that depends on the optimizer; `low` and `high` then span all of them."""
     steps: int | None = None
-    """How many values a grid takes of it; None: the grid's own rule."""
+    """Number of values in a grid; None for the default."""
     step: float | None = None
-    """Its values are `low`, `low + step`, ... up to `high`; None: any between them."""
+    """Distance of allowed values: `low`, `low + step`, ... up to `high`; None for a continuous range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The answer of `probe search`."""
+    """The result of `probe search`."""
 
     schema: int = SCHEMA_VERSION
     kind: Literal["search"] = "search"
     meta: RunMeta
-    stopped_by: StoppedBy
+    stopped_by: SearchStoppedBy
     name: str
-    """The recipe's."""
+    """Name of the recipe."""
     recipe: str
     """The recipe as it ran, command-line changes included, as TOML."""
     task: str
@@ -238,46 +241,46 @@ class SearchResult:
     mode: Literal["max", "min"]
     sampler: str
     sampler_reason: str | None = None
-    """Why that one, where the recipe left it open."""
+    """Why this sampler was chosen; None if the recipe names it."""
     scheduler: str
     scheduler_reason: str | None = None
-    """Why that one, where the recipe left it open."""
+    """Why this scheduler was chosen; None if the recipe names it."""
     rungs: tuple[int, ...]
-    """Epochs at which the ladder ranks trials, the last one being the full length; or thousandths of the training data."""
+    """Epochs, or thousandths of the training data, at which trials are ranked; the last is the full training."""
     space: tuple[Dimension, ...]
     constants: Mapping[str, ParamValue]
     limits: BudgetLimits
     spent: Spent
     num_workers: int
     num_resumes: int = 0
-    """How often the search went on after it was killed or stopped."""
+    """How often the search was resumed."""
     batch_probe: BatchResult | None
     lr_probes: Mapping[str, LrResult]
-    """Optimizer -> its range test; the key is "" where one test serves all."""
+    """Optimizer -> its range test; the key is "" if one test serves all optimizers."""
     trials: tuple[TrialResult, ...]
     best: BestTrial | None
     best_interval: ValueInterval | None = None
-    """None where the samples' own results would be needed to know it."""
+    """None if the interval cannot be computed from the stored reports."""
     reduce: Literal["best", "last"] = "best"
-    """Which of a trial's epochs its value is of."""
+    """Which epoch of a trial gives its value."""
     importance: Mapping[str, Importance] | None
-    """Of the hyperparameters that stand out above chance. None with fewer than MIN_COMPARED_TRIALS trials that were trained
-    equally long."""
+    """Hyperparameters that matter more than chance explains. None with fewer than MIN_COMPARED_TRIALS equally long
+    trials."""
     final: FinalTraining | None
     test: Score | None
     diagnosis: Diagnosis | None = None
-    """What the winning trial's curves say; None without a winner."""
+    """Diagnosis of the winner's training curves; None without a winner."""
     warnings: tuple[str, ...] = ()
     rung_unit: Literal["epochs", "data"] = "epochs"
-    """What `rungs` count."""
+    """Unit of `rungs`."""
     rung_costs: tuple[int | float, ...] = ()
-    """Epochs of the budget that each rung costs; empty where an epoch is an epoch."""
+    """Cost of training to each rung, in epochs of the budget."""
     num_folds: int = 1
-    """Of k-fold validation: all reports are means over them."""
+    """Number of folds of k-fold validation; 1 for a hold-out."""
     cluster: ClusterUse | None = None
-    """Where its last session ran; None: on this machine alone."""
+    """Cluster of the last session; None if it ran on one machine."""
     slots: SlotUse | None = None
-    """None before the first trial."""
+    """Use of the slots; None before the first trial."""
 
     def __post_init__(self) -> None:
         if self.rung_costs and len(self.rung_costs) != len(self.rungs):
@@ -286,4 +289,4 @@ class SearchResult:
             return
         found = [trial for trial in self.trials if trial.number == self.best.number]
         if not found or found[0].value is None or found[0].value != self.best.value:
-            raise ValueError(f"best is trial {self.best.number}, which has no such value among the trials")
+            raise ValueError(f"best is trial {self.best.number}, whose value among the trials is not {self.best.value}")

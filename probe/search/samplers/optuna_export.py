@@ -10,7 +10,7 @@ from typing import Literal
 import optuna
 
 from probe.errors import OutputError, UsageError, first_line
-from probe.recipe.steps import is_step
+from probe.recipe.values import is_step
 from probe.search.records.objective import Objective, epoch_value
 from probe.search.records.search import Dimension, ParamValue, SearchResult, Status, TrialResult
 from probe.search.samplers.optuna_study import quiet

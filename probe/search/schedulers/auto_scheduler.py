@@ -1,6 +1,6 @@
-"""Which ladder a search uses, and at which rungs, where the recipe does not say. Pure.
+"""Chooses the scheduler of a search and its rungs, if the recipe does not. Pure.
 
-This is the only place that decides it: everything else reads the LadderChoice, which a search stores when it starts.
+All other code reads the SchedulerChoice, which a search stores when it starts.
 """
 
 from __future__ import annotations
@@ -8,38 +8,38 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from probe.recipe.schema import Recipe
-from probe.search.schedulers.brackets import SchedulerName
+from probe.recipe.schema import Recipe, SchedulerName
+from probe.search.schedulers.asha import make_rungs
 from probe.search.schedulers.fidelity import Unit, make_fidelity_schedule
-from probe.search.schedulers.successive_halving import make_rungs
 from probe.units import format_value
 
 FACTOR = 3
-"""Theory favours e, practice 3 or 4, and results depend little on it (Li et al. 2018, https://arxiv.org/abs/1603.06560)."""
+"""Default factor. Theory favours e, practice 3 or 4, and results depend little on it (Li et al. 2018,
+https://arxiv.org/abs/1603.06560)."""
 EPOCHS_DIVISOR = 9
-"""The lowest rung is the longest training divided by this: with FACTOR, trials are ranked after a ninth and after a third."""
+"""The lowest rung is the longest training divided by this: with FACTOR, trials are ranked after 1/9 and 1/3 of it."""
 DATA_DIVISOR = 10
-"""The same for shares of the training data: on 100 %, trials are ranked on 10 % and 30 %."""
+"""The same for fractions of the training data: trials are ranked on 10 % and 30 % of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerChoice:
-    """The ladder of a search."""
+    """The scheduler of a search."""
 
     name: SchedulerName
     rungs: tuple[int, ...]
-    """Epochs, or thousandths of the training data; the last one is the longest training. One rung with `none`."""
+    """The rungs, in epochs or in thousandths of the training data, up to the longest training; `none` has only that."""
     factor: int
-    """One trial in `factor` goes on from each rung to the next."""
+    """One trial in `factor` is promoted from each rung."""
     reason: str | None = None
-    """A sentence that begins with the name, where the choice was left to us."""
+    """Why `auto` chose this scheduler, starting with its name; None if the recipe names the scheduler."""
 
 
 def choose_scheduler(recipe: Recipe) -> SchedulerChoice:
-    """The ladder that `search.scheduler` and `search.fidelity` stand for. What the recipe gives is kept, whatever the ladder.
+    """The scheduler for `search.scheduler` and `search.fidelity` of a recipe.
 
-    `auto` is `none` where the recipe itself says how long each trial is trained, and where no rung lies below the longest
-    training; else it is `asha`.
+    `auto` chooses `none` if the recipe itself determines how long each trial is trained, or if there is no rung below the
+    longest training; otherwise `asha`. Values that the recipe gives are kept.
     """
     search, longest = recipe.search, longest_training(recipe)
     factor = search.fidelity.factor or FACTOR
@@ -56,18 +56,18 @@ def choose_scheduler(recipe: Recipe) -> SchedulerChoice:
 
 
 def longest_training(recipe: Recipe) -> int:
-    """Epochs, or thousandths of the training data."""
+    """The highest rung, in epochs or in thousandths of the training data."""
     fidelity = recipe.search.fidelity
     return fidelity.highest if fidelity.unit == "data" else recipe.longest_epochs
 
 
 def lowest_rung(longest: int, unit: Unit) -> int:
-    """Where trials are first ranked if the recipe has no `min`; `longest` and the answer in epochs, or in thousandths."""
+    """The default of the first rung, in the unit of `longest`: epochs, or thousandths of the training data."""
     return max(1, round(longest / (EPOCHS_DIVISOR if unit == "epochs" else DATA_DIVISOR)))
 
 
 def budget_trainings(recipe: Recipe) -> float:
-    """How many trainings to the end `budget.epochs` pays for; infinite where it is not given."""
+    """Number of complete trainings that `budget.epochs` pays for; infinite without that limit."""
     epochs = recipe.budget.epochs
     return (
         math.inf
@@ -80,7 +80,7 @@ def _reason_for_none(recipe: Recipe, *, has_rungs: bool) -> str | None:
     if "epochs" in recipe.space:
         return "space.epochs says how long each trial is trained"
     if recipe.search.refine is not None:
-        return "search.refine judges a step by a whole training"
+        return "search.refine needs whole trainings"
     if not has_rungs:
         return "search.fidelity leaves no rung below the longest training"
     return None

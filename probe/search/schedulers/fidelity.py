@@ -1,6 +1,7 @@
-"""What a rung means: how many epochs on how much of the training data, and what that costs. Pure.
+"""The fidelity schedule: what a rung means in epochs and training data, and what it costs. Pure.
 
-Whole numbers throughout, so that sums of costs are exact: shares of the data in thousandths, costs in thousandths of an epoch.
+All quantities are integers, so that sums of costs are exact: fractions of the data in thousandths, costs in thousandths of an
+epoch.
 """
 
 from __future__ import annotations
@@ -14,78 +15,78 @@ from probe.recipe.schema import Recipe
 
 Unit = Literal["epochs", "data"]
 WHOLE = 1000
-"""Thousandths: of an epoch, of the training data."""
+"""Thousandths in an epoch, and in the training data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FidelitySchedule:
-    """The way of a trial up a ladder.
+    """The rungs of a search, and their costs.
 
-    By epochs, a rung is where training pauses, and the next one goes on from its checkpoint. By data, a rung is a training
-    of its own, from fresh weights, on a larger share of the data: weights that have been fitted to a small share generalise
-    worse than fresh ones once there is more data (Ash & Adams 2020, https://arxiv.org/abs/1910.08475), so that scores of
-    continued runs would not foretell that of a fit on everything; FABOLAS too trains each subset anew (Klein et al. 2017,
-    https://arxiv.org/abs/1605.07079).
+    With unit `epochs`, a rung is the epoch at which a training pauses; the next rung continues from its checkpoint. With unit
+    `data`, a rung is a training of its own on a larger fraction of the data, from new weights. Weights that were trained on a
+    small fraction generalize worse than new ones once there is more data (Ash & Adams 2020, https://arxiv.org/abs/1910.08475),
+    so that scores of continued runs would not predict that of a training on all data. FABOLAS also trains each subset from new
+    weights (Klein et al. 2017, https://arxiv.org/abs/1605.07079).
 
-    An epoch of the budget is one pass over one whole training part, however large the validation part is that was held out of
-    it. On a share of the data an epoch costs that share; in k-fold validation, where it is a pass in each fold, it costs k.
+    An epoch of the budget is one pass over the whole train split, whatever the size of the val split. On a fraction of the data
+    an epoch costs that fraction; in k-fold validation, an epoch is a pass in each fold and costs k.
     """
 
     unit: Unit = "epochs"
     rungs: tuple[int, ...]
-    """Epochs, or thousandths of the training data."""
+    """The rungs in epochs, or in thousandths of the training data."""
     data_epochs: int = 1
-    """With unit `data`: how many epochs every rung trains for."""
+    """Number of epochs on every rung, with unit `data`."""
     num_folds: int = 1
 
     @property
     def full_epochs(self) -> int:
-        """Of the longest training: what schedules are stretched over."""
+        """Epochs of the longest training, over which learning rate schedules are stretched."""
         return self.data_epochs if self.unit == "data" else self.rungs[-1]
 
     @property
-    def goes_on(self) -> bool:
-        """Whether a rung goes on from the checkpoint of the one below."""
+    def continues_from_checkpoint(self) -> bool:
+        """Whether a rung continues from the checkpoint of the rung below."""
         return self.unit == "epochs"
 
     def epochs_before(self, rung: int) -> int:
-        """Epochs that a trial has been trained for when it sets out for `rung`."""
-        return self.rungs[rung - 1] if rung and self.goes_on else 0
+        """Number of epochs that a trial has been trained for at the start of `rung`."""
+        return self.rungs[rung - 1] if rung and self.continues_from_checkpoint else 0
 
     def epochs_after(self, rung: int) -> int:
-        """Epochs that it has been trained for at the rung's end."""
-        return self.rungs[rung] if self.goes_on else self.data_epochs
+        """Number of epochs that a trial has been trained for at the end of `rung`."""
+        return self.rungs[rung] if self.continues_from_checkpoint else self.data_epochs
 
     def data_thousandths(self, rung: int) -> int:
-        """Of the training data, which `rung` is trained on."""
-        return WHOLE if self.goes_on else self.rungs[rung]
+        """Thousandths of the training data that `rung` is trained on."""
+        return WHOLE if self.continues_from_checkpoint else self.rungs[rung]
 
     def epoch_cost(self, rung: int) -> int:
-        """Thousandths of an epoch that one report on the way to `rung` costs."""
+        """Cost of each reported epoch of `rung`, in thousandths of an epoch of the budget."""
         return self.num_folds * self.data_thousandths(rung)
 
     def job_cost(self, rung: int) -> int:
-        """Thousandths of an epoch that the whole way from the rung below costs."""
+        """Cost of training from the rung below to `rung`, in thousandths of an epoch of the budget."""
         return (self.epochs_after(rung) - self.epochs_before(rung)) * self.epoch_cost(rung)
 
     @property
     def costs(self) -> tuple[int | float, ...]:
-        """Epochs of the budget that the job of climbing to each rung costs."""
+        """Cost of training to each rung from the rung below, in epochs of the budget."""
         return tuple(in_epochs(self.job_cost(rung)) for rung in range(len(self.rungs)))
 
     @property
     def total_costs(self) -> tuple[int | float, ...]:
-        """Epochs of the budget that a trial has cost at the end of each rung."""
+        """Cost of a trial up to the end of each rung, in epochs of the budget."""
         return tuple(map(in_epochs, accumulate(self.job_cost(rung) for rung in range(len(self.rungs)))))
 
 
 def in_epochs(thousandths: int) -> int | float:
-    """A whole number where it is one."""
+    """Thousandths of an epoch as epochs; an int if that is exact."""
     return thousandths // WHOLE if thousandths % WHOLE == 0 else thousandths / WHOLE
 
 
 def rung_name(unit: Unit, rung: int) -> str:
-    """`9` epochs, or `30 %` of the data."""
+    """Name of a rung: `9` for epochs, `30 %` for data."""
     return str(rung) if unit == "epochs" else f"{rung / 10:g} %"
 
 
@@ -96,7 +97,7 @@ def rung_names(unit: Unit, rungs: Sequence[int]) -> str:
 
 
 def make_fidelity_schedule(recipe: Recipe, rungs: Sequence[int]) -> FidelitySchedule:
-    """What the rungs of a search mean, and what they cost."""
+    """The fidelity schedule of a recipe with these rungs."""
     return FidelitySchedule(
         unit=recipe.search.fidelity.unit,
         rungs=tuple(rungs),

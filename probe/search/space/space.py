@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from probe.recipe.steps import num_steps, value_after
+from probe.recipe.values import num_steps, value_after
 from probe.recipe.when import all_hold
 from probe.search.records.search import Dimension, ParamValue
 

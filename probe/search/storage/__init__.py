@@ -1,0 +1,7 @@
+"""The folder of a search: its database, its checkpoints and its lock.
+
+database.py           search.sqlite: every event is committed before it takes effect
+schema.py             its tables and views, and the records of finished stages
+checkpoint_folder.py  the checkpoints, and room for them on the disk
+lock.py               one process per run
+"""

@@ -1,4 +1,4 @@
-"""The folder that a search's checkpoints lie in: what is deleted of it, and room on its disk."""
+"""The folder of a search's checkpoints: deleting them, and making room on its disk."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.state import SearchState, Trial
 
 SPARE_BYTES = 16 * 2**20
-"""That are left for the search's file and its report."""
+"""Free space that is left for the database and the report."""
 
 
 class CheckpointFolder:
-    """Deletes only checkpoints, by the name that `checkpoint_path` gives them."""
+    """Deletes checkpoints only, by the names that `checkpoint_path` gives them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class CheckpointFolder:
         self._num_failed = 0
 
     def discard(self, trial: Trial, epochs: int) -> bool:
-        """Whether there was one. A file that cannot be deleted stays: at worst it takes room."""
+        """Delete a checkpoint; return whether there was one. A file that cannot be deleted is left."""
         path = checkpoint_path(self.path, trial.number, epochs)
         with suppress(OSError):
             path.unlink()
@@ -33,11 +33,17 @@ class CheckpointFolder:
         return False
 
     def free_disk(self, state: SearchState, *, has_failed: bool = False) -> int:
-        """Delete checkpoints of paused trials, the worst first, until those of all running jobs fit on the disk, at the
-        largest size so far. Returns how many were deleted.
+        """Delete checkpoints of paused trials, the worst first, until the disk has room for those of all running jobs.
 
-        `has_failed`: something could not be written for lack of room. Then at least one goes, whatever the file system says
-        is free: a quota does not show there.
+        Each is assumed to be as large as the largest so far.
+
+        Args:
+            state: the state of the search.
+            has_failed: the disk was full. Then at least one checkpoint is deleted, even if the file system reports free
+                space, since a quota does not show there.
+
+        Returns:
+            The number of deleted checkpoints.
         """
         self._num_failed += has_failed
         wanted = SPARE_BYTES + max(1, len(state.running)) * self._largest_bytes()
@@ -50,8 +56,10 @@ class CheckpointFolder:
         return num_deleted
 
     def write_beside(self, state: SearchState | None, write: Callable[[], None]) -> None:
-        """Write something else that lies on the same disk, with room made for it while there is any to make. Raises
-        DiskFullError after that."""
+        """Call `write` for another file on the same disk, deleting checkpoints while the disk is full.
+
+        Raises DiskFullError if no checkpoint is left to delete.
+        """
         while True:
             try:
                 return write()
@@ -61,19 +69,19 @@ class CheckpointFolder:
 
     @property
     def warning(self) -> str | None:
-        """None where the disk was never short."""
+        """A warning if the disk was too small at any time; None otherwise."""
         if not self._num_dropped and not self._num_failed:
             return None
         return (
-            f"The disk of {self.path} ran short: {self._num_dropped} checkpoints of paused trials were deleted, the worst "
-            f"first, and {self._num_failed} attempts to write failed. A trial without a checkpoint that is promoted is trained "
-            "again from its seed, which takes longer and changes no result."
+            f"The disk of {self.path} was too small ({self._num_failed} failed writes): {self._num_dropped} checkpoints of "
+            "paused trials were deleted, the worst trials' first. If such a trial is promoted, it is trained again from "
+            "its seed, which takes longer but changes no result."
         )
 
     def _largest_bytes(self) -> int:
         sizes = [0]
         for path in self.path.glob("trial-*.pt"):
-            with suppress(OSError):  # a worker replaces and this process deletes them meanwhile
+            with suppress(OSError):  # files may be replaced or deleted meanwhile
                 sizes.append(path.stat().st_size)
         return max(sizes)
 

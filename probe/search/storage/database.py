@@ -1,17 +1,16 @@
-"""`search.sqlite`: one committed row for every event, before it takes effect. The truth of a search; all else is made from it.
+"""`search.sqlite`: every event is a committed row before it takes effect. Everything else can be rebuilt from it.
 
-Its tables and views are meant to be read by hand, also while the search runs:
+Its tables and views can be read with any SQLite client, also while the search runs:
 
     search     key, value: name, recipe (TOML), recipe_hash, device, data_dir, num_workers, deterministic, probe_version
-    sessions   one row a process that worked on it: seconds spent before it, and its versions, command line and start
-    stages     one row for each finished stage before and after the trials: load, batch, lr:<optimizer>, probed, end, final;
-               and `cluster`, where the last session ran
-    events     one row for each decision and report: id, seconds, kind, trial, record (the whole event as JSON)
-    asked, started, reported, ended, resumed   events of one kind, in columns
-    trials     one row for each trial: its configuration, rungs, epochs and last outcome
+    sessions   one row per process that worked on it: seconds spent before it; versions, command line and start time
+    stages     one row per finished stage: load, scheduler, batch, lr:<optimizer>, probed, end, final; and `cluster`
+    events     one row per decision and report: id, seconds, kind, trial, record (the whole event as JSON)
+    suggested, started, reported, ended, resumed   the events of one kind, in columns
+    trials     one row per trial: its configuration, rungs, epochs and last outcome
 
-`seconds` are those spent on the search since it began, by a clock that nobody can set; pauses between sessions are none.
-A trial that was rolled back (`resumed`) or crashed reports its epochs again: the last report of an epoch counts.
+`seconds` are those spent on the search, measured by a monotonic clock, without the pauses between sessions. A trial
+that was rolled back (`resumed`) or crashed reports its epochs again: the last report of an epoch counts.
 """
 
 from __future__ import annotations
@@ -28,39 +27,41 @@ from probe.errors import DiskFullError, OutputError, last_line
 from probe.records import RunMeta
 from probe.records_json import from_plain, to_plain
 from probe.search.records.search import DATABASE_FILE
-from probe.search.storage.tables import FILE_SCHEMA, TABLES
+from probe.search.storage.schema import FILE_SCHEMA, TABLES
 from probe.search.study.events import Event, SearchResumed
 
 IN_MEMORY = Path(":memory:")
-"""For a search that nobody will resume."""
+"""Path of a database in memory, for a search that cannot be resumed."""
 
-_KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in get_args(Event)}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 Record = TypeVar("Record")
 
 
 class SearchDatabase:
-    """A search's file, open. Whatever a method wrote is on the disk when it returns. Every method raises OutputError where the
-    disk is full or the file is damaged."""
+    """The open database of a search. What a method writes is on the disk when it returns.
+
+    Every method raises OutputError if the disk is full or the file is damaged.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, writes: bool) -> None:
         self.path = path
         self._connection = connection
         self._writes = writes
         self.stopped_at: str | None = None
-        """Why `events(lenient=True)` could not read all; None where it did."""
+        """Why `events(lenient=True)` stopped early; None if it read all events."""
         self.event_seconds = 0.0
-        """From the first event of each session to its last, summed: over those that `events` has read or `append` written."""
+        """Seconds from the first to the last event of each session, summed over the events read or appended so far."""
         self._last_seconds: float | None = None
-        """Of the last of these events."""
+        """Time of the last of these events."""
 
     @classmethod
     def create(cls, path: Path, facts: dict[str, str]) -> SearchDatabase:
-        """A new file with these rows of `search`."""
+        """Create a file with these rows in table `search`."""
         database = cls(path, _connect(path, create=True), writes=True)
         try:
             with database._guarded():
                 database._connection.execute("PRAGMA journal_mode = WAL")
-                # FULL: a committed row is synced, so that it survives a power cut, not only a kill.
+                # FULL: a committed row is synced, so that it survives a power cut as well as a kill.
                 database._connection.execute("PRAGMA synchronous = FULL")
                 rows = "".join(f"INSERT INTO search VALUES ({_quoted(k)}, {_quoted(v)});\n" for k, v in facts.items())
                 database._connection.executescript(
@@ -73,12 +74,12 @@ class SearchDatabase:
 
     @classmethod
     def open(cls, path: Path, *, to_write: bool) -> SearchDatabase:
-        """The file of a search that was begun before; `to_write` looks through all of it first.
+        """Open the file of a search. With `to_write`, its integrity is checked first.
 
-        Raises OutputError where it is missing, damaged, not ours, or of another schema.
+        Raises OutputError if the file is missing, damaged, not a search, or of another schema.
         """
         if not path.is_file():
-            raise OutputError(f"There is no {path}.", hint="Only `probe search` makes one, from its first moment on.")
+            raise OutputError(f"{path} does not exist.", hint="Give the folder of a run of `probe search`.")
         database = cls(path, _connect(path, create=False, to_write=to_write), writes=to_write)
         try:
             database._check(whole=to_write)
@@ -100,7 +101,8 @@ class SearchDatabase:
         self.close()
 
     def close(self) -> None:
-        """Leaves one file, which readers need not write beside; on a full disk, or under a reader, its log stays."""
+        """Close the database and merge its log into one file. The log is left if the disk is full or the file is being
+        read."""
         if self._writes:
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA journal_mode = DELETE")
@@ -108,17 +110,17 @@ class SearchDatabase:
             self._connection.close()
 
     def append(self, event: Event, seconds: float) -> None:
-        """One event, `seconds` after the search began."""
+        """Write an event, `seconds` after the start of the search."""
         number = getattr(event, "number", None)
         with self._guarded():
             self._connection.execute(
                 "INSERT INTO events (seconds, kind, trial, record) VALUES (?, ?, ?, ?)",
-                (seconds, type(event).__name__.lower(), number, _text(event)),
+                (seconds, type(event).__name__, number, _text(event)),
             )
         self._count(event, seconds)
 
     def events(self, *, lenient: bool = False) -> Iterator[Event]:
-        """All events in order. `lenient` ends at the first one that cannot be read, and says why in `stopped_at`."""
+        """Read all events in order. With `lenient`, stop at the first damaged one and set `stopped_at`."""
         self.event_seconds, self._last_seconds = 0.0, None
         try:
             with self._guarded():
@@ -138,47 +140,49 @@ class SearchDatabase:
         self._last_seconds = seconds
 
     def save(self, stage: str, record: Any, seconds: float) -> None:
-        """What a stage found; what was there under its name gives way."""
+        """Save the result of a stage, replacing any earlier one."""
         with self._guarded():
             self._connection.execute("INSERT OR REPLACE INTO stages VALUES (?, ?, ?)", (stage, seconds, _text(record)))
 
     def stage(self, name: str, kind: type[Record]) -> Record | None:
-        """What a stage found, None where it is not over."""
+        """Return the result of a stage; None if it has not finished."""
         with self._guarded():
             row = self._connection.execute("SELECT record FROM stages WHERE name = ?", (name,)).fetchone()
         return None if row is None else self._read(kind, row[0], f"stage {name}")
 
     def drop(self, stage: str) -> None:
-        """Forget what a stage found: it is no longer over."""
+        """Delete the result of a stage."""
         with self._guarded():
             self._connection.execute("DELETE FROM stages WHERE name = ?", (stage,))
 
     def stage_names(self) -> list[str]:
-        """Finished stages, in their order."""
+        """Return the names of the finished stages, in their order."""
         with self._guarded():
             return [name for (name,) in self._connection.execute("SELECT name FROM stages ORDER BY rowid")]
 
     def facts(self) -> dict[str, str]:
-        """The rows of `search`."""
+        """Return the rows of table `search`."""
         with self._guarded():
             return dict(self._connection.execute("SELECT key, value FROM search"))
 
     def change(self, key: str, value: str) -> None:
-        """A row of `search`."""
+        """Write a row of table `search`, replacing any earlier one."""
         with self._guarded():
             self._connection.execute("INSERT OR REPLACE INTO search VALUES (?, ?)", (key, value))
 
     def add_session(self, meta: RunMeta, seconds: float) -> None:
+        """Record that a process works on the search, after `seconds` were spent on it."""
         with self._guarded():
             self._connection.execute("INSERT INTO sessions (seconds, meta) VALUES (?, ?)", (seconds, _text(meta)))
 
     def sessions(self) -> list[RunMeta]:
+        """Return the metadata of all sessions, the first one first."""
         with self._guarded():
             rows = self._connection.execute("SELECT id, meta FROM sessions ORDER BY id").fetchall()
         return [self._read(RunMeta, meta, f"session {number}") for number, meta in rows]
 
     def seconds(self) -> float:
-        """Spent on the search up to its last row."""
+        """Return the seconds spent on the search up to its last row."""
         with self._guarded():
             last = "SELECT max(seconds) FROM (SELECT max(seconds) AS seconds FROM stages UNION ALL SELECT max(seconds) "
             [row] = self._connection.execute(f"{last} FROM events WHERE id = (SELECT max(id) FROM events))")
@@ -186,7 +190,7 @@ class SearchDatabase:
 
     def _read(self, kind: type[Record] | None, text: str, what: str) -> Record:
         if kind is None:
-            raise self._damaged(f"{what} is of a kind that this version of probe does not know")
+            raise self._damaged(f"{what} has a kind that is unknown to this version of probe")
         try:
             return from_plain(kind, json.loads(text))
         except (ValueError, TypeError) as error:
@@ -201,12 +205,12 @@ class SearchDatabase:
         if version > FILE_SCHEMA:
             raise OutputError(
                 f"{self.path} has schema {version}; this version of probe reads schema {FILE_SCHEMA}.",
-                hint="Go on with the probe that wrote it, or update this one: pip install --upgrade torch-probe",
+                hint="Resume with the version that wrote it, or update this one: pip install --upgrade torch-probe",
             )
         if version < 1 or not num_tables:
             raise OutputError(
-                f"{self.path} holds no search: it was killed before it began, or something else wrote the file.",
-                hint="Start the search anew, without --resume.",
+                f"{self.path} contains no search: it was killed before it started, or another program wrote the file.",
+                hint="Start a new search, without --resume.",
             )
         if whole:
             with self._guarded():
@@ -226,18 +230,17 @@ class SearchDatabase:
                 raise self._damaged(str(error)) from error
             is_full = "disk is full" in str(error)
             reason = "the disk is full" if is_full else str(error)
+            todo = "Free some space" if is_full else "Check whether the disk is full or read-only"
             raise (DiskFullError if is_full else OutputError)(
                 f"{self.path} cannot be read or written: {reason}.",
-                hint="What was written stays. Free some space, then go on with --resume."
-                if is_full
-                else "What was written stays. Is the disk full, or read-only? Once it is not, go on with --resume.",
+                hint=f"All rows written so far are kept. {todo}, then resume with --resume.",
             ) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
 
 
 def num_sessions(folder: Path) -> int | None:
-    """How many processes have worked on the search in `folder`; None where there is no file of one that can be read."""
+    """Return the number of processes that have worked on the search in `folder`; None if its file cannot be read."""
     try:
         with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
             return len(database.sessions())
@@ -254,17 +257,19 @@ def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Conn
         if not to_write:
             try:
                 connection.execute("PRAGMA query_only = ON")
-                # SQLite's own way to read what is there of a file that was cut off: it refuses all of it otherwise.
+                # Lets SQLite read the beginning of a truncated file, which it would refuse otherwise.
                 connection.execute("PRAGMA writable_schema = ON")
                 connection.execute("PRAGMA schema_version")
-            except sqlite3.OperationalError:  # the log's index cannot be made here: a read-only medium, a full disk
+            except (
+                sqlite3.OperationalError
+            ):  # the index of the log cannot be created: a read-only medium or a full disk
                 if path.with_name(f"{path.name}-wal").exists():
                     raise
                 connection.close()
                 connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
                 connection.execute("PRAGMA writable_schema = ON")
     except sqlite3.OperationalError as error:
-        raise OutputError(f"{path} cannot be opened: {error}.", hint="May you read and write its folder?") from error
+        raise OutputError(f"{path} cannot be opened: {error}.", hint="Check the permissions of its folder.") from error
     except sqlite3.DatabaseError as error:
         raise _damaged(path, str(error), to_write=to_write) from error
     return connection
@@ -273,12 +278,12 @@ def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Conn
 def _damaged(path: Path, what: str, *, to_write: bool) -> OutputError:
     if not to_write:
         return OutputError(
-            f"{path} is damaged ({what}), so what it holds cannot be shown.",
-            hint="Copy the file back from wherever it is whole; without it the search is lost.",
+            f"{path} is damaged ({what}), so it cannot be read.",
+            hint="Restore the file from a backup. Without it the search is lost.",
         )
     return OutputError(
-        f"{path} is damaged ({what}), so the search cannot go on from it.",
-        hint=f"`probe report {path.parent}` shows what can still be read, if anything; copy the file back, or start anew.",
+        f"{path} is damaged ({what}), so the search cannot be resumed.",
+        hint=f"`probe report {path.parent}` shows what can still be read. Restore a backup, or start a new search.",
     )
 
 

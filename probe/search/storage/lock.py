@@ -1,41 +1,42 @@
-"""One process for each run: a lock that the operating system takes back when its holder dies, however it dies."""
+"""One process per run: a file lock, which the operating system releases when its holder dies."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from filelock import FileLock, Timeout
+
 from probe.errors import OutputError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 LOCK_FILE = "search.lock"
-"""Beside the database; it holds the number of the process that holds it."""
-_LOCKED_BYTE = 1 << 20
-"""On Windows a locked byte cannot be read by others: one far behind the number is taken."""
+"""Name of the lock file beside the database. It contains the process id of its holder."""
 
 
 class RunLock:
-    """Held from its making to `close`. Child processes do not inherit it, so that a killed driver frees it at once."""
+    """The lock of a run, held until `close`. Child processes do not inherit it, so a killed driver releases it at
+    once."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock of the run in `folder`. Raises OutputError where another process has it or none can be made."""
+        """Lock the run in `folder`. Raises OutputError if another process holds the lock, or if it cannot be made."""
         self._path = folder / LOCK_FILE
+        self._lock = FileLock(self._path, timeout=0, mode=0o644)
         try:
-            self._descriptor = self._take()
+            self._lock.acquire()
+        except Timeout:
+            raise OutputError(
+                f"The search in {folder} is being run by {self._holder()}.",
+                hint="Wait until it ends, or stop it: a run cannot be shared by two processes.",
+            ) from None
         except OSError as error:
             raise OutputError(
                 f"The lock {self._path} cannot be taken: {error.strerror or error}.",
-                hint="Is the folder on a disk that you may write to, and that can lock files?",
+                hint="Use a folder that you may write to, on a disk that supports file locks.",
             ) from error
-        os.truncate(self._descriptor, 0)
-        os.write(self._descriptor, str(os.getpid()).encode())
+        with suppress(PermissionError):  # Windows: a locked file cannot be written
+            self._path.write_text(str(os.getpid()))
 
     def __enter__(self) -> RunLock:
         return self
@@ -46,43 +47,14 @@ class RunLock:
         self.close()
 
     def close(self) -> None:
-        """Give it back and remove its file."""
-        if sys.platform == "win32":  # an open file cannot be removed there
-            os.close(self._descriptor)
-            with contextlib.suppress(OSError):
-                self._path.unlink()
-        else:
+        """Release the lock and remove its file."""
+        with suppress(PermissionError):  # Windows: an open file cannot be removed
             self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
+        self._lock.release()
 
-    def _take(self) -> int:
-        while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            if not _lock(descriptor):
-                holder = os.pread(descriptor, 20, 0).decode(errors="replace") if hasattr(os, "pread") else ""
-                os.close(descriptor)
-                who = f"process {holder}" if holder.isdigit() else "another process"
-                raise OutputError(
-                    f"The search in {self._path.parent} is being run by {who}.",
-                    hint="Wait for its end or stop it; two processes never share a run.",
-                )
-            # Its last holder may have removed the file between our opening and our locking it: then a third process
-            # could lock a new one of the same name.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(self._path)):
-                    return descriptor
-            os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether it was free. Raises OSError where the file system cannot lock."""
-    try:
-        if sys.platform == "win32":
-            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+    def _holder(self) -> str:
+        with suppress(OSError):
+            text = self._path.read_text()
+            if text.isdigit():
+                return f"process {text}"
+        return "another process"

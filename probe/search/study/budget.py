@@ -1,4 +1,4 @@
-"""What may still be spent. Pure: limits and counts in, permissions out."""
+"""What may still be spent, and what comes next: a promotion or a new trial. Pure functions of limits and counts."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.successive_halving import Outlook, Promotion, Scheduler
+from probe.search.schedulers.protocol import Outlook, Promotion, Scheduler
 
-PROBE_SHARE = 0.1
-"""Of the epochs, for all probes together: at most."""
-USUAL_PROBE_SHARE = 0.05
-"""What they take of it where that is enough: an epoch more for a range test is a trial less."""
+MAX_PROBE_FRACTION = 0.1
+"""Largest fraction of the budget's epochs for all probes together."""
+USUAL_PROBE_FRACTION = 0.05
+"""Fraction that the probes take if it is enough: epochs spent on probes are missing for trials."""
 LR_STEPS = 300
-"""Of a range test that the budget does not shorten."""
+"""Steps of a range test that the budget does not shorten."""
 MIN_PROBE_STEPS = 40
-"""A range test over six decades with fewer steps jumps by more than 40 % a step and suggests at random."""
-
+"""Fewest steps of a range test. With fewer over six decades, the learning rate grows by more than 40 % a step."""
 MIN_PROBE_SAMPLES = 3000
-"""A range test that sees fewer often finds no fall of the loss beyond its noise."""
-
+"""Fewest samples of a range test. With fewer, a decrease of the loss is often lost in its noise."""
 TIME_MARGIN = 2.0
-"""Of what is left of the time, over what the mean pace so far makes of it: later trials may be faster."""
-
+"""Factor on the number of epochs that the remaining time allows at the mean pace: later trials may be faster."""
 ROUNDING = 1e-9
-"""Of sums of epochs."""
+"""Tolerance for the rounding of sums of epochs."""
 Limit = Literal["trials", "epochs", "time"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What is spent and promised. Epochs of running jobs are promised, those of finished ones and of the probes are spent."""
+    """What a search has used so far."""
 
     trials: int = 0
     spent_epochs: float = 0.0
+    """Epochs spent by jobs and by the probes."""
     promised_epochs: float = 0.0
+    """Epochs that running jobs may still spend."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTrial:
-    """Ask the sampler for a configuration and train it to the end of the first rung."""
+    """Decision to start a new trial and train it to the first rung."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Measured seconds an epoch of the budget: `typical` over all trials so far, None before the first epoch."""
+    """How fast trials train."""
 
     typical_seconds: float | None = None
+    """Mean seconds per epoch of the budget over all trials so far; None before the first epoch."""
 
 
 def epochs_left(limits: BudgetLimits, usage: Usage) -> float:
-    """Epochs that no job has spent or been promised."""
+    """Return the epochs that are neither spent nor promised; infinity without a limit."""
     if limits.epochs is None:
         return math.inf
     return limits.epochs - usage.spent_epochs - usage.promised_epochs
@@ -62,14 +62,19 @@ def epochs_left(limits: BudgetLimits, usage: Usage) -> float:
 def next_step(
     scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None, can_ask: bool = True
 ) -> NewTrial | Promotion | None:
-    """What a free slot should do; None: nothing that the budget allows.
+    """Return what a free slot does next; None if the budget allows nothing.
 
-    Promotions by the published rule come first, then new trials. New trials stop while enough epochs are left for one last
-    climb to the top (or a third of the whole budget, where that is less): a trial that can never climb is only worth
-    asking for when nothing else fits. From there on, and when the trials are used up, the paused ones nearest to the top
-    climb, so that the search does not end with its best configuration half trained.
+    Promotions by the published rule come first, then new trials. No new trials start once the remaining epochs are
+    needed for a last promotion to the top rung (or a third of the whole budget, if that is less), since they could not
+    be promoted. From then on, and when all trials are used up, the paused trials on the highest rung are promoted, so
+    that the search does not end with its best configuration half trained.
 
-    `can_ask` is False where the space is exhausted or new trials are not wanted.
+    Args:
+        scheduler: the trials on their rungs.
+        limits: the budget.
+        usage: what is used so far.
+        pace: measured seconds per epoch.
+        can_ask: False if the space is exhausted.
     """
     affordable = min(epochs_left(limits, usage), _epochs_in_time(limits, usage, pace))
     if limits.time_seconds is not None and usage.seconds >= limits.time_seconds:
@@ -101,12 +106,20 @@ def outlook(
     prices: Sequence[float],
     on_the_way: Mapping[int, int],
 ) -> Outlook:
-    """What the budget still allows, at most.
+    """Return upper bounds on what the rest of the budget allows.
 
-    `usage`: without what running jobs were promised, which may come back, and without what they have spent, which comes back
-    where the search is stopped and goes on. `max_new`: new trials that the space still has.
+    The number of epochs that the remaining time allows is an estimate: TIME_MARGIN times what all slots train at the
+    mean pace.
 
-    What time allows is an estimate: TIME_MARGIN times what all slots train at the mean pace so far.
+    Args:
+        scheduler: the trials on their rungs.
+        limits: the budget.
+        usage: what is used so far, without what running jobs have spent, which is refunded if the search is resumed.
+        pace: measured seconds per epoch.
+        num_slots: jobs side by side.
+        max_new: number of new trials that the space still has.
+        prices: the least cost of training to each rung, in epochs.
+        on_the_way: trial -> rung that it trains to, or waits to train to.
     """
     in_time = TIME_MARGIN * num_slots * _epochs_in_time(limits, usage, pace)
     epochs = math.inf if limits.epochs is None else limits.epochs - usage.spent_epochs
@@ -129,7 +142,7 @@ def outlook(
 def reached_limit(
     scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None
 ) -> Limit | None:
-    """Which limit ends a search that has nothing left to do and nothing running; None: none of them does."""
+    """Return the limit that ends a search in which nothing runs and nothing is left to do; None if no limit does."""
     if limits.time_seconds is not None and (
         usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < scheduler.epochs_between(0)
     ):
@@ -141,11 +154,12 @@ def reached_limit(
     return None
 
 
-def probe_allowance(limits: BudgetLimits, *, first_rung_epochs: float, share: float = PROBE_SHARE) -> float:
-    """Epochs that all probes together may spend: `share` of the budget, but so much less that a first trial can be paid."""
+def probe_allowance(limits: BudgetLimits, *, first_rung_epochs: float, fraction: float = MAX_PROBE_FRACTION) -> float:
+    """Return the epochs that all probes together may spend: a fraction of the budget that leaves enough for a first
+    trial."""
     if limits.epochs is None:
         return math.inf
-    return max(0.0, min(share * limits.epochs, limits.epochs - first_rung_epochs))
+    return max(0.0, min(fraction * limits.epochs, limits.epochs - first_rung_epochs))
 
 
 def probe_steps(
@@ -158,15 +172,16 @@ def probe_steps(
     num_train_samples: int,
     wanted: int,
 ) -> int:
-    """Steps that each of `num_probes` range tests may take: `wanted`, less where a twentieth of the epochs does not pay for
-    them, but up to a tenth of the epochs where they would be fewer than MIN_PROBE_STEPS or MIN_PROBE_SAMPLES samples. 0 where
-    a tenth does not pay for MIN_PROBE_STEPS.
+    """Return the number of steps for each of `num_probes` range tests, or 0 if the budget does not pay for any.
+
+    It is `wanted`, or fewer to stay within USUAL_PROBE_FRACTION of the epochs. Up to MAX_PROBE_FRACTION is used to
+    reach at least MIN_PROBE_STEPS steps and MIN_PROBE_SAMPLES samples.
     """
     if limits.epochs is None:
         return wanted
     allowed = (
-        probe_allowance(limits, first_rung_epochs=first_rung_epochs, share=share)
-        for share in (PROBE_SHARE, USUAL_PROBE_SHARE)
+        probe_allowance(limits, first_rung_epochs=first_rung_epochs, fraction=fraction)
+        for fraction in (MAX_PROBE_FRACTION, USUAL_PROBE_FRACTION)
     )
     most, usual = (
         math.floor((epochs - spent_epochs) / max(1, num_probes) * num_train_samples / batch_size) for epochs in allowed
@@ -176,24 +191,25 @@ def probe_steps(
 
 
 def steps_in_epochs(*, num_steps: int, batch_size: int, num_train_samples: int) -> float:
-    """What `num_steps` training steps cost in epochs, by the samples they saw."""
+    """Return the cost of `num_steps` training steps in epochs, by the number of samples they see."""
     return num_steps * batch_size / num_train_samples
 
 
 def _reserve(scheduler: Scheduler, limits: BudgetLimits, pace: Pace | None) -> float:
-    """Epochs below which no new trial starts while a paused one can climb."""
+    """The number of remaining epochs below which no new trial starts if a paused one can be promoted."""
     if len(scheduler.rungs) == 1:
         return 0.0
     return min(scheduler.epochs_between(scheduler.top), _whole_epochs(limits, pace) / 3)
 
 
 def _whole_epochs(limits: BudgetLimits, pace: Pace | None) -> float:
-    """The whole budget in epochs."""
+    """The whole budget in epochs, time converted at the mean pace."""
     whole = math.inf if limits.epochs is None else limits.epochs
     return min(whole, _epochs_in_time(limits, Usage(), pace))
 
 
 def _epochs_in_time(limits: BudgetLimits, usage: Usage, pace: Pace | None) -> float:
+    """Epochs that one slot can train in the remaining time; infinity if that is not limited or the pace is unknown."""
     if limits.time_seconds is None or pace is None or pace.typical_seconds is None:
         return math.inf
     return (limits.time_seconds - usage.seconds) / max(pace.typical_seconds, 1e-9)

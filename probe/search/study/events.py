@@ -1,31 +1,31 @@
-"""The five ways in which a search changes. Plain records: a file of them is a search."""
+"""The five kinds of event that change a search. Plain records: a search is stored as the list of its events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from probe.records import MemoryReading
-from probe.search.jobs.jobs import Outcome
-from probe.search.records.search import ParamValue, Refinement, StoppedBy
-from probe.training.records import EpochReport, TrainingSummary
+from probe.search.jobs.jobs import RungReport
+from probe.search.records.search import ParamValue, Refinement, SearchStoppedBy
+from probe.training.records import EpochReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSuggested:
-    """The sampler decided on a configuration. `positions` are its own coordinates, exact to the bit."""
+    """A configuration was chosen for a new trial."""
 
     number: int
     positions: Mapping[str, ParamValue]
+    """The sampler's coordinates of the configuration, stored exactly."""
     params: Mapping[str, ParamValue]
     seed: int
     refinement: Refinement | None = None
-    """Where a gradient decided, not the sampler."""
+    """The gradient step that proposed it; None if the sampler did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialStarted:
-    """A trial goes to the end of `rung`, for the first time or once more."""
+    """A trial started training to the end of `rung`, for the first time or again."""
 
     number: int
     rung: int
@@ -33,36 +33,31 @@ class TrialStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReported:
+    """A running trial completed an epoch."""
+
     number: int
     report: EpochReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEnded:
-    """The rung that a trial was on is over."""
+    """The job of a running trial ended."""
 
     number: int
-    outcome: Outcome
-    seconds: float
-    memory: MemoryReading | None = None
-    message: str | None = None
+    report: RungReport
     gradient_accumulation: int | None = None
-    """With outcome `oom`: the parts that its batch is split into when it is run again; None: it is not."""
-    num_passes: int | None = None
-    """Passes over the training data that its worker began; None where nobody knows."""
-    fit: TrainingSummary | None = None
-    """The model at the end of the rung; None where that was not reached."""
+    """After outcome `oom`: micro-batches per batch with which the rung is repeated; None if it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResumed:
-    """The search goes on after it was killed or stopped: rungs that were not over go back to their start and run first.
+    """The search was resumed: unfinished rungs return to their start and run first.
 
-    Their epochs are lost, but not spent: what is decided next is what would have been decided without the stop.
+    Their epochs are lost, but not spent, so that later decisions are the ones of a search that was never stopped.
     """
 
-    after: StoppedBy | None = None
-    """How it had ended; None: it was killed."""
+    after: SearchStoppedBy | None = None
+    """How the search had ended; None if it was killed."""
 
 
 Event = TrialSuggested | TrialStarted | EpochReported | TrialEnded | SearchResumed

@@ -1,38 +1,54 @@
-"""Which checkpoints of a search are kept: decisions only, files are the business of whoever asks.
+"""Which checkpoints of a search are kept, and how many at a time. Decisions only; files are deleted elsewhere.
 
-A trial whose checkpoint is gone is not lost: it is trained again from its seed, which costs its epochs' time. So a checkpoint
-goes as soon as no promotion can reach its trial within the budget, and where the disk runs short, those of the worst paused
-trials go first. The incumbent's is always kept.
+A trial without a checkpoint is not lost: it is trained again from its seed, which takes time but changes no result. So
+a checkpoint is discarded as soon as no promotion within the budget can reach its trial, and if the disk is full, those
+of the worst paused trials are discarded first. The incumbent's checkpoint is always kept.
 """
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 
+from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.fidelity import WHOLE, in_epochs
-from probe.search.study.budget import Pace, Usage, outlook
+from probe.search.schedulers.protocol import Scheduler
+from probe.search.study.budget import NewTrial, Pace, Usage, next_step, outlook
 from probe.search.study.plan import StudyPlan
 from probe.search.study.state import SearchState, Trial
 
+MAX_SIMULATED = 200
+"""Trials that `peak_checkpoints` simulates. The checkpoints of a longer search are extrapolated in proportion."""
+
 
 class CheckpointKeeper:
-    """Tells `discard(trial, epochs)` of every checkpoint that nobody will go on from."""
+    """Calls `discard(trial, epochs)` for every checkpoint that no job will load any more."""
 
     def __init__(self, plan: StudyPlan, state: SearchState, discard: Callable[[Trial, int], object]) -> None:
         self._plan = plan
         self._state = state
         self._discard = discard
         self._gone: set[tuple[int, int]] = set()
-        """(trial, rung)"""
+        """(trial, rung) of the discarded checkpoints."""
 
     def trial_ended(
         self, trial: Trial, usage: Usage, *, pace: Pace, num_slots: int, max_new: float, held: Trial | None
     ) -> None:
-        """After a job of `trial`. `max_new`: trials that the space still has. `held`: decided on, and not started yet."""
-        if not self._state.fidelity.goes_on:
+        """Discard checkpoints after a job of `trial` ended.
+
+        Args:
+            trial: the trial whose job ended.
+            usage: what is spent, without the costs of running jobs.
+            pace: measured seconds per epoch.
+            num_slots: jobs side by side.
+            max_new: number of trials that the space still has.
+            held: the trial that starts next, if it has to wait.
+        """
+        if not self._state.fidelity.continues_from_checkpoint:
             return
         if not trial.retry:
-            # The one that the finished rung started from; of a dead trial also the one that it would have gone on from.
+            # The checkpoint that the finished rung started from; of a dead trial also the one it would have continued from.
             for rung in range(max(0, trial.rung - 1), trial.rung + (trial.status is not None)):
                 self._let_go(trial, rung)
         kept = {self._state.best.number if self._state.best else None, held.number if held else None}
@@ -45,7 +61,7 @@ class CheckpointKeeper:
             num_slots=num_slots,
             max_new=max_new,
             prices=self._prices(),
-            on_the_way=_on_the_way(self._state, held),
+            on_the_way=_target_rungs(self._state, held),
         )
         for number, rung in scheduler.out_of_reach(rest):
             if number not in kept:
@@ -57,29 +73,83 @@ class CheckpointKeeper:
             self._discard(trial, self._state.scheduler.rungs[rung])
 
     def _prices(self) -> Sequence[float]:
-        """What the way to each rung costs at least; with patience, which may end it anywhere, one epoch."""
+        """Least cost of training to each rung: one epoch if patience may end it anywhere."""
         fidelity = self._state.fidelity
         if self._plan.patience is None:
             return self._state.scheduler.costs
         return [fidelity.epoch_cost(rung) / WHOLE for rung in range(len(fidelity.rungs))]
 
 
-def settled_epochs(state: SearchState) -> float:
-    """Spent by jobs that have ended. What a running job has spent comes back where the search is stopped and goes on."""
+def epochs_of_ended_jobs(state: SearchState) -> float:
+    """Return the epochs spent by jobs that have ended. Those of running jobs are refunded if the search is resumed."""
     running = sum(trial.spent - trial.spent_at_start for trial in state.running.values())
     return state.spent_epochs - in_epochs(running)
 
 
 def expendable(state: SearchState) -> list[tuple[Trial, int]]:
-    """(trial, epochs) of the checkpoints that may go where the disk is short: of the lowest rung first, as little training
-    is lost with it, there of the worst trial first."""
+    """Return (trial, epochs) of the checkpoints that may be deleted if the disk is full, in the order of deletion.
+
+    Those of the lowest rung come first, since they lose the least training; on each rung that of the worst trial.
+    """
     best = None if state.best is None else state.best.number
     rungs = state.scheduler.rungs
-    return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.waiting() if number != best]
+    return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.paused() if number != best]
 
 
-def _on_the_way(state: SearchState, held: Trial | None) -> Mapping[int, int]:
-    """Trial -> the rung that it is running to, or waits to run to; those that are still to be promoted left out."""
-    aims = {number: trial.climbing_to or 0 for number, trial in state.running.items()}
-    aims |= {number: trial.rung + 1 for number, trial in state.to_retry.items()}
-    return aims | ({held.number: 0} if held is not None and held.rung < 0 else {})
+def _target_rungs(state: SearchState, held: Trial | None) -> Mapping[int, int]:
+    """Trial -> the rung that it trains to, or waits to train to, without those still to be promoted."""
+    targets = {number: trial.target_rung or 0 for number, trial in state.running.items()}
+    targets |= {number: trial.rung + 1 for number, trial in state.to_retry.items()}
+    return targets | ({held.number: 0} if held is not None and held.rung < 0 else {})
+
+
+def peak_checkpoints(make_scheduler: Callable[[], Scheduler], limits: BudgetLimits) -> int | None:
+    """Estimate the largest number of checkpoints that a search with one worker keeps at a time.
+
+    The search is simulated with made-up scores and the same decisions about trials, promotions and checkpoints: the
+    largest count over trials in random order, the best first, and the best last. None if only time limits the search,
+    since the number of trials is unknown. Trials that die leave fewer. Each further worker adds the checkpoint it
+    continues from and the one it writes, and with `halving` those of the cohorts it starts instead of waiting.
+    """
+    scheduler = make_scheduler()
+    cost = scheduler.epochs_between(0)
+    num_trials = min(
+        math.inf if limits.trials is None else limits.trials,
+        math.inf if limits.epochs is None else limits.epochs / cost,
+    )
+    if math.isinf(num_trials):
+        return None
+    shrink = min(1.0, MAX_SIMULATED / max(1.0, num_trials))
+    simulated = BudgetLimits(
+        trials=None if limits.trials is None else math.ceil(limits.trials * shrink),
+        epochs=None if limits.epochs is None else limits.epochs * shrink,
+    )
+    draws = [random.Random(seed).random for seed in range(2)]
+    orders: list[Callable[[int], float]] = [lambda n: n, lambda n: -n, *(lambda n, draw=draw: draw() for draw in draws)]
+    return math.ceil(max(_simulate(make_scheduler(), simulated, order) for order in orders) / shrink)
+
+
+def _simulate(scheduler: Scheduler, limits: BudgetLimits, score: Callable[[int], float]) -> int:
+    """The largest number of checkpoints at a time if trial n scores `score(n)` on each rung."""
+    num_trials, spent, peak = 0, 0.0, 0
+    kept: set[tuple[int, int]] = set()
+    while True:
+        usage = Usage(trials=num_trials, spent_epochs=spent)
+        step = next_step(scheduler, limits, usage)
+        if step is None:
+            return peak
+        if isinstance(step, NewTrial):
+            number, rung = num_trials, 0
+            num_trials += 1
+            scheduler.enter(number)
+        else:
+            number, rung = step.number, step.rung
+            scheduler.promote(step)
+        spent += scheduler.epochs_between(rung)
+        scheduler.record(number, rung, score(number))
+        if rung < scheduler.top:
+            kept.add((number, rung))
+        peak = max(peak, len(kept))
+        kept.discard((number, rung - 1))
+        usage = Usage(trials=num_trials, spent_epochs=spent)
+        kept -= set(scheduler.out_of_reach(outlook(scheduler, limits, usage, prices=scheduler.costs, on_the_way={})))

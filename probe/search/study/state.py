@@ -1,7 +1,7 @@
-"""Everything that a search knows, and the only five ways in which it changes.
+"""The state of a search, which changes by five kinds of event only.
 
-An event is handed to the sink before it is applied; applying the same events to a fresh state gives the same state, so a
-file of events is a search.
+An event is stored before it is applied. Applying the same events to a new state gives the same state, so a search is
+resumed by applying its stored events.
 """
 
 from __future__ import annotations
@@ -10,69 +10,70 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from probe.records import MemoryReading, larger_peak
-from probe.search.jobs.outcomes import least_cost, lost_cost
+from probe.search.jobs.costs import least_cost, lost_cost
+from probe.search.records.measurements import NOTHING_MEASURED, Measurements
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import BestTrial, ParamValue, Refinement, Status
 from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs
-from probe.search.schedulers.successive_halving import Promotion, Scheduler
+from probe.search.schedulers.protocol import Promotion, Scheduler
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.utilization import Utilization
-from probe.training.records import EpochReport, TrainingSummary
+from probe.training.records import EpochReport
 
 MAX_RETRIES = 3
-"""Of a trial whose workers die."""
+"""How often a trial is retried after its worker died."""
 Dead = Literal["oom", "diverged", "infeasible", "timeout", "failed"]
 
 
 @dataclass(slots=True, kw_only=True)
 class Trial:
+    """The state of one trial."""
+
     number: int
     positions: Mapping[str, ParamValue]
     params: Mapping[str, ParamValue]
     seed: int
     reports: list[EpochReport] = field(default_factory=list)
     before: list[EpochReport] = field(default_factory=list)
-    """Reports of the rung below, where a rung does not go on from it; they count until the next rung is finished."""
+    """Reports of the rung below, if the running rung trains from scratch. They count until that rung is completed."""
     scores: list[float | None] = field(default_factory=list)
-    """What it was ranked by at the end of each rung; None: its objective had no value yet."""
+    """Score at the end of each completed rung; None if the objective had no value."""
     rung: int = -1
-    """The last rung it finished."""
-    climbing_to: int | None = None
-    """The rung it is running to."""
+    """Last completed rung."""
+    target_rung: int | None = None
+    """Rung that the running job trains to; None if no job runs."""
     promised: int = 0
-    """Thousandths of an epoch that its job may still cost."""
+    """Cost that the running job may still cause, in thousandths of an epoch."""
     retry: bool = False
-    """Its last job crashed, or ran out of memory, and waits to be run again."""
+    """Whether the rung is to be repeated, after a crash, a first failure or running out of memory."""
     num_crashes: int = 0
     failed_rung: int | None = None
-    """The rung in which the task's code failed, and which is then run again, once, in a fresh process."""
+    """Rung in which the task's code failed. It is repeated once in a fresh process."""
     gradient_accumulation: int | None = None
-    """Parts that its batch is split into because whole it did not fit."""
+    """Micro-batches per batch, after whole batches ran out of memory."""
     status: Status | None = None
-    """How it ended; None while it lives."""
+    """How the trial ended; None if it has not."""
     spent: int = 0
-    """Thousandths of an epoch, lost ones included."""
+    """Cost in thousandths of an epoch, lost epochs included."""
     lost: int = 0
-    """Those of them that left no report."""
+    """Part of `spent` that left no report."""
     spent_at_start: int = 0
+    """`spent` at the start of the last job."""
     lost_at_start: int = 0
-    """What both were when its last rung was started."""
-    seconds: float = 0.0
-    memory: MemoryReading | None = None
+    """`lost` at the start of the last job."""
+    measured: Measurements = NOTHING_MEASURED
+    """Measurements of its jobs, combined."""
     message: str | None = None
     refinement: Refinement | None = None
-    fit: TrainingSummary | None = None
-    """At the end of the last rung that it finished."""
 
     @property
     def counted(self) -> list[EpochReport]:
-        """Reports that its value is of."""
+        """The reports that give the trial its value."""
         return self.before or self.reports
 
 
 class SearchState:
-    """All trials and the ladder, by events."""
+    """All trials and the scheduler of a search. Changed by `apply` only."""
 
     def __init__(self, *, scheduler: Scheduler, objective: Objective, fidelity: FidelitySchedule | None = None) -> None:
         self.scheduler = scheduler
@@ -81,55 +82,57 @@ class SearchState:
         self.trials: list[Trial] = []
         self.running: dict[int, Trial] = {}
         self.epoch_seconds = 0.0
-        """Sum over all reported epochs."""
+        """Sum of the seconds of all reported epochs."""
         self.num_failed_in_a_row = 0
         self.to_retry: dict[int, Trial] = {}
-        """Those whose next rung runs before anything else is decided."""
+        """Trials whose next rung runs before anything else is decided."""
         self.cancelled: dict[int, Trial] = {}
-        """Those whose rung was not over when the search ended."""
+        """Trials whose job was running when the search ended."""
         self.best: BestTrial | None = None
-        """Over the rungs that were finished; for showing, as a trial that was ahead may die later."""
-        self.occupancy = Utilization()
-        """Of the slots; for showing, as nothing is decided by it."""
+        """Best score on any completed rung. For display only: the trial may fail later."""
+        self.utilization = Utilization()
+        """Utilization of the slots. For display only."""
+        # Costs in thousandths of an epoch.
         self._spent = self._reported = self._promised = self._lost = 0
-        """Thousandths of an epoch."""
 
     @property
     def spent_epochs(self) -> int | float:
+        """Epochs of the budget spent on trials."""
         return in_epochs(self._spent)
 
     @property
     def lost_epochs(self) -> int | float:
-        """Trained and lost when the search was killed or stopped; no part of `spent_epochs`."""
+        """Epochs that were lost when the search was killed or stopped; not included in `spent_epochs`."""
         return in_epochs(self._lost)
 
     @property
     def promised_epochs(self) -> int | float:
+        """Epochs that running jobs may still cost."""
         return in_epochs(self._promised)
 
     @property
     def has_trained(self) -> bool:
-        """Whether any trial has come to the end of an epoch: the task's code works with some configuration."""
+        """Whether any trial completed an epoch: the task's code works with some configuration."""
         return self._reported > 0
 
     @property
     def typical_epoch_seconds(self) -> float | None:
-        """Mean seconds of an epoch of the budget over all trials so far."""
+        """Mean seconds per epoch of the budget over all trials; None before the first epoch."""
         return self.epoch_seconds * WHOLE / self._reported if self._reported else None
 
     def score(self, trial: Trial, rung: int) -> float | None:
-        """What a trial was ranked by at the end of `rung`; None where it did not reach that, or had no value there."""
+        """Return the trial's score at the end of `rung`; None if it has none."""
         return trial.scores[rung] if rung < len(trial.scores) else None
 
     def epochs_at(self, trial: Trial, rung: int) -> int:
-        """Epochs that a trial has at the end of `rung`: the course's, or its own where `epochs` is a hyperparameter."""
+        """Return the epochs of a trial at the end of `rung`: its own `epochs` if that is a hyperparameter."""
         own = trial.params.get("epochs")
         return self.fidelity.epochs_after(rung) if own is None else int(own)
 
     def apply(self, event: Event, seconds: float | None = None) -> None:
-        """`seconds`: since the search began; None: as an earlier session saw it."""
+        """Apply an event. `seconds`: time since the search started; None for an event of an earlier session."""
         if isinstance(event, TrialSuggested):
-            self._ask(event)
+            self._add(event)
         elif isinstance(event, TrialStarted):
             self._start(self.trials[event.number], event.rung)
         elif isinstance(event, EpochReported):
@@ -138,11 +141,11 @@ class SearchState:
             self._resume(event)
         else:
             self._end(self.trials[event.number], event)
-        self.occupancy.apply(event, seconds)
+        self.utilization.apply(event, seconds)
 
-    def _ask(self, event: TrialSuggested) -> None:
+    def _add(self, event: TrialSuggested) -> None:
         if event.number != len(self.trials):
-            raise ValueError(f"trial {event.number} was asked for after {len(self.trials)} trials")
+            raise ValueError(f"trial {event.number} was suggested after {len(self.trials)} trials")
         trial = Trial(number=event.number, positions=event.positions, params=event.params, seed=event.seed)
         if event.refinement is not None:
             trial.refinement = event.refinement
@@ -151,49 +154,45 @@ class SearchState:
         self.trials.append(trial)
 
     def _start(self, trial: Trial, rung: int) -> None:
-        if trial.status is not None or trial.climbing_to is not None or rung != trial.rung + 1:
+        if trial.status is not None or trial.target_rung is not None or rung != trial.rung + 1:
             raise ValueError(f"trial {trial.number} cannot start rung {rung}")
         if not trial.retry:
             if rung > 0:
                 self.scheduler.promote(Promotion(number=trial.number, rung=rung))
             else:
                 self.scheduler.enter(trial.number)
-        if not self.fidelity.goes_on and trial.reports:
+        if not self.fidelity.continues_from_checkpoint and trial.reports:
             trial.before, trial.reports = trial.reports, []
         trial.retry = False
         self.to_retry.pop(trial.number, None)
         trial.spent_at_start, trial.lost_at_start = trial.spent, trial.lost
-        trial.climbing_to = rung
+        trial.target_rung = rung
         self.running[trial.number] = trial
-        trial.promised = (self.epochs_at(trial, rung) - self.fidelity.epochs_before(rung)) * self.fidelity.epoch_cost(
-            rung
-        )
+        num_epochs = self.epochs_at(trial, rung) - self.fidelity.epochs_before(rung)
+        trial.promised = num_epochs * self.fidelity.epoch_cost(rung)
         self._promised += trial.promised
 
     def _report(self, trial: Trial, report: EpochReport) -> None:
-        if trial.climbing_to is None:
+        if trial.target_rung is None:
             raise ValueError(f"trial {trial.number} is not running")
         trial.reports.append(report)
-        cost = self.fidelity.epoch_cost(trial.climbing_to)
+        cost = self.fidelity.epoch_cost(trial.target_rung)
         self._spend(trial, cost)
         self._reported += cost
         self.epoch_seconds += report.seconds
 
     def _end(self, trial: Trial, event: TrialEnded) -> None:
-        rung = trial.climbing_to
+        rung, outcome = trial.target_rung, event.report.outcome
         if rung is None:
             raise ValueError(f"trial {trial.number} is not running")
-        is_first_failure = event.outcome == "failed" and trial.failed_rung is None
+        is_first_failure = outcome == "failed" and trial.failed_rung is None
         self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure)
         self._leave(trial)
-        trial.seconds += event.seconds
-        trial.memory = larger_peak(trial.memory, event.memory)
-        trial.message = event.message
-        if event.outcome == "finished":
-            self._finish(trial, rung, event.fit, settled=False)
-        elif event.outcome == "early_stopped":
-            self._finish(trial, rung, event.fit, settled=True)
-        elif event.outcome == "crashed":
+        trial.measured = trial.measured.then(event.report)
+        trial.message = event.report.message
+        if outcome == "finished" or outcome == "early_stopped":
+            self._finish(trial, rung, is_complete=outcome == "early_stopped")
+        elif outcome == "crashed":
             trial.num_crashes += 1
             self._run_again(trial, rung, trial.num_crashes <= MAX_RETRIES)
             if not trial.retry:
@@ -202,17 +201,17 @@ class SearchState:
         elif is_first_failure:
             trial.failed_rung = rung
             self._run_again(trial, rung, True)
-        elif event.outcome == "oom" and event.gradient_accumulation is not None:
+        elif outcome == "oom" and event.gradient_accumulation is not None:
             trial.gradient_accumulation = event.gradient_accumulation
             self._run_again(trial, rung, True)
-        elif event.outcome == "cancelled":
+        elif outcome == "cancelled":
             self.cancelled[trial.number] = trial
         else:
-            self._die(trial, rung, event.outcome)
-        if trial.before and trial.rung < rung:  # what it reported on more data is no whole training
+            self._die(trial, rung, outcome)
+        if trial.before and trial.rung < rung:  # an unfinished training on more data gives no value
             trial.lost += len(trial.reports) * self.fidelity.epoch_cost(rung)
             trial.reports, trial.before = trial.before, []
-        if event.outcome not in ("crashed", "cancelled", "failed"):
+        if outcome not in ("crashed", "cancelled", "failed"):
             self.num_failed_in_a_row = 0
         elif trial.status == "failed":
             self.num_failed_in_a_row += 1
@@ -222,7 +221,7 @@ class SearchState:
         if status == "failed":
             self.scheduler.drop(trial.number, rung)
         else:
-            self.scheduler.lose(trial.number, rung)
+            self.scheduler.fail(trial.number, rung)
 
     def _resume(self, event: SearchResumed) -> None:
         if event.after == "failures":  # the user has seen the traceback and tries again
@@ -232,17 +231,17 @@ class SearchState:
             trial.retry = True
             self.to_retry[trial.number] = trial
         self.cancelled.clear()
-        for trial in self.trials:  # the search ended between the decision and the start
+        for trial in self.trials:  # suggested, but not started before the search ended
             if trial.rung < 0 and trial.status is None and not trial.retry:
                 self.to_retry[trial.number] = trial
 
     def _roll_back(self, trial: Trial) -> None:
-        """To the start of the rung that was not over, as if it had never been started."""
-        if trial.climbing_to is not None:
+        """Return to the start of the unfinished rung, as if it had never been started."""
+        if trial.target_rung is not None:
             self._leave(trial)
         if trial.before:
             trial.reports, trial.before = trial.before, []
-        elif self.fidelity.goes_on or trial.rung < 0:
+        elif self.fidelity.continues_from_checkpoint or trial.rung < 0:
             del trial.reports[self.fidelity.epochs_before(trial.rung + 1) :]
         wasted = trial.spent - trial.spent_at_start
         self._spent -= wasted
@@ -250,7 +249,7 @@ class SearchState:
         trial.spent, trial.lost = trial.spent_at_start, trial.lost_at_start
 
     def _run_again(self, trial: Trial, rung: int, can: bool) -> None:
-        """Back to the begin of the rung; what it reported since is lost."""
+        """Return to the start of the rung; its reports so far are lost."""
         kept = self.fidelity.epochs_before(rung)
         trial.lost += (len(trial.reports) - kept) * self.fidelity.epoch_cost(rung)
         del trial.reports[kept:]
@@ -259,7 +258,7 @@ class SearchState:
             self.to_retry[trial.number] = trial
 
     def _spend(self, trial: Trial, cost: int) -> None:
-        """Never more than was promised: budgets hold whatever a worker says."""
+        """Spend at most what was promised, so that budgets hold whatever a worker reports."""
         cost = min(cost, trial.promised)
         trial.spent += cost
         trial.promised -= cost
@@ -267,30 +266,31 @@ class SearchState:
         self._promised -= cost
 
     def _pay_for_lost_passes(self, trial: Trial, rung: int, event: TrialEnded, *, runs_again: bool) -> None:
+        report = event.report
         before, num_reports = trial.spent, len(trial.reports) - self.fidelity.epochs_before(rung)
-        if not runs_again:  # else its passes are paid for when it has run again
-            cost = lost_cost(event.outcome, event.num_passes, num_reports, fidelity=self.fidelity, rung=rung)
+        if not runs_again:  # otherwise its passes are paid for when it has run again
+            cost = lost_cost(report.outcome, report.num_passes, num_reports, fidelity=self.fidelity, rung=rung)
             self._spend(trial, cost)
-        if event.outcome not in ("finished", "early_stopped", "cancelled") and event.gradient_accumulation is None:
+        if report.outcome not in ("finished", "early_stopped", "cancelled") and event.gradient_accumulation is None:
             self._spend(trial, max(0, least_cost(self.fidelity, rung) - trial.spent))
         trial.lost += trial.spent - before
 
     def _leave(self, trial: Trial) -> None:
         self._promised -= trial.promised
         trial.promised = 0
-        trial.climbing_to = None
+        trial.target_rung = None
         del self.running[trial.number]
 
-    def _finish(self, trial: Trial, rung: int, fit: TrainingSummary | None, *, settled: bool) -> None:
+    def _finish(self, trial: Trial, rung: int, *, is_complete: bool) -> None:
+        """The rung was completed. `is_complete`: the trial stopped improving, so it is complete as well."""
         wanted = self.epochs_at(trial, rung)
-        if len(trial.reports) > wanted or (len(trial.reports) < wanted and not settled):
+        if len(trial.reports) > wanted or (len(trial.reports) < wanted and not is_complete):
             raise ValueError(f"trial {trial.number} finished rung {rung} after {len(trial.reports)} epochs")
         trial.rung = rung
         trial.before = []
-        trial.fit = fit
         score = reduced_value(self.objective, trial.reports)
         trial.scores.append(score)
-        if settled:
+        if is_complete:
             trial.status = "complete"
             self.scheduler.complete(trial.number, rung)
         else:

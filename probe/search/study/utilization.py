@@ -1,8 +1,7 @@
-"""How well a search's slots are used: what their jobs took, and what was run again. Pure.
+"""Utilization of a search's slots: seconds that jobs ran / (slots x seconds in which trials ran).
 
-The share of idle time is 1 - (seconds that workers spent on jobs) / (slots x seconds of the trials' phase). Idle is whatever is
-no job: a worker that starts or waits for the driver, a slot that the budget, the ladder or the memory leaves empty, all
-slots but one while gradients refine the best trial, and those of a node that was lost.
+Idle time is everything else: a worker that starts or waits for the driver; a slot that budget, scheduler or memory
+leave empty; all slots but one while gradients refine the best trial; and the slots of a lost node.
 """
 
 from __future__ import annotations
@@ -11,33 +10,35 @@ from probe.search.records.cluster import SlotUse
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted
 
 
-def idle_share(busy_seconds: float, *, num_slots: int, seconds: float) -> float | None:
-    """Of `num_slots` over `seconds`, in which jobs took `busy_seconds` together: 0 to 1; None where there was no time."""
+def utilization(busy_seconds: float, *, num_slots: int, seconds: float) -> float | None:
+    """Return the fraction, from 0 to 1, of `num_slots` x `seconds` that `busy_seconds` of jobs are; None without
+    time."""
     if num_slots < 1 or seconds <= 0:
         return None
-    return min(1.0, max(0.0, 1 - busy_seconds / (num_slots * seconds)))
+    return min(1.0, max(0.0, busy_seconds / (num_slots * seconds)))
 
 
 class Utilization:
-    """Sums over a search's events, at the same small cost for each of them."""
+    """Running sums over a search's events, at a small constant cost for each."""
 
     def __init__(self) -> None:
         self.num_retries = 0
-        """Rungs that were started again after their worker died."""
+        """Rungs that were restarted after their worker died."""
         self.earlier_seconds = 0.0
-        """How long the sessions before this one trained, pauses between them left out; for `now`."""
+        """Seconds that earlier sessions trained, without the pauses between them; used by `now`."""
         self._busy_seconds = 0.0
-        """Of the jobs that are over."""
+        """Seconds of the jobs that ended."""
         self._reported: dict[int, float] = {}
-        """Trial -> seconds that the epochs of its running job took so far."""
+        """Trial -> seconds of the epochs reported by its running job."""
         self._started: dict[int, float] = {}
-        """Trial -> when its running job was started, where that is known."""
+        """Trial -> time at which its running job was started, if known."""
         self._sum_started = 0.0
         self._crashed: set[int] = set()
         self._first: float | None = None
 
     def apply(self, event: Event, seconds: float | None = None) -> None:
-        """Take note of an event; `seconds`: when it happened, on any clock that goes on; None for an earlier session's."""
+        """Update the sums by an event. `seconds`: its time on a monotonic clock; None for an event of an earlier
+        session."""
         if self._first is None:
             self._first = seconds
         if isinstance(event, TrialStarted):
@@ -45,24 +46,24 @@ class Utilization:
         elif isinstance(event, EpochReported):
             self._reported[event.number] += event.report.seconds
         elif isinstance(event, TrialEnded):
-            self._leave(event.number, event.seconds)
-            if event.outcome == "crashed":
+            self._leave(event.number, event.report.seconds)
+            if event.report.outcome == "crashed":
                 self._crashed.add(event.number)
         elif isinstance(event, SearchResumed):
             for number in list(self._reported):
                 self._leave(number, 0.0)
 
     def now(self, seconds: float, *, num_slots: int) -> SlotUse:
-        """While it runs, at that moment on the events' clock: jobs that run count from their start."""
+        """Return the use of the slots at a time on the events' clock; running jobs count from their start."""
         phase = 0.0 if self._first is None else self.earlier_seconds + seconds - self._first
         busy = self._busy_seconds + len(self._started) * seconds - self._sum_started
         return self._use(busy, phase, num_slots)
 
     def after(self, seconds: float, *, num_slots: int) -> SlotUse:
-        """Once it is over, or was killed, after its sessions trained for `seconds` together: jobs that were cut off count
-        with the epochs that they reported.
+        """Return the use of the slots after all sessions, which trained for `seconds` in total.
 
-        `num_slots` are taken to have been there in all sessions: what earlier ones had is not known.
+        Jobs that were cut off count with the epochs they reported. `num_slots` is assumed for all sessions, since the
+        number of earlier ones is not stored.
         """
         busy = self._busy_seconds
         for reported in self._reported.values():
@@ -73,7 +74,7 @@ class Utilization:
         return SlotUse(
             num_slots=num_slots,
             num_nodes=None,
-            idle_share=idle_share(busy, num_slots=num_slots, seconds=phase),
+            utilization=utilization(busy, num_slots=num_slots, seconds=phase),
             num_retries=self.num_retries,
         )
 
@@ -86,9 +87,9 @@ class Utilization:
             self._sum_started += seconds
 
     def _leave(self, number: int, seconds: float) -> None:
-        """A job is over after `seconds`; one that was cut off says 0, and has at least its epochs behind it.
+        """A job ended after `seconds`. A cut-off job reports 0 and counts with its epochs instead.
 
-        Unknown here is one whose start Ctrl-C kept from being noted.
+        The job is unknown if Ctrl-C prevented its start from being recorded.
         """
         self._busy_seconds += max(seconds, self._reported.pop(number, 0.0))
         self._sum_started -= self._started.pop(number, 0.0)

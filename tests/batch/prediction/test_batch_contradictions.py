@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_device import ScriptedDevice, ScriptedRunner, line_profile
+from scripted_device import ScriptedDevice, ScriptedRunner, line_model
 
-from probe.batch.decide import Plan
-from probe.batch.prediction.contradictions import NOTABLE_ERROR
+from probe.batch.decide import Limits, NextAttempt
+from probe.batch.prediction.predict import NOTABLE_ERROR
 from probe.batch.records import BatchResult
-from probe.batch.sweep import SweepOptions, run_sweep
+from probe.batch.sweep import run_sweep
 from probe.report.batch.text import result_warnings
 
 
 def sweep(device: ScriptedDevice, *, fixed_bytes: int, bytes_per_sample: int) -> BatchResult:
     """On `device`, after a prediction of other numbers."""
-    found = line_profile(fixed_bytes=fixed_bytes, bytes_per_sample=bytes_per_sample)
-    result, _ = run_sweep(ScriptedRunner(device, found=found), task="scripted", options=SweepOptions())
+    found = line_model(fixed_bytes=fixed_bytes, bytes_per_sample=bytes_per_sample)
+    result, _ = run_sweep(ScriptedRunner(device, found=found), task="scripted", limits=Limits())
     return result
 
 
@@ -54,16 +54,20 @@ def test_a_failure_that_has_nothing_to_do_with_memory_contradicts_nothing() -> N
 
 
 def test_without_a_prediction_there_is_nothing_to_contradict() -> None:
-    result, _ = run_sweep(ScriptedRunner(DEVICE), task="scripted", options=SweepOptions())
+    result, _ = run_sweep(ScriptedRunner(DEVICE), task="scripted", limits=Limits())
     assert result.contradictions == ()
 
 
 @given(st.integers(50, 200), st.integers(5, 20))
 def test_a_peak_is_told_if_and_only_if_it_is_far_off(fixed_bytes: int, bytes_per_sample: int) -> None:
     result = sweep(DEVICE, fixed_bytes=fixed_bytes, bytes_per_sample=bytes_per_sample)
-    expected = {point.batch_size: point.allocated_bytes for point in result.forecast.curve} if result.forecast else {}
+    expected = (
+        {point.batch_size: point.allocated_bytes for point in result.prediction_info.curve}
+        if result.prediction_info
+        else {}
+    )
     measured = {
-        attempt.batch_size: DEVICE.attempt(Plan(attempt.batch_size, "size")).memory
+        attempt.batch_size: DEVICE.attempt(NextAttempt(attempt.batch_size, "size")).memory
         for attempt in result.attempts
         if attempt.fits and attempt.batch_size in expected
     }

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from probe.batch.prediction.forecast import Cards, forecast
-from probe.batch.prediction.memory_model import FixedCosts, Profile, Untraceable
-from probe.batch.prediction.predict import predict
-from probe.batch.records import Prediction
-from probe.batch.samples.costly_batches import load_batch
-from probe.batch.samples.sizing import rank_samples
+from probe.batch.prediction.build_memory_model import build_memory_model
+from probe.batch.prediction.memory_model import FixedCosts, MemoryModel, Untraceable
+from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
+from probe.batch.prediction_records import Prediction
+from probe.batch.samples.task_samples import load_batch, rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError
 from probe.loading.random_state import random_state_kept
@@ -63,9 +62,9 @@ def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
     return device.read_memory().peak_allocated_bytes
 
 
-def profiled(task: Any, *, target: Any = "simulated", **params: Any) -> Profile:
-    found = predict(task, params=params, target=target, in_process=True)
-    assert isinstance(found, Profile), found
+def profiled(task: Any, *, target: Any = "simulated", **params: Any) -> MemoryModel:
+    found = build_memory_model(task, params=params, target=target, in_process=True)
+    assert isinstance(found, MemoryModel), found
     return found
 
 
@@ -288,28 +287,28 @@ def test_a_model_that_drops_samples_by_their_values() -> None:
         def forward(self, inputs: Tensor) -> Tensor:
             return torch.as_tensor(self.layer(inputs[inputs[:, 0] > 0]))
 
-    found = predict(vectors(Selects), in_process=True)
+    found = build_memory_model(vectors(Selects), in_process=True)
     assert isinstance(found, Untraceable)
     assert "to match target batch_size (4)" in found.reason  # as in training
 
 
 def test_a_task_that_breaks_its_contract_says_so() -> None:
     with pytest.raises(TaskError, match="The loss must be a scalar tensor"):
-        predict(vectors(mlp(), loss=lambda outputs, targets: outputs), in_process=True)
+        build_memory_model(vectors(mlp(), loss=lambda outputs, targets: outputs), in_process=True)
 
 
 def test_a_gpu_works_on_all_weights_at_once() -> None:
     task = vectors(mlp(*[lambda: nn.Linear(48, 48)] * 5))
-    on_gpu, simulated = (profiled(task, target=target, optimizer="adamw") for target in ("cuda", "simulated"))
-    assert on_gpu.parts(2)["scratch"] > 1.5 * simulated.parts(2)["scratch"]
+    on_gpu, simulated = (profiled(task, target=target, optimizer="adamw") for target in ("gpu", "simulated"))
+    assert on_gpu.live_bytes_by_kind(2)["scratch"] > 1.5 * simulated.live_bytes_by_kind(2)["scratch"]
     assert on_gpu.dataset_bytes == 100 * 25 * 4 + 100 * 4
     assert simulated.dataset_bytes == 0
 
 
 def test_the_parts_are_those_of_the_model() -> None:
-    profile = profiled(vectors(mlp()), optimizer="adam", target="cuda")
+    profile = profiled(vectors(mlp()), optimizer="adam", target="gpu")
     num_weights = sum(weight.numel() for weight in mlp()().parameters())
-    parts = profile.parts(1000)
+    parts = profile.live_bytes_by_kind(1000)
     assert sum(parts.values()) == profile.live_peak_bytes(1000)
     assert parts["weights"] == 4 * num_weights
     assert parts["optimizer_state"] == 8 * num_weights + 4 * 4  # a step count for each of four tensors
@@ -317,17 +316,17 @@ def test_the_parts_are_those_of_the_model() -> None:
 
 
 def test_predictions_are_what_replays_say() -> None:
-    profile = pickle.loads(pickle.dumps(profiled(NamedSource(model="resnet18", image_size=64), target="cuda")))
-    cards = (GIB // 2, GIB, 8 * GIB, 80 * GIB)
-    expected, found = forecast(profile, Cards(memory_bytes=cards))
-    assert [one.memory_bytes for one in found] == list(cards)
+    profile = pickle.loads(pickle.dumps(profiled(NamedSource(model="resnet18", image_size=64), target="gpu")))
+    gpus = (GIB // 2, GIB, 8 * GIB, 80 * GIB)
+    expected, found = predict_batch_sizes(profile, TargetGpus(memory_bytes=gpus))
+    assert [one.memory_bytes for one in found] == list(gpus)
     assert found[0].largest_fit is None
     assert found[0].peak_bytes > GIB // 2
     for one in found[1:]:
         assert one.largest_fit is not None
-        assert profile.replay(one.largest_fit, one.memory_bytes).outcome == "fits"
-        assert profile.replay(one.largest_fit, one.memory_bytes).peak_bytes == one.peak_bytes
-        assert profile.replay(2 * one.largest_fit, one.memory_bytes).outcome != "fits"
+        assert profile.simulate(one.largest_fit, one.memory_bytes).outcome == "fits"
+        assert profile.simulate(one.largest_fit, one.memory_bytes).peak_bytes == one.peak_bytes
+        assert profile.simulate(2 * one.largest_fit, one.memory_bytes).outcome != "fits"
         assert one.allocated_bytes >= profile.live_peak_bytes(one.largest_fit)
         assert from_plain(Prediction, to_plain(one)) == one
     assert [point.batch_size for point in expected.curve][-1] == 2 * (found[3].largest_fit or 0)
@@ -335,12 +334,12 @@ def test_predictions_are_what_replays_say() -> None:
 
 
 def test_measured_costs_replace_the_assumed_ones() -> None:
-    profile = profiled(vectors(mlp()), target="cuda")
+    profile = profiled(vectors(mlp()), target="gpu")
     costs = FixedCosts(context_bytes=3 * GIB, cublas_bytes=1, cudnn_bytes=0)
-    _, (found,) = forecast(profile, Cards(memory_bytes=(4 * GIB,), costs=costs))
-    assert found.parts.context_bytes == 3 * GIB
+    _, (found,) = predict_batch_sizes(profile, TargetGpus(memory_bytes=(4 * GIB,), costs=costs))
+    assert found.breakdown.context_bytes == 3 * GIB
     assert found.largest_fit is not None
-    assert forecast(profile, Cards(memory_bytes=(3 * GIB,), costs=costs))[1][0].largest_fit is None
+    assert predict_batch_sizes(profile, TargetGpus(memory_bytes=(3 * GIB,), costs=costs))[1][0].largest_fit is None
 
 
 def test_tracing_leaves_this_process_as_it_was() -> None:
@@ -353,9 +352,9 @@ def test_tracing_leaves_this_process_as_it_was() -> None:
 
 
 def test_by_default_a_child_process_traces() -> None:
-    found = predict(NamedSource(model="mlp", data="digits"), params={"optimizer": "sgd", "width": 16})
-    assert isinstance(found, Profile)
-    assert found.parts(64)["weights"] == 4 * (64 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10)
+    found = build_memory_model(NamedSource(model="mlp", data="digits"), params={"optimizer": "sgd", "width": 16})
+    assert isinstance(found, MemoryModel)
+    assert found.live_bytes_by_kind(64)["weights"] == 4 * (64 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10)
 
 
 def kill_oneself() -> nn.Module:
@@ -365,6 +364,6 @@ def kill_oneself() -> nn.Module:
 
 
 def test_a_crash_while_tracing_is_a_value() -> None:
-    found = predict(vectors(kill_oneself))
+    found = build_memory_model(vectors(kill_oneself))
     assert isinstance(found, Untraceable)
     assert "SIGABRT" in found.reason

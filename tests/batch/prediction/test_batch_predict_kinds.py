@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from probe.batch.find import try_batch_size
+from probe.batch.prediction.build_memory_model import build_memory_model
 from probe.batch.prediction.fake_operators import lstm_workspace_bytes
-from probe.batch.prediction.forecast import Cards, forecast
-from probe.batch.prediction.memory_model import Profile, Untraceable
-from probe.batch.prediction.predict import predict
-from probe.batch.prediction.traced_batches import MAX_READ_BYTES, TracedBatches, UnstretchableError, stretched
-from probe.batch.samples.costly_batches import load_batch
-from probe.batch.samples.sizing import rank_samples
+from probe.batch.prediction.memory_model import MemoryModel, Untraceable
+from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
+from probe.batch.prediction.trace import MAX_READ_BYTES
+from probe.batch.prediction.tracer import TracedBatches, UnstretchableError, stretched
+from probe.batch.samples.task_samples import load_batch, rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.loading.batch import Batch
 from probe.loading.random_state import random_state_kept
@@ -58,11 +58,11 @@ def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
     return device.read_memory().peak_allocated_bytes
 
 
-def predicted(task: Task, limit_bytes: int, **params: Any) -> tuple[Profile, Any]:
-    cards = Cards(memory_bytes=(limit_bytes,))
-    profile = predict(task, params=params, target="simulated", cards=cards, in_process=True)
-    assert isinstance(profile, Profile), profile
-    return profile, forecast(profile, cards)
+def predicted(task: Task, limit_bytes: int, **params: Any) -> tuple[MemoryModel, Any]:
+    gpus = TargetGpus(memory_bytes=(limit_bytes,))
+    profile = build_memory_model(task, params=params, target="simulated", gpus=gpus, in_process=True)
+    assert isinstance(profile, MemoryModel), profile
+    return profile, predict_batch_sizes(profile, gpus)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # PyTorch has another implementation of them
@@ -106,9 +106,9 @@ def test_the_workspace_of_an_lstm_is_what_onednn_asks_for(steps: int, samples: i
 
 
 def test_a_gpu_has_other_recurrent_layers_and_that_is_told() -> None:
-    found = predict(KINDS.recurrent(nn.GRU), in_process=True)
-    assert isinstance(found, Profile)
-    assert any("cuDNN, which does not document its reserve space" in text for text in found.unseen)
+    found = build_memory_model(KINDS.recurrent(nn.GRU), in_process=True)
+    assert isinstance(found, MemoryModel)
+    assert any("recurrent layers" in text and "cuDNN" in text for text in found.unseen)
 
 
 def test_one_trace_checks_a_prediction_that_is_right() -> None:
@@ -128,9 +128,9 @@ def test_where_a_trace_is_a_surprise_the_next_size_is_traced_as_well() -> None:
 def test_every_card_is_answered_from_a_trace_where_sizes_are_no_line() -> None:
     task = KINDS.pairs(KINDS.triplets)
     limits = tuple(measured_peak(task, size) for size in (16, 32, 64))
-    cards = Cards(memory_bytes=limits)
-    profile = predict(task, target="simulated", cards=cards, in_process=True)
-    found = forecast(profile, cards)[1]
+    gpus = TargetGpus(memory_bytes=limits)
+    profile = build_memory_model(task, target="simulated", gpus=gpus, in_process=True)
+    found = predict_batch_sizes(profile, gpus)[1]
     assert [(one.largest_fit, one.is_traced, one.peak_bytes) for one in found] == [
         (size, True, limit) for size, limit in zip((16, 32, 64), limits, strict=True)
     ]
@@ -160,7 +160,7 @@ def test_values_that_only_the_model_knows_leave_no_prediction() -> None:
         outputs = layers.head(layers.first(inputs))
         return torch.as_tensor(outputs if outputs.mean() > 0 else -outputs)
 
-    found = predict(KINDS.on_layers(looks), in_process=True)
+    found = build_memory_model(KINDS.on_layers(looks), in_process=True)
     assert isinstance(found, Untraceable)
     assert "test_batch_predict_kinds.py, line" in found.reason
 

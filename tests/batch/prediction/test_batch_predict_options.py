@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from probe.batch.prediction.memory_model import Profile
-from probe.batch.prediction.predict import predict
-from probe.batch.samples.costly_batches import load_batch
-from probe.batch.samples.sizing import rank_samples
+from probe.batch.prediction.build_memory_model import build_memory_model
+from probe.batch.prediction.memory_model import MemoryModel
+from probe.batch.samples.task_samples import load_batch, rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.loading.random_state import random_state_kept
 from probe.loading.trees import map_tensors
@@ -45,8 +44,8 @@ def measured_peak(task: Task, batch_size: int) -> int:
 )
 def test_options_are_traced(params: dict[str, Any], tmp_path: Path) -> None:
     source = NamedSource(model="mlp", data="digits", data_dir=tmp_path)
-    profile = predict(source, params=params, target="simulated", in_process=True)
-    assert isinstance(profile, Profile), profile
+    profile = build_memory_model(source, params=params, target="simulated", in_process=True)
+    assert isinstance(profile, MemoryModel), profile
     task = source.build(params)
     for batch_size in (16, 64):
         assert profile.live_peak_bytes(batch_size) == measured_peak(task, batch_size)

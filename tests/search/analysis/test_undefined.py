@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_recipes import blobs_recipe
+from made_studies import Ran
+from rung_jobs import FIVE_FOLDS, job, ran
 from scripted_executor import ScriptedExecutor, steady_accuracy
-from test_run_rung import FIVE_FOLDS, job, ran
-from test_study import Ran
 
+from probe.recipe.schema import SchedulerName
 from probe.records_json import from_plain, to_plain
 from probe.report.train.history_csv import history_frame
 from probe.report.write import write_report
 from probe.search.analysis.undefined import epochs_text, training_warnings, trials_warnings
 from probe.search.jobs.folds import mean_report
 from probe.search.jobs.jobs import RungJob
-from probe.search.jobs.patience import has_stopped_improving, stale_epochs
+from probe.search.jobs.stopping import has_stopped_improving, stale_epochs
 from probe.search.records.objective import Objective, best_epoch, epoch_value, reduced_value
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.brackets import SchedulerName
-from probe.search.schedulers.successive_halving import Scheduler
+from probe.search.schedulers.asha import AsynchronousSuccessiveHalving
 from probe.single.records import TrainResult
 from probe.single.train import train
 from probe.tasks.source import TargetSource
@@ -63,11 +63,11 @@ def test_a_loss_that_is_not_finite_on_validation_data_is_divergence() -> None:
 
 def test_the_summary_of_a_fit_leaves_out_what_one_part_has_no_value_of() -> None:
     found, _ = ran(rung(2, 2))  # the last epoch's validation
-    assert found.fit is not None
-    assert set(found.fit.train.metrics) == set(found.fit.val.metrics) == {"accuracy"}
+    assert found.summary is not None
+    assert set(found.summary.train.metrics) == set(found.summary.val.metrics) == {"accuracy"}
     found, _ = ran(rung(3, 3))  # the training part, scored afterwards
-    assert found.fit is not None
-    assert set(found.fit.train.metrics) == {"accuracy"}
+    assert found.summary is not None
+    assert set(found.summary.train.metrics) == {"accuracy"}
 
 
 def test_a_mean_over_folds_needs_all_of_them() -> None:
@@ -101,7 +101,7 @@ def test_the_epochs_without_a_value_neither_count_nor_end_a_trial_before_its_fir
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=3, max_size=20), st.integers(2, 4))
 def test_a_rung_promotes_trials_without_a_value_last(scores: list[float | None], factor: int) -> None:
-    scheduler = Scheduler((1, 3), factor=factor, mode="max")
+    scheduler = AsynchronousSuccessiveHalving((1, 3), factor=factor, mode="max")
     for number, score in enumerate(scores):
         scheduler.record(number, 0, score)
     climbed = []

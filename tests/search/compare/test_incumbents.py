@@ -11,16 +11,17 @@ from scripted_executor import ScriptedExecutor, make_job, steady_accuracy
 from probe.recipe.schema import Recipe
 from probe.search.compare.incumbents import epochs_to, incumbents_of_trials, value_after
 from probe.search.compare.stored_incumbents import incumbents_of_events
-from probe.search.findings import Findings, make_result, make_setup
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import study_plan
 from probe.search.records.comparison import Incumbent
 from probe.search.records.search import Dimension, SearchResult
+from probe.search.results import StageResults, make_result
 from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.auto_scheduler import choose_scheduler
+from probe.search.settings import make_settings
 from probe.search.space.space import Space
 from probe.search.study.events import EpochReported, Event, TrialEnded
-from probe.search.study.plan import new_state
+from probe.search.study.plan import StudyHooks, new_state
 from probe.search.study.study import Study
 from probe.tasks.source import TargetSource
 
@@ -39,12 +40,12 @@ def searched(
     from probe.device.select import parse_device
     from probe.records import RunMeta
 
-    setup = make_setup(recipe, TargetSource(target="x:y"), device=parse_device("cpu"), num_workers=slots)
+    setup = make_settings(recipe, TargetSource(target="x:y"), device=parse_device("cpu"), num_workers=slots)
     blank = dict.fromkeys(("probe_version", "python_version", "torch_version", "platform", "device", "started_at"), "")
     meta = RunMeta(
         **blank, cuda_version=None, driver_version=None, num_threads=1, seed=setup.seed, argv=(), recipe_hash=None
     )  # fmt: skip
-    found = Findings(meta=meta, space=QUALITY, sampler="random", probe_epochs=1.5)
+    found = StageResults(meta=meta, space=QUALITY, sampler="random", probe_epochs=1.5)
     plan = study_plan(setup, found, seconds=0.0)
     found.state = new_state(plan)
     events: list[Event] = []
@@ -59,8 +60,7 @@ def searched(
         sampler=make_sampler("random", QUALITY, mode="max", seed=setup.seed),
         executor=executor,
         make_job=make_job,
-        sink=events.append,
-        clock=executor.clock,
+        hooks=StudyHooks(sink=events.append, clock=executor.clock),
     )
     end = study.run()
     return make_result(setup, found, stopped_by=end, seconds=1.0), events

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_conformance import ExecutorConformance, MakeJob, drain
+from executor_conformance import SearchExecutorConformance, drain, make_job
 from made_recipes import blobs_recipe
 from pinned_task import open_gpu
-from test_executors import make_job
 
 import probe.search.backends
 from probe.device.select import DeviceSpec
@@ -34,17 +33,15 @@ def pinned() -> Iterator[LocalExecutor]:
         yield executor
 
 
-class TestPinnedExecutor(ExecutorConformance):
+class TestPinnedExecutor(SearchExecutorConformance):
+    num_gpus = 2
+
     @pytest.fixture
     def executor(self, pinned: LocalExecutor) -> LocalExecutor:
         return pinned
 
-    @pytest.fixture
-    def job(self, folder: Path) -> MakeJob:
-        return lambda number, **options: make_job(folder, number, **options)
-
     def test_every_worker_sees_its_own_gpu_alone(self, executor: LocalExecutor) -> None:
-        assert executor.call_each(os.getenv, VISIBLE_DEVICES) == list(GPUS)
+        assert executor.run(os.getenv, VISIBLE_DEVICES, on="every_gpu") == list(GPUS)
 
     def test_a_job_runs_where_it_is_sent_also_after_a_workers_death(
         self, executor: LocalExecutor, folder: Path
@@ -71,27 +68,27 @@ class TestPinnedExecutor(ExecutorConformance):
         executor.cancel()
 
     def test_an_error_of_the_device_says_which_gpu_it_is(self, executor: LocalExecutor) -> None:
-        assert executor.call_each(open_gpu, "none") == list(GPUS)
+        assert executor.run(open_gpu, "none", on="every_gpu") == list(GPUS)
         with pytest.raises(
             DeviceError, match=r"sees only GPU MIG-41c1: cuda:0 is there but cannot be used\."
         ) as raised:
-            executor.call_each(open_gpu, GPUS[1])
+            executor.run(open_gpu, GPUS[1], on="every_gpu")
         assert raised.value.hint == "nvidia-smi"
 
     def test_after_an_error_on_one_gpu_the_next_answers_are_the_right_ones(self, executor: LocalExecutor) -> None:
         with pytest.raises(UserCodeError, match="ValueError"):
-            executor.call_each(int, "x")
-        assert executor.call_each(os.getenv, VISIBLE_DEVICES) == list(GPUS)
-        assert [executor.num_idle(gpu) for gpu in (0, 1)] == [1, 1]
+            executor.run(int, "x", on="every_gpu")
+        assert executor.run(os.getenv, VISIBLE_DEVICES, on="every_gpu") == list(GPUS)
+        assert executor.resources.idle_by_gpu == (1, 1)
 
 
 def test_slots_are_spread_and_one_slot_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert LocalExecutor(5, gpus=GPUS).slots_by_gpu == (3, 2)
-    assert LocalExecutor(2, gpus=("0", "1", "2")).slots_by_gpu == (1, 1)
-    assert LocalExecutor(3).slots_by_gpu == (3,)
+    assert LocalExecutor(5, gpus=GPUS).resources.slots_by_gpu == (3, 2)
+    assert LocalExecutor(2, gpus=("0", "1", "2")).resources.slots_by_gpu == (1, 1)
+    assert LocalExecutor(3).resources.slots_by_gpu == (3,)
     monkeypatch.setenv(VISIBLE_DEVICES, "5,6")
     with LocalExecutor(1, gpus=("5", "6")) as alone:
-        assert alone.call_each(os.getenv, VISIBLE_DEVICES) == ["5,6"]
+        assert alone.run(os.getenv, VISIBLE_DEVICES, on="every_gpu") == ["5,6"]
 
 
 @pytest.mark.parametrize(
@@ -100,8 +97,8 @@ def test_slots_are_spread_and_one_slot_is_not_pinned(monkeypatch: pytest.MonkeyP
 def test_a_search_has_one_worker_a_gpu_unless_it_is_told_otherwise(asked: dict[str, Any], num_workers: int) -> None:
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
     request = SearchRequest(recipe=blobs_recipe(), device=device, data_dir=Path("data"), num_gpus=3, **asked)
-    with open_session(None, request, resume=False) as session:
-        assert session.begun.num_workers == num_workers
+    with open_session(request) as session:
+        assert session.start.num_workers == num_workers
 
 
 def test_a_search_on_two_gpus_says_what_runs_where(monkeypatch: pytest.MonkeyPatch) -> None:

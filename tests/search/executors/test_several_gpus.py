@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_slots import GIB, PEAKS, PredictingExecutor
+from made_studies import ACCURACY, QUALITY
 from scripted_executor import ScriptedExecutor, make_job
-from test_slots import GIB, PEAKS, Foreseeing
-from test_study import ACCURACY, QUALITY
 
 from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec
@@ -20,7 +20,7 @@ from probe.search.executors.slots import MARGIN, GpuLoad, can_start, choose_gpu,
 from probe.search.jobs.jobs import RungJob
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
 from probe.search.study.study import Study
 from probe.tasks.source import TargetSource
@@ -28,14 +28,16 @@ from probe.tasks.source import TargetSource
 LOADS = st.builds(
     GpuLoad,
     limit_bytes=st.integers(1, 80 * GIB),
-    beside=st.lists(PEAKS, max_size=3).map(tuple),
+    running_peaks=st.lists(PEAKS, max_size=3).map(tuple),
     idle_bytes=st.integers(0, GIB),
-    has_slot=st.booleans(),
+    has_free_slot=st.booleans(),
 )
 
 
 def takes(gpu: GpuLoad, peak: int | None) -> bool:
-    return gpu.has_slot and can_start(peak, beside=gpu.beside, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes)
+    return gpu.has_free_slot and can_start(
+        peak, running_peaks=gpu.running_peaks, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes
+    )
 
 
 @settings(deadline=None)
@@ -44,23 +46,23 @@ def test_a_trial_waits_only_where_no_gpu_takes_it(peak: int | None, gpus: list[G
     chosen = choose_gpu(peak, gpus)
     if chosen is None:
         assert not any(takes(gpu, peak) for gpu in gpus)
-        assert all(gpu.beside for gpu in gpus if gpu.has_slot)
+        assert all(gpu.running_peaks for gpu in gpus if gpu.has_free_slot)
     else:
         assert takes(gpus[chosen], peak)
 
 
 @settings(deadline=None)
 @given(PEAKS, LOADS)
-def test_with_one_gpu_it_is_the_question_whether_there_is_room(peak: int | None, gpu: GpuLoad) -> None:
+def test_with_one_gpu_a_trial_starts_if_it_fits(peak: int | None, gpu: GpuLoad) -> None:
     assert (choose_gpu(peak, [gpu]) == 0) == takes(gpu, peak)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 20 * GIB), st.lists(LOADS, min_size=1, max_size=5))
 def test_where_it_fits_an_idle_gpu_comes_first_then_the_most_free_memory(peak: int, gpus: list[GpuLoad]) -> None:
-    fitting = [index for index, gpu in enumerate(gpus) if gpu.has_slot and peak * MARGIN <= gpu.free_bytes]
+    fitting = [index for index, gpu in enumerate(gpus) if gpu.has_free_slot and peak * MARGIN <= gpu.free_bytes]
     known = [index for index in fitting if takes(gpus[index], peak)]
-    idle = [index for index in known if not gpus[index].beside]
+    idle = [index for index in known if not gpus[index].running_peaks]
     best = idle or known
     if best:
         most = max(gpus[index].free_bytes for index in best)
@@ -115,9 +117,7 @@ class Watched:
             sampler=make_sampler("random", QUALITY, mode="max", seed=0),
             executor=self.executor,
             make_job=self.make_job,
-            can_start=self.gpu_packer,
-            observer=self.seen.append,
-            clock=self.executor.clock,
+            hooks=StudyHooks(can_start=self.gpu_packer, observer=self.seen.append, clock=self.executor.clock),
         ).run()
 
     def size(self, trial: PackedTrial) -> int | None:
@@ -160,7 +160,7 @@ def test_small_trials_share_both_gpus_and_large_ones_do_not() -> None:
     assert Watched([10, 20], num_slots=6, sizes=[6]).most == [1, 2]
 
 
-def test_a_live_view_is_told_where_trials_run_where_there_are_several_places() -> None:
+def test_progress_names_the_gpu_of_each_trial_if_there_are_several() -> None:
     def places(limits: list[int]) -> set[str | None]:
         seen = Watched(limits, num_slots=2, sizes=[1]).seen
         return {trial.place for record in seen if isinstance(record, SearchProgress) for trial in record.running}
@@ -169,7 +169,7 @@ def test_a_live_view_is_told_where_trials_run_where_there_are_several_places() -
     assert places([10]) == {None}
 
 
-def test_workers_that_wait_hold_contexts_of_their_own_gpu_only() -> None:
+def test_idle_workers_hold_memory_of_their_own_gpu_only() -> None:
     one, other, third = (Trial(number=number, positions={}, params={}, seed=0) for number in range(3))
     limit = int(2 * MARGIN * GIB) + FixedCosts().context_bytes
     idle = {0: 3, 1: 1}
@@ -182,10 +182,10 @@ def test_workers_that_wait_hold_contexts_of_their_own_gpu_only() -> None:
     assert gpu_packer.gpu_of(third) == 1
 
 
-def test_a_room_is_made_where_a_gpu_has_two_slots_and_predicts_for_the_smallest() -> None:
+def test_trials_are_packed_if_a_gpu_has_two_slots_and_predicted_for_the_smallest_gpu() -> None:
     source = TargetSource(target="searched_task:blobs")
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
-    executor: Any = Foreseeing()
+    executor: Any = PredictingExecutor()
     executor.slots_by_gpu, executor.limits = (1, 1), (8 * GIB, 8 * GIB)
     assert make_gpu_packer(source, device, 16, executor) is None
     executor.slots_by_gpu, executor.limits = (2, 1), (8 * GIB, None)

@@ -1,39 +1,35 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from made_slots import GIB, PEAKS, PredictingExecutor
+from made_studies import Ran
 from scripted_executor import ScriptedExecutor
-from test_study import Ran
 
 from probe.batch.prediction.memory_model import FixedCosts
-from probe.device.select import DeviceSpec, device_limit
-from probe.errors import UserCodeError
+from probe.device.select import DeviceSpec
 from probe.search.executors.gpu_packing import GpuPacker, PackedTrial, make_gpu_packer, predicted_peak
 from probe.search.executors.slots import MARGIN, can_start
 from probe.search.records.search import BudgetLimits, ParamValue
 from probe.search.study.state import Trial
 from probe.tasks.source import TargetSource
 
-GIB = 2**30
-PEAKS = st.none() | st.integers(1, 20 * GIB)
-
 
 @given(PEAKS, st.integers(0, GIB))
-def test_one_alone_always_runs(peak: int | None, limit: int) -> None:
-    assert can_start(peak, beside=[], limit_bytes=limit)
+def test_a_trial_alone_always_starts(peak: int | None, limit: int) -> None:
+    assert can_start(peak, running_peaks=[], limit_bytes=limit)
 
 
 @given(PEAKS, st.lists(PEAKS, min_size=1, max_size=4), st.integers(0, GIB), st.integers(1, 80 * GIB))
 def test_trials_share_only_what_holds_all_of_them(
-    peak: int | None, beside: list[int | None], idle: int, limit: int
+    peak: int | None, running: list[int | None], idle: int, limit: int
 ) -> None:
-    known = [other for other in (peak, *beside) if other is not None]
-    fits = len(known) == len(beside) + 1 and MARGIN * sum(known) + idle <= limit
-    assert can_start(peak, beside=beside, idle_bytes=idle, limit_bytes=limit) == fits
+    known = [other for other in (peak, *running) if other is not None]
+    fits = len(known) == len(running) + 1 and MARGIN * sum(known) + idle <= limit
+    assert can_start(peak, running_peaks=running, idle_bytes=idle, limit_bytes=limit) == fits
 
 
 def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None:
@@ -64,7 +60,7 @@ def test_a_study_starts_no_more_trials_than_fit_and_leaves_none_behind() -> None
     assert ran.end == "trials"
 
 
-def test_workers_that_wait_hold_their_contexts() -> None:
+def test_idle_workers_hold_gpu_memory() -> None:
     one, other = (Trial(number=number, positions={}, params={}, seed=0) for number in range(2))
     limit = int(2 * MARGIN * GIB) + 1 + FixedCosts().context_bytes
     assert GpuPacker([limit], lambda _: GIB, count_idle=lambda _: 2)(one, [other])
@@ -79,30 +75,10 @@ def test_a_trials_peak_is_predicted_without_a_gpu() -> None:
     assert FixedCosts().context_bytes < small < large
 
 
-class Foreseeing:
-    """Of an executor what a room asks: calls in this process, no GPU behind it."""
-
-    slots_by_gpu: tuple[int, ...] = (2,)
-    limits: tuple[int | None, ...] = (8 * GIB,)
-
-    def num_idle(self, gpu: int) -> int:
-        return 1
-
-    def call_each(self, function: Callable[..., Any], *args: Any) -> list[Any]:
-        assert function is device_limit
-        return list(self.limits)
-
-    def call_beside(self, function: Callable[..., Any], *args: Any) -> Any:
-        try:
-            return function(*args)
-        except ZeroDivisionError as error:
-            raise UserCodeError(str(error), traceback="theirs") from None
-
-
-def test_a_room_is_made_for_a_gpu_that_several_share() -> None:
+def test_trials_are_packed_onto_a_gpu_with_several_slots() -> None:
     source = TargetSource(target="searched_task:blobs")
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
-    executor: Any = Foreseeing()
+    executor: Any = PredictingExecutor()
     gpu_packer = make_gpu_packer(source, device, 16, executor)
     assert gpu_packer is not None
     configurations: list[dict[str, ParamValue]] = [

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_spaces import SPACE
+from sampler_spaces import NESTED, NUMBERS
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-from test_samplers import NESTED, NUMBERS
-from test_search_space import SPACE
 
 from probe.search.records.search import Dimension, ParamValue
 from probe.search.samplers.acquisition import log_expected_improvement

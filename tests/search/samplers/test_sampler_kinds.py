@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
+from made_studies import Overheard
 from scripted_executor import ScriptedExecutor, make_job, no_fault
-from test_study import Overheard
 
 from probe.errors import RecipeError
 from probe.search.jobs.jobs import Outcome, RungJob
@@ -24,7 +24,7 @@ from probe.search.space.dimensions import build_space
 from probe.search.space.grid import grid_size
 from probe.search.space.space import Params, Space, axis_of, configuration_key, positions_of
 from probe.search.study.events import Event
-from probe.search.study.plan import StudyPlan, new_state
+from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.snapshots import best_trial, trial_result
 from probe.search.study.study import Study
 
@@ -133,8 +133,7 @@ class Searched:
             sampler=Overheard(asked, lambda number, verdict, value: self.told.append(value)),
             executor=executor,
             make_job=make_job,
-            sink=self.events.append,
-            clock=executor.clock,
+            hooks=StudyHooks(sink=self.events.append, clock=executor.clock),
         )
         study.replay(events)
         if events:

@@ -5,10 +5,10 @@ from functools import partial
 
 import optuna
 import pytest
-from test_search_space import SPACE
+from made_spaces import SPACE
+from sampler_spaces import NESTED, NUMBERS
 
 from probe.errors import RecipeError
-from probe.recipe.when import Bounds
 from probe.search.records.search import Dimension, ParamValue
 from probe.search.samplers.optuna_samplers import OptunaSampler
 from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
@@ -40,31 +40,8 @@ def tell(sampler: Sampler, number: int, positions: Positions) -> None:
             sampler.tell(number, "infeasible")  # on a later rung
 
 
-NUMBERS = Space(
-    dimensions=(
-        Dimension(name="lr@position", kind="float", low=0.0, high=1.0),
-        Dimension(name="width", kind="pow2", low=8, high=64),
-        Dimension(name="weight_decay", kind="float", low=1e-6, high=1e-2, log=True),
-    ),
-    constants={"optimizer": "adam"},
-)
-"""What every sampler can search."""
 SAMPLERS = [name for name in SAMPLER_NAMES if name not in ("auto", "grid")]
 CONDITIONAL = ["random", "tpe", "gp", "evolutionary"]
-
-
-NESTED = Space(
-    dimensions=(
-        Dimension(name="optimizer", kind="choices", choices=("sgd", "nesterov", "adam")),
-        Dimension(name="momentum", kind="float", low=0.5, high=0.9, when={"optimizer": ("sgd", "nesterov")}),
-        Dimension(name="layers", kind="int", low=1, high=4),
-        Dimension(name="dropout", kind="float", low=0.0, high=0.5, steps=2, when={"layers": Bounds(min=2)}),
-        Dimension(
-            name="width", kind="pow2", low=4, high=16, when={"layers": Bounds(min=2, max=3), "dropout": Bounds(min=0.2)}
-        ),
-    ),
-    constants={},
-)
 
 
 @pytest.mark.parametrize("name", [*CONDITIONAL, "grid"])

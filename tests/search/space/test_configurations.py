@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
+from finite_spaces import FINITE, NARROW
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,26 +22,6 @@ quick = settings(deadline=None, max_examples=60)
 
 def one(**dimension: object) -> Space:
     return Space(dimensions=(Dimension(name="x", **dimension),), constants={})  # type: ignore[arg-type]
-
-
-FINITE = Space(
-    dimensions=(
-        Dimension(name="optimizer", kind="choices", choices=("sgd", "adam")),
-        Dimension(name="momentum", kind="choices", choices=(0.0, 0.9), when={"optimizer": "sgd"}),
-        Dimension(name="width", kind="pow2", low=4, high=16),
-        Dimension(name="dropout", kind="float", low=0.0, high=0.5, step=0.25),
-    ),
-    constants={"l2": 0.0},
-)
-NARROW = Space(
-    dimensions=(
-        Dimension(name="optimizer", kind="choices", choices=("sgd", "adam")),
-        Dimension(
-            name="lr", kind="float", low=1e-4, high=0.1, log=True, per={"sgd": (0.0999, 0.1), "adam": (1e-4, 1.003e-4)}
-        ),
-    ),
-    constants={},
-)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_search_space import SPACE
+from made_spaces import SPACE
 
 from probe.errors import RecipeError
-from probe.recipe.steps import num_steps, value_after
+from probe.recipe.values import num_steps, value_after
 from probe.recipe.when import Bounds, Condition
 from probe.search.records.search import Dimension
 from probe.search.space.grid import (

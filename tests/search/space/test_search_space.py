@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_spaces import SPACE
 
 from probe.search.records.search import Dimension, ParamValue
 from probe.search.space.space import (
@@ -19,19 +20,6 @@ from probe.search.space.space import (
 )
 
 quick = settings(deadline=None, max_examples=100)
-SPACE = Space(
-    dimensions=(
-        Dimension(name="batch_size", kind="pow2", low=8, high=64),
-        Dimension(name="optimizer", kind="choices", choices=("sgd", "adam")),
-        Dimension(
-            name="lr", kind="float", low=1e-4, high=1.0, log=True, per={"sgd": (1e-2, 1.0), "adam": (1e-4, 1e-2)}
-        ),
-        Dimension(name="momentum", kind="float", low=0.5, high=0.99, when={"optimizer": "sgd"}),
-        Dimension(name="depth", kind="int", low=1, high=4),
-        Dimension(name="weight_decay", kind="float", low=1e-6, high=1e-2, log=True),
-    ),
-    constants={"dropout": 0.1},
-)
 
 
 def draw_params(seed: int, space: Space = SPACE) -> dict[str, ParamValue]:

@@ -12,7 +12,7 @@ from made_recipes import blobs_recipe
 
 from probe.recipe.dump import dump_recipe
 from probe.recipe.space import Range
-from probe.recipe.steps import check_step, is_step, num_steps, value_after
+from probe.recipe.values import check_step, is_step, num_steps, value_after
 from probe.search.samplers.optuna_export import _distribution
 from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
 from probe.search.space.configurations import configurations, num_configurations

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kept_searches import search
 from made_recipes import blobs_recipe
+from rung_jobs import job
 from small_disks import mounted
-from test_keeping import search
-from test_run_rung import job
 
 from probe.errors import DiskFullError, OutputError
 from probe.search.find import find_hyperparameters
@@ -20,6 +20,8 @@ from probe.search.storage.checkpoint_folder import CheckpointFolder
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.state import SearchState
 from probe.training.checkpoint import save_checkpoint
+
+pytestmark = pytest.mark.usefixtures("warm_workers")
 
 
 @pytest.fixture
@@ -103,6 +105,6 @@ def test_a_search_on_a_disk_that_is_too_small_goes_on_to_its_end(small_disk: Pat
     )
     result = find_hyperparameters(recipe, device="cpu", num_workers=1, folder=small_disk)
     assert result.stopped_by == "trials"
-    assert "ran short" in " ".join(result.warnings)
+    assert "checkpoints of paused trials were deleted" in " ".join(result.warnings)
     assert {trial.status for trial in result.trials} == {"complete", "stopped"}
     assert all(trial.lost_epochs == 0 for trial in result.trials)

@@ -14,6 +14,7 @@ from small_disks import mounted
 from stored_searches import decisions, num_repeated_rungs, stored_events, work_on
 
 from probe.errors import OutputError
+from probe.search.jobs.jobs import RungReport
 from probe.search.records.search import DATABASE_FILE
 from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
@@ -29,7 +30,9 @@ EVENTS = st.one_of(
     st.builds(TrialStarted, number=st.integers(0, 99), rung=st.integers(0, 9)),
     st.just(EpochReported(number=3, report=REPORT)),
     st.builds(
-        TrialEnded, number=st.integers(0, 99), outcome=st.sampled_from(["finished", "oom"]), seconds=st.floats(0, 9)
+        TrialEnded,
+        number=st.integers(0, 99),
+        report=st.builds(RungReport, outcome=st.sampled_from(["finished", "oom"]), seconds=st.floats(0, 9)),
     ),
     st.builds(SearchResumed, after=st.sampled_from([None, "interrupted", "failures"])),
 )
@@ -59,13 +62,13 @@ def test_another_process_sees_every_row_at_once_in_columns_that_one_can_read(tmp
         database.append(TrialSuggested(number=0, positions={"x": 0.5}, params={"x": 0.5, "kind": "a"}, seed=1), 0.5)
         database.append(TrialStarted(number=0, rung=0), 0.6)
         database.append(EpochReported(number=0, report=REPORT), 1.0)
-        database.append(TrialEnded(number=0, outcome="finished", seconds=0.7), 1.1)
+        database.append(TrialEnded(number=0, report=RungReport(outcome="finished", seconds=0.7)), 1.1)
         reader = sqlite3.connect(path)
         assert reader.execute("SELECT trial, last_rung_started, epochs, last_outcome FROM trials").fetchall() == [
             (0, 0, 1, "finished")
         ]
         assert reader.execute("SELECT train_loss, val_loss, epoch FROM reported").fetchall() == [(0.1 + 0.2, None, 1)]
-        assert json.loads(reader.execute("SELECT params FROM asked").fetchone()[0]) == {"x": 0.5, "kind": "a"}
+        assert json.loads(reader.execute("SELECT params FROM suggested").fetchone()[0]) == {"x": 0.5, "kind": "a"}
         assert reader.execute("SELECT value FROM search WHERE key = 'name'").fetchone() == ("it's",)
         assert reader.execute("SELECT rung FROM started").fetchone() == (0,)
         assert reader.execute("SELECT outcome, rung_seconds FROM ended").fetchone() == ("finished", 0.7)
@@ -92,7 +95,7 @@ def test_a_damaged_file_is_one_clear_sentence(finished: Path, tmp_path: Path, da
         "text": b"SQLite is not this",
     }[damage]
     (tmp_path / DATABASE_FILE).write_bytes(spoiled)
-    with pytest.raises(OutputError, match=r"is damaged|holds no search") as raised:
+    with pytest.raises(OutputError, match=r"is damaged|contains no search") as raised:
         SearchDatabase.open(tmp_path / DATABASE_FILE, to_write=True)
     assert "\n" not in raised.value.message
     assert raised.value.hint is not None
@@ -109,7 +112,7 @@ def test_who_reads_a_damaged_file_is_not_sent_to_the_report_that_failed(
         with SearchDatabase.open(tmp_path / DATABASE_FILE, to_write=False) as database:
             list(database.events())
 
-    with pytest.raises(OutputError, match=r"is damaged .* cannot be shown") as raised:
+    with pytest.raises(OutputError, match=r"is damaged .* cannot be read") as raised:
         read()
     assert "probe report" not in (raised.value.hint or "")
 
@@ -139,7 +142,7 @@ def test_an_unknown_event_is_damage(tmp_path: Path) -> None:
     path = tmp_path / DATABASE_FILE
     with SearchDatabase.create(path, {}) as database:
         database._connection.execute("INSERT INTO events (seconds, kind, record) VALUES (0, 'dreamed', '{}')")
-        with pytest.raises(OutputError, match="event 1 is of a kind"):
+        with pytest.raises(OutputError, match="event 1 has a kind"):
             list(database.events())
 
 
@@ -159,6 +162,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_ends_the_search_with_a_sentence_and_it_goes_on_when_there_is_room(
     small_disk: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (small_disk / "checkpoints").symlink_to(tmp_path / "checkpoints")  # only the database is on the full disk
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 7_800_000)
     with pytest.raises(OutputError) as raised:

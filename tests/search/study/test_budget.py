@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.successive_halving import Promotion, Scheduler
+from probe.search.schedulers.asha import AsynchronousSuccessiveHalving
+from probe.search.schedulers.protocol import Promotion, Scheduler
 from probe.search.study.budget import (
     MIN_PROBE_SAMPLES,
     MIN_PROBE_STEPS,
@@ -37,7 +38,7 @@ usages = st.builds(
 
 
 def make_scheduler(rungs: tuple[int, ...], num_trials: int) -> Scheduler:
-    scheduler = Scheduler(rungs, factor=3, mode="max")
+    scheduler = AsynchronousSuccessiveHalving(rungs, factor=3, mode="max")
     for number in range(num_trials):
         scheduler.record(number, 0, float(number))
     return scheduler
@@ -108,7 +109,7 @@ def test_when_the_trials_are_used_up_the_best_climbs_to_the_top() -> None:
 
 
 def test_without_a_scheduler_the_whole_budget_goes_to_new_trials() -> None:
-    scheduler = Scheduler((9,), factor=3, mode="max")
+    scheduler = AsynchronousSuccessiveHalving((9,), factor=3, mode="max")
     assert next_step(scheduler, BudgetLimits(epochs=60), Usage(trials=5, spent_epochs=51)) == NewTrial()
     assert next_step(scheduler, BudgetLimits(epochs=60), Usage(trials=5, spent_epochs=52)) is None
 

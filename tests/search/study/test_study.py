@@ -1,103 +1,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_executor import ScriptedExecutor, make_job, no_fault
+from made_studies import ACCURACY, QUALITY, Ran, fail_on
+from scripted_executor import ScriptedExecutor, no_fault
 
+from probe.recipe.schema import SchedulerName
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import end_warnings
-from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension, SearchProgress, TrialResult
-from probe.search.samplers.protocol import Sampler, Verdict
-from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.brackets import SchedulerName
 from probe.search.space.space import Space, configuration_key
-from probe.search.study.events import Event
-from probe.search.study.pacing import SHOW_SECONDS
-from probe.search.study.plan import StudyPlan, new_state
-from probe.search.study.snapshots import best_trial, trial_result
+from probe.search.study.plan import new_state
+from probe.search.study.snapshots import SHOW_SECONDS, best_trial, trial_result
 from probe.search.study.state import SearchState
-from probe.search.study.study import Study
 
-QUALITY = Space(dimensions=(Dimension(name="quality", kind="float", low=0.0, high=1.0),), constants={"lr": 0.1})
 TWO_NUMBERS = Space(
     dimensions=(*QUALITY.dimensions, Dimension(name="width", kind="float", low=0.0, high=1.0)), constants={}
 )
-ACCURACY = Objective(metric="accuracy", mode="max")
-
-
-class Overheard:
-    """A sampler, and somebody who hears what it is told."""
-
-    def __init__(self, sampler: Sampler, listen: Callable[..., None]) -> None:
-        self._sampler = sampler
-        self._listen = listen
-
-    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        self._listen(number, verdict, value)
-        self._sampler.tell(number, verdict, value)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sampler, name)
-
-
-class Ran:
-    """One study, run on a scripted executor, and everything that could be seen of it."""
-
-    def __init__(
-        self,
-        *,
-        limits: BudgetLimits,
-        executor: ScriptedExecutor | None = None,
-        space: Space = QUALITY,
-        rungs: tuple[int, ...] = (1, 3, 9),
-        sampler: str = "random",
-        seed: int = 0,
-        listen: Callable[..., None] | None = None,
-        can_start: Callable[..., bool] | None = None,
-        **plan: Any,
-    ) -> None:
-        self.plan = StudyPlan(space=space, objective=ACCURACY, rungs=rungs, factor=3, limits=limits, seed=seed, **plan)
-        self.executor = executor or ScriptedExecutor()
-        self.state = new_state(self.plan)
-        self.events: list[Event] = []
-        self.seen: list[Any] = []
-        self.discarded: list[tuple[int, int]] = []
-        asked: Any = make_sampler(sampler, space, mode="max", seed=seed)
-        if listen is not None:
-            asked = Overheard(asked, listen)
-        study = Study(
-            self.plan,
-            self.state,
-            sampler=asked,
-            executor=self.executor,
-            make_job=make_job,
-            discard=lambda trial, epochs: self.discarded.append((trial.number, epochs)),
-            can_start=can_start,
-            sink=self.events.append,
-            observer=self.seen.append,
-            clock=self.executor.clock,
-        )
-        self.end = study.run()
-        self.seconds = study.seconds
-
-    @property
-    def results(self) -> list[TrialResult]:
-        return [trial_result(self.state, trial) for trial in self.state.trials]
-
-    @property
-    def num_epochs(self) -> float:
-        return sum(result.epochs for result in self.results)
-
-
-def fail_on(**outcomes: Outcome) -> Callable[[RungJob, int, int], Outcome | None]:
-    """`t3=...`: trial 3 ends so in its first epoch, every time."""
-    return lambda job, epoch, _: outcomes.get(f"t{job.number}")
 
 
 def test_the_best_is_found_and_trained_all_the_way() -> None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from finite_spaces import FINITE, NARROW
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_configurations import FINITE, NARROW
 
 from probe.errors import RecipeError
 from probe.search.records.search import Dimension, ParamValue

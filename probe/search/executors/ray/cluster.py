@@ -1,4 +1,4 @@
-"""A Ray cluster to run a search on: found, or started for it."""
+"""Connects to a running Ray cluster, or starts a local one."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ from probe.errors import DeviceError, last_line
 from probe.search.executors.ray.resources import RayAddress
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 7.5
-"""For a head to take a connection, and to answer on it: less than ten together."""
+"""Time for a head node to accept a connection, and to answer on it. Together less than ten seconds."""
 _WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONSAFEPATH": "1"}
-"""Waiting threads that spin would take the cores from other workers; a folder named probe in the user's is not ours."""
+"""Passive waiting leaves the cores to other workers; the safe path keeps a user's folder named `probe` from being imported."""
 
 
 def check_ray() -> None:
-    """Raise DeviceError where the package is missing."""
+    """Raise DeviceError if the package ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise DeviceError(
-            "--ray needs the package ray, which is not installed here.", hint="pip install 'torch-probe[ray]'"
+            "--ray requires the package ray, which is not installed.", hint="pip install 'torch-probe[ray]'"
         )
 
 
 @contextlib.contextmanager
 def connected(address: RayAddress, *, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Be a driver of the cluster inside; one that was started for `local:N` ends with it. `environment`: of the workers.
+    """Connect this process to a cluster. A cluster that was started for `local:N` ends with the context.
 
-    Raises DeviceError: no Ray, nothing that answers within ten seconds, or a cluster of another version.
+    Args:
+        address: the cluster.
+        environment: environment variables of the workers.
+
+    Raises:
+        DeviceError: Ray is not installed, no cluster answers within ten seconds, or it has another version of Ray or Python.
     """
     check_ray()
     _check_answers(address)
@@ -48,9 +53,11 @@ def connected(address: RayAddress, *, environment: Mapping[str, str] | None = No
         if address.num_local is None:
             options["address"] = address.text
         else:
-            # "local": without it, a cluster that runs on this machine already would be taken.
+            # Without "local", Ray would connect to a cluster that already runs on this machine.
             options |= {"address": "local", "num_cpus": address.num_local, "include_dashboard": False}
-            os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would let any other program starve the search
+            os.environ.setdefault(
+                "RAY_worker_niceness", "0"
+            )  # with Ray's default of 15, any other program slows the search down
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
@@ -62,7 +69,7 @@ def connected(address: RayAddress, *, environment: Mapping[str, str] | None = No
 
 
 def _check_answers(address: RayAddress) -> None:
-    """Ray itself would try for a minute, and print. Its own `ray health-check` is asked, in a process that can be ended."""
+    """Check that a cluster answers, with `ray health-check` in a process that can be ended: `ray.init` tries for a minute."""
     if address.num_local is not None:
         return
     place = address.host_and_port
@@ -70,11 +77,11 @@ def _check_answers(address: RayAddress) -> None:
         try:
             socket.create_connection(place, timeout=CONNECT_SECONDS).close()
         except OSError as error:
-            raise _silent(address, str(error)) from None
-    asked = [] if place is None else ["--address", address.text]
+            raise _no_answer(address, str(error)) from None
+    arguments = [] if place is None else ["--address", address.text]
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check", *asked],
+            [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check", *arguments],
             capture_output=True,
             text=True,
             timeout=ANSWER_SECONDS,
@@ -83,45 +90,45 @@ def _check_answers(address: RayAddress) -> None:
     except subprocess.TimeoutExpired:
         if place is None:
             raise _not_connected(address, TimeoutError()) from None
-        raise _silent(address, "what listens there does not speak as Ray does") from None
+        raise _no_answer(address, "the program on this port is not Ray") from None
     if done.returncode != 0 and "InvalidAuthToken" in done.stderr:
         raise DeviceError(
-            f"--ray {address.text}: the cluster asks for a token, and this machine shows none, or another.",
-            hint="Copy ~/.ray/auth_token of the head to this machine, and: export RAY_AUTH_MODE=token",
+            f"--ray {address.text}: the cluster requires a token, and the token of this machine is missing or differs.",
+            hint="Copy ~/.ray/auth_token from the head node to this machine, then run: export RAY_AUTH_MODE=token",
         )
     if done.returncode != 0 and "version mismatch" in done.stderr:
         raise _not_connected(address, RuntimeError(last_line(done.stderr)))
     if done.returncode != 0 and place is None:
         raise _not_connected(address, ConnectionError(done.stderr))
     if done.returncode != 0:
-        raise _silent(address, last_line(done.stderr) or "no answer")
+        raise _no_answer(address, (done.stderr.strip().splitlines() or ["no answer"])[-1])
 
 
-def _silent(address: RayAddress, why: str) -> DeviceError:
+def _no_answer(address: RayAddress, why: str) -> DeviceError:
     port = (address.host_and_port or ("", 6379))[1]
     return DeviceError(
-        f"--ray {address.text}: no Ray cluster answers there ({why}).",
-        hint=f"Start one with `ray start --head --port {port}` on that machine; `ray status` there shows whether it runs.",
+        f"--ray {address.text}: no Ray cluster answers at this address ({why}).",
+        hint=f"Start one with `ray start --head --port {port}` on that machine. `ray status` shows whether it is running.",
     )
 
 
 def _not_connected(address: RayAddress, error: Exception) -> DeviceError:
-    said = " ".join(str(error).split())
+    reason = " ".join(str(error).split())
     if address.text == "auto" and isinstance(error, ConnectionError | TimeoutError):
         return DeviceError(
-            "--ray auto: this machine is part of no Ray cluster that answers.",
-            hint="Start one (ray start --head), join one (ray start --address HOST:PORT), or take --ray local:N.",
+            "--ray auto: this machine does not belong to a Ray cluster that answers.",
+            hint="Start a cluster (ray start --head), join one (ray start --address HOST:PORT), or use --ray local:N.",
         )
     return DeviceError(
-        f"--ray {address.text}: the cluster cannot be used from here: {said}",
-        hint="The machine that searches must be a node of it: run `ray start --address HOST:PORT` here, with the same "
-        "versions of Python and Ray.",
+        f"--ray {address.text}: the cluster cannot be used from this machine: {reason}",
+        hint="This machine must be a node of the cluster: run `ray start --address HOST:PORT` here, with the same versions of "
+        "Python and Ray.",
     )
 
 
-class _WithoutRay(io.TextIOBase):
-    """Standard output, but for what Ray's own threads print there about processes that died: searches expect that, and say
-    it themselves, and whoever reads JSON from standard output expects nothing else on it."""
+class _FilteredOutput(io.TextIOBase):
+    """Standard output without the messages of Ray's threads about dead processes: a search reports those itself, and with
+    `--json` standard output must contain nothing else."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -149,5 +156,5 @@ class _WithoutRay(io.TextIOBase):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    with contextlib.redirect_stdout(_WithoutRay(sys.stdout)):
+    with contextlib.redirect_stdout(_FilteredOutput(sys.stdout)):
         yield

@@ -1,4 +1,4 @@
-"""Which nodes a Ray cluster has, and what each of them says of itself before it gets work."""
+"""Finds the nodes of a Ray cluster and checks them before they get jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from probe.errors import DeviceError, OutputError, last_line
+from probe.errors import DeviceError, OutputError, UsageError
 from probe.search.executors.ray.on_node import probe_node
 from probe.search.executors.ray.resources import NodeSize, SlotPlan
 from probe.search.records.cluster import NodeInfo
@@ -21,8 +21,7 @@ from probe.version import VERSION
 from probe.workers.worker import Raised, Returned, decode_event
 
 ANSWER_SECONDS = 60.0
-"""For a node to start a process and to look at itself."""
-
+"""Time for a node to start a process and describe itself."""
 
 _LOST = (
     ray.exceptions.WorkerCrashedError,
@@ -34,26 +33,28 @@ _LOST = (
 
 
 class ProbeLostError(DeviceError):
-    """The process that looked at a node was lost, or the node with it: nothing is known of it."""
+    """The process that probed a node died, or the node did: nothing is known about the node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node that answered."""
+    """A node that answered its probe."""
 
-    facts: NodeInfo
+    info: NodeInfo
     gpu_bytes: int | None
+    """Memory of its smallest GPU; None without a GPU."""
     sees_storage: bool
+    """Whether it can read and write the folder of checkpoints."""
     first_answer: Any = None
-    """Of its first call, where there was one."""
+    """Result of its first call; None if it was not asked for one."""
 
     @property
     def size(self) -> NodeSize:
-        return NodeSize(num_cpus=self.facts.num_cpus, num_gpus=self.facts.num_gpus)
+        return NodeSize(num_cpus=self.info.num_cpus, num_gpus=self.info.num_gpus)
 
 
 def live_nodes() -> dict[str, Mapping[str, Any]]:
-    """Ray's own records of the nodes that are there, by id."""
+    """Ray's records of the live nodes, by id."""
     return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
 
 
@@ -63,64 +64,97 @@ def node_size(record: Mapping[str, Any]) -> NodeSize:
 
 
 class NodeProbe:
-    """One node, asked what it is by a process of its own there. The file that it looks for lies in the storage until it has
-    answered."""
+    """Asks one node to describe itself, in a process of its own on that node.
 
-    def __init__(self, record: Mapping[str, Any], storage: Path | None, *, first_call: bytes | None = None) -> None:
-        """`storage`: None: it is not asked for one. `first_call`: as of `probe_node`. Raises OutputError."""
+    A file with a random token is in the folder of checkpoints until `close`; the node sees the folder if it finds the token.
+    """
+
+    def __init__(self, record: Mapping[str, Any], storage: Path, *, first_call: bytes | None = None) -> None:
+        """Start the probe. `first_call` is described in `on_node.probe_node`. Raises OutputError if `storage`, the folder of
+        checkpoints, cannot be written."""
         token = secrets.token_hex(16)
         self.started = time.monotonic()
         self._record = record
-        self._file = None if storage is None else _probe_file(storage, record["NodeID"], token)
+        self._file = _probe_file(storage, record["NodeID"], token)
         options: dict[str, Any] = {
             "num_cpus": 0,
             "max_retries": 0,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(record["NodeID"], soft=False),
         }
-        file = None if self._file is None else str(self._file)
-        self.answer = ray.remote(probe_node).options(**options).remote(file, token, VERSION, first_call)
+        self.answer = ray.remote(probe_node).options(**options).remote(str(self._file), token, VERSION, first_call)
 
     def has_ended(self) -> bool:
         return bool(ray.wait([self.answer], timeout=0)[0])
 
     def node(self) -> Node:
-        """Raises DeviceError: it has no probe, another version of it, has not answered yet, or its first call failed.
-        LookLostError: nobody could say."""
+        """The node, as it described itself.
+
+        Raises:
+            DeviceError: it has no probe or another version of it, it has not answered yet, or its first call failed.
+            ProbeLostError: the probe was lost.
+        """
         return _node(self._record, self.answer if self.has_ended() else None)
 
     def close(self) -> None:
-        if self._file is not None:
-            with suppress(OSError):  # nobody reads it any more, and shared folders have their moods
-                self._file.unlink(missing_ok=True)
+        with suppress(OSError):  # a leftover file does no harm, and shared folders may fail
+            self._file.unlink(missing_ok=True)
 
 
 def probe_nodes(storage: Path, plan: SlotPlan | None = None) -> list[Node]:
-    """All nodes that can run jobs of that plan, asked at once; None: that have a core.
+    """Probe all nodes that can run jobs of `plan`, at the same time; without a plan, all nodes with a CPU core.
 
     Raises:
-        DeviceError: one of them has no probe, another version of it, or does not answer; or there is none.
-        OutputError: the storage cannot be written.
+        DeviceError: a node has no probe or another version of it, or does not answer; or no node can run jobs.
+        OutputError: `storage`, the folder of checkpoints, cannot be written.
     """
     fits = plan.fits if plan is not None else lambda size: size.num_cpus >= 1
-    looks: list[NodeProbe] = []
+    probes: list[NodeProbe] = []
     try:
         for record in live_nodes().values():
             if fits(node_size(record)):
-                looks.append(NodeProbe(record, storage))
-        if not looks:
+                probes.append(NodeProbe(record, storage))
+        if not probes:
             raise DeviceError(
-                "The Ray cluster has no node left that could run a job.", hint="`ray status` shows its nodes."
+                "The Ray cluster has no node left that can run a job.", hint="`ray status` lists its nodes."
             )
-        ray.wait([look.answer for look in looks], num_returns=len(looks), timeout=ANSWER_SECONDS)
-        return [look.node() for look in looks]
+        ray.wait([probe.answer for probe in probes], num_returns=len(probes), timeout=ANSWER_SECONDS)
+        return [probe.node() for probe in probes]
     finally:
-        for look in looks:
-            look.close()
+        for probe in probes:
+            probe.close()
 
 
-def blind_nodes(nodes: Sequence[Node]) -> list[str]:
-    """Names of those that do not see the storage."""
-    return [node.facts.name for node in nodes if not node.sees_storage]
+def driver_address() -> str:
+    """IP address of this machine in the cluster."""
+    return str(live_nodes()[ray.get_runtime_context().get_node_id()]["NodeManagerAddress"])
+
+
+def check_storage(nodes: Sequence[Node], *, driver: str, storage: Path | None, checkpoints: Path) -> None:
+    """Check that all nodes can go on from each other's checkpoints.
+
+    Args:
+        nodes: the nodes that run jobs.
+        driver: IP address of this machine.
+        storage: the folder given with `--storage`.
+        checkpoints: the folder of this search's checkpoints.
+
+    Raises:
+        UsageError: the nodes are on several machines, and no `storage` is given.
+        OutputError: a node cannot read or write `checkpoints`.
+    """
+    machines = sorted({driver, *(node.info.address for node in nodes)})
+    if storage is None and len(machines) > 1:
+        raise UsageError(
+            f"The Ray cluster has {len(machines)} machines ({', '.join(machines)}), so --storage is required: a trial may "
+            "continue on another machine than the one that saved its checkpoint.",
+            hint="Add --storage PATH, with a folder that is mounted at the same path on all machines.",
+        )
+    blind = [node.info.name for node in nodes if not node.sees_storage]
+    if blind:
+        raise OutputError(
+            f"The node {blind[0]} cannot read and write the folder for checkpoints, {checkpoints}.",
+            hint="Give --storage PATH, with a folder that is mounted at the same path on all nodes.",
+        )
 
 
 def _probe_file(storage: Path, node_id: str, token: str) -> Path:
@@ -135,38 +169,39 @@ def _probe_file(storage: Path, node_id: str, token: str) -> Path:
 
 def _node(record: Mapping[str, Any], answer: Any) -> Node:
     name = f"{record['NodeManagerHostname']} ({record['NodeManagerAddress']})"
-    same = f"Install probe {VERSION} there, in the Python environment that `ray start` is run from."
+    same = f"Install probe {VERSION} there, in the Python environment that runs `ray start`."
     if answer is None:
         raise DeviceError(
             f"The node {name} did not answer in time.",
-            hint="`ray status` shows whether it is well.",
+            hint="`ray status` shows whether it is alive.",
         )
     try:
-        said = ray.get(answer)
+        answered = ray.get(answer)
     except _LOST as error:
-        raise ProbeLostError(f"The node {name} was lost while it was looked at ({type(error).__name__}).") from None
-    except Exception as error:  # whatever keeps a node from running five lines of ours
-        raise DeviceError(f"The node {name} cannot run probe: {last_line(error)}", hint=same) from None
-    if said["facts"]["probe_version"] != VERSION:
+        raise ProbeLostError(f"The node {name} was lost while it was probed ({type(error).__name__}).") from None
+    except Exception as error:  # anything may keep a node from running five lines of probe
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DeviceError(f"The node {name} cannot run probe: {lines[-1].strip()}", hint=same) from None
+    if answered["info"]["probe_version"] != VERSION:
         raise DeviceError(
-            f"The node {name} has probe {said['facts']['probe_version']}, and this is {VERSION}.", hint=same
+            f"The node {name} has probe {answered['info']['probe_version']}, this machine has {VERSION}.", hint=same
         )
-    end = None if said["end_of_first_call"] is None else decode_event(said["end_of_first_call"])
+    end = None if answered["end_of_first_call"] is None else decode_event(answered["end_of_first_call"])
     if isinstance(end, Raised):
         raise DeviceError(f"The node {name} cannot run this search: {end.error.message}", hint=end.error.hint)
     size = node_size(record)
-    facts = NodeInfo(
-        **said["facts"],
+    info = NodeInfo(
+        **answered["info"],
         address=record["NodeManagerAddress"],
         node_id=record["NodeID"],
         num_cpus=size.num_cpus,
         num_gpus=size.num_gpus,
     )
-    if not facts.num_gpus:
-        facts = replace(facts, gpu_names=())
+    if not info.num_gpus:
+        info = replace(info, gpu_names=())
     return Node(
-        facts=facts,
-        gpu_bytes=said["gpu_bytes"] if facts.num_gpus else None,
-        sees_storage=said["sees_storage"],
+        info=info,
+        gpu_bytes=answered["gpu_bytes"] if info.num_gpus else None,
+        sees_storage=answered["sees_storage"],
         first_answer=end.value if isinstance(end, Returned) else None,
     )

@@ -1,5 +1,4 @@
-"""What a node of a Ray cluster runs for a search: its calls, and the look at the node before the first of them. No Ray here,
-but for the node's own name."""
+"""The code that runs on the nodes of a Ray cluster: probes of the node, and calls. Imports Ray only for the node's id."""
 
 from __future__ import annotations
 
@@ -22,50 +21,56 @@ from probe.workers.process_state import begin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """How a node runs a call as this process would."""
+    """How a node runs a call, so that it runs as in this process."""
 
     version: str = VERSION
     folder: str = field(default_factory=os.getcwd)
-    """What relative paths are relative to, where the node sees it."""
+    """Working directory of the call, if the node has it."""
     paths: tuple[str, ...] = field(default_factory=lambda: user_paths(sys.path))
-    """Where the user's own modules are found."""
+    """Folders of the user's own modules."""
     num_threads: int
-    """PyTorch's."""
+    """Number of PyTorch threads."""
     prepare: Callable[[], object] | None = None
-    """Run in every process before its first call, after the imports."""
+    """Called in every process after its imports, before its first call."""
 
 
-def run_on_node(terms: CallOptions, payload: bytes) -> Iterator[bytes]:
-    """The encoded (function, args, kwargs) as frames of `probe.workers.stream`. The first frame is (id of the node, version of
-    its probe); it is the only one where that is another than the caller's."""
+def run_on_node(options: CallOptions, payload: bytes) -> Iterator[bytes]:
+    """Run the encoded (function, args, kwargs), and yield the frames of `probe.workers.stream`.
+
+    The first frame is (id of the node, version of its probe). If the version is not the caller's, the function is not run.
+    """
     import ray
 
     yield encode((ray.get_runtime_context().get_node_id(), VERSION))
-    if terms.version == VERSION:
-        yield from stream_call(encode((_on_terms, (terms, payload), {})))
+    if options.version == VERSION:
+        yield from stream_call(encode((_run_with_options, (options, payload), {})))
 
 
-def _on_terms(terms: CallOptions, payload: bytes) -> Any:
-    if os.path.isdir(terms.folder):
-        os.chdir(terms.folder)
-    sys.path[:] = [*terms.paths, *(path for path in sys.path if path not in terms.paths)]
+def _run_with_options(options: CallOptions, payload: bytes) -> Any:
+    if os.path.isdir(options.folder):
+        os.chdir(options.folder)
+    sys.path[:] = [*options.paths, *(path for path in sys.path if path not in options.paths)]
     import torch
 
-    torch.set_num_threads(terms.num_threads)
-    begin(partial(prepare_worker, terms.prepare))
+    torch.set_num_threads(options.num_threads)
+    begin(partial(prepare_worker, options.prepare))
     function, args, kwargs = decode(payload)
     return function(*args, **kwargs)
 
 
-def probe_node(probe_file: str | None, token: str, version: str, first_call: bytes | None) -> Mapping[str, Any]:
-    """`facts`, all of NodeFacts but what Ray knows better; `gpu_bytes` of the smallest GPU, or None; `sees_storage`;
-    `end_of_first_call`, its last frame. A mapping, so that every version of probe can read it.
+def probe_node(probe_file: str, token: str, version: str, first_call: bytes | None) -> Mapping[str, Any]:
+    """Describe this node, and make its first call.
 
     Args:
-        probe_file: In the storage, holding `token`, where this node sees the storage as the driver does.
-        version: Of the caller's probe.
-        first_call: (terms, payload), encoded, for `run_on_node`: what the node is to run before it gets work. It is not run by
-            another version.
+        probe_file: a file in the folder of checkpoints, which contains `token` if this node sees the folder.
+        token: the content of that file.
+        version: the caller's version of probe.
+        first_call: (options, payload), encoded, for `run_on_node`: the call that the node makes before it gets jobs. It is not
+            made by another version of probe.
+
+    Returns:
+        A mapping, so that every version of probe can read it: `info`, the fields of NodeInfo that Ray does not know;
+        `gpu_bytes`, the memory of the smallest GPU, or None; `sees_storage`; `end_of_first_call`, its last frame, or None.
     """
     from probe.device.environment import torch_versions
     from probe.device.nvml import driver_version, gpu_sizes
@@ -74,7 +79,7 @@ def probe_node(probe_file: str | None, token: str, version: str, first_call: byt
     gpus = gpu_sizes()
     frames = [] if first_call is None or version != VERSION else [*run_on_node(*decode(first_call))]
     return {
-        "facts": {
+        "info": {
             "name": socket.gethostname(),
             "probe_version": VERSION,
             "python_version": platform.python_version(),
@@ -85,13 +90,13 @@ def probe_node(probe_file: str | None, token: str, version: str, first_call: byt
             "gpu_names": tuple(name for name, _ in gpus),
         },
         "gpu_bytes": min((size for _, size in gpus), default=None),
-        "sees_storage": probe_file is not None and sees_storage(Path(probe_file), token),
+        "sees_storage": sees_storage(Path(probe_file), token),
         "end_of_first_call": frames[-1] if frames else None,
     }
 
 
 def sees_storage(probe_file: Path, token: str) -> bool:
-    """Whether it is there as it was written, and its folder can be written to."""
+    """Whether `probe_file` contains `token`, and its folder can be written to."""
     answer = probe_file.with_name(f"{probe_file.name}.{socket.gethostname()}.{os.getpid()}")
     try:
         if probe_file.read_text(encoding="utf-8") != token:
@@ -104,7 +109,7 @@ def sees_storage(probe_file: Path, token: str) -> bool:
 
 
 def user_paths(paths: Sequence[str]) -> tuple[str, ...]:
-    """Without Python's own and its packages', which every node has of itself."""
+    """The absolute `paths` without those of Python and its installed packages, which every node has itself."""
     own = {str(Path(place).resolve()) for place in (sys.prefix, sys.base_prefix)}
     found = [str(Path(path or ".").absolute()) for path in paths]
     return tuple(path for path in found if not any(Path(path).resolve().is_relative_to(place) for place in own))

@@ -1,4 +1,4 @@
-"""What `--ray` asks for, and how a cluster's cores and GPUs become slots. Pure; no Ray."""
+"""Parses `--ray`, and plans slots on the cores and GPUs of a cluster. Pure; imports no Ray."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from probe.errors import DeviceError, UsageError
 from probe.search.executors.slots import MARGIN, MAX_DEFAULT_SLOTS
 
 FORMS = (
-    "--ray auto: the cluster that this machine is part of; --ray HOST:PORT: that of this head; --ray local:N: one of N workers "
-    "on this machine alone."
+    "Use --ray auto for the cluster that this machine belongs to, --ray HOST:PORT for the cluster with this head node, or "
+    "--ray local:N for a new cluster of N workers on this machine."
 )
-SMALLEST_SHARE = 1e-4
-"""Ray counts fractions of a GPU in ten-thousandths."""
+SMALLEST_FRACTION = 1e-4
+"""Unit of Ray's fractions of a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayAddress:
-    """Of a cluster, as the user gave it."""
+    """The address of a cluster."""
 
     text: str
+    """The address as the user gave it: `auto`, `HOST:PORT` or `local:N`."""
     num_local: int | None = None
-    """Workers of a cluster that is started on this machine for this search alone; None: one that runs already."""
+    """Number of workers of a local cluster started for this search; None to join a running cluster."""
 
     @property
     def host_and_port(self) -> tuple[str, int] | None:
-        """None where the address has none: `auto`, `local:N`."""
+        """Host and port of the head node; None for `auto` and `local:N`."""
         host, _, port = self.text.rpartition(":")
         return None if self.num_local is not None or not host else (host.strip("[]"), int(port))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSize:
-    """What a node offers to Ray."""
+    """The CPU cores and GPUs that a node offers to Ray."""
 
     num_cpus: float
     num_gpus: float = 0.0
@@ -43,24 +44,24 @@ class NodeSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotPlan:
-    """How many jobs run side by side, and what each of them asks Ray for."""
+    """Number of slots, and the resources of each job."""
 
     num_slots: int
     cpus_per_job: int
     on_gpu: bool
     num_workers: int | None = None
-    """What the user asked for."""
+    """Value of `--workers`; None if it is not given."""
 
-    def shares(self, num_gpus: float) -> bool:
-        """Whether jobs share GPUs, of so many."""
+    def shares_gpus(self, num_gpus: float) -> bool:
+        """Whether several jobs share a GPU if the cluster has `num_gpus`."""
         return self.on_gpu and self.num_slots > num_gpus
 
     def fits(self, node: NodeSize) -> bool:
-        """Whether a job could run there, were nothing else on it."""
+        """Whether a job can run on a node without other jobs."""
         return self.slots_on([node]) > 0
 
     def slots_on(self, nodes: Sequence[NodeSize]) -> int:
-        """Of these nodes, where others have gone or come."""
+        """Number of slots on these nodes, for a cluster whose nodes have changed."""
         num_slots = _gpu_slots(nodes) if self.on_gpu else _cpu_slots(nodes, self.cpus_per_job)
         if self.num_workers is None:
             return num_slots
@@ -68,7 +69,7 @@ class SlotPlan:
 
 
 def parse_ray_address(text: str) -> RayAddress:
-    """`auto`, `HOST:PORT` or `local:N`. Raises UsageError for anything else."""
+    """Parse `auto`, `HOST:PORT` or `local:N`. Raises UsageError for any other text."""
     given = text.strip()
     if given == "auto":
         return RayAddress(text=given)
@@ -79,31 +80,35 @@ def parse_ray_address(text: str) -> RayAddress:
         return RayAddress(text=given, num_local=int(local[1]))
     remote = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):([0-9]{1,5})", given)
     if remote is None or remote[1] == "local" or not 0 < int(remote[2]) < 2**16:
-        raise UsageError(f"--ray {given or repr(text)}: this is no address of a Ray cluster.", hint=FORMS)
+        raise UsageError(f"--ray {given or repr(text)}: not an address of a Ray cluster.", hint=FORMS)
     return RayAddress(text=given)
 
 
 def plan_slots(nodes: Sequence[NodeSize], *, num_workers: int | None, on_gpu: bool) -> SlotPlan:
-    """As on one machine: a slot a GPU, or one for each core, at most four a node, which share its cores. `num_workers` makes
-    them as many as that, with as many cores each as there are; on GPUs that are too few for it, jobs share them.
+    """Plan the slots of a search: by default one per GPU, or one per core with at most four per node, which share its cores.
+
+    Args:
+        nodes: sizes of the nodes.
+        num_workers: number of slots. Each gets as many cores as possible. If there are fewer GPUs, jobs share them.
+        on_gpu: whether jobs use a GPU.
 
     Raises:
-        DeviceError: no node has what is asked for.
-        UsageError: more workers than there are cores.
+        DeviceError: no node has the required resources.
+        UsageError: there are fewer cores than `num_workers`.
     """
     fit = [node for node in nodes if node.num_cpus >= 1 and (not on_gpu or node.num_gpus >= 1)]
     if not fit:
         wanted = "a GPU and a CPU core" if on_gpu else "a CPU core"
         raise DeviceError(
-            f"No node of the Ray cluster offers {wanted}: {_told(nodes)}.",
-            hint="Start a node with more (ray start --num-cpus, --num-gpus)"
-            + (", or take --device cpu." if on_gpu else "."),
+            f"No node of the Ray cluster offers {wanted}: {_sizes_text(nodes)}.",
+            hint="Start a larger node (ray start --num-cpus, --num-gpus)"
+            + (", or use --device cpu." if on_gpu else "."),
         )
     most = _cpu_slots(fit, 1)
     if num_workers is not None and num_workers > most:
         raise UsageError(
-            f"--workers {num_workers}: the Ray cluster has {most} CPU cores for jobs, and a job takes one at least.",
-            hint=f"Take at most {most}, or add nodes.",
+            f"--workers {num_workers}: the Ray cluster has {most} CPU cores for jobs, and a job takes at least one.",
+            hint=f"Use at most {most} workers, or add nodes.",
         )
     if on_gpu:
         num_slots = num_workers or _gpu_slots(fit)
@@ -120,13 +125,16 @@ def plan_slots(nodes: Sequence[NodeSize], *, num_workers: int | None, on_gpu: bo
     return SlotPlan(num_slots=num_slots, cpus_per_job=cpus, on_gpu=on_gpu, num_workers=num_workers)
 
 
-def gpu_share(peak_bytes: int | None, *, gpu_bytes: int | None, plan: SlotPlan, num_gpus: float) -> float:
-    """Of one GPU, for a job whose memory is predicted to peak there; all of it where nothing is known, or where there are as
-    many GPUs as slots: Ray would put two small jobs on one of them and leave the other idle."""
-    if peak_bytes is None or not gpu_bytes or not plan.shares(num_gpus):
+def gpu_fraction(peak_bytes: int | None, *, gpu_bytes: int | None, plan: SlotPlan, num_gpus: float) -> float:
+    """The fraction of a GPU that a job asks Ray for, from its predicted peak memory and a margin.
+
+    It is 1 if the peak or the GPU's memory is unknown, and if there are as many GPUs as slots: Ray would otherwise put two
+    small jobs on one GPU and leave another one idle.
+    """
+    if peak_bytes is None or not gpu_bytes or not plan.shares_gpus(num_gpus):
         return 1.0
-    share = math.ceil(MARGIN * peak_bytes / gpu_bytes / SMALLEST_SHARE) * SMALLEST_SHARE
-    return min(1.0, max(SMALLEST_SHARE, share))
+    fraction = math.ceil(MARGIN * peak_bytes / gpu_bytes / SMALLEST_FRACTION) * SMALLEST_FRACTION
+    return min(1.0, max(SMALLEST_FRACTION, fraction))
 
 
 def _cpu_slots(nodes: Sequence[NodeSize], cpus: int) -> int:
@@ -137,5 +145,5 @@ def _gpu_slots(nodes: Sequence[NodeSize]) -> int:
     return sum(min(math.floor(node.num_gpus), math.floor(node.num_cpus)) for node in nodes)
 
 
-def _told(nodes: Sequence[NodeSize]) -> str:
-    return ", ".join(f"{node.num_cpus:g} CPUs and {node.num_gpus:g} GPUs" for node in nodes) or "it has none"
+def _sizes_text(nodes: Sequence[NodeSize]) -> str:
+    return ", ".join(f"{node.num_cpus:g} CPUs and {node.num_gpus:g} GPUs" for node in nodes) or "it has no nodes"

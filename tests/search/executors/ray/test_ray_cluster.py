@@ -21,7 +21,7 @@ from probe.search.executors.ray.resources import parse_ray_address
 
 def test_without_ray_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DeviceError, match="--ray needs the package ray") as caught:
+    with pytest.raises(DeviceError, match="--ray requires the package ray") as caught:
         check_ray()
     assert caught.value.hint == "pip install 'torch-probe[ray]'"
 
@@ -41,7 +41,7 @@ def test_an_address_where_nobody_listens() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     with (
-        pytest.raises(DeviceError, match=f"--ray 127.0.0.1:{port}: no Ray cluster answers there"),
+        pytest.raises(DeviceError, match=f"--ray 127.0.0.1:{port}: no Ray cluster answers at this address"),
         connected(parse_ray_address(f"127.0.0.1:{port}")),
     ):
         pass
@@ -51,7 +51,7 @@ def test_a_server_that_is_no_cluster_is_given_up_in_time(silent_port: int, monke
     pytest.importorskip("ray")
     monkeypatch.setattr(ray_cluster, "ANSWER_SECONDS", 1.0)
     with (
-        pytest.raises(DeviceError, match="what listens there does not speak as Ray does"),
+        pytest.raises(DeviceError, match="the program on this port is not Ray"),
         connected(parse_ray_address(f"127.0.0.1:{silent_port}")),
     ):
         pass
@@ -66,15 +66,15 @@ def test_a_cluster_of_another_version_is_not_told_as_none(text: str) -> None:
     said = RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.11.2")
     error = ray_cluster._not_connected(parse_ray_address(text), said)
     assert error.message == (
-        f"--ray {text}: the cluster cannot be used from here: Version mismatch: The cluster was started with: "
+        f"--ray {text}: the cluster cannot be used from this machine: Version mismatch: The cluster was started with: "
         "Ray: 2.50.0 Python: 3.11.2"
     )
     assert "the same versions of Python and Ray" in (error.hint or "")
 
 
-def test_which_gpu_is_for_ray_to_say() -> None:
+def test_ray_assigns_the_gpus() -> None:
     with (
-        pytest.raises(UsageError, match="--device cuda:1: which GPU a job gets is for Ray to say"),
+        pytest.raises(UsageError, match="--device cuda:1 cannot be combined with --ray"),
         find_backend("local:1", device=DeviceSpec(kind="cuda", index=1), num_workers=None, deterministic=False),
     ):
         pass
@@ -100,7 +100,7 @@ def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with (
-        pytest.raises(DeviceError, match="--ray auto: this machine is part of no Ray cluster that answers"),
+        pytest.raises(DeviceError, match="--ray auto: this machine does not belong to a Ray cluster"),
         connected(parse_ray_address("auto")),
     ):
         pass

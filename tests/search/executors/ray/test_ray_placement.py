@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from executor_conformance import make_job
 from made_nodes import node_info, use_of
-from test_executors import make_job
 
 from probe.search.executors.ray.resources import NodeSize, SlotPlan, plan_slots
 
@@ -22,46 +22,46 @@ JOB = replace(make_job(Path("run"), 7), peak_bytes=10 * GIB)
 
 
 def node(name: str, *, gpu_gib: int) -> Node:
-    facts = node_info(name, node_id=name, num_cpus=8.0, num_gpus=1.0, gpu_names=("a GPU",))
-    return Node(facts=facts, gpu_bytes=gpu_gib * GIB, sees_storage=True)
+    info = node_info(name, node_id=name, num_cpus=8.0, num_gpus=1.0, gpu_names=("a GPU",))
+    return Node(info=info, gpu_bytes=gpu_gib * GIB, sees_storage=True)
 
 
-def watch_over(*nodes: Node, num_workers: int | None) -> tuple[NodeMonitor, SlotPlan]:
+def monitor_of(*nodes: Node, num_workers: int | None) -> tuple[NodeMonitor, SlotPlan]:
     plan = plan_slots([one.size for one in nodes], num_workers=num_workers, on_gpu=True)
-    return NodeMonitor(nodes, plan, use_of([one.facts for one in nodes], plan, storage=None)), plan
+    return NodeMonitor(nodes, plan, use_of([one.info for one in nodes], plan, storage="/mnt/shared")), plan
 
 
 def test_jobs_share_the_smallest_gpu_that_is_there() -> None:
-    watch, plan = watch_over(node("a", gpu_gib=48), num_workers=4)
-    placement = Placement(plan, watch)
+    monitor, plan = monitor_of(node("a", gpu_gib=48), num_workers=4)
+    placement = Placement(plan, monitor)
     assert placement.shared_gpu_bytes == 48 * GIB
-    assert placement.of_job(JOB)["num_gpus"] == pytest.approx(0.25, abs=1e-3)
-    watch.sizes["b"] = NodeSize(num_cpus=8.0, num_gpus=1.0)  # one that joined, with a smaller GPU
-    watch.gpu_bytes["b"] = 16 * GIB
-    assert placement.of_job(JOB)["num_gpus"] == pytest.approx(0.75, abs=1e-3)
-    assert placement.of_job(replace(JOB, peak_bytes=None))["num_gpus"] == 1.0
-    del watch.sizes["b"]  # lost again
-    assert placement.of_job(JOB)["num_gpus"] == pytest.approx(0.25, abs=1e-3)
+    assert placement.for_job(JOB)["num_gpus"] == pytest.approx(0.25, abs=1e-3)
+    monitor.sizes["b"] = NodeSize(num_cpus=8.0, num_gpus=1.0)  # one that joined, with a smaller GPU
+    monitor.gpu_bytes["b"] = 16 * GIB
+    assert placement.for_job(JOB)["num_gpus"] == pytest.approx(0.75, abs=1e-3)
+    assert placement.for_job(replace(JOB, peak_bytes=None))["num_gpus"] == 1.0
+    del monitor.sizes["b"]  # lost again
+    assert placement.for_job(JOB)["num_gpus"] == pytest.approx(0.25, abs=1e-3)
 
 
 def test_a_prediction_waits_for_no_gpu_and_for_no_core() -> None:
-    watch, plan = watch_over(node("a", gpu_gib=48), num_workers=4)
-    options = Placement(plan, watch).of_call_beside()
+    monitor, plan = monitor_of(node("a", gpu_gib=48), num_workers=4)
+    options = Placement(plan, monitor).for_call_beside()
     assert (options["num_cpus"], options["num_gpus"]) == (0, 0)
-    assert Placement(plan, watch).of_call()["num_gpus"] == 1
+    assert Placement(plan, monitor).for_call()["num_gpus"] == 1
 
 
-def test_a_job_stays_away_from_the_node_that_lost_it_and_from_those_that_are_shut_out() -> None:
-    watch, plan = watch_over(node("a", gpu_gib=48), node("b", gpu_gib=48), num_workers=None)
-    placement = Placement(plan, watch)
-    assert "label_selector" not in placement.of_job(JOB)
+def test_a_job_stays_away_from_the_node_that_lost_it_and_from_excluded_nodes() -> None:
+    monitor, plan = monitor_of(node("a", gpu_gib=48), node("b", gpu_gib=48), num_workers=None)
+    placement = Placement(plan, monitor)
+    assert "label_selector" not in placement.for_job(JOB)
     placement.avoid(JOB.number, "a")
-    watch.shut_out = frozenset({"z", "c"})
-    assert placement.of_job(JOB)["label_selector"] == {"ray.io/node-id": "!in(a,c,z)"}
-    assert placement.of_job(replace(JOB, number=8))["label_selector"] == {"ray.io/node-id": "!in(c,z)"}
-    watch.shut_out = frozenset()
-    del watch.sizes["b"]  # no other is left
-    assert "label_selector" not in placement.of_job(JOB)
+    monitor.excluded = frozenset({"z", "c"})
+    assert placement.for_job(JOB)["label_selector"] == {"ray.io/node-id": "!in(a,c,z)"}
+    assert placement.for_job(replace(JOB, number=8))["label_selector"] == {"ray.io/node-id": "!in(c,z)"}
+    monitor.excluded = frozenset()
+    del monitor.sizes["b"]  # no other is left
+    assert "label_selector" not in placement.for_job(JOB)
     placement.avoid(JOB.number, None)
     assert not placement.avoids(JOB.number)
 

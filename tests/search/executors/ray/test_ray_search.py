@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
+from ray_clusters import add_node
 
-from probe.device.select import DeviceSpec
-from probe.errors import OutputError
-from probe.search.backends import find_backend
+from probe.errors import UsageError
 from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
-from probe.search.session import SearchRequest, open_session
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.ray
@@ -42,28 +42,21 @@ def test_a_deterministic_search_decides_and_measures_as_on_this_machine(tmp_path
     assert there.cluster is not None
     assert (there.cluster.address, len(there.cluster.nodes), there.cluster.num_slots) == ("local:1", 1, 1)
     assert there.cluster.storage == str(tmp_path / "shared")
-    assert list((tmp_path / "shared").iterdir()) == []  # nobody will go on from them
+    assert list((tmp_path / "shared").iterdir()) == []  # the search is complete
 
 
-def test_a_storage_that_a_node_does_not_see_is_said_before_the_first_trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("probe.search.executors.ray.nodes.blind_nodes", lambda nodes: ["node-b"])
-    device = DeviceSpec(kind="cpu")
-    with find_backend("local:1", device=device, num_workers=None, deterministic=False) as host:
-        for storage in (tmp_path / "shared", None):
-            folder = tmp_path / f"run-{storage is None}"
-            request = SearchRequest(
-                recipe=blobs_recipe(), device=host.device, data_dir=tmp_path, num_workers=1, storage=storage
-            )
-            with open_session(folder, request, resume=False) as session:
-                if storage is not None:
-                    with (
-                        pytest.raises(OutputError, match="The node node-b does not see the storage"),
-                        host.open(session),
-                    ):
-                        pass
-                    continue
-                with host.open(session) as executor:  # the run's own folder: checkpoints travel with the jobs
-                    assert executor.cluster is not None
-                    assert executor.cluster.storage is None
+def test_a_search_on_several_machines_needs_a_storage(cluster: Any, tmp_path: Path) -> None:
+    node = add_node(cluster, node_ip_address="127.0.0.2")  # an address of its own makes it another machine
+    search = partial(find_hyperparameters, blobs_recipe(), device="cpu", num_workers=2, ray=cluster.address)
+    try:
+        with pytest.raises(UsageError, match="2 machines") as raised:
+            search(folder=tmp_path / "run")
+        assert "--storage" in raised.value.message
+        assert list((tmp_path / "run").glob("search.sqlite*")) == []  # no trial was started
+        result = search(folder=tmp_path / "run", storage=tmp_path / "shared")
+    finally:
+        cluster.remove_node(node)
+    assert result.cluster is not None
+    assert len({node.address for node in result.cluster.nodes}) == 2
+    assert (tmp_path / "run" / "winner.safetensors").is_file()
+    assert list((tmp_path / "shared").iterdir()) == []

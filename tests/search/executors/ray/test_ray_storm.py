@@ -1,23 +1,25 @@
-"""A search on a cluster of two nodes loses one of them, or its driver: it comes to its end, and repeats no finished rung."""
+"""A search on a cluster of two nodes finishes and repeats no finished rung if it loses a node or its driver."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray_histories import History, history
-from ray_storms import RayStorms, SearchSize, ray_storms
+from ray_storms import RayStorms, SearchSize
 
+from probe.search.jobs.jobs import RungReport
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.training.records import EpochReport
 
 NUM_TRIALS = 5
 
 asked = TrialSuggested(number=0, positions={}, params={}, seed=0)
-finished = TrialEnded(number=0, outcome="finished", seconds=1.0)
-crashed = TrialEnded(number=0, outcome="crashed", seconds=1.0)
+finished = TrialEnded(number=0, report=RungReport(outcome="finished", seconds=1.0))
+crashed = TrialEnded(number=0, report=RungReport(outcome="crashed", seconds=1.0))
 
 
 def started(rung: int) -> TrialStarted:
@@ -50,12 +52,12 @@ def test_a_history_counts_losses_and_repetitions(events: list[Event], counts: di
 
 
 @pytest.fixture(scope="module")
-def storms() -> Iterator[RayStorms]:
-    pytest.importorskip("ray")
+def storms(cluster: Any) -> Iterator[RayStorms]:
     if not sys.platform.startswith("linux"):
-        pytest.skip("looks at /proc")
-    with ray_storms(SearchSize(num_trials=NUM_TRIALS, epoch_seconds=0.15)) as found:
-        yield found
+        pytest.skip("reads /proc")
+    storms = RayStorms(cluster, SearchSize(num_trials=NUM_TRIALS, epoch_seconds=0.15))
+    yield storms
+    storms.close()
 
 
 @pytest.mark.ray

@@ -1,0 +1,117 @@
+"""Progress as text: a line for each record, the same in live views and in plain output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import click
+
+from probe.batch.prediction_records import PredictionInfo
+from probe.batch.records import Attempt
+from probe.cli.answers.answers import describe_trial
+from probe.cli.answers.batch import describe_attempt, describe_prediction
+from probe.cli.answers.lr import describe_plan, describe_run, describe_step
+from probe.cli.answers.train import describe_epoch, describe_training
+from probe.lr.plan import LrPlan
+from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.search.cluster_page import use_text
+from probe.search.records.search import SearchProgress, TrialResult
+from probe.single.records import TrainStarted
+from probe.training.records import EpochReport
+from probe.units import format_seconds, format_value
+
+STEPS_PER_LINE = 50
+
+_STAGES = {
+    "load": "loading the data",
+    "batch": "finding the batch size",
+    "lr": "finding the learning rate",
+    "search": "searching",
+    "final": "final training",
+}
+
+
+def stage_text(progress: SearchProgress) -> str:
+    """Return the stage of a search: `final training: 9 epochs`."""
+    return _STAGES[progress.stage] + (f": {progress.message}" if progress.message else "")
+
+
+class RecordText:
+    """Text of progress records, by their type.
+
+    Args:
+        constants: hyperparameters that are equal in all trials and therefore not shown.
+    """
+
+    def __init__(self, constants: Collection[str] = ()) -> None:
+        self._training: TrainStarted | None = None
+        self._texts: dict[type, Callable[[Any], str | None]] = {
+            str: str,  # the name of the next variant in a comparison
+            Attempt: describe_attempt,
+            PredictionInfo: describe_prediction,
+            LrPlan: describe_plan,
+            LrProgress: describe_step,
+            ConfirmRun: describe_run,
+            TrialResult: partial(describe_trial, constants=constants),
+            TrainStarted: self._describe_training,
+            EpochReport: self._describe_epoch,
+        }
+
+    def __call__(self, record: Any) -> str | None:
+        """Return the line for a record, or None if it has none."""
+        describe = self._texts.get(type(record))
+        return None if describe is None else describe(record)
+
+    def _describe_training(self, started: TrainStarted) -> str:
+        self._training = started
+        return describe_training(started)
+
+    def _describe_epoch(self, report: EpochReport) -> str:
+        if self._training is not None:
+            return describe_epoch(report, self._training)
+        return f"epoch {report.epoch}: training loss {format_value(report.train_loss)}"
+
+
+class PlainLines:
+    """An observer that prints lines to stderr, for pipes, logs and CI. Each line starts with the time since the start.
+
+    A range test prints a line every 50 steps; a search prints its stages, changes of its cluster and new best trials.
+    """
+
+    def __init__(self, constants: Collection[str] = ()) -> None:
+        self._text = RecordText(constants)
+        self._started = time.monotonic()
+        self._stage: str | None = None
+        self._best: int | None = None
+        self._nodes: tuple[int | None, int] = (None, 0)
+
+    def __call__(self, record: Any) -> None:
+        line = self._line(record)
+        if line is not None:
+            click.echo(f"[{format_seconds(time.monotonic() - self._started)}] {line}", err=True)
+
+    def _line(self, record: Any) -> str | None:
+        if isinstance(record, SearchProgress):
+            return self._search_line(record)
+        if isinstance(record, LrProgress) and (record.step % STEPS_PER_LINE or not record.is_range_test):
+            return None
+        return self._text(record)
+
+    def _search_line(self, progress: SearchProgress) -> str | None:
+        """Return a line about what has changed since the last progress, or None if nothing has."""
+        stage = stage_text(progress)
+        if stage != self._stage:
+            self._stage = stage
+            return stage
+        slots = progress.slots
+        if slots is not None and slots.num_nodes is not None and (slots.num_nodes, slots.num_slots) != self._nodes:
+            self._nodes = (slots.num_nodes, slots.num_slots)
+            return use_text(replace(slots, utilization=None))
+        if progress.best is not None and progress.best.number != self._best:
+            self._best = progress.best.number
+            return f"best so far: trial {self._best}, {format_value(progress.best.value)}"
+        return None

@@ -1,0 +1,80 @@
+"""The settings of one search, made from its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probe.device.select import DeviceSpec
+from probe.loading.records import DataReference, ValidationSplit
+from probe.recipe.schema import Recipe
+from probe.recipe.sections import DEFAULT_FRACTION
+from probe.search.jobs.stopping import UNCONSTRAINED, Constraints, make_constraints
+from probe.search.records.objective import Objective
+from probe.search.records.search import BudgetLimits
+from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
+from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule
+from probe.seeds import derive_seed
+from probe.tasks.source import TaskSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """The settings that all stages of a search share."""
+
+    recipe: Recipe
+    source: TaskSource
+    device: DeviceSpec
+    objective: Objective
+    limits: BudgetLimits
+    scheduler: SchedulerChoice
+    fidelity: FidelitySchedule
+    split: ValidationSplit
+    num_workers: int
+    constraints: Constraints = UNCONSTRAINED
+    reference: DataReference | None = None
+    """Fingerprints of the task's data; None until the task is loaded."""
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        return self.fidelity.rungs
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.search.seed
+
+
+def make_settings(
+    recipe: Recipe,
+    source: TaskSource,
+    *,
+    device: DeviceSpec,
+    num_workers: int,
+    scheduler: SchedulerChoice | None = None,
+) -> SearchSettings:
+    """Make the settings of a search.
+
+    Args:
+        recipe: the recipe.
+        source: the task.
+        device: the resolved device.
+        num_workers: trials side by side.
+        scheduler: the stored choice of a resumed search, whose rungs do not change; None to choose.
+    """
+    scheduler = scheduler or choose_scheduler(recipe)
+    objective, budget, validation = recipe.task.objective, recipe.budget, recipe.task.validation
+    return SearchSettings(
+        recipe=recipe,
+        source=source,
+        device=device,
+        objective=Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce),
+        limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
+        scheduler=scheduler,
+        fidelity=make_fidelity_schedule(recipe, scheduler.rungs),
+        split=ValidationSplit(
+            fraction=validation.fraction or DEFAULT_FRACTION,
+            seed=derive_seed(recipe.search.seed, "validation"),
+            num_folds=validation.num_folds,
+        ),
+        num_workers=num_workers,
+        constraints=make_constraints(recipe),
+    )
