@@ -66,7 +66,7 @@ class TestFakeGpu(DeviceConformance):
             train=torch.utils.data.TensorDataset(torch.randn(64, 8), torch.randint(2, (64,))),
             loss=torch.nn.functional.cross_entropy,
         )
-        result = probe.find_batch_size(task, device="fake", max=8, in_process=True)
+        result = probe.find_batch_size(task, device="fake", max=8, in_process=True, confirm_steps=0, predict=False)
         assert result.largest_fit == 8
         assert result.meta.device == "Fake GPU (fake:0)"
 
