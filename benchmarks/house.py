@@ -61,9 +61,15 @@ def measure(tree: Path, *, listed: bool = False) -> dict[str, str]:
     circles = find_circles(edges)
     rooms = find_circles(between_rooms(edges))
     if listed:
-        found = {"folders": crowded, "long": long, "parameters": wide, "circles": circles, "rooms": rooms}
+        found: dict[str, list[str] | list[list[str]]] = {
+            "folders": crowded,
+            "long": long,
+            "parameters": wide,
+            "circles": circles,
+            "rooms": rooms,
+        }
         for title, items in found.items():
-            print(f"{title}: {', '.join(map(str, items)) or 'none'}", file=sys.stderr)
+            print(f"{title}: {', '.join(str(item) for item in items) or 'none'}", file=sys.stderr)
     return {
         "files in probe/": f"{len(files)}",
         "lines in probe/": f"{sum(sizes):,}",
