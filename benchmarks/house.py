@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +61,7 @@ def measure(tree: Path, *, listed: bool = False) -> dict[str, str]:
     circles = find_circles(edges)
     rooms = find_circles(between_rooms(edges))
     if listed:
-        found: dict[str, list[str] | list[list[str]]] = {
+        found: dict[str, Sequence[object]] = {
             "folders": crowded,
             "long": long,
             "parameters": wide,

@@ -17,7 +17,7 @@ from probe.cli.options import OutputOptions
 from probe.errors import OutputError, ProbeError
 
 if TYPE_CHECKING:
-    from probe.report.store import Result
+    from probe.report.kinds import Result
 
 INTERRUPTED = 130
 """Exit code that shells expect of a command ended by Ctrl-C: 128 + SIGINT."""
@@ -77,11 +77,12 @@ class Output:
 
     def finish(self, result: Result) -> None:
         """Print the answer, then write the JSON and the report. The answer comes first, so that a full disk cannot hide it."""
-        from probe.cli.answers.answers import answer_rows, layout_rows
+        from probe.cli.answers.answers import answer_lines
+        from probe.cli.answers.layout import layout_lines
         from probe.cli.live.progress import waiting
         from probe.report.store import result_text, save_result
 
-        for line in layout_rows(answer_rows(result)):
+        for line in layout_lines(answer_lines(result)):
             self.print_line(line)
         if self.json_target == "-":
             click.echo(result_text(result), file=result_stream(), nl=False)
@@ -91,7 +92,7 @@ class Output:
             from probe.report.write import write_report
 
             path = write_report(result, self.folder)
-        for line in layout_rows([("Report", str(self.shown_folder / path.name))]):
+        for line in layout_lines([("Report", str(self.shown_folder / path.name))]):
             self.print_line(line)
 
 

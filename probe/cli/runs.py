@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from probe.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from probe.report.store import Result
+    from probe.report.kinds import Result
     from probe.search.records.search import SearchResult
 
 SEARCH_FILE = "search.sqlite"

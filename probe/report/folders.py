@@ -1,4 +1,4 @@
-"""The folder of a run: its default name, and making it before anything is measured."""
+"""The folders of runs: default names, and creating a folder before anything is measured."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ REPORTS = Path("reports")
 
 
 def default_folder(name: str, now: datetime, *, parent: Path = REPORTS) -> Path:
-    """`reports/<name>-<UTC time>`, with a number behind it where two runs of a name start in the same second.
+    """`reports/<name>-<UTC time>`, with a number if two runs with the same name start in the same second.
 
-    `name` may be anything (`mytask:task`): what does not belong into a file name becomes a hyphen.
+    Characters of `name` that do not belong in a file name, as in `mytask:task`, become hyphens.
     """
     stem = f"{file_name(name)}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     folder = parent / stem
@@ -27,7 +27,7 @@ def default_folder(name: str, now: datetime, *, parent: Path = REPORTS) -> Path:
 
 
 def newest_folder(name: str, *, parent: Path = REPORTS) -> Path | None:
-    """The run called `name` that was started last, by the times in the folders' names."""
+    """The latest folder of a run called `name`, by the time in the folder's name; None if there is none."""
     pattern = re.compile(rf"{re.escape(file_name(name))}-(\d{{8}}T\d{{6}}Z)(?:-(\d+))?")
     found = []
     for folder in parent.iterdir() if parent.is_dir() else ():
@@ -38,18 +38,18 @@ def newest_folder(name: str, *, parent: Path = REPORTS) -> Path | None:
 
 
 def prepare_folder(path: Path) -> Path:
-    """Create the run's folder, so that a bad path costs nothing: call it before anything is measured.
+    """Create the folder of a run. Call it before anything is measured, so that a bad path costs nothing.
 
-    Raises OutputError where it exists already, even empty, or cannot be created.
+    Raises OutputError if the folder exists, even if it is empty, or cannot be created.
     """
     try:
         path.mkdir(parents=True)
     except FileExistsError as error:
         if path.exists():
             raise OutputError(
-                f"{path} exists already.",
-                hint="Name a new folder with --out: a run never writes over another one."
-                + (" To go on with the search in it, add --resume." if (path / DATABASE_FILE).is_file() else ""),
+                f"{path} already exists.",
+                hint="Give a new folder with --out; a run never overwrites another one."
+                + (" To resume the search in it, add --resume." if (path / DATABASE_FILE).is_file() else ""),
             ) from error
         raise _cannot_create(path, error) from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
@@ -58,12 +58,12 @@ def prepare_folder(path: Path) -> Path:
 
 
 def file_name(name: str) -> str:
-    """`name` with letters, digits, dots, hyphens and underscores only; never empty, hidden or longer than 80 characters."""
+    """`name` reduced to letters, digits, dots, hyphens and underscores: not empty, not hidden, at most 80 characters."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:80] or "run"
 
 
 def _cannot_create(path: Path, error: Exception) -> OutputError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return OutputError(
-        f"The folder {path} cannot be created: {reason}.", hint="Name a folder that you may write to with --out."
+        f"The folder {path} cannot be created: {reason}.", hint="Give a folder with write permission with --out."
     )

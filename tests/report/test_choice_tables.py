@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from made_records import plain_search_result, search_result, trial
 from record_strategies import search_results
 
-from probe.report.search.choice_tables import choices_table
 from probe.report.search.page import search_page
+from probe.report.search.tables import choices_table
 from probe.search.records.search import Dimension, SearchResult, TrialResult
 
 EMBEDDING = Dimension(name="embedding", kind="choices", choices=(0, 32, 64))

@@ -41,7 +41,7 @@ def test_prepare_folder_creates_parents(tmp_path: Path) -> None:
 def test_prepare_folder_refuses_what_exists_even_if_empty(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(OutputError, match="exists already") as refusal:
+        with pytest.raises(OutputError, match="already exists") as refusal:
             prepare_folder(path)
         assert "--out" in (refusal.value.hint or "")
 

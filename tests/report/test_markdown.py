@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.report.shared.markdown import code, code_cell, command, escape, fenced, shorten, table
+from probe.report.shared.markdown import code, code_cell, command, escape, fenced, table
+from probe.report.shared.wording import shorten
 
 CELL = r"(?:\\.|[^|\\\n])*"  # how GitHub reads a cell: an escaped character, or anything but a bar
 

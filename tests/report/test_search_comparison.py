@@ -11,30 +11,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_records import META, plain_search_result, search_result, trial
+from made_records import COMPARED_RECIPE, META, plain_search_result, search_result, trial
 from record_strategies import search_results
 
 from probe.errors import UsageError
 from probe.records_json import from_plain, to_plain
 from probe.report.compare.page import search_comparison_page
-from probe.report.compare.summary import answer_text, group_rows, header, mean_curve, run_rows, spread_text
+from probe.report.compare.summary import answer_text, group_header, group_rows, mean_curve, run_rows, spread_text
 from probe.report.store import load_result
 from probe.report.write import redraw_report, write_report
 from probe.search.compare.compare import NamedSearch, compare_searches, spread
 from probe.search.compare.incumbents import incumbents_of_trials
 from probe.search.records.comparison import SearchComparison, Spread
 from probe.search.records.search import SearchResult
-
-RECIPE = """schema = 1
-name = "{name}"
-[task]
-model = "cnn"
-data = "{data}"
-validation = {{ kind = "holdout", fraction = 0.2 }}
-[search]
-sampler = "{sampler}"
-seed = {seed}
-"""
 
 
 def run(
@@ -45,7 +34,7 @@ def run(
         *(trial(number, made) for number in range(9)),
         name=name,
         sampler=sampler,
-        recipe=RECIPE.format(name=name, sampler=sampler, seed=seed, data=data),
+        recipe=COMPARED_RECIPE.format(name=name, sampler=sampler, seed=seed, data=data),
         meta=replace(META, seed=seed),
     )
     return NamedSearch(folder=folder, result=result, curve=incumbents_of_trials(result))
@@ -95,7 +84,7 @@ def test_the_target_is_the_weakest_runs_best_and_every_run_reaches_it() -> None:
 def test_different_goals_are_refused_by_name() -> None:
     other = run("b", name="b")
     loss = replace(other, result=replace(other.result, metric="loss", mode="min", best=None))
-    with pytest.raises(UsageError, match=r"different numbers.*: a for max accuracy, b for min loss"):
+    with pytest.raises(UsageError, match=r"a has max accuracy, b has min loss"):
         compare_searches([run("a"), loss])
     with pytest.raises(UsageError, match="at least two runs, not 1"):
         compare_searches([run("a")])
@@ -106,7 +95,7 @@ def test_a_run_without_a_value_has_a_row_and_no_line(tmp_path: Path) -> None:
     result = compare_searches([run("a"), NamedSearch(folder="n", result=nothing, curve=())])
     assert [row[0] for row in group_rows(result)] == ["digits", "nothing"]
     assert group_rows(result)[1][-3:] == ("-", "-", "-")
-    assert any("Not finished" in warning and warning.endswith(" n.") for warning in result.warnings)
+    assert any("topped early" in warning and warning.endswith(" n.") for warning in result.warnings)
     write_report(result, tmp_path / "c")
     assert (tmp_path / "c" / "comparison.png").is_file()
 
@@ -124,7 +113,7 @@ def test_nothing_but_runs_without_a_value(tmp_path: Path) -> None:
 
 def test_the_answer_names_the_best_and_doubts_a_difference_that_seeds_make() -> None:
     same = [run(f"{name}{seed}", name=name, seed=seed, draw=seed) for name in ("a", "b") for seed in range(3)]
-    assert answer_text(compare_searches(same)).endswith("a difference within what the seeds make")
+    assert answer_text(compare_searches(same)).endswith("within the variation between seeds")
     assert "repeat them with other seeds" in answer_text(compare_searches([same[0], same[-1]]))
 
 
@@ -162,7 +151,7 @@ def test_any_searches_with_one_goal_make_a_whole_page(results: list[SearchResult
         searches.append(NamedSearch(folder=f"r{number}", result=same, curve=incumbents_of_trials(same)))
     result = compare_searches(searches)
     assert from_plain(SearchComparison, to_plain(result)) == result
-    assert all(len(row) == len(header(result)) for row in group_rows(result))
+    assert all(len(row) == len(group_header(result)) for row in group_rows(result))
     assert len(run_rows(result)) == len(results)
     text = search_comparison_page(result, [])
     for block in re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE):
@@ -197,4 +186,4 @@ def test_a_whole_search_with_its_test_score(tmp_path: Path) -> None:
         [NamedSearch(folder=r.name, result=r, curve=incumbents_of_trials(r), is_exact=False) for r in (whole, other)]
     )
     assert "98.61 % (98.37 % to 98.83 %)" in group_rows(result)[0]
-    assert any("laid end to end" in warning for warning in result.warnings)
+    assert any("search.sqlite" in warning for warning in result.warnings)

@@ -25,7 +25,8 @@ from record_strategies import batch_results, comparisons, lr_comparisons, lr_res
 from probe.errors import OutputError, ProbeError, UsageError
 from probe.lr.records import LrResult
 from probe.records_json import to_plain
-from probe.report.store import Result, load_result, result_text, save_result
+from probe.report.kinds import Result
+from probe.report.store import load_result, result_text, save_result
 from probe.report.write import redraw_report
 
 
@@ -91,7 +92,7 @@ def changed_lr(**changes: Any) -> str:
         (b"\xff\xfe\x00", "not valid JSON"),
         (result_text(search_result())[:5000], "not valid JSON"),
         ("[]", "not a result of probe: it has no kind"),
-        ("{}", "no kind, known are batch, batch_comparison, lr, lr_comparison, search"),
+        ("{}", "no kind. The known kinds are batch, batch_comparison, lr, lr_comparison, search"),
         (changed(kind="sweep"), "kind 'sweep'"),
         (changed(kind=["batch"]), "kind"),
         (changed(schema=2), "has schema 2; this version of probe reads schemas up to 1"),
@@ -101,7 +102,7 @@ def changed_lr(**changes: Any) -> str:
         (changed(seconds=float("nan")), r"BatchResult\.seconds: .*finite number"),
         (changed_lr(depth="deep"), r"LrResult\.depth: "),
         (changed_lr(confirmation={"runs": []}), r"LrResult\.confirmation\b"),
-        (changed_lr(highest_lr=1e-4), "lies outside the tested 1e-05 to 0.0001"),
+        (changed_lr(highest_lr=1e-4), "outside the tested range 1e-05 to 0.0001"),
     ],
 )
 def test_what_is_no_result_is_refused_with_its_name_and_the_reason(
@@ -149,15 +150,15 @@ def test_a_learning_rate_of_an_older_probe_is_read_without_what_it_did_not_know(
 
 
 def test_missing_paths(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="There is no"):
+    with pytest.raises(UsageError, match="does not exist"):
         load_result(tmp_path / "nowhere")
-    with pytest.raises(OutputError, match=r"holds no result\.json"):
+    with pytest.raises(OutputError, match=r"has no result\.json"):
         load_result(tmp_path)
 
 
 def test_a_file_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "result.json", tmp_path):
-        with pytest.raises(ProbeError, match="cannot be written") as refusal:
+        with pytest.raises(ProbeError, match="could not be written") as refusal:
             save_result(lr_result(), path)
         assert refusal.value.exit_code == 6
     assert list(tmp_path.iterdir()) == []
@@ -169,4 +170,4 @@ def test_a_search_stored_before_there_were_diagnoses_reads_and_is_drawn(tmp_path
     written(tmp_path, json.dumps(plain))
     result = load_result(tmp_path)
     assert result == search_result(diagnosis=None)
-    assert "What these curves say" not in redraw_report(tmp_path).read_text(encoding="utf-8")
+    assert "### Diagnosis" not in redraw_report(tmp_path).read_text(encoding="utf-8")

@@ -11,14 +11,14 @@ from made_recipes import blobs_recipe
 from rung_jobs import job, numbers, ran
 from searches import search_outcome
 
-from probe.cli.answers.answers import search_rows
+from probe.cli.answers.answers import answer_lines
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
 from probe.loading.records import DataReference, ValidationSplit
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
-from probe.report.shared.common import test_note as note_of
-from probe.report.shared.common import test_trust as trust_of
+from probe.report.shared.wording import test_note as note_of
+from probe.report.shared.wording import test_trust as trust_of
 from probe.search.checks import warnings_for
 from probe.search.records.search import Score, TrialResult
 from probe.search.resume import same_task
@@ -57,7 +57,7 @@ def test_every_rung_and_every_process_sees_the_same_split(tmp_path: Path) -> Non
 def test_a_rung_on_other_data_is_no_trial() -> None:
     reference = look("coin_flips", seed=3).reference
     other = TargetSource(target="odd_tasks:coin_flips", seed=4)
-    with pytest.raises(ChangedDataError, match="training, validation and test parts"):
+    with pytest.raises(ChangedDataError, match="training, validation and test splits"):
         ran(job(source=other, params={"lr": 0.01}, reference=reference))
 
 
@@ -79,7 +79,7 @@ def test_a_few_shared_samples_are_told_and_nothing_is_said_to_be_unused() -> Non
     [overlap] = facts.overlaps
     assert (overlap.first, overlap.second, overlap.num_shared) == ("val", "test", 1)
     warnings = warnings_for(blobs_recipe(), facts, FidelitySchedule(rungs=(1,)))
-    assert any("1 of 40 test samples are validation samples" in warning for warning in warnings)
+    assert any("1 of 40 test samples" in warning for warning in warnings)
     assert look("overlapping").overlaps == ()
     recipe = blobs_recipe(
         {"lr": 0.1, "test": "touches"},
@@ -222,7 +222,7 @@ def test_a_search_that_goes_on_notices_edits_and_says_that_its_test_part_was_rea
     text = search_page(result, [])
     assert "read once" not in text
     assert "scored once before" in text
-    assert not any("never used" in str(value) for _, value in search_rows(result))
+    assert not any("never used" in str(value) for _, value in answer_lines(result))
 
 
 def test_data_that_are_edited_while_a_search_runs_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,10 @@ from probe.lr.records import (
     LrSuggestion,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
+from probe.search.compare.compare import NamedSearch, compare_searches
+from probe.search.compare.incumbents import incumbents_of_trials
 from probe.search.records.cluster import ClusterUse, NodeInfo
+from probe.search.records.comparison import SearchComparison
 from probe.search.records.importance import Importance
 from probe.search.records.search import (
     BestTrial,
@@ -577,6 +580,44 @@ def plain_search_result(*trials: TrialResult, **changes: Any) -> SearchResult:
         "spent": Spent(trials=len(trials), epochs=float(sum(t.epochs for t in trials)), probe_epochs=0.0, seconds=1.0),
     }
     return search_result(**empty | changes)
+
+
+def search_comparison(**changes: Any) -> SearchComparison:
+    """Two recipes with two seeds each, and one with a test score."""
+    draw = random.Random(5)
+    searches = [
+        plain_search_result(
+            *(trial(number, draw) for number in range(9)),
+            name=name,
+            sampler=sampler,
+            recipe=COMPARED_RECIPE.format(name=name, sampler=sampler, seed=seed, data="digits"),
+            meta=replace(META, seed=seed),
+        )
+        for name, sampler in (("digits", "random"), ("digits-tpe", "tpe"))
+        for seed in (0, 1)
+    ]
+    scored = replace(searches[-1], name="scored", recipe=searches[-1].recipe.replace("digits-tpe", "scored"))
+    searches.append(
+        replace(scored, test=Score(metric="accuracy", value=0.9861, low=0.9837, high=0.9883, num_samples=10_000))
+    )
+    named = [
+        NamedSearch(folder=f"runs/{index}", result=result, curve=incumbents_of_trials(result))
+        for index, result in enumerate(searches)
+    ]
+    made = compare_searches(named, argv=("probe", "compare", *(one.folder for one in named)))
+    return replace(made, meta=META, **changes)
+
+
+COMPARED_RECIPE = """schema = 1
+name = "{name}"
+[task]
+model = "cnn"
+data = "{data}"
+validation = {{ kind = "holdout", fraction = 0.2 }}
+[search]
+sampler = "{sampler}"
+seed = {seed}
+"""
 
 
 def train_result(*, num_epochs: int = 21, planned: int | None = None, **changes: Any) -> TrainResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from probe.report.store import Result
+from probe.report.kinds import Result
 from probe.report.write import write_report
 
 MAX_PLOT_BYTES = 80_000

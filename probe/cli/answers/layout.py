@@ -1,4 +1,4 @@
-"""Labelled lines, and how they are laid out on a terminal."""
+"""Labelled lines and tables on a terminal: one column of labels, texts wrapped, tables cut to the width."""
 
 from __future__ import annotations
 
@@ -7,40 +7,57 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
-from probe.cli.answers.tables import TextTable
-from probe.units import format_count
-
-Rows = list[tuple[str, str | TextTable]]
-"""(label, text or table); an empty label goes on with the line above."""
+from probe.report.shared.summary import Line, Table
 
 LABEL_WIDTH = len("Evidence")
+MAX_WIDTH = 100
+MIN_TEXT_WIDTH = 20
+GAP = "  "
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[KMGT]iB|B|%|s|ms|µs|min|h)(?!\w))")
 
 
-def layout_rows(rows: Sequence[tuple[str, str | TextTable]], *, width: int | None = None) -> list[str]:
-    """The rows as lines, their texts in one column, wrapped at `width`: the terminal's, but at most 100."""
-    width = width or min(100, shutil.get_terminal_size().columns)
-    indent = max(LABEL_WIDTH, *(len(label) for label, _ in rows)) + 2
-    gpu_packer = max(20, width - indent)
-    lines: list[str] = []
-    for label, text in rows:
-        parts = text.lines(gpu_packer) if isinstance(text, TextTable) else _wrap(text, gpu_packer)
-        lines += [f"{label if number == 0 else '':<{indent}}{part}" for number, part in enumerate(parts)]
+def layout_lines(lines: Sequence[Line], *, width: int | None = None) -> list[str]:
+    """Lay out labelled lines with their texts in one column.
+
+    Args:
+        width: characters per line. None: the width of the terminal, at most MAX_WIDTH.
+    """
+    width = width or min(MAX_WIDTH, shutil.get_terminal_size().columns)
+    indent = max(LABEL_WIDTH, *(len(label) for label, _ in lines)) + 2
+    text_width = max(MIN_TEXT_WIDTH, width - indent)
+    made: list[str] = []
+    for label, content in lines:
+        parts = table_lines(content, text_width) if isinstance(content, Table) else _wrap(content, text_width)
+        made += [f"{label if number == 0 else '':<{indent}}{part}" for number, part in enumerate(parts)]
+    return made
+
+
+def table_lines(table: Table, width: int) -> list[str]:
+    """A table in aligned columns; optional columns are left out until it fits in `width` characters."""
+    columns = list(range(len(table.header)))
+    for column in (*table.optional, None):
+        made = _columns(table, columns)
+        if column is None or max(map(len, made)) <= width:
+            return made
+        columns.remove(column)
+    return made
+
+
+def _columns(table: Table, columns: Sequence[int]) -> list[str]:
+    rows = [table.header, *table.rows]
+    widths = {column: max(len(row[column]) for row in rows) for column in columns}
+    lines = []
+    for row in rows:
+        cells = [
+            row[column].ljust(widths[column]) if column < table.num_left else row[column].rjust(widths[column])
+            for column in columns
+        ]
+        lines.append(GAP.join(cells).rstrip())
     return lines
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines that never part a number from its unit."""
+    """Lines of at most `width` characters that do not separate a number from its unit."""
     joined = _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
     lines = textwrap.wrap(joined, width, break_long_words=False, break_on_hyphens=False) or [""]
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
-
-
-def labelled(label: str, lines: Sequence[str]) -> Rows:
-    """The lines under one label."""
-    return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
-
-
-def plural(count: float, noun: str) -> str:
-    """`1 attempt`, `2 attempts`."""
-    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What `probe space` prints. A recipe in, text out; no PyTorch."""
+"""The output of `probe space`: the space of a recipe and what a search of it costs. Imports no PyTorch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from probe.batch.decide import SIZE_STEPS
-from probe.cli.answers.layout import Rows, labelled, plural
-from probe.cli.answers.tables import TextTable
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
 from probe.recipe.when import condition_words
+from probe.report.shared.summary import Line, Table, labelled
+from probe.report.shared.wording import plural
 from probe.search.proposers import describe_proposer
 from probe.search.records.objective import direction_warning
 from probe.search.records.search import BudgetLimits, Dimension
@@ -36,55 +36,58 @@ from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
 from probe.units import format_bytes, format_count, format_seconds, format_value
 
 
-def space_rows(recipe: Recipe) -> Rows:
-    """Raises RecipeError for a grid that the recipe asks for and that is too large."""
+def space_lines(recipe: Recipe) -> list[Line]:
+    """The space, the sampler, the scheduler, the budget and the probes of a recipe.
+
+    Raises RecipeError if the recipe requests a grid that is too large.
+    """
     space, scheduler = expected_space(recipe), choose_scheduler(recipe)
     fidelity = make_fidelity_schedule(recipe, scheduler.rungs)
     rungs = fidelity.total_costs
     budget = recipe.budget
     limits = BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds)
     choice = choose_sampler(recipe.search.sampler, space, limits=limits, rungs=rungs)
-    rows: Rows = [("Recipe", f"{recipe.name}: {recipe.task.objective.mode} {recipe.task.objective.metric}")]
+    lines: list[Line] = [("Recipe", f"{recipe.name}: {recipe.task.objective.mode} {recipe.task.objective.metric}")]
     if space.dimensions:
-        rows.append(("Space", _table(recipe, space)))
+        lines.append(("Space", _space_table(recipe, space)))
     fixed = ", ".join(f"{name} {format_value(value)}" for name, value in recipe.constants.items())
-    rows += [("Fixed", fixed)] if fixed else []
-    rows += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
-    rows.append(("Sampler", choice.reason or choice.name))
-    rows += labelled("Scheduler", _scheduler(recipe, scheduler, fidelity))
-    rows += labelled("Disk", _disk(recipe, scheduler, fidelity, limits))
-    rows += labelled("Then", describe_proposer(recipe, fidelity.full_epochs))
-    rows.append(("Budget", _budget(limits)))
-    rows += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
+    lines += [("Fixed", fixed)] if fixed else []
+    lines += [("Size", _size(space)), ("Grid", _grid(space, limits, rungs))]
+    lines.append(("Sampler", choice.reason or choice.name))
+    lines += labelled("Scheduler", _scheduler(recipe, scheduler, fidelity))
+    lines += labelled("Disk", _disk(recipe, scheduler, fidelity, limits))
+    lines += labelled("Then", describe_proposer(recipe, fidelity.full_epochs))
+    lines.append(("Budget", _budget(limits)))
+    lines += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
-    rows += labelled(
-        "First", [text or "a configuration that is all drawn" for text in starts] + _usual(recipe, space, choice)
+    lines += labelled(
+        "First", [text or "a configuration drawn at random" for text in starts] + _default_starts(recipe, space, choice)
     )
     warnings = [
         None if space.dimensions else NOTHING_SEARCHED,
         direction_warning(recipe.task.objective.metric, recipe.task.objective.mode),
         grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None,
     ]
-    return rows + labelled("Warning", [warning for warning in warnings if warning is not None])
+    return lines + labelled("Warning", [warning for warning in warnings if warning is not None])
 
 
-def _usual(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:
-    """The starts that a learning sampler adds."""
+def _default_starts(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:
+    """The starting points that a sampler that learns adds."""
     if choice.name in NOT_LEARNING or not space.dimensions:
         return []
     lr = recipe.space.get("lr")
     optimizers = optimizers_of(recipe, None) if isinstance(lr, ProbedLr) and lr.per == "optimizer" else ()
     each = f", with each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
     probed = ", once learning rates are probed" if isinstance(lr, ProbedLr) else ""
-    return [f"usual values, and the middle of the other ranges{probed}{each}"]
+    return [f"usual values, with the middle of the other ranges{probed}{each}"]
 
 
-def _table(recipe: Recipe, space: Space) -> TextTable:
+def _space_table(recipe: Recipe, space: Space) -> Table:
     rows = [
         (dimension.name, _values(recipe.space[dimension.name], dimension), format_count(len(grid_positions(dimension))))
         for dimension in space.dimensions
     ]
-    return TextTable(header=("hyperparameter", "values", "in a grid"), rows=tuple(rows), num_left=2)
+    return Table(header=("hyperparameter", "values", "in a grid"), rows=tuple(rows), num_left=2)
 
 
 def _values(entry: SpaceEntry, dimension: Dimension) -> str:
@@ -98,7 +101,7 @@ def _range(entry: SpaceEntry) -> str:
     if isinstance(entry, ProbedBatch):
         return "powers of two that fit" + ("" if entry.max is None else f", up to {entry.max}")
     if isinstance(entry, ProbedLr):
-        return "from a range test" + (" of each optimizer" if entry.per == "optimizer" else "")
+        return "from a range test" + (" for each optimizer" if entry.per == "optimizer" else "")
     if isinstance(entry, Range):
         kind = {"pow2": ", powers of two", "int": ", whole", "float": ""}[entry.kind]
         scale = ", log" if entry.log else "" if entry.step is None else f", in steps of {format_value(entry.step)}"
@@ -127,16 +130,18 @@ def _grid(space: Space, limits: BudgetLimits, rungs: Sequence[float]) -> str:
 
 
 def _scheduler(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule) -> list[str]:
-    """Its name, or in a line of its own why it was chosen, and what it does."""
+    """The name of the scheduler or why it was chosen, and what it does."""
     first, *lines = _scheduler_lines(recipe, scheduler, fidelity)
     lines = [f"{scheduler.name}: {first}", *lines] if scheduler.reason is None else [scheduler.reason, first, *lines]
     if fidelity.unit == "data":
         each = ", ".join(format_count(cost) for cost in fidelity.costs)
         lines.append(
-            f"each rung is a training anew, for {plural(fidelity.data_epochs, 'epoch')}: it costs {each} epochs"
+            f"each rung trains from scratch for {plural(fidelity.data_epochs, 'epoch')}: the rungs cost {each} epochs"
         )
     if fidelity.num_folds > 1:
-        lines.append(f"in {fidelity.num_folds} folds: an epoch of a trial costs {fidelity.num_folds} of the budget")
+        lines.append(
+            f"in {fidelity.num_folds} folds: an epoch of a trial costs {fidelity.num_folds} epochs of the budget"
+        )
     return lines
 
 
@@ -144,30 +149,32 @@ def _scheduler_lines(recipe: Recipe, scheduler: SchedulerChoice, fidelity: Fidel
     lengths = recipe.space.get("epochs")
     if isinstance(lengths, Choices):
         *before, last = map(str, sorted(map(int, lengths.choices)))
-        return [f"every trial is trained for its own {', '.join(before)}{' or ' if before else ''}{last} epochs"]
+        return [f"each trial trains for its own number of epochs: {', '.join(before)}{' or ' if before else ''}{last}"]
     by_data, factor = fidelity.unit == "data", scheduler.factor
     names = [rung_name(fidelity.unit, rung) for rung in fidelity.rungs]
     if len(names) == 1:
         on = f"on {names[0]} of the training data, " if by_data and names != ["100 %"] else ""
-        return [f"every trial is trained {on}for {plural(fidelity.full_epochs, 'epoch')}"]
+        return [f"each trial trains {on}for {plural(fidelity.full_epochs, 'epoch')}"]
     *before, last = names[:-1]
     steps = f"{', '.join(before)} and {last}" if before else last
     when = f"on {steps} of the training data" if by_data else f"after {steps} epoch{'s' if steps != '1' else ''}"
-    lines = [f"trials are ranked {when}, the best 1 in {factor} goes on, at most to {names[-1]}"]
+    lines = [f"trials are ranked {when}; the best 1 in {factor} is promoted, at most to {names[-1]}"]
     if scheduler.name == "halving":
         size = factor ** (len(names) - 1)
-        lines.append(f"in cohorts of {plural(size, 'trial')}, each rung decided when all are there")
+        lines.append(
+            f"in cohorts of {plural(size, 'trial')}, and each rung is decided when all of them have reached it"
+        )
     if scheduler.name == "hyperband":
         for bracket in brackets_of(len(names) - 1, factor):
             rung = names[bracket.first_decision_rung]
             first = f"first ranked {'on' if by_data else 'after'} {rung}"
-            judged = "trained to the end" if bracket.first_decision_rung == len(names) - 1 else first
-            lines.append(f"{plural(bracket.num_trials, 'trial')} of each round {judged}")
+            how = "trained to the end" if bracket.first_decision_rung == len(names) - 1 else first
+            lines.append(f"{plural(bracket.num_trials, 'trial')} of each round {how}")
     return lines
 
 
 def _disk(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule, limits: BudgetLimits) -> list[str]:
-    """How much the checkpoints of paused trials take, at most; nothing where none is ever written."""
+    """The largest disk use of the checkpoints of paused trials; empty if none is ever written."""
     if not fidelity.continues_from_checkpoint or len(fidelity.rungs) == 1:
         return []
     mode = recipe.task.objective.mode
@@ -177,19 +184,19 @@ def _disk(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule
     peak = peak_checkpoints(make, limits)
     values = _state_values(recipe)
     low, high = (4 * (1 + values_of_one) * fidelity.num_folds for values_of_one in (min(values), max(values)))
-    size = f"{high} bytes a trainable parameter" if low == high else f"{low} to {high} bytes a trainable parameter"
-    each = f"a checkpoint takes {size}{', with a model of each fold' if fidelity.num_folds > 1 else ''}"
+    size = f"{high} bytes per trainable parameter" if low == high else f"{low} to {high} bytes per trainable parameter"
+    each = f"a checkpoint needs {size}{', with one model per fold' if fidelity.num_folds > 1 else ''}"
     if peak is None:
-        return ["one checkpoint for each paused trial: how many trials the time allows is not known", each]
+        return ["one checkpoint for each paused trial; the number of trials within the time is not known", each]
     most = format_bytes(peak * high * 1_000_000)
     return [
         f"up to about {plural(peak, 'checkpoint')} at a time with one worker, a few more with several",
-        f"{each}: {most} in all for a model of 1,000,000",
+        f"{each}: {most} in total for a model with 1,000,000 parameters",
     ]
 
 
 def _state_values(recipe: Recipe) -> list[int]:
-    """Numbers that each optimizer of the space keeps for a parameter; those of SGD and Adam where the task brings its own."""
+    """Numbers that each optimizer of the space stores per parameter; those of SGD and Adam for an optimizer of the task."""
     entry = recipe.space.get("optimizer")
     names = entry.choices if isinstance(entry, Choices) else [recipe.constants.get("optimizer")]
     momentum = recipe.constants.get("momentum") != 0 and ("momentum" in recipe.space or "momentum" in recipe.constants)
@@ -208,10 +215,10 @@ def _budget(limits: BudgetLimits) -> str:
 
 
 def _probes(recipe: Recipe, limits: BudgetLimits, *, first_rung_epochs: float) -> list[str]:
-    """What the probes will cost, as far as that is known before the data are."""
+    """The cost of the probes, as far as it is known without the data."""
     lines = []
     if isinstance(recipe.space.get("batch_size"), ProbedBatch):
-        lines.append(f"batch size: {SIZE_STEPS} training steps of each size that is tried, the largest first")
+        lines.append(f"batch size: {SIZE_STEPS} training steps for each size tried, the largest first")
     lr = recipe.space.get("lr")
     if isinstance(lr, ProbedLr):
         optimizers = optimizers_of(recipe, None) if lr.per == "optimizer" else ()
@@ -220,6 +227,6 @@ def _probes(recipe: Recipe, limits: BudgetLimits, *, first_rung_epochs: float) -
     if lines and limits.epochs is not None:
         most = probe_allowance(limits, first_rung_epochs=first_rung_epochs)
         lines.append(
-            f"together at most {format_count(most)} of the epochs; what they do not pay for is a rule of thumb"
+            f"together at most {format_count(most)} of the epochs; a rule of thumb replaces what they do not cover"
         )
     return lines

@@ -12,8 +12,8 @@ from probe.cli.help_layout import ProbeCommand
 from probe.cli.options import argument, data_dir_option, option, with_options
 
 if TYPE_CHECKING:
-    from probe.cli.answers.answers import Rows
     from probe.data.download import FetchedData
+    from probe.report.shared.summary import Line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def data(options: DataOptions) -> None:
 
     Without NAME, lists the data sets. Recipes download their data on their own.
     """
-    from probe.cli.answers.answers import layout_rows
+    from probe.cli.answers.layout import layout_lines
 
     if options.name is None:
         rows = _catalogue(options.data_dir)
@@ -48,13 +48,13 @@ def data(options: DataOptions) -> None:
         with open_download(quiet=options.quiet) as progress:
             fetched = fetch_data(options.name, options.data_dir, progress=progress)
         rows = fetched_rows(fetched)
-    for line in layout_rows(rows):
+    for line in layout_lines(rows):
         click.echo(line)
 
 
-def fetched_rows(fetched: FetchedData) -> Rows:
+def fetched_rows(fetched: FetchedData) -> list[Line]:
     """Return a data set as labelled lines."""
-    from probe.cli.answers.answers import labelled
+    from probe.report.shared.summary import labelled
     from probe.units import format_bytes
 
     state = "exists already, nothing was downloaded" if fetched.was_there else "downloaded"
@@ -66,12 +66,12 @@ def fetched_rows(fetched: FetchedData) -> Rows:
     ]
 
 
-def _catalogue(data_dir: Path) -> Rows:
+def _catalogue(data_dir: Path) -> list[Line]:
     """Return the data sets that can be downloaded as labelled lines."""
     from probe.data.download import find_files
     from probe.data.registry import NAMED
 
-    rows: Rows = []
+    rows: list[Line] = []
     for name, source in NAMED.items():
         if source.download is not None:
             state = "in" if find_files(source.download, data_dir) is not None else "not yet in"

@@ -9,9 +9,9 @@ import click
 from probe.cli.help_layout import ProbeCommand
 
 if TYPE_CHECKING:
-    from probe.cli.answers.answers import Rows
     from probe.device.environment import EnvironmentReport
     from probe.device.protocol import GpuReport
+    from probe.report.shared.summary import Line
 
 
 @click.command(
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 )
 def devices() -> None:
     """Show what probe finds on this machine, what is missing, and what that means for measurements."""
-    from probe.cli.answers.answers import layout_rows
+    from probe.cli.answers.layout import layout_lines
     from probe.device.environment import describe_environment
 
-    for line in layout_rows(environment_rows(describe_environment())):
+    for line in layout_lines(environment_rows(describe_environment())):
         click.echo(line)
 
 
-def environment_rows(found: EnvironmentReport) -> Rows:
+def environment_rows(found: EnvironmentReport) -> list[Line]:
     """Return the report as labelled lines."""
-    from probe.cli.answers.layout import labelled, plural
+    from probe.report.shared.summary import labelled
+    from probe.report.shared.wording import plural
     from probe.units import format_bytes
 
     memory = [

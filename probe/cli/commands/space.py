@@ -22,11 +22,11 @@ def space(options: ChangeOptions) -> None:
 
     Nothing is trained. RECIPE defaults to the probe.toml in this folder.
     """
-    from probe.cli.answers.layout import layout_rows
-    from probe.cli.answers.space import space_rows
+    from probe.cli.answers.layout import layout_lines
+    from probe.cli.answers.space import space_lines
     from probe.cli.sources import search_recipe_path
     from probe.recipe.load import load_recipe
 
     recipe = load_recipe(search_recipe_path(options.recipe), overrides=options.changes, tries=options.tries)
-    for line in layout_rows(space_rows(recipe)):
+    for line in layout_lines(space_lines(recipe)):
         click.echo(line)

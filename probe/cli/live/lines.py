@@ -12,12 +12,10 @@ import click
 
 from probe.batch.prediction_records import PredictionInfo
 from probe.batch.records import Attempt
-from probe.cli.answers.answers import describe_trial
-from probe.cli.answers.batch import describe_attempt, describe_prediction
-from probe.cli.answers.lr import describe_plan, describe_run, describe_step
-from probe.cli.answers.train import describe_epoch, describe_training
+from probe.cli.answers.progress_text import epoch_text, plan_text, run_text, step_text, training_text, trial_text
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.batch.sentences import attempt_text, prediction_text
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import SearchProgress, TrialResult
 from probe.single.records import TrainStarted
@@ -51,12 +49,12 @@ class RecordText:
         self._training: TrainStarted | None = None
         self._texts: dict[type, Callable[[Any], str | None]] = {
             str: str,  # the name of the next variant in a comparison
-            Attempt: describe_attempt,
-            PredictionInfo: describe_prediction,
-            LrPlan: describe_plan,
-            LrProgress: describe_step,
-            ConfirmRun: describe_run,
-            TrialResult: partial(describe_trial, constants=constants),
+            Attempt: attempt_text,
+            PredictionInfo: prediction_text,
+            LrPlan: plan_text,
+            LrProgress: step_text,
+            ConfirmRun: run_text,
+            TrialResult: partial(trial_text, constants=constants),
             TrainStarted: self._describe_training,
             EpochReport: self._describe_epoch,
         }
@@ -68,11 +66,11 @@ class RecordText:
 
     def _describe_training(self, started: TrainStarted) -> str:
         self._training = started
-        return describe_training(started)
+        return training_text(started)
 
     def _describe_epoch(self, report: EpochReport) -> str:
         if self._training is not None:
-            return describe_epoch(report, self._training)
+            return epoch_text(report, self._training)
         return f"epoch {report.epoch}: training loss {format_value(report.train_loss)}"
 
 

@@ -11,8 +11,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from probe.cli.answers.train import describe_training
-from probe.report.shared.common import metric_text
+from probe.cli.answers.progress_text import training_text
+from probe.report.shared.wording import metric_text
 from probe.single.records import TrainStarted
 from probe.training.records import EpochReport
 from probe.units import format_seconds, format_value
@@ -45,7 +45,7 @@ class TrainView:
         started = self._started
         if started is None:
             return self._spinner if self.running else Text("")
-        parts: list[RenderableType] = [Text(describe_training(started), style="dim")]
+        parts: list[RenderableType] = [Text(training_text(started), style="dim")]
         if self._reports:
             parts.append(self._table(started.metric))
         if self.running:

@@ -22,11 +22,11 @@ from rich.text import Text
 from probe.batch.decide import NextAttempt
 from probe.batch.prediction_records import PredictionInfo
 from probe.batch.records import Attempt
-from probe.cli.answers.answers import params_text
-from probe.cli.answers.batch import OUTCOMES
+from probe.cli.answers.progress_text import params_text
 from probe.cli.live.lines import RecordText, stage_text
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.report.batch.sentences import OUTCOMES
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import RunningTrial, SearchProgress
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value

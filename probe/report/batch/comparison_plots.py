@@ -1,15 +1,16 @@
-"""Plots of several ways to train compared."""
+"""The plot of batch sizes compared."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from probe.batch.records import BatchComparison, Variant
+from probe.report.batch.comparison_page import COMPARISON_PLOT
 from probe.report.batch.comparison_summary import is_predicted, rate_at_recommended, sample_noun, short_names
-from probe.report.shared.markdown import shorten
 from probe.report.shared.style import (
     BLUE,
     COLORS,
@@ -17,11 +18,13 @@ from probe.report.shared.style import (
     LINES,
     MARKERS,
     ORANGE,
+    Drawings,
     color_of,
     new_figure,
     save_figure,
     ticks_at,
 )
+from probe.report.shared.wording import shorten
 from probe.units import format_count, format_gpu_memory
 
 _MAX_VARIANTS = 24
@@ -29,13 +32,18 @@ _MAX_LINES = 8
 _MAX_NAME = 32
 
 
-def draw_comparison(result: BatchComparison, path: Path) -> bool:
-    """Largest and recommended sizes beside the throughput; where nothing was run, the largest against the card.
+def comparison_plots(result: BatchComparison) -> Drawings:
+    """The plots of the report."""
+    return {COMPARISON_PLOT: partial(draw_comparison, result)}
 
-    Returns False where fewer than two variants have an answer, or more than can be told apart.
+
+def draw_comparison(result: BatchComparison, path: Path) -> bool:
+    """Draw largest and recommended sizes next to the throughput; if nothing was measured, the largest against GPU memory.
+
+    Returns False if fewer than two variants have an answer, or if there are too many to distinguish.
     """
     if is_predicted(result):
-        return _draw_cards(result, path)
+        return _draw_gpus(result, path)
     names = [shorten(name, _MAX_NAME) for name in short_names(result)]
     rates = [rate_at_recommended(variant) for variant in result.variants]
     answered = [variant for variant in result.variants if variant.result.largest_fit is not None]
@@ -65,7 +73,7 @@ def draw_comparison(result: BatchComparison, path: Path) -> bool:
 
 
 def _plot_sizes(axes: Axes, variants: tuple[Variant, ...]) -> None:
-    """Batch sizes on an axis of powers of two: a dot for the largest, a diamond for the recommended one."""
+    """Draw batch sizes on an axis of powers of two: a dot for the largest, a diamond for the recommended one."""
     largest = [(row, v.result.largest_fit) for row, v in enumerate(variants) if v.result.largest_fit is not None]
     chosen = [(row, v.result.recommended) for row, v in enumerate(variants) if v.result.recommended is not None]
     axes.set_xscale("log", base=2)
@@ -105,11 +113,11 @@ def _plot_sizes(axes: Axes, variants: tuple[Variant, ...]) -> None:
     axes.set_title("Batch size")
 
 
-def _draw_cards(result: BatchComparison, path: Path) -> bool:
-    """A line for each variant over the cards' memory."""
+def _draw_gpus(result: BatchComparison, path: Path) -> bool:
+    """Draw one line per variant over the memory of the GPUs."""
     names = short_names(result)
-    cards = sorted({p.memory_bytes for variant in result.variants for p in variant.result.predictions})
-    if len(cards) < 2 or not 1 <= len(result.variants) <= _MAX_LINES:
+    gpus = sorted({p.memory_bytes for variant in result.variants for p in variant.result.predictions})
+    if len(gpus) < 2 or not 1 <= len(result.variants) <= _MAX_LINES:
         return False
     figure, [axes] = new_figure(height=4.2, width=8.0)
     sizes: list[int] = []
@@ -117,7 +125,7 @@ def _draw_cards(result: BatchComparison, path: Path) -> bool:
         points = [(p.memory_bytes, p.largest_fit) for p in variant.result.predictions if p.largest_fit is not None]
         sizes += [size for _, size in points]
         axes.plot(
-            [card for card, _ in points],
+            [memory for memory, _ in points],
             [size for _, size in points],
             color=color_of(index),
             linestyle=LINES[(index + index // len(COLORS)) % len(LINES)],
@@ -128,7 +136,7 @@ def _draw_cards(result: BatchComparison, path: Path) -> bool:
         return False
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    ticks_at(axes, [float(card) for card in cards], lambda value: format_gpu_memory(round(value)).replace(" ", "\n"))
+    ticks_at(axes, [float(memory) for memory in gpus], lambda value: format_gpu_memory(round(value)).replace(" ", "\n"))
     low, high = min(sizes).bit_length() - 1, max(sizes).bit_length() - 1
     axes.yaxis.set_major_locator(
         FixedLocator([float(2**power) for power in range(low, high + 1, 1 + (high - low) // 10)])
@@ -136,9 +144,9 @@ def _draw_cards(result: BatchComparison, path: Path) -> bool:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     axes.set_ylim(2**low / 1.4, 2**high * 1.4)
-    axes.set_xlabel("memory of the card")
+    axes.set_xlabel("GPU memory")
     axes.set_ylabel("largest batch that should fit")
-    axes.set_title("Predicted: the largest batch for each card (nothing was run)")
+    axes.set_title("Predicted: largest batch for each GPU (not measured)")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_figure(figure, path)
     return True

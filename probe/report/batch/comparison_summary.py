@@ -1,30 +1,58 @@
-"""What a comparison of ways to train says, worked out once for the report and the terminal. Pure; plain text in its cells."""
+"""The summary of batch sizes compared over image sizes, precisions, and activation checkpointing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from probe.batch.decide import timed_by_size
 from probe.batch.records import BatchComparison, Variant
-from probe.report.batch.summary import peak_at, taken_bytes
-from probe.units import format_bytes, format_count, format_gpu_memory
+from probe.report.batch.figures import peak_at, taken_bytes
+from probe.report.batch.sentences import batch_warnings
+from probe.report.batch.summary import MEASURE_NEXT
+from probe.report.shared.summary import Line, Summary, Table, labelled
+from probe.report.shared.wording import NONE, plural
+from probe.units import format_bytes, format_count, format_gpu_memory, format_seconds
 
-NONE = "-"
+Column = tuple[str, list[str]]
+"""A heading and its cells, one for each variant."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComparisonTable:
-    """A column for what differs between variants; what they share is `common`, in words."""
+def comparison_summary(result: BatchComparison) -> Summary:
+    """The range of the largest batches, and a row for each variant."""
+    lines: list[Line] = []
+    if result.variants:
+        common = common_text(result)
+        lines += [("", f"all variants: {common}")] if common else []
+        lines.append(("", comparison_table(result)))
+        if any(_is_capped(variant) for variant in result.variants):
+            lines.append(("", "+: larger sizes were not tried"))
+    lines += [("Task", f"{result.task}, {result.optimizer}"), ("Device", result.meta.device)]
+    warnings = dict.fromkeys(text for variant in result.variants for text in batch_warnings(variant.result))
+    lines += labelled("Warning", list(warnings))
+    lines += [("Next", MEASURE_NEXT)] if is_predicted(result) else []
+    lines.append(("Cost", f"{plural(len(result.variants), 'variant')}, {format_seconds(result.seconds)}"))
+    return Summary(answer=_answer(result), lines=tuple(lines))
 
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    num_settings: int
-    """Columns that say what the variant is; the numbers follow."""
-    common: str
+
+def _answer(result: BatchComparison) -> str:
+    if not result.variants:
+        return "nothing was compared, so there is no answer"
+    if is_predicted(result):
+        return f"the largest batch that should fit, for {plural(len(result.variants), 'variant')} (predicted, not measured)"
+    named = list(zip(short_names(result), [variant.result.largest_fit for variant in result.variants], strict=True))
+    fitting = [(largest, name) for name, largest in named if largest is not None]
+    if not fitting:
+        return "no batch size is known to fit in any variant"
+    (low, low_name), (high, high_name) = (pick(fitting, key=lambda item: item[0]) for pick in (min, max))
+    if low == high and len(fitting) == len(named):
+        return f"the largest batch that fits is {format_count(low)} in all variants"
+    answer = f"the largest batch that fits is between {format_count(low)} ({low_name}) and {format_count(high)} ({high_name})"
+    if low == high:
+        answer = f"the largest batch that fits is {format_count(low)}"
+    without = [name for name, largest in named if largest is None]
+    return f"{answer}; nothing fits for {', '.join(without)}" if without else answer
 
 
 def short_names(result: BatchComparison) -> list[str]:
-    """Names of the variants without what they have in common; the full one where there is only one variant."""
+    """Names of the variants by what differs between them; the full name if there is only one variant."""
     variants = result.variants
     parts = [
         (
@@ -41,12 +69,12 @@ def short_names(result: BatchComparison) -> list[str]:
 
 
 def is_predicted(result: BatchComparison) -> bool:
-    """Whether no variant was run."""
+    """Whether no variant was measured."""
     return bool(result.variants) and all(variant.result.stopped_by == "predicted" for variant in result.variants)
 
 
 def rate_at_recommended(variant: Variant) -> float | None:
-    """Samples per second at the recommended size; at the largest where none is recommended."""
+    """Samples per second at the recommended size, or at the largest if none is recommended."""
     timed = timed_by_size(variant.result.attempts)
     attempt = timed.get(variant.result.recommended or variant.result.largest_fit or 0)
     return None if attempt is None else attempt.samples_per_second
@@ -59,51 +87,58 @@ def megapixel_rate(variant: Variant) -> float | None:
 
 
 def sample_noun(result: BatchComparison) -> str:
+    """What a sample is called."""
     return "images" if any(variant.image_size is not None for variant in result.variants) else "samples"
 
 
-def comparison_table(result: BatchComparison) -> ComparisonTable:
-    """One row for each variant: sizes and speed where it was run, a column for each card where it was not."""
-    settings = [(name, values) for name, values in _settings(result)]
-    differing = [(name, values) for name, values in settings if len(set(values)) > 1]
-    common = [
-        f"{name} {value}"
-        if name != "activation_checkpointing"
-        else f"{'with' if value == 'yes' else 'without'} checkpointing"
-        for name, (value, *_) in ((name, values) for name, values in settings if len(set(values)) == 1)
-        if value != NONE
-    ]
-    numbers = _card_columns(result) if is_predicted(result) else _measured_columns(result)
-    columns = [*differing, *numbers]
-    return ComparisonTable(
-        header=tuple(name for name, _ in columns),
+def comparison_table(result: BatchComparison) -> Table:
+    """A row for each variant: sizes and throughput if it was measured, a column for each GPU if it was predicted."""
+    settings = [(name, values) for name, values in _settings(result) if len(set(values)) > 1]
+    numbers = _gpu_columns(result) if is_predicted(result) else _measured_columns(result)
+    columns = [*settings, *numbers]
+    header = tuple(name for name, _ in columns)
+    # A narrow terminal leaves out GPUs in the middle, the larger ones first, or the recommended size and megapixels.
+    gpus = tuple(range(len(header) - 3, len(settings), -1))
+    return Table(
+        header=header,
         rows=tuple(zip(*(values for _, values in columns), strict=True)),
-        num_settings=len(differing),
-        common=", ".join(common),
+        num_left=len(settings),
+        optional=gpus if is_predicted(result) else (len(settings) + 1, len(header) - 2),
     )
 
 
-def _settings(result: BatchComparison) -> list[tuple[str, list[str]]]:
+def common_text(result: BatchComparison) -> str:
+    """The settings that all variants share."""
+    texts = []
+    for name, values in _settings(result):
+        if len(set(values)) > 1 or values[0] == NONE:
+            continue
+        is_flag = name == "activation checkpointing"
+        texts.append(f"{'with' if values[0] == 'yes' else 'without'} {name}" if is_flag else f"{name} {values[0]}")
+    return ", ".join(texts)
+
+
+def _settings(result: BatchComparison) -> list[Column]:
     return [
         ("image size", [NONE if v.image_size is None else f"{v.image_size} x {v.image_size}" for v in result.variants]),
         ("precision", [v.precision for v in result.variants]),
-        ("activation_checkpointing", ["yes" if v.activation_checkpointing else "no" for v in result.variants]),
+        ("activation checkpointing", ["yes" if v.activation_checkpointing else "no" for v in result.variants]),
     ]
 
 
-def _card_columns(result: BatchComparison) -> list[tuple[str, list[str]]]:
-    cards = sorted({p.memory_bytes for variant in result.variants for p in variant.result.predictions})
+def _gpu_columns(result: BatchComparison) -> list[Column]:
+    sizes = sorted({p.memory_bytes for variant in result.variants for p in variant.result.predictions})
     columns = []
-    for card in cards:
-        sizes = [
-            next((p.largest_fit for p in variant.result.predictions if p.memory_bytes == card), None)
+    for size in sizes:
+        largest = [
+            next((p.largest_fit for p in variant.result.predictions if p.memory_bytes == size), None)
             for variant in result.variants
         ]
-        columns.append((format_gpu_memory(card), [_count(size) for size in sizes]))
+        columns.append((format_gpu_memory(size), [_count(batch_size) for batch_size in largest]))
     return columns
 
 
-def _measured_columns(result: BatchComparison) -> list[tuple[str, list[str]]]:
+def _measured_columns(result: BatchComparison) -> list[Column]:
     noun = sample_noun(result)
     columns = [
         ("largest", [_largest(v) for v in result.variants]),
@@ -123,16 +158,11 @@ def _is_capped(variant: Variant) -> bool:
     return variant.result.largest_fit is not None and variant.result.capped_by in ("max", "data")
 
 
-def cap_text(result: BatchComparison) -> str | None:
-    """What a plus behind a size means; None where there is none."""
-    return "+: larger ones were not tried" if any(_is_capped(variant) for variant in result.variants) else None
-
-
 def _count(value: float | None) -> str:
     return NONE if value is None else format_count(value)
 
 
 def _peak(variant: Variant) -> str:
-    """Taken of the device at the largest size that fits."""
+    """Device memory used at the largest size that fits."""
     peak = peak_at(variant.result, variant.result.largest_fit)
     return NONE if peak is None else format_bytes(taken_bytes(variant.result, peak))

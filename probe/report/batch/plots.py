@@ -1,8 +1,9 @@
-"""Plots of a batch probe: throughput and memory against batch size."""
+"""Plots of a batch probe: throughput and memory against batch size, measured or predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,29 +12,42 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from probe.batch.decide import timed_by_size
 from probe.batch.prediction_records import PredictedPeak
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
-from probe.report.batch.summary import best_throughput, taken_bytes
+from probe.report.batch.figures import best_throughput, taken_bytes
+from probe.report.batch.page import MEMORY_PLOT, THROUGHPUT_PLOT
 from probe.report.shared.style import (
     BLACK,
     BLUE,
     GREEN,
     GREY,
+    LIGHT,
     ORANGE,
+    Drawings,
     byte_ticks,
     new_figure,
     save_figure,
     ticks_at,
 )
-from probe.units import byte_unit, format_bytes, format_count, format_value
+from probe.units import byte_unit, format_bytes, format_count, format_gpu_memory, format_value
 
 _DOUBLINGS_BEYOND = 3
-"""Of the largest size tried: so far a prediction is drawn."""
+"""A prediction is drawn up to so many doublings of the largest size tried."""
 _MAX_TICKS = 12
 _FLAT = 10
-"""Where the limit is so many times the largest peak, the axis of memory is logarithmic."""
+"""The memory axis is logarithmic if the limit is more than this many times the largest peak."""
+
+
+def batch_plots(result: BatchResult, *, prefix: str = "") -> Drawings:
+    """The plots of the report; their files start with `prefix`."""
+    if result.stopped_by == "predicted":
+        return {f"{prefix}{MEMORY_PLOT}": partial(draw_predicted_memory, result)}
+    return {
+        f"{prefix}{THROUGHPUT_PLOT}": partial(draw_throughput, result),
+        f"{prefix}{MEMORY_PLOT}": partial(draw_memory, result),
+    }
 
 
 def draw_throughput(result: BatchResult, path: Path) -> bool:
-    """Samples per second against batch size, the recommended one marked. Returns False where fewer than two were timed."""
+    """Draw samples per second against batch size, mark the recommended size. Returns False if fewer than two were timed."""
     timed = timed_by_size(result.attempts)
     if len(timed) < 2:
         return False
@@ -68,9 +82,9 @@ def draw_throughput(result: BatchResult, path: Path) -> bool:
 
 
 def draw_memory(result: BatchResult, path: Path) -> bool:
-    """Peak memory against batch size, predicted and measured, the limit, and the sizes that failed.
+    """Draw predicted and measured peak memory against batch size, the limit, and the sizes that failed.
 
-    Returns False where fewer than two sizes were tried.
+    Returns False if fewer than two sizes were tried.
     """
     measured: dict[int, Attempt] = {}
     for attempt in result.attempts:
@@ -97,7 +111,7 @@ def draw_memory(result: BatchResult, path: Path) -> bool:
     floor = _memory_axis(axes, [size for size in (*allocated, *taken) if size > 0], top)
     _mark_failures(axes, result, failed, result.limit_bytes or max(taken), floor)
     _batch_axis(axes, [*tried, *(point.batch_size for point in predicted)])
-    # The upper left corner holds nothing but the limit's line: memory grows to the right.
+    # The upper left corner is free except for the line of the limit, since memory grows to the right.
     axes.legend(loc="upper left", bbox_to_anchor=(0, 0.84))
     axes.set_title("Memory against batch size")
     save_figure(figure, path)
@@ -105,7 +119,7 @@ def draw_memory(result: BatchResult, path: Path) -> bool:
 
 
 def _predicted_points(result: BatchResult, sizes: Sequence[int]) -> list[PredictedPeak]:
-    """What was predicted of the sizes tried, and beyond them up to the first that passes the limit, but not far."""
+    """The predictions for the sizes tried and, for a few doublings, up to the first size above the limit."""
     curve = result.prediction_info.curve if result.prediction_info is not None else ()
     points: list[PredictedPeak] = []
     for point in curve:
@@ -117,10 +131,10 @@ def _predicted_points(result: BatchResult, sizes: Sequence[int]) -> list[Predict
 
 
 def _plot_prediction(axes: Axes, points: Sequence[PredictedPeak], most: int) -> int:
-    """Dashed and dotted lines above the measured ones. Returns the top of what is below `most`, or 0."""
+    """Draw dashed and dotted lines. Returns the height of the highest point below `most`, or 0."""
     lines = [("predicted: allocated", ":", [point.allocated_bytes for point in points])]
     if any(point.peak_bytes != point.allocated_bytes for point in points):
-        lines.append(("predicted: taken in all", "--", [point.peak_bytes for point in points]))
+        lines.append(("predicted: used of the device", "--", [point.peak_bytes for point in points]))
     shown = [line for line in lines if line[2] and min(line[2]) <= most]
     for label, style, heights in shown:
         x = [point.batch_size for point in points]
@@ -129,7 +143,7 @@ def _plot_prediction(axes: Axes, points: Sequence[PredictedPeak], most: int) -> 
 
 
 def _memory_axis(axes: Axes, peaks: Sequence[int], top: int) -> float:
-    """From 0, or in powers of two where the limit would press what was measured flat. Returns the axis' lower end."""
+    """Start the axis at 0, or use powers of two if the limit would flatten the measurements. Returns its lower end."""
     axes.set_ylabel("memory")
     if peaks and max(peaks) * _FLAT < top:
         floor = min(peaks) / 1.5
@@ -146,7 +160,7 @@ def _memory_axis(axes: Axes, peaks: Sequence[int], top: int) -> float:
 
 
 def _mark_failures(axes: Axes, result: BatchResult, sizes: Sequence[int], height: float, floor: float) -> None:
-    """Crosses at the limit for sizes that ran out of memory, pluses at the bottom for those that failed otherwise."""
+    """Draw crosses at the limit for sizes that ran out of memory, pluses at the bottom for other failures."""
     outcomes = {attempt.batch_size: attempt.outcome for attempt in result.attempts if not attempt.fits}
     short = [size for size in sizes if outcomes[size] in MEMORY_OUTCOMES]
     other = [size for size in sizes if outcomes[size] not in MEMORY_OUTCOMES]
@@ -166,6 +180,63 @@ def _mark_failures(axes: Axes, result: BatchResult, sizes: Sequence[int], height
             )
 
 
+def draw_predicted_memory(result: BatchResult, path: Path) -> bool:
+    """Draw predicted memory against batch size, both in powers of two, with a labelled line for each GPU.
+
+    Returns False if there are fewer than two points or no GPUs.
+    """
+    curve = result.prediction_info.curve if result.prediction_info is not None else ()
+    if len(curve) < 2 or not result.predictions or any(point.allocated_bytes < 1 for point in curve):
+        return False
+    figure, [axes] = new_figure(height=5.0)
+    sizes = [point.batch_size for point in curve]
+    axes.plot(
+        sizes, [point.allocated_bytes for point in curve], color=LIGHT, linestyle="--", label="predicted: tensors"
+    )
+    axes.plot(sizes, [point.peak_bytes for point in curve], color=BLUE, label="predicted: used of the GPU", zorder=3)
+    axes.set_xscale("log", base=2)
+    _gpu_lines(axes, result)
+    fitting = [(p.largest_fit, p.peak_bytes) for p in result.predictions if p.largest_fit is not None]
+    if fitting:
+        axes.plot(
+            [size for size, _ in fitting],
+            [peak for _, peak in fitting],
+            marker="o",
+            linestyle="none",
+            color=ORANGE,
+            label="largest that should fit",
+            zorder=4,
+        )
+    lowest = min(point.allocated_bytes for point in curve)
+    highest = max(*(p.memory_bytes for p in result.predictions), *(point.peak_bytes for point in curve))
+    axes.set_ylim(lowest / 1.5, highest * 1.5)
+    byte_ticks(axes, lowest, highest)
+    ticks_at(axes, [float(size) for size in sizes[:: -(-len(sizes) // _MAX_TICKS)]], format_count)
+    axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
+    axes.set_xlabel("batch size")
+    axes.set_ylabel("memory")
+    axes.legend(loc="lower right")
+    axes.set_title("Predicted memory against batch size (not measured)")
+    save_figure(figure, path)
+    return True
+
+
+def _gpu_lines(axes: Axes, result: BatchResult) -> None:
+    """Draw a line for each GPU, with its memory written at the right end."""
+    for prediction in result.predictions:
+        axes.axhline(prediction.memory_bytes, color=GREY, linewidth=0.8, zorder=2)
+        axes.annotate(
+            format_gpu_memory(prediction.memory_bytes),
+            (1.0, prediction.memory_bytes),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=BLACK,
+        )
+
+
 def _batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     every = sorted(set(sizes))
@@ -179,7 +250,7 @@ def _rate(attempt: Attempt) -> float:
 
 
 def _larger(before: Attempt | None, after: Attempt) -> Attempt:
-    """The attempt with the larger peak: of several runs of one size, the worst case counts."""
+    """The attempt with the larger peak, since the worst of several runs of a size counts."""
     if before is None or before.memory is None or after.memory is None:
         return after
     return max(before, after, key=lambda a: a.memory.peak_reserved_bytes if a.memory is not None else 0)

@@ -1,40 +1,43 @@
-"""Sentences about the samples and batches that a batch probe rests on. Plain text; the report escapes it."""
+"""Sentences about the samples and batches that a batch probe used. Plain text."""
 
 from __future__ import annotations
 
 from probe.batch.records import BatchResult, SampleCoverage
-from probe.report.batch.summary import confirmation, largest_samples_peak, max_share_above
+from probe.report.batch.figures import confirmation, largest_samples_peak, max_fraction_above
+from probe.report.shared.wording import plural
 from probe.units import format_bytes, format_count, format_percent
 
 _PARTS = {"train": "training", "val": "validation"}
 _NOTABLE_EXCESS = 0.02
-"""Of the peak: less is rounding of the allocator."""
+"""Fraction of the peak below which a difference is rounding of the allocator."""
 
 
 def confirmation_text(result: BatchResult) -> str | None:
-    """What the confirming run showed of the data set; None where there was none.
+    """What the confirming run shows about the data set; None without one.
 
-    `batch 64 held on 312 shuffled batches (33 whole epochs): with 95 % confidence, at most 0.96 % of batches need more memory`
+    `batch 64 fitted on 312 shuffled batches (33 whole epochs): with 95 % confidence, at most 0.96 % of batches need more`
     """
     attempt = confirmation(result)
     if attempt is None or not attempt.num_batches:
         return None
     size, count = format_count(attempt.batch_size), format_count(attempt.num_batches)
     if attempt.batches_per_epoch is None:
-        held = f"batch {size} held on {count} batches"
+        fitted = f"batch {size} fitted on {count} batches"
     else:
-        held = f"batch {size} held on {count} shuffled batches{_epochs(attempt.num_batches, attempt.batches_per_epoch)}"
-    share = format_percent(max_share_above(attempt.num_batches))
-    return f"{held}: with 95 % confidence, at most {share} of batches need more memory"
+        fitted = (
+            f"batch {size} fitted on {count} shuffled batches{_epochs(attempt.num_batches, attempt.batches_per_epoch)}"
+        )
+    fraction = format_percent(max_fraction_above(attempt.num_batches))
+    return f"{fitted}: with 95 % confidence, at most {fraction} of batches need more memory"
 
 
 def _epochs(num_batches: int, batches_per_epoch: int) -> str:
     whole = num_batches // batches_per_epoch
-    return f" ({format_count(whole)} whole epoch{'' if whole == 1 else 's'})" if whole else ""
+    return f" ({plural(whole, 'whole epoch')})" if whole else ""
 
 
 def ranking_texts(result: BatchResult) -> list[str]:
-    """How the costliest samples of each part were found, where samples differ or not all of them were measured."""
+    """How the costliest samples of each split were found, if samples differ or not all of them were measured."""
     return [text for text in map(_ranking_text, result.samples) if text is not None]
 
 
@@ -43,7 +46,7 @@ def _ranking_text(coverage: SampleCoverage) -> str | None:
         return None
     of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.split]} samples"
     of = of if _is_complete(coverage) else f"{format_count(coverage.num_measured)} of {of}"
-    return f"tried with the largest of {of}, by {', '.join(coverage.ranked_by)}"
+    return f"measured with the largest of {of}, by {', '.join(coverage.ranked_by)}"
 
 
 def _is_complete(coverage: SampleCoverage) -> bool:
@@ -51,7 +54,7 @@ def _is_complete(coverage: SampleCoverage) -> bool:
 
 
 def sample_warnings(result: BatchResult) -> list[str]:
-    """What is not known of the samples, and memory that depends on more than their size or grows from step to step."""
+    """Warnings about samples that were not measured, and memory that depends on more than their size or grows by step."""
     texts = [text for coverage in result.samples for text in _coverage_warnings(coverage)]
     return [text for text in (*texts, _excess_text(result), _growth_text(result)) if text is not None]
 
@@ -60,13 +63,13 @@ def _coverage_warnings(coverage: SampleCoverage) -> list[str]:
     part, texts = _PARTS[coverage.split], []
     if coverage.unmeasured:
         texts.append(
-            f"The size of {', '.join(coverage.unmeasured)} in {part} samples could not be measured: larger samples than those "
-            "that were tried may exist."
+            f"The size of {', '.join(coverage.unmeasured)} in {part} samples could not be measured: larger ones than those "
+            "measured may exist."
         )
     if coverage.ranked_by and not _is_complete(coverage):
         texts.append(
             f"Only {format_count(coverage.num_measured)} of {format_count(coverage.num_samples)} {part} samples, drawn at "
-            "random, were measured in the time for it: a larger one may exist."
+            "random, could be measured in time: a larger one may exist."
         )
     return texts
 
@@ -81,8 +84,8 @@ def _excess_text(result: BatchResult) -> str | None:
         return None
     return (
         f"Shuffled batches of {size} took up to {format_bytes(peak)}, {format_bytes(excess)} more than the largest samples: "
-        "memory depends on more than the sizes of samples. Only the "
-        f"{format_count(attempt.num_batches)} batches that were tried show how much."
+        "memory depends on more than the size of samples. How much is known only from the "
+        f"{format_count(attempt.num_batches)} batches of that run."
     )
 
 
@@ -91,10 +94,10 @@ def _growth_text(result: BatchResult) -> str | None:
     if not growing:
         return None
     attempt = next((one for one in growing if one.fits and one.batch_size == result.largest_fit), growing[-1])
-    assert attempt.growth is not None  # only those were chosen
+    assert attempt.growth is not None
     rate, step = format_bytes(round(attempt.growth.bytes_per_step)), format_count(attempt.growth.last_step)
-    end = f"at this rate training ends at about step {step}" if attempt.fits else f"it ran out in step {step}"
+    end = f"at this rate training ends at about step {step}" if attempt.fits else f"it ran out of memory in step {step}"
     return (
-        f"Memory grows by {rate} in every training step at batch {format_count(attempt.batch_size)}: {end}. Something keeps "
-        "tensors of earlier steps, like a list of losses or features: keep numbers (.item()), or detached tensors on the CPU."
+        f"Memory grows by {rate} in every training step at batch {format_count(attempt.batch_size)}: {end}. The code keeps "
+        "tensors of earlier steps, such as a list of losses or features: keep numbers (.item()) or detached CPU tensors."
     )

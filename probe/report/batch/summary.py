@@ -1,158 +1,163 @@
-"""What a batch probe's attempts say, worked out once for text and plots alike. Pure."""
+"""The summary of a batch probe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from probe.batch.decide import timed_by_size
-from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
-from probe.units import format_count, format_percent
+from probe.batch.prediction_records import Prediction
+from probe.batch.records import Alternative, Attempt, BatchResult
+from probe.report.batch.figures import deciding_failures, headroom_bytes, is_confirmed, nothing_should_fit
+from probe.report.batch.sample_text import confirmation_text, ranking_texts
+from probe.report.batch.sentences import (
+    CAPS,
+    attempt_text,
+    batch_warnings,
+    check_text,
+    data_bound_text,
+    gradient_accumulation_text,
+    needs_text,
+    predicted_answer,
+    too_small_text,
+    traces_text,
+)
+from probe.report.shared.summary import Line, Summary, Table, labelled
+from probe.report.shared.wording import NONE, plural
+from probe.units import format_bytes, format_count, format_gpu_memory, format_percent, format_seconds
 
-_CONFIDENCE = 0.95
-
-
-def best_throughput(attempts: Sequence[Attempt]) -> float:
-    """Samples per second of the fastest size, 0 where nothing fit."""
-    return max((attempt.samples_per_second or 0.0 for attempt in timed_by_size(attempts).values()), default=0.0)
-
-
-def is_confirmed(result: BatchResult) -> bool:
-    """Whether `largest_fit` fit again in its longer run."""
-    return confirmation(result) is not None
-
-
-def confirmation(result: BatchResult) -> Attempt | None:
-    """The longer run in which `largest_fit` fit again."""
-    size = result.largest_fit
-    return next((a for a in result.attempts if a.fits and a.purpose == "confirm" and a.batch_size == size), None)
-
-
-def largest_samples_peak(result: BatchResult, batch_size: int) -> int:
-    """Peak of allocated memory at this size with the largest samples, in bytes; the confirming run's own where that is the
-    only one."""
-    at_size = [one for one in result.attempts if one.fits and one.batch_size == batch_size and one.memory is not None]
-    with_largest = [one for one in at_size if one.purpose != "confirm"] or at_size
-    return max((one.memory.peak_allocated_bytes for one in with_largest if one.memory is not None), default=0)
-
-
-def max_share_above(num_batches: int) -> float:
-    """The largest share of batches that need more memory, with 95 % confidence, where none of `num_batches` random ones did.
-
-    A share p goes unnoticed with probability (1 - p)^n; solved for 5 %. Close to the rule of three, 3/n (Hanley & Lippman-Hand
-    1983, doi:10.1001/jama.1983.03330370053031), for many batches.
-    """
-    return 1.0 - float((1.0 - _CONFIDENCE) ** (1.0 / num_batches))
+_PARTS = (
+    ("weights", "weights_bytes"),
+    ("gradients", "gradients_bytes"),
+    ("optimizer", "optimizer_state_bytes"),
+    ("activations", "activations_bytes"),
+    ("data", "data_bytes"),
+    ("workspace", "workspace_bytes"),
+    ("cache", "cache_bytes"),
+    ("context", "context_bytes"),
+)
+_FIRST_LEFT_OUT = ("context", "cache", "data", "workspace", "gradients", "optimizer", "weights")
+"""Columns that a narrow terminal leaves out, in this order."""
+MEASURE_NEXT = "run the same command on the GPU to measure it"
 
 
-def peak_at(result: BatchResult, batch_size: int | None) -> int | None:
-    """Largest peak of reserved memory among the attempts at this size that fit, in bytes."""
-    peaks = [
-        attempt.memory.peak_reserved_bytes
-        for attempt in result.attempts
-        if attempt.fits and attempt.batch_size == batch_size and attempt.memory is not None
-    ]
-    return max(peaks, default=None)
+def batch_summary(result: BatchResult) -> Summary:
+    """What was measured, or predicted if there was no GPU to measure on."""
+    if result.stopped_by == "predicted":
+        return _predicted_summary(result)
+    lines = [*_alternative_lines(result.alternatives), ("Task", _task_text(result)), ("Device", result.meta.device)]
+    lines += labelled("Evidence", _evidence(result))
+    lines += [("Headroom", text) for text in (_headroom_text(result),) if text]
+    lines += labelled("Warning", batch_warnings(result))
+    if result.largest_fit is None and not result.alternatives:
+        lines.append(("Next", what_to_try(result)))
+    lines.append(("Cost", f"{plural(len(result.attempts), 'attempt')}, {format_seconds(result.seconds)}"))
+    return Summary(answer=batch_answer(result), lines=tuple(lines))
 
 
-def smallest_failure(result: BatchResult) -> Attempt | None:
-    """The smallest size that failed above `largest_fit`."""
-    floor = result.largest_fit or 0
-    failed = [attempt for attempt in result.attempts if not attempt.fits and attempt.batch_size > floor]
-    return min(failed, key=lambda attempt: attempt.batch_size, default=None)
-
-
-def deciding_failures(result: BatchResult) -> list[Attempt]:
-    """The smallest size that failed above `largest_fit`; where nothing fits, also the smallest that ran out of memory."""
-    found = [smallest_failure(result)]
+def batch_answer(result: BatchResult) -> str:
+    """The largest batch that fits and the recommended one, in one sentence."""
+    if result.stopped_by == "predicted":
+        return predicted_answer(result)
     if result.largest_fit is None:
-        short = [attempt for attempt in result.attempts if attempt.outcome in MEMORY_OUTCOMES]
-        found.append(min(short, key=lambda attempt: attempt.batch_size, default=None))
-    return list(dict.fromkeys(attempt for attempt in found if attempt is not None))
+        tried = sorted({attempt.batch_size for attempt in result.attempts})
+        if not tried:
+            return "nothing was measured, so there is no answer"
+        if tried[0] == 1 and result.stopped_by == "nothing_fits":
+            return "no batch size fits, not even 1"
+        return f"no batch size is known to fit; the smallest one tried is {format_count(tried[0])}"
+    confirmed = "confirmed by a longer run" if is_confirmed(result) else "not confirmed by a longer run"
+    answer = f"the largest batch that fits is {format_count(result.largest_fit)} ({confirmed})"
+    if result.recommended is None:
+        return answer
+    if result.recommended == result.largest_fit:
+        return f"{answer}; it is also recommended, as no smaller size is within 5 % of its throughput"
+    recommended = format_count(result.recommended)
+    return f"{answer}; recommended is {recommended}, the smallest size within 5 % of the best throughput"
 
 
-def step_spread(attempt: Attempt) -> float | None:
-    """Half the interquartile range of the step times, as a share of their median; None where they were not kept."""
-    low, high = attempt.step_seconds_low, attempt.step_seconds_high
-    if low is None or high is None or not attempt.step_seconds:
+def what_to_try(result: BatchResult) -> str:
+    """What may help if nothing fits."""
+    changes = ["a smaller input (--img)", "a smaller model", "--activation-checkpointing"]
+    changes += ["--precision bf16"] if result.precision in ("fp32", "tf32") else []
+    if result.optimizer != "sgd":
+        changes.append(f"--optimizer sgd (it keeps less state than {result.optimizer})")
+    return f"try {', '.join(changes[:-1])}, or {changes[-1]}"
+
+
+def _predicted_summary(result: BatchResult) -> Summary:
+    lines: list[Line] = [("", gpu_table(result.predictions))] if result.predictions else []
+    lines += [("", text) for text in (needs_text(result), data_bound_text(result)) if text]
+    if nothing_should_fit(result) and not result.alternatives:
+        lines.append(("Instead", what_to_try(result)))
+    lines += _alternative_lines(result.alternatives)
+    lines += [("Task", _task_text(result)), ("Device", result.meta.device)]
+    prediction_info = result.prediction_info
+    if prediction_info is not None and prediction_info.traced_as is not None:
+        unseen = [f"not modelled: {text}" for text in prediction_info.unseen]
+        checked = [text for text in (traces_text(prediction_info),) if text]
+        lines += labelled(
+            "Evidence", [f"training steps traced without data ({prediction_info.traced_as})", *checked, *unseen]
+        )
+    elif prediction_info is not None:
+        lines.append(("Evidence", f"no prediction: {prediction_info.failure or 'unknown reason'}"))
+    lines += [("Next", MEASURE_NEXT), ("Cost", f"{format_seconds(result.seconds)}, without a GPU")]
+    return Summary(answer=predicted_answer(result), lines=tuple(lines))
+
+
+def _evidence(result: BatchResult) -> list[str]:
+    """The deciding attempts, the confirming run, the samples, the prediction, and why no larger size was tried."""
+    lines = [*map(attempt_text, _deciding_attempts(result))]
+    lines += [text for text in (confirmation_text(result), *ranking_texts(result), _prediction_line(result)) if text]
+    if result.capped_by is not None and result.largest_fit is not None:
+        lines.append(f"larger batches were not tried: {CAPS[result.capped_by]}")
+    return lines + [text for text in (too_small_text(result),) if text]
+
+
+def _headroom_text(result: BatchResult) -> str | None:
+    """Memory left at the largest size: `3.79 GiB (47 % of 8 GiB) at batch 64`."""
+    headroom = headroom_bytes(result)
+    if headroom is None or not result.limit_bytes:
         return None
-    return (high - low) / 2 / attempt.step_seconds
+    fraction = format_percent(headroom / result.limit_bytes, decimals=0)
+    limit, size = format_gpu_memory(result.limit_bytes), format_count(result.largest_fit or 0)
+    return f"{format_bytes(headroom)} ({fraction} of {limit}) at batch {size}"
 
 
-def rate_text(attempt: Attempt) -> str:
-    """Throughput with its spread: `1,234 samples/s ± 0.8 %`."""
-    spread = step_spread(attempt)
-    rate = f"{format_count(attempt.samples_per_second or 0.0)} samples/s"
-    return rate if spread is None else f"{rate} ± {format_percent(spread, decimals=1)}"
+def gpu_table(predictions: Sequence[Prediction]) -> Table:
+    """For each GPU the largest size that should fit and what fills the memory, without parts that are always 0."""
+    parts = [(name, field) for name, field in _PARTS if any(getattr(p.breakdown, field) for p in predictions)]
+    names = ["GPU", "batch", "needs", *(name for name, _ in parts)]
+    rows = []
+    for prediction in predictions:
+        batch = NONE if prediction.largest_fit is None else format_count(prediction.largest_fit)
+        sizes = [prediction.peak_bytes, *(getattr(prediction.breakdown, field) for _, field in parts)]
+        cells = [format_bytes(size) if size else "0" for size in sizes]
+        rows.append((format_gpu_memory(prediction.memory_bytes), batch, *cells))
+    optional = tuple(names.index(name) for name in _FIRST_LEFT_OUT if name in names)
+    return Table(header=tuple(names), rows=tuple(rows), optional=optional)
 
 
-def taken_bytes(result: BatchResult, reserved_bytes: int) -> int:
-    """What a process takes of the device that holds so much in its allocator: the CUDA context comes on top."""
-    return reserved_bytes + (result.device_memory.context_bytes if result.device_memory is not None else 0)
+def _alternative_lines(alternatives: Sequence[Alternative]) -> list[Line]:
+    """Changes with which a batch should fit, if nothing fits without them."""
+    if not alternatives:
+        return []
+    cells = [(a.change, format_count(a.largest_fit), format_bytes(a.peak_bytes)) for a in alternatives]
+    table = Table(header=("change", "batch that should fit", "needs"), rows=tuple(cells), num_left=1)
+    return labelled("Instead", [table, gradient_accumulation_text(alternatives)])
 
 
-def headroom_bytes(result: BatchResult) -> int | None:
-    """What is left of the limit at `largest_fit`; None where either is not known."""
-    peak = peak_at(result, result.largest_fit)
-    return None if peak is None or not result.limit_bytes else result.limit_bytes - taken_bytes(result, peak)
+def _prediction_line(result: BatchResult) -> str | None:
+    if result.prediction_info is not None and result.prediction_info.failure is not None:
+        return f"no prediction: {result.prediction_info.failure}"
+    return check_text(result)
 
 
-def nothing_should_fit(result: BatchResult) -> bool:
-    """Whether there are predictions, and not even batch size 1 fits any of them."""
-    return bool(result.predictions) and all(prediction.largest_fit is None for prediction in result.predictions)
+def _deciding_attempts(result: BatchResult) -> list[Attempt]:
+    """The recommended size, the largest that fits, and the one that does not."""
+    timed = timed_by_size(result.attempts)
+    sizes = {size for size in (result.recommended, result.largest_fit) if size is not None}
+    return [timed[size] for size in sorted(sizes) if size in timed] + deciding_failures(result)
 
 
-def collapsed_sizes(attempts: Sequence[Attempt]) -> tuple[int, ...]:
-    """Sizes that fit but run at less than half of the best throughput of any smaller size, growing.
-
-    A driver that moves memory to the host instead of refusing it (Windows, WSL, integrated GPUs) gives no other sign.
-    """
-    collapsed = []
-    best = 0.0
-    for size, attempt in timed_by_size(attempts).items():
-        rate = attempt.samples_per_second or 0.0
-        if rate < best / 2:
-            collapsed.append(size)
-        best = max(best, rate)
-    return tuple(collapsed)
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionCheck:
-    """What was predicted of one batch size beside what was measured there, in bytes."""
-
-    batch_size: int
-    predicted_bytes: int
-    """Taken of the device, the context included."""
-    measured_bytes: int
-    predicted_allocated_bytes: int
-    measured_allocated_bytes: int
-
-    @property
-    def error(self) -> float:
-        """Of what is taken, as a share of what was measured: above 0 where too much was predicted."""
-        return _share_off(self.predicted_bytes, self.measured_bytes)
-
-    @property
-    def allocated_error(self) -> float:
-        return _share_off(self.predicted_allocated_bytes, self.measured_allocated_bytes)
-
-
-def check_prediction(result: BatchResult) -> PredictionCheck | None:
-    """At `largest_fit`; None where it was not both predicted and measured."""
-    curve = result.prediction_info.curve if result.prediction_info is not None else ()
-    point = next((point for point in curve if point.batch_size == result.largest_fit), None)
-    readings = [a.memory for a in result.attempts if a.fits and a.batch_size == result.largest_fit and a.memory]
-    if point is None or not readings:
-        return None
-    return PredictionCheck(
-        batch_size=point.batch_size,
-        predicted_bytes=point.peak_bytes,
-        measured_bytes=taken_bytes(result, max(reading.peak_reserved_bytes for reading in readings)),
-        predicted_allocated_bytes=point.allocated_bytes,
-        measured_allocated_bytes=max(reading.peak_allocated_bytes for reading in readings),
-    )
-
-
-def _share_off(predicted: int, measured: int) -> float:
-    return (predicted - measured) / measured if measured else 0.0
+def _task_text(result: BatchResult) -> str:
+    return f"{result.task}, {result.optimizer}, {result.precision}"

@@ -1,0 +1,1 @@
+"""Reports of searches compared: the summary, the page, and the plot."""

@@ -1,76 +1,62 @@
-"""The report of several searches compared, as Markdown."""
+"""The report of searches compared, as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probe.report.compare.summary import (
-    answer_text,
-    goal_name,
-    group_rows,
-    has_groups,
-    header,
-    run_header,
-    run_rows,
-)
-from probe.report.shared.markdown import bullets, code, command, escape, image, page, table
+from probe.report.compare.summary import compare_summary, has_groups, run_header, run_rows
+from probe.report.shared.markdown import code, command, escape, page, summary_blocks, text_table
+from probe.report.shared.sections import plot_block
+from probe.report.shared.summary import Table
+from probe.report.shared.wording import objective_text
 from probe.search.records.comparison import SearchComparison
 
 COMPARED_SEARCHES_FILE = "comparison.md"
 COMPARED_SEARCHES_PLOT = "comparison.png"
 
+_READING = (
+    "The best validation value of a search is optimistic, the more so the more trials it had. Test scores are not, but the "
+    "final training of each seed varies too. If the task has no validation split, each seed holds out its own, so "
+    "searches are best compared on the same seeds. Test scores are shown with their 95 % interval if it is known."
+)
+
 
 def search_comparison_page(result: SearchComparison, plots: Sequence[str]) -> str:
-    """Markdown; `plots` are the files that could be drawn."""
+    """Markdown; `plots` are the files that were drawn."""
     return page(
         [
             "# Searches compared",
-            f"**{escape(answer_text(result))}.**",
-            _table(header(result), group_rows(result), num_left=4 if has_groups(result) else 3),
+            *summary_blocks(compare_summary(result)),
             _legend(result),
-            bullets([f"**Warning:** {escape(text)}" for text in result.warnings]) if result.warnings else None,
-            *[image(file, _caption(result)) for file in plots if file == COMPARED_SEARCHES_PLOT],
+            plot_block(plots, COMPARED_SEARCHES_PLOT, _caption(result)),
             "## Each run",
-            _table(run_header(result), run_rows(result), num_left=3),
-            _reading(result),
+            text_table(Table(header=run_header(result), rows=tuple(run_rows(result)), num_left=3)),
+            _READING,
             "## Made by",
             _made_by(result),
         ]
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, num_left: int) -> str:
-    cells = [[escape(cell) for cell in row] for row in rows]
-    return table([escape(name) for name in head], cells, right=range(num_left, len(head)))
-
-
 def _legend(result: SearchComparison) -> str:
-    told = (
-        "Epochs are those of the budget, the probes' included, the final fit's not. The last column is how many of them were "
-        "spent until the weakest run's final best was reached."
+    text = (
+        "Epochs are those of the budget: probes are included, the final training is not. The last column shows how many of "
+        "them were spent to reach the final best value of the weakest run."
     )
     if has_groups(result):
-        told += " Rows of several runs are means over their seeds, ± the standard deviation between them."
-    return told
+        text += " Rows of several runs are means over their seeds, ± the standard deviation between them."
+    return text
 
 
 def _caption(result: SearchComparison) -> str:
-    band = " A band spans a group's runs, its line is their mean." if has_groups(result) else ""
-    return f"Best {goal_name(result)} so far against the epochs spent.{band}"
-
-
-def _reading(result: SearchComparison) -> str:
-    return (
-        "The best validation value of a search is optimistic, the more so the more trials it had; test scores are not, but "
-        "each seed's final fit adds luck of its own. Each seed holds out a validation part of its own where the task has none, "
-        "so that searches are best compared on the same seeds. Test values carry their 95 % interval where one is known."
-    )
+    band = " The band spans the runs of a group, the line is their mean." if has_groups(result) else ""
+    return f"Best {objective_text(result.metric)} so far against the epochs spent.{band}"
 
 
 def _made_by(result: SearchComparison) -> str:
     typed = command(result.meta.argv)
     how = "from Python" if typed is None else f"with {code(typed)}"
     return (
-        f"Compared at {escape(result.meta.started_at)} {how}, by probe {escape(result.meta.probe_version)}. What each search "
-        "was asked, where it ran and what it found is in the report of its own folder."
+        f"Compared at {escape(result.meta.started_at)} {how}, by probe {escape(result.meta.probe_version)}. The report in the "
+        "folder of each search has its settings, its environment, and its results."
     )

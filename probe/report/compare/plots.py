@@ -1,24 +1,30 @@
-"""The plot of several searches compared."""
+"""The plot of searches compared."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from probe.report.compare.summary import goal_name, has_groups, mean_curve
-from probe.report.shared.markdown import shorten
-from probe.report.shared.scales import value_limits
-from probe.report.shared.style import COLORS, LINES, color_of, new_figure, save_figure
+from probe.report.compare.page import COMPARED_SEARCHES_PLOT
+from probe.report.compare.summary import has_groups, mean_curve
+from probe.report.shared.style import COLORS, LINES, Drawings, color_of, new_figure, save_figure, value_limits
+from probe.report.shared.wording import objective_text, shorten
 from probe.search.records.comparison import SearchComparison
 
 MAX_LINES = 12
 _MAX_NAME = 40
 
 
-def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
-    """Best value so far against the epochs spent, a line for each group and a band over its runs.
+def compare_plots(result: SearchComparison) -> Drawings:
+    """The plots of the report."""
+    return {COMPARED_SEARCHES_PLOT: partial(draw_search_comparison, result)}
 
-    Returns False without any value, and where there are more lines than can be told apart.
+
+def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
+    """Draw the best value so far against the epochs spent, a line for each group and a band over its runs.
+
+    Returns False without any value, or if there are too many lines to distinguish.
     """
     curves = [(group, curve) for group in result.groups if (curve := mean_curve(result, group)) is not None]
     if not curves or len(curves) > MAX_LINES:
@@ -36,7 +42,7 @@ def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
     axes.set_ylim(*_limits([(curve.means, curve.lows, curve.highs) for _, curve in curves], result.mode))
     axes.set_xlim(0, max(curve.epochs[-1] for _, curve in curves) * 1.03 or 1)
     axes.set_xlabel("epochs spent (probes included)")
-    axes.set_ylabel(f"best {goal_name(result)} so far")
+    axes.set_ylabel(f"best {objective_text(result.metric)} so far")
     axes.legend(loc="lower right" if result.mode == "max" else "upper right")
     axes.set_title(
         "Searches compared" + (": means, bands from the worst to the best run" if has_groups(result) else "")
@@ -46,7 +52,7 @@ def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
 
 
 def _limits(curves: Sequence[tuple[Sequence[float], ...]], mode: str) -> tuple[float, float]:
-    """So that where the searches ended takes a third of the height: beginnings far below would press it flat."""
+    """Limits that give a third of the height to the final values, which early values far below would flatten."""
     ends = [values[-1] for columns in curves for values in columns]
     everything = [value for columns in curves for values in columns for value in values]
     span = max(ends) - min(ends)

@@ -1,8 +1,9 @@
-"""Plots of LR probes: loss against learning rate."""
+"""Plots of learning-rate probes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,39 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from probe.lr.curve import mean_curve
 from probe.lr.records import Confirmation, LrComparison, LrCurve, LrResult
+from probe.report.lr.page import COMPARED_LRS_PLOT, LR_PLOT
 from probe.report.lr.summary import comparison_rows
-from probe.report.shared.markdown import shorten
-from probe.report.shared.style import BLACK, BLUE, GREEN, GREY, LIGHT, ORANGE, PURPLE, new_figure, save_figure
+from probe.report.shared.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT,
+    ORANGE,
+    PURPLE,
+    Drawings,
+    new_figure,
+    save_figure,
+)
+from probe.report.shared.wording import shorten
 from probe.units import format_count, format_lr
 
 
+def lr_plots(result: LrResult) -> Drawings:
+    """The plots of the report of one probe."""
+    return {LR_PLOT: partial(draw_lr, result)}
+
+
+def lr_comparison_plots(result: LrComparison) -> Drawings:
+    """The plots of the report of several probes."""
+    return {COMPARED_LRS_PLOT: partial(draw_lr_comparison, result)}
+
+
 def draw_lr(result: LrResult, path: Path, *, title: str = "LR range test") -> bool:
-    """Raw and smoothed loss against lr, the suggestion, its band and other finders' picks marked; the runs that confirm it
-    in a panel of their own. Returns False without a point."""
+    """Draw raw and smoothed loss against lr, with the suggestion, its good range and other finders' picks.
+
+    Confirmation runs get a panel of their own. Returns False without a point.
+    """
     curves = [curve for curve in result.curves if curve.points]
     if not curves:
         return False
@@ -33,7 +58,7 @@ def draw_lr(result: LrResult, path: Path, *, title: str = "LR range test") -> bo
 
 
 def draw_lr_comparison(result: LrComparison, path: Path) -> bool:
-    """Suggestion and band of every variant, one row each. Returns False where none has a suggestion."""
+    """Draw the suggestion and good range of every result in a row. Returns False if no result has a suggestion."""
     names = [row[0] for row in comparison_rows(result)]
     found = [(name, one.suggestion) for name, one in zip(names, result.results, strict=True)]
     if all(suggestion is None for _, suggestion in found):
@@ -62,7 +87,7 @@ def draw_lr_comparison(result: LrComparison, path: Path) -> bool:
     low = min(one.low for _, one in found if one is not None)
     high = max(one.high for _, one in found if one is not None)
     axes.set_xlim(low / 2, high * 2)
-    axes.set_title("Suggested learning rate (diamond) and good band")
+    axes.set_title("Suggested learning rate (diamond) and good range")
     save_figure(figure, path)
     return True
 
@@ -98,7 +123,7 @@ def _draw_range_test(axes: Axes, result: LrResult, curves: Sequence[LrCurve], ti
 
 
 def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None:
-    """Loss on unseen data against lr: as measured at the end of the runs, and as expected at the end of training."""
+    """Draw the loss on unseen data against lr: as measured at the end of the runs, and as expected at the end of training."""
     measured = [(run.lr, run.evaluations[-1].loss) for run in confirmation.runs if run.finished and run.evaluations]
     expected = [(run.lr, run.expected_loss) for run in confirmation.runs if run.expected_loss is not None]
     failed = [run.lr for run in confirmation.runs if not run.finished]
@@ -111,7 +136,7 @@ def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None
         axes.plot(*zip(*expected, strict=True), "s--", color=GREEN, label=f"expected after {training_steps} steps")
     axes.axhline(confirmation.initial_loss, color=GREY, linestyle=":", label="before training")
     for number, lr in enumerate(failed):
-        axes.axvline(lr, color=PURPLE, linestyle="-.", label=None if number else "blew up")
+        axes.axvline(lr, color=PURPLE, linestyle="-.", label=None if number else "diverged")
     _mark_suggestion(axes, result)
     lr_axis(axes)
     losses = [
@@ -135,7 +160,7 @@ def _mark_suggestion(axes: Axes, result: LrResult) -> None:
 
 
 def _mark_other_finders(axes: Axes, result: LrResult, lrs: np.ndarray, losses: np.ndarray) -> None:
-    """The other rules' picks as hollow markers on the curve."""
+    """Mark the suggestions of other rules on the curve with hollow markers."""
     picks = result.other_finders
     if picks is None:
         return
@@ -160,7 +185,7 @@ def _mark_other_finders(axes: Axes, result: LrResult, lrs: np.ndarray, losses: n
 
 
 def _on_common_steps(curves: Sequence[LrCurve], num_steps: int) -> np.ndarray:
-    """Smoothed losses, (curves, steps), NaN after a curve's end."""
+    """Smoothed losses of shape (curves, steps), NaN after the end of a curve."""
     rows = np.full((len(curves), num_steps), np.nan)
     for row, curve in zip(rows, curves, strict=True):
         row[: len(curve.points)] = [point.smoothed_loss for point in curve.points]
@@ -168,7 +193,7 @@ def _on_common_steps(curves: Sequence[LrCurve], num_steps: int) -> np.ndarray:
 
 
 def lr_axis(axes: Axes) -> None:
-    """A logarithmic x axis with learning rates written as everywhere."""
+    """Make the x axis logarithmic, with learning rates written as in all texts."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(base=10, numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: format_lr(lr)))
@@ -177,10 +202,10 @@ def lr_axis(axes: Axes) -> None:
 
 
 def loss_limits(curves: Sequence[LrCurve]) -> tuple[float, float]:
-    """Limits of the loss axis that show the fall and the beginning of the blow-up, however high that goes.
+    """Limits of the loss axis that show the fall and the start of the divergence. Always low < high.
 
-    They are taken from the steps up to the smoothed minimum, raw losses without their outer twentieths included; where that
-    comes in the first tenth, so that there is no fall, from the lower nine tenths of the curve. Always low < high.
+    They cover the steps up to the smoothed minimum, including raw losses without their outer twentieths. If that minimum is
+    in the first tenth, so that the loss does not fall, they cover the lower nine tenths of the curve instead.
     """
     lows, highs = [], []
     for curve in curves:
@@ -200,7 +225,7 @@ def loss_limits(curves: Sequence[LrCurve]) -> tuple[float, float]:
 
 
 def _lr_limits(result: LrResult, curves: Sequence[LrCurve]) -> tuple[float, float]:
-    """What was tested, as far as a curve or the band reaches, and at least a decade of it."""
+    """The tested learning rates, up to the end of a curve or the good range, and at least one decade."""
     reached = max(curve.points[-1].lr for curve in curves)
     band = 0.0 if result.suggestion is None else result.suggestion.high
     return result.lowest_lr / 1.2, 1.2 * max(reached, band, 10 * result.lowest_lr)

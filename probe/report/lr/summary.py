@@ -1,23 +1,58 @@
-"""What an LR probe says, worked out once for the report and the terminal. Pure; plain text."""
+"""The summary of a learning-rate probe and of several compared, and the sentences and rows it is made of. Plain text."""
 
 from __future__ import annotations
 
 from probe.lr.confirm import BAND_TOLERANCE
 from probe.lr.records import Confirmation, LrComparison, LrCurve, LrResult
 from probe.lr.suggest import passes_factor, suggest
-from probe.units import format_count, format_lr, format_percent, format_value
+from probe.report.shared.summary import Line, Summary, Table, labelled
+from probe.report.shared.wording import NONE, plural
+from probe.units import format_count, format_lr, format_percent, format_seconds, format_value
 
-NONE = "-"
 CURVE_ENDS = {
-    "diverged": "the loss blew up",
+    "diverged": "the loss diverged",
     "non_finite": "the loss was no longer finite",
     "interrupted": "interrupted",
 }
-_ROOT_SCALED = ("adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "adagrad")
+_SQUARE_ROOT_SCALED = ("adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "adagrad")
+
+
+def lr_summary(result: LrResult) -> Summary:
+    """The suggestion, what it is based on, and what to do without one."""
+    lr_schedule = f", {result.lr_schedule} schedule" if result.lr_schedule != "constant" else ""
+    batch = f"batch {format_count(result.batch_size)}{lr_schedule}"
+    task = f"{result.task}, {result.optimizer}, {result.precision}, {batch}"
+    lines: list[Line] = [("", text) for text in (training_steps_text(result),) if text]
+    lines += [("Task", task), ("Device", result.meta.device), *labelled("Evidence", _evidence(result))]
+    if result.confirmation is not None:
+        lines.append(("", run_table(result.confirmation)))
+    lines += labelled("Warning", result.warnings)
+    lines += [("Note", text) for text in (scaling_text(result),) if text]
+    lines += [("Next", text) for text in (next_text(result),) if text]
+    lines.append(("Cost", f"{plural(result.num_steps, 'training step')}, {format_seconds(result.seconds)}"))
+    return Summary(answer=answer_text(result), lines=tuple(lines))
+
+
+def lr_comparison_summary(result: LrComparison) -> Summary:
+    """A row for each optimizer or batch size."""
+    found = sum(one.suggestion is not None for one in result.results)
+    header = (axis_title(result), "suggested", "good range", "steps")
+    rows = tuple(comparison_rows(result))
+    lines: list[Line] = [("", Table(header=header, rows=rows, num_left=1))]
+    lines += [("Task", result.task), ("Device", result.meta.device)]
+    title = axis_title(result)
+    warnings = [
+        f"{title} {row[0]}: {text}" for row, one in zip(rows, result.results, strict=True) for text in one.warnings
+    ]
+    lines += labelled("Warning", warnings)
+    steps = sum(one.num_steps for one in result.results)
+    lines.append(("Cost", f"{plural(steps, 'training step')}, {format_seconds(result.seconds)}"))
+    answer = f"learning rates for {found} of {plural(len(result.results), axis_title(result))}"
+    return Summary(answer=answer, lines=tuple(lines))
 
 
 def answer_text(result: LrResult) -> str:
-    """The suggestion and its band in one sentence, without its full stop."""
+    """The suggestion with its range in one sentence, without full stop."""
     found = result.suggestion
     if found is None:
         return f"no learning rate between {format_lr(result.lowest_lr)} and {format_lr(result.highest_lr)} can be suggested"
@@ -25,53 +60,87 @@ def answer_text(result: LrResult) -> str:
     return f"{peak} {format_lr(found.lr)}, good from {format_lr(found.low)} to {format_lr(found.high)}"
 
 
+def next_text(result: LrResult) -> str | None:
+    """What to do next; None if the answer needs no further step."""
+    if result.suggestion is not None:
+        if result.depth == "range_test" and result.confirmation is None:
+            return "--confirm checks the suggestion on unseen data, at about twice the cost"
+        return None
+    if result.stopped_by == "interrupted":
+        return "run it again: only a range test that runs to its end can be evaluated"
+    return (
+        "try another range (--from, --to), more --steps, another --batch or optimizer; a loss that falls at no learning rate "
+        "usually means a bug in the model, the loss function or the data"
+    )
+
+
+def _evidence(result: LrResult) -> list[str]:
+    """How the suggestion was found, each range test, and what other rules suggest."""
+    method = [method_text(result)] if result.suggestion is not None else []
+    others = [text for text in (spread_text(result), other_finders_text(result)) if text]
+    return [*method, *map(curve_text, result.curves), *others]
+
+
 def method_text(result: LrResult) -> str:
-    """How the suggestion was reached."""
+    """How the suggestion was found."""
     confirmation = result.confirmation
     if result.depth != "range_test" and confirmation is not None:
         return (
-            f"{len(confirmation.runs)} runs of {format_count(confirmation.planned_steps)} steps, read on "
+            f"{len(confirmation.runs)} runs of {format_count(confirmation.planned_steps)} steps, evaluated on "
             f"{unseen_text(confirmation)}: the lowest learning rate that should end as well as the best"
         )
     tests = "the range test" if len(result.curves) == 1 else f"the mean of {len(result.curves)} range tests"
-    return f"{tests}: where the loss has made 90 % of its drop"
+    return f"{tests}: the learning rate at which the loss has made 90 % of its drop"
+
+
+def curve_text(curve: LrCurve) -> str:
+    """A range test: its range and how far the loss fell."""
+    if not curve.points:
+        return "no step was completed"
+    first, last = curve.points[0], curve.points[-1]
+    lowest = min(curve.points, key=lambda point: point.smoothed_loss)
+    end = f"; {CURVE_ENDS[curve.ended_by]} at {format_lr(last.lr)}" if curve.ended_by in CURVE_ENDS else ""
+    return (
+        f"range test (seed {curve.seed}): {plural(len(curve.points), 'step')} from {format_lr(first.lr)} to "
+        f"{format_lr(last.lr)}, smoothed loss from {first.smoothed_loss:.3g} down to {lowest.smoothed_loss:.3g} at "
+        f"{format_lr(lowest.lr)}{end}"
+    )
 
 
 def unseen_text(confirmation: Confirmation) -> str:
-    """What the runs were read on."""
-    part = "validation samples" if confirmation.measured_on == "validation" else "samples held out of the training data"
-    return f"{format_count(confirmation.num_samples)} {part}"
+    """The data on which the runs were evaluated."""
+    is_validation = confirmation.measured_on == "validation"
+    samples = "validation samples" if is_validation else "samples held out from the training data"
+    return f"{format_count(confirmation.num_samples)} {samples}"
 
 
-def band_text(result: LrResult) -> str:
-    """What the band means."""
+def range_text(result: LrResult) -> str:
+    """What the good range means."""
     if result.depth == "range_test":
         return (
-            "The band reaches from 85 % to 95 % of the drop, lowered alike; on tasks whose truth is known, its ends lost at "
-            "most 5 % of the attainable decrease of the loss in four of five cases"
+            "The good range is where the loss has made 85 % to 95 % of its drop, lowered in the same way; on tasks with known "
+            "optimum its ends gave up at most 5 % of the achievable loss reduction in four of five cases."
         )
     return (
-        f"Inside the band the runs let expect a loss of at most {format_percent(BAND_TOLERANCE)} of the attainable decrease; "
-        "on tasks whose truth is known, its ends lost at most 5 % in about four of five cases"
+        f"Learning rates in this range should give up at most {format_percent(BAND_TOLERANCE, decimals=0)} of the achievable "
+        "loss reduction; on tasks with known optimum its ends gave up at most 5 % in about four of five cases."
     )
 
 
 def training_steps_text(result: LrResult) -> str | None:
-    """For how long a training the suggestion is, and what that changed; None in results of older versions."""
+    """The planned training and how it changed the suggestion; None in results of older versions."""
     if result.training_steps is None:
         return None
-    length = f"{format_count(result.training_steps)} steps" + (
-        " (assumed; set it with --training-steps)" if result.training_steps_assumed else ""
-    )
+    assumed = " (assumed; set it with --training-steps)" if result.training_steps_assumed else ""
+    length = f"for a training run of {plural(result.training_steps, 'step')}{assumed}"
     if not result.passes:
-        return f"for a training of {length}"
-    told = f"for a training of {length}, {_passes_text(result)}"
-    shift = passes_factor(result.passes)
-    found = result.suggestion
-    if result.depth == "range_test" and found is not None and shift < 1 and found.lr > result.lowest_lr:
-        tested = format_lr(found.lr / shift)
-        return f"{told}: so many overfit at the range test's {tested}, which is divided by {1 / shift:.2g}"
-    return told
+        return length
+    text = f"{length}, {_passes_text(result)}"
+    factor, found = passes_factor(result.passes), result.suggestion
+    if result.depth == "range_test" and found is not None and factor < 1 and found.lr > result.lowest_lr:
+        tested = format_lr(found.lr / factor)
+        return f"{text}: so many passes overfit at the range test's {tested}, which is divided by {1 / factor:.2g}"
+    return text
 
 
 def _passes_text(result: LrResult) -> str:
@@ -81,13 +150,13 @@ def _passes_text(result: LrResult) -> str:
 
 
 def other_finders_text(result: LrResult) -> str | None:
-    """The picks of other rules in one line."""
-    if result.other_finders is None:
-        return None
-    return "other rules on this curve: " + ", ".join(f"{name} {value}" for name, value in other_finders_rows(result))
+    """What other rules suggest, in one line; None in results of older versions."""
+    rows = other_finders_rows(result)
+    return "other rules on this curve: " + ", ".join(f"{name} {lr}" for name, lr in rows) if rows else None
 
 
 def other_finders_rows(result: LrResult) -> list[tuple[str, str]]:
+    """Name and suggestion of each other rule."""
     picks = result.other_finders
     if picks is None:
         return []
@@ -96,15 +165,15 @@ def other_finders_rows(result: LrResult) -> list[tuple[str, str]]:
 
 
 def spread_text(result: LrResult) -> str | None:
-    """The suggestions of single range tests, where there are several."""
+    """The range of the suggestions of single range tests; None if there are fewer than two."""
     lrs = single_suggestions(result)
     if len(lrs) < 2:
         return None
-    return f"{len(lrs)} range tests by themselves: {format_lr(min(lrs))} to {format_lr(max(lrs))}"
+    return f"suggestions of the {len(lrs)} single range tests: {format_lr(min(lrs))} to {format_lr(max(lrs))}"
 
 
 def single_suggestions(result: LrResult) -> list[float]:
-    """What each range test alone would suggest, without those that suggest nothing."""
+    """The suggestion of each range test alone, without those that have none."""
     found = [_single(result, curve) for curve in result.curves]
     return [lr for lr in found if lr is not None]
 
@@ -114,45 +183,45 @@ def _single(result: LrResult, curve: LrCurve) -> float | None:
     return None if found is None else found.lr
 
 
-def run_rows(confirmation: Confirmation) -> list[tuple[str, str, str]]:
-    """(learning rate, loss at the end of the run, loss expected at the end of training) of every run, as text."""
-    return [
+def run_table(confirmation: Confirmation) -> Table:
+    """For each run its learning rate, its last loss, and the loss expected at the end of training."""
+    header = ("learning rate", f"loss after {plural(confirmation.planned_steps, 'step')}", "expected at the end")
+    rows = [
         (
             format_lr(run.lr),
-            format_value(run.evaluations[-1].loss) if run.finished and run.evaluations else "blew up",
+            format_value(run.evaluations[-1].loss) if run.finished and run.evaluations else "diverged",
             NONE if run.expected_loss is None else format_value(run.expected_loss),
         )
         for run in confirmation.runs
     ]
+    return Table(header=header, rows=tuple(rows))
 
 
 def scaling_text(result: LrResult) -> str | None:
-    """How the suggestion would change with the batch size, as the literature has it."""
+    """How the suggestion changes with the batch size according to the literature; None for other optimizers."""
     if result.suggestion is None:
         return None
     if result.optimizer in ("sgd", "nesterov"):
-        rule, source = "grow or shrink in proportion", "linear scaling, Goyal et al. 2017"
-    elif result.optimizer in _ROOT_SCALED:
-        rule, source = "grow or shrink with its square root", "Malladi et al. 2022"
+        rule, source = "in proportion", "linear scaling, Goyal et al. 2017"
+    elif result.optimizer in _SQUARE_ROOT_SCALED:
+        rule, source = "with the square root", "Malladi et al. 2022"
     else:
         return None
-    return f"at another batch size it should {rule} ({source}); --batch 32,128,512 measures it"
+    return f"for another batch size, scale it {rule} ({source}); --batch 32,128,512 measures it"
 
 
 def comparison_rows(result: LrComparison) -> list[tuple[str, str, str, str]]:
-    """(what differs, suggestion, band, steps spent) of every result, as text."""
+    """For each result the optimizer or batch size, the suggestion, the good range, and the training steps used."""
     rows = []
     for one in result.results:
         found = one.suggestion
         name = one.optimizer if result.axis == "optimizer" else format_count(one.batch_size)
-        lr, band = (
-            (NONE, NONE)
-            if found is None
-            else (format_lr(found.lr), f"{format_lr(found.low)} to {format_lr(found.high)}")
-        )
-        rows.append((name, lr, band, format_count(one.num_steps)))
+        lr = NONE if found is None else format_lr(found.lr)
+        good = NONE if found is None else f"{format_lr(found.low)} to {format_lr(found.high)}"
+        rows.append((name, lr, good, format_count(one.num_steps)))
     return rows
 
 
 def axis_title(result: LrComparison) -> str:
+    """What the results differ in: `optimizer` or `batch size`."""
     return result.axis.replace("_", " ")

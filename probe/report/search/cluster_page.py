@@ -1,50 +1,50 @@
-"""Where a search ran: the nodes of its cluster and how well its slots were used, in words and as a table."""
+"""The workers of a search and the cluster it ran on: sentences and the section of the report."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from probe.report.shared.markdown import code, escape, table
+from probe.report.shared.wording import plural
 from probe.search.records.cluster import ClusterUse, NodeInfo, SlotUse
 from probe.search.records.search import SearchResult
 from probe.units import format_count, format_percent
 
 ID_LENGTH = 8
-"""Of a node's id, where its name alone does not tell it from others."""
+"""Characters of a node's id that distinguish nodes with the same name."""
 
 
 def use_text(use: SlotUse) -> str | None:
-    """`2 nodes, 8 slots, 97 % utilization, 1 retry`; None where one slot did all without a mishap."""
+    """`2 nodes, 8 slots, 97 % utilization, 1 retry`; None if there was only one slot and no retry."""
     if use.num_slots == 1 and use.num_nodes is None and not use.num_retries:
         return None
-    told = [] if use.num_nodes is None else [_number(use.num_nodes, "node")]
-    told.append(_number(use.num_slots, "slot"))
+    parts = [] if use.num_nodes is None else [plural(use.num_nodes, "node")]
+    parts.append(plural(use.num_slots, "slot"))
     if use.utilization is not None:
-        told.append(f"{format_percent(use.utilization, decimals=0)} utilization")
+        parts.append(f"{format_percent(use.utilization, decimals=0)} utilization")
     if use.num_retries:
-        told.append(_number(use.num_retries, "retry", "retries"))
-    return ", ".join(told)
+        parts.append(plural(use.num_retries, "retry", "retries"))
+    return ", ".join(parts)
 
 
 def slots_line(result: SearchResult) -> str | None:
-    """How well the workers of one machine were used, for the section on what it cost; None on a cluster, which has its own."""
+    """How well the workers of one machine were used; None on a cluster, which has a section of its own."""
     use = result.slots
     return None if use is None or result.cluster is not None or use_text(use) is None else _use_sentence(use)
 
 
 def cluster_blocks(result: SearchResult) -> list[str]:
-    """The section on the cluster; nothing where there was none."""
+    """The section on the cluster; empty if the search ran on one machine."""
     cluster, use = result.cluster, result.slots
     if cluster is None:
         return []
-    where = f"n the Ray cluster {code(cluster.address)}"
+    where = f"The search ran on the Ray cluster {code(cluster.address)}:"
     if result.num_resumes:
-        where = f"The last of its {format_count(1 + result.num_resumes)} sessions ran o{where}:"
-    else:
-        where = f"O{where}:"
-    told = [] if use is None else [_use_sentence(use, joined=bool(cluster.joined_nodes))]
-    told += [_job_sentence(cluster), f"Checkpoints lay in {code(cluster.storage)}, which all nodes see."]
-    return ["## Where it ran", where, _nodes_table(cluster), " ".join(told)]
+        sessions = format_count(1 + result.num_resumes)
+        where = f"The last of {sessions} sessions of the search ran on the Ray cluster {code(cluster.address)}:"
+    sentences = [] if use is None else [_use_sentence(use, joined=bool(cluster.joined_nodes))]
+    sentences += [_job_sentence(cluster), _storage_sentence(cluster)]
+    return ["## Cluster", where, _nodes_table(cluster), " ".join(sentences)]
 
 
 def _nodes_table(cluster: ClusterUse) -> str:
@@ -53,13 +53,13 @@ def _nodes_table(cluster: ClusterUse) -> str:
     rows = [_node_row(cluster, node, shared[node.name] > 1) for node in cluster.nodes]
     if cluster.lost_nodes or cluster.joined_nodes:
         header.append("in this search")
-        rows = [[*row, _stay(cluster, node)] for row, node in zip(rows, cluster.nodes, strict=True)]
+        rows = [[*row, _presence(cluster, node)] for row, node in zip(rows, cluster.nodes, strict=True)]
     return table(header, rows, right=(1,))
 
 
-def _stay(cluster: ClusterUse, node: NodeInfo) -> str:
+def _presence(cluster: ClusterUse, node: NodeInfo) -> str:
     parts = ["joined"] * (node.node_id in cluster.joined_nodes) + ["lost"] * cluster.is_lost(node)
-    return ", ".join(parts) or "there"
+    return ", ".join(parts) or "all the time"
 
 
 def _node_row(cluster: ClusterUse, node: NodeInfo, is_ambiguous: bool) -> list[str]:
@@ -76,7 +76,7 @@ def _node_row(cluster: ClusterUse, node: NodeInfo, is_ambiguous: bool) -> list[s
 
 
 def _gpus_cell(node: NodeInfo) -> str:
-    """`2 x NVIDIA H200`, each model once; a bare number where their names are not known."""
+    """`2 × NVIDIA H200`, each model once; only the number if their names are not known."""
     if not node.num_gpus:
         return "none"
     models = Counter(node.gpu_names)
@@ -86,18 +86,19 @@ def _gpus_cell(node: NodeInfo) -> str:
 
 
 def _use_sentence(use: SlotUse, *, joined: bool = False) -> str:
-    told = f"Trials {'began' if joined else 'ran'} on {_number(use.num_slots, 'slot')}"
-    if use.utilization is not None:
-        told += f" with a utilization of {format_percent(use.utilization, decimals=0)}"
+    used = "" if use.utilization is None else f" with {format_percent(use.utilization, decimals=0)} utilization"
     rungs = {0: "no rung was", 1: "1 rung was"}.get(use.num_retries, f"{format_count(use.num_retries)} rungs were")
-    return f"{told}; {rungs} run again because a worker died."
+    slots = plural(use.num_slots, "slot")
+    return f"Trials {'started' if joined else 'ran'} on {slots}{used}; {rungs} run again because a worker died."
 
 
 def _job_sentence(cluster: ClusterUse) -> str:
-    share = cluster.gpus_per_job
-    gpus = "" if not share else f" and {_number(share, 'GPU') if share >= 1 else f'{share:.2g} of a GPU'}"
-    return f"Each job was given {_number(cluster.cpus_per_job, 'CPU')}{gpus}."
+    num_gpus = cluster.gpus_per_job
+    gpus = "" if not num_gpus else f" and {plural(num_gpus, 'GPU') if num_gpus >= 1 else f'{num_gpus:.2g} of a GPU'}"
+    return f"Each job had {plural(cluster.cpus_per_job, 'CPU')}{gpus}."
 
 
-def _number(number: float, one: str, many: str | None = None) -> str:
-    return f"{format_count(number)} {one if number == 1 else many or one + 's'}"
+def _storage_sentence(cluster: ClusterUse) -> str:
+    if cluster.storage is None:
+        return "Checkpoints were sent through Ray's object store."
+    return f"Checkpoints were stored in {code(cluster.storage)}, a folder that all nodes share."

@@ -4,45 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probe.report.batch.page import answer as batch_answer
-from probe.report.batch.page import attempts_table, batch_plots
-from probe.report.batch.text import limit_text
+from probe.report.batch.page import attempts_table
+from probe.report.batch.page import plot_blocks as batch_plot_blocks
+from probe.report.batch.sentences import limit_text
+from probe.report.batch.summary import batch_summary
 from probe.report.folders import file_name
-from probe.report.lr.page import answer as lr_answer
-from probe.report.lr.page import lr_caption, warnings_block
-from probe.report.search.choice_tables import choices_table
+from probe.report.lr.page import lr_caption
+from probe.report.lr.summary import lr_summary
 from probe.report.search.cluster_page import cluster_blocks, slots_line
-from probe.report.search.importance_page import importance_paragraph
-from probe.report.search.refinement_page import refinement_blocks
+from probe.report.search.figures import ties
+from probe.report.search.refinement import refinement_blocks
 from probe.report.search.regularization import loss_note, regularization_blocks, winner_text, zero_text
-from probe.report.search.summary import (
-    objective_name,
-    optimism_text,
-    status_counts,
-    ties,
-    ties_text,
-    tried_text,
-    value_spread,
-    winner,
-)
-from probe.report.search.tables import best_table, rungs_table, space_table, spent_table, trials_table
-from probe.report.shared.common import (
-    CURVES_CAPTION,
-    asked_block,
-    baseline_text,
-    environment_block,
-    loading_text,
-    metric_text,
-    partial_note,
-    test_trust,
+from probe.report.search.summary import counts_text, end_text, importance_text, search_summary, ties_text
+from probe.report.search.tables import (
+    best_table,
+    choices_table,
+    rungs_table,
+    space_table,
+    spent_table,
+    trials_table,
 )
 from probe.report.shared.diagnosis_text import diagnosis_block
-from probe.report.shared.markdown import code, command, escape, fenced, image, page, sentence
+from probe.report.shared.markdown import answer_block, code, escape, fenced, page, summary_blocks
+from probe.report.shared.sections import (
+    CURVES_CAPTION,
+    environment_block,
+    loading_text,
+    partial_note,
+    plot_block,
+    reproduce_blocks,
+    settings_block,
+)
+from probe.report.shared.wording import objective_text, plural, sentence, test_trust
 from probe.search.records.search import SearchResult
 from probe.search.schedulers.fidelity import rung_names
 from probe.units import format_count
 
-BEST_FILE = "best.toml"
 HISTORY_PLOT = "history.png"
 WINNER_PLOT = "learning_curves.png"
 ALL_CURVES_PLOT = "all_learning_curves.png"
@@ -50,63 +47,38 @@ IMPORTANCE_PLOT = "importance.png"
 PARALLEL_PLOT = "parallel_coordinates.png"
 BATCH_PREFIX = "batch_"
 
-_STOPPED_BY = {
-    "trials": "the budget's number of trials was reached",
-    "epochs": "the budget's epochs were spent",
-    "time": "the budget's time was up",
-    "refined": "gradient steps from the best trial led no further",
-    "failures": "too many trials failed",
-    "interrupted": "it was interrupted",
-}
-_INTERVAL_NOTE = (
-    "The order among them is not established. The interval is that of one score, not of a difference: trials are scored on "
-    "the same samples, so a paired test could separate some of them, but needs each sample's result, which is not stored."
+_TIES_NOTE = (
+    "The order among tied trials is not established. The interval is that of one score, not of a difference: trials are scored "
+    "on the same samples, so a paired test could separate some of them, but it needs each sample's result, which is not stored."
+)
+_IMPORTANCE_NOTE = (
+    "Importance is the fraction of the variation of the trials' ranks after the first rung that a hyperparameter explains "
+    "beyond chance. Hyperparameters without one do not stand out in a permutation test with a false-alarm probability of 5 % "
+    "over all of them."
+)
+_PARTIAL_IMPORTANCE_NOTE = (
+    "A hyperparameter that only some trials have is tested among these, after the effect of its condition is removed. Its "
+    "fraction is of their variation alone: it tells how important that hyperparameter is where it exists, and does not add up "
+    "with the others."
 )
 _PARTIAL = {
     "interrupted": "the search was interrupted before its budget was spent.",
-    "failures": "the search gave up because too many trials failed.",
+    "failures": "the search stopped because too many trials failed.",
 }
 
 
-def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str | None = None) -> str:
-    """Markdown; `plots` are the files that could be drawn, `best_recipe` the text of best.toml."""
+def search_page(result: SearchResult, plots: Sequence[str]) -> str:
+    """Markdown; `plots` are the files that were drawn."""
     return page(
         [
             f"# Search: {escape(result.name)}",
             partial_note(_PARTIAL.get(result.stopped_by)),
-            answer(result),
-            _trust(result),
+            *summary_blocks(search_summary(result), without=("Best", "Task", "Device", "Cost")),
+            _trust_text(result),
             best_table(result),
-            warnings_block(result.warnings),
-            asked_block(result.meta, _asked(result)),
-            "## The winner" if result.best is not None else None,
-            _plot(plots, WINNER_PLOT, CURVES_CAPTION),
-            winner_text(result),
-            *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
-            *regularization_blocks(result),
-            "### The final fit" if result.final is not None and result.diagnosis is not None else None,
-            _final_text(result),
-            *_reuse(best_recipe),
-            "## How it was found",
-            _fidelity(result),
-            loss_note(result),
-            _plot(
-                plots,
-                HISTORY_PLOT,
-                "Value of every trial at the epochs spent so far; the line is the best value so far.",
-            ),
-            _plot(
-                plots,
-                ALL_CURVES_PLOT,
-                f"Learning curves ({objective_name(result)}) of all trials, the winner's in bold.",
-            ),
-            importance_paragraph(result),
-            _plot(
-                plots,
-                IMPORTANCE_PLOT,
-                "Share of the variation that each hyperparameter explains beyond chance, among the trials that have it.",
-            ),
-            _plot(plots, PARALLEL_PLOT, _parallel_caption(result)),
+            settings_block(result.meta, _settings(result)),
+            *_winner_blocks(result, plots),
+            *_history_blocks(result, plots),
             *refinement_blocks(result),
             *_probe_blocks(result, plots),
             *_headed("### Choices compared", choices_table(result)),
@@ -114,163 +86,151 @@ def search_page(result: SearchResult, plots: Sequence[str], *, best_recipe: str 
             space_table(result),
             "### Trials",
             trials_table(result),
-            "## What it cost",
+            "## Cost",
             spent_table(result),
             rungs_table(result),
             slots_line(result),
             *cluster_blocks(result),
-            "## Run it again",
-            _again(result),
+            *reproduce_blocks(result.meta, result.recipe),
             environment_block(result.meta),
         ]
     )
 
 
-def answer(result: SearchResult) -> str:
-    """The answer in one bold sentence: the best value, its configuration, and the test score where there is one."""
-    best, test = result.best, result.test
-    if best is None:
-        return f"**No trial was completed, so there is no best configuration ({escape(_counts(result))}).**"
-    won = winner(result)
-    spread = None if won is None else value_spread(result, won)
-    over_folds = (
-        ""
-        if spread is None
-        else f", standard deviation {metric_text(result.metric, spread)} over {result.num_folds} folds"
-    )
-    found = f"Best {objective_name(result)}: {metric_text(result.metric, best.value)} (trial {best.number}{over_folds})"
-    if test is None:
-        return f"**{escape(found)}; not scored on test data.**"
-    interval = (
-        ""
-        if test.low is None or test.high is None
-        else (f", 95 % interval {metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)}")
-    )
-    compared = baseline_text(test, result.mode)
-    score = f"test {test.metric} after the final fit: {metric_text(test.metric, test.value)}"
-    return f"**{escape(f'{found}; {score} ({format_count(test.num_samples)} samples{interval}){compared}')}.**"
-
-
-def _trust(result: SearchResult) -> str | None:
-    """How sure the answer is, or what to try where there is none."""
+def _trust_text(result: SearchResult) -> str | None:
+    """How far the test score and the order of the trials can be trusted."""
     if result.best is None:
-        return (
-            "What to try next: look at the status and the note of each trial below; a larger budget if the trials were cut "
-            "off, a smaller learning rate if they diverged, a smaller batch size or model if they ran out of memory."
+        return None
+    if result.test is None:
+        texts = [
+            "The best value is not scored on test data: a test split, read once at the end, would show its optimism."
+        ]
+    else:
+        texts = [f"The validation value is optimistic, because it was selected; {test_trust(result.test)}"]
+    if ties_text(result) is None and len(result.trials) > 1:
+        objective = escape(objective_text(result.metric))
+        texts.append(
+            f"Which other trials tie with the best one is not known, because the variation of the {objective} between samples "
+            "is not stored."
         )
-    chosen = optimism_text(result)
-    told = [
-        ("" if chosen is None else f"The validation figure is {chosen}, and therefore optimistic; ")
-        + (
-            test_trust(result.test)
-            if result.test is not None
-            else "a test part, which is read once at the end, would show by how much."
-        )
-    ]
-    tied = ties_text(result)
-    if tied is None and len(result.trials) > 1:
-        told.append(
-            f"Which other trials tie with the best one is not known: how the {escape(objective_name(result))} varies from "
-            "sample to sample is not stored."
-        )
-    elif tied is not None:
-        told.append(f"{escape(sentence(tied))} {_INTERVAL_NOTE if ties(result) else ''}".strip())
-    return " ".join(told)
+    elif ties(result):
+        texts.append(_TIES_NOTE)
+    return " ".join(texts)
 
 
-def _asked(result: SearchResult) -> list[tuple[str, str]]:
-    ranked = (
-        f"{',' if result.scheduler_reason is None else ';'} ranked {rung_names(result.rung_unit, result.rungs)}"
-        if result.rungs
-        else ""
-    )
+def _settings(result: SearchResult) -> list[tuple[str, str]]:
+    ranked = ""
+    if result.rungs:
+        joint = "," if result.scheduler_reason is None else ";"
+        ranked = f"{joint} ranked {rung_names(result.rung_unit, result.rungs)}"
+    folds = [("validation", f"means over {result.num_folds} folds, ± their standard deviation")]
     return [
         ("recipe", escape(result.name)),
         ("task", escape(result.task)),
-        ("objective", escape(f"{objective_name(result)}, {result.mode}")),
-        *(
-            [("validation", f"means over {result.num_folds} folds, ± their standard deviation")]
-            * (result.num_folds > 1)
-        ),
+        ("objective", escape(f"{objective_text(result.metric)}, {result.mode}")),
+        *(folds if result.num_folds > 1 else []),
         ("sampler", escape(result.sampler_reason or result.sampler)),
         ("scheduler", escape((result.scheduler_reason or result.scheduler) + ranked)),
         ("workers", str(result.num_workers)),
     ]
 
 
+def _winner_blocks(result: SearchResult, plots: Sequence[str]) -> list[str | None]:
+    """The best trial: its curves, their diagnosis, regularization, the final training, and its recipe."""
+    has_heading = result.final is not None and result.diagnosis is not None
+    return [
+        "## Best trial" if result.best is not None else None,
+        plot_block(plots, WINNER_PLOT, CURVES_CAPTION),
+        winner_text(result),
+        *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
+        *regularization_blocks(result),
+        "### Final training" if has_heading else None,
+        _final_text(result),
+        *_reuse_blocks(result),
+    ]
+
+
 def _final_text(result: SearchResult) -> str | None:
-    if result.final is None:
+    final = result.final
+    if final is None:
         return None
-    return (
-        f"Final fit: the winner's configuration trained anew on training and validation data together for "
-        f"{format_count(result.final.epochs)} epochs, seed {result.final.seed}. It has no "
-        f"validation curve, for it has seen that data.{_weights_text(result.final.weights_file)}{_zeros(result)}"
+    text = (
+        "Final training: the configuration of the best trial was trained again on training and validation data together for "
+        f"{plural(final.epochs, 'epoch')}, seed {final.seed}. It has no validation curve, because it has seen that data."
     )
+    if final.weights_file is not None:
+        file = final.weights_file
+        text += f" Its weights are in [{file}]({file}); load them with {loading_text(file)}."
+    if final.weights is not None and result.best is not None and result.best.params.get("l1"):
+        text += f" {zero_text(final.weights)}."
+    return text
 
 
-def _zeros(result: SearchResult) -> str:
-    """Where L1 is used, how many weights it took to zero."""
-    final, best = result.final, result.best
-    if final is None or final.weights is None or best is None or not best.params.get("l1"):
-        return ""
-    return f" {zero_text(final.weights)}."
+def _reuse_blocks(result: SearchResult) -> list[str]:
+    """The recipe of the best trial; nothing without one."""
+    from probe.report.search.best_recipe import BEST_FILE, best_body  # imports pydantic
 
-
-def _weights_text(file: str | None) -> str:
-    if file is None:
-        return ""
-    return f" Its weights are in [{file}]({file}): {loading_text(file)}."
-
-
-def _reuse(best_recipe: str | None) -> list[str]:
-    if best_recipe is None:
+    recipe = best_body(result)
+    if recipe is None:
         return []
-    told = (
-        f"The winner as a recipe is [{BEST_FILE}]({BEST_FILE}): {code(f'probe train {BEST_FILE}')} trains it again, on the "
-        f"training part with curves on the validation part, or with {code('--all-data')} on both like the final fit."
+    text = (
+        f"[{BEST_FILE}]({BEST_FILE}) is the recipe of the best trial: {code(f'probe train {BEST_FILE}')} trains it on the "
+        f"training split with curves on the validation split, or with {code('--all-data')} on both, like the final training."
     )
-    return ["### Use it", told, fenced(best_recipe, "toml")]
+    return ["### Use it", text, fenced(recipe, "toml")]
 
 
-def _fidelity(result: SearchResult) -> str:
-    return (
-        f"{format_count(len(result.trials))} trials: {escape(_counts(result))}. The search ended because "
-        f"{tried_text(result) if result.stopped_by == 'space' else _STOPPED_BY[result.stopped_by]}."
-    )
+def _history_blocks(result: SearchResult, plots: Sequence[str]) -> list[str | None]:
+    """How the search went: its trials over time, their curves, and which hyperparameters matter."""
+    objective = objective_text(result.metric)
+    trials = f"{plural(len(result.trials), 'trial')}: {escape(counts_text(result))}"
+    importance = importance_text(result)
+    return [
+        "## How it was found",
+        f"{trials}. The search ended because {end_text(result)}.",
+        loss_note(result),
+        plot_block(
+            plots, HISTORY_PLOT, "Value of every trial at the epochs spent so far; the line is the best value so far."
+        ),
+        plot_block(plots, ALL_CURVES_PLOT, f"Learning curves ({objective}) of all trials; the best trial is bold."),
+        None if importance is None else " ".join([escape(sentence(importance)), *_importance_notes(result)]),
+        plot_block(
+            plots,
+            IMPORTANCE_PLOT,
+            "Fraction of the variation that each hyperparameter explains beyond chance, among the trials that have it.",
+        ),
+        plot_block(
+            plots,
+            PARALLEL_PLOT,
+            "Parallel coordinates: each line is a trial, which crosses the axes at its hyperparameters and its "
+            f"{objective}, better values at the top; the thick line with dots is the best trial.",
+        ),
+    ]
 
 
-def _counts(result: SearchResult) -> str:
-    return ", ".join(f"{count} {status}" for status, count in status_counts(result).items()) or "no trial"
+def _importance_notes(result: SearchResult) -> list[str]:
+    found = (result.importance or {}).values()
+    return [_IMPORTANCE_NOTE] * bool(found) + [_PARTIAL_IMPORTANCE_NOTE] * any(one.is_partial for one in found)
 
 
 def _headed(heading: str, text: str | None) -> list[str]:
     return [] if text is None else [heading, text]
 
 
-def _plot(plots: Sequence[str], file: str, caption: str) -> str | None:
-    return image(file, caption) if file in plots else None
-
-
-def _parallel_caption(result: SearchResult) -> str:
-    return (
-        "Parallel coordinates: a line is a trial on its way through its hyperparameters to its "
-        f"{objective_name(result)}, better values on top; thick with dots: the winner."
-    )
-
-
-def _probe_blocks(result: SearchResult, plots: Sequence[str]) -> list[str]:
-    """The answers of the batch probe and of the range tests that filled in the space."""
-    blocks = []
+def _probe_blocks(result: SearchResult, plots: Sequence[str]) -> list[str | None]:
+    """The answers of the batch probe and of the range tests that set ranges of the space."""
+    blocks: list[str | None] = []
     if result.batch_probe is not None:
-        blocks += ["### Batch probe", batch_answer(result.batch_probe), *batch_plots(plots, BATCH_PREFIX)]
-        blocks += [escape(text) for text in (limit_text(result.batch_probe),) if text]
-        blocks.append(attempts_table(result.batch_probe.attempts))
+        limit = limit_text(result.batch_probe)
+        blocks += ["### Batch probe", answer_block(batch_summary(result.batch_probe))]
+        blocks += batch_plot_blocks(plots, BATCH_PREFIX)
+        blocks += [None if limit is None else escape(limit), attempts_table(result.batch_probe.attempts)]
     if result.lr_probes:
         blocks.append("### Learning-rate probe" + ("s" if len(result.lr_probes) > 1 else ""))
     for probe, file in zip(result.lr_probes.values(), lr_plot_files(result), strict=True):
-        blocks.append(lr_answer(probe))
-        blocks += [text for text in (warnings_block(probe.warnings),) if text]
-        blocks += [image(file, lr_caption(probe))] if file in plots else []
+        what = f"For {escape(probe.optimizer)} at batch size {format_count(probe.batch_size)}:"
+        shown = ("", "Task", "Device", "Evidence", "Note", "Next", "Cost")
+        blocks += [what, *summary_blocks(lr_summary(probe), without=shown), plot_block(plots, file, lr_caption(probe))]
     return blocks
 
 
@@ -281,13 +241,3 @@ def lr_plot_files(result: SearchResult) -> list[str]:
         name = f"lr_{file_name(optimizer)}" if optimizer else "lr"
         files.append(f"{name}.png" if f"{name}.png" not in files else f"{name}_{len(files)}.png")
     return files
-
-
-def _again(result: SearchResult) -> str:
-    typed = command(result.meta.argv)
-    how = (
-        "The recipe as it ran, command-line changes included:"
-        if typed
-        else "It was called from Python, with this recipe:"
-    )
-    return page([None if typed is None else fenced(typed, "sh"), how, fenced(result.recipe, "toml")]).rstrip()

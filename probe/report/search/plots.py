@@ -1,25 +1,42 @@
-"""Plots of a search: its history, the winner's learning curves, every trial's curve, importance."""
+"""Plots of a search: its history, learning curves of the best and of all trials, importance."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from probe.report.search.summary import by_importance, history, objective_curve, objective_name, winner
+from probe.report.batch.plots import batch_plots
+from probe.report.lr.plots import draw_lr
+from probe.report.search.figures import History, by_importance, history, objective_curve, winner
+from probe.report.search.page import (
+    ALL_CURVES_PLOT,
+    BATCH_PREFIX,
+    HISTORY_PLOT,
+    IMPORTANCE_PLOT,
+    PARALLEL_PLOT,
+    WINNER_PLOT,
+    lr_plot_files,
+)
+from probe.report.search.parallel_plot import draw_parallel
 from probe.report.shared.curve_plots import draw_curves
-from probe.report.shared.scales import num_hidden, value_limits
 from probe.report.shared.style import (
     BLACK,
     BLUE,
     GREY,
     LIGHT,
     ORANGE,
+    Drawings,
     new_figure,
+    num_hidden,
     save_figure,
     ticks_at,
+    value_limits,
 )
+from probe.report.shared.wording import objective_text
 from probe.search.records.importance import Importance
 from probe.search.records.search import SearchResult
 from probe.units import format_percent
@@ -27,41 +44,36 @@ from probe.units import format_percent
 MAX_IMPORTANCE_BARS = 15
 
 
+def search_plots(result: SearchResult) -> Drawings:
+    """The plots of the report, including those of the probes."""
+    drawings: Drawings = {
+        HISTORY_PLOT: partial(draw_history, result),
+        WINNER_PLOT: partial(draw_winner, result),
+        ALL_CURVES_PLOT: partial(draw_all_curves, result),
+        IMPORTANCE_PLOT: partial(draw_importance, result),
+        PARALLEL_PLOT: partial(draw_parallel, result),
+    }
+    if result.batch_probe is not None:
+        drawings |= batch_plots(result.batch_probe, prefix=BATCH_PREFIX)
+    for (optimizer, probe), file in zip(result.lr_probes.items(), lr_plot_files(result), strict=True):
+        title = f"LR range test, {optimizer}" if optimizer else "LR range test"
+        drawings[file] = partial(draw_lr, probe, title=title)
+    return drawings
+
+
 def draw_history(result: SearchResult, path: Path) -> bool:
-    """Each trial's value at the epochs spent so far, the best so far as steps. Returns False without any trial."""
-    told = history(result)
-    if not told.trials:
+    """Draw the value of each trial at the epochs spent so far, and the best value so far. Returns False without any trial."""
+    past = history(result)
+    if not past.trials:
         return False
     figure, [axes] = new_figure(height=4.0)
-    shown = [
-        ("complete", "o", BLUE, BLUE, "complete"),
-        ("stopped", "v", "none", GREY, "stopped early"),
-        ("timeout", ">", "none", GREY, "out of time"),
-    ]
-    for status, marker, face, edge, label in shown:
-        points = [
-            (x, t.value)
-            for x, t in zip(told.ends, told.trials, strict=True)
-            if t.status == status and t.value is not None
-        ]
-        if points:
-            xs, ys = zip(*points, strict=True)
-            axes.plot(
-                xs,
-                ys,
-                marker=marker,
-                markerfacecolor=face,
-                markeredgecolor=edge,
-                linestyle="none",
-                label=label,
-                zorder=3,
-            )
-    steps = [(x, value) for x, value in zip(told.ends, told.best, strict=True) if value is not None]
+    _plot_values(axes, past)
+    steps = [(x, value) for x, value in zip(past.ends, past.best, strict=True) if value is not None]
     if steps:
-        steps.append((told.ends[-1], steps[-1][1]))
+        steps.append((past.ends[-1], steps[-1][1]))
         xs, ys = zip(*steps, strict=True)
         axes.plot(xs, ys, drawstyle="steps-post", color=ORANGE, linewidth=2.2, label="best so far", zorder=4)
-    without = [x for x, t in zip(told.ends, told.trials, strict=True) if t.value is None]
+    without = [x for x, trial in zip(past.ends, past.trials, strict=True) if trial.value is None]
     if without:
         axes.plot(
             without,
@@ -75,33 +87,54 @@ def draw_history(result: SearchResult, path: Path) -> bool:
             clip_on=False,
             zorder=5,
         )
-    values = [trial.value for trial in told.trials if trial.value is not None]
+    values = [trial.value for trial in past.trials if trial.value is not None]
     if values:
         axes.set_ylim(*value_limits(values, result.mode))
         _note_hidden(axes, num_hidden(values, result.mode), result.mode)
     else:
         axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epochs spent, trials laid end to end" + (" (probes first)" if result.spent.probe_epochs else ""))
-    axes.set_xlim(0, max(told.ends) * 1.03 or 1)
-    axes.set_ylabel(objective_name(result))
+    axes.set_xlabel(
+        "epochs spent, trials one after the other" + (" (probes first)" if result.spent.probe_epochs else "")
+    )
+    axes.set_xlim(0, max(past.ends) * 1.03 or 1)
+    axes.set_ylabel(objective_text(result.metric))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     axes.set_title("History of the search")
     save_figure(figure, path)
     return True
 
 
+def _plot_values(axes: Axes, past: History) -> None:
+    """A marker for the value of each trial, by its status."""
+    shown = [
+        ("complete", "o", BLUE, BLUE, "complete"),
+        ("stopped", "v", "none", GREY, "stopped early"),
+        ("timeout", ">", "none", GREY, "out of time"),
+    ]
+    for status, marker, face, edge, label in shown:
+        points = [
+            (x, trial.value)
+            for x, trial in zip(past.ends, past.trials, strict=True)
+            if trial.status == status and trial.value is not None
+        ]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "linestyle": "none"}
+            axes.plot(xs, ys, marker=marker, label=label, zorder=3, **style)
+
+
 def draw_winner(result: SearchResult, path: Path) -> bool:
-    """Losses and metrics of the winning trial and of the final fit. Returns False where there is no winner with reports."""
+    """Draw losses and metrics of the best trial and the final training. Returns False if the best trial has no reports."""
     won = winner(result)
     if won is None:
         return False
     final = result.final.reports if result.final is not None else ()
-    return draw_curves(won.reports, path, title=f"Trial {won.number}, the winner", metric=result.metric, final=final)
+    return draw_curves(won.reports, path, title=f"Best trial ({won.number})", metric=result.metric, final=final)
 
 
 def draw_all_curves(result: SearchResult, path: Path) -> bool:
-    """Every trial's objective, epoch by epoch, the winner in bold. Returns False where nothing was reported."""
+    """Draw the objective of every trial by epoch, the best trial in bold. Returns False if nothing was reported."""
     curves = [(trial, objective_curve(result, trial)) for trial in result.trials]
     curves = [(trial, curve) for trial, curve in curves if curve]
     if not curves:
@@ -115,7 +148,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
             axes.plot(*curve[-1], marker=marker, markerfacecolor="white", color=GREY, markersize=5, zorder=2)
     for trial, curve in curves:
         if trial.number == best:
-            axes.plot(*zip(*curve, strict=True), color=ORANGE, linewidth=2.6, marker="o", label="the winner", zorder=4)
+            axes.plot(*zip(*curve, strict=True), color=ORANGE, linewidth=2.6, marker="o", label="best trial", zorder=4)
     last = max(epoch for _, curve in curves for epoch, _ in curve)
     rungs = [float(rung) for rung in result.rungs if result.rung_unit == "epochs" and rung <= last]
     for index, rung in enumerate(rungs):
@@ -134,7 +167,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
     axes.set_ylim(low, high)
     _note_hidden(axes, sum(not low <= end <= high for end in ends), result.mode)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(objective_name(result))
+    axes.set_ylabel(objective_text(result.metric))
     axes.legend(loc="lower right" if result.mode == "max" else "upper right")
     axes.set_title("Learning curves of all trials")
     save_figure(figure, path)
@@ -142,7 +175,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
 
 
 def draw_importance(result: SearchResult, path: Path) -> bool:
-    """Importance as horizontal bars, the largest on top. Returns False where none stands out."""
+    """Draw importance as horizontal bars, the largest on top. Returns False if no hyperparameter stands out."""
     shown = by_importance(result)[:MAX_IMPORTANCE_BARS]
     if not shown:
         return False
@@ -150,7 +183,7 @@ def draw_importance(result: SearchResult, path: Path) -> bool:
     values = [found.share for _, found in shown]
     bars = axes.barh(range(len(shown)), values, color=BLUE, height=0.62, zorder=3)
     for bar, (_, found) in zip(bars, shown, strict=True):
-        if found.is_partial:  # of other trials, so its length is not to be added to the others
+        if found.is_partial:  # of fewer trials, so its length does not add up with the others
             bar.set(facecolor="none", edgecolor=BLUE, hatch="///")
     axes.bar_label(bars, labels=[format_percent(value, decimals=0) for value in values], padding=4, fontsize=9)
     axes.set_yticks(range(len(shown)), [_trials_label(name, found) for name, found in shown])
@@ -158,7 +191,7 @@ def draw_importance(result: SearchResult, path: Path) -> bool:
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1.18 * max(*values, 1e-9))
     axes.xaxis.set_major_formatter(lambda value, _: format_percent(value, decimals=0))
-    axes.set_xlabel("share of the variation of the ranks among the trials that have it")
+    axes.set_xlabel("fraction of the variation of the ranks among the trials that have it")
     axes.set_title("Importance of the hyperparameters")
     save_figure(figure, path)
     return True
@@ -169,9 +202,9 @@ def _trials_label(name: str, found: Importance) -> str:
 
 
 def _note_hidden(axes: Axes, count: int, mode: str) -> None:
-    """Say what the limits cut off, at the end at which it is."""
+    """Write at the end of the axis how many values its limits cut off."""
     if count:
         trials = "trial ends" if count == 1 else "trials end"
         where, y, side = ("below", 0.02, "bottom") if mode == "max" else ("above", 0.98, "top")
-        text = f"{count} {trials} {where} what is shown"
+        text = f"{count} {trials} {where} the shown range"
         axes.text(0.01, y, text, transform=axes.transAxes, va=side, fontsize=8, style="italic", color=GREY)

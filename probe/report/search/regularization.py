@@ -1,57 +1,64 @@
-"""What regularization did: the gap between training and validation with it and without, and the weights it took to zero."""
+"""The effect of regularization: the gap between training and validation with and without it, and weights near zero."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from probe.report.search.summary import ranked, winner
-from probe.report.shared.common import ParamValue, metric_text
+from probe.report.search.figures import ranked, winner
 from probe.report.shared.markdown import code, escape, table
+from probe.report.shared.wording import metric_text
 from probe.search.records.objective import LOSS
-from probe.search.records.search import SearchResult, TrialResult
+from probe.search.records.search import ParamValue, SearchResult, TrialResult
 from probe.training.records import TrainingSummary, WeightCounts
 from probe.units import format_percent, format_value
 
 REGULARIZERS = ("l1", "l2", "weight_decay", "dropout", "label_smoothing", "augmentation")
-_THEIRS = ("decoupled", "augmentation_strength")
+_REGULARIZER_OPTIONS = ("decoupled", "augmentation_strength")
 """Hyperparameters of regularizers."""
-NONE = "none"
+NO_REGULARIZER = "none"
 MAX_ROWS = 16
 CHANGED_LOSSES = ("loss", "label_smoothing", "focal_gamma")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """The best of the trials with the same regularizers."""
+    """The best trial with a combination of regularizers."""
 
     names: tuple[str, ...]
     trial: TrialResult
     fit: TrainingSummary
-    """The trial's."""
+    """Losses and metrics of the trial."""
 
     @property
     def gap(self) -> float:
-        """Validation less training loss."""
+        """Validation loss minus training loss."""
         return self.fit.val.loss - self.fit.train.loss
 
     def others(self) -> dict[str, ParamValue]:
-        """Hyperparameters that do not regularize."""
-        return {name: value for name, value in self.trial.params.items() if name not in (*REGULARIZERS, *_THEIRS)}
+        """The hyperparameters that do not regularize."""
+        return {
+            name: value
+            for name, value in self.trial.params.items()
+            if name not in (*REGULARIZERS, *_REGULARIZER_OPTIONS)
+        }
 
     @property
     def text(self) -> str:
-        return " + ".join(map(escape, self.names)) or NONE
+        """The names of the regularizers, as Markdown."""
+        return " + ".join(map(escape, self.names)) or NO_REGULARIZER
 
 
 def active_regularizers(params: Mapping[str, ParamValue]) -> tuple[str, ...]:
-    """Those that do something with these values, in the order of REGULARIZERS."""
-    return tuple(name for name in REGULARIZERS if params.get(name) not in (None, 0, NONE))
+    """The regularizers that have an effect with these values, in the order of REGULARIZERS."""
+    return tuple(name for name in REGULARIZERS if params.get(name) not in (None, 0, NO_REGULARIZER))
 
 
 def best_kinds(result: SearchResult) -> list[Kind]:
-    """Without any regularizer first, then from the best to the worst. Of complete trials where there are any: one that was
-    stopped early has had less time to overfit."""
+    """The best trial of each combination of regularizers: without any first, then from the best to the worst.
+
+    Only complete trials count if there are any, since a trial that was stopped early had less time to overfit.
+    """
     known = [
         (trial, trial.summary) for trial in ranked(result) if trial.value is not None and trial.summary is not None
     ]
@@ -64,25 +71,24 @@ def best_kinds(result: SearchResult) -> list[Kind]:
 
 
 def regularization_blocks(result: SearchResult) -> list[str]:
-    """Markdown: the best trial of each combination of regularizers beside the best without any. Empty where all trials have
-    the same ones."""
+    """The section that compares each combination of regularizers with none; empty if all trials have the same ones."""
     kinds = best_kinds(result)
     if len(kinds) < 2:
         return []
     bare = kinds[0] if not kinds[0].names else None
-    told = (
-        "The best trial of each kind, after its last epoch, without dropout and augmentation; training figures are on as many "
-        "samples as validation has. The gap is the validation loss less the training loss."
+    note = (
+        "The best trial of each kind, evaluated after its last epoch without dropout and augmentation; training values are "
+        "measured on as many samples as the validation split has. The gap is the validation loss minus the training loss."
     )
     if len(kinds) > MAX_ROWS:
-        told += f" {MAX_ROWS} of {len(kinds)} kinds are shown."
-    return ["### Regularization and the gap", _summary(kinds, bare), told, _kinds_table(result, kinds, bare)]
+        note += f" {MAX_ROWS} of {len(kinds)} kinds are shown."
+    return ["### Regularization", _gap_text(kinds, bare), note, _kinds_table(result, kinds, bare)]
 
 
 def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None) -> str:
     has_l1 = any("l1" in kind.names for kind in kinds)
     metric = _shown_metric(result, kinds)
-    header = ["regularization", "trial", "training loss", "validation loss", "gap", "closed"]
+    header = ["regularization", "trial", "training loss", "validation loss", "gap", "gap closed"]
     header += [] if metric is None else [f"training {escape(metric)}", f"validation {escape(metric)}"]
     header += ["weights near zero", "exactly zero"] if has_l1 else []
     rows = []
@@ -93,13 +99,15 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
         if has_l1:
-            row += [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
+            row += [
+                format_percent(fraction, decimals=1) for fraction in (weights.near_zero_fraction, weights.zero_fraction)
+            ]
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
 
 def winner_text(result: SearchResult) -> str | None:
-    """The winner on what it was trained on and on what it was not."""
+    """Losses and metrics of the best trial on the training and the validation split."""
     won = winner(result)
     if won is None or won.summary is None:
         return None
@@ -107,7 +115,7 @@ def winner_text(result: SearchResult) -> str | None:
 
 
 def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str | None:
-    """Of one training; None where nothing is known."""
+    """Losses, metrics and near-zero weights of one training; None if nothing is known."""
     if fit is None and weights is None:
         return None
     rows = []
@@ -116,73 +124,73 @@ def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str 
         for name, value in fit.train.metrics.items():
             ends = (value, fit.val.metrics[name])
             rows.append([escape(name), *[metric_text(name, end) for end in ends], format_value(ends[1] - ends[0])])
-    told = [table(["", "training", "validation", "difference"], rows, right=(1, 2, 3))] if rows else []
+    blocks = [table(["", "training", "validation", "difference"], rows, right=(1, 2, 3))] if rows else []
     if rows:
-        told.append(
+        blocks.append(
             "After the last epoch, without dropout and augmentation, on as many training samples as validation has."
         )
-    return "\n\n".join([*told, *([] if weights is None else [f"{zero_text(weights)}."])])
+    return "\n\n".join([*blocks, *([] if weights is None else [f"{zero_text(weights)}."])])
 
 
 def zero_text(weights: WeightCounts) -> str:
-    """Near zero is: smaller than a hundredth of the largest weight of the same layer."""
-    near, zero = [format_percent(share, decimals=1) for share in (weights.near_zero_fraction, weights.zero_fraction)]
+    """Fractions of weights that are zero, or near zero: below a hundredth of the largest weight of their layer."""
+    near, zero = [
+        format_percent(fraction, decimals=1) for fraction in (weights.near_zero_fraction, weights.zero_fraction)
+    ]
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
 
 
 def loss_note(result: SearchResult) -> str | None:
-    """Where trials minimize different functions: which one their curves show, and what that means for ranking them."""
+    """A note for trials that minimize different losses: which one their curves show, and how that affects their ranking."""
     names = {dimension.name for dimension in result.space} | result.constants.keys()
     changed = [name for name in CHANGED_LOSSES if name in names]
     if (
         not changed or ":" in result.task.partition(" on ")[0]
-    ):  # to a task of the user's own such names may mean anything
+    ):  # in a task of the user, these names may mean anything else
         return None
-    told = (
-        "All losses shown are of one function (cross-entropy, or the squared error), whatever a trial minimized, and so "
-        "compare. But label smoothing and the focal loss give up some of it on purpose"
+    note = (
+        "All losses shown are values of the same function (cross-entropy or squared error), whatever a trial minimized, so"
+        " they can be compared. But label smoothing and the focal loss deliberately do not minimize it"
     )
     if result.metric == LOSS:
-        return f"{told}: this search, which ranks by the loss, ranks them lower than their accuracy deserves."
-    return f"{told}: of such trials, compare the {escape(result.metric)}."
+        return f"{note}: this search ranks by the loss and thus ranks such trials lower than their accuracy deserves."
+    return f"{note}: compare such trials by their {escape(result.metric)}."
 
 
 def _closed(kind: Kind, bare: Kind | None) -> str:
-    """Empty where there is no gap to close, and where something else may have closed it."""
+    """The fraction of the gap that was closed; empty if there is none, or if something else may have closed it."""
     if bare is None or bare.gap <= 0 or kind is bare or kind.others() != bare.others():
         return ""
     return format_percent(1 - kind.gap / bare.gap, decimals=0)
 
 
-def _summary(kinds: Sequence[Kind], bare: Kind | None) -> str:
+def _gap_text(kinds: Sequence[Kind], bare: Kind | None) -> str:
     if bare is None:
         return "No trial was trained without regularization, so there is nothing to measure the gap against."
     if bare.gap <= 0:
-        return (
-            "Without regularization the validation loss is no higher than the training loss: there is nothing to close."
-        )
+        return "Without regularization the validation loss is not above the training loss: there is no gap to close."
     comparable = [kind for kind in kinds[1:] if kind.others() == bare.others()]
     if not comparable:
         mine, names = bare.others(), sorted({name for kind in kinds for name in kind.others()})
         differing = [name for name in names if any(kind.others().get(name) != mine.get(name) for kind in kinds)]
         return (
             f"The trial without regularization differs from those with it in {', '.join(map(code, differing))}, too, so "
-            "the table cannot tell what is due to regularization."
+            "the table cannot show what is due to regularization."
         )
     best = comparable[0]
     before, after = bare.fit.val.loss, best.fit.val.loss
-    told = (
+    text = (
         f"**With {best.text} (trial {best.trial.number}) {_closed(best, bare)} of the gap is closed that trial "
         f"{bare.trial.number} has without regularization; the validation loss goes from {format_value(before)} to "
         f"{format_value(after)}.**"
     )
     if after >= before and best.gap < bare.gap:
-        told += " The gap was closed by learning less, not by generalizing better."
-    return told
+        text += " The gap was closed by fitting the training data less, not by generalizing better."
+    return text
 
 
 def _shown_metric(result: SearchResult, kinds: Sequence[Kind]) -> str | None:
-    """The objective's, or the first that there is where that is the loss."""
+    """The metric of the objective, or the first one if the objective is the loss."""
     shared = [
         name
         for name in kinds[0].fit.train.metrics

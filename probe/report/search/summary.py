@@ -1,213 +1,201 @@
-"""What a search's trials say, worked out once for text, tables and plots. Pure."""
+"""The summary of a search, and the sentences it is made of. Plain text."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
-
-from probe.report.shared.common import metric_text
-from probe.search.analysis.reasons import reason
+from probe.report.batch.sentences import limit_text
+from probe.report.search.figures import by_importance, failures, status_counts, ties, value_spread, winner
+from probe.report.search.refinement import refinement_info, refinement_text
+from probe.report.shared.diagnosis_text import diagnosis_line
+from probe.report.shared.summary import Line, Summary, labelled
+from probe.report.shared.wording import (
+    baseline_text,
+    interval_text,
+    metric_text,
+    objective_text,
+    plural,
+    score_text,
+    test_note,
+)
 from probe.search.records.importance import MIN_COMPARED_TRIALS, Importance
-from probe.search.records.objective import LOSS, Objective, epoch_value
-from probe.search.records.search import SearchResult, TrialResult
-from probe.units import format_count, format_percent
+from probe.search.records.search import SearchResult
+from probe.units import format_count, format_percent, format_seconds, format_value
+
+MAX_REASONS = 3
+"""Reasons for failed trials in a summary; trials.csv has all of them."""
+_LINE_WIDTH = 64
+
+_ENDS = {
+    "trials": "the budget of trials was used up",
+    "epochs": "the budget of epochs was used up",
+    "time": "the budget of time was used up",
+    "refined": "gradient steps gave no further improvement",
+    "failures": "too many trials failed",
+    "interrupted": "it was interrupted",
+}
 
 
-def param_names(result: SearchResult) -> list[str]:
-    """Searched hyperparameters in the space's order, then any other that trials have and that is no constant."""
-    names = [dimension.name for dimension in result.space]
-    for trial in result.trials:
-        names += [name for name in trial.params if name not in names and name not in result.constants]
-    return names
+def search_summary(result: SearchResult) -> Summary:
+    """The best configuration, its scores, what they are based on, and what to do without one."""
+    lines: list[Line] = []
+    if result.best is not None:
+        settings = [f"{name} = {format_value(value)}" for name, value in result.best.params.items()]
+        lines += labelled("Best", _joined(settings))
+    lines += labelled("Test", _test_texts(result))
+    lines += [("Task", result.task), ("Device", f"{result.meta.device}, {plural(result.num_workers, 'worker')}")]
+    lines += labelled("Evidence", _evidence(result))
+    lines += labelled("Failed", _failure_texts(result))
+    limit = None if result.batch_probe is None else limit_text(result.batch_probe)
+    lines += labelled("Warning", [*result.warnings, *([limit] if limit else [])])
+    if result.best is None:
+        lines.append(("Next", _what_to_try(result)))
+    lines.append(("Cost", _cost_text(result)))
+    return Summary(answer=_answer(result), lines=tuple(lines))
 
 
-def ranked(result: SearchResult) -> list[TrialResult]:
-    """Trials by value, best first; those without one behind, by number."""
-    sign = -1.0 if result.mode == "max" else 1.0
-    valued = sorted(
-        (trial for trial in result.trials if trial.value is not None),
-        key=lambda trial: (sign * (trial.value or 0.0), trial.number),
+def _answer(result: SearchResult) -> str:
+    best, won = result.best, winner(result)
+    if best is None or won is None:
+        return "no trial was completed, so there is no best configuration"
+    spread = value_spread(result, won)
+    folds = ""
+    if spread is not None:
+        deviation = metric_text(result.metric, spread)
+        folds = f", standard deviation {deviation} over {result.num_folds} folds"
+    found = (
+        f"best {objective_text(result.metric)} {metric_text(result.metric, best.value)} (trial {best.number}{folds})"
     )
-    return valued + sorted((trial for trial in result.trials if trial.value is None), key=lambda trial: trial.number)
+    if result.test is None:
+        return found
+    return f"{found}, test {result.test.metric} {metric_text(result.test.metric, result.test.value)}"
 
 
-def winner(result: SearchResult) -> TrialResult | None:
-    best = result.best
-    return None if best is None else next(trial for trial in result.trials if trial.number == best.number)
+def _test_texts(result: SearchResult) -> list[str]:
+    test = result.test
+    if test is None:
+        return []
+    comma = "" if test.is_untouched else ","
+    final = ""
+    if result.final is not None:
+        final = f", after a final training of {plural(result.final.epochs, 'epoch')} on train + validation"
+    compared = baseline_text(test, result.mode)
+    return [f"{score_text(test)}{comma} {test_note(test)}{final}", *([] if compared is None else [compared])]
 
 
-def status_counts(result: SearchResult) -> dict[str, int]:
-    """Status -> number of trials, the commonest first."""
-    return dict(Counter(trial.status for trial in result.trials).most_common())
-
-
-def objective_curve(result: SearchResult, trial: TrialResult) -> list[tuple[int, float]]:
-    """Epoch and objective of each report that has one."""
-    objective = Objective(metric=result.metric, mode=result.mode)
-    found = [(report.epoch, epoch_value(objective, report)) for report in trial.reports]
-    return [(epoch, value) for epoch, value in found if value is not None]
-
-
-def value_spread(result: SearchResult, trial: TrialResult) -> float | None:
-    """In k-fold validation, the standard deviation between the folds of what is the trial's value; None otherwise."""
-    objective = Objective(metric=result.metric, mode=result.mode)
-    for report in trial.reports:
-        if report.metric_spread is not None and epoch_value(objective, report) == trial.value:
-            return report.metric_spread.get(result.metric)
-    return None
-
-
-def objective_name(result: SearchResult) -> str:
-    return "validation loss" if result.metric == LOSS else f"validation {result.metric}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """Trials in the order in which they were proposed, laid end to end: x is the epochs spent up to and with each."""
-
-    trials: tuple[TrialResult, ...]
-    ends: tuple[float, ...]
-    best: tuple[float | None, ...]
-    """Best value so far, among the trials that can win."""
-
-
-def history(result: SearchResult) -> History:
-    """The probes' epochs come first. Only complete trials can win, unless there is none or a stopped one did."""
-    trials = sorted(result.trials, key=lambda trial: trial.number)
-    ends = list(accumulate((float(trial.epochs) for trial in trials), initial=result.spent.probe_epochs))[1:]
-    won = winner(result)
-    only_complete = won is not None and won.status == "complete"
-    better = max if result.mode == "max" else min
-    best: list[float | None] = []
-    for trial in trials:
-        before = best[-1] if best else None
-        counts = trial.value is not None and (trial.status == "complete" or not only_complete)
-        values = [value for value in (before, trial.value if counts else None) if value is not None]
-        best.append(better(values) if values else None)
-    return History(trials=tuple(trials), ends=tuple(ends), best=tuple(best))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RungSpending:
-    first_epoch: int
-    last_epoch: int
-    num_trials: int
-    """That reached `last_epoch`."""
-    epochs: float
-    """Of the budget, spent between the two with a report, all trials together."""
-
-
-def spending_by_rung(result: SearchResult) -> list[RungSpending]:
-    """Where the trials' epochs went, rung by rung. Where the rungs are shares of the data, both ends are that share in
-    thousandths."""
-    spending: list[RungSpending] = []
-    floors = (0, *result.rungs)[: len(result.rungs)]
-    costs = result.rung_costs or [rung - floor for floor, rung in zip(floors, result.rungs, strict=True)]
-    left = {trial.number: trial.epochs - trial.lost_epochs - _gradient_epochs(trial) for trial in result.trials}
-    for floor, rung, cost in zip(floors, result.rungs, costs, strict=True):
-        paid = {number: min(epochs, cost) for number, epochs in left.items()}
-        left = {number: epochs - paid[number] for number, epochs in left.items()}
-        spending.append(
-            RungSpending(
-                first_epoch=floor + 1 if result.rung_unit == "epochs" else rung,
-                last_epoch=rung,
-                num_trials=sum(len(trial.rungs) > len(spending) for trial in result.trials),
-                epochs=sum(paid.values()),
-            )
-        )
-    return spending
-
-
-def _gradient_epochs(trial: TrialResult) -> float:
-    return 0 if trial.refinement is None else trial.refinement.epochs
-
-
-def lost_epochs(trials: Sequence[TrialResult]) -> float:
-    """Epochs spent without a report: the one in which a trial diverged, or those a dead worker took with it."""
-    return sum(trial.lost_epochs for trial in trials)
-
-
-def ties(result: SearchResult) -> tuple[TrialResult, ...] | None:
-    """Other complete trials whose value lies within the 95 % interval of the best one's, best first; None where no interval
-    is known."""
-    interval, best = result.best_interval, result.best
-    if interval is None or best is None:
-        return None
-    return tuple(
-        trial
-        for trial in ranked(result)
-        if trial.status == "complete"
-        and trial.number != best.number
-        and trial.value is not None
-        and interval.low <= trial.value <= interval.high
+def _what_to_try(result: SearchResult) -> str:
+    if not result.trials:
+        return "a larger budget: no trial was started"
+    return (
+        "see the status and message of each trial; try a larger budget if trials were cut off, a smaller learning rate if "
+        "they diverged, a smaller batch size or model if they ran out of memory"
     )
+
+
+def _evidence(result: SearchResult) -> list[str]:
+    texts = [
+        f"{plural(len(result.trials), 'trial')}: {counts_text(result)}" if result.trials else "no trial was started"
+    ]
+    refined = refinement_info(result)
+    if refined is not None:
+        texts.append(refinement_text(refined))
+    chosen = optimism_text(result)
+    if result.best is not None and chosen is not None:
+        texts.append(f"the {objective_text(result.metric)} is {chosen}, and therefore optimistic")
+    texts += [text for text in (ties_text(result), importance_text(result)) if text is not None]
+    if result.diagnosis is not None:
+        texts.append(f"learning curves of the best trial: {diagnosis_line(result.diagnosis)}")
+    if result.sampler_reason is not None:
+        texts.append(f"sampler: {result.sampler_reason}")
+    if result.scheduler_reason is not None:
+        texts.append(f"scheduler: {result.scheduler_reason}")
+    return texts
+
+
+def counts_text(result: SearchResult) -> str:
+    """`17 complete, 20 stopped, 3 diverged`."""
+    return ", ".join(f"{count} {status}" for status, count in status_counts(result).items()) or "no trial"
+
+
+def _failure_texts(result: SearchResult) -> list[str]:
+    """One for each reason, at most MAX_REASONS."""
+    found = failures(result)
+    texts = [
+        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {why}"
+        for why, numbers in list(found.items())[:MAX_REASONS]
+    ]
+    more = len(found) - MAX_REASONS
+    return texts + ([f"and for {plural(more, 'other reason')}"] if more > 0 else [])
+
+
+def _cost_text(result: SearchResult) -> str:
+    spent = result.spent
+    probes = f" ({format_count(spent.probe_epochs)} for probes)" if spent.probe_epochs else ""
+    final = f" + {plural(spent.final_epochs, 'epoch')} of final training" if spent.final_epochs else ""
+    lost = f", {plural(spent.lost_epochs, 'epoch')} lost when it was stopped" if spent.lost_epochs else ""
+    return (
+        f"{plural(spent.trials, 'trial')}, {plural(spent.epochs, 'epoch')}{probes}{final}{lost}, "
+        f"{format_seconds(spent.seconds)}; {end_text(result)}"
+    )
+
+
+def end_text(result: SearchResult) -> str:
+    """Why the search ended. A grid over a space with ranges does not cover all of that space."""
+    if result.stopped_by != "space":
+        return _ENDS[result.stopped_by]
+    if result.sampler == "grid":
+        return "every configuration of the grid was tried"
+    return "every configuration of the space was tried" if result.space else "the only configuration was tried"
 
 
 def ties_text(result: SearchResult) -> str | None:
-    """How many trials tie with the best one, and by which interval; None where no interval is known."""
+    """How many trials tie with the best one, and within which interval; None if no interval is known."""
     tied, interval = ties(result), result.best_interval
     if tied is None or interval is None or result.best is None or len(result.trials) < 2:
         return None
     samples = "" if interval.num_samples is None else f", {format_count(interval.num_samples)} validation samples"
     basis = samples if interval.rule == "wilson" else f" over {result.num_folds} folds"
-    within = (
-        f"the 95 % interval of its validation {result.metric}, {metric_text(result.metric, interval.low)} to "
-        f"{metric_text(result.metric, interval.high)}{basis}"
-    )
+    ends = interval_text(result.metric, interval.low, interval.high)
+    within = f"the {ends} of its {objective_text(result.metric)}{basis}"
     if not tied:
-        return f"no other complete trial ties with trial {result.best.number}: none lies within {within}"
+        return f"no other complete trial ties with trial {result.best.number}: none is within {within}"
     count = "1 other complete trial ties" if len(tied) == 1 else f"{format_count(len(tied))} other complete trials tie"
     return f"{count} with trial {result.best.number}: within {within}"
 
 
-def tried_text(result: SearchResult) -> str:
-    """What was tried completely where a search ended with nothing left to try. A grid is not all of a space with ranges."""
-    if result.sampler == "grid":
-        return "every configuration of the grid was tried"
-    return "the only configuration was tried" if not result.space else "every configuration of the space was tried"
-
-
 def optimism_text(result: SearchResult) -> str | None:
-    """What the best value was chosen over, which makes it optimistic; None where it was not chosen."""
+    """What the best value was selected from, which makes it optimistic; None if it was not selected."""
     epochs = "at its best epoch" if result.reduce == "best" else "at its last epoch"
     if len(result.trials) > 1:
         return f"the best of {format_count(len(result.trials))} trials, each {epochs}"
     return "the best of the trial's epochs" if result.reduce == "best" and result.best is not None else None
 
 
-def by_importance(result: SearchResult) -> list[tuple[str, Importance]]:
-    """The hyperparameters that stand out, the largest share first."""
-    return sorted((result.importance or {}).items(), key=lambda item: -item[1].share)
-
-
-def share_text(found: Importance) -> str:
+def importance_value(found: Importance) -> str:
     """`52 %`, or `40 % (in the 12 of 40 trials that have it)`."""
-    share = format_percent(found.share, decimals=0)
+    fraction = format_percent(found.share, decimals=0)
     if not found.is_partial:
-        return share
-    return (
-        f"{share} (in the {format_count(found.num_trials)} of {format_count(found.num_compared)} trials that have it)"
-    )
+        return fraction
+    trials = f"{format_count(found.num_trials)} of {format_count(found.num_compared)} trials"
+    return f"{fraction} (in the {trials} that have it)"
 
 
 def importance_text(result: SearchResult) -> str | None:
-    """Which hyperparameters matter, or why that is not said; None where nothing was searched."""
+    """Which hyperparameters matter most, or why that is not known; None if nothing was searched."""
     if result.importance:
         most = by_importance(result)[:3]
-        return "matters most: " + ", ".join(f"{name} {share_text(found)}" for name, found in most)
+        return "most important: " + ", ".join(f"{name} {importance_value(found)}" for name, found in most)
     if not result.space or not result.trials:
         return None
     if result.importance is None:
-        return f"too few trials to tell which hyperparameters matter: at least {MIN_COMPARED_TRIALS} are needed"
+        return f"too few trials to rank the hyperparameters by importance: at least {MIN_COMPARED_TRIALS} are needed"
     return "no hyperparameter stands out above chance"
 
 
-def failures(result: SearchResult) -> dict[str, list[int]]:
-    """Why trials failed or crashed -> which ones, the commonest reason first."""
-    found: dict[str, list[int]] = {}
-    for trial in result.trials:
-        if trial.status in ("failed", "crashed") and trial.message:
-            found.setdefault(reason(trial.message), []).append(trial.number)
-    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+def _joined(items: list[str]) -> list[str]:
+    """Items separated by commas, in lines of at most _LINE_WIDTH characters unless one item is longer."""
+    lines: list[str] = []
+    for item in items:
+        if lines and len(lines[-1]) + len(item) + 2 <= _LINE_WIDTH:
+            lines[-1] += f", {item}"
+        else:
+            lines.append(item)
+    return lines

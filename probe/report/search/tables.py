@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from probe.recipe.when import Bounds, condition_words
-from probe.report.search.summary import (
-    lost_epochs,
-    objective_name,
-    param_names,
-    ranked,
-    share_text,
-    spending_by_rung,
-    value_spread,
-)
-from probe.report.shared.common import ParamValue, metric_text
-from probe.report.shared.markdown import code, code_cell, escape, table
-from probe.search.analysis.reasons import reason
-from probe.search.records.search import Dimension, SearchResult, TrialResult
+from probe.report.search.figures import lost_epochs, ranked, spending_by_rung
+from probe.report.search.summary import importance_value
+from probe.report.search.trial_columns import TRIALS_FILE, TrialColumn, trial_columns
+from probe.report.shared.markdown import code, code_cell, escape, page, table
+from probe.report.shared.wording import metric_text, objective_text
+from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.search.schedulers.fidelity import rung_name
 from probe.units import format_count, format_lr, format_percent, format_seconds, format_value
 
@@ -23,7 +18,7 @@ MAX_TRIAL_ROWS = 50
 
 
 def best_table(result: SearchResult) -> str | None:
-    """The winner's hyperparameters beside what was searched and how much each matters."""
+    """The best trial's hyperparameters, what was searched, and how important each is; None without a best trial."""
     if result.best is None:
         return None
     dimensions = {dimension.name: dimension for dimension in result.space}
@@ -31,16 +26,15 @@ def best_table(result: SearchResult) -> str | None:
     for name, value in result.best.params.items():
         searched = range_text(dimensions[name]) if name in dimensions else "constant"
         found = (result.importance or {}).get(name)
-        rows.append([code_cell(name), _value_cell(value), searched, "" if found is None else share_text(found)])
+        rows.append([code_cell(name), _value_cell(value), searched, "" if found is None else importance_value(found)])
     return table(["hyperparameter", "best", "searched", "importance"], rows, right=(3,)) if rows else None
 
 
 def space_table(result: SearchResult) -> str:
-    """The space as it was searched, probed ends filled in, and the constants."""
+    """The space as it was searched, including the ranges found by probes, and the constants."""
     rows = [[code_cell(d.name), d.kind, range_text(d), "log" if d.log else "", _when_text(d)] for d in result.space]
-    searched = (
-        table(["hyperparameter", "kind", "searched", "scale", "only with"], rows) if rows else "Nothing was searched."
-    )
+    header = ["hyperparameter", "kind", "searched", "scale", "only with"]
+    searched = table(header, rows) if rows else "No hyperparameter was searched."
     if not result.constants:
         return searched
     constants = [[code_cell(name), _value_cell(value)] for name, value in result.constants.items()]
@@ -48,7 +42,7 @@ def space_table(result: SearchResult) -> str:
 
 
 def range_text(dimension: Dimension) -> str:
-    """`0.001 to 0.1`, `sgd, adam`, or one range for each optimizer."""
+    """`0.001 to 0.1`, `sgd, adam`, or one range for each optimizer; Markdown."""
     if dimension.kind == "choices":
         return ", ".join(_value_cell(choice) for choice in dimension.choices)
     if dimension.per:
@@ -62,92 +56,115 @@ def range_text(dimension: Dimension) -> str:
     return f"{end_text(dimension, dimension.low)} to {end_text(dimension, dimension.high)}{steps}"
 
 
+def end_text(dimension: Dimension, end: float) -> str:
+    """One end of a range."""
+    return format_count(round(end)) if dimension.kind in ("int", "pow2") else format_lr(end)
+
+
 def trials_table(result: SearchResult) -> str:
-    """Trials, best first; at most MAX_TRIAL_ROWS of them, the rest is in trials.csv."""
+    """Trials, best first; at most MAX_TRIAL_ROWS, trials.csv has all of them."""
     if not result.trials:
         return "No trial was started."
-    trials, names = ranked(result), param_names(result)
+    trials = ranked(result)
     shown = trials[:MAX_TRIAL_ROWS]
-    has_notes = any(trial.message for trial in shown)
-    header = ["trial", "status", escape(objective_name(result)), "epochs", "time", *map(code_cell, names)]
-    rows = [_trial_row(result, trial, names, has_notes) for trial in shown]
-    told = table([*header, "note"] if has_notes else header, rows, right=(0, 2, 3, 4))
+    columns = [c for c in trial_columns(result) if not c.if_any or any(c.text(trial) for trial in shown)]
+    header = [code_cell(column.title) if column.is_code else escape(column.title) for column in columns]
+    rows = [[_trial_cell(result, column, trial) for column in columns] for trial in shown]
+    text = table(header, rows, right=[index for index, column in enumerate(columns) if column.is_number])
     if len(trials) > len(shown):
-        told += f"\n\nThe best {len(shown)} of {format_count(len(trials))} trials; all of them: {code('trials.csv')}."
-    return told
+        text += f"\n\nThe best {len(shown)} of {format_count(len(trials))} trials; {code(TRIALS_FILE)} has all of them."
+    return text
+
+
+def _trial_cell(result: SearchResult, column: TrialColumn, trial: TrialResult) -> str:
+    """The number of the best trial is bold."""
+    is_best = column.name == "number" and result.best is not None and trial.number == result.best.number
+    return f"**{column.text(trial)}**" if is_best else escape(column.text(trial))
+
+
+def choices_table(result: SearchResult) -> str | None:
+    """The best trial with each value of the hyperparameters that are chosen from a list; None if there are none."""
+    rows = []
+    for dimension in result.space:
+        if dimension.kind == "choices" and len(dimension.choices) > 1:
+            rows += [_choice_row(result, dimension, choice) for choice in dimension.choices]
+    if not rows or not result.trials:
+        return None
+    header = ["hyperparameter", "value", "trials", f"best {escape(objective_text(result.metric))}", "trial", "epochs"]
+    text = table([*header, "median time of an epoch"], rows, right=(2, 3, 4, 5, 6))
+    note = "The sampler decided how often each value was tried, and prefers values that did well."
+    return page([text, note]).rstrip()
+
+
+def _choice_row(result: SearchResult, dimension: Dimension, choice: ParamValue) -> list[str]:
+    trials = [trial for trial in ranked(result) if _has(trial, dimension.name, choice)]
+    best = trials[0] if trials and trials[0].value is not None else None
+    seconds = [trial.seconds / trial.epochs for trial in trials if trial.epochs]
+    return [
+        code_cell(dimension.name),
+        _value_cell(choice),
+        format_count(len(trials)),
+        "" if best is None or best.value is None else metric_text(result.metric, best.value),
+        "" if best is None else str(best.number),
+        "" if best is None else format_count(best.epochs),
+        format_seconds(median(seconds)) if seconds else "",
+    ]
+
+
+def _has(trial: TrialResult, name: str, choice: ParamValue) -> bool:
+    """Whether a trial has exactly this value; True is not 1."""
+    value = trial.params.get(name)
+    return value == choice and isinstance(value, bool) == isinstance(choice, bool)
 
 
 def rungs_table(result: SearchResult) -> str | None:
-    """Where the budget's epochs went: the probes, then the trials rung by rung."""
+    """The epochs of the budget: those of the probes, then those of the trials by rung."""
     spending = spending_by_rung(result)
     if not spending or not result.trials:
         return None
     probes, lost = result.spent.probe_epochs, lost_epochs(result.trials)
     total = probes + lost + sum(rung.epochs for rung in spending)
-    rows = [["probes", "", "", format_count(probes), _share(probes, total)]] if probes else []
+    rows = [["probes", "", "", format_count(probes), _percent(probes, total)]] if probes else []
     for number, rung in enumerate(spending, start=1):
         span = (
             f"{rung.first_epoch} to {rung.last_epoch}"
             if rung.first_epoch < rung.last_epoch
             else rung_name(result.rung_unit, rung.last_epoch)
         )
-        reached = format_count(rung.num_trials)
-        rows.append([str(number), span, reached, format_count(rung.epochs), _share(rung.epochs, total)])
+        completed = format_count(rung.num_trials)
+        rows.append([str(number), span, completed, format_count(rung.epochs), _percent(rung.epochs, total)])
     if lost:
-        rows.append(
-            ["without a report (diverged, crashed, run again)", "", "", format_count(lost), _share(lost, total)]
-        )
+        without = "without a report (diverged, crashed, run again)"
+        rows.append([without, "", "", format_count(lost), _percent(lost, total)])
     what = "epochs of a trial" if result.rung_unit == "epochs" else "of the training data"
-    header = ["rung", what, "trials that got through", "epochs spent", "share"]
+    header = ["rung", what, "trials that completed it", "epochs spent", "fraction"]
     return table(header, rows, right=(1, 2, 3, 4))
 
 
 def spent_table(result: SearchResult) -> str:
-    """The budget: spent against allowed."""
+    """The budget: what was spent and its limits."""
     spent, limits = result.spent, result.limits
     rows = [
         ["trials", format_count(spent.trials), _limit(limits.trials)],
         ["epochs", format_count(spent.epochs), _limit(limits.epochs)],
-        ["of these, by the probes", format_count(spent.probe_epochs), ""],
+        ["of these, for probes", format_count(spent.probe_epochs), ""],
         ["time", format_seconds(spent.seconds), _limit_time(limits.time_seconds)],
-        ["final fit, on top", f"{format_count(spent.final_epochs)} epochs, {format_seconds(spent.final_seconds)}", ""],
+        [
+            "final training, in addition",
+            f"{format_count(spent.final_epochs)} epochs, {format_seconds(spent.final_seconds)}",
+            "",
+        ],
     ]
     gradients = sum(trial.refinement.epochs for trial in result.trials if trial.refinement is not None)
     if gradients:
-        rows.insert(3, ["of these, by gradients", format_count(gradients), ""])
+        rows.insert(3, ["of these, for gradients", format_count(gradients), ""])
     if spent.lost_epochs:
-        rows.append(["lost when it was stopped, on top", f"{format_count(spent.lost_epochs)} epochs", ""])
+        rows.append(["lost when it was stopped, in addition", f"{format_count(spent.lost_epochs)} epochs", ""])
     return table(["", "spent", "limit"], rows, right=(1, 2))
-
-
-def _trial_row(result: SearchResult, trial: TrialResult, names: list[str], has_notes: bool) -> list[str]:
-    is_best = result.best is not None and trial.number == result.best.number
-    row = [
-        f"**{trial.number}**" if is_best else str(trial.number),
-        trial.status,
-        _trial_value(result, trial),
-        format_count(trial.epochs),
-        format_seconds(trial.seconds),
-        *[_value_cell(trial.params[name]) if name in trial.params else "" for name in names],
-    ]
-    return [*row, escape(reason(trial.message or ""))] if has_notes else row
-
-
-def _trial_value(result: SearchResult, trial: TrialResult) -> str:
-    """With its standard deviation over the folds where there are any."""
-    if trial.value is None:
-        return ""
-    spread = value_spread(result, trial)
-    value = metric_text(result.metric, trial.value)
-    return value if spread is None else f"{value} ± {metric_text(result.metric, spread)}"
 
 
 def _value_cell(value: ParamValue) -> str:
     return escape(format_value(value))
-
-
-def end_text(dimension: Dimension, end: float) -> str:
-    return format_count(round(end)) if dimension.kind in ("int", "pow2") else format_lr(end)
 
 
 def _when_text(dimension: Dimension) -> str:
@@ -157,7 +174,7 @@ def _when_text(dimension: Dimension) -> str:
     )
 
 
-def _share(part: float, whole: float) -> str:
+def _percent(part: float, whole: float) -> str:
     return format_percent(part / whole, decimals=0) if whole else ""
 
 

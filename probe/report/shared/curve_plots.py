@@ -1,4 +1,4 @@
-"""Learning curves of one training: its losses, and its metrics beside them."""
+"""Learning curves of one training: losses in one panel, metrics in another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_MARKED_EPOCHS = 30
 def draw_curves(
     reports: Sequence[EpochReport], path: Path, *, title: str, metric: str, final: Sequence[EpochReport] = ()
 ) -> bool:
-    """Losses and metrics by epoch; `final`: a second training without validation. Returns False without any report."""
+    """Draw losses and metrics by epoch; `final` is a second training without validation. Returns False without any report."""
     if not reports:
         return False
     names = shown_metrics(reports, metric)
@@ -26,14 +26,14 @@ def draw_curves(
     _draw_line(loss, reports, [r.train_loss for r in reports], 0, "training")
     _draw_line(loss, reports, [r.val_loss for r in reports], 1, "validation")
     if final:
-        _draw_line(loss, final, [r.train_loss for r in final], 2, "training, final fit")
+        _draw_line(loss, final, [r.train_loss for r in final], 2, "final training")
     _finish_panel(loss, "loss")
     for axes in others:
         if len(names) == 1:
             [name] = names
             _draw_line(axes, reports, [r.train_metrics.get(name) for r in reports], 0, "training")
             _draw_line(axes, reports, [r.metrics.get(name) for r in reports], 1, "validation")
-            _draw_line(axes, final, [r.train_metrics.get(name) for r in final], 2, "training, final fit")
+            _draw_line(axes, final, [r.train_metrics.get(name) for r in final], 2, "final training")
             _finish_panel(axes, name)
         else:
             for index, name in enumerate(names):
@@ -45,7 +45,7 @@ def draw_curves(
 
 
 def shown_metrics(reports: Sequence[EpochReport], objective: str) -> list[str]:
-    """The metrics drawn in one panel, the objective first: several only where all lie between 0 and 1, as shares do."""
+    """The metrics drawn in one panel, the objective first: several only if all of them are between 0 and 1."""
     values: dict[str, list[float]] = {}
     for report in reports:
         for name, value in report.metrics.items():

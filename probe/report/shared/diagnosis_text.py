@@ -1,4 +1,4 @@
-"""A diagnosis of learning curves in words, for the report and the terminal."""
+"""A diagnosis of learning curves in sentences, for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from probe.diagnosis.diagnose import NOTICEABLE, UNSTABLE
 from probe.diagnosis.remedies import is_held_back
 from probe.report.shared.markdown import bullets, escape, table
+from probe.report.shared.wording import sentence
 from probe.training.records import Confidence, CurveEvidence, Diagnosis, DiagnosisKind
 from probe.units import format_count, format_percent, format_value
 
@@ -19,27 +20,26 @@ _NAMES: dict[DiagnosisKind, str] = {
     "plateau": "on a plateau",
     "healthy": "healthy",
 }
-_SURENESS: dict[Confidence, str] = {"high": "clearly", "moderate": "probably", "low": "perhaps"}
+_CONFIDENCE: dict[Confidence, str] = {"high": "clearly", "moderate": "probably", "low": "perhaps"}
 _CODE = re.compile("(`[^`]*`)")
 
 
 def diagnosis_line(diagnosis: Diagnosis) -> str:
-    """`probably overfitting: the validation loss ended 23 % above its lowest, around epoch 7, ...`, without a full stop."""
+    """`probably overfitting: the validation loss ended 23 % above its lowest, around epoch 7`, without a full stop."""
     found = diagnosis.evidence
     if found is None:
         return f"{_NAMES[diagnosis.kind]} its curves"
-    return f"{_SURENESS[diagnosis.confidence]} {_NAMES[diagnosis.kind]}: {_reason(diagnosis.kind, found)}"
+    return f"{_CONFIDENCE[diagnosis.confidence]} {_NAMES[diagnosis.kind]}: {_reason(diagnosis.kind, found)}"
 
 
 def diagnosis_block(diagnosis: Diagnosis) -> list[str]:
-    """Blocks of Markdown: what was found, what to do about it, the numbers behind it."""
-    line = diagnosis_line(diagnosis)
-    blocks = ["### What these curves say", f"**{line[0].upper()}{escape(line[1:])}.**"]
+    """Markdown: the diagnosis, what to do about it, and the numbers behind it."""
+    blocks = ["### Diagnosis", f"**{escape(sentence(diagnosis_line(diagnosis)))}**"]
     if diagnosis.remedies:
-        helps = "What is left to do:" if diagnosis.kind == "healthy" else "What helps, the most promising first:"
-        blocks += [helps, bullets([_sentence(text) for text in diagnosis.remedies])]
+        head = "What to do next:" if diagnosis.kind == "healthy" else "What to try, the most promising first:"
+        blocks += [head, bullets([_with_code(text) for text in diagnosis.remedies])]
     if diagnosis.evidence is not None:
-        blocks += ["The numbers it rests on:", _numbers(diagnosis.evidence)]
+        blocks += ["Measured on the curves:", _numbers(diagnosis.evidence)]
     return blocks
 
 
@@ -47,13 +47,13 @@ def _reason(kind: DiagnosisKind, found: CurveEvidence) -> str:
     curve = "training loss" if found.val_loss is None else "validation loss"
     recent = f"over the last {format_count(found.recent_epochs)} epochs"
     if kind == "unstable" and found.swing >= UNSTABLE:
-        return f"from one epoch to the next the loss jumps by {_percent(found.swing)} of all that it has fallen"
+        return f"from one epoch to the next the loss jumps by {_percent(found.swing)} of its total fall"
     if kind == "unstable":
         return f"training and validation loss have both risen since epoch {found.best_epoch}"
     if kind == "overfitting":
         return _overfitting(found)
     if kind == "still_improving":
-        of_what = "" if found.progress is not None else " of all that it has fallen"
+        of_what = "" if found.progress is not None else " of its total fall"
         fell = -found.recent_change
         return f"the {curve} still fell by {_percent(fell / (1 + fell) if not of_what else fell)}{of_what} {recent}"
     flat = "is flat" if abs(found.recent_change) < NOTICEABLE else "has no trend beyond its noise"
@@ -65,18 +65,18 @@ def _reason(kind: DiagnosisKind, found: CurveEvidence) -> str:
 
 def _overfitting(found: CurveEvidence) -> str:
     if (found.rise or 0.0) >= NOTICEABLE:
-        train = ", while the training loss went on falling" if (found.train_change_since_best or 0.0) < 0 else ""
+        train = ", while the training loss kept falling" if (found.train_change_since_best or 0.0) < 0 else ""
         lowest = f"above its lowest, around epoch {found.best_epoch}"
         return f"the validation loss ended {_percent(found.rise or 0.0)} {lowest}{train}"
     return (
-        f"the validation loss came to rest at {format_value(found.val_loss or 0.0)}, far above the training loss of "
+        f"the validation loss settled at {format_value(found.val_loss or 0.0)}, far above the training loss of "
         f"{format_value(found.train_loss)}"
     )
 
 
 def _way(found: CurveEvidence) -> str:
-    """How far the run came, by the larger of the two measures: the one that decided."""
-    known = [share for share in (found.progress, found.metric_progress) if share is not None]
+    """How far the run came, by the larger of the two measures, which decided the diagnosis."""
+    known = [progress for progress in (found.progress, found.metric_progress) if progress is not None]
     if not known:
         return "and how far it could fall is not known"
     if max(known) <= 0:
@@ -100,25 +100,25 @@ def _numbers(found: CurveEvidence) -> str:
         rows.append(["validation loss at the end", format_value(found.val_loss)])
     if found.best_val_loss is not None:
         rows.append([f"lowest validation loss (around epoch {found.best_epoch})", format_value(found.best_val_loss)])
-    shares = [
-        ("rise since the lowest, as a share of it", found.rise),
-        (f"change over the last {found.recent_epochs} epochs, as a share of the end", found.recent_change),
-        ("gap between the two at the end, as a share of the start", found.gap),
-        ("jumps from epoch to epoch, as a share of the fall", found.swing),
-        ("way from the start to no loss", found.progress),
-        ("way from half wrong to all right", found.metric_progress),
+    fractions = [
+        ("rise since the lowest, relative to it", found.rise),
+        (f"change over the last {found.recent_epochs} epochs, relative to the end", found.recent_change),
+        ("gap between the two at the end, relative to the start", found.gap),
+        ("jumps from epoch to epoch, relative to the total fall", found.swing),
+        ("progress from the start to no loss", found.progress),
+        ("progress from half wrong to all right", found.metric_progress),
     ]
-    rows += [[name, _percent(share)] for name, share in shares if share is not None]
-    return table([f"of {format_count(found.num_epochs)} epochs, means over a few", ""], rows, right=(1,))
+    rows += [[name, _percent(value)] for name, value in fractions if value is not None]
+    return table([f"over {format_count(found.num_epochs)} epochs, each a mean of a few", ""], rows, right=(1,))
 
 
-def _sentence(text: str) -> str:
-    """Prose is escaped, what stands in backquotes is code."""
+def _with_code(text: str) -> str:
+    """Escape prose and keep what is in backquotes as code."""
     return "".join(part if part.startswith("`") else _escaped(part) for part in _CODE.split(text))
 
 
 def _escaped(text: str) -> str:
-    """As `escape`, with the spaces at both ends kept."""
+    """Like `escape`, but keep the spaces at both ends."""
     core = text.strip()
     if not core:
         return text
@@ -126,6 +126,6 @@ def _escaped(text: str) -> str:
     return text[:start] + escape(core) + text[start + len(core) :]
 
 
-def _percent(share: float) -> str:
+def _percent(fraction: float) -> str:
     """Whole percents, with a decimal below ten."""
-    return format_percent(share, decimals=0 if abs(share) >= 0.0995 else 1)
+    return format_percent(fraction, decimals=0 if abs(fraction) >= 0.0995 else 1)

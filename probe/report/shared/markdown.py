@@ -1,4 +1,7 @@
-"""Pieces of Markdown as GitHub renders it. Every text of foreign origin passes through here."""
+"""Markdown in GitHub's dialect: escaping, tables, lists, and the rendering of a summary.
+
+Every text that comes from users or libraries is escaped here.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from probe.report.shared.summary import Line, Summary, Table
+from probe.report.shared.wording import sentence
+
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#$])")
 
 
 def escape(text: str) -> str:
-    """`text` on one line, shown as it is: nothing in it is markup, and a cell of a table cannot end early."""
+    """`text` on one line without markup: it is shown as it is and cannot end a table cell."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
@@ -26,9 +32,9 @@ def code(text: str) -> str:
 
 
 def code_cell(text: str) -> str:
-    """Inline code for a cell: GitHub splits a table's row at every bare bar, even inside code.
+    """Inline code for a table cell, where GitHub splits the row at every unescaped bar, even inside code.
 
-    A backslash before a bar cannot be told from the bar's own escape in code, so that such text is plain.
+    Text with a backslash before a bar is not shown as code, since code cannot distinguish that backslash from the escape.
     """
     return escape(text) if r"\|" in text else code(text).replace("|", r"\|")
 
@@ -41,36 +47,75 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """A table of cells that are Markdown already; the columns numbered in `right` are set flush right."""
+    """A table of cells that are already Markdown; the columns numbered in `right` are aligned right."""
     rules = ["---:" if column in right else "---" for column in range(len(header))]
     lines = [header, rules, *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def text_table(content: Table) -> str:
+    """A table of plain text."""
+    rows = [[escape(cell) for cell in row] for row in content.rows]
+    return table(list(map(escape, content.header)), rows, right=range(content.num_left, len(content.header)))
+
+
+def answer_block(summary: Summary) -> str:
+    """The answer in bold."""
+    return f"**{escape(sentence(summary.answer))}**"
+
+
+def summary_blocks(summary: Summary, *, without: Sequence[str] = ()) -> list[str]:
+    """The answer in bold, then each label with its texts and tables.
+
+    Args:
+        without: labels that the page leaves out because it shows the same in a section of its own.
+    """
+    blocks = [answer_block(summary)]
+    for label, contents in _by_label(summary.lines):
+        if label not in without:
+            blocks += _labelled_blocks(label, contents)
+    return blocks
+
+
+def _by_label(lines: Sequence[Line]) -> list[tuple[str, list[str | Table]]]:
+    groups: list[tuple[str, list[str | Table]]] = []
+    for label, content in lines:
+        if label or not groups:
+            groups.append((label, [content]))
+        else:
+            groups[-1][1].append(content)
+    return groups
+
+
+def _labelled_blocks(label: str, contents: list[str | Table]) -> list[str]:
+    """`**Label:** text` for one text, bullets for several; tables, and what continues the answer, are blocks of their own."""
+    if not label:
+        return [escape(sentence(one)) if isinstance(one, str) else text_table(one) for one in contents]
+    texts = [escape(sentence(content)) for content in contents if isinstance(content, str)]
+    tables = [text_table(content) for content in contents if isinstance(content, Table)]
+    head = f"**{escape(label)}:**"
+    if len(texts) == 1:
+        return [f"{head} {texts[0]}", *tables]
+    return [head, *([bullets(texts)] if texts else []), *tables]
+
+
 def image(file: str, caption: str) -> str:
-    """A picture whose caption is its alternative text."""
+    """An image; the caption is its alternative text."""
     return f"![{escape(caption)}]({file})"
 
 
 def bullets(items: Sequence[str]) -> str:
+    """A list of items that are already Markdown."""
     return "\n".join(f"- {item}" for item in items)
 
 
 def page(blocks: Sequence[str | None]) -> str:
-    """Blocks of Markdown, the missing ones left out, as one text."""
+    """Join blocks of Markdown into one text, without those that are None or empty."""
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def shorten(text: str, most: int = 160) -> str:
-    """`text` on one line, cut at a word and marked with an ellipsis where it is longer than `most` characters."""
-    line = " ".join(text.split())
-    if len(line) <= most:
-        return line
-    return f"{line[: most - 1].rsplit(' ', 1)[0][: most - 1]}…"
-
-
 def command(argv: Sequence[str]) -> str | None:
-    """The command line as it can be typed again, without the path of the program; None where there was none."""
+    """The command line as it can be typed again, without the program's path; None if there was none."""
     if not argv:
         return None
     program = re.split(r"[\\/]", argv[0])[-1]
@@ -78,8 +123,3 @@ def command(argv: Sequence[str]) -> str | None:
     if program in ("batch", "lr", "search"):
         return shlex.join(["probe", *argv])
     return shlex.join(["probe" if is_ours else program, *argv[1:]])
-
-
-def sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return f"{text[0].upper()}{text[1:]}."

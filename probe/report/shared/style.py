@@ -1,10 +1,12 @@
-"""How every plot looks. Figures are plain objects: pyplot, with its global state, is never imported."""
+"""The style of all plots, their axes and limits. pyplot with its global state is never imported."""
 
 from __future__ import annotations
 
 import io
+import math
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from probe.report.shared.files import write_bytes
+from probe.files import write_bytes
 from probe.units import format_gpu_memory
 
-# Okabe & Ito's palette, which people with any colour vision can tell apart, ordered so that neighbors also differ in grey.
+# The palette of Okabe & Ito, distinguishable with any colour vision; ordered so that neighbors also differ in grey.
 BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 BLACK, GREY, LIGHT = "#222222", "#777777", "#BBBBBB"
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
@@ -50,33 +52,34 @@ _STYLE: dict[str, Any] = {
     "path.simplify_threshold": 0.5,
     "text.parse_math": False,  # a dollar sign in the name of a metric is a dollar sign
 }
+Drawings = dict[str, Callable[[Path], bool]]
+"""File name -> function that draws the plot into a file; it returns False and writes nothing if there is nothing to draw."""
 _DOTS_PER_INCH = 130
 _MAX_BYTE_TICKS = 9
 
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """Our style whatever the user's matplotlibrc says; theirs is back in force afterwards."""
+    """Apply the style of reports, regardless of the user's matplotlibrc, which is restored afterwards."""
     with matplotlib.style.context(["default", _STYLE]):
         yield
 
 
 def new_figure(num_columns: int = 1, *, width: float = 7.0, height: float = 3.8) -> tuple[Figure, list[Axes]]:
-    """A figure of `width` by `height` inches with a row of axes; sizes include labels, which are never cut."""
+    """A figure of `width` by `height` inches, labels included, with a row of axes."""
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots(1, num_columns, squeeze=False)
     return figure, list(axes[0])
 
 
 def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
-    """Write a PNG whose bytes depend on the figure only: no date, no version. Raises OutputError.
+    """Write a PNG whose bytes depend on the figure only: it holds no date and no version. Raises OutputError.
 
-    A palette of 128 colors is a third of the size of full color and looks the same in a line plot; `num_colors` may be fewer
-    for a thicket of lines.
+    With a palette of 128 colors the file has a third of the size of full color, and a line plot looks the same.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A name in a script that matplotlib's font lacks is drawn as boxes; report.md has it in full.
+        # Characters that matplotlib's font lacks are drawn as boxes; report.md shows them.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
     picture = Image.open(buffer).convert("RGB")
@@ -87,14 +90,14 @@ def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
 
 
 def ticks_at(axes: Axes, values: list[float], label: Callable[[float], str]) -> None:
-    """Ticks of the x axis at these values and nowhere else: for batch sizes and rungs."""
+    """Put ticks of the x axis at these values only: for batch sizes and rungs."""
     axes.xaxis.set_major_locator(FixedLocator(values))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
 
 
 def byte_ticks(axes: Axes, lowest: float, highest: float) -> None:
-    """A y axis in bytes, logarithmic, with ticks at powers of two, a whole number of them apart."""
+    """Make the y axis logarithmic in bytes, with ticks at powers of two."""
     first, last = int(lowest).bit_length() - 1, int(highest).bit_length()
     apart = -(-(last - first + 1) // _MAX_BYTE_TICKS)
     axes.set_yscale("log", base=2)
@@ -105,3 +108,29 @@ def byte_ticks(axes: Axes, lowest: float, highest: float) -> None:
 
 def color_of(index: int) -> str:
     return COLORS[index % len(COLORS)]
+
+
+def shown_range(values: Sequence[float], mode: str) -> tuple[float, float]:
+    """(worst, best) value that a plot shows: all of them, unless a few very bad ones would flatten the rest.
+
+    The bad end is cut at three times the distance from the best to the median value.
+    """
+    ordered = sorted(values, reverse=mode == "max")
+    best, median, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    spread = 3 * abs(median - best)
+    end = worst if spread == 0 or abs(worst - best) <= spread else best + math.copysign(spread, worst - best)
+    return end, best
+
+
+def value_limits(values: Sequence[float], mode: str) -> tuple[float, float]:
+    """Limits for an axis: the shown range with a margin. Always low < high."""
+    low, high = sorted(shown_range(values, mode))
+    # a margin below the smallest normal number would round to nothing
+    margin = max(0.06 * ((high - low) or abs(high) or 1.0), sys.float_info.min)
+    return low - margin, high + margin
+
+
+def num_hidden(values: Sequence[float], mode: str) -> int:
+    """Number of values beyond the bad end of the shown range."""
+    worst, _ = shown_range(values, mode)
+    return sum(value < worst if mode == "max" else value > worst for value in values)

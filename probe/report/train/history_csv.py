@@ -1,22 +1,28 @@
-"""`history.csv`: one row an epoch of a training, for spreadsheets and pandas."""
+"""`history.csv`: a row per epoch of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from probe.report.shared.files import write_text
+from probe.report.shared.csv_files import write_csv
+from probe.single.records import TrainResult
 from probe.training.records import EpochReport
 
+HISTORY_FILE = "history.csv"
 
-def history_frame(reports: Sequence[EpochReport]) -> pd.DataFrame:
-    """Columns epoch, seconds, train_loss, val_loss, `train_<metric>` and `val_<metric>`; None where nothing was measured."""
+
+def write_train_files(result: TrainResult, folder: Path) -> None:
+    """Write history.csv. Raises OutputError if that is not possible."""
+    write_csv(folder / HISTORY_FILE, *history_rows(result.reports))
+
+
+def history_rows(reports: Sequence[EpochReport]) -> tuple[list[str], list[list[float | int | None]]]:
+    """Header and rows: epoch, seconds, train_loss, val_loss, `train_<metric>` and `val_<metric>`; None if not measured."""
     names = list(dict.fromkeys(name for report in reports for name in (*report.metrics, *report.undefined)))
     trained = list(dict.fromkeys(name for report in reports for name in report.train_metrics))
-    columns = ["epoch", "seconds", "train_loss", "val_loss"]
-    columns += [f"train_{name}" for name in trained] + [f"val_{name}" for name in names]
+    header = ["epoch", "seconds", "train_loss", "val_loss"]
+    header += [f"train_{name}" for name in trained] + [f"val_{name}" for name in names]
     rows = [
         [
             report.epoch,
@@ -28,9 +34,4 @@ def history_frame(reports: Sequence[EpochReport]) -> pd.DataFrame:
         ]
         for report in reports
     ]
-    return pd.DataFrame(rows, columns=columns, dtype=object)
-
-
-def write_history(reports: Sequence[EpochReport], path: Path) -> None:
-    """Raises OutputError where the file cannot be written."""
-    write_text(path, history_frame(reports).to_csv(index=False, lineterminator="\n"))
+    return header, rows

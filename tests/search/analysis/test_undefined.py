@@ -17,7 +17,7 @@ from scripted_executor import ScriptedExecutor, steady_accuracy
 
 from probe.recipe.schema import SchedulerName
 from probe.records_json import from_plain, to_plain
-from probe.report.train.history_csv import history_frame
+from probe.report.train.history_csv import history_rows
 from probe.report.write import write_report
 from probe.search.analysis.undefined import epochs_text, training_warnings, trials_warnings
 from probe.search.jobs.folds import mean_report
@@ -166,8 +166,8 @@ def test_a_training_names_the_metric_and_its_record_and_table_stay_valid(tmp_pat
     assert (result.stopped_by, result.best_epoch, result.last_value) == ("finished", 3, 0.5)
     assert any("'precision'" in warning and "epochs 1 to 2" in warning for warning in result.warnings)
     assert from_plain(TrainResult, to_plain(result)) == result
-    frame = history_frame(result.reports)
-    assert frame["val_precision"].tolist() == [None, None, 0.5]
+    header, rows = history_rows(result.reports)
+    assert [row[header.index("val_precision")] for row in rows] == [None, None, 0.5]
     write_report(result, tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "precision" in text

@@ -11,7 +11,7 @@ from searches import search_outcome
 
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
-from probe.report.search.refinement_summary import refinement_facts, refinement_text
+from probe.report.search.refinement import refinement_info, refinement_text
 from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 from probe.search.stored_result import stored_result
@@ -45,7 +45,7 @@ def refined(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> tup
 
 def test_steps_lower_the_loss_and_are_stored(refined: tuple[SearchResult, Path]) -> None:
     result, folder = refined
-    facts = refinement_facts(result)
+    facts = refinement_info(result)
     assert facts is not None
     assert facts.kept
     assert (facts.best.value or 9.0) < (facts.start.value or 0.0)

@@ -11,7 +11,7 @@ from searches import search_outcome
 from probe.errors import NothingFitsError
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
-from probe.report.search.trials_csv import trials_frame
+from probe.report.search.trial_columns import trials_rows
 from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 
@@ -63,9 +63,9 @@ def test_folds_constraints_patience_and_a_split_batch_in_one_search() -> None:
     text = search_page(result, [])
     assert "infeasible" in text
     assert "more than the 200 allowed" in text
-    frame = trials_frame(result)
-    assert list(frame["gradient_accumulation"]) == [4, None, None]
-    assert "split into 4 micro-batches" in frame["message"][0]
+    header, rows = trials_rows(result)
+    assert [row[header.index("gradient_accumulation")] for row in rows] == [4, None, None]
+    assert "split into 4 micro-batches" in rows[0][header.index("message")]
 
 
 def test_a_trial_that_hangs_is_ended() -> None:
