@@ -142,9 +142,9 @@ _COMMON = {
 
 def json_page() -> str:
     """docs/json.md: every key of every kind of result, from the records."""
-    from probe.report import store
+    from probe.report.kinds import KINDS
 
-    kinds: dict[str, type] = store._KINDS  # the one table of kinds
+    kinds: dict[str, type] = {name: kind.record for name, kind in KINDS.items()}
     parts = [
         _MADE,
         "# Results as JSON\n\n",
