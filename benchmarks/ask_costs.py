@@ -1,4 +1,4 @@
-"""What it costs to ask a sampler for a configuration when it has seen many: processor time, beside Optuna's Gaussian process.
+"""Processor time that samplers take to choose a configuration in a long search, compared with Optuna's Gaussian process.
 
 Used by `search_overhead.py --asks`.
 """
@@ -22,19 +22,19 @@ FACTOR = 3
 NUM_RUNS = 5
 PEER = "Optuna's GPSampler"
 MAX_PEER_TRIALS = 100
-"""At 1,000 an ask of it takes minutes."""
+"""Largest number of trials for the peer. With 1,000, each of its asks takes minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskCost:
-    """Of one ask, in seconds."""
+    """Time of one ask in seconds."""
 
     processor: float
     wall: float
 
 
 def ask_costs(name: str, space: Space, num_trials: int) -> list[AskCost]:
-    """Of the NUM_RUNS asks after `num_trials` trials, of which each FACTOR-th came one rung further."""
+    """Times of NUM_RUNS asks after `num_trials` trials, one of FACTOR of which was promoted from each rung."""
     make = _peer if name == PEER else _ours
     ask = make(name, space, _history(space, num_trials))
     return [_timed(ask) for _ in range(NUM_RUNS)]
@@ -59,7 +59,7 @@ def rows(names: Sequence[str], space: Space, marks: Sequence[int]) -> list[str]:
 
 
 def _history(space: Space, num_trials: int) -> list[tuple[dict[str, ParamValue], list[float]]]:
-    """Positions and the scores of each rung: noise on a slope, better on higher rungs."""
+    """Positions and scores of trials: noise on a slope, with better scores on higher rungs."""
     sampler = RandomSampler(space, seed=0)
     found = []
     for number in range(num_trials):
@@ -89,7 +89,7 @@ def _ours(name: str, space: Space, history: list[tuple[dict[str, ParamValue], li
 
 
 def _peer(name: str, space: Space, history: list[tuple[dict[str, ParamValue], list[float]]]) -> Callable[[], object]:
-    """Every trial with its last score."""
+    """An ask of the peer, which knows the last score of every trial."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

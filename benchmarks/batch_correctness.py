@@ -1,35 +1,34 @@
-"""Is the batch size that a finder returns the right one? Random small models, optimizers, limits and data sets.
+"""Check the batch sizes that finders return on random small models, optimizers, limits and data sets.
 
     python benchmarks/batch_correctness.py [--cases 320] [--seed 0] [--markdown FILE]
 
-Every case trains for real on the CPU under a simulated byte limit (SimulatedDevice). The truth is found by trying every power
-of two up to `max` and the size of the data set: the largest that fits. Five finders answer the same question:
+Each case trains on the CPU under a simulated memory limit (SimulatedDevice). The true answer is the largest power of two that
+fits, found by trying all of them up to `max` and the size of the data set. Five finders are compared:
 
-probe, predicted    starts where its prediction says
-probe, unpredicted  starts at the case's own first size, which may be any number
-Lightning           Tuner.scale_batch_size(mode="power"), from the case's first size, not above `max`, and `max_val`
-Lightning, from 2   the same from its default `init_val`, so that no start of ours leads it astray
-accelerate          find_executable_batch_size from the case's first size, not above `max`. By design it only comes down from
-                    there, by a tenth at a time, and hears of no data set: smaller answers than possible are no fault of
-                    it, and larger ones than the data set are its caller's as much as its own
+probe, predicted    starts at the predicted size
+probe, unpredicted  starts at the first size of the case, which may be any number
+Lightning           Tuner.scale_batch_size(mode="power") from the first size of the case, at most `max`, and `max_val`
+Lightning, from 2   the same from its default `init_val`
+accelerate          find_executable_batch_size from the first size of the case, at most `max`. By design it only reduces the
+                    size, by a tenth at a time, and does not know the data set, so answers that are too small, or larger than
+                    the data set, are not errors of accelerate
 
-A peer is measured against its own training loop: its truth is the largest power of two that its own loop, without the finder,
-trains on for three steps (Lightning's holds somewhat more than ours). Batches come from the host without being counted and are
-copied to the device once, as ours are; a single sample left over at the end of the data is left out, as ours is. Limits are
-exact to the byte: where Lightning crashes over 8 bytes of its own bookkeeping on a full device, a real card might have
-had them.
+Each peer is compared with its own training loop: its true answer is the largest power of two at which that loop, without the
+finder, trains three steps (Lightning's loop takes somewhat more memory than probe's). As in probe, batches on the host are not
+counted, are copied to the device once, and a single sample at the end of the data is skipped. Limits are exact to the byte:
+Lightning may crash because of 8 bytes of its own on a full device, which a real GPU might have had.
 
-What is counted, one answer in several columns where several are true of it:
-  right      the truth, or, from a start that is no power of two, more than it that ran and fits; that nothing fits, said in
-             any words, where nothing does
-  smaller    ran, fits, is within the bounds, and is less than the truth
+Columns; an answer can count in several of them:
+  right      the true answer; from a start that is not a power of two, also a larger size that ran and fits; if nothing fits,
+             the statement that nothing fits
+  smaller    a size that ran, fits, is within the bounds, and is smaller than the true answer
   never ran  no batch of the returned size was trained on during the search
   no fit     the finder's own loop runs out of memory at the returned size
   > data     larger than the data set
   > max      larger than `max`
   crashed    the finder raised although a size fits
-Wrong: never ran, no fit, > data, > max or crashed; for probe, whatever is not right.
-Attempts: how many times training was started in order to find the size; for probe, attempts with purpose "size".
+Wrong: never ran, no fit, > data, > max or crashed; for probe, everything that is not right.
+Attempts: number of trainings that were started to find the size; for probe, attempts with purpose "size".
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ from probe.training.optim.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings
 
 NUM_STEPS = 3
-"""Of a peer at one size: Lightning's default. A second one is needed to meet the optimizer's state, a third to be sure."""
+"""Training steps of a peer at one size, as is Lightning's default. The optimizer's state is allocated in the first."""
 Data = tuple[Tensor, Tensor]
 OPTIMIZERS: tuple[dict[str, Any], ...] = (
     {"optimizer": "sgd"},
@@ -83,7 +82,7 @@ OPTIMIZERS: tuple[dict[str, Any], ...] = (
 
 
 class Tokens(nn.Module):
-    """A bag of embedded words, or an LSTM or a Transformer layer over them."""
+    """The mean of word embeddings, or an LSTM or Transformer layer over them."""
 
     def __init__(self, kind: str, width: int) -> None:
         super().__init__()
@@ -163,7 +162,7 @@ class Case:
 
 
 class HostBatches(Dataset[Data]):
-    """Batches in the data's order that are views of it: like a loader's in host memory, they take none of the device's."""
+    """Batches in order, as views of the data. Like batches of a DataLoader, they take no memory of the device."""
 
     def __init__(self, data: Data, batch_size: int) -> None:
         inputs, targets = data
@@ -187,18 +186,18 @@ class Answer:
     size: int | None
     attempts: int
     ran: set[int] = field(default_factory=set)
-    """Sizes of batches that were trained on to the end of a step at least; for probe, of a whole attempt."""
+    """Batch sizes that completed at least one step; for probe, a whole attempt."""
     num_others: int = 0
-    """Attempts for other purposes than to find the size: probe's throughput curve and confirmation."""
+    """Number of probe's attempts for the throughput curve and the confirmation."""
     crashed: str | None = None
 
 
 Trial = Callable[[Case, int], bool]
-"""Whether a finder's own training loop can do a size."""
+"""Returns whether a finder's own training loop can train at a size."""
 
 
 def make_cases(count: int, seed: int) -> Iterator[Case]:
-    """A third of the limits are drawn blindly from 1 KiB to 16 MiB, the others about where the answer changes."""
+    """Draw a third of the limits from 1 KiB to 16 MiB, and the others close to the peak of one size."""
     draw = random.Random(seed)
     for number in range(count):
         case = Case(
@@ -222,7 +221,7 @@ def make_cases(count: int, seed: int) -> Iterator[Case]:
 
 
 def attempt_at(case: Case, size: int) -> Any:
-    """An attempt of probe's; None where the task itself refuses the size (batch normalization at 1)."""
+    """Make an attempt with probe; None if the task breaks its contract."""
     task = case.task()
     try:
         return probe.batch.attempt.run_attempt(
@@ -258,7 +257,7 @@ def truth_of(case: Case) -> int | None:
 
 
 def partial_result(task: Task, **options: Any) -> BatchResult:
-    """The result of a sweep, whether or not an error ended it."""
+    """Run a sweep and return its result, even if an error ended it."""
     try:
         return find_batch_size(task, **options)
     except ProbeError as error:
@@ -289,7 +288,7 @@ def ask_probe(case: Case, *, predict: bool) -> Answer:
 
 
 def train_plainly(case: Case, data: Data, batch_size: int, ran: set[int]) -> None:
-    """Three steps of the usual loop, as accelerate's documentation has it decorated."""
+    """Train three steps, with the decorator as in accelerate's documentation."""
     torch.manual_seed(case.number)
     model = case.build()
     optimizer = make_optimizer(model.parameters(), case.settings(batch_size))
@@ -326,7 +325,7 @@ def ask_accelerate(case: Case) -> Answer:
 def lightning_parts(
     case: Case, data: Data, batch_size: int, answer: Answer, folder: str, **trainer: Any
 ) -> tuple[Any, Any]:
-    """A module and a trainer that trains on it until it is told to stop."""
+    """Make a module and a trainer that trains it until it is stopped."""
     import lightning.pytorch as pl
 
     class Module(pl.LightningModule):
@@ -368,7 +367,7 @@ def lightning_parts(
 
 
 def ask_lightning(case: Case, start: int | None = None) -> Answer:
-    """`start`: None is the case's own."""
+    """Run Lightning's finder from `start`; None for the first size of the case."""
     from lightning.pytorch.tuner.tuning import Tuner
 
     answer = Answer(size=None, attempts=0)
@@ -408,19 +407,19 @@ def runs_in_lightning(case: Case, size: int) -> bool:
 
 
 def runs(case: Case, train: Callable[[], None]) -> bool:
-    """Whether a peer's own loop, without its finder, trains under the case's limit. Other errors are raised."""
+    """Return whether a peer's own loop, without its finder, trains under the limit. Other errors are raised."""
     try:
         with SimulatedDevice(case.limit_bytes).track():
             train()
     except (torch.OutOfMemoryError, ValueError) as error:
         if isinstance(error, ValueError) and "more than 1 value per channel" not in str(error):
             raise
-        return False  # no memory, or batch normalization that refuses a single sample
+        return False  # out of memory, or batch normalization of a single sample
     return True
 
 
 def truth_of_peer(case: Case, truth: int | None, trial: Trial) -> int | None:
-    """The largest power of two that the peer's own loop trains on, looked for from ours on."""
+    """Return the largest power of two at which the peer's own loop trains, searching from probe's answer."""
     size = truth or 1
     while 2 * size <= case.bound and trial(case, 2 * size):
         size *= 2
@@ -518,19 +517,18 @@ def table(scores: list[Score], facts: ProbeInfo, num_cases: int, seed: int) -> s
     return "\n".join(lines) + "\n"
 
 
-NOTE = """One answer counts in several columns where several are true of it: *never ran*, no batch of that size was trained on
-during the search; *no fit*, the finder's own training loop runs out of memory there; *> data*, larger than the data set;
-*> max*, larger than asked for. Those and crashes are wrong; smaller answers than possible are wrong for probe only. A peer's
-right answer is the largest power of two that its own training loop can do. accelerate only comes down from its start, by a
-tenth at a time, and is told neither to look for the largest nor how large the data set is: that is its design, and its
-smaller answers and those above the data are as much its caller's. Most crashes of the peers are batch normalization's, which
-refuses a single sample where the search starts at 1. Lightning is asked twice, since its first size decides much: from the
-case's own, which may be `max` itself, and from its default."""
+NOTE = """An answer can count in several columns: *never ran*, no batch of that size was trained on during the search; *no fit*,
+the finder's own training loop runs out of memory at that size; *> data*, larger than the data set; *> max*, larger than `max`.
+These and crashes are wrong; answers that are too small are wrong for probe only. A peer is right with the largest power
+of two at which its own training loop fits. By design, accelerate only reduces the size, by a tenth at a time, and does not know
+the data set, so its smaller answers and those larger than the data are not its errors. Most crashes of peers come from batch
+normalization of a single sample, if the search starts at 1. Lightning runs twice, since its answer depends on its first size:
+from the first size of the case, which may be `max`, and from its default."""
 
 
 @dataclass
 class ProbeInfo:
-    """About the cases, whoever is asked."""
+    """Summarize the cases."""
 
     num_nothing_fits: int = 0
     num_gaps: int = 0
@@ -560,7 +558,7 @@ def versions() -> str:
 
 @contextlib.contextmanager
 def quick_and_quiet() -> Iterator[None]:
-    """Attempts that hardly time anything, and peers that do not talk."""
+    """Shorten the timing of attempts, and silence the peers."""
     quick = probe.batch.decide.QUICK
     probe.batch.decide.QUICK = replace(quick, min_steps=1, max_steps=1)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
@@ -589,7 +587,7 @@ FINDERS = (
 
 
 def present_finders() -> list[Finder]:
-    """Imports their packages, too."""
+    """Return the peers whose packages are installed, and import these."""
     present = []
     for finder in FINDERS:
         try:
@@ -609,7 +607,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     finders = present_finders()
-    gc.freeze()  # every attempt ends with a full collection, which would visit all of these packages
+    gc.freeze()  # each attempt ends with a full collection, which would traverse all of these packages
     scores = {finder.name: Score(finder.name) for finder in finders}
     facts = ProbeInfo()
     with quick_and_quiet():

@@ -1,17 +1,17 @@
-"""Predicted against measured memory on a real GPU, and what finding a batch size costs there.
+"""Compare predicted with measured memory on a real GPU, and measure the cost of finding a batch size there.
 
     python benchmarks/batch_gpu.py [--all] [--minutes 20] [--cases cases.jsonl] [--markdown FILE]
 
-Needs PyTorch, torchvision and probe's own sources; neither optuna nor pydantic nor ray. Peers (Lightning, accelerate) are
-timed where they are installed. For each model, precision and limit (`probe batch --memory 8GiB`: the GPU stands in for a
-smaller card), one sweep gives: the power of two that was predicted and the one that was found; predicted and measured peaks,
-allocated and reserved, at the sizes that were tried; attempts and seconds.
+It needs PyTorch, torchvision and probe's sources, but neither optuna nor pydantic nor ray. Peers (Lightning, accelerate) are
+timed if they are installed. For each model, precision and limit (`probe batch --memory 8GiB`: the GPU emulates a smaller one),
+one sweep gives the predicted and the found power of two, predicted and measured peaks (allocated and reserved) at the sizes
+that were tried, and the number of attempts and seconds.
 
-Every finished case is a line of --cases. Run again, the script goes on where it was cut off; it starts no case that would end
-after --minutes, and says what is missing. With --device simulated:SIZE, --models, --img and --limits it runs on a CPU, which
-shows that it works and nothing else.
+Each finished case is a line of --cases. Run the script again to continue an interrupted run. It does not start cases that would
+end after --minutes, and lists them as missing. With --device simulated:SIZE, --models, --img and --limits it runs on a CPU, to
+test the script itself.
 
-Aims: the same power of two in at least 95 % of the cases and never more than one step off; allocated peaks within 5 % for
+Goals: the same power of two in at least 95 % of the cases and never more than one step off; allocated peaks within 5 % for
 convolutions and within 10 % for attention.
 """
 
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def all_cases(models: Sequence[str], limits: Sequence[str], image_size: int, peers: Sequence[str]) -> Iterator[Case]:
-    """The most telling first: every model at the smallest limit, then larger ones, bf16 after fp32, the peers last."""
+    """Return the cases, most important first: all models at the smallest limit, larger limits, bf16, then the peers."""
     for limit in limits:
         for precision in ("fp32", "bf16"):
             for model in models:
@@ -91,7 +91,7 @@ def missing_cases(cases: Iterable[Case], done: Iterable[Outcome]) -> list[Case]:
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
-    """Those of a run that was cut off, its last line perhaps in the middle."""
+    """Read the cases of an interrupted run, whose last line may be incomplete."""
     outcomes = []
     for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
@@ -102,7 +102,7 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
 
 def measure(case: Case, device: str) -> Outcome:
-    """One sweep: of sizes only, as the peers do it."""
+    """Run one sweep for the size only, as the peers do."""
     is_simulated = device.startswith("simulated")
     error: ProbeError | None = None
     try:
@@ -130,7 +130,7 @@ def measure(case: Case, device: str) -> Outcome:
 
 
 def peaks_of(result: BatchResult) -> Iterator[Peak]:
-    """Of the sizes that were tried, fit, and were predicted. Reserved is without the context."""
+    """Yield the peaks of sizes that fit and were predicted. Reserved memory excludes the context."""
     if result.prediction_info is None or not result.predictions:
         return
     predicted = {point.batch_size: point for point in result.prediction_info.curve}
@@ -148,7 +148,7 @@ def peaks_of(result: BatchResult) -> Iterator[Peak]:
 
 
 def measure_peer(case: Case, device: str) -> Outcome:
-    """A peer's finder on the same model, in this process, under the same limit."""
+    """Run a peer's finder on the same model, in this process, under the same limit."""
     from probe.device.select import open_device, parse_device
 
     is_simulated = device.startswith("simulated")
@@ -241,7 +241,7 @@ def ask_lightning(case: Case, device: Any) -> tuple[int | None, int, str]:
 
 
 def step_difference(predicted: int, found: int) -> int:
-    """Powers of two between them; above 0 where too much was predicted."""
+    """Return the number of doublings between predicted and found size; positive if the prediction was too large."""
     return predicted.bit_length() - found.bit_length()
 
 
@@ -250,7 +250,7 @@ def kind_of(model: str) -> str:
 
 
 def report(outcomes: Sequence[Outcome], missing: Sequence[Case]) -> str:
-    """The tables. Pure."""
+    """Return the tables as Markdown. Pure."""
     ours = [outcome for outcome in outcomes if outcome.case.finder == "probe"]
     lines = ["## Predicted and found", "", *summary(ours), ""]
     lines += ["| model | precision | limit | predicted | found | attempts | time | allocated | reserved |"]

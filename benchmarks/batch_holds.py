@@ -1,24 +1,24 @@
-"""Does the batch size that a finder returns hold in training? Data and models in many shapes, judged by an independent loop.
+"""Check whether the batch sizes that finders return hold in training, with an independent training loop.
 
     python benchmarks/batch_holds.py [--kinds NAME ...] [--finders NAME ...] [--markdown FILE]
 
-Every kind of benchmarks/batch_kinds.py is asked about under two limits: those under which a loop of its own, below, trains
-whole shuffled epochs with batches of 8 and of 64 samples, a tenth of the peak to spare. The loop shares no code with probe but
-the limit itself (SimulatedDevice): a DataLoader reads the samples, which do not count; a batch, the model, gradients and the
-optimizer's state do; after each epoch it evaluates `Task.val`, if there is one, with the same batch size.
+Each kind of task in benchmarks/batch_kinds.py is tested under two limits: the memory in which the loop below trains whole
+shuffled epochs with batches of 8 and of 64 samples, plus a tenth. The loop shares no code with probe except the limit itself
+(SimulatedDevice). A DataLoader reads the samples, which do not count; the batch, the model, gradients and optimizer state do.
+After each epoch the loop evaluates `Task.val`, if there is one, with the same batch size.
 
-holds        the loop trains three epochs, shuffled otherwise than those that decided, with the returned size
-best         the largest power of two that three shuffled epochs of the loop survive
+holds        the loop trains three epochs at the returned size, with another order of samples than the epochs that set the limit
+best         the largest power of two at which three shuffled epochs of the loop fit
 within one   the returned size holds and is at least half of the best
-no answer    the finder raised, or says that nothing fits, although a size does
+no answer    the finder raised, or reports that nothing fits, although a size does
 
 probe         `probe.find_batch_size` with its defaults, in this process
-Lightning     Tuner.scale_batch_size with its defaults (mode "power", from 2, 3 steps a trial)
-accelerate    find_executable_batch_size from 512, around an epoch of the loop, as its documentation shows. It trains a whole
-              epoch to find out, and more for each size that fails
+Lightning     Tuner.scale_batch_size with its defaults (mode "power", from 2, 3 steps per trial)
+accelerate    find_executable_batch_size from 512, around an epoch of the loop, as in its documentation. It trains a whole epoch
+              to find the size, and more for each size that fails
 
-Samples: how many a finder trained on, over the size of the data set: what the answer costs, in epochs. For probe all attempts
-count, also those for the throughput curve and the confirmation.
+Samples: number of samples that a finder trained on, divided by the size of the data set, which is the cost in epochs. For probe
+all attempts count, including those for the throughput curve and the confirmation.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ SPARE = 1.1
 
 
 def copied(content: Any) -> Any:
-    """On the device: a copy of every tensor."""
+    """Copy every tensor to the device."""
     if isinstance(content, Tensor):
         return content.clone()
     if isinstance(content, tuple) and hasattr(content, "_fields"):
@@ -100,7 +100,7 @@ def train_step(task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, b
 
 
 def build(task: Task) -> nn.Module:
-    """A model whose lazy weights, if any, have their shapes."""
+    """Make a model and initialize its lazy weights."""
     model: nn.Module = task.model()
     if any(isinstance(weight, nn.UninitializedParameter) for weight in model.parameters()):
         with torch.no_grad():
@@ -114,14 +114,14 @@ def make_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def train_epoch(task: Task, size: int, device: SimulatedDevice, seed: int) -> None:
-    """One shuffled epoch and its validation. Raises torch.OutOfMemoryError."""
+    """Train one shuffled epoch and validate. Raises torch.OutOfMemoryError."""
     torch.manual_seed(seed)
     with device.track():
         model = build(task)
     data = data_set(task.train)
     optimizer = make_optimizer(task, model)
     for on_host in DataLoader(data, batch_size=size, shuffle=True, collate_fn=task.collate):
-        is_single = len(data) % size == 1 and count(on_host) == 1  # batch normalization refuses it
+        is_single = len(data) % size == 1 and count(on_host) == 1  # batch normalization cannot train on it
         if not is_single or size == 1:
             with device.track():
                 train_step(task, model, optimizer, copied(on_host))
@@ -133,7 +133,7 @@ def train_epoch(task: Task, size: int, device: SimulatedDevice, seed: int) -> No
 
 
 def count(on_host: Any) -> int:
-    """Samples of a batch of the kinds that have a single one left over."""
+    """Return the number of samples of a batch, for kinds that may leave a single one over."""
     return len(on_host[-1]) if isinstance(on_host, (tuple, list)) else -1
 
 
@@ -151,7 +151,7 @@ def holds(task: Task, size: int, limit_bytes: int, seeds: tuple[int, ...]) -> bo
     except torch.OutOfMemoryError:
         return False
     except (ValueError, RuntimeError, IndexError):
-        return False  # a size that the task's own loss or model refuses
+        return False  # the task's own loss or model does not accept this size
     return True
 
 
@@ -179,7 +179,7 @@ def task_of(name: str) -> Task:
 
 @cache
 def best(case: Case) -> int | None:
-    """The largest power of two that three shuffled epochs survive."""
+    """Return the largest power of two at which three shuffled epochs fit."""
     sizes = [1 << exponent for exponent in range(case.num_samples.bit_length())]
     return next((size for size in reversed(sizes) if holds(case.task, size, case.limit_bytes, SEEDS_OF_BEST)), None)
 
@@ -204,7 +204,7 @@ def cases(names: list[str]) -> Iterator[Case]:
 class Answer:
     size: int | None = None
     num_samples: int = 0
-    """Trained on to find the size."""
+    """Number of samples trained on to find the size."""
     said: str = ""
 
 
@@ -220,7 +220,7 @@ def ask_probe(case: Case) -> Answer:
 
 
 class Untracked(Dataset[Any]):
-    """Samples that the host reads, which take no memory of the device."""
+    """A data set whose samples take no memory of the device."""
 
     def __init__(self, data: Any, device: SimulatedDevice) -> None:
         self.data, self.device = data, device
@@ -323,10 +323,10 @@ def ask_lightning(case: Case) -> Answer:
 
 
 def answered(answer: Answer, ask: Callable[[], int | None]) -> Answer:
-    """With what the finder returns, or raised."""
+    """Ask a finder; the answer is the returned size or the error."""
     try:
         answer.size = ask()
-    except Exception as error:  # whatever a peer raises is its answer
+    except Exception as error:  # an error of a peer is its answer
         answer.said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:90]}"
     return answer
 
@@ -351,7 +351,7 @@ class Score:
     wrong: list[str] = field(default_factory=list)
 
     def add(self, case: Case, answer: Answer) -> str:
-        """A word for the answer."""
+        """One word that describes the answer."""
         self.epochs.append(answer.num_samples / case.num_samples)
         largest = best(case)
         if answer.size is None:

@@ -1,4 +1,4 @@
-"""Data and models in the shapes that people have: small tasks for the benchmark of batch sizes, one function a kind."""
+"""Small tasks with typical forms of data and models, for the benchmark of batch sizes. Each function makes one kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, rand
 from probe.task import Task
 
 KINDS: dict[str, Callable[[], Task]] = {}
-"""Name -> a function that makes the task."""
+"""Name of a kind -> function that makes the task."""
 NUM_SAMPLES = 600
 
 
@@ -31,7 +31,7 @@ def kind(make: Callable[[], Task]) -> Callable[[], Task]:
 
 
 class Made(Dataset[Any]):
-    """A map-style data set of one's own: sample `index` is `make(index)`."""
+    """A map-style data set whose sample `index` is `make(index)`."""
 
     def __init__(self, make: Callable[[int], Any], num_samples: int = NUM_SAMPLES) -> None:
         self.make = make
@@ -56,11 +56,11 @@ def image(index: int, size: int = 16) -> Tensor:
 
 
 def lengths(shape: str, num_samples: int = 1000) -> np.ndarray[Any, Any]:
-    """Numbers of tokens: evenly from 5 to 200 and sorted, or short ones with a few long ones."""
+    """Return numbers of tokens: uniform from 5 to 200 and sorted, or short with a few long ones."""
     drawn = np.random.default_rng(0).integers(5, 200, num_samples)
     if shape == "sorted":
         return np.sort(drawn)
-    if shape == "late":  # the long ones come last
+    if shape == "late":  # the long samples are last
         return np.where(np.arange(num_samples) < num_samples - num_samples // 50, 10, 200)
     if shape == "rare":  # one in 250 is twenty times as long
         return np.where(np.arange(num_samples) % 250 == 130, 200, 10)
@@ -95,7 +95,7 @@ def convnet(num_outputs: int = 10, width: int = 8, normalized: bool = False) -> 
 
 
 class Text(nn.Module):
-    """Embedded tokens through a small network, or attention, averaged."""
+    """Embeds tokens, applies a small network or attention, and averages."""
 
     def __init__(self, width: int = 16, attends: bool = False) -> None:
         super().__init__()
@@ -298,7 +298,7 @@ def padded_rows() -> Made:
 
 
 class Packed(nn.Module):
-    """Padded rows and their lengths, packed."""
+    """Runs a recurrent layer on packed sequences."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -317,7 +317,7 @@ def packed_sequences() -> Task:
 
 
 class Trimmed(nn.Module):
-    """Padded rows, from which the padding that nobody in the batch needs is cut off."""
+    """Cuts padding down to the longest sequence of the batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -347,7 +347,7 @@ def images_of_many_sizes() -> Task:
 
 @kind
 def lists_of_images() -> Task:
-    """As a detector takes them: one after the other."""
+    """Processes images one after the other, like a detector."""
     sizes = np.random.default_rng(1).integers(8, 32, 300)
 
     def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[list[Tensor], list[int]]:
@@ -364,7 +364,7 @@ def lists_of_images() -> Task:
 
 @kind
 def boxes() -> Task:
-    """What an image costs is decided by its boxes: all pairs of them."""
+    """Takes memory for all pairs of boxes of an image."""
     counts = np.random.default_rng(2).integers(1, 60, 300)
 
     def collate(samples: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
@@ -383,11 +383,11 @@ def boxes() -> Task:
     return Task(model=convnet, train=data, collate=collate, forward=forward)
 
 
-# --- batches that are no tuples of tensors --------------------------------------------------------------------------
+# --- batches other than tuples of tensors --------------------------------------------------------------------------
 
 
 class Graph:
-    """Nodes of several graphs and the graph of each; it moves itself to a device, as PyTorch Geometric's do."""
+    """A batch of graphs that implements `to`, like those of PyTorch Geometric."""
 
     def __init__(self, nodes: Tensor, graph: Tensor, targets: Tensor) -> None:
         self.nodes, self.graph, self.targets = nodes, graph, targets
@@ -415,7 +415,7 @@ def graphs() -> Task:
 
 
 class Encoding(UserDict[str, Any]):
-    """As a tokenizer of transformers returns it."""
+    """A mapping like those returned by tokenizers of transformers."""
 
     def to(self, device: Any) -> Encoding:
         return Encoding({name: tensor.to(device) for name, tensor in self.data.items()})
@@ -472,7 +472,7 @@ def a_named_tuple() -> Task:
     )
 
 
-# --- losses that look at the whole batch ----------------------------------------------------------------------------
+# --- losses over the whole batch ----------------------------------------------------------------------------
 
 
 @kind
@@ -600,7 +600,7 @@ def longer_texts_in_validation() -> Task:
 
 @kind
 def a_metric_over_whole_maps() -> Task:
-    """Segmentation: outputs of the whole validation part are larger than the device."""
+    """Segmentation whose outputs of the whole validation split are larger than the device."""
     train = torch.randn(64, 3, 16, 16), torch.randint(0, 20, (64, 16, 16))
     val = torch.randn(400, 3, 16, 16), torch.randint(0, 20, (400, 16, 16))
     overlap = {"overlap": lambda outputs, targets: (outputs.argmax(1) == targets).float().mean()}

@@ -1,15 +1,14 @@
-"""Predicted memory against the bytes that training really allocates, and what a prediction costs.
+"""Compare predicted memory with the bytes that training allocates, and measure the cost of a prediction.
 
     python benchmarks/batch_prediction.py [--markdown FILE] [--only exact|kinds|all]
 
-exact: torchvision models x {SGD with momentum, AdamW} x 3 batch sizes. Measured by SimulatedDevice: real training on the CPU
-       (two steps and an evaluation step), every storage counted. The peer, in the same run: a straight line through the
-       peaks measured at batch sizes 1 and 2, as batch finders draw it.
-kinds: tasks whose memory is no line (prediction_kinds.py), as `probe batch` asks: the largest batch for a limit in bytes that
-       batch 64 just fits, and for one byte less. The same peer.
-all:   every classification model of torchvision, at its usual image size, predicted for a GPU: does it trace, how long does
-       the prediction take, in CPU time of a process that has imported PyTorch, what does
-       it say.
+exact: torchvision models x {SGD with momentum, AdamW} x 3 batch sizes. SimulatedDevice measures real training on the CPU (two
+       steps and an evaluation step) and counts every storage. The peer, in the same run, is a line through the peaks measured
+       at batch sizes 1 and 2, as used by batch finders.
+kinds: tasks whose memory is not linear in the batch size (prediction_kinds.py), predicted as by `probe batch`: the largest
+       batch for the limit in bytes at which batch 64 just fits, and for one byte less. The same peer.
+all:   every classification model of torchvision at its usual image size, predicted for a GPU: whether it can be traced, the CPU
+       time of the prediction in a process that has imported PyTorch, and the result.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def measured_peak(source: NamedSource, params: dict[str, object], batch_size: in
 def measured_peak_of(task: Task, params: dict[str, object], batch_size: int) -> int:
     settings = TrainerSettings.for_task(task, params | {"batch_size": batch_size})
     device = SimulatedDevice(2**60)
-    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
+    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].largest(batch_size)[0])
     with device.track():
         run = TrainingRun(task, settings, device=device, seed=0)
         batch = map_tensors(lambda tensor: tensor.to("cpu", copy=True), on_host)
@@ -179,7 +178,7 @@ def kinds_part() -> list[str]:
 
 
 def _answer(task: Task, limit_bytes: int) -> tuple[int | None, int]:
-    """The largest batch that is predicted to fit, and the peak predicted for KIND_BATCH_SIZE."""
+    """Return the predicted largest batch, and the predicted peak at KIND_BATCH_SIZE."""
     gpus = TargetGpus(memory_bytes=(limit_bytes,))
     profile = build_memory_model(task, target="simulated", gpus=gpus, in_process=True)
     if isinstance(profile, Untraceable):

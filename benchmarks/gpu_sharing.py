@@ -1,15 +1,15 @@
-"""One GPU, several trials at once: what does sharing it buy, with local workers and on Ray, and does memory hold out?
+"""Speed and memory of several trials on one GPU, with local workers and on Ray.
 
     python benchmarks/gpu_sharing.py [--device cuda] [--workers 1 2 4] [--on local ray] [--recipe recipes/digits.toml]
         [--trials 12] [--epochs 3] [--set KEY=VALUE ...] [--markdown FILE]
 
-The same trials each time (random configurations, no ladder, constant learning rate), run by `probe search` with N local workers
-and with `--ray local:N`. Local workers start where the predicted memory of the trials that run leaves room; Ray gives each a
-share of the GPU by the same prediction. Time: of the trials alone, first to last, without probes and the final fit, and as a
-ratio to one local worker in the same run. On Ray each job on a GPU is a process of its own, so that it pays for PyTorch's
-import and a CUDA context again. Trials that ran out of memory were predicted too small.
+Each search runs the same trials (random configurations, scheduler `none`, constant learning rate) by `probe search`, with N
+local workers or with `--ray local:N`. Local workers start a trial if its predicted memory fits beside the running ones; Ray
+gives each trial a fraction of the GPU by the same prediction. The time is that of the trials alone, without probes and final
+training; the speed is relative to one local worker. On Ray, each job on a GPU has a process of its own, and pays for PyTorch's
+import and a CUDA context again. Trials that ran out of memory needed more than predicted.
 
-With --device cpu it shows that it works and nothing else.
+With --device cpu, the benchmark only shows that it works.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from probe.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = (
-    "| executor | jobs at once | trials | trained | out of memory | otherwise | retries | time of the trials | speed "
+    "| executor | parallel jobs | trials | trained | out of memory | other | retries | time of the trials | speed "
     "| utilization |",
     "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """One search."""
+class Measured:
+    """The result of one search."""
 
     executor: str
     num_workers: int
@@ -47,7 +47,7 @@ class Shared:
 
     @property
     def trial_seconds(self) -> float:
-        """Ideal time of the trials on so many workers, divided by the slots' utilization."""
+        """Ideal time of the trials on these workers, divided by the utilization of the slots."""
         busy: float = sum(trial["seconds"] for trial in self.result["trials"])
         utilization: float = self.result["slots"]["utilization"]
         return busy / (self.num_workers * utilization)
@@ -56,8 +56,8 @@ class Shared:
         return sum(trial["status"] == status for trial in self.result["trials"])
 
 
-def share(executor: str, num_workers: int, options: argparse.Namespace) -> Shared:
-    """Raises RuntimeError where the search fails."""
+def run_search(executor: str, num_workers: int, options: argparse.Namespace) -> Measured:
+    """Run one search. Raises RuntimeError if it fails."""
     settings = [
         "search.sampler=random",
         "search.scheduler=none",
@@ -78,10 +78,10 @@ def share(executor: str, num_workers: int, options: argparse.Namespace) -> Share
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-3000:]}")
         result = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    return Shared(executor=executor, num_workers=num_workers, result=result)
+    return Measured(executor=executor, num_workers=num_workers, result=result)
 
 
-def row(found: Shared, first: Shared) -> str:
+def row(found: Measured, first: Measured) -> str:
     trained, starved = found.count("complete"), found.count("oom")
     slots, total = found.result["slots"], len(found.result["trials"])
     return (
@@ -91,14 +91,14 @@ def row(found: Shared, first: Shared) -> str:
     )
 
 
-def page(found: Sequence[Shared], options: argparse.Namespace) -> str:
+def page(found: Sequence[Measured], options: argparse.Namespace) -> str:
     device = found[0].result["meta"]["device"]
     head = [
         "# Trials that share a GPU",
         "",
         f"`python benchmarks/gpu_sharing.py --device {options.device}` with probe {VERSION}: {options.trials} trials of "
         f"{options.epochs} epochs of {options.recipe} on {device}, {os.cpu_count()} cores, {platform.machine()}.",
-        "Speed: against one local worker.",
+        "The speed is relative to one local worker.",
         "",
         *HEADER,
     ]
@@ -113,13 +113,13 @@ def main() -> None:
     parser.add_argument("--recipe", default="recipes/digits.toml")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="more of the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of the recipe")
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     options = parser.parse_args()
-    found: list[Shared] = []
+    found: list[Measured] = []
     for executor in options.on:
         for num_workers in options.workers:
-            found.append(share(executor, num_workers, options))
+            found.append(run_search(executor, num_workers, options))
             print(row(found[-1], found[0]), flush=True)
             if options.markdown is not None:
                 options.markdown.write_text(page(found, options), encoding="utf-8")

@@ -1,11 +1,11 @@
-"""What a range test costs over the bare training steps that it makes.
+"""Overhead of a range test over its training steps.
 
     python benchmarks/lr_overhead.py [--rounds 15] [--markdown FILE]
 
-The steps are timed inside of the range test itself, batches and setting the learning rate included: everything else that it
-does (copying the model first and putting it back, reading and judging losses, building the curve) is the overhead. Both
-come from the same seconds, so that a noisy machine disturbs both alike; two separate runs differ by 20 % here by themselves.
-On the CPU a step has ended when its call returns; this script does not measure a GPU.
+The steps are timed inside the range test, including batches and setting the learning rate. Everything else (saving and
+restoring the model, reading losses, detecting divergence, building the curve) is overhead. Both are measured in the same run,
+because two separate runs differ by up to 20 %. On the CPU a step has ended when its call returns; this script does not measure
+a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from probe.version import VERSION
 
 NUM_STEPS = 300
 HIGHEST_LR = 0.1
-"""Low enough that no loss diverges: every step is made."""
+"""Highest learning rate, so low that no loss diverges and all steps are made."""
 NAMES = (
     "digits_linear_sgd",
     "digits_mlp_adam",
@@ -38,7 +38,7 @@ NAMES = (
 
 
 class TimedRun:
-    """A training run that adds up the seconds of its steps."""
+    """A training run that sums the seconds of its steps."""
 
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
@@ -70,7 +70,7 @@ class TimedRun:
 
 
 def overheads(name: str, rounds: int) -> list[tuple[float, float]]:
-    """(seconds of the bare steps, overhead) of each round."""
+    """Return (seconds of the steps, relative overhead) of each round."""
     task = TASKS[name]
     measured = []
     for _ in range(rounds):

@@ -1,7 +1,7 @@
-"""Other learning-rate finders, each through its real package, and rules of thumb, on the tasks of `lr_tasks.py`.
+"""Other learning-rate finders from their own packages, and rules of thumb, on the tasks of `lr_tasks.py`.
 
-Every finder is used as its documentation shows it, with its own defaults; the model, the data and the optimizer are the
-task's. Each returns (learning rate or None, training steps spent).
+Each finder is called as in its documentation, with its defaults and with the model, data and optimizer of the task. It returns
+(learning rate or None, number of training steps).
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ def lightning(task: LrTask, seed: int) -> Found:
 
 
 def rule_of_thumb(task: LrTask, seed: int) -> Found:
-    """What a textbook would try first with this optimizer."""
+    """First choice of a textbook for this optimizer."""
     return task.expert_lr, 0
 
 
 def torch_default(task: LrTask, seed: int) -> Found:
-    """The optimizer's own default."""
+    """Default of the optimizer."""
     names = {"sgd": 1e-3, "nesterov": 1e-3, "rmsprop": 1e-2, "adagrad": 1e-2}
     return names.get(task.optimizer, 1e-3), 0
 
@@ -145,7 +145,7 @@ def _optimizer(task: LrTask, params: Any, lr: float) -> torch.optim.Optimizer:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the finders' own prints, progress bars and warnings."""
+    """Hide output, progress bars and warnings of the finders."""
     import matplotlib.pyplot as plt
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

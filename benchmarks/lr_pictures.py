@@ -1,4 +1,4 @@
-"""The pictures of docs/learning-rate.md, from real training on the tasks of `lr_tasks.py`.
+"""Draw the plots of docs/learning-rate.md from real training on the tasks of `lr_tasks.py`.
 
 python benchmarks/lr_pictures.py docs/pictures
 """
@@ -27,7 +27,7 @@ LossCurve = list[tuple[int, float]]
 
 
 def loss_curve(task: LrTask, lr: float, num_steps: int) -> LossCurve:
-    """Validation loss along one training at a constant learning rate, at steps that grow by a fifth."""
+    """Validation losses of one training at a constant learning rate, after steps that increase by a fifth each."""
     built = task.task()
     run = TrainingRun(built, task.settings, device=CpuDevice(), seed=0)
     wanted = {round(1.2**power) for power in range(8, 80)}
@@ -41,7 +41,7 @@ def loss_curve(task: LrTask, lr: float, num_steps: int) -> LossCurve:
 
 
 def draw_distance(path: Path) -> None:
-    """The same trainings against steps, and against learning rate times steps."""
+    """Plot the same trainings against steps, and against learning rate times steps."""
     task, lrs, num_steps = TASKS["few_noisy_adam"], (3e-4, 1e-3, 3e-3, 1e-2), 1500
     courses = [loss_curve(task, lr, num_steps) for lr in lrs]
     figure, panels = new_figure(2, width=11.0)
@@ -66,7 +66,7 @@ def draw_distance(path: Path) -> None:
 
 
 def draw_failures(path: Path) -> None:
-    """Range tests that support no suggestion, or only a lower bound."""
+    """Plot range tests that give no suggestion, or only a lower bound."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2000, 20, generator=generator)
     noise = torch.randint(0, 4, (2000,), generator=generator)

@@ -1,13 +1,13 @@
-"""How much of the attainable progress does a suggested learning rate give away? probe's three depths beside other finders.
+"""Fraction of the achievable loss reduction that a suggested learning rate gives up: probe's three depths and other finders.
 
     python benchmarks/lr_regret.py [--seeds 3] [--tasks NAME ..] [--processes 2] [--markdown FILE]
 
-Each finder suggests a learning rate for every task of `lr_tasks.py`, once for each seed. The oracle trains every task whole at
-25 learning rates with seeds of its own; it is kept in `results/lr_oracle.json` under the fingerprint of the task, and what is
-missing there is computed. Definitions, as usual in optimization:
+Each finder suggests a learning rate for every task of `lr_tasks.py` and every seed. The oracle runs whole trainings of every
+task at 25 learning rates with other seeds. Its results are stored in `results/lr_oracle.json` by the fingerprint of the task;
+missing ones are computed. Definitions, as usual in optimization:
 
     L(lr)   final validation loss (mean of four evaluations in the last 15 % of the training), mean over the oracle's seeds;
-            diverged, or worse than L0, counts as L0; linear in log10(lr) between grid points
+            L0 if the training diverged or is worse than L0; linear in log10(lr) between grid points
     L0      the smaller of the initial loss and that of the best constant prediction
     regret  (L(lr) - min L) / (L0 - min L), clipped to 0..1; no suggestion has regret 1
 
@@ -42,8 +42,8 @@ from probe.version import VERSION
 ORACLE_FILE = Path(__file__).parent / "results" / "lr_oracle.json"
 ORACLE_SEEDS = range(3)
 FIRST_SEED = 100
-"""Of the finders: none that the oracle has."""
-FINAL_SHARES = (0.85, 0.9, 0.95, 1.0)
+"""First seed of the finders, above those of the oracle."""
+FINAL_FRACTIONS = (0.85, 0.9, 0.95, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +62,11 @@ class Row:
 
 
 def final_loss(task: LrTask, lr: float, seed: int) -> tuple[float, float | None]:
-    """(initial validation loss, final one) of a whole training; None where it diverged."""
+    """Return the initial and the final validation loss of a whole training. The final one is None if it diverged."""
     built = task.task()
     run = TrainingRun(built, task.settings, device=CpuDevice(), seed=seed)
     initial = run.evaluate(built.val).loss
-    wanted = {round(task.training_steps * share) for share in FINAL_SHARES}
+    wanted = {round(task.training_steps * fraction) for fraction in FINAL_FRACTIONS}
     finals: list[float] = []
     first = math.nan
     for step, batch in zip(range(task.training_steps), run.batches(), strict=False):
@@ -82,7 +82,7 @@ def final_loss(task: LrTask, lr: float, seed: int) -> tuple[float, float | None]
 
 
 def oracle_runs(name: str) -> dict[str, Any]:
-    """Every final loss of one task."""
+    """Return the initial loss and all final losses of one task."""
     task = TASKS[name]
     measured = [[final_loss(task, lr, seed) for lr in LRS] for seed in ORACLE_SEEDS]
     return {
@@ -92,7 +92,7 @@ def oracle_runs(name: str) -> dict[str, Any]:
 
 
 class Oracle:
-    """The kept runs, and the regret of any learning rate by them."""
+    """Stored trainings, and the regret of any learning rate computed from them."""
 
     def __init__(self, names: Sequence[str], processes: int) -> None:
         kept = json.loads(ORACLE_FILE.read_text()) if ORACLE_FILE.exists() else {}
@@ -143,13 +143,13 @@ FINDERS: dict[str, Callable[[LrTask, int], tuple[float | None, int]]] = {
 
 
 def suggest_all(job: tuple[str, int]) -> list[tuple[str, str, int, float | None, int]]:
-    """(task, finder, seed, learning rate, steps) of every finder."""
+    """Return a row for each finder of one task and seed."""
     name, seed = job
     return [(name, finder, seed, *find(TASKS[name], seed)) for finder, find in FINDERS.items()]
 
 
 def in_processes(work: Callable[[Any], Any], jobs: Sequence[Any], processes: int, what: str) -> list[Any]:
-    """`work` of every job, in fresh processes of one thread each."""
+    """Call `work` for each job in new processes with one thread each."""
     done = []
     with multiprocessing.get_context("spawn").Pool(processes, initializer=_one_thread) as pool:
         for number, made in enumerate(pool.imap(work, jobs, chunksize=1), start=1):
@@ -168,7 +168,7 @@ def _one_thread() -> None:
 
 
 def summary_table(rows: Sequence[Row]) -> str:
-    """A line for each finder, all tasks and seeds together."""
+    """Return a line for each finder over all tasks and seeds."""
     lines = [
         "| finder | median | mean | 90th percentile | at most 5 % | half or more | spread in decades | steps | trainings |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
@@ -188,7 +188,7 @@ def summary_table(rows: Sequence[Row]) -> str:
 
 
 def task_table(rows: Sequence[Row], oracle: Oracle) -> str:
-    """Median regret of every task and finder."""
+    """Return the median regret of each task and finder."""
     names = list(dict.fromkeys(row.task for row in rows))
     titles = [finder.replace("**", "") for finder in FINDERS]
     lines = [f"| task | best lr | {' | '.join(titles)} |", "|---|--:|" + "--:|" * len(titles)]
@@ -202,7 +202,7 @@ def task_table(rows: Sequence[Row], oracle: Oracle) -> str:
 
 
 def _spread(lrs: Sequence[float | None]) -> float:
-    """Standard deviation over seeds, in decades."""
+    """Standard deviation over seeds, in powers of ten."""
     known = [math.log10(lr) for lr in lrs if lr is not None and lr > 0]
     return statistics.stdev(known) if len(known) > 1 else 0.0
 

@@ -1,10 +1,10 @@
 """Training tasks with known best learning rates, from data that needs no download: scikit-learn's bundled and generated sets.
 
-    python benchmarks/lr_tasks.py        what each task is, and what its oracle says
+    python benchmarks/lr_tasks.py        list the tasks and their best learning rates
 
-They were chosen to disagree: convex and deep, classification, regression, language and denoising, seven optimizers, four
-schedules, horizons from 150 to 2400 steps, sets so small that they overfit. The oracle is brute force: whole trainings at
-25 learning rates.
+The tasks are diverse: convex and deep, classification, regression, language and denoising, seven optimizers, four schedules,
+lengths from 150 to 2400 steps, and data sets so small that they overfit. The oracle is brute force: whole trainings at 25
+learning rates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Arrays = tuple[Tensor, Tensor, Tensor, Tensor]
 """(train inputs, train targets, validation inputs, validation targets)"""
 
 LRS = [10 ** (-5 + i / 4) for i in range(25)]
-"""The oracle's grid: 1e-5 to 10, four learning rates a decade."""
+"""Grid of the oracle: 1e-5 to 10, four learning rates per factor of ten."""
 CONTEXT_CHARACTERS = 32
 ALPHABET_SIZE = 40
 PATCH_PIXELS = 12
@@ -37,7 +37,7 @@ PATCH_PIXELS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class LrTask:
-    """One training problem: everything but the learning rate and the seed."""
+    """One training problem, without the learning rate and the seed."""
 
     name: str
     data: Callable[[], Arrays]
@@ -48,9 +48,9 @@ class LrTask:
     """Planned training steps."""
     loss: str = "cross_entropy"
     expert_lr: float
-    """What a textbook would try first with this optimizer."""
+    """First choice of a textbook for this optimizer."""
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Further settings of the trainer: momentum, schedule, weight_decay, clip_norm, ..."""
+    """Other settings of the trainer: momentum, lr_schedule, weight_decay, max_grad_norm, ..."""
 
     def task(self) -> probe.Task:
         x, y, x_val, y_val = self.data()
@@ -65,7 +65,7 @@ class LrTask:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The trainer's hyperparameters, as `find_lr` takes them."""
+        """Hyperparameters of the trainer, in the form that `find_lr` expects."""
         return {"optimizer": self.optimizer, "batch_size": self.batch_size, **self.trainer}
 
     @property
@@ -73,7 +73,7 @@ class LrTask:
         return TrainerSettings(**self.params)
 
     def constant_loss(self) -> float:
-        """Validation loss of the best prediction that looks at no input."""
+        """Validation loss of the best constant prediction."""
         _, y, _, y_val = self.data()
         if y.is_floating_point():
             return float(((y_val - y.mean(0)) ** 2).mean())
@@ -81,7 +81,7 @@ class LrTask:
         return float(-(counts / counts.sum()).log()[y_val.flatten()].mean())
 
     def fingerprint(self) -> str:
-        """Changes when what is trained does: the data, the start weights, the settings or the horizon."""
+        """Hash of the data, the initial weights, the settings and the length of the training."""
         torch.manual_seed(0)
         digest = hashlib.sha256(repr((self.params, self.training_steps, self.loss, LRS)).encode())
         digest.update(inspect.getsource(inspect.unwrap(self.model)).encode())

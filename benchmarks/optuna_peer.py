@@ -1,5 +1,4 @@
-"""Optuna's samplers and pruners as `search_efficiency.py` and `search_lcbench.py` drive them: through `Study.optimize`,
-with the settings that its documentation begins with."""
+"""Runs Optuna's samplers and pruners for `search_efficiency.py` and `search_lcbench.py`, with the settings of its tutorials."""
 
 from __future__ import annotations
 
@@ -23,11 +22,16 @@ def optuna_study(
     epochs_a_trial: int,
     factor: int,
 ) -> int:
-    """One search until the epochs are used up; returns the number of its trials.
+    """Run one search until the epochs are used up.
 
-    `suggest(trial)`: a configuration. `epoch(params, number)`: its accuracy after that epoch, None where the training broke;
-    it raises BudgetSpentError instead of an epoch more than the budget. `name`: of the study, by which Hyperband deals its
-    brackets.
+    Args:
+        suggest: returns the configuration of an Optuna trial.
+        epoch: (configuration, epoch number) -> accuracy after the epoch, or None if the training failed. It raises
+            BudgetSpentError if the budget has no epoch left.
+        name: name of the study, by which Hyperband deals trials to its brackets.
+
+    Returns:
+        The number of trials.
     """
     import optuna
 
@@ -66,6 +70,6 @@ def optuna_study(
         study_name=name, direction="maximize", sampler=samplers[sampler](seed=seed), pruner=pruners[pruner]()
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GPSampler's, that it is experimental
+        warnings.simplefilter("ignore")  # GPSampler is experimental
         study.optimize(objective)
     return len(study.trials)

@@ -1,4 +1,4 @@
-"""Small tasks whose memory is hard to predict, one a kind: for `batch_prediction.py`, and for the tests of predictions."""
+"""Small tasks whose memory is hard to predict, one for each kind. Used by `batch_prediction.py` and by tests."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Kind:
     name: str
     make: Callable[[], Task]
     batch_size: int = 16
-    """Of the tests."""
+    """Batch size in tests."""
     is_bound: bool = False
-    """Whether the prediction is an upper bound, as sizes depend on what the weights compute; exact otherwise."""
+    """Whether the prediction is an upper bound, because sizes depend on computed values; otherwise it is exact."""
 
 
 def _generator() -> torch.Generator:
@@ -46,7 +46,7 @@ def _mlp(*, lazy: bool = False) -> nn.Module:
 
 
 class Function(nn.Module):
-    """Layers, and what is done with them."""
+    """Layers with a given forward function."""
 
     def __init__(self, forward: Callable[..., Tensor], **layers: nn.Module) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def recurrent(kind: Callable[..., nn.Module], **options: Any) -> Task:
 
 
 class Sequences:
-    """Sequences of 1 to 12 steps."""
+    """Make sequences of 1 to 12 steps."""
 
     def __len__(self) -> int:
         return NUM_SAMPLES

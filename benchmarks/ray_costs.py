@@ -1,4 +1,4 @@
-"""What a driver costs beside the rungs: real studies of rungs that train nothing, or sleep, on Ray and on local processes."""
+"""Overhead of a search's driver: real studies whose rungs train nothing or sleep, on Ray and on local processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ray_clusters import local_ray
 
 from probe.device.select import DeviceSpec
 from probe.loading.records import ValidationSplit
-from probe.search.executors import local as executors
+from probe.search.executors import local
 from probe.search.executors.local import LocalExecutor
 from probe.search.executors.protocol import Executor
 from probe.search.jobs.jobs import RungJob, checkpoint_path
@@ -33,18 +33,20 @@ EXECUTORS = ("Ray, local:2", "local processes")
 NUM_SLOTS = 2
 RUNGS = (1, 3, 9)
 RUNGS_A_TRIAL = 13 / 9
-"""Of a ladder by thirds, as above."""
+"""Rungs per trial with these rungs and factor 3."""
 _SPACE = Space(dimensions=(Dimension(name="lr", kind="float", low=1e-4, high=1.0, log=True),), constants={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
+    """Times of one study."""
+
     num_rungs: int
     seconds: float
     rung_seconds: float
-    """Sum, by their workers' clocks."""
+    """Sum over all rungs, measured by the workers."""
     driver_seconds: float
-    """The driver's processor time."""
+    """Processor time of the driver."""
 
     @property
     def overhead_ms(self) -> float:
@@ -57,16 +59,18 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
+    """Times of a study on one executor."""
+
     executor: str
-    asleep_seconds: float | None
-    """Of each rung; None: rungs trained nothing."""
+    sleep_seconds: float | None
+    """Sleep of each rung; None if rungs trained nothing."""
     study: Measured
 
 
 def study_on(
     executor: Executor, folder: Path, *, num_trials: int, rungs: tuple[int, ...], epoch_seconds: float
 ) -> Measured:
-    """A study with its file and its checkpoints in `folder`; its epochs are asleep for so long, and take one step."""
+    """Run a study in `folder`, whose epochs sleep for `epoch_seconds` and take one step."""
     plan = StudyPlan(
         space=_SPACE,
         objective=Objective(metric="accuracy", mode="max"),
@@ -80,7 +84,7 @@ def study_on(
         return RungJob(
             number=trial.number,
             source=TargetSource(target="paused_task:blobs"),
-            params={**trial.params, "batch_size": 160, "pause": 10 * epoch_seconds},  # a tenth of it a step
+            params={**trial.params, "batch_size": 160, "pause": 10 * epoch_seconds},  # each step sleeps a tenth of it
             seed=trial.seed,
             split=ValidationSplit(fraction=0.2, seed=0),
             device=DeviceSpec(kind="cpu"),
@@ -116,9 +120,7 @@ def study_on(
         seconds, driver_seconds = time.monotonic() - started, time.process_time() - cpu
     outcomes = {end.report.outcome for end in ends}
     if outcomes != {"finished"}:
-        raise RuntimeError(
-            f"rungs ended otherwise than they should: {outcomes}: {[end.report.message for end in ends][-1]}"
-        )
+        raise RuntimeError(f"unexpected outcomes of rungs, {outcomes}: {[end.report.message for end in ends][-1]}")
     return Measured(
         num_rungs=len(ends),
         seconds=seconds,
@@ -129,7 +131,7 @@ def study_on(
 
 @contextmanager
 def executor_of(name: str, folder: Path) -> Iterator[Executor]:
-    """With two workers that are warm."""
+    """An executor with two workers that have imported PyTorch and trained."""
     on_ray: AbstractContextManager[Executor] = local_ray(folder, num_slots=NUM_SLOTS)
     opened = on_ray if name == EXECUTORS[0] else LocalExecutor(NUM_SLOTS, num_threads=1)
     with opened as executor:
@@ -139,11 +141,11 @@ def executor_of(name: str, folder: Path) -> Iterator[Executor]:
 
 @contextmanager
 def training_nothing() -> Iterator[None]:
-    """Both executors run `quick_rung` inside, where they would train."""
+    """Make both executors run `quick_rung` instead of training."""
     from probe.search.executors.ray import executor as ray_executor
 
     with (
-        patch.object(executors, "train_in_worker", quick_rung),
+        patch.object(local, "train_in_worker", quick_rung),
         patch.object(ray_executor, "train_in_worker", quick_rung),
     ):
         yield

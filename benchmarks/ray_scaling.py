@@ -1,18 +1,18 @@
-"""Searches on Ray: what the driver costs beside the rungs, and what is left of a search when a node or the driver is killed.
+"""Searches on Ray: the overhead of the driver, and the state of a search after a node or the driver was killed.
 
     python benchmarks/ray_scaling.py [--runs 20] [--rungs 1000] [--parts overhead idle nodes frozen drivers] [--markdown FILE]
 
-Overhead and idle share: a real study (space, ladder, search.sqlite on the disk) on two workers of this machine, by Ray
-(`local:2`) and by the local executor one after the other, both warm: each worker has imported PyTorch and trained before the
-clock runs. For the overhead, rungs report their epochs and train nothing; for the idle share they train, and sleep. Ideal
-seconds are those of the rungs, as their workers measured them, divided by the slots; all else is overhead: the disk's part,
-the study's, and the end of the search, where one slot has nothing left to do.
+Overhead and idle fraction: a real study (space, scheduler, search.sqlite on disk) on two workers of this machine, first on Ray
+(`local:2`), then on the local executor. Each worker has imported PyTorch and trained before the measurement. For the overhead,
+rungs report their epochs and train nothing; for the idle fraction they train and sleep. The ideal time is that of the rungs, as
+measured by their workers, divided by the number of slots. All other time is overhead: of the disk, of the study, and of the end
+of the search, when one slot has no job left.
 
-Storms: two nodes of a core each (ray.cluster_utils) on this machine, `python -m probe search RECIPE --ray HOST:PORT`, and
-SIGKILL at a random moment between the search's second row and about 85 % of its rows: for the second node, raylet and
-workers at once, or for the driver, which is then resumed at once. Ray needs its head, so that one is never killed. What is
-said is read from search.sqlite, and from a ledger that the jobs themselves write. Every fourth storm over a driver is
-deterministic and compared with the same search on this machine without Ray, left alone. Linux only.
+Storms: `python -m probe search RECIPE --ray HOST:PORT` on two nodes with one core each (ray.cluster_utils) on this machine.
+SIGKILL hits the second node (raylet and workers) or the driver, at a random moment between the second row of the search and
+about 85 % of its rows. A killed driver is resumed at once. The head is never killed, since Ray needs it. The results come from
+search.sqlite, and from a ledger that the jobs write. Every fourth storm over a driver is deterministic and is compared with the
+same search without interruption and without Ray. Linux only.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from probe.version import VERSION
 
 PARTS = ("overhead", "idle", "nodes", "frozen", "drivers")
 IDLE_RUNGS = ((1.0, 30), (3.0, 10))
-"""Seconds of a rung, and how many of them."""
+"""Seconds of a rung, and number of rungs."""
 DETERMINISTIC_EVERY = 4
 HEALTH_CHECKS: dict[str, dict[str, int]] = {
-    "Ray's own: five of 10 s, 3 s apart": {},
+    "Ray's default: five of 10 s, 3 s apart": {},
     "three of 1 s, 1 s apart (`RAY_health_check_...`)": {"period_ms": 1000, "timeout_ms": 1000, "failure_threshold": 3},
 }
 
 
 def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[Cost]:
-    """Of each executor, one after the other."""
+    """The costs of each executor, one after the other."""
     found: list[Cost] = []
     for name in EXECUTORS:
         with tempfile.TemporaryDirectory() as temporary, executor_of(name, Path(temporary)) as executor:
@@ -56,20 +56,20 @@ def driver_costs(num_rungs: int, *, parts: Sequence[str]) -> list[Cost]:
                 trials = max(2, round(num_rungs / RUNGS_A_TRIAL))
                 with training_nothing():
                     study = study_on(executor, folder / "many", num_trials=trials, rungs=RUNGS, epoch_seconds=0.0)
-                found.append(Cost(executor=name, asleep_seconds=None, study=study))
+                found.append(Cost(executor=name, sleep_seconds=None, study=study))
                 print(found[-1], flush=True)
             for seconds, count in IDLE_RUNGS if "idle" in parts else ():
                 study = study_on(
                     executor, folder / f"idle-{seconds}", num_trials=count, rungs=(1,), epoch_seconds=seconds
                 )
-                found.append(Cost(executor=name, asleep_seconds=seconds, study=study))
+                found.append(Cost(executor=name, sleep_seconds=seconds, study=study))
                 print(found[-1], flush=True)
     return found
 
 
 def node_storm(storms: RayStorms, num_runs: int) -> list[NodeKill]:
     found: list[NodeKill] = []
-    with suppress(KeyboardInterrupt):  # Ctrl-C: the table of what there is
+    with suppress(KeyboardInterrupt):  # on Ctrl-C, show the results so far
         for seed in range(num_runs):
             with tempfile.TemporaryDirectory() as name:
                 found.append(storms.kill_node(Path(name), seed=seed))
@@ -78,7 +78,7 @@ def node_storm(storms: RayStorms, num_runs: int) -> list[NodeKill]:
 
 
 def frozen_nodes() -> dict[str, NodeKill]:
-    """A storm over a node that stops without closing a connection, with Ray's own health checks and with shorter ones."""
+    """Stop a node without closing its connections, with Ray's default health checks and with shorter ones."""
     found: dict[str, NodeKill] = {}
     for label, checks in HEALTH_CHECKS.items():
         environment = {f"RAY_health_check_{name}": str(value) for name, value in checks.items()}
@@ -102,7 +102,7 @@ def driver_storm(storms: RayStorms, num_runs: int) -> list[DriverKill]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=20, help="searches in each storm")
-    parser.add_argument("--rungs", type=int, default=1_000, help="of the study whose overhead is measured, about")
+    parser.add_argument("--rungs", type=int, default=1_000, help="approximate number of rungs for the overhead")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--markdown", type=Path, help="also write the tables to this file, after each part")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What was measured of searches on Ray, in Markdown."""
+"""Markdown tables of the measurements of searches on Ray."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ray_storms import DriverKill, NodeKill
 
 HEADINGS = ("The driver's part", "A node is killed", "A node no longer answers", "The driver is killed, and resumed")
 MOST_OVERHEAD_MS, MOST_IDLE, MOST_NOTICE_SECONDS = 20.0, 0.05, 5.0
-"""What is promised."""
+"""The limits that the measurements are compared with."""
 
 
 def cost_tables(found: Sequence[Cost]) -> list[str]:
-    """Overhead and idle share, each executor's rows beside the other's."""
-    overheads = [(cost.executor, cost.study) for cost in found if cost.asleep_seconds is None]
-    idles = [(cost.executor, cost.asleep_seconds, cost.study) for cost in found if cost.asleep_seconds is not None]
+    """Tables of the overhead and of the idle fraction of the slots, for both executors."""
+    overheads = [(cost.executor, cost.study) for cost in found if cost.sleep_seconds is None]
+    idles = [(cost.executor, cost.sleep_seconds, cost.study) for cost in found if cost.sleep_seconds is not None]
     lines = [f"## {HEADINGS[0]}", "", f"Two workers; {_machine()}.", ""]
     if overheads:
         lines += [
-            "| executor | rungs | study | a rung's own time | overhead a rung | a slot's wait between two rungs "
-            "| driver's processor time a rung |",
+            "| executor | rungs | study | time of a rung | overhead per rung | idle time of a slot between two rungs "
+            "| driver's processor time per rung |",
             "|---|--:|--:|--:|--:|--:|--:|",
         ]
         lines += [
@@ -36,7 +36,7 @@ def cost_tables(found: Sequence[Cost]) -> list[str]:
         lines.append("")
     if idles:
         lines += [
-            "| executor | a rung sleeps | rungs | study | idle share of the slots |",
+            "| executor | sleep of a rung | rungs | study | idle fraction of the slots |",
             "|---|--:|--:|--:|--:|",
         ]
         lines += [
@@ -45,11 +45,11 @@ def cost_tables(found: Sequence[Cost]) -> list[str]:
         ]
         lines.append("")
     for name, study in overheads:
-        said = f"overhead {study.overhead_ms:.1f} ms a rung"
-        lines += _verdict(name, said, f"{MOST_OVERHEAD_MS:.0f} ms", study.overhead_ms < MOST_OVERHEAD_MS)
+        found_text = f"overhead {study.overhead_ms:.1f} ms per rung"
+        lines += _verdict(name, found_text, f"{MOST_OVERHEAD_MS:.0f} ms", study.overhead_ms < MOST_OVERHEAD_MS)
     for name, seconds, study in idles:
-        said = f"idle {100 * study.idle_share:.1f} % at {seconds:.0f} s"
-        lines += _verdict(name, said, f"{100 * MOST_IDLE:.0f} %", study.idle_share < MOST_IDLE)
+        found_text = f"idle {100 * study.idle_share:.1f} % at {seconds:.0f} s"
+        lines += _verdict(name, found_text, f"{100 * MOST_IDLE:.0f} %", study.idle_share < MOST_IDLE)
     return [*lines, ""]
 
 
@@ -65,9 +65,9 @@ def node_table(found: Sequence[NodeKill]) -> list[str]:
         "",
         f"Two nodes of one core; {_machine()}.",
         "",
-        "| searches | trials | not finished | kills while a job ran there | rungs lost, at most and in all "
-        "| finished rungs begun again "
-        "| jobs sent to the dead node | loss noticed after | its rung runs elsewhere after |",
+        "| searches | trials | not finished | kills of a node with a job | rungs lost, largest number and sum "
+        "| finished rungs repeated "
+        "| jobs sent to the dead node | loss noticed after | rung started elsewhere after |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         f"| {len(found)} | {sum(history.num_trials for history in histories)} | {unfinished} | "
         f"{sum(kill.had_job for kill in found)} | {max(history.num_crashes for history in histories)}, "
@@ -89,7 +89,7 @@ def node_table(found: Sequence[NodeKill]) -> list[str]:
 
 def frozen_table(found: Mapping[str, NodeKill]) -> list[str]:
     rows = [
-        f"| {label} | {'nothing ran there' if kill.notice_seconds is None else f'{kill.notice_seconds:.1f} s'} "
+        f"| {label} | {'no job ran there' if kill.notice_seconds is None else f'{kill.notice_seconds:.1f} s'} "
         f"| {kill.history.num_trials} | {kill.history.num_unfinished} | {kill.history.num_crashes} "
         f"| {kill.history.num_finished_again} |"
         for label, kill in found.items()
@@ -97,11 +97,11 @@ def frozen_table(found: Mapping[str, NodeKill]) -> list[str]:
     return [
         f"## {HEADINGS[2]}",
         "",
-        "Raylet and workers are stopped (SIGSTOP), as by a cut cable: no connection is closed, and the head declares the node",
-        "dead only when it has missed Ray's health checks.",
+        "Raylet and workers are stopped (SIGSTOP), as if the network cable were cut: no connection is closed, and the head",
+        "declares the node dead only after it has missed Ray's health checks.",
         "",
         "| health checks, from the environment of the head | loss noticed after | trials | not finished | rungs lost "
-        "| finished ones begun again |",
+        "| finished rungs repeated |",
         "|---|--:|--:|--:|--:|--:|",
         *rows,
         "",
@@ -119,8 +119,8 @@ def driver_table(found: Sequence[DriverKill]) -> list[str]:
         "",
         f"Two nodes of one core, deterministic searches on one of them; {_machine()}.",
         "",
-        "| searches | trials | not finished | rows acknowledged | lost | rows that came twice or from nowhere "
-        "| rungs rolled back, at most | deterministic searches, that decided otherwise | dead driver's jobs ended after "
+        "| searches | trials | not finished | rows acknowledged | rows lost | rows repeated or of no running job "
+        "| rungs rolled back, largest number | deterministic searches, with other decisions | dead driver's jobs ended after "
         "| first row of the next driver after |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         f"| {len(found)} | {sum(history.num_trials for history in histories)} | {unfinished} | "
@@ -129,9 +129,14 @@ def driver_table(found: Sequence[DriverKill]) -> list[str]:
         f"{_spread([kill.orphan_seconds for kill in found])} | {_spread([kill.restart_seconds for kill in found])} |",
         "",
         *_verdict("nothing acknowledged is lost", f"{lost} rows", "0", lost == 0),
-        *_verdict("no event twice, every trial finishes", f"{strays} and {unfinished}", "0", strays == unfinished == 0),
         *_verdict(
-            "deterministic searches decide alike", f"{sum(compared)} of {len(compared)} differ", "0", not any(compared)
+            "no event is repeated, every trial finishes", f"{strays} and {unfinished}", "0", strays == unfinished == 0
+        ),
+        *_verdict(
+            "deterministic searches make the same decisions",
+            f"{sum(compared)} of {len(compared)} differ",
+            "0",
+            not any(compared),
         ),
         "",
     ]
@@ -139,7 +144,7 @@ def driver_table(found: Sequence[DriverKill]) -> list[str]:
 
 
 def write_section(path: Path, preface: str, section: str) -> None:
-    """Into the file of the tables, in place of the one of the same heading."""
+    """Write a section to the file of the tables, replacing the section with the same heading."""
     known = path.read_text().split("\n## ")[1:] if path.exists() else []
     sections = {text.partition("\n")[0]: text.strip() for text in [*known, section.removeprefix("## ")]}
     kept = [f"## {sections[heading]}\n" for heading in HEADINGS if heading in sections]
@@ -147,7 +152,7 @@ def write_section(path: Path, preface: str, section: str) -> None:
 
 
 def _verdict(what: str, found: str, promised: str, holds: bool) -> list[str]:
-    return [f"- {what}: {found} (promised: {promised}): {'holds' if holds else '**does not hold**'}."]
+    return [f"- {what}: {found} (limit: {promised}): {'holds' if holds else '**does not hold**'}."]
 
 
 def _spread(seconds: Sequence[float]) -> str:

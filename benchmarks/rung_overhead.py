@@ -1,14 +1,14 @@
-"""What does a rung cost beside its training and its checkpoint, and what did that cost before imports were frozen?
+"""The overhead of a rung in addition to training and checkpoints, with and without frozen imports.
 
     python benchmarks/rung_overhead.py [--blocks 6] [--rungs 20] [--before WORKTREE [--pairs 3]] [--markdown FILE]
 
-Rungs of one epoch of a small network on 400 samples, one after the other in one worker process, each from the checkpoint of the
-one before. In every other block the worker's garbage collector traverses what imports left, as it did before
-`freeze_imports`; the blocks alternate, and times are medians over all rungs of a kind. A rung's time is
-the caller's, from handing the job over to its report; its parts are measured inside of the worker at their doors.
+Rungs of one epoch of a small network on 400 samples run one after the other in one worker process, each from the checkpoint of
+the previous one. In every other block, the worker's garbage collector also traverses imported objects, as it did before
+`freeze_imports`. Times are medians over all rungs of a kind. The time of a rung is measured by the caller, from sending the job
+to receiving its report; its parts are measured inside the worker.
 
-With `--before`, a git worktree of an older version (`git worktree add DIR COMMIT`), whole commands of both run in turns;
-ratios are medians of the ratios within a turn.
+With `--before`, a git worktree of an older version (`git worktree add DIR COMMIT`), whole commands of both versions alternate;
+ratios are medians of the ratios within a pair.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from probe.workers.process_state import freeze_imports
 
 ROOT = Path(__file__).parents[1]
 MOST_SECONDS = 0.02
-"""What is promised of a rung's time beside training and checkpoint."""
+"""Largest acceptable overhead of a rung."""
 COMMANDS = {
     "`probe search recipes/digits.toml`, 12 trials": (
         "search recipes/digits.toml --trials 12 --time none --device cpu --workers 1"
@@ -72,12 +72,12 @@ def small_task(width: int = 16) -> probe.Task:
 class Measured:
     report: RungReport
     seconds: float
-    """Inside of the worker."""
+    """Time inside the worker."""
     parts: dict[str, float] = field(default_factory=dict)
 
 
 def measured_rung(job: RungJob) -> Measured:
-    """In a worker: a rung, and where its time went."""
+    """Run a rung in a worker and measure the time of its parts."""
     from probe.device.cpu import CpuDevice
     from probe.search.jobs import trial
     from probe.training.run import TrainingRun
@@ -135,13 +135,13 @@ def rung(folder: Path, number: int, epoch: int) -> RungJob:
 
 
 def measure_rungs(*, num_blocks: int, num_rungs: int) -> dict[str, list[dict[str, float]]]:
-    """ "frozen" and "traversed" -> the parts of every rung, `outside` of the worker and `beside` training among them."""
+    """ "frozen" and "traversed" -> times of the parts of every rung."""
     found: dict[str, list[dict[str, float]]] = {"frozen": [], "traversed": []}
     run = importlib.import_module(
         "rung_overhead"
     ).measured_rung  # as of a module it travels by name, like a search's own
     with tempfile.TemporaryDirectory(prefix="probe-rungs-") as name, LocalExecutor(1, num_threads=1) as executor:
-        executor.run(run, rung(Path(name), 0, 0))  # imports this module, and warms PyTorch up
+        executor.run(run, rung(Path(name), 0, 0))  # imports this module and warms up PyTorch
         for block in range(num_blocks):
             kind = "traversed" if block % 2 else "frozen"
             executor.run(freeze_imports if kind == "frozen" else gc.unfreeze)
@@ -172,7 +172,7 @@ def rung_table(found: dict[str, list[dict[str, float]]]) -> list[str]:
 
 
 def command_seconds(version: Path, arguments: str) -> float:
-    """Of one command with the probe of that source tree; the report goes to a folder that is thrown away."""
+    """Time of one command with the probe of that source tree; its report is deleted."""
     with tempfile.TemporaryDirectory(prefix="probe-command-") as name:
         command = [sys.executable, "-P", "-m", "probe", *arguments.split(), "--quiet", "--out", f"{name}/run"]
         started = time.perf_counter()
@@ -215,7 +215,7 @@ def main() -> None:
         lines += ["", head, "", *command_table(options.before.absolute(), num_pairs=options.pairs)]
     if options.markdown is not None:
         words = f" --before WORKTREE --pairs {options.pairs}" if options.before is not None else ""
-        title = f"# A rung beside its training\n\n`python benchmarks/rung_overhead.py{words}`\n\n"
+        title = f"# Overhead of a rung\n\n`python benchmarks/rung_overhead.py{words}`\n\n"
         options.markdown.write_text(title + "\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -1,14 +1,14 @@
-"""Samples per second of probe's training loop beside three others, for the small CNN of recipes/mnist.toml on the CPU.
+"""Training speed in samples per second, compared with three other loops, for the small CNN of recipes/mnist.toml on the CPU.
 
     python benchmarks/train_throughput.py [--markdown FILE]
 
-Peers, each in the same process and in turns with ours, so that a noisy machine disturbs all alike:
-  bare       a hand-written loop over the same in-memory tensors that keeps no loss: what PyTorch itself costs
+All loops run in the same process and alternate with probe's, so that a noisy machine affects all of them:
+  bare       a hand-written loop over the same in-memory tensors that does not read the loss: the cost of PyTorch itself
   loader     the usual loop: torchvision's MNIST with ToTensor and Normalize, through a DataLoader
-  lightning  Lightning's Trainer over the same in-memory tensors (extra `bench`; left out where it is not installed)
+  lightning  Lightning's Trainer over the same in-memory tensors (extra `bench`; skipped if not installed)
 
-Real MNIST where $PROBE_DATA holds it; otherwise MNIST-shaped files of random pixels, which cost the same.
-Ratios are medians over rounds of (ours / peer) within one round.
+The data are MNIST if $PROBE_DATA contains it; otherwise random pixels of the same shape, which cost the same.
+Ratios are medians over rounds of (probe / other loop) within one round.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LR = 1e-3
 
 
 def mnist_folder(scratch: Path) -> Path:
-    """A folder that holds MNIST, real or made, in torchvision's layout."""
+    """A folder with MNIST in torchvision's layout, real or random."""
     given = os.environ.get("PROBE_DATA")
     if given and (Path(given) / "MNIST" / "raw").is_dir():
         return Path(given)

@@ -1,6 +1,6 @@
 """probe: how large a batch, which learning rate, which hyperparameters.
 
-Names are resolved on first use (PEP 562): importing probe imports none of its libraries.
+Names are imported on first use (PEP 562), so that importing probe is fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __version__ = VERSION
 
 __all__ = ["Infeasible", "Task", "__version__", "find_batch_size", "find_hyperparameters", "find_lr", "train"]
 
-_HOMES = {
+_MODULES = {
     "Infeasible": "probe.errors",
     "Task": "probe.task",
     "find_batch_size": "probe.batch.find",
@@ -31,17 +31,16 @@ _HOMES = {
     "train": "probe.single.train",
 }
 
-
 _PACKAGES = ("batch",)
-"""Subpackages with public names of their own, like `probe.batch.fits`."""
+"""Subpackages with public names, like `probe.batch.fits`."""
 
 
 def __getattr__(name: str) -> object:
     if name in _PACKAGES:
         return importlib.import_module(f"probe.{name}")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'probe' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

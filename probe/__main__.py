@@ -1,4 +1,4 @@
-"""`python -m probe` is `probe`."""
+"""`python -m probe`: the same as the command `probe`."""
 
 from __future__ import annotations
 

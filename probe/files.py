@@ -53,7 +53,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_error(what: str, path: Path, error: Exception) -> OutputError:
-    """The error to raise if `path` could not be written: DiskFullError if the disk or a quota is full.
+    """The error to raise if `path` cannot be written: DiskFullError if the disk or a quota is full.
 
     Args:
         what: what the file is, such as "checkpoint".
@@ -61,11 +61,11 @@ def write_error(what: str, path: Path, error: Exception) -> OutputError:
     cause: BaseException | None = error
     while cause is not None:  # while it handles an OSError, PyTorch's writer raises a RuntimeError
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFullError(f"The {what} {path} could not be written: the disk is full.", hint="Free some space.")
+            return DiskFullError(f"The {what} {path} cannot be written: the disk is full.", hint="Free some space.")
         cause = cause.__cause__ or cause.__context__
     reason = (isinstance(error, OSError) and error.strerror) or error
     return OutputError(
-        f"The {what} {path} could not be written: {reason}", hint="Check that its folder exists and is writable."
+        f"The {what} {path} cannot be written: {reason}", hint="Check that its folder exists and is writable."
     )
 
 

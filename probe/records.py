@@ -1,4 +1,4 @@
-"""What the results of all three probes share."""
+"""Records that several kinds of results share."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from dataclasses import dataclass
 from typing import Literal
 
 SCHEMA_VERSION = 1
-"""Of `result.json` and `--json`. Raised when a key is renamed or removed; adding keys keeps it."""
+"""Version of the keys of `result.json` and `--json`. Increased when a key is renamed or removed, not when one is added."""
 
 DEFAULT_BATCH_SIZE = 64
-"""Of a Task and of a training that name none."""
+"""Batch size of a Task or a training that does not set one."""
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryReading:
-    """A device's memory during one measurement. Peaks are maxima over all of its phases."""
+    """Memory of a device during one measurement. Peaks are maxima over all phases."""
 
     peak_allocated_bytes: int
-    """Largest sum of live tensors."""
+    """Largest total size of live tensors."""
     peak_reserved_bytes: int
-    """Largest amount that the caching allocator held; equals the allocated peak where there is none."""
+    """Largest size of the caching allocator; equal to the allocated peak without such an allocator."""
     device_used_bytes: int | None = None
-    """Used on the whole device, other processes and the CUDA context included (NVML); None where nobody can say."""
+    """Memory in use on the whole device, including other processes and the CUDA context (NVML), or None if unknown."""
     device_total_bytes: int | None = None
-    """The device's size, or the simulated limit."""
+    """Size of the device, or the simulated limit."""
     num_alloc_retries: int = 0
-    """How often the allocator had to empty its cache to serve a request: a sign of thrashing."""
+    """Number of times that the allocator emptied its cache to serve a request: a sign of thrashing."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.peak_allocated_bytes <= self.peak_reserved_bytes:
             raise ValueError(
-                f"allocated peak {self.peak_allocated_bytes} must lie between 0 and reserved peak {self.peak_reserved_bytes}"
+                f"allocated peak {self.peak_allocated_bytes} must be between 0 and the reserved peak {self.peak_reserved_bytes}"
             )
 
 
 def larger_peak(one: MemoryReading | None, other: MemoryReading | None) -> MemoryReading | None:
-    """The reading with the larger peak of reserved memory; None counts as no reading."""
+    """The reading with the larger reserved peak; None is ignored."""
     if one is None or other is None:
         return one or other
     return max(one, other, key=lambda reading: reading.peak_reserved_bytes)
@@ -45,17 +45,17 @@ def larger_peak(one: MemoryReading | None, other: MemoryReading | None) -> Memor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOrigin:
-    """What asked for a run."""
+    """Origin of a run."""
 
     argv: tuple[str, ...] = ()
-    """The command line; empty if the run was started from Python."""
+    """Command line; empty if the run was started from Python."""
     recipe_hash: str | None = None
-    """Hash of the recipe's content; None without a recipe."""
+    """Hash of the recipe, or None without a recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMeta:
-    """Where, when and with what a result was measured."""
+    """Environment, time and seed of a measurement."""
 
     probe_version: str
     python_version: str
@@ -69,38 +69,38 @@ class RunMeta:
     argv: tuple[str, ...]
     recipe_hash: str | None
     started_at: str
-    """UTC, ISO 8601."""
+    """Start time in UTC, ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUser:
-    """Another process that holds memory of a device."""
+    """Another process that uses memory of a device."""
 
     pid: int
     name: str | None
     used_bytes: int | None
-    """None where the driver does not say (inside containers, on Windows)."""
+    """Memory in use, or None if the driver does not report it (in containers, on Windows)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """A CUDA device's memory before anything was trained on it."""
+    """Memory of a CUDA device before training."""
 
     total_bytes: int
-    """The whole device's, or the MIG slice's."""
+    """Size of the device, or of the MIG slice."""
     others_bytes: int
-    """Taken before this process came: by other processes and by the driver; 0 where nobody can say (no NVML)."""
+    """Memory used by other processes and by the driver before this process started; 0 if unknown (no NVML)."""
     others: tuple[MemoryUser, ...]
     context_bytes: int
-    """Of this process's CUDA context."""
+    """Size of the CUDA context of this process."""
     context_is_measured: bool
     emulated_bytes: int | None
-    """The size of the smaller card that the device stands in for."""
+    """Size of the smaller GPU that the device emulates, or None."""
     is_integrated: bool
-    """Its memory is the host's."""
+    """Whether the GPU shares the memory of the host."""
 
     @property
     def offered_bytes(self) -> int:
-        """What is left for this process, its context included: others' share is subtracted."""
+        """Memory for this process, including its context: the total, or the emulated size, less what others use."""
         free = self.total_bytes - self.others_bytes
         return free if self.emulated_bytes is None else min(self.emulated_bytes, free)

@@ -1,4 +1,4 @@
-"""Every random draw in probe starts from a seed derived here, so that no draw depends on what ran before it."""
+"""Seeds of all random draws in probe, derived so that no draw depends on an earlier one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import hashlib
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from a search seed, a trial number, a purpose: equal parts give equal seeds on every machine.
+    """Derive a 63-bit seed, for example from the seed of a search, a trial number and a purpose.
 
-    SHA-256 of the parts rather than Python's `hash`, which differs from process to process for strings.
+    Equal parts give equal seeds on every machine: they are hashed with SHA-256, because Python's `hash` of a string differs
+    between processes.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

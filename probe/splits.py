@@ -1,4 +1,4 @@
-"""Which samples are held out: seeded, stratified, and never both here and there."""
+"""Which samples are held out: seeded and stratified."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ def hold_out_indices(
     labels: Sequence[int] | np.ndarray | None,
     in_time_order: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide the samples 0 .. num_samples - 1 into a rest and a held-out part of `fraction` of them, at least one in each.
+    """Divide samples 0 to num_samples - 1 into those to keep and those to hold out, at least one each.
 
-    With `labels`, one class number a sample, both parts keep the classes' proportions. With `in_time_order` the held-out
-    part is the tail, whatever the labels and the seed.
+    Args:
+        num_samples: number of samples.
+        fraction: fraction to hold out, between 0 and 1.
+        seed: seed of the random choice.
+        labels: class number of each sample, to keep the proportions of the classes; None for a plain random choice.
+        in_time_order: hold out the last samples, whatever the labels and the seed.
 
     Returns:
-        (rest, held_out), each sorted, int64; together they are all samples, each once. Equal arguments give equal parts.
+        (rest, held_out), sorted int64 arrays that together contain each sample once. Equal arguments give equal results.
 
     Raises:
-        DataError: fewer than two samples, a class with a single member, or a part too small to hold every class.
-        ValueError: a share outside 0 to 1, or labels of another length: the caller's mistake.
+        DataError: fewer than two samples, a class with a single sample, or too few samples to hold every class.
+        ValueError: an invalid fraction or number of labels.
     """
     import numpy as np
 
     if not 0 < fraction < 1:
-        raise ValueError(f"a share lies between 0 and 1, not {fraction}")
+        raise ValueError(f"fraction must be between 0 and 1, not {fraction}")
     if num_samples < 2:
-        raise DataError(f"A validation part cannot be held out of {num_samples} sample{'s' * (num_samples != 1)}.")
+        raise DataError(f"A validation split cannot be held out of {num_samples} sample{'s' * (num_samples != 1)}.")
     num_held_out = min(max(1, round(fraction * num_samples)), num_samples - 1)
     if in_time_order:
         order = np.arange(num_samples, dtype=np.int64)
@@ -51,7 +55,7 @@ def hold_out_indices(
 
 
 def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Written out here: importing scikit-learn for its splitter costs every worker process half as much as importing torch."""
+    """Stratified random choice. Implemented here because importing scikit-learn takes half as long as importing torch."""
     import numpy as np
 
     _check_members(classes)
@@ -59,8 +63,8 @@ def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.n
     smaller = min(num_held_out, len(classes) - num_held_out)
     if smaller < len(names):
         raise DataError(
-            f"{smaller} of {len(classes)} samples are too few to hold one of each of the {len(names)} classes.",
-            hint="Choose another validation or test share, give a validation set, or set stratify=False in the Task.",
+            f"{smaller} of {len(classes)} samples are too few to contain each of the {len(names)} classes.",
+            hint="Change the validation or test fraction, provide a validation set, or set stratify=False in the Task.",
         )
     quotas = _quotas(counts, num_held_out)
     by_class, place_in_class = _by_class(members, counts, seed)
@@ -69,9 +73,9 @@ def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.n
 
 
 def _quotas(counts: np.ndarray, num_held_out: int) -> np.ndarray:
-    """How many of each class are held out: proportional, at least one on either side, `num_held_out` in all.
+    """Number of samples to hold out of each class: proportional, `num_held_out` in total, at least one on either side.
 
-    Exact shares are rounded down and what is missing goes to those rounded off most (largest remainders).
+    Exact quotas are rounded down, and the rest goes to the classes with the largest remainders.
     """
     import numpy as np
 
@@ -87,11 +91,11 @@ def _quotas(counts: np.ndarray, num_held_out: int) -> np.ndarray:
 def fold_numbers(
     num_samples: int, *, num_folds: int, seed: int, labels: Sequence[int] | np.ndarray | None
 ) -> np.ndarray:
-    """For each sample the fold, 0 .. num_folds - 1, whose validation part it belongs to.
+    """The fold, from 0 to num_folds - 1, of which each sample is a validation sample.
 
-    Folds differ by at most one sample, and with `labels` by at most one sample of each class. Equal arguments, equal folds.
+    Sizes of folds differ by at most one sample, with `labels` by at most one of each class. Equal arguments give equal folds.
 
-    Raises DataError for fewer samples than folds, and for a class with a single member, which one fold could not train on.
+    Raises DataError for fewer samples than folds, and for a class with a single sample, on which one fold could not train.
     """
     import numpy as np
 
@@ -103,13 +107,16 @@ def fold_numbers(
     _, members, counts = np.unique(classes, return_inverse=True, return_counts=True)
     by_class, _ = _by_class(members, counts, seed)
     folds = np.empty(num_samples, dtype=np.int64)
-    folds[by_class] = np.arange(num_samples) % num_folds  # dealt out class after class
+    folds[by_class] = np.arange(num_samples) % num_folds  # assigned in turn, class after class
     return folds
 
 
 def subset_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[int] | np.ndarray | None) -> np.ndarray:
-    """`count` of the samples, sorted, with the classes' proportions where `labels` are given, and one of each class as soon as
-    `count` allows it. A larger count holds all samples of a smaller one: trials on growing shares see the same samples."""
+    """`count` random samples, sorted.
+
+    With `labels`, the proportions of the classes are kept, with one sample of each class as soon as `count` allows it. A larger
+    count includes all samples of a smaller one, so that a trial sees the same samples on growing fractions of the data.
+    """
     import numpy as np
 
     classes = np.zeros(num_samples, dtype=np.int64) if labels is None else np.asarray(labels)
@@ -120,7 +127,7 @@ def subset_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[
 
 
 def _by_class(members: np.ndarray, counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """All samples, shuffled, class after class; and the place of each of them in its class, from 0."""
+    """All samples, shuffled and sorted by class, and the position of each in its class, from 0."""
     import numpy as np
 
     shuffled = np.random.default_rng(seed).permutation(len(members)).astype(np.int64)
@@ -135,5 +142,5 @@ def _check_members(classes: np.ndarray) -> None:
     if counts.min() < 2:
         raise DataError(
             f"Class {names[counts.argmin()]} has a single sample, which cannot be both trained on and held out.",
-            hint="Add samples of that class, leave it out, give a validation set, or set stratify=False in the Task.",
+            hint="Add samples of that class, remove it, provide a validation set, or set stratify=False in the Task.",
         )

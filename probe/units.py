@@ -1,4 +1,4 @@
-"""Bytes, seconds, counts and learning rates as people read and type them. Nothing else in probe formats a number."""
+"""Parses and formats bytes, seconds, counts and learning rates. Nothing else in probe formats numbers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SECOND_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 360
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*")
 _FOUR_DIGITS = 999.5
-"""From here on a number rounded to three figures has four digits."""
+"""Smallest number that has four digits when it is rounded to three figures."""
 
 
 def parse_bytes(text: str) -> int:
-    """`8GiB`, `512MiB`, `1.5g`, `1048576` -> bytes. GiB = 2^30, GB = 10^9, g = GiB.
+    """Parse an amount of memory in bytes: `8GiB`, `512MiB`, `1.5g`, `1048576`. GiB = 2^30, GB = 10^9, g = GiB.
 
-    Raises UsageError for anything else, for less than one byte and for more than 64 bits can count.
+    Raises UsageError for anything else, for less than one byte and for 2^63 bytes or more.
     """
     match = _NUMBER_AND_UNIT.fullmatch(text)
     unit = match.group(2).lower() if match else None
@@ -30,14 +30,14 @@ def parse_bytes(text: str) -> int:
         )
     num_bytes = int(Decimal(match.group(1)) * _BYTE_UNITS[unit])
     if num_bytes < 1:
-        raise UsageError(f"An amount of memory must be at least one byte, '{text}' is not.")
+        raise UsageError(f"An amount of memory must be at least one byte, not '{text}'.")
     if num_bytes >= 2**63:
-        raise UsageError(f"'{text}' is more memory than any machine can address.", hint="Write something like 8GiB.")
+        raise UsageError(f"'{text}' is more memory than any machine can address.", hint="Write an amount like 8GiB.")
     return num_bytes
 
 
 def parse_seconds(text: str) -> float:
-    """`90`, `90s`, `2m`, `1h30m`, `1.5h` -> seconds. Raises UsageError for anything else, and for zero and infinity."""
+    """Parse a duration in seconds: `90`, `90s`, `2m`, `1h30m`, `1.5h`. Raises UsageError unless it is positive and finite."""
     parts = _DURATION_PART.findall(text.strip())
     whole = "".join(_DURATION_PART.sub("", text.strip()).split())
     units = [unit.lower() for _, unit in parts]
@@ -45,27 +45,27 @@ def parse_seconds(text: str) -> float:
         raise UsageError(f"'{text}' is not a duration.", hint="Write a number and a unit, like 90s, 2m or 1h30m.")
     seconds = sum(float(number) * _SECOND_UNITS[unit.lower()] for number, unit in parts)
     if seconds <= 0:
-        raise UsageError(f"A duration must be longer than zero, '{text}' is not.")
+        raise UsageError(f"A duration must be longer than zero, not '{text}'.")
     if math.isinf(seconds):
-        raise UsageError(f"'{text}' is too long a duration.", hint="Leave the limit out where none is meant.")
+        raise UsageError(f"'{text}' is too long a duration.", hint="Remove it if you want no limit.")
     return seconds
 
 
 def format_bytes(num_bytes: int | float) -> str:
-    """Three significant figures in the first binary unit that needs no more than three digits: `1.25 GiB`, `998 KiB`."""
+    """Format bytes with three significant figures, in the smallest unit with at most three digits: `1.25 GiB`, `998 KiB`."""
     unit, size = byte_unit(num_bytes)
     value = num_bytes / size
     return f"{value:.0f} B" if size == 1 else f"{_three_figures(value)} {unit}"
 
 
 def format_gpu_memory(num_bytes: int) -> str:
-    """The memory of a GPU or a memory limit, without decimals if it is a round number: `8 GiB`, `1.50 GiB`."""
+    """Format the memory of a GPU or a memory limit, without decimals if it is a round number: `8 GiB`, `1.50 GiB`."""
     unit, size = byte_unit(num_bytes)
     return f"{num_bytes // size} {unit}" if num_bytes % size == 0 else format_bytes(num_bytes)
 
 
 def byte_unit(num_bytes: int | float) -> tuple[str, int]:
-    """Name and size of the unit in which an amount of memory reads best: for axes and columns that share one unit."""
+    """Name and size of the unit that `format_bytes` uses, for axes and columns that share one unit."""
     size = 1
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(num_bytes) / size < _FOUR_DIGITS:
@@ -75,7 +75,7 @@ def byte_unit(num_bytes: int | float) -> tuple[str, int]:
 
 
 def format_seconds(seconds: float) -> str:
-    """`12.3 ms`, `4.56 s`, `2 min 05 s`, `1 h 02 min`."""
+    """Format a duration: `12.3 ms`, `4.56 s`, `2 min 05 s`, `1 h 02 min`."""
     if seconds < 0:
         return f"-{format_seconds(-seconds)}"
     if seconds == 0:
@@ -94,39 +94,36 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_count(count: int | float) -> str:
-    """Whole numbers with thousands separators; large rates without decimals: `12,345`, `3.46`."""
+    """Format a count or a rate, with thousands separators; large rates without decimals: `12,345`, `3.46`."""
     if isinstance(count, int) or count == int(count) or abs(count) >= _FOUR_DIGITS:
         return f"{round(count):,}"
     return _three_figures(count)
 
 
 def format_count_of(count: int, noun: str, plural: str | None = None) -> str:
-    """A count with its noun: `1 epoch`, `12,345 epochs`. `plural` is needed unless it is the noun with an s."""
+    """Format a count with its noun: `1 epoch`, `12,345 epochs`. `plural` defaults to the noun with an s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def format_lr(lr: float) -> str:
-    """A learning rate with three figures, in powers of ten where that reads better: `0.0316`, `1.2e-05`."""
+    """Format a learning rate with three figures: `0.0316`, `1.2e-05`."""
     return f"{lr:.3g}"
 
 
 def format_percent(fraction: float, *, decimals: int = 2) -> str:
-    """`0.9833` -> `98.33 %`."""
+    """Format a fraction as a percentage: `0.9833` -> `98.33 %`."""
     return f"{100 * fraction:.{decimals}f} %"
 
 
 def format_value(value: bool | int | float | str) -> str:
-    """A loss, a metric or a hyperparameter's value: whole numbers and text as they are, others with four figures.
-
-    `0.98333` -> `0.9833`, `True` -> `true`, as a recipe would write them.
-    """
+    """Format a loss, a metric or a hyperparameter: `0.98333` -> `0.9833`. Booleans are written as in a recipe: `true`."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _three_figures(value: float) -> str:
-    """`9.996` -> `10.0`: rounded first, because rounding may add a digit."""
+    """`9.996` -> `10.0`. Rounds first, because rounding may add a digit."""
     rounded = float(f"{value:.2e}")
     if rounded == 0:
         return "0"

@@ -1,3 +1,3 @@
-"""The version, in a module of its own: rooms below the top may not import the top."""
+"""The version of probe, in its own module so that every package can import it."""
 
 VERSION = "0.1.0"

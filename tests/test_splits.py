@@ -83,7 +83,7 @@ def test_a_class_of_one_sample_is_named() -> None:
 
 
 def test_a_part_too_small_for_the_classes_is_refused() -> None:
-    with pytest.raises(DataError, match="2 of 20 samples are too few to hold one of each of the 10 classes"):
+    with pytest.raises(DataError, match=r"2 of 20 samples .* 10 classes"):
         hold_out_indices(20, fraction=0.1, seed=0, labels=list(range(10)) * 2)
 
 
@@ -95,7 +95,7 @@ def test_nothing_can_be_held_out_of_fewer_than_two_samples(num_samples: int) -> 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
 def test_a_share_outside_zero_to_one_is_the_callers_mistake(share: float) -> None:
-    with pytest.raises(ValueError, match="a share lies between 0 and 1"):
+    with pytest.raises(ValueError, match="between 0 and 1"):
         hold_out_indices(10, fraction=share, seed=0, labels=None)
 
 

@@ -89,7 +89,7 @@ def task_of(**changes: Any) -> probe.Task:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": torch.nn.Linear(2, 2)}, "must be a function that makes one"),
+        ({"model": torch.nn.Linear(2, 2)}, "must be a function that returns one"),
         ({"model": "resnet"}, "Task.model must be callable"),
         ({"train": None}, "Task.train is missing"),
         ({"train": (torch.zeros(4, 2), torch.zeros(5))}, r"lengths are \[4, 5\]"),
@@ -106,8 +106,8 @@ def task_of(**changes: Any) -> probe.Task:
         ({"loss": 3}, "Task.loss must be callable"),
         ({"metrics": {"accuracy": 3}}, "Metric 'accuracy' must not be an object of type int"),
         ({"metrics": [len]}, "Task.metrics must map names to metrics, not be a list"),
-        ({"batch_size": 0}, "Task.batch_size must be a whole number"),
-        ({"batch_size": True}, "Task.batch_size must be a whole number"),
+        ({"batch_size": 0}, "Task.batch_size must be an integer"),
+        ({"batch_size": True}, "Task.batch_size must be an integer"),
     ],
 )
 def test_fields_that_break_the_contract(changes: dict[str, Any], message: str) -> None:

@@ -11,6 +11,7 @@ from probe.units import (
     byte_unit,
     format_bytes,
     format_count,
+    format_count_of,
     format_lr,
     format_percent,
     format_seconds,
@@ -176,3 +177,11 @@ def test_format_value(value: bool | int | float | str, text: str) -> None:
 def test_format_lr_and_share() -> None:
     assert [format_lr(lr) for lr in (0.03162, 1.2e-5, 1.0)] == ["0.0316", "1.2e-05", "1"]
     assert format_percent(0.98333) == "98.33 %"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 epochs"), (1, "1 epoch"), (2, "2 epochs"), (12345, "12,345 epochs")]
+)
+def test_a_count_has_its_noun_in_the_right_number(count: int, text: str) -> None:
+    assert format_count_of(count, "epoch") == text
+    assert format_count_of(count, "class", "classes").endswith("class" if count == 1 else "classes")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from probe.batch.context import ProbeConfig
@@ -105,35 +107,23 @@ def _image_size(source: TaskSource) -> int | None:
 def _memory_models(
     config: ProbeConfig, changes: tuple[Change, ...], target: Target, gpus: TargetGpus, *, in_process: bool
 ) -> Iterator[tuple[Change, MemoryModel | Untraceable]]:
-    """Yield the memory model after each change, all traced in one child process."""
-    if in_process:
-        yield from ((change, _traced(build_in_process, config, change, target, gpus)) for change in changes)
-        return
-    with Worker(num_threads=1) as worker:
+    """Yield the memory model after each change, all traced in one child process. Changes that the task rejects are skipped."""
+    with nullcontext() if in_process else Worker(num_threads=1) as worker:
+        build = build_in_process if worker is None else partial(worker.call, build_in_process)
         for change in changes:
             try:
-                yield change, _traced(_call_in(worker), config, change, target, gpus)
-            except WorkerDied as death:
-                yield change, Untraceable(reason=death.message)
+                yield change, build(*_changed(config, change), target, gpus, config.seed)
+            except WorkerDied:
                 return
+            except ProbeError:
+                continue
 
 
-def _call_in(worker: Worker) -> Callable[..., Any]:
-    return lambda *arguments: worker.call(build_in_process, *arguments)
-
-
-def _traced(
-    call: Callable[..., Any], config: ProbeConfig, change: Change, target: Target, gpus: TargetGpus
-) -> MemoryModel | Untraceable:
-    """Trace the task after a change. A change that the task rejects is untraceable."""
+def _changed(config: ProbeConfig, change: Change) -> tuple[TaskSource, dict[str, Any]]:
     source = config.source
     if change.image_size is not None and isinstance(source, NamedSource):
         source = replace(source, image_size=change.image_size)
     params = {**config.params, **change.params}
     if "optimizer" in change.params:
         params = {name: value for name, value in params.items() if name not in ("momentum", "weight_decay")}
-    try:
-        model: MemoryModel | Untraceable = call(source, params, target, gpus, config.seed)
-    except ProbeError as error:
-        return Untraceable(reason=error.message)
-    return model
+    return source, params

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from probe.batch.decide import Duration, NextAttempt
 from probe.batch.failures import Failed, failed_by
@@ -13,6 +14,7 @@ from probe.batch.growth import growth_per_step
 from probe.batch.measure import VALIDATION, Progress, Timed, measure
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, MemoryGrowth
 from probe.batch.samples.ranking import SampleRanking
+from probe.device.guard import guarded
 from probe.device.memory import peak_resident_bytes, reset_peak_resident
 from probe.device.protocol import Device
 from probe.errors import first_line
@@ -47,7 +49,9 @@ def run_attempt(
     size = upcoming.batch_size
     sized = replace(settings, batch_size=size, gradient_accumulation=min(settings.gradient_accumulation, size))
     progress = Progress()
-    ended = _guarded(lambda: measure(task, sized, device, seed, duration, rankings, progress), progress)
+    ended = guarded(
+        lambda: measure(task, sized, device, seed, duration, rankings, progress), partial(_failure, progress)
+    )
     memory = device.read_memory()
     host_peak_bytes = peak_resident_bytes()
     try:
@@ -60,25 +64,16 @@ def run_attempt(
         ended = Failed(
             "thrashes", f"the allocator emptied its cache {memory.num_alloc_retries} times to serve a request"
         )
-    attempt = _failed(upcoming, ended) if isinstance(ended, Failed) else _fitting(upcoming, ended)
     return replace(
-        attempt,
+        upcoming.failed(ended.outcome, ended.message, ended.traceback)
+        if isinstance(ended, Failed)
+        else _fitting(upcoming, ended),
         memory=memory,
         host_peak_bytes=host_peak_bytes,
         num_samples=progress.num_samples,
         num_batches=progress.num_batches,
         batches_per_epoch=progress.batches_per_epoch,
         growth=_growth_until(progress) if isinstance(ended, Failed) else progress.growth,
-    )
-
-
-def _failed(upcoming: NextAttempt, failed: Failed) -> Attempt:
-    return Attempt(
-        batch_size=upcoming.batch_size,
-        purpose=upcoming.purpose,
-        outcome=failed.outcome,
-        message=failed.message,
-        traceback=failed.traceback,
     )
 
 
@@ -118,15 +113,10 @@ def _growth_until(progress: Progress) -> MemoryGrowth | None:
     return None if rate is None else MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches)
 
 
-def _guarded(attempt: Callable[[], Timed], progress: Progress) -> Timed | Failed:
-    """Run an attempt and turn its exceptions into Failed, without keeping a reference to them."""
-    try:
-        return attempt()
-    except Exception as error:
-        failed = failed_by(error)
-        if failed is None:
-            raise
-        if failed.outcome not in MEMORY_OUTCOMES:
-            return failed
-        in_validation = failed.outcome == "oom" and progress.stage == VALIDATION
-        return Failed("oom_in_eval" if in_validation else failed.outcome, f"in {progress.stage}: {failed.message}")
+def _failure(progress: Progress, error: Exception) -> Failed | None:
+    """The outcome that an exception stands for; None if it has nothing to do with the batch size."""
+    failed = failed_by(error)
+    if failed is None or failed.outcome not in MEMORY_OUTCOMES:
+        return failed
+    in_validation = failed.outcome == "oom" and progress.stage == VALIDATION
+    return Failed("oom_in_eval" if in_validation else failed.outcome, f"in {progress.stage}: {failed.message}")

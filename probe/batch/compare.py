@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from probe.batch.find import find_batch_size
@@ -33,12 +34,11 @@ class Axes:
             if len(set(values)) < len(values):
                 raise UsageError(f"The values of {name} in a comparison must be different, not {values}.")
 
-    def combinations(self) -> Iterator[tuple[int | None, Precision, bool]]:
-        """Yield (image size, precision, activation checkpointing); image sizes vary slowest."""
-        for image_size in self.image_sizes or (None,):
-            for precision in self.precisions:
-                for activation_checkpointing in self.activation_checkpointing:
-                    yield image_size, precision, activation_checkpointing
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Yield the fields of each variant; image sizes vary slowest."""
+        names = ("image_size", "precision", "activation_checkpointing")
+        for values in product(self.image_sizes or (None,), self.precisions, self.activation_checkpointing):
+            yield dict(zip(names, values, strict=True))
 
 
 def compare_batch_sizes(
@@ -76,18 +76,23 @@ def compare_batch_sizes(
     interrupted = False
     for combination in axes.combinations():
         if begin is not None:
-            begin(variant_title(*combination[:2], activation_checkpointing=combination[2]))
+            begin(variant_title(**combination))
+        changed = {name: value for name, value in combination.items() if name != "image_size"}
+        resized = source
+        if combination["image_size"] is not None and isinstance(source, NamedSource):
+            resized = replace(source, image_size=combination["image_size"])
+        result: BatchResult | None = None
         try:
-            variants.append(_variant(source, combination, params or {}, arguments))
+            result = find_batch_size(resized, params={**(params or {}), **changed}, **arguments)
         except ProbeError as raised:
-            if raised.result is not None:
-                variants.append(_make_variant(combination, raised.result))
-            error = raised
+            result, error = raised.result, raised
         except KeyboardInterrupt:
             if not variants:
                 raise
             interrupted = True
-        interrupted = interrupted or (bool(variants) and variants[-1].result.stopped_by == "interrupted")
+        if result is not None:
+            variants.append(Variant(**combination, result=result))
+            interrupted = result.stopped_by == "interrupted"
         if error is not None or interrupted:
             break
     if error is not None and not variants:
@@ -99,26 +104,6 @@ def compare_batch_sizes(
         error.result = comparison
         raise error
     return comparison
-
-
-def _variant(
-    source: TaskSource, combination: tuple[int | None, Precision, bool], params: Mapping[str, Any], arguments: Any
-) -> Variant:
-    image_size, precision, activation_checkpointing = combination
-    if image_size is not None and isinstance(source, NamedSource):
-        source = replace(source, image_size=image_size)
-    changed = {**params, "precision": precision, "activation_checkpointing": activation_checkpointing}
-    return _make_variant(combination, find_batch_size(source, params=changed, **arguments))
-
-
-def _make_variant(combination: tuple[int | None, Precision, bool], result: BatchResult) -> Variant:
-    image_size, precision, activation_checkpointing = combination
-    return Variant(
-        image_size=image_size,
-        precision=precision,
-        activation_checkpointing=activation_checkpointing,
-        result=result,
-    )
 
 
 def _comparison(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from probe.batch.errors_by_size import is_bug, is_suspect, middle_between, next_check
 from probe.batch.prediction_records import Prediction
-from probe.batch.records import Attempt, Cap, Purpose
+from probe.batch.records import Attempt, Cap, Outcome, Purpose
 from probe.errors import UsageError
 
 DEFAULT_START = 512
@@ -69,6 +69,12 @@ class NextAttempt:
 
     batch_size: int
     purpose: Purpose
+
+    def failed(self, outcome: Outcome, message: str, traceback: str | None = None) -> Attempt:
+        """Return the record of this attempt after a failure."""
+        return Attempt(
+            batch_size=self.batch_size, purpose=self.purpose, outcome=outcome, message=message, traceback=traceback
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def measure(
     attempt = _Attempt(run, device, duration, rankings, progress)
     with matmul_precision(settings.precision):
         with device.track():
-            started = attempt.train_shuffled() if duration.num_batches else attempt.train_costliest()
+            started = attempt.train_shuffled() if duration.num_batches else attempt.train_largest()
             attempt.validate()
         seconds = attempt.time_steps(started.step_seconds[0]) or started.step_seconds
         partial = None if duration.num_batches else attempt.try_last_partial()
@@ -107,13 +107,13 @@ class _Attempt:
         self._duration = duration
         self._rankings = rankings
         self._progress = progress
-        self._orders = rankings[0].costliest(run.settings.batch_size)
+        self._orders = rankings[0].largest(run.settings.batch_size)
         with device.untracked():
             self._first = load_batch(self._task, self._task.train, self._orders[0])
         self._batch: Batch | None = None
         """The first batch on the device, while it is needed."""
 
-    def train_costliest(self) -> Timed:
+    def train_largest(self) -> Timed:
         """Train on the largest samples by each measure, and time one step."""
         self._batch = self._moved(self._first)
         for _ in range(self._duration.num_warmup_steps - 1):
@@ -199,7 +199,7 @@ class _Attempt:
         self._batch = None
         try:
             with self._device.track():
-                self._train(self._loaded(train, self._rankings[0].costliest(num_left)[0]))
+                self._train(self._loaded(train, self._rankings[0].largest(num_left)[0]))
                 self._device.synchronize()
         except Exception as error:
             failed = failed_by(error)
@@ -232,7 +232,7 @@ class _Attempt:
         """Return the largest validation samples: one batch for each measure, and at least two batches if possible."""
         val = self._task.val
         size = min(self._run.settings.batch_size, num_samples(val))
-        orders = self._rankings[1].costliest(size)
+        orders = self._rankings[1].largest(size)
         chosen = np.concatenate(orders if len(orders) > 1 or size == num_samples(val) else orders * 2)
         return Subset(as_dataset(val), chosen.tolist())
 

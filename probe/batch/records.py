@@ -156,10 +156,14 @@ class Variant:
 
     @property
     def title(self) -> str:
-        return variant_title(self.image_size, self.precision, activation_checkpointing=self.activation_checkpointing)
+        return variant_title(
+            image_size=self.image_size,
+            precision=self.precision,
+            activation_checkpointing=self.activation_checkpointing,
+        )
 
 
-def variant_title(image_size: int | None, precision: Precision, *, activation_checkpointing: bool) -> str:
+def variant_title(*, image_size: int | None, precision: Precision, activation_checkpointing: bool) -> str:
     """Return a title like `256 x 256, bf16, with activation checkpointing`."""
     size = [] if image_size is None else [f"{image_size} x {image_size}"]
     checkpointing = ["with activation checkpointing"] if activation_checkpointing else []

@@ -149,11 +149,6 @@ def _opened_context() -> ProbeContext:
 
 def _lost(upcoming: NextAttempt, death: WorkerDied) -> Attempt:
     """Return the attempt of a child that died: signal 9 means a lack of host memory, anything else a crash."""
-    killed = death.signal == 9
-    message = "its process was killed, most likely by the system's out-of-memory killer" if killed else death.message
-    return Attempt(
-        batch_size=upcoming.batch_size,
-        purpose=upcoming.purpose,
-        outcome="host_oom" if killed else "crashed",
-        message=message,
-    )
+    if death.signal == 9:
+        return upcoming.failed("host_oom", "its process was killed, most likely by the system's out-of-memory killer")
+    return upcoming.failed("crashed", death.message)

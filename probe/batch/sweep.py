@@ -89,13 +89,8 @@ class _Sweep:
             attempt = self.runner.run(upcoming)
         except ProbeError as raised:
             self.error = raised
-            attempt = Attempt(
-                batch_size=upcoming.batch_size,
-                purpose=upcoming.purpose,
-                outcome="error",
-                message=str(raised),
-                traceback=raised.traceback if isinstance(raised, UserCodeError) else None,
-            )
+            traceback = raised.traceback if isinstance(raised, UserCodeError) else None
+            attempt = upcoming.failed("error", str(raised), traceback)
         self.attempts.append(attempt)
         if self.observer is not None:
             self.observer(attempt)

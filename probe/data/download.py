@@ -10,13 +10,14 @@ import sys
 import tarfile
 import tempfile
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from probe.data.registry import Download, download_of
 from probe.errors import DataError, first_line
+from probe.files import atomic_path
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (description, bytes done, total bytes or None if unknown)."""
@@ -116,23 +117,24 @@ def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progres
     Raises:
         DataError: no URL answers, or the folder cannot be written. The hint tells where to put the file by hand.
     """
+    reasons: dict[str, list[str]] = {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
-            scratch = Path(folder) / path.name
-            reasons: dict[str, list[str]] = {}
+        with atomic_path(path) as temporary:
+            temporary.touch()  # fails before the download if the folder cannot be written
             for url in urls:
                 try:
-                    checksum = _copy(url, scratch, progress)
+                    return _copy(url, temporary, progress, title=path.name)
                 except (OSError, http.client.HTTPException) as error:
                     reasons.setdefault(_reason(error), []).append(urlsplit(url).hostname or url)
-                    continue
-                scratch.replace(path)
-                return checksum
+            raise _not_downloaded(urls, path, reasons)
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.", hint=WRITE_HINT) from None
+
+
+def _not_downloaded(urls: Sequence[str], path: Path, reasons: Mapping[str, Sequence[str]]) -> DataError:
     reasons_text = "; ".join(f"{reason} ({', '.join(hosts)})" for reason, hosts in reasons.items())
-    raise DataError(
+    return DataError(
         f"{path.name} could not be downloaded: {reasons_text}.",
         hint=f"Download {' or '.join(urls)} elsewhere and save it as {path}",
     )
@@ -150,7 +152,7 @@ def _reason(error: Exception) -> str:
     return str(getattr(inner, "strerror", None) or inner)
 
 
-def _copy(url: str, target: Path, progress: Progress) -> str:
+def _copy(url: str, target: Path, progress: Progress, *, title: str) -> str:
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
         length = answer.headers.get("Content-Length")
@@ -160,7 +162,7 @@ def _copy(url: str, target: Path, progress: Progress) -> str:
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
-            progress(f"Downloading {target.name}", done, total)
+            progress(f"Downloading {title}", done, total)
     if total is not None and done != total:
         raise OSError(f"the download ended after {done:,} of {total:,} bytes")
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Which exceptions mean that a batch was too large, and in which way."""
+"""Classifies exceptions that mean that a batch was too large."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 Failure = Literal["oom", "kernel_limit", "host_oom"]
 
-# Texts of errors that have no type of their own. The typed torch.OutOfMemoryError is asked first: texts change with every
-# release and other people's errors quote them.
+# Texts of errors without a type of their own. The type torch.OutOfMemoryError is checked first, because texts change with every
+# release, and other errors quote them.
 _TEXTS: tuple[tuple[Failure, str], ...] = (
     ("host_oom", "DefaultCPUAllocator"),  # "... can't allocate memory: you tried to allocate N bytes"
     ("host_oom", "not enough memory: you tried to allocate"),  # the same on Windows
     ("host_oom", "Cannot allocate memory"),  # "unable to mmap N bytes from file <...>: Cannot allocate memory (12)"
-    ("host_oom", "unable to allocate shared memory"),  # at::MapAllocator, where /dev/shm is full
-    ("host_oom", "out of shared memory"),  # of a DataLoader whose worker got a bus error
+    ("host_oom", "unable to allocate shared memory"),  # at::MapAllocator, if /dev/shm is full
+    ("host_oom", "out of shared memory"),  # a DataLoader whose worker got a bus error
     ("oom", "CUBLAS_STATUS_ALLOC_FAILED"),
     ("oom", "CUDNN_STATUS_ALLOC_FAILED"),
     ("oom", "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
@@ -30,42 +30,43 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
     ("oom", "CUDA out of memory"),
     ("oom", "CUDA error: out of memory"),
     ("oom", "CUDA driver error: out of memory"),
-    ("oom", "CUDA_ERROR_OUT_OF_MEMORY"),  # the driver's own name, which Triton and others quote
+    ("oom", "CUDA_ERROR_OUT_OF_MEMORY"),  # the name in the driver, which Triton and others quote
     ("oom", "cudaErrorMemoryAllocation"),
     ("oom", "HIP out of memory"),
     ("oom", "HIP error: out of memory"),
     ("oom", "hipErrorOutOfMemory"),
     ("oom", "failure 2 'out of memory'"),  # NCCL: "Cuda failure 2 'out of memory'"
     ("oom", "failure 'out of memory'"),
-    ("kernel_limit", "CUDNN_STATUS_NOT_SUPPORTED"),  # at a huge batch a dimension past 65535, not memory
+    ("kernel_limit", "CUDNN_STATUS_NOT_SUPPORTED"),  # for a huge batch: a dimension above 65535, not memory
     ("kernel_limit", "canUse32BitIndexMath"),
     ("kernel_limit", "integer out of range"),
     ("kernel_limit", "too many resources requested for launch"),
-    ("kernel_limit", "CUDA error: invalid configuration argument"),  # a grid dimension past 65535
+    ("kernel_limit", "CUDA error: invalid configuration argument"),  # a grid dimension above 65535
 )
 
 
 def classify_failure(error: BaseException) -> Failure | None:
-    """What `error` says about the batch size; None where it says nothing certain.
+    """What an error means for the batch size.
 
-    oom: the device's memory. host_oom: the machine's. kernel_limit: an operator that takes no more samples at once, or an
-    operator that this device does not have: that shows at a small size.
+    Errors that `error` was raised from, or while handling which it was raised, are considered, too.
 
-    Errors that other code has wrapped count: those that `error` was raised from, or while they were handled.
+    Returns:
+        `oom`: the device ran out of memory. `host_oom`: the machine ran out of memory. `kernel_limit`: an operator cannot take
+        so many samples, or does not exist on this device, in which case it also fails for a small batch. None: unknown.
     """
     failure, _ = find_failure(error)
     return failure
 
 
 def find_failure(error: BaseException) -> tuple[Failure | None, BaseException]:
-    """The failure with the error that says so: `error` itself or one that it wraps; None with `error` where none does."""
+    """The failure and the error that it was recognized by: `error` or one that it wraps; or None and `error`."""
     return next(
         ((failure, link) for link in _chain(error) if (failure := _own_failure(link)) is not None), (None, error)
     )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what it was raised from or while handling, outermost first; each once."""
+    """`error` and the errors that it was raised from or while handling, outermost first, each once."""
     seen: set[int] = set()
     pending = [error]
     while pending:

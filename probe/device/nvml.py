@@ -1,4 +1,4 @@
-"""NVML (the library behind nvidia-smi) through the package nvidia-ml-py. Without it probe knows less and works."""
+"""NVML, the library behind nvidia-smi, through the package nvidia-ml-py. Optional: without it, probe reports less."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from probe.records import MemoryUser
 
 _LARGEST_RATIO = 1.5
-"""Of NVML's total to CUDA's for the same device. The driver's share is a few percent; of a GPU in slices, the largest slice
-that is not all of it has half of the memory."""
+"""Largest ratio of NVML's total memory to CUDA's for the same device. The driver uses a few percent; the largest MIG slice has
+half of the memory of its GPU."""
 
 
 class NvmlUnavailableError(Exception):
-    """NVML is not there or refused; the message says why. Never leaves probe.device."""
+    """NVML is missing or a query failed; the message says why. Caught inside probe.device."""
 
 
 @contextmanager
 def nvml_session() -> Iterator[Any]:
-    """The module `pynvml`, between its nvmlInit and its nvmlShutdown. Raises NvmlUnavailableError."""
+    """Yield the module `pynvml` between nvmlInit and nvmlShutdown. Raises NvmlUnavailableError."""
     try:
         import pynvml
     except ImportError:
@@ -42,14 +42,15 @@ def nvml_session() -> Iterator[Any]:
 
 
 def find_handle(nvml: Any, properties: Any) -> Any:
-    """NVML's handle of the device that PyTorch's `properties` describe.
+    """NVML's handle of the device with PyTorch's `properties`.
 
-    NVML counts all GPUs of the machine, PyTorch those that CUDA_VISIBLE_DEVICES leaves, in its order; hence by identity.
-    Raises NvmlUnavailableError where that leads to the GPU around a MIG slice: its numbers are those of all slices.
+    Devices are matched by UUID or PCI address, because NVML numbers all GPUs of the machine, but PyTorch only those in
+    CUDA_VISIBLE_DEVICES. Raises NvmlUnavailableError if NVML finds only the GPU of a MIG slice, whose numbers are those of all
+    its slices.
     """
     handle = _find_handle(nvml, properties)
     if nvml.nvmlDeviceGetMemoryInfo(handle).total > _LARGEST_RATIO * properties.total_memory:
-        raise NvmlUnavailableError("NVML finds the whole GPU only, not this slice of it")
+        raise NvmlUnavailableError("NVML finds only the whole GPU, not this slice of it")
     return handle
 
 
@@ -62,9 +63,9 @@ def _find_handle(nvml: Any, properties: Any) -> Any:
 
 
 def used_bytes(properties: Any) -> int | None:
-    """What anybody uses of the memory that CUDA offers, contexts included; None where NVML cannot say.
+    """Memory of the device in use by all processes, including contexts, or None if unknown.
 
-    From what is free, as NVML's own `used` holds what the driver keeps for itself, which CUDA's total leaves out already.
+    Computed from the free memory, because NVML's `used` includes the driver's memory, which CUDA's total excludes.
     """
     with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
         free = nvml.nvmlDeviceGetMemoryInfo(find_handle(nvml, properties)).free
@@ -73,7 +74,7 @@ def used_bytes(properties: Any) -> int | None:
 
 
 def memory_users(properties: Any) -> tuple[MemoryUser, ...]:
-    """Other processes with memory on the device, as far as NVML tells; inside a container it often tells none."""
+    """Other processes that use memory of the device, as far as NVML reports them; in a container, it often reports none."""
     with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
         handle = find_handle(nvml, properties)
         found: dict[int, Any] = {}
@@ -89,7 +90,7 @@ def memory_users(properties: Any) -> tuple[MemoryUser, ...]:
 
 
 def _process_name(nvml: Any, pid: int) -> str | None:
-    """The program's own name, without its folder."""
+    """Name of the program, without its folder."""
     text = ""
     with contextlib.suppress(nvml.NVMLError, UnicodeDecodeError):
         name = nvml.nvmlSystemGetProcessName(pid)
@@ -101,6 +102,7 @@ def _process_name(nvml: Any, pid: int) -> str | None:
 
 
 def driver_version() -> str | None:
+    """Version of the NVIDIA driver, or None if unknown."""
     with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
         version = nvml.nvmlSystemGetDriverVersion()
         return version.decode() if isinstance(version, bytes) else str(version)
@@ -108,7 +110,7 @@ def driver_version() -> str | None:
 
 
 def nvml_problem() -> str | None:
-    """Why NVML cannot be used; None where it can."""
+    """Why NVML cannot be used, or None if it can."""
     try:
         with nvml_session():
             return None
@@ -117,7 +119,7 @@ def nvml_problem() -> str | None:
 
 
 def gpu_sizes() -> list[tuple[str, int]]:
-    """Name and bytes of every GPU of this machine, without a CUDA context; empty where NVML cannot say."""
+    """Name and memory in bytes of every GPU of this machine, without a CUDA context; empty if unknown."""
     try:
         with nvml_session() as nvml:
             handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]

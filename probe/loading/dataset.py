@@ -1,4 +1,4 @@
-"""A task's data as tensors and indices where it can be, and how it is split: never copied, always indexed."""
+"""A task's data as indices into tensors if possible, or as a data set to load; data are indexed, not copied."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from probe.task import Task
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorData:
-    """Samples as a tree of tensors of equal length and the indices of those that belong to this part."""
+    """Samples as a tree of tensors of equal length, and the indices of those that belong to a split."""
 
     tensors: Any
     indices: Indices
-    """Shape (samples,). An array, no tensor: it stays on the host, where no account of a device's memory counts it."""
+    """Shape (samples,). A NumPy array, so that it does not count as device memory."""
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
 _joined_tensors: WeakMemo[Any] = WeakMemo()
-"""The tensors of several data sets, one after another, so that the parts of a ConcatDataset share one copy."""
+"""Concatenated tensors of several data sets, so that splits of a ConcatDataset share one copy."""
 
 
 def as_tensors(data: Any, task: Task) -> TensorData | None:
-    """`data` as rows of tensors; None where samples must be loaded.
+    """`data` as rows of tensors; None if samples must be loaded one by one.
 
-    Only what cannot be random is taken for tensors: tuples of tensors, a TensorDataset, Subsets and ConcatDatasets of those,
-    and any map-style data set where Task.cache is True. A collate function is given samples, so that it loads them, too.
+    Only data that cannot be random are used as tensors: tuples of tensors, a TensorDataset, Subsets and ConcatDatasets of
+    those, and any map-style data set if Task.cache is True. A collate function needs single samples, so they are loaded.
     """
     if task.collate is not None or is_unbounded(data):
         return None
@@ -54,15 +54,14 @@ def as_tensors(data: Any, task: Task) -> TensorData | None:
 
 
 def tensor_bytes(task: Task) -> int:
-    """Memory of the tensors behind the training and validation parts, counted once where they share them; 0 where samples are
-    loaded."""
-    parts = [as_tensors(part, task) for part in (task.train, task.val) if part is not None]
-    tensors = {id(tensor): tensor for part in parts if part is not None for tensor in tensors_of(part.tensors)}
+    """Bytes of the training and validation tensors, shared ones counted once; 0 if samples are loaded."""
+    splits = [as_tensors(data, task) for data in (task.train, task.val) if data is not None]
+    tensors = {id(tensor): tensor for data in splits if data is not None for tensor in tensors_of(data.tensors)}
     return num_bytes(list(tensors.values()))
 
 
 def samples_to_load(data: Any, task: Task) -> Any:
-    """`data` as a map-style data set for a DataLoader. Where Task.cache is True, its samples are read and kept before."""
+    """`data` as a map-style data set for a DataLoader. If Task.cache is True, its samples are read and cached first."""
     if not task.cache or task.collate is None or is_unbounded(data):
         return as_dataset(data)
     origins = origins_of(data)
@@ -73,7 +72,7 @@ def samples_to_load(data: Any, task: Task) -> Any:
 
 
 def _rows_of(base: Any, task: Task, origins: Origins) -> tuple[Any, Indices | None] | None:
-    """Tensors that hold the samples of `base`, and the row of each sample (None: its index); None where there are none."""
+    """The tensors with the samples of `base`, and the row of each sample (None for its index); None if there are none."""
     tensors = tensors_behind(base)
     if tensors is not None:
         return tensors, None
@@ -84,16 +83,16 @@ def _rows_of(base: Any, task: Task, origins: Origins) -> tuple[Any, Indices | No
 
 
 def _cached(base: Any, task: Task, origins: Origins, *, stacked: bool) -> SampleCache:
-    """With all samples of `base` that this part, training and validation need, so that the parts share their tensors."""
-    parts = [part for part in (task.train, task.val) if part is not None and not is_unbounded(part)]
-    wanted = np.concatenate([origins.of(base), *(origins_of(part).of(base) for part in parts)])
+    """A cache with the samples of `base` in these data and in the training and validation splits, which share it."""
+    splits = [data for data in (task.train, task.val) if data is not None and not is_unbounded(data)]
+    wanted = np.concatenate([origins.of(base), *(origins_of(data).of(base) for data in splits)])
     cache = cache_of(base, stacked=stacked)
     cache.read(base, wanted)
     return cache
 
 
 def _joined(trees: list[Any], lengths: list[int]) -> Any:
-    """Raises ValueError where they have different shapes."""
+    """Concatenate trees of tensors. Raises ValueError if their shapes differ."""
     if len(trees) == 1:
         return trees[0]
     key = [tensor for tree in trees for tensor in tensors_of(tree)]
@@ -101,7 +100,7 @@ def _joined(trees: list[Any], lengths: list[int]) -> Any:
 
 
 def _joined_rows(origins: Origins, rows: list[Indices | None], lengths: list[int]) -> Indices:
-    """The row of each sample where the rows of all bases stand one after another."""
+    """The row of each sample in the concatenated rows of all bases."""
     joined = np.empty(len(origins.index), dtype=np.int64)
     start = 0
     for number, (base_rows, length) in enumerate(zip(rows, lengths, strict=True)):
@@ -113,14 +112,15 @@ def _joined_rows(origins: Origins, rows: list[Indices | None], lengths: list[int
 
 
 def num_samples(data: Any) -> int:
+    """Number of samples of a tuple of tensors or a data set."""
     return len(data[0]) if isinstance(data, tuple) else len(data)
 
 
 def is_unbounded(data: Any) -> bool:
-    """Whether a data set's length means nothing: synthetic samples, of which there are always more."""
+    """Whether a data set generates samples without end, so that its length is meaningless."""
     return bool(getattr(data, "unbounded", False))
 
 
 def as_dataset(data: Any) -> Any:
-    """A tuple of tensors as a TensorDataset; other data as they are."""
+    """A tuple of tensors as a TensorDataset; other data unchanged."""
     return TensorDataset(*data) if isinstance(data, tuple) else data

@@ -1,5 +1,5 @@
-"""Batches of an epoch: indexed out of tensors on the device, or loaded. The order is a function of seed and epoch alone,
-so a position in the data is two numbers: the epoch and the batch."""
+"""Batches of an epoch: indexed from tensors on the device, or loaded. Their order depends on the seed and the epoch only, so
+that a position in the data is given by an epoch and a batch number."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from probe.seeds import derive_seed
 from probe.task import Task
 
 MAX_RESIDENT_FRACTION = 0.25
-"""Of a GPU's memory, for the training and validation parts together: larger data stays on the host and its batches are copied
-over."""
+"""Largest fraction of a GPU's memory for the training and validation data. Larger data stay on the host, and each batch is
+copied."""
 
 
 class Batches(Protocol):
-    """One part of the data, in batches on the device."""
+    """One split of the data, as batches on the device."""
 
     num_samples: int
     num_batches: int
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number` (0-based) in its own order, from batch `first` on."""
+        """The batches of epoch `number` (from 0), starting with batch `first`."""
 
 
 class TensorBatches:
-    """Batches by indexing. With `resident`, the tensors are copied to the device and kept there."""
+    """Batches by indexing. If `resident`, the tensors are kept on the device."""
 
     def __init__(
         self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
@@ -62,9 +62,8 @@ class TensorBatches:
             indices = torch.from_numpy(chosen)
         indices = indices.to(self._home)
         for start in range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size):
-            yield self._batch(
-                indices[start : start + self._batch_size]
-            )  # not kept here: it makes room for the next one
+            # No reference to the batch is kept, to free its memory.
+            yield self._batch(indices[start : start + self._batch_size])
 
     def _batch(self, rows: Tensor) -> Batch:
         batch = Batch(map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors), len(rows))
@@ -72,7 +71,7 @@ class TensorBatches:
 
 
 class LoadedBatches:
-    """Batches through a DataLoader. Samples are read and collated outside of the accounting of the device's memory."""
+    """Batches from a DataLoader. Reading and collating samples does not count as device memory."""
 
     def __init__(self, task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
         self._task = task
@@ -86,7 +85,7 @@ class LoadedBatches:
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
         starts = range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size)
-        counts = self._device.limit_bytes is not None  # on the host, only a simulated device does
+        counts = self._device.limit_bytes is not None  # of the devices on the host, only a simulated one has a limit
         with self._device.untracked():
             loaded = iter(self._loader(number, starts))
         for _ in starts:
@@ -107,12 +106,12 @@ class LoadedBatches:
 
 @dataclass(frozen=True, slots=True)
 class BatchCollate:
-    """Samples -> Batch, by a task's own function or PyTorch's. Picklable if that is, for the processes of a DataLoader."""
+    """Samples -> Batch, with the task's collate function or PyTorch's. Picklable for the workers of a DataLoader."""
 
     collate: Callable[[list[Any]], Any] | None
 
     def __call__(self, samples: list[Any]) -> Batch:
-        """Raises TaskError where samples cannot be joined, and where the task's own function returns no batch."""
+        """Raises TaskError if samples cannot be collated, or the task's function returns no batch."""
         if self.collate is None:
             return Batch(_stacked(samples), len(samples))
         return Batch(checked_content(self.collate(samples), returned_by="Task.collate"), len(samples))
@@ -123,7 +122,7 @@ def _stacked(samples: list[Any]) -> Any:
         return stack_samples(samples)
     except ValueError as error:
         raise TaskError(
-            f"{len(samples)} samples cannot be joined to a batch: {error}",
+            f"{len(samples)} samples cannot be collated into a batch: {error}",
             hint="Give the Task a collate function: list of samples -> batch.",
         ) from error
 
@@ -131,11 +130,11 @@ def _stacked(samples: list[Any]) -> Any:
 def make_batches(
     task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
 ) -> Batches:
-    """Batches of one part of the task's data, by indexing where that is possible.
+    """Batches of one split of the task's data, by indexing if possible.
 
     Args:
-        shuffle: marks the training part.
-        resident: keep tensors on the device if they are small, for data that is used more than once.
+        shuffle: whether this is the training split, whose order changes in every epoch.
+        resident: keep small tensors on the device, for data that are used more than once.
     """
     limit_bytes = device.limit_bytes
     with device.untracked():
@@ -149,8 +148,10 @@ def make_batches(
 
 
 def count_batches(samples: int, batch_size: int, *, training: bool) -> int:
-    """Batches of an epoch, the last and smaller one included; but one that would hold a single sample is left out of
-    training, because batch normalization has no variance there."""
+    """Number of batches of an epoch, a smaller last one included.
+
+    In training, a last batch of a single sample is dropped, because batch normalization needs more than one.
+    """
     whole, rest = divmod(samples, batch_size)
     leaves_out = rest == 0 or (training and rest == 1 and whole > 0)
     return whole if leaves_out else whole + 1
@@ -162,7 +163,7 @@ def _order(samples: int, seed: int, epoch: int) -> Tensor:
 
 
 _copies: WeakMemo[Tensor] = WeakMemo()
-"""Copies on devices, so that every trial of one process shares one copy of the data."""
+"""Copies on devices, which all trials of a process share."""
 
 
 def _resident(tensor: Tensor, device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
-"""What the parts of a task's data are made of: where each sample lies, what it holds, and a fingerprint of the whole.
+"""Fingerprints of a task's data, and the positions and hashes of samples that show whether splits overlap.
 
-Nothing here copies a data set. Samples of tensors are hashed where they lie; of other data sets only some are read.
+Data sets are not copied. Samples in tensors are hashed in place; of other data sets, only some samples are read.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from probe.errors import DataError
 from probe.loading.dataset import is_unbounded
-from probe.loading.overlap import Part
+from probe.loading.overlap import SplitSamples
 from probe.loading.random_state import seed_everything
 from probe.task import Task
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 MAX_HASHED_BYTES = 256 * 2**20
-"""Parts of tensors are compared row by row up to this size."""
+"""Splits of tensors up to this size are compared row by row."""
 MAX_READ_BYTES, MAX_READ_SAMPLES = 32 * 2**20, 500
-"""Of a data set that has to be read sample by sample, so much is read to compare it with another part."""
+"""Amount to read of a data set that is read sample by sample, to compare it with another split."""
 MAX_PRINTED_BYTES, NUM_PRINTED_ROWS, NUM_PRINTED_SAMPLES = 2**20, 256, 16
-"""A fingerprint is of all rows up to so many bytes, else of so many rows, or of so many samples that have to be read."""
+"""A fingerprint includes all rows up to this size, else this many rows, or this many samples that are read one by one."""
 MAX_DEPTH = 16
+"""Depth of nested samples that is hashed."""
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
@@ -36,7 +37,7 @@ Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """Samples of one data set, at these positions in it."""
+    """Samples at some positions of one data set."""
 
     base: Any
     """A tuple of arrays of equal length, or a map-style data set."""
@@ -44,12 +45,12 @@ class Piece:
 
     @property
     def is_arrays(self) -> bool:
-        """Its samples are rows of dense arrays, which need not be read one by one."""
+        """Whether the samples are rows of dense arrays, so that they need not be read one by one."""
         return isinstance(self.base, tuple) and all(map(_is_dense, self.base))
 
 
 def pieces_of(data: Any) -> list[Piece]:
-    """`data` without what only selects from other data sets: subsets and concatenations."""
+    """The data sets that `data` selects from, through subsets and concatenations."""
     if isinstance(data, tuple):
         return [Piece(data, np.arange(len(data[0])))]
     if isinstance(data, TensorDataset):
@@ -61,14 +62,14 @@ def pieces_of(data: Any) -> list[Piece]:
     return [Piece(data, np.arange(len(data)))]
 
 
-def look_at(task: Task) -> dict[str, Part]:
-    """Each part, as `find_overlaps` compares them. Raises DataError for a sample that cannot be read."""
-    found = _parts_of(task)
+def read_splits(task: Task) -> dict[str, SplitSamples]:
+    """The samples of each split, for `find_overlaps`. Raises DataError for a sample that cannot be read."""
+    found = _splits_of(task)
     pieces = {name: pieces_of(data) for name, data in found.items()}
-    every = [piece for of_part in pieces.values() for piece in of_part]
+    every = [piece for of_split in pieces.values() for piece in of_split]
     by_rows = all(piece.is_arrays for piece in every) and sum(map(_num_bytes, every)) <= MAX_HASHED_BYTES
     return {
-        name: Part(
+        name: SplitSamples(
             num_samples=len(data[0]) if isinstance(data, tuple) else len(data),
             places=_places(pieces[name]),
             rows=_row_hashes(pieces[name]) if by_rows else _sample_hashes(data),
@@ -78,14 +79,14 @@ def look_at(task: Task) -> dict[str, Part]:
 
 
 def fingerprints(task: Task) -> dict[str, str]:
-    """One for each part: equal for equal samples in an equal order, on every machine."""
-    return {name: fingerprint(data) for name, data in _parts_of(task).items()}
+    """One fingerprint per split: equal for the same samples in the same order, on every machine."""
+    return {name: fingerprint(data) for name, data in _splits_of(task).items()}
 
 
 def fingerprint(data: Any) -> str:
-    """Of a part's size, of which samples of its data sets it is made, and of some of the samples themselves.
+    """A hash of the positions of all samples and of the content of some.
 
-    Samples that read differently each time, even from seeded generators, count by their places alone.
+    Content that differs each time it is read, even with seeded generators, is ignored.
     """
     digest = hashlib.blake2b(digest_size=8)
     for piece in pieces_of(data):
@@ -104,14 +105,14 @@ def fingerprint(data: Any) -> str:
     return digest.hexdigest()
 
 
-def _parts_of(task: Task) -> dict[str, Any]:
-    """Those that the task has and that have an end: samples that are made as they are asked for belong to no part."""
-    found = {name: getattr(task, name) for name in PARTS}
+def _splits_of(task: Task) -> dict[str, Any]:
+    """The splits that the task has, without data sets that generate samples without end."""
+    found = {name: getattr(task, name) for name in SPLITS}
     return {name: data for name, data in found.items() if data is not None and not is_unbounded(data)}
 
 
 def _selected(pieces: Sequence[Piece], indices: Positions) -> list[Piece]:
-    """Those of the pieces' samples, counted through all of them, in the order of `indices` within each piece."""
+    """The samples with these indices into all pieces together, in the order of `indices` within each piece."""
     found, first = [], 0
     for piece in pieces:
         inside = indices[(indices >= first) & (indices < first + len(piece.positions))]
@@ -125,8 +126,10 @@ def _num_bytes(piece: Piece) -> int:
 
 
 def _places(pieces: Sequence[Piece]) -> dict[str, Positions]:
-    """Where the samples lie: addresses of the first array's rows, or positions in a data set by its identity. A data set that
-    wraps another one of its length, to transform its samples, has the places of that one."""
+    """Positions of the samples: addresses of the first array's rows, or positions in a data set given by its id.
+
+    A data set that wraps another one of the same length, to transform its samples, has the positions of the inner one.
+    """
     found: dict[str, list[Positions]] = {}
     for piece in _unwrapped(pieces):
         space, places = str(id(piece.base)), piece.positions
@@ -147,7 +150,7 @@ def _unwrapped(pieces: Sequence[Piece]) -> Iterator[Piece]:
 
 
 def _addresses(array: Any, positions: Positions) -> tuple[str, Positions]:
-    """Arrays that share memory share their rows' addresses, whether they are PyTorch's or NumPy's."""
+    """Addresses of rows, which PyTorch tensors and NumPy arrays with shared memory have in common."""
     if isinstance(array, Tensor) and array.stride(0):
         return str(array.device), array.data_ptr() + positions * (array.stride(0) * array.element_size())
     if isinstance(array, np.ndarray) and array.strides[0]:
@@ -156,14 +159,14 @@ def _addresses(array: Any, positions: Positions) -> tuple[str, Positions]:
 
 
 def _row_hashes(pieces: Sequence[Piece]) -> Hashes:
-    """64 bits of each sample of arrays: the sum of its eight-byte words, each mixed with its place in the sample."""
+    """A 64-bit hash of each sample: the sum of its eight-byte words, each mixed with its position in the sample."""
     found = []
     for piece in pieces:
         total = np.zeros(len(piece.positions), dtype=np.uint64)
         for number, array in enumerate(piece.base):
             words = _words(_rows(array, piece.positions))
             salts = np.random.default_rng(number).integers(0, 2**64, size=words.shape[1], dtype=np.uint64)
-            for column, salt in enumerate(salts):  # word by word: the whole at once would need several times its memory
+            for column, salt in enumerate(salts):  # column by column, to save memory
                 total += _mixed(words[:, column] ^ salt)
         found.append(total)
     return np.concatenate(found)
@@ -178,7 +181,7 @@ def _mixed(words: Hashes) -> Hashes:
 
 
 def _words(rows: Any) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Shape (rows, eight-byte words of each), the last word filled up with zeros."""
+    """The bytes of each row as eight-byte words, padded with zeros: shape (rows, words)."""
     flat = np.frombuffer(_bytes_of(rows), dtype=np.uint8).reshape(len(rows), -1)
     padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % 8)))
     return np.ascontiguousarray(padded).view(np.uint64)
@@ -189,16 +192,16 @@ def _rows(array: Any, positions: Positions) -> Any:
 
 
 def _sample_hashes(data: Any) -> Hashes:
-    """Of some samples, read one by one: the same positions in parts of equal length."""
+    """Hashes of some samples, read one by one, at the same positions in data of equal length."""
     count = len(data[0]) if isinstance(data, tuple) else len(data)
-    size = max(1, sum(len(part) for part in _contents(_read(data, 0))))
+    size = max(1, sum(map(len, _contents(_read(data, 0)))))
     wanted = min(count, MAX_READ_SAMPLES, max(1, MAX_READ_BYTES // size))
     chosen = np.sort(np.random.default_rng(0).choice(count, size=wanted, replace=False))
     return np.array([_sample_hash(data, int(position)) for position in chosen], dtype=np.uint64)
 
 
 def _sample_hash(data: Any, position: int) -> int:
-    """From seeded generators, so that random transforms of equal samples are equal."""
+    """Hash of a sample, read with seeded generators, so that random transforms give the same result."""
     seed_everything(0)
     digest = hashlib.blake2b(digest_size=8)
     _feed(digest, _read(data, position))
@@ -220,9 +223,9 @@ def _feed(digest: Any, value: Any) -> None:
 
 
 def _contents(value: Any, depth: int = 0) -> Iterator[bytes]:
-    """What a sample holds, as bytes, through any nesting: equal for equal samples in every process."""
+    """The content of a nested sample as bytes, equal for equal samples in every process."""
     if isinstance(value, (Tensor, np.ndarray, np.generic)) and not value.shape:
-        value = value.item()  # a number is one, whatever holds it: collated they are the same
+        value = value.item()  # equal to a Python number once it is collated
     if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype != np.dtype(object)):
         yield f"{tuple(value.shape)}".encode()
         yield _bytes_of(value)

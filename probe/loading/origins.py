@@ -1,4 +1,4 @@
-"""Where the samples of a data set come from: PyTorch's Subset and ConcatDataset are seen through, and nothing is read."""
+"""Resolves PyTorch's Subset and ConcatDataset to the data sets that hold the samples, without reading any."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origins:
-    """For each sample the data set that it is read from, and its index there."""
+    """The data set of each sample and its index there."""
 
     bases: tuple[Any, ...]
-    """Different objects, none of them a Subset or ConcatDataset."""
+    """Distinct data sets that are not a Subset or ConcatDataset."""
     base_of: Indices
-    """Shape (samples,): positions in `bases`."""
+    """Position in `bases` of each sample's data set, shape (samples,)."""
     index: Indices
-    """Shape (samples,)."""
+    """Index of each sample in its data set, shape (samples,)."""
 
     def of(self, base: Any) -> Indices:
-        """The indices into `base` among the samples."""
+        """Indices of the samples that are in `base`."""
         numbers = [number for number, other in enumerate(self.bases) if other is base]
         return self.index[np.isin(self.base_of, numbers)]
 
 
 def origins_of(data: Any) -> Origins:
-    """`data`: a map-style data set or a tuple of tensors.
+    """Origins of a map-style data set or a tuple of tensors.
 
-    A subclass that reads samples in its own way, such as a Subset that transforms them, is not seen through.
+    A subclass that overrides how samples are read, such as a Subset that transforms them, is not resolved.
     """
     if reads_as(data, Subset):
         inner = origins_of(data.dataset)
@@ -44,7 +44,7 @@ def origins_of(data: Any) -> Origins:
 
 
 def reads_as(data: Any, kind: type) -> bool:
-    """Whether `data` is a `kind` that reads its samples as `kind` itself does."""
+    """Whether `data` is an instance of `kind` that does not override how samples are read."""
     methods = ("__getitem__", "__getitems__", "__len__")
     return isinstance(data, kind) and all(
         getattr(type(data), method, None) is getattr(kind, method, None) for method in methods
@@ -52,7 +52,7 @@ def reads_as(data: Any, kind: type) -> bool:
 
 
 def tensors_behind(base: Any) -> tuple[Any, ...] | None:
-    """The tensors that the samples of a tuple or a TensorDataset are rows of; None for any other data set."""
+    """The tensors of a tuple or a TensorDataset; None for other data sets."""
     if isinstance(base, tuple):
         return base
     return tuple(base.tensors) if reads_as(base, TensorDataset) else None

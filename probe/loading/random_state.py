@@ -1,4 +1,4 @@
-"""The random number generators that training draws from, as plain tensors and numbers (loadable with weights_only)."""
+"""State of the random number generators as tensors and numbers, which torch.load reads with weights_only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """States of Python's, NumPy's global and PyTorch's generators; the device's too where it has its own."""
+    """State of the global generators of Python, NumPy, PyTorch and the device."""
     version, internal, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - users draw from it
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - used by user code
     state: dict[str, Any] = {
         "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
         "numpy": [
@@ -32,6 +32,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restore a state from `random_state`."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
@@ -42,7 +43,7 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every generator that a model or a data set may draw from."""
+    """Seed the global generators of Python, NumPy and PyTorch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - as above
     torch.manual_seed(seed)
@@ -50,7 +51,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn or seeded inside, the caller's generators are as before afterwards."""
+    """A context that restores the state of all generators at its end."""
     before = random_state(device)
     try:
         yield

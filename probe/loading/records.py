@@ -1,4 +1,4 @@
-"""Records of a task's data: its fingerprints, and samples that several of its parts share."""
+"""Records of a task's data: validation split, fingerprints, and samples that splits share."""
 
 from __future__ import annotations
 
@@ -13,53 +13,54 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSplit:
-    """How the validation part is held out: equal for all trials of a search."""
+    """How the validation split is held out, the same for all trials of a search."""
 
     fraction: float
+    """Fraction of the training samples to hold out; ignored in k-fold validation."""
     seed: int
     num_folds: int = 1
-    """More than one: k-fold, in which `fraction` means nothing."""
+    """Number of folds of k-fold validation; 1 for a single held-out split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataReference:
-    """The data of a task that was built with these hyperparameters, to be recognized by."""
+    """Fingerprints of a task's data, to detect changes."""
 
     params: Mapping[str, bool | int | float | str]
-    """The task's own."""
+    """Hyperparameters that the task was built with."""
     fingerprints: Mapping[str, str]
-    """One for each part that the task has, `train`, `val` and `test`: equal for equal samples in an equal order."""
+    """Split (`train`, `val`, `test`) -> fingerprint, equal for the same samples in the same order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """Two parts of a task that share samples."""
+    """Two splits of a task that share samples."""
 
     first: str
-    """A field of the task: train, val or test."""
+    """Name of the split: train, val or test."""
     second: str
     kind: Literal["same", "equal"]
-    """same: the samples lie at the same place. equal: they hold the same numbers."""
+    """same: samples at the same position in memory or in a data set. equal: samples with the same content."""
     num_shared: int
-    """Of the second part's samples that were compared, those that are in the first, too."""
+    """Compared samples of the second split that are also in the first."""
     num_compared: int
     is_error: bool
-    """The second part is no part of its own; otherwise a warning will do."""
+    """Whether the second split is unusable; otherwise the overlap is a warning."""
 
     @property
     def text(self) -> str:
-        """`50 of 100 test samples are validation samples, too`."""
+        """Text like `50 of 100 test samples are also validation samples`."""
         second, first = SPLIT_NAMES[self.second], SPLIT_NAMES[self.first]
-        verb = "are" if self.kind == "same" else "are equal to"
+        verb = "are also" if self.kind == "same" else "are equal to"
         count = f"{format_count(self.num_shared)} of {format_count(self.num_compared)} {second} samples"
-        return f"{count} {verb} {first} samples{', too' if self.kind == 'same' else ''}"
+        return f"{count} {verb} {first} samples"
 
 
 def overlap_warnings(overlaps: Sequence[Overlap]) -> list[str]:
-    """A sentence for each pair of parts."""
-    return [f"{overlap.text}: the {SPLIT_NAMES[overlap.second]} figures may be too good." for overlap in overlaps]
+    """One warning for each pair of splits."""
+    return [f"{overlap.text}: {SPLIT_NAMES[overlap.second]} scores may be too good." for overlap in overlaps]
 
 
 def shared_test_samples(overlaps: Sequence[Overlap]) -> int:
-    """Test samples that are training or validation samples, too: the most that any pair shares."""
+    """Number of test samples that are also training or validation samples: the largest overlap of a pair."""
     return max((overlap.num_shared for overlap in overlaps if overlap.second == "test"), default=0)

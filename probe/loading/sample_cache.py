@@ -1,4 +1,5 @@
-"""Task.cache: samples that are read once a process and kept, as rows of tensors or, for a collate function, one by one."""
+"""The cache of Task.cache: samples are read once per process, and kept as rows of tensors or, for a collate function, in a
+list."""
 
 from __future__ import annotations
 
@@ -25,16 +26,16 @@ class SampleCache:
 
     def __init__(self, num_samples: int, *, stacked: bool) -> None:
         self.content: Any = None
-        """Stacked: samples as PyTorch's default_collate makes a batch of them. Otherwise a list of them."""
+        """If stacked, a batch of PyTorch's default_collate; otherwise a list of samples."""
         self.rows: Indices = np.full(num_samples, -1, dtype=np.int64)
-        """Shape (samples of the data set,): where in `content` each of them is; -1: not read."""
+        """Position of each sample in `content`, -1 if it was not read; shape (samples of the data set,)."""
         self._stacked = stacked
         self._count = 0
 
     def read(self, data: Any, wanted: Indices) -> None:
-        """Read those of the samples `wanted` of `data` that are missing.
+        """Read the samples `wanted` of `data` that are missing.
 
-        Raises DataError where they would not fit into memory, TaskError where they cannot be stacked.
+        Raises DataError if they do not fit into memory, TaskError if they cannot be stacked.
         """
         missing = np.unique(wanted[self.rows[wanted] < 0])
         if len(missing) == 0:
@@ -47,7 +48,7 @@ class SampleCache:
         return [*(self.content or ()), *(sample for piece in _pieces(data, missing) for sample in piece)]
 
     def _stacked_with(self, data: Any, missing: Indices) -> Any:
-        """`content` and the missing samples, in tensors that are made once and filled piece by piece."""
+        """`content` and the missing samples, in tensors that are allocated once and filled piece by piece."""
         total, filled = self._count + len(missing), self._count
         grown: Any = None
         for samples in _pieces(data, missing):
@@ -66,12 +67,12 @@ _caches: WeakMemo[SampleCache] = WeakMemo()
 
 
 def cache_of(data: Any, *, stacked: bool) -> SampleCache:
-    """The cache of this process for `data`, a data set that is no Subset or ConcatDataset."""
+    """This process's cache for `data`, which must not be a Subset or ConcatDataset."""
     return _caches.get([data], stacked, make=lambda: SampleCache(len(data), stacked=stacked))
 
 
 def _pieces(data: Any, indices: Indices) -> Iterator[list[Any]]:
-    """The samples of these indices, some at a time."""
+    """The samples with these indices, in pieces."""
     for start in range(0, len(indices), _SAMPLES_PER_READ):
         piece = _read(data, indices[start : start + _SAMPLES_PER_READ].tolist())
         if start == 0:
@@ -88,9 +89,9 @@ def _check_memory(data: Any, piece: list[Any], count: int) -> None:
     needed_bytes, free_bytes = num_bytes(piece) * count // len(piece), free_memory_bytes()
     if needed_bytes > free_bytes:
         raise DataError(
-            f"Task.cache is True, and {count:,} samples of {type(data).__name__} take about "
-            f"{format_bytes(needed_bytes)} of memory; {format_bytes(free_bytes)} are free.",
-            hint="Leave cache out: samples are then read whenever they are needed.",
+            f"Task.cache is True, but {count:,} samples of {type(data).__name__} need about "
+            f"{format_bytes(needed_bytes)} of memory, and only {format_bytes(free_bytes)} are free.",
+            hint="Remove cache=True; samples are then read whenever they are needed.",
         )
 
 
@@ -120,11 +121,11 @@ def _check_tensors(data: Any, tree: Any) -> None:
         for item in tree:
             _check_tensors(data, item)
     elif not isinstance(tree, Tensor):
-        raise _not_alike(data, f"a {type(tree).__name__} in them is no tensor, array or number")
+        raise _not_alike(data, f"they contain a {type(tree).__name__}, which is not a tensor, array or number")
 
 
 def _not_alike(data: Any, what: str) -> TaskError:
     return TaskError(
         f"Task.cache is True, but the samples of {type(data).__name__} cannot be stacked as tensors: {what}.",
-        hint="Samples of one shape can be cached, and samples of any kind with a collate function. Otherwise leave cache out.",
+        hint="Give the samples the same shape, give the Task a collate function, or remove cache=True.",
     )

@@ -1,4 +1,4 @@
-"""Trees of tensors: containers, dataclasses and objects with `to(device)`, in any nesting. These functions see through them."""
+"""Functions on trees of tensors: nested containers, dataclasses and objects with `to(device)`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CPU = torch.device("cpu")
 
 
 def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """`tree` with every tensor replaced by `function(tensor)`. Containers keep their type; what holds no tensors stays.
+    """Replace every tensor in `tree` by `function(tensor)`. Containers keep their type; other values do not change.
 
-    An object with a method `to` decides itself which tensors it has: `function` stands in for `Tensor.to` while a shallow copy
-    of the object is moved. Raises TaskError for any other object that holds tensors.
+    For an object with a method `to`, that method is called on a shallow copy, while `function` replaces `Tensor.to`. Raises
+    TaskError for any other object that holds tensors.
     """
     if isinstance(tree, Tensor):
         return function(tree)
@@ -42,7 +42,7 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:
-    """Every tensor of `tree`, depth first. Raises TaskError as `map_tensors`."""
+    """All tensors of `tree`, depth first. Raises TaskError like `map_tensors`."""
     if isinstance(tree, Tensor):
         yield tree
     elif type(tree) in (tuple, list):
@@ -63,15 +63,15 @@ def tensors_of(tree: Any) -> Iterator[Tensor]:
 
 
 def num_bytes(tree: Any) -> int:
-    """Memory of all tensors of `tree`."""
+    """Memory of all tensors of `tree` in bytes."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(tree))
 
 
 def slice_samples(tree: Any, num_samples: int, start: int, stop: int) -> Any:
-    """Samples `start` to `stop` of a tree whose tensors hold `num_samples` of them along their first dimension.
+    """Samples `start` to `stop` of a tree whose tensors have `num_samples` rows.
 
-    A list with one entry for each sample, like the images of a detector, is sliced itself. Raises TaskError where neither
-    holds.
+    A list with one entry for each sample, like the images of a detector, is sliced itself. Raises TaskError if neither is the
+    case.
     """
     if isinstance(tree, Tensor):
         if not _has_rows(tree, num_samples):
@@ -79,7 +79,7 @@ def slice_samples(tree: Any, num_samples: int, start: int, stop: int) -> Any:
         return tree[start:stop]
     if tree is None or isinstance(tree, (str, bytes, int, float)):
         return tree
-    if isinstance(tree, Mapping):  # also one that moves itself, like the BatchEncoding of transformers
+    if isinstance(tree, Mapping):  # may also have a method `to`, like the BatchEncoding of transformers
         parts = {key: slice_samples(item, num_samples, start, stop) for key, item in tree.items()}
         return like_mapping(tree, parts)
     if not _moves_itself(tree):
@@ -100,7 +100,7 @@ def _has_rows(tree: Any, num_samples: int) -> bool:
 
 
 class _InPlaceOfTo(TorchFunctionMode):
-    """Inside, `tensor.to(...)` returns `function(tensor)`."""
+    """A mode in which `tensor.to(...)` returns `function(tensor)`."""
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def _moves_itself(tree: Any) -> bool:
 
 
 def like_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
-    """`items` in a mapping of the type of `tree`."""
+    """A mapping of the type of `tree` with these items."""
     if type(tree) is dict:
         return items
     try:
@@ -132,7 +132,7 @@ def like_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
 
 
 def like_dataclass(tree: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of `tree` with these values of its fields."""
+    """A copy of the dataclass `tree` with these field values."""
     made = copy.copy(tree)
     for name, value in values.items():
         object.__setattr__(made, name, value)  # the class may be frozen
@@ -152,13 +152,13 @@ def _refuse_hidden_tensors(tree: Any) -> None:
         kind = type(tree).__name__
         raise TaskError(
             f"A {kind} holds tensors (.{name}) that cannot be moved to a device.",
-            hint=f"Give {kind} a method to(device) that returns the moved object, make it a dataclass, or use a dict.",
+            hint=f"Give {kind} a method to(device) that returns the moved object, or use a dataclass or a dict.",
         )
 
 
 def _cannot_split(tree: Any, num_samples: int) -> TaskError:
     what = f"a tensor of shape {tuple(tree.shape)}" if isinstance(tree, Tensor) else f"a {type(tree).__name__}"
     return TaskError(
-        f"A batch of {num_samples} samples cannot be split: {what} does not hold them along its first dimension.",
+        f"A batch of {num_samples} samples cannot be split: {what} does not have one row for each sample.",
         hint="Gradient accumulation needs tensors, or lists, with one entry for each sample.",
     )

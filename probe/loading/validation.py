@@ -1,4 +1,4 @@
-"""Validation splits of a task, and parts of its training samples."""
+"""Validation splits of a task, and subsets of its training samples."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from probe.task import Task
 
 
 def split_task(task: Task, split: ValidationSplit, *, fold: int = 0) -> Task:
-    """The task with the validation part that all trials of a search share."""
+    """`task` with the validation split that all trials of a search share; with folds, that of fold number `fold`."""
     if split.num_folds > 1:
         return hold_out_fold(task, fold, num_folds=split.num_folds, seed=split.seed)
     return hold_out(task, fraction=split.fraction, seed=split.seed)
 
 
 def hold_out(task: Task, *, fraction: float, seed: int) -> Task:
-    """`task` with a validation part: its own, or `fraction` of its training samples, stratified where targets are classes, the
-    last ones where they stand in time order."""
+    """`task` with a validation split: its own, or else a fraction of its training samples.
+
+    Samples are stratified if targets are classes. Of a time series, the last samples are held out.
+    """
     if task.val is not None:
         return task
     if task.time_steps is not None:
@@ -44,9 +46,9 @@ def _hold_out_end(task: Task, time_steps: int, fraction: float) -> Task:
     _, last_steps = hold_out_indices(time_steps, fraction=fraction, seed=0, labels=None, in_time_order=True)
     if len(last_steps) >= available:
         raise DataError(
-            f"The last {len(last_steps)} of {time_steps} time steps are to be held out, and only {available} of them are "
-            "samples: none would be left to train on.",
-            hint="Shorten the window, give a longer series, or hold out a smaller share.",
+            f"The last {len(last_steps)} of {time_steps} time steps are to be held out, but there are only {available} "
+            "samples, so none would be left to train on.",
+            hint="Use a shorter window or a longer series, or hold out a smaller fraction.",
         )
     base = as_dataset(task.train)
     rest, held_out = range(available - len(last_steps)), range(available - len(last_steps), available)
@@ -54,19 +56,19 @@ def _hold_out_end(task: Task, time_steps: int, fraction: float) -> Task:
 
 
 def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
-    """`task` with one of `num_folds` parts of its training samples as validation part, stratified where targets are classes.
+    """`task` with one fold of its training samples as validation split, stratified if targets are classes.
 
-    Raises DataError where the task has a validation part of its own, and where its samples stand in time order.
+    Raises DataError if the task has its own validation split or is a time series.
     """
     if task.time_steps is not None:
         raise DataError(
-            "The samples stand in time order, and k-fold validation would train on what comes after the samples it validates.",
-            hint='Write validation = { kind = "holdout" }: the end of the training part is held out.',
+            "The samples are a time series, and k-fold validation would train on samples later than those it validates on.",
+            hint='Write validation = { kind = "holdout" }, which holds out the end of the training split.',
         )
     if task.val is not None:
         raise DataError(
-            "The task has a validation part of its own, which k-fold validation would leave unused.",
-            hint='Leave val out of the Task, its samples added to train, or write validation = { kind = "holdout" }.',
+            "The task has its own validation split, which k-fold validation would not use.",
+            hint='Move the samples of val to train in the Task, or write validation = { kind = "holdout" }.',
         )
     labels = _class_labels(task.train) if task.stratify else None
     folds = fold_numbers(num_samples(task.train), num_folds=num_folds, seed=seed, labels=labels)
@@ -76,8 +78,11 @@ def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
 
 
 def take_fraction(task: Task, thousandths: int, *, seed: int) -> Task:
-    """`task` with that many thousandths of its training samples, rounded up, stratified where targets are classes, the latest
-    ones where they stand in time order; a larger share holds all samples of a smaller one."""
+    """`task` with that many thousandths of its training samples, rounded up.
+
+    Samples are stratified if targets are classes. Of a time series, the latest samples are taken. A larger fraction includes
+    all samples of a smaller one.
+    """
     available = num_samples(task.train)
     count = -(-available * thousandths // 1000)
     if count >= available:
@@ -91,7 +96,7 @@ def take_fraction(task: Task, thousandths: int, *, seed: int) -> Task:
 
 
 def merge_validation(task: Task) -> Task:
-    """`task` with its validation samples added to the training samples, and no validation part."""
+    """`task` with its validation samples added to the training samples, and no validation split."""
     if task.val is None:
         return task
     train, val = task.train, task.val
@@ -106,7 +111,7 @@ def merge_validation(task: Task) -> Task:
 
 
 def take_samples(data: Any, count: int, *, seed: int) -> Any:
-    """`count` samples of `data`, drawn without replacement and in their own order; all of it where it has no more."""
+    """`count` random samples of `data` in their original order, or all if there are no more."""
     available = num_samples(data)
     if available <= count:
         return data
@@ -115,14 +120,14 @@ def take_samples(data: Any, count: int, *, seed: int) -> Any:
 
 
 def _class_labels(data: Any) -> np.ndarray[Any, Any] | None:
-    """Integer class of every sample, where they can be had without reading the samples; None otherwise."""
+    """Class number of every sample; None if that requires reading the samples."""
     if isinstance(data, Subset):
         inner = _class_labels(data.dataset)
         return None if inner is None else inner[np.asarray(data.indices)]
     if isinstance(data, ConcatDataset):
-        parts = [_class_labels(part) for part in data.datasets]
-        known = [part for part in parts if part is not None]
-        return np.concatenate(known) if len(known) == len(parts) else None
+        labels = [_class_labels(inner) for inner in data.datasets]
+        known = [classes for classes in labels if classes is not None]
+        return np.concatenate(known) if len(known) == len(labels) else None
     if isinstance(data, TensorDataset):
         data = data.tensors
     targets: Any = data[-1] if isinstance(data, tuple) else getattr(data, "targets", None)

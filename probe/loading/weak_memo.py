@@ -1,4 +1,4 @@
-"""Values that are derived from objects and kept for as long as these objects live."""
+"""A cache of values derived from objects, which lives as long as the objects."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ Value = TypeVar("Value")
 
 
 class WeakMemo(Generic[Value]):
-    """Keys are objects, compared by identity, with hashable options. A value must not refer to the objects of its key."""
+    """Keys are objects, compared by identity, and hashable options. A value must not refer to the objects of its key."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[Hashable, ...], tuple[list[weakref.ref[Any]], Value]] = {}
 
     def find(self, objects: Sequence[Any], *options: Hashable) -> Value | None:
-        """The value of these objects and options; None if there is none yet."""
+        """The value for these objects and options; None if there is none yet."""
         refs, value = self._held.get(_key(objects, options), ([], None))
         is_current = value is not None and all(ref() is held for ref, held in zip(refs, objects, strict=True))
         return value if is_current else None
 
     def get(self, objects: Sequence[Any], *options: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of these objects and options, made if there is none yet. Objects without weak references, such as lists,
-        are not keys: their value is made every time."""
+        """The value for these objects and options, created by `make` if there is none yet.
+
+        Objects without weak references, such as lists, cannot be keys; their value is created every time.
+        """
         value = self.find(objects, *options)
         if value is not None:
             return value

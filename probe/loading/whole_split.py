@@ -1,4 +1,4 @@
-"""Batches of a whole part of the data: joined along their samples, or taken apart into them."""
+"""Joins the batches of a whole split along their samples, or splits them into samples."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from probe.errors import TaskError
 from probe.loading.trees import like_dataclass, like_mapping
 
 _SHARED = (str, bytes, int, float, type(None))
-"""Not one for each sample: every sample of a batch has it."""
+"""Types of values that all samples of a batch share."""
 
 
 def join_batches(trees: Sequence[Any], sizes: Sequence[int]) -> Any:
-    """Equal containers of tensors, joined along the first dimension; lists with one entry for each sample become one list.
+    """Concatenate trees of tensors along the first dimension, and lists with one entry for each sample.
 
     Args:
-        sizes: the number of samples of each tree, which its tensors must have as their first dimension.
+        trees: containers of equal structure.
+        sizes: number of samples of each tree, which is the first dimension of its tensors.
 
-    Raises ValueError where tensors cannot be joined without change: other dimensions or types differ between batches.
+    Raises:
+        ValueError: shapes, types or structures differ between batches.
     """
     first = trees[0]
     if isinstance(first, Tensor):
@@ -43,9 +45,9 @@ def join_batches(trees: Sequence[Any], sizes: Sequence[int]) -> Any:
 
 
 def split_batches(trees: Sequence[Any], sizes: Sequence[int], name: str) -> list[Any]:
-    """The samples of all batches: of every container one with the sample's rows.
+    """Split batches into samples: each is a container of the same structure with the sample's rows.
 
-    Raises TaskError where samples cannot be told apart; `name` says of what.
+    Raises TaskError if that is impossible; `name` is the name of the data in its message.
     """
     if all(isinstance(tree, _SHARED) for tree in trees):
         return [tree for tree, size in zip(trees, sizes, strict=True) for _ in range(size)]
@@ -66,9 +68,9 @@ def _have_rows(trees: Sequence[Any], sizes: Sequence[int]) -> bool:
 
 
 def _list_samples(trees: Sequence[Any], sizes: Sequence[int]) -> bool:
-    """Whether these are lists with one entry for each sample, like the images of a detector.
+    """Whether the trees are lists with one entry for each sample, like the images of a detector.
 
-    Lists of tensors that have a row for each sample in every batch, as many tensors as samples, are taken for several outputs.
+    If all entries of all lists are tensors with one row for each sample, the lists are considered lists of outputs instead.
     """
     if not all(isinstance(tree, list) and len(tree) == size for tree, size in zip(trees, sizes, strict=True)):
         return False
@@ -79,7 +81,7 @@ def _list_samples(trees: Sequence[Any], sizes: Sequence[int]) -> bool:
 
 
 def _columns(trees: Sequence[Any]) -> dict[Any, list[Any]] | None:
-    """What the containers hold under each key; None where they are no containers with equal keys."""
+    """Key -> values in all containers; None if these are not containers with equal keys."""
     children = [_children(tree) for tree in trees]
     first = children[0]
     if first is None or any(found is None or found.keys() != first.keys() for found in children):
@@ -98,7 +100,7 @@ def _children(tree: Any) -> dict[Any, Any] | None:
 
 
 def _like(tree: Any, children: dict[Any, Any]) -> Any:
-    """A container of the type of `tree`."""
+    """A container of the type of `tree` with these children."""
     if isinstance(tree, Mapping):
         return like_mapping(tree, children)
     if isinstance(tree, (tuple, list)):
@@ -113,7 +115,7 @@ def _inseparable(trees: Sequence[Any], sizes: Sequence[int], name: str) -> TaskE
         what = f"a tensor of shape {tuple(tree.shape)}"
     else:
         what = f"a {type(tree).__name__}" + (f" of {len(tree)}" if hasattr(tree, "__len__") else "")
-    return TaskError(f"{name} is {what} for a batch of {size} samples, which cannot be told apart.")
+    return TaskError(f"{name} is {what} for a batch of {size} samples, so it cannot be split into samples.")
 
 
 def _length(tree: Any) -> int | None:

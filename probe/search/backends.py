@@ -10,10 +10,10 @@ from typing import Protocol
 from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device
 from probe.device.visible import visible_gpus
 from probe.errors import UsageError
-from probe.search.deterministic import WORKER_ENVIRONMENT, make_deterministic
 from probe.search.executors.local import LocalExecutor, threads_per_slot
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.ray.resources import RayAddress, SlotPlan, parse_ray_address, plan_slots
+from probe.search.jobs.worker_calls import DETERMINISTIC_ENVIRONMENT, make_deterministic
 from probe.search.records.cluster import ClusterUse
 from probe.search.session import SearchSession
 
@@ -57,7 +57,7 @@ def find_backend(
         )
     from probe.search.executors.ray.cluster import connected
 
-    environment = WORKER_ENVIRONMENT if deterministic else {}
+    environment = DETERMINISTIC_ENVIRONMENT if deterministic else {}
     with connected(address, environment=environment):
         from probe.search.executors.ray.nodes import live_nodes, node_size
 
@@ -93,7 +93,7 @@ class LocalBackend:
         with LocalExecutor(
             begun.num_workers,
             num_threads=begun.meta.num_threads,
-            env=WORKER_ENVIRONMENT if begun.deterministic else None,
+            env=DETERMINISTIC_ENVIRONMENT if begun.deterministic else None,
             prepare=make_deterministic if begun.deterministic else None,
             gpus=self.gpus,
         ) as executor:

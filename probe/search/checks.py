@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from probe.device.select import DeviceSpec
-from probe.errors import RecipeError, TaskError, unknown_name
+from probe.errors import RecipeError, TaskError, UsageError, unknown_name
 from probe.loading.records import overlap_warnings
 from probe.recipe.checks import conditions_of
 from probe.recipe.schema import Recipe
@@ -139,6 +139,34 @@ def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
         raise RecipeError(
             "search.constraints.memory: the memory of a trial cannot be measured on the CPU.",
             hint="Search on a GPU or with a simulated limit (--device simulated:8GiB), or remove the constraint.",
+        )
+
+
+def check_deterministic(recipe: Recipe, *, num_workers: int | None) -> None:
+    """Check that two runs of a search with --deterministic make the same decisions, also after a kill and a resume.
+
+    That takes one worker, so that results arrive in one order, and no decision that depends on a clock. (The batch
+    probe finds the largest batch that fits, without timing.) Raises RecipeError, UsageError.
+    """
+    if recipe.budget.time is not None:
+        raise RecipeError(
+            f"budget.time = {recipe.budget.time}: a deterministic search cannot be limited by time.",
+            hint="Limit trials or epochs instead (--time none removes the limit), or remove --deterministic.",
+        )
+    timed = {
+        "search.trial_time": recipe.search.trial_time,
+        "search.constraints.step_ms": recipe.search.constraints.step_ms,
+    }
+    for key, value in timed.items():
+        if value is not None:
+            raise RecipeError(
+                f"{key} = {value}: a deterministic search cannot depend on measured times.",
+                hint="Constrain params or memory instead, or remove --deterministic.",
+            )
+    if num_workers is not None and num_workers != 1:
+        raise UsageError(
+            f"--workers {num_workers}: a deterministic search uses one worker, so that results arrive in one order.",
+            hint="Remove --workers or --deterministic.",
         )
 
 

@@ -21,8 +21,7 @@ from probe.search.session import SearchRequest, open_session
 from probe.search.settings import make_settings
 from probe.task import Task
 from probe.tasks.given import TaskFunction, given_source, pickled_source
-from probe.tasks.given_recipe import recipe_with_task
-from probe.tasks.source import TaskSource, recipe_source, task_seed
+from probe.tasks.source import TaskSource, recipe_source, recipe_with_task, task_seed
 
 Observer = Callable[[Any], None]
 WEIGHTS_FILE = "winner.safetensors"
@@ -60,7 +59,8 @@ def find_hyperparameters(
         overrides: changes of a recipe file, like `budget.trials=5`.
         ray: `auto`, `HOST:PORT` or `local:N` to search on all nodes of a Ray cluster (`pip install
             'torch-probe[ray]'`).
-        storage: a folder for checkpoints that every node sees. By default the run's own.
+        storage: a folder for checkpoints that every node sees; required if the nodes are several machines. By default the
+            run's own.
         folder: folder of the run, with its database (every decision is stored before it takes effect) and, until the
             search has ended, its checkpoints. By default nothing is stored.
         resume: resume the search in `folder` where it was stopped or killed.
@@ -76,6 +76,7 @@ def find_hyperparameters(
     Raises:
         RecipeError, TaskError, DeviceError, UsageError: before anything is spent. DeviceError also if Ray is not
             installed, if the cluster does not answer within ten seconds, or if a node has another version of probe.
+            UsageError also if the cluster has several machines and no `storage` is given.
         OutputError: another process runs the search in the folder, or its files cannot be read or written.
         UserCodeError: the task's own code fails with every configuration.
         NothingFitsError: no trial has a value.

@@ -1,5 +1,4 @@
-"""The stages of a search, one after the other: load, batch probe, learning rate probe, sampler, trials, final
-training."""
+"""The stages of a search: load, batch probe, learning rate probe, sampler, trials, final training."""
 
 from __future__ import annotations
 
@@ -29,7 +28,6 @@ from probe.search.records.objective import best_epoch
 from probe.search.records.search import BestTrial, SearchProgress, SearchResult, SearchStoppedBy, Stage
 from probe.search.results import StageResults, all_spent, make_result, trial_results
 from probe.search.resume import restore_final, restore_probes, resume_study, with_history
-from probe.search.samplers.auto_sampler import choose_sampler
 from probe.search.session import SearchSession
 from probe.search.settings import SearchSettings
 from probe.search.space.dimensions import build_space
@@ -49,8 +47,7 @@ ENDED_EARLY: tuple[SearchStoppedBy, ...] = ("interrupted", "failures")
 
 
 class Search:
-    """One search of one recipe. `run` goes through the stages, which store what they find in `found` and in the
-    database."""
+    """One search of one recipe. The results of its stages are kept in `found` and in the database."""
 
     def __init__(
         self,
@@ -62,8 +59,7 @@ class Search:
         observer: Observer | None,
         started: float,
     ) -> None:
-        """Prepare a search. `weights` is the file for the winner's weights, None to discard them; `started` is the time
-        of `time.monotonic()` at which this process started."""
+        """`weights`: file for the winner's weights, or None. `started`: start of the process by `time.monotonic()`."""
         self.settings = settings
         self.recipe = settings.recipe
         self.found = StageResults(
@@ -186,13 +182,7 @@ class Search:
     def _choose_sampler(self) -> None:
         """Choose the sampler and store everything that the trials depend on. A larger budget does not change it any
         more."""
-        choice = choose_sampler(
-            self.recipe.search.sampler,
-            self.found.space,
-            limits=self.settings.limits,
-            rungs=self.settings.fidelity.total_costs,
-            spent_epochs=self.found.probe_epochs,
-        )
+        choice = plans.sampler_choice(self.settings, self.found)
         self.found.sampler, self.found.sampler_reason = choice.name, choice.reason
         probed = Probed(
             space=self.found.space,
@@ -238,8 +228,8 @@ class Search:
             return ended_by
         self._database.drop(END)
         stopped_by = study.run()
-        self.found.warnings += plans.end_warnings(self.found.sampler, study.state.trials)
-        self.found.warnings += filter(None, (self._checkpoints.warning,))
+        warnings = (*plans.end_warnings(self.found.sampler, study.state.trials), self._checkpoints.warning)
+        self.found.warnings += filter(None, warnings)
         self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.settings.limits))
         return stopped_by
 
@@ -282,8 +272,7 @@ class Search:
             return FinalOutcome(
                 training=None, test=None, seconds=0.0, warning=f"The final training failed: {error.message}"
             )
-        outcome = moved_weights(outcome, weights, self._weights)
-        outcome = with_history(outcome, self._database)
+        outcome = with_history(moved_weights(outcome, weights, self._weights), self._database)
         self._keep(FINAL, outcome)
         return outcome
 
@@ -301,8 +290,7 @@ class Search:
         self._observe(SearchProgress(stage=stage, spent=spent, limits=self.settings.limits, best=best, message=message))
 
     def _follow_cluster(self) -> None:
-        use = self._executor.resources.cluster
-        if use is not None and use is not self.found.cluster:
+        if (use := self._executor.resources.cluster) is not None and use is not self.found.cluster:
             self.note_cluster(use)
 
     def _observe(self, record: Any) -> None:

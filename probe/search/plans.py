@@ -15,7 +15,7 @@ from probe.search.jobs.jobs import RungJob, checkpoint_path
 from probe.search.lr_probe import HIGHEST_LR, LOWEST_LR, LrProbePlan
 from probe.search.records.search import BestTrial, ParamValue
 from probe.search.results import StageResults
-from probe.search.samplers.auto_sampler import NOT_LEARNING, grid_warning
+from probe.search.samplers.auto_sampler import NOT_LEARNING, SamplerChoice, choose_sampler, grid_warning
 from probe.search.samplers.history_window import window_warning
 from probe.search.samplers.registry import make_sampler
 from probe.search.samplers.time_limited import TimeLimitedSampler
@@ -111,6 +111,17 @@ def _probed_params(space: Space, task: TaskInfo, optimizer: str, seed: int) -> t
     fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
     fixed["batch_size"] = central_params(space, **fixed).get("batch_size", task.batch_size)
     return params_near(space, 0.5, seed=seed, num_drawn=NUM_CANDIDATES, **fixed)
+
+
+def sampler_choice(settings: SearchSettings, found: StageResults) -> SamplerChoice:
+    """Return the sampler of the recipe, or the one that fits the space and the rest of the budget."""
+    return choose_sampler(
+        settings.recipe.search.sampler,
+        found.space,
+        limits=settings.limits,
+        rungs=settings.fidelity.total_costs,
+        spent_epochs=found.probe_epochs,
+    )
 
 
 def study_plan(settings: SearchSettings, found: StageResults, *, seconds: float) -> StudyPlan:

@@ -26,8 +26,7 @@ from probe.search.records.search import ParamValue, Score
 from probe.seeds import derive_seed
 from probe.single.records import TrainEnd, TrainResult, TrainStarted
 from probe.tasks.given import TaskFunction, given_source
-from probe.tasks.given_recipe import recipe_with_task
-from probe.tasks.source import TaskSource, recipe_source, task_seed
+from probe.tasks.source import TaskSource, recipe_source, recipe_with_task, task_seed
 from probe.training.records import EpochReport, TrainingSummary, WeightCounts
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Which source files a task is made by, and what is in them, so that a search that goes on notices edits."""
+"""Hashes of the source files of a task, so that a resumed search notices edits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ INSTALLED = ("site-packages", "dist-packages")
 
 
 def code_hashes(target: str) -> dict[str, str]:
-    """File -> hash of its code, of the imported module of `module:callable` and of the user's own modules that it uses, which
-    are those of its package and those in the current folder. Comments and the layout of the code do not count.
+    """Hashes of the imported module of a target `module:callable` and of the user's own modules that it uses.
 
-    Files are named by their path from the current folder, or by their module where they lie elsewhere.
+    The user's own modules are those in the same package and those in the working directory. Comments and formatting do not
+    change a hash.
+
+    Returns:
+        File -> hash. A file in the working directory is named by its relative path, any other by its module.
     """
     start = target.partition(":")[0]
     package, found, waiting = start.partition(".")[0], {}, [start]
@@ -36,7 +39,7 @@ def code_hashes(target: str) -> dict[str, str]:
 
 
 def _label(module: ModuleType, package: str) -> str | None:
-    """None for a module that is not the user's own."""
+    """The name of a module in the result, or None if it is not the user's own."""
     file = getattr(module, "__file__", None)
     top = module.__name__.partition(".")[0]
     if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_file() or top == "probe":
@@ -44,14 +47,14 @@ def _label(module: ModuleType, package: str) -> str | None:
     path, folder = Path(file).absolute(), Path.cwd()
     if path.is_relative_to(folder):
         inside = path.relative_to(folder)
-        # An environment may lie in the folder, too.
+        # A virtual environment may be in the folder, too.
         if not any(part in INSTALLED or part.startswith(".") for part in inside.parts):
             return inside.as_posix()
     return module.__name__ if top == package else None
 
 
 def _used_by(module: ModuleType) -> Iterator[str]:
-    """Modules that are one of its global names, or that a function, a class or another object of that name comes from."""
+    """Names of modules among the global names of `module`, and of the modules of its functions, classes and other objects."""
     for value in list(vars(module).values()):
         if isinstance(value, ModuleType):
             yield value.__name__
@@ -61,6 +64,6 @@ def _used_by(module: ModuleType) -> Iterator[str]:
 
 def _hash(file: Path) -> str:
     content = file.read_bytes()
-    with suppress(SyntaxError, ValueError):  # edited since it was imported, and broken
+    with suppress(SyntaxError, ValueError):  # the file may have been broken since it was imported
         content = ast.dump(ast.parse(content)).encode()
     return hashlib.sha256(content).hexdigest()[:16]

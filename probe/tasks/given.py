@@ -1,6 +1,7 @@
-"""Tasks that a script or a notebook hands over: a Task, or a function that returns one.
+"""Tasks from Python code, like a notebook: a Task, or a function that returns one.
 
-They travel to worker processes whole (cloudpickle: functions and classes of `__main__` by value), and are read once a process.
+They are pickled for worker processes by cloudpickle, which pickles functions and classes of `__main__` by value, and unpickled
+once per process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from probe.tasks.target import make_task
 from probe.workers.process_state import complete
 
 TaskFunction = Callable[..., Task]
-"""Its keywords are the task's hyperparameters: `def task(width=16) -> probe.Task`."""
+"""A function whose keywords are the hyperparameters of the task: `def task(width=16) -> probe.Task`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class FunctionSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenSource:
-    """A Task; it has no hyperparameters of its own."""
+    """A Task. It has no hyperparameters of its own."""
 
     task: Task = field(repr=False)
     seed: int = 0
@@ -58,12 +59,14 @@ class GivenSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickledSource:
-    """One of the others, pickled once for all jobs of a search. Processes that run many of them unpickle it once, so that what
-    its functions share, like data that the notebook has loaded, is there once."""
+    """Another source, pickled once for all jobs of a search.
+
+    A process unpickles it once for all of its jobs, so that objects shared by its functions, like loaded data, exist once.
+    """
 
     title: str
     names: tuple[str, ...] | None
-    """Its keywords."""
+    """The keywords of the source."""
     seed: int
     content: bytes = field(repr=False)
 
@@ -75,10 +78,14 @@ class PickledSource:
 
 
 def given_source(task: Task | TaskFunction, *, seed: int = 0) -> GivenSource | FunctionSource:
-    """The task or the function as a source. Raises TaskError for anything else.
+    """The source of a Task, or of a function that returns one.
 
     Args:
-        seed: for what is drawn while the function builds its task.
+        task: the Task or the function.
+        seed: seed of the generators while the function builds its task.
+
+    Raises:
+        TaskError: `task` is something else.
     """
     if isinstance(task, Task):
         return GivenSource(task=task)
@@ -91,19 +98,19 @@ def given_source(task: Task | TaskFunction, *, seed: int = 0) -> GivenSource | F
 
 
 def pickled_source(source: GivenSource | FunctionSource) -> PickledSource:
-    """Raises TaskError for what cannot be pickled."""
+    """Pickle a source. Raises TaskError if it cannot be pickled."""
     try:
         content = cloudpickle.dumps(source)
     except Exception as error:
         raise TaskError(
             f"The task {source.title} cannot be sent to a worker process: {type(error).__name__}: {error}",
-            hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
+            hint="Create open files, locks and generators inside the functions of the Task.",
         ) from None
     return PickledSource(title=source.title, names=source.keywords(), seed=source.seed, content=content)
 
 
 def target_of(task: Task | TaskFunction) -> str:
-    """What a recipe's record says that was trained: `__main__:task` for a function of a notebook."""
+    """The target for the records of a recipe: `__main__:task` for a function of a notebook."""
     if isinstance(task, Task):
         name = re.sub(r"[:\s]+", "-", task.name)
         return f"__main__:{name or 'task'}"
@@ -112,7 +119,7 @@ def target_of(task: Task | TaskFunction) -> str:
 
 
 def keywords_of(function: Callable[..., Any]) -> tuple[str, ...] | None:
-    """Names of the keywords that `function` takes; None where it takes any."""
+    """Names of the keywords of `function`, or None if it takes any."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return None
@@ -122,5 +129,5 @@ def keywords_of(function: Callable[..., Any]) -> tuple[str, ...] | None:
 @lru_cache(maxsize=1)
 def _unpickled(content: bytes) -> GivenSource | FunctionSource:
     source: GivenSource | FunctionSource = cloudpickle.loads(content)
-    complete(imported=True)  # the modules of the user's that it refers to
+    complete(imported=True)  # unpickling imported the user's modules
     return source

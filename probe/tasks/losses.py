@@ -1,4 +1,4 @@
-"""Loss functions of classification beyond plain cross-entropy."""
+"""Loss functions for classification, besides plain cross-entropy."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from torch.nn import functional
 from probe.tasks.options import check_option
 
 DEFAULT_FOCAL_GAMMA = 2.0
-"""What Lin et al. found best."""
+"""The best value of Lin et al. (2017)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassificationLoss:
-    """Cross-entropy with two changes, which may be combined: -sum over classes k of q_k (1 - p_k)^gamma log p_k.
+    """Focal loss and label smoothing, which may be combined: -sum over classes k of q_k (1 - p_k)^gamma log p_k.
 
-    `gamma` > 0 is the focal loss (Lin et al. 2017): samples that are classified well already count less. With `label_smoothing`
-    epsilon (Szegedy et al. 2016) the target q is 1 - epsilon for the right class, and epsilon is shared by all classes evenly.
-    Raises TaskError for a value out of range.
+    Args:
+        gamma: exponent of the focal loss (Lin et al. 2017), which gives less weight to samples that are classified well; 0 for
+            cross-entropy.
+        label_smoothing: epsilon of Szegedy et al. (2016): the target q is 1 - epsilon for the right class, plus epsilon spread
+            evenly over all classes.
+
+    Raises:
+        TaskError: a value is out of range.
     """
 
     gamma: float = 0.0
@@ -31,12 +36,16 @@ class ClassificationLoss:
         check_option("label_smoothing", self.label_smoothing)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """outputs: (samples, classes, ...), unnormalized; targets: class numbers (samples, ...), or probabilities of the
-        outputs' shape. The mean over the samples."""
+        """The mean loss over all samples.
+
+        Args:
+            outputs: (samples, classes, ...), unnormalized.
+            targets: class numbers (samples, ...), or probabilities of the same shape as `outputs`.
+        """
         if self.gamma == 0:
             return functional.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
         log_p = functional.log_softmax(outputs, dim=1)
-        # 1 - p without cancellation; kept from zero, where the derivative of a power below 1 is infinite.
+        # 1 - p without cancellation, kept above zero, where the derivative of a power below 1 is infinite.
         wrong = -torch.expm1(log_p)
         weighted = wrong.clamp_min(torch.finfo(wrong.dtype).eps) ** self.gamma * log_p
         spread = self.label_smoothing / outputs.shape[1]

@@ -1,4 +1,4 @@
-"""A named model on a named data set -> Task."""
+"""Builds the Task of a named model on a named data set."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ METRICS = {"classification": {"accuracy": "accuracy"}, "regression": {"rmse": "r
 
 
 def named_task(source: NamedSpec, params: Mapping[str, Any]) -> Task:
-    """Classification by cross-entropy, its accuracy measured, or regression by squared error; `params` are the model's and
-    the data set's hyperparameters, and the options of tasks/options.py.
+    """Build a task: classification with cross-entropy and accuracy, or regression with squared error, RMSE and MAE.
 
-    The test part is the data set's own. There is no validation part, unless the data set has its own: one is held out of the
-    training part later, at its end where samples stand in time order.
+    The test split is that of the data set, and so is the validation split if it has one. Otherwise one is held out of the
+    training split later: at its end if samples are in time order.
+
+    Args:
+        source: model and data set.
+        params: hyperparameters of the model and of the data set, and the options of `TaskOptions`.
 
     Raises:
-        TaskError: an unknown model, data set or hyperparameter, or data that the model cannot take.
-        DataError: the data set's files cannot be downloaded or read.
+        TaskError: unknown model, data set or hyperparameter, or data that the model cannot take.
+        DataError: the files of the data set cannot be downloaded or read.
     """
     resolve_model(source.model)
     of_data, of_model = data_keywords(source.data), model_keywords(source.model)
@@ -50,7 +53,7 @@ def named_task(source: NamedSpec, params: Mapping[str, Any]) -> Task:
     options = read_options(params, task_type=data.task_type, is_images=data.kind == "images")
     model = _model_factory(source, data, {name: value for name, value in params.items() if name in of_model})
     if source.weights is not None:
-        model()  # weights of another model are an error here, before anything is spent
+        model()  # raise errors in the file of weights now
     return Task(
         model=model,
         train=data.train,
@@ -68,7 +71,7 @@ def named_task(source: NamedSpec, params: Mapping[str, Any]) -> Task:
 
 
 def _model_factory(source: NamedSpec, data: LoadedData, params: Mapping[str, Any]) -> partial[Any]:
-    """Names the model and its shape only: the data must not travel with it."""
+    """A function that builds the model. It holds no data, because it is pickled."""
     return partial(
         build_model,
         source.model,
@@ -82,7 +85,7 @@ def _model_factory(source: NamedSpec, data: LoadedData, params: Mapping[str, Any
 
 
 def _train_loss(options: TaskOptions, reported: str) -> str | ClassificationLoss | None:
-    """None where training minimizes what is reported."""
+    """The loss that training minimizes, or None if it is the reported one."""
     gamma = 0.0
     if options.loss == "focal":
         gamma = DEFAULT_FOCAL_GAMMA if options.focal_gamma is None else options.focal_gamma

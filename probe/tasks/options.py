@@ -1,5 +1,7 @@
-"""Hyperparameters of how a named task is trained that are neither the model's nor the trainer's: its loss function and its
-augmentation. Without PyTorch, so that a recipe can be checked before anything is loaded."""
+"""Hyperparameters of a named task that belong neither to its model nor to the trainer: loss function and augmentation.
+
+Without PyTorch, so that a recipe can be checked quickly.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +21,19 @@ MAX_STRENGTH = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """Each is None where it is not given. Raises TaskError for a value out of range."""
+    """Options of a named task; None if not given. Raises TaskError for a value out of range."""
 
     loss: str | None = None
-    """What training minimizes: cross_entropy or focal; for regression mse, l1 or smooth_l1. What is reported stays
-    cross-entropy, or the squared error, so that the losses of all trials are of one kind."""
+    """Loss that training minimizes: cross_entropy or focal; for regression mse, l1 or smooth_l1. The reported loss is always
+    cross-entropy, or the squared error, so that the losses of all trials are comparable."""
     label_smoothing: float | None = None
-    """Share of a target that all classes are given evenly (Szegedy et al. 2016)."""
+    """Fraction of each target that is spread evenly over all classes (Szegedy et al. 2016)."""
     focal_gamma: float | None = None
-    """How much less the focal loss weighs what is classified well; 2 where it is not given."""
+    """Exponent of the focal loss (Lin et al. 2017); 2 by default."""
     augmentation: str | None = None
-    """Random changes of training images: `none`, or one or more of AUGMENTATIONS joined by `+`."""
+    """Random changes of training images: `none`, or some of AUGMENTATIONS joined by `+`."""
     augmentation_strength: float | None = None
-    """How far they may go, as a multiple of what is usual; means nothing with augmentation `none`."""
+    """Factor on the largest change; 1 by default. No effect with augmentation `none`."""
 
     def __post_init__(self) -> None:
         for name, value in self.given.items():
@@ -39,10 +41,12 @@ class TaskOptions:
 
     @property
     def given(self) -> dict[str, Any]:
+        """The options that are not None."""
         return {name: value for name in OPTION_NAMES if (value := getattr(self, name)) is not None}
 
     @property
     def augments(self) -> bool:
+        """Whether images are changed."""
         return self.augmentation not in (None, NO_AUGMENTATION)
 
 
@@ -50,29 +54,40 @@ OPTION_NAMES = ("loss", "label_smoothing", "focal_gamma", "augmentation", "augme
 
 
 def read_options(params: Mapping[str, Any], *, task_type: str, is_images: bool) -> TaskOptions:
-    """Those of `params` that are task options, as far as they go together on such data. Raises TaskError."""
+    """The task options among `params`.
+
+    Args:
+        params: hyperparameters, of which others are ignored.
+        task_type: `classification` or `regression`.
+        is_images: whether the data are images.
+
+    Raises:
+        TaskError: an option is out of range, contradicts another one, or does not fit the data.
+    """
     options = TaskOptions(**{name: value for name, value in params.items() if name in OPTION_NAMES})
     known = CLASSIFICATION_LOSSES if task_type == "classification" else REGRESSION_LOSSES
     if options.loss is not None and options.loss not in known:
-        raise TaskError(f"loss {options.loss} is not for {task_type}.", hint=f"Known: {', '.join(known)}.")
+        raise TaskError(f"loss {options.loss} is not for {task_type}.", hint=f"Choose one of: {', '.join(known)}.")
     if task_type != "classification" and options.label_smoothing is not None:
-        raise TaskError("label_smoothing is for classification; there are no labels in regression.")
+        raise TaskError("label_smoothing is for classification, not for regression.")
     if options.focal_gamma is not None and options.loss != "focal":
         raise TaskError(
             f"focal_gamma belongs to the focal loss, not to {options.loss or known[0]}.",
             hint='Write focal_gamma = { ..., when = { loss = "focal" } }.',
         )
     if options.augments and not is_images:
-        raise TaskError(f"augmentation '{options.augmentation}' is for images.", hint='Leave it out, or write "none".')
+        raise TaskError(
+            f"augmentation '{options.augmentation}' is for images only.", hint='Remove it, or write "none".'
+        )
     if options.augmentation_strength is not None and options.augmentation is None:
         raise TaskError(
-            "augmentation_strength is given, but no augmentation.", hint='Write augmentation = "shift", say.'
+            "augmentation_strength is given without augmentation.", hint='Write, for example, augmentation = "shift".'
         )
     return options
 
 
 def check_option(name: str, value: Any) -> None:
-    """Raise TaskError unless `value` is one that the option can have."""
+    """Raise TaskError unless `value` is valid for the option `name`."""
     if name == "loss":
         known = (*CLASSIFICATION_LOSSES, *REGRESSION_LOSSES)
         if value not in known:
@@ -85,14 +100,14 @@ def check_option(name: str, value: Any) -> None:
 
 
 def parse_augmentation(name: Any) -> tuple[str, ...]:
-    """`shift+cutout` -> (shift, cutout); `none` -> (). Raises TaskError for what is not known or named twice."""
+    """`shift+cutout` -> (shift, cutout); `none` -> (). Raises TaskError for an unknown or repeated name."""
     if name == NO_AUGMENTATION:
         return ()
     parts = tuple(part.strip() for part in str(name).split("+"))
     for place, part in enumerate(parts):
         if part not in AUGMENTATIONS:
             message, hint = unknown_name("augmentation", part, (NO_AUGMENTATION, *AUGMENTATIONS))
-            raise TaskError(message, hint=f"{hint} Several are joined like shift+cutout.")
+            raise TaskError(message, hint=f"{hint} Join several like shift+cutout.")
         if part in parts[:place]:
             raise TaskError(f"augmentation '{name}' names {part} twice.")
     return parts

@@ -1,12 +1,12 @@
-"""Where a Task comes from: a small description that travels to a worker process, which builds the Task itself.
+"""Sources of tasks: small, picklable descriptions from which a worker process builds the Task.
 
-Descriptions rather than Tasks travel, so that a data set is loaded once per process and never sent through a pipe. Only a
-Task that exists in the caller's Python alone (`probe.find_lr(task)`) travels whole.
+Descriptions are sent instead of Tasks, so that a data set is loaded once per process and never sent through a pipe. Only a Task
+that exists only in the caller's Python (`probe.find_lr(task)`) is sent as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from probe.data.protocol import DataOptions
 from probe.seeds import derive_seed
 from probe.task import Task
-from probe.tasks.given import TaskFunction, given_source, keywords_of
+from probe.tasks.given import TaskFunction, given_source, keywords_of, target_of
 from probe.tasks.options import OPTION_NAMES
 from probe.tasks.spec import NamedSpec
 from probe.tasks.target import find_target, load_task
@@ -25,22 +25,25 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class TaskSource(Protocol):
-    """Picklable. `build` may be called many times with different hyperparameters."""
+    """Picklable description of a task. `build` may be called many times with different hyperparameters."""
 
     @property
     def title(self) -> str:
-        """What is trained, in words: `cnn on digits`."""
+        """Description for people: `cnn on digits`."""
 
     @property
     def seed(self) -> int:
-        """For what is drawn while the task is built, like a split of its data."""
+        """Seed of the generators while the task is built, for example for a split of its data."""
 
     def keywords(self) -> tuple[str, ...] | None:
-        """Names that `build` takes as hyperparameters; None where it takes any."""
+        """Names of the hyperparameters that `build` takes, or None if it takes any."""
 
     def build(self, params: Mapping[str, Any]) -> Task:
-        """The Task with these hyperparameters (none of them the trainer's). To be called by `training.building` alone, which
-        seeds the generators first. Raises TaskError, DataError, UserCodeError."""
+        """Build the Task with these hyperparameters, without those of the trainer.
+
+        Only `probe.training.building` calls it, because it seeds the generators first. Raises TaskError, DataError,
+        UserCodeError.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ class NamedSource(NamedSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSource:
-    """A user's `module:callable`."""
+    """A user's target `module:callable`."""
 
     target: str
     seed: int = 0
@@ -78,22 +81,22 @@ class TargetSource:
 
 
 def as_source(task: Task | TaskFunction | TaskSource) -> TaskSource:
-    """The source itself, or the Task or the function that returns one wrapped as one. Raises TaskError for anything else."""
+    """The source of a Task, or of a function that returns one; a source is returned as it is. Raises TaskError otherwise."""
     return task if isinstance(task, TaskSource) else given_source(task)
 
 
 def task_seed(recipe: Recipe) -> int:
-    """For what is drawn while a recipe's task is built."""
+    """Seed of the generators while a recipe's task is built."""
     return derive_seed(recipe.search.seed, "task")
 
 
 def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: int | None = None) -> TaskSource:
-    """What a recipe's [task] names; `image_size` replaces its own."""
+    """The source of a recipe's [task]. `image_size` replaces that of the recipe."""
     section, seed = recipe.task, task_seed(recipe)
     if section.target is not None:
         return TargetSource(target=section.target, seed=seed)
     if section.model is None or section.data is None:
-        raise ValueError("a validated recipe names a target, or a model and data")
+        raise ValueError("a recipe names a target, or a model and data")
     return NamedSource(
         model=section.model,
         data=section.data,
@@ -106,3 +109,18 @@ def recipe_source(recipe: Recipe, *, data_dir: Path = Path("data"), image_size: 
         subset_seed=derive_seed(recipe.search.seed, "num_train") if section.num_train else 0,
         seed=seed,
     )
+
+
+def recipe_with_task(
+    recipe: Recipe | Path | str, task: Task | TaskFunction | None, *, overrides: Sequence[str] = ()
+) -> Recipe:
+    """The recipe, read from a file if it is a path, with its [task] replaced by `task` if one is given. Raises RecipeError."""
+    from probe.recipe.load import load_recipe, parse_recipe, with_target
+
+    target = None if task is None else target_of(task)
+    if isinstance(recipe, (str, Path)):
+        return load_recipe(recipe, overrides=overrides, target=target)
+    if target is None:
+        return recipe
+    plain = recipe.to_plain()
+    return parse_recipe({**plain, "task": with_target(plain["task"], target)}, where=recipe.name)

@@ -1,4 +1,4 @@
-"""The fields of a task by name. Without PyTorch, and without the code that builds the task."""
+"""Fields of a task with a named model and data set. Without PyTorch, and without the code that builds the task."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class NamedSpec:
     data: str = "synthetic"
     data_dir: Path = Path("data")
     image_size: int | None = None
-    """Height and width that images are resized to, or made with; None: the data's own, 224 for synthetic ones."""
+    """Height and width of images, or None for the size of the data (224 for synthetic images)."""
     weights: Path | None = None
-    """A file of weights to start from."""
+    """File of weights to start from."""
     data_options: DataOptions = NO_OPTIONS
     val_fraction: float = 0.0
-    """Of the training part, what will be its validation part: data in time order are scaled without it."""
+    """Fraction of the training split that will become the validation split. Data in time order are scaled without it."""
     num_train: int | None = None
-    """How many training samples are used, validation part included; None: all."""
+    """Number of training samples to use, including the validation split, or None for all."""
     subset_seed: int = 0
-    """Which ones."""
+    """Seed of their choice."""
     seed: int = 0
 
     @property

@@ -1,4 +1,4 @@
-"""How `module:callable` becomes a Task."""
+"""Builds a Task from the user's target `module:callable`."""
 
 from __future__ import annotations
 
@@ -13,31 +13,29 @@ from probe.errors import ProbeError, TaskError, exit_error, unknown_name, user_c
 from probe.task import Task
 from probe.workers.process_state import complete
 
-_MAIN_HINT = 'probe imports the module: put what runs it as a program under `if __name__ == "__main__":`.'
+_MAIN_HINT = 'probe imports the module, so put the code of your program under `if __name__ == "__main__":`.'
 
 
 def load_task(target: str, params: Mapping[str, object] | None = None) -> Task:
-    """The Task that `module:callable` returns when called with `params` as keywords.
-
-    Modules are looked up in the current folder first, then among the installed packages.
+    """Call the target with `params` as keywords. Modules in the working directory take precedence over installed ones.
 
     Raises:
-        TaskError: the target cannot be imported, does not take these keywords, or returns something else.
-        UserCodeError: the user's module or callable raised; their traceback is in it.
+        TaskError: the target cannot be imported, does not take these keywords, or does not return a Task.
+        UserCodeError: the user's module or callable raised an exception.
     """
     return make_task(target, find_target(target), params or {})
 
 
 def make_task(name: str, factory: Callable[..., Any], params: Mapping[str, object]) -> Task:
-    """The Task that `factory` returns when called with `params`; `name` is what errors call it. Raises as `load_task`."""
+    """Call `factory` with `params`; errors call it `name`. Raises the same errors as `load_task`."""
     check_keywords(name, factory, params)
     try:
         task = factory(**params)
     except ProbeError:
         raise
     except SystemExit as error:
-        hint = "A task function returns a probe.Task; raise an exception where it cannot."
-        raise exit_error(name, error, when="where it makes the task", hint=hint) from None
+        hint = "Return a probe.Task, or raise an exception."
+        raise exit_error(name, error, when="instead of returning a task", hint=hint) from None
     except Exception as error:
         raise user_code_error(f"{name} raised {type(error).__name__}: {error}", error) from None
     if not isinstance(task, Task):
@@ -49,7 +47,7 @@ def make_task(name: str, factory: Callable[..., Any], params: Mapping[str, objec
 
 
 def find_target(target: str) -> Callable[..., Any]:
-    """The callable that `module:callable` names. Raises TaskError or UserCodeError as `load_task`."""
+    """Import the callable of a target. Raises TaskError or UserCodeError as `load_task`."""
     module_name, colon, attribute = target.partition(":")
     if not (module_name and colon and attribute):
         raise TaskError(
@@ -68,7 +66,7 @@ def find_target(target: str) -> Callable[..., Any]:
 
 
 def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str, object]) -> None:
-    """Raise TaskError for the first of `params` that `factory` does not take, and for a required one that is missing."""
+    """Raise TaskError if `factory` does not take one of `params`, or requires another one."""
     known = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
     for name in params:
@@ -80,7 +78,7 @@ def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str
         if parameter.default is inspect.Parameter.empty and not optional and name not in params:
             raise TaskError(
                 f"{target} needs a value for '{name}'.",
-                hint=f"Give it a default in the function, or set {name} in the recipe's [space].",
+                hint=f"Add a default value to the function, or set {name} in the recipe's [space].",
             )
 
 
@@ -97,7 +95,7 @@ def _import(target: str, module_name: str) -> object:
         if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
             raise TaskError(
                 f"There is no module '{module_name}' for the task {target}.",
-                hint=f"Looked for {module_name.replace('.', '/')}.py in {folder} and among the installed packages.",
+                hint=f"Searched for {module_name.replace('.', '/')}.py in {folder}, and among the installed packages.",
             ) from None
         raise user_code_error(f"{module_name} could not be imported: {error}", error) from None
     except SystemExit as error:

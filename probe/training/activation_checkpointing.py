@@ -1,6 +1,7 @@
-"""Activation checkpointing of any model: blocks forget what they computed and compute it again in the backward pass.
+"""Activation checkpointing of any model: blocks discard their activations and recompute them in the backward pass.
 
-Memory for a third more work: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
+It saves memory for about a third more computation (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost",
+https://arxiv.org/abs/1604.06174).
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ from probe.errors import TaskError
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _MIN_CHAIN = 4
-"""Fewer layers in a row are not worth cutting."""
+"""Shorter chains of layers are not split."""
 
 
 def recompute_activations(model: nn.Module) -> nn.Module:
-    """Let `model` keep only what enters its blocks; outputs and gradients are the same.
+    """Enable activation checkpointing in `model`, in place. Outputs and gradients stay the same.
 
-    A model that knows how (Hugging Face's `gradient_checkpointing_enable`) is asked to do it its own way. Only the `forward`
-    of instances changes: names in the state_dict, and evaluation, do not. Batch normalization counts every batch once.
+    A model with its own method (`gradient_checkpointing_enable` of Hugging Face) uses that. In other models the `forward` of
+    each block is replaced: the state_dict and evaluation do not change, and batch normalization counts every batch once.
 
-    Raises TaskError where the model has no such blocks, and in training where a block changes its inputs in place.
+    Returns:
+        The model.
+
+    Raises:
+        TaskError: the model has no blocks; or, during training, a block changes its inputs in place.
     """
     enable = getattr(model, "gradient_checkpointing_enable", None)
     if callable(enable):
@@ -38,9 +43,9 @@ def recompute_activations(model: nn.Module) -> nn.Module:
     blocks, chains = blocks_to_recompute(model)
     if not blocks and not chains:
         raise TaskError(
-            f"{type(model).__name__} has no blocks whose activations could be computed again: no member of an nn.Sequential, "
-            "nn.ModuleList or nn.ModuleDict is made of several layers.",
-            hint="Call torch.utils.checkpoint.checkpoint in the model itself, or leave checkpointing out.",
+            f"{type(model).__name__} has no blocks for activation checkpointing: no member of an nn.Sequential, nn.ModuleList "
+            "or nn.ModuleDict has several layers.",
+            hint="Call torch.utils.checkpoint.checkpoint in the model itself, or remove activation_checkpointing.",
         )
     for block in blocks:
         block.forward = partial(_recomputed, block, block.forward)
@@ -50,18 +55,18 @@ def recompute_activations(model: nn.Module) -> nn.Module:
 
 
 def blocks_to_recompute(model: nn.Module) -> tuple[list[nn.Module], list[nn.Sequential]]:
-    """The repeated blocks of a model, and its long chains of single layers; none of them inside another.
+    """The blocks of a model and its long chains of single layers. They do not overlap.
 
-    A block is a member of a Sequential, ModuleList or ModuleDict that is made of several layers and no container of blocks
-    itself. A chain is a Sequential of layers that are no blocks. Where there are neither, the model's own parts are
-    its blocks if there are several.
+    A block is a member of a Sequential, ModuleList or ModuleDict that has several layers and does not contain blocks. A chain
+    is a Sequential of single layers. If there are neither, the direct children of the model that have several layers are the
+    blocks, provided that there is more than one.
     """
     blocks: list[nn.Module] = []
     chains: list[nn.Sequential] = []
     seen: set[int] = set()
 
     def visit(module: nn.Module, *, is_member: bool) -> None:
-        if id(module) in seen:  # one module in several places
+        if id(module) in seen:  # a module that is used in several places
             return
         seen.add(id(module))
         if is_member and _is_block(module) and not _holds_blocks(module):
@@ -81,7 +86,7 @@ def blocks_to_recompute(model: nn.Module) -> tuple[list[nn.Module], list[nn.Sequ
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Made of several layers, with weights."""
+    """Whether a module has several layers, and weights."""
     num_layers = sum(1 for part in module.modules() if next(part.children(), None) is None)
     return num_layers > 1 and _has_weights(module)
 
@@ -101,31 +106,31 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _recomputed(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`forward` of a block, without what it keeps for the backward pass: that is computed again when it is needed."""
+    """Call `forward` without storing activations. The backward pass calls it again."""
     if not (block.training and torch.is_grad_enabled()):
         return forward(*args, **kwargs)
     leaves, structure = tree_flatten((args, kwargs))
     first_call = [(args, kwargs)]
 
     def run(*leaves: Any) -> Any:
-        # Lists and dicts that came in may be changed by whoever owns them: the second pass gets them as they were.
+        # The caller may change lists and dicts after this call, so the second pass gets rebuilt ones.
         args, kwargs = first_call.pop() if first_call else tree_unflatten(leaves, structure)
         return forward(*args, **kwargs)
 
     inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     versions = [tensor._version for tensor in inputs]
-    # Every tensor on its own: autograd then refuses to go back where one was changed in the meantime.
+    # Tensors are passed one by one, so that autograd raises an error if one of them is changed before the backward pass.
     outputs = checkpoint(run, *leaves, use_reentrant=False, context_fn=partial(_counted_once, block))
     if [tensor._version for tensor in inputs] != versions:
         raise TaskError(
-            f"A block of type {type(block).__name__} changes its inputs in place, so that it cannot be computed again.",
-            hint="Make its first operation one that does not (inplace=False), or leave checkpointing out.",
+            f"A block of type {type(block).__name__} changes its inputs in place, so it cannot be recomputed.",
+            hint="Set inplace=False in its first operation, or remove activation_checkpointing.",
         )
     return outputs
 
 
 def _run_chain(chain: nn.Sequential, inputs: Any) -> Any:
-    """A chain in about sqrt(n) pieces, of which all but the last are computed again."""
+    """Run a chain of n layers in about sqrt(n) pieces (Chen et al. 2016). All but the last are recomputed."""
     if not (chain.training and torch.is_grad_enabled()):
         return nn.Sequential.forward(chain, inputs)  # type: ignore[no-untyped-call]  # not annotated by torch
     pieces = _pieces(list(chain))
@@ -135,7 +140,7 @@ def _run_chain(chain: nn.Sequential, inputs: Any) -> Any:
 
 
 def _pieces(layers: Sequence[nn.Module]) -> list[nn.Sequential]:
-    """Cut where the next layer leaves its inputs alone: they are kept to compute from again."""
+    """Split a chain where the next layer does not change its inputs in place, because they are stored."""
     length = math.isqrt(len(layers) - 1) + 1
     pieces: list[list[nn.Module]] = [[]]
     for layer in layers:
@@ -146,13 +151,13 @@ def _pieces(layers: Sequence[nn.Module]) -> list[nn.Sequential]:
 
 
 def _counted_once(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of the first pass and of the one that computes again."""
+    """Contexts of the first forward pass and of the recomputation."""
     return nullcontext(), _frozen_statistics(block)
 
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Batch normalization that leaves its running statistics and its count of batches alone."""
+    """Keep batch normalization from updating its running statistics and its count of batches."""
     norms = [part for part in block.modules() if isinstance(part, nn.modules.batchnorm._NormBase)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -1,7 +1,7 @@
-"""The one way in which tasks are built: from seeded generators, in a worker once for what has not changed, and checked.
+"""Building of tasks: with seeded random generators, cached in worker processes, and checked for changed data.
 
-A task function that calls `random_split` without a generator, as most tutorials do, would otherwise draw another split each
-time: in a search, samples that were trained on in one rung would be validated on in the next.
+Without seeding, a task function that calls `random_split` without a generator, as in most tutorials, would draw another split
+each time. In a search, training samples of one rung would be validation samples of the next.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from probe.errors import ChangedDataError, DataError
-from probe.loading.fingerprints import PARTS, fingerprints, look_at
+from probe.loading.fingerprints import SPLITS, fingerprints, read_splits
 from probe.loading.overlap import find_overlaps
 from probe.loading.random_state import random_state_kept, seed_everything
 from probe.loading.records import SPLIT_NAMES, DataReference, Overlap
@@ -29,11 +29,11 @@ from probe.workers.child import in_worker
 from probe.workers.process_state import ProcessState
 
 IMPORT_SEED = 0
-"""For what modules draw when they are imported: once in a process, whatever is built in it later."""
+"""Seed for random numbers that modules draw when they are imported."""
 MAX_SEARCH_DEPTH = 3
 _SEEDING_HINT = (
-    "PyTorch, NumPy and random are seeded before each build. Seed every other generator with a fixed number, like "
-    "torch.Generator().manual_seed(0) or numpy.random.default_rng(0), not by the time, and make it inside of the function."
+    "The global generators of PyTorch, NumPy and random are seeded before each build. Create every other generator inside the "
+    "function with a fixed seed, like torch.Generator().manual_seed(0) or numpy.random.default_rng(0)."
 )
 
 
@@ -43,32 +43,37 @@ class _Kept:
     params: tuple[tuple[str, str, Any], ...]
     task: Task
     settings: ProcessState
-    """What the task's code set while it built the task, like PyTorch's default dtype."""
+    """Process-wide settings that the task's code made, like PyTorch's default dtype."""
 
 
 _kept: _Kept | None = None
-"""In a worker: the last task that was built. One alone, as it may hold a data set."""
+"""In a worker: the last task that was built. Only one is kept, because it may hold a data set."""
 _checked: DataReference | None = None
-"""In a worker: what was built here once more and found to be the same."""
+"""In a worker: the reference that its data were checked against."""
 
 
 def load_keywords(source: TaskSource) -> tuple[str, ...] | None:
-    """`source.keywords()`, its modules imported with seeded generators, so that data made at import are the same everywhere."""
+    """`source.keywords()`. Modules are imported with seeded generators, so that data created at import do not change."""
     with _own_random_state():
         seed_everything(IMPORT_SEED)
         return source.keywords()
 
 
 def build_task(source: TaskSource, params: Mapping[str, Any], reference: DataReference | None = None) -> Task:
-    """The task with these hyperparameters; those of the trainer are left out. PyTorch's, NumPy's and Python's generators are
-    seeded with the source's seed before, and are afterwards as they were.
+    """Build the task with these hyperparameters, without those of the trainer.
 
-    In a worker process, a task whose source and hyperparameters are those of the last one is that one: data are only read, and
-    a model is made anew by each training.
+    The generators of PyTorch, NumPy and Python are seeded with the source's seed, and restored afterwards. A worker process
+    returns the last task again if source and hyperparameters are the same: data are only read, and each training makes its own
+    model.
+
+    Args:
+        source: where the task comes from.
+        params: hyperparameters, the trainer's included.
+        reference: the data to expect; None to skip the check.
 
     Raises:
-        TaskError, DataError, UserCodeError: as `source.build`.
-        ChangedDataError: built with the reference's hyperparameters, the data are not those of `reference`.
+        TaskError, DataError, UserCodeError: like `source.build`.
+        ChangedDataError: the data differ from `reference` when built with its hyperparameters.
     """
     global _kept
     given = _own_params(source, params)
@@ -76,7 +81,7 @@ def build_task(source: TaskSource, params: Mapping[str, Any], reference: DataRef
     if _kept is not None and (_kept.source, _kept.params) == (source, key):
         _kept.settings.restore()
         return _kept.task
-    _kept = None  # before the next data set is loaded
+    _kept = None  # frees its data before the next data set is loaded
     task = _build(source, given)
     if reference is not None:
         _check(source, task, given, reference)
@@ -86,7 +91,7 @@ def build_task(source: TaskSource, params: Mapping[str, Any], reference: DataRef
 
 
 def data_reference(source: TaskSource, params: Mapping[str, Any]) -> DataReference:
-    """The fingerprints of the data of two tasks, built one after the other. Raises ChangedDataError where they differ."""
+    """Build the task twice and return the fingerprints of its data. Raises ChangedDataError if the two differ."""
     given = _own_params(source, params)
     with _own_random_state():
         first = fingerprints(_build(source, given))
@@ -97,22 +102,22 @@ def data_reference(source: TaskSource, params: Mapping[str, Any]) -> DataReferen
 
 
 def check_splits(task: Task) -> tuple[Overlap, ...]:
-    """Pairs of parts that share some samples. Raises DataError where they share so many that one is no part of its own."""
+    """Pairs of splits that share some samples. Raises DataError if they share so many that scores would be meaningless."""
     with _own_random_state():
-        overlaps = find_overlaps(look_at(task))
+        overlaps = find_overlaps(read_splits(task))
     for overlap in overlaps:
         if overlap.is_error:
             first, second = SPLIT_NAMES[overlap.first], SPLIT_NAMES[overlap.second]
             raise DataError(
-                f"The task's {second} and {first} parts share samples: {overlap.text}.",
-                hint=f"Give the Task a {second} part of other samples, or leave it out"
-                + (": it is then held out of the training part." if overlap.second == "val" else "."),
+                f"The task's {second} and {first} splits share samples: {overlap.text}.",
+                hint=f"Give the Task a {second} split of other samples, or none"
+                + ("; it is then held out of the training split." if overlap.second == "val" else "."),
             )
     return overlaps
 
 
 def _own_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that the task is built with, its modules imported first."""
+    """Import the task's modules and return the hyperparameters that the task is built with."""
     load_keywords(source)
     return task_params(source, params)
 
@@ -124,7 +129,11 @@ def _build(source: TaskSource, params: Mapping[str, Any]) -> Task:
 
 
 def _check(source: TaskSource, task: Task, params: Mapping[str, Any], reference: DataReference) -> None:
-    """Data may depend on hyperparameters: where they are not the reference's, a task with its hyperparameters decides."""
+    """Compare the data with the reference.
+
+    Data may depend on hyperparameters. If those differ from the reference's, a task with the reference's hyperparameters is
+    built and compared.
+    """
     global _checked
     with _own_random_state():
         found = fingerprints(task)
@@ -133,30 +142,30 @@ def _check(source: TaskSource, task: Task, params: Mapping[str, Any], reference:
         if _key(params) != _key(reference.params):
             settings = ProcessState.captured()
             found = fingerprints(_build(source, reference.params))
-            settings.restore()  # what that task's code sets is not for this one
+            settings.restore()  # undo settings that the other task's code made
     _raise_if_changed(reference, found, when="since the search loaded it")
     _checked = reference if in_worker() else None
 
 
 def _raise_if_changed(reference: DataReference, found: Mapping[str, str], *, when: str) -> None:
-    changed = [SPLIT_NAMES[part] for part in PARTS if reference.fingerprints.get(part) != found.get(part)]
+    changed = [SPLIT_NAMES[split] for split in SPLITS if reference.fingerprints.get(split) != found.get(split)]
     if changed:
         listed = " and ".join(filter(None, (", ".join(changed[:-1]), changed[-1])))
-        parts = f"{listed} part{'s' if len(changed) > 1 else ''}"
+        splits = f"{listed} split{'s' if len(changed) > 1 else ''}"
         raise ChangedDataError(
-            f"The samples of the task's {parts} have changed {when}: what is measured on them does not compare.",
+            f"The samples of the task's {splits} have changed {when}, so results cannot be compared.",
             hint=_SEEDING_HINT,
         )
 
 
 def _key(params: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
-    """With the types: True is 1 to Python, and not to a task."""
+    """Hyperparameters with their types, because True == 1 in Python, but they may differ for a task."""
     return tuple(sorted((name, type(value).__name__, value) for name, value in params.items()))
 
 
 def _draws_by_itself(task: Task) -> bool:
-    """Whether a part has a generator of its own: from a task that is used again it would go on where it was."""
-    return any(_holds_generator(getattr(task, part), MAX_SEARCH_DEPTH) for part in PARTS)
+    """Whether a split has its own random generator. A task that is used again would continue its random numbers."""
+    return any(_holds_generator(getattr(task, split), MAX_SEARCH_DEPTH) for split in SPLITS)
 
 
 def _holds_generator(value: Any, depth: int) -> bool:
@@ -172,7 +181,7 @@ def _holds_generator(value: Any, depth: int) -> bool:
 
 @contextmanager
 def _own_random_state() -> Iterator[None]:
-    """Whatever is drawn or seeded inside, the caller's generators are as before; a GPU that nobody uses stays unused."""
+    """A context that restores all random generators. It does not initialize a GPU that is not in use."""
     gpu = torch.accelerator.current_accelerator()
     is_used = gpu is not None and torch.get_device_module(gpu).is_initialized()
     with random_state_kept(gpu if gpu is not None and is_used else torch.device("cpu")):

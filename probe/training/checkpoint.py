@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, read without running anything that a file says."""
+"""Checkpoints on disk, written atomically and loaded without executing pickled code."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Any
 
 import torch
 
-from probe.errors import OutputError
+from probe.errors import OutputError, first_line
 from probe.files import atomic_file, write_error
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` whole or not at all (`probe.files`).
-
-    Raises OutputError where the folder cannot be written, DiskFullError where there is no room.
-    """
+    """Write `state` atomically. Raises OutputError, or DiskFullError if the disk is full."""
     try:
         with atomic_file(path) as file:
             torch.save(state, file)
@@ -25,18 +22,15 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that `save_checkpoint` wrote, its tensors on the CPU. Raises OutputError for a missing or broken file."""
+    """Load a state that `save_checkpoint` wrote, with its tensors on the CPU. Raises OutputError if that fails."""
     try:
-        with zipfile.ZipFile(
-            path
-        ) as archive:  # PyTorch does not look at the sums: it would load flipped bits as weights
+        with zipfile.ZipFile(path) as archive:  # torch.load does not verify checksums
             broken = archive.testzip()
         state = None if broken is not None else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise OutputError(f"The checkpoint {path} is gone.") from None
-    except Exception as error:  # a broken file makes readers of zip archives and pickles raise anything
-        text = str(error).strip().partition("\n")[0]
-        raise OutputError(f"The checkpoint {path} cannot be read: {text or type(error).__name__}.") from error
+        raise OutputError(f"The checkpoint {path} does not exist.") from None
+    except Exception as error:  # readers of zip archives and pickles raise any exception for a broken file
+        raise OutputError(f"The checkpoint {path} cannot be read: {first_line(error).removesuffix('.')}.") from error
     if not isinstance(state, dict):
         raise OutputError(f"The checkpoint {path} is damaged.")
     return state

@@ -1,4 +1,4 @@
-"""A model scored on a whole part of the data."""
+"""Evaluation of a model on a whole split of the data."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from probe.loading.batch import Batch
 from probe.loading.trees import map_tensors
 from probe.loading.whole_split import join_batches, split_batches
 from probe.task import Baseline, Task, has_updates
-from probe.training.running_metrics import MAX_KEPT_BYTES, RunningMetrics
+from probe.training.metrics import MAX_KEPT_BYTES, RunningMetrics
 from probe.training.step import ForwardPass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Mean loss over the samples (a batch's loss counts by the number of its samples), and each metric on all of them. Either
-    may be not finite."""
+    """Mean loss over samples (the loss of a batch is weighted by its size) and metrics. Values may not be finite."""
 
     loss: float
     metrics: Mapping[str, float]
@@ -33,10 +32,9 @@ class Evaluation:
 def evaluate(
     task: Task, model: torch.nn.Module, batches: Iterable[Batch], forward: ForwardPass, device: Device
 ) -> Evaluation:
-    """Score `model` in evaluation mode; its mode is put back afterwards.
+    """Evaluate `model` in evaluation mode, and restore its mode afterwards. Only one batch is on the device at a time.
 
-    The device holds one batch and its outputs at a time, however many there are. Raises TaskError for a metric that is no
-    number, or that cannot be computed from these outputs and targets.
+    Raises TaskError if a metric is not a number or cannot be computed from these outputs and targets.
     """
     was_training = model.training
     model.eval()
@@ -45,14 +43,14 @@ def evaluate(
         with torch.no_grad():
             for batch in batches:
                 scores.add(batch, *forward(model, batch.content))
-                del batch  # makes room for the next one
+                del batch  # frees memory for the next batch
             return scores.read()
     finally:
         model.train(was_training)
 
 
 class BaselineModel(torch.nn.Module):
-    """A baseline where a model is expected."""
+    """A baseline as a model."""
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__()
@@ -91,7 +89,7 @@ class _Scores:
 
 
 class _KeptOutputs:
-    """Outputs and targets on the host, outside of the accounting of the device's memory, for metrics of the whole part."""
+    """Outputs and targets, kept on the host and not counted as device memory, for metrics of the whole split."""
 
     def __init__(self, metrics: Mapping[str, Callable[[Any, Any], Any]], device: Device) -> None:
         self._metrics = metrics
@@ -106,10 +104,10 @@ class _KeptOutputs:
             self._targets.append(map_tensors(_on_host, batch.targets))
             self._sizes.append(batch.num_samples)
             if len(self._sizes) == 1:
-                self._whole()  # what cannot be scored is told after the first batch
+                self._whole()  # raises an error after the first batch rather than the last
 
     def read(self) -> dict[str, float]:
-        self._device.synchronize()  # small copies to the host may be on their way
+        self._device.synchronize()  # copies to the host may not be complete
         with self._device.untracked():
             outputs, targets = self._whole()
             return {name: _number(name, metric(outputs, targets)) for name, metric in self._metrics.items()}
@@ -126,19 +124,19 @@ class _KeptOutputs:
             return split_batches(trees, self._sizes, name)
         except TaskError as error:
             raise TaskError(
-                f"Metric '{next(iter(self._metrics))}' is called once on all samples, but {error.message}",
-                hint="Return outputs with one row, or one entry of a list, for each sample, or give an object with "
-                "update(outputs, targets) and compute(), which is given every batch as it is.",
+                f"Metric '{next(iter(self._metrics))}' is computed once on all samples, but {error.message}",
+                hint="Return outputs with one row or list entry for each sample, or use a metric object with "
+                "update(outputs, targets) and compute(), which is updated with each batch.",
             ) from None
 
 
 def _on_host(tensor: Tensor) -> Tensor:
-    """A copy: a view would keep all of what it looks at. Large ones wait for a GPU; page-locked memory for them is dear."""
+    """A copy, because a view keeps its whole storage. Large copies wait for the GPU, because pinned memory is scarce."""
     return tensor.detach().to("cpu", copy=True, non_blocking=tensor.nbytes <= MAX_KEPT_BYTES)
 
 
 def _fresh(metric: Any, device: Device) -> Any:
-    """A copy of a metric with `update` and `compute` that has seen nothing yet, on the device."""
+    """A fresh copy of a metric object on the device."""
     made = copy.deepcopy(metric)
     if hasattr(made, "reset"):
         made.reset()
@@ -152,5 +150,5 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError, RuntimeError):
         raise TaskError(
             f"Metric '{name}' must return one number, but returned {type(value).__name__}.",
-            hint="Reduce it over the samples: it is called once on the whole part.",
+            hint="Reduce it over the samples: it is called once on the whole split.",
         ) from None

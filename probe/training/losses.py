@@ -24,10 +24,10 @@ LOSSES: dict[str, LossFunction] = {
 
 
 def loss_function(loss: str | LossFunction) -> LossFunction:
-    """The function behind a name; a callable is taken as it is. Raises TaskError for an unknown name."""
+    """The loss function with this name, or `loss` itself if it is callable. Raises TaskError for an unknown name."""
     if callable(loss):
         return loss
     if loss not in LOSSES:
         message, hint = unknown_name("loss", loss, list(LOSSES))
-        raise TaskError(message, hint=f"{hint} Or give a callable (outputs, targets) -> scalar.")
+        raise TaskError(message, hint=f"{hint} You can also pass a callable (outputs, targets) -> scalar.")
     return LOSSES[loss]

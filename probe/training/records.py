@@ -1,4 +1,4 @@
-"""What one training run reports, and what its curves say of it."""
+"""Records of one training run: its epochs, its final scores and the diagnosis of its curves."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ Confidence = Literal["high", "moderate", "low"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
-    """One epoch of one training run. All numbers are finite: a loss that is not ends the run as diverged, a metric that is not
-    has no value in this epoch."""
+    """One epoch of one training run. All numbers are finite: a loss that is not ends the run, and a metric that is not is
+    omitted."""
 
     epoch: int
-    """Counted from 1."""
+    """Number of the epoch, from 1."""
     train_loss: float
     val_loss: float | None
     metrics: Mapping[str, float]
-    """On the validation set."""
+    """Metrics on the validation split."""
     seconds: float
     train_metrics: Mapping[str, float] = field(default_factory=dict)
-    """Those that are means over samples, on the training batches as they were trained on: with dropout and augmentation."""
+    """Metrics that are means over samples, on the training batches: with dropout and augmentation."""
     step_seconds: float | None = None
-    """Mean time of a training step, the first one left out; None where nobody asked."""
+    """Mean time of a training step without the first one; None if it was not measured."""
     metric_spread: Mapping[str, float] | None = None
-    """In k-fold validation, where all numbers are means over the folds: the standard deviation between them of each metric and
-    of `loss`, the validation loss. None otherwise."""
+    """In k-fold validation, where all numbers are means over folds: the standard deviation over folds of each metric and of
+    `loss`, the validation loss. None otherwise."""
     undefined: tuple[str, ...] = ()
-    """Metrics that are NaN or infinite on the validation set in this epoch: they are not in `metrics`."""
+    """Metrics that are NaN or infinite on the validation split, which `metrics` omits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitScore:
-    """A model on one part of the data, evaluated: no dropout, no augmentation."""
+    """Scores of a model on one split, in evaluation mode: without dropout and augmentation."""
 
     loss: float
     metrics: Mapping[str, float]
@@ -46,17 +46,19 @@ class SplitScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightCounts:
-    """How many weights do next to nothing. Biases, norms and scalars are not counted: no penalty is on them."""
+    """Number of weights that are zero or nearly zero. Biases, norms and scalars, which are not penalized, are not counted."""
 
     num_weights: int
     num_zero: int
-    """Exactly zero."""
+    """Weights that are exactly zero."""
     num_near_zero: int
-    """Zero included: smaller than a hundredth of the largest weight of their own matrix or kernel."""
+    """Weights smaller than a hundredth of the largest weight in their matrix or kernel, zeros included."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.num_zero <= self.num_near_zero <= self.num_weights:
-            raise ValueError(f"{self.num_zero} zeros, {self.num_near_zero} near zero of {self.num_weights} cannot be")
+            raise ValueError(
+                f"{self.num_zero} zeros and {self.num_near_zero} near zero of {self.num_weights} are inconsistent"
+            )
 
     @property
     def zero_fraction(self) -> float:
@@ -69,70 +71,70 @@ class WeightCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
-    """A model after its last epoch, on what it was trained on and on what it was not. In k-fold validation means over the
-    folds, and counts over all of their models."""
+    """Scores of a model after its last epoch on training and validation samples. In k-fold validation: mean scores, and counts
+    over the models of all folds."""
 
     epoch: int
     train: SplitScore
-    """On as many training samples as the validation part has, all of them where it has more."""
+    """Scores on as many training samples as the validation split has, or on all if it has more."""
     val: SplitScore
     weights: WeightCounts
 
     def __post_init__(self) -> None:
         if self.train.metrics.keys() != self.val.metrics.keys():
-            raise ValueError("both parts are scored by the same metrics")
+            raise ValueError("train and val must have the same metrics")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveEvidence:
-    """The numbers that a diagnosis rests on. Levels are means over a few epochs, shares are without unit."""
+    """The numbers that a diagnosis is based on. Losses are means over a few epochs."""
 
     num_epochs: int
     recent_epochs: int
-    """Length of the last part, over which `recent_change` is taken."""
+    """Number of last epochs that `recent_change` covers."""
     start_loss: float
-    """Before anything was learned, or the larger loss of the first epoch."""
+    """Loss before training, or the larger of the two losses of the first epoch."""
     start_is_untrained: bool
-    """`start_loss` was measured on an untrained model."""
+    """Whether `start_loss` was measured on the untrained model."""
     train_loss: float
-    """At the end."""
+    """Training loss at the end."""
     val_loss: float | None
-    """At the end; None, as whatever else needs it, without a validation loss in every epoch."""
+    """Validation loss at the end. None, like all fields based on it, if an epoch has no validation loss."""
     best_val_loss: float | None
     best_epoch: int | None
-    """The epoch around which the validation loss was lowest."""
+    """Epoch around which the validation loss was lowest."""
     rise: float | None
-    """From the lowest to the last validation loss, as a share of the lowest."""
+    """Increase of the validation loss since its minimum, as a fraction of the minimum."""
     train_change_since_best: float | None
-    """Of the training loss since then, as a share of the lowest validation loss; negative where it fell."""
+    """Change of the training loss since that epoch, as a fraction of the lowest validation loss; negative if it fell."""
     recent_change: float
-    """Of the validation loss (the training loss without one) over the last part, as a share of its last level."""
+    """Change of the validation loss (or else the training loss) over the last epochs, as a fraction of its final level."""
     gap: float | None
-    """Validation less training loss at the end, as a share of `start_loss`."""
+    """Validation loss minus training loss at the end, as a fraction of `start_loss`."""
     swing: float
-    """Typical size of the zigzag from epoch to epoch, as a share of the fall since the start: the larger of both curves'."""
+    """Typical fluctuation between epochs, as a fraction of the decrease since the start; the larger of both curves."""
     progress: float | None
-    """How much of the way from `start_loss` to no loss at all the validation loss (or the training loss) has made; None
-    where losses may be negative."""
+    """Decrease of the validation loss (or else the training loss), as a fraction of `start_loss`; None if losses may be
+    negative."""
     train_progress: float | None
-    """The same for the training loss."""
+    """`progress` of the training loss."""
     metric_progress: float | None
-    """The same for a metric that is a share between 0 and 1, from half wrong to all right."""
+    """Progress of a metric between 0 and 1: 0 if half of the samples are wrong, 1 if all are right."""
     metric_has_worsened: bool | None
-    """The objective's metric is worse at the end than at its best by more than its noise; None where it is unknown."""
+    """Whether the metric is worse at the end than at its best by more than noise; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What the curves of one training run say, in one word, and what helps."""
+    """Diagnosis of the training curves of one run."""
 
     kind: DiagnosisKind
     confidence: Confidence
     remedies: tuple[str, ...]
-    """One sentence each, what helps most often first."""
+    """One sentence for each remedy, the most effective first."""
     evidence: CurveEvidence | None
-    """None where there were too few epochs to work any number out."""
+    """None if there are too few epochs."""
 
     def __post_init__(self) -> None:
         if (self.evidence is None) != (self.kind == "too_few_epochs"):
-            raise ValueError(f"evidence belongs to every kind but too_few_epochs, this one is {self.kind}")
+            raise ValueError(f"evidence must be given unless kind is too_few_epochs, and this one is {self.kind}")

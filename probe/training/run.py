@@ -1,4 +1,4 @@
-"""One training run: a fresh model, its optimizer and its position in the data; stepwise, by the epoch, or restored."""
+"""One training run: a model, its optimizer and its position in the data; trained by steps or epochs, saved and restored."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.activation_checkpointing import recompute_activations
 from probe.training.evaluate import Evaluation, evaluate
+from probe.training.metrics import RunningMetrics
 from probe.training.optim.lr_schedules import lr_factor
 from probe.training.optim.optimizers import make_optimizer
 from probe.training.records import EpochReport
-from probe.training.running_metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
 from probe.training.step import ForwardPass, TrainStep, matmul_precision
 
-STEPS_BETWEEN_LOOKS = 64
-"""On a GPU, reading a loss waits for everything queued: the sum of the losses is read this often."""
+STEPS_BETWEEN_CHECKS = 64
+"""Steps between checks of the loss on a GPU, where reading it waits for all queued work."""
 MIN_EVAL_BATCH_SIZE = 512
-"""Evaluation keeps no activations, so small training batches are evaluated in larger ones where memory is not limited."""
+"""Smallest batch size of evaluation if memory is not limited. Evaluation stores no activations."""
 
 
 class TrainingRun:
-    """Trains `task` as `settings` say. Everything random starts from `seed`; the process's generators are seeded.
+    """Trains a task. The model is built, and the global random generators are seeded, when the run is created.
 
-    `stops_at_nan`: on the CPU, a loss that is not finite leaves the weights as they are.
+    Args:
+        task: what is trained.
+        settings: how it is trained.
+        device: device to train on.
+        seed: seed of everything random: weights, order of the data, dropout.
+        stops_at_nan: on the CPU, skip the update of the weights if a loss is not finite.
     """
 
     def __init__(
@@ -58,14 +63,14 @@ class TrainingRun:
         self._step = TrainStep(task, self.model, self.optimizer, settings, kind, stops_at_nan=stops_at_nan)
         self._forward = ForwardPass(task, precision=settings.precision, device_type=kind)
         self._train = self._batches_of(task.train, batch_size=settings.batch_size, shuffle=True)
-        # Here, so that what validation keeps on the device counts in whatever measures a training step.
+        # Created here, so that measurements of a training step include the validation data on the device.
         self._val = (
             None if task.val is None else self._batches_of(task.val, batch_size=self._eval_batch_size(), shuffle=False)
         )
         self.epoch = 0
-        """Epochs done."""
+        """Number of completed epochs."""
         self.step_seconds: float | None = None
-        """Mean time of a training step of the last epoch, its first one left out: warming up is not training."""
+        """Mean time of a training step in the last epoch, without the first step, which includes warm-up."""
         seed_everything(derive_seed(seed, "training"))
 
     @property
@@ -74,7 +79,7 @@ class TrainingRun:
 
     @property
     def num_params(self) -> int:
-        """Trainable ones."""
+        """Number of trainable parameters."""
         return sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
 
     @property
@@ -86,28 +91,28 @@ class TrainingRun:
         self._step.register_update_pre_hook(hook)
 
     def train_step(self, batch: Batch) -> Tensor:
-        """One optimizer step: the batch's loss before it, a scalar on the device. Does not wait for a GPU."""
+        """One optimizer step. Returns the loss before it, a scalar on the device. Does not wait for a GPU."""
         return self._step(batch)
 
     def batches(self) -> Iterator[Batch]:
-        """Training batches without end, epoch after epoch."""
+        """Endless training batches, epoch after epoch."""
         epoch = 0
         while True:
             yield from self._train.epoch(epoch)
             epoch += 1
 
     def set_lr(self, lr: float) -> None:
-        """Give every parameter group its share of `lr`: groups keep the ratios that the optimizer was made with."""
+        """Set the learning rate. Parameter groups keep the ratios that the optimizer was created with."""
         for group, ratio in zip(self.optimizer.param_groups, self._lr_ratios, strict=True):
             group["lr"] = lr * ratio
 
     def train_epoch(self, metrics: RunningMetrics | None = None) -> float | None:
-        """Train one epoch: the mean loss over its steps, None where one was not finite. Outputs are added to `metrics`."""
+        """Train one epoch and add its outputs to `metrics`. Returns the mean loss; None if a loss is not finite."""
         settings = self.settings
         steps = self._train.num_batches
         first_step = self.epoch * steps
         planned_steps = settings.epochs * steps
-        looks_every = STEPS_BETWEEN_LOOKS if self._device.is_asynchronous else 1
+        check_every = STEPS_BETWEEN_CHECKS if self._device.is_asynchronous else 1
         total = torch.zeros((), device=self._device.torch_device)
         began = time.perf_counter()
         self.model.train()
@@ -116,10 +121,10 @@ class TrainingRun:
             for number in range(steps):
                 if settings.lr_schedule != "constant":
                     self.set_lr(settings.lr * lr_factor(settings.lr_schedule, first_step + number, planned_steps))
-                total += self._step(next(batches), metrics)  # not kept here: a batch makes room for the next one
-                if number % looks_every == 0 and not math.isfinite(total.item()):
+                total += self._step(next(batches), metrics)  # no reference to the batch is kept, to free its memory
+                if number % check_every == 0 and not math.isfinite(total.item()):
                     return None
-                if number == 0 and steps > 1:  # the loss was read, so that even a GPU is done with this step
+                if number == 0 and steps > 1:  # the loss was read, so a GPU has completed this step
                     began = time.perf_counter()
         self.epoch += 1
         mean_loss = total.item() / steps
@@ -127,10 +132,9 @@ class TrainingRun:
         return mean_loss if math.isfinite(mean_loss) else None
 
     def run_epoch(self) -> EpochReport | None:
-        """Train one epoch and evaluate on the validation part if there is one; None where a loss is not finite.
+        """Train one epoch and evaluate on the validation split if there is one. Returns None if a loss is not finite.
 
-        A metric that is not finite, like a precision before the first positive prediction, does not end the training: it is
-        named in the report's `undefined`.
+        A metric that is not finite, like a precision without any positive prediction, is listed in the report's `undefined`.
         """
         started = time.perf_counter()
         train_metrics = RunningMetrics(self.task.metrics)
@@ -154,20 +158,20 @@ class TrainingRun:
         )
 
     def evaluate(self, data: Any, *, model: torch.nn.Module | None = None) -> Evaluation:
-        """Score the model on `data`, or another one. Only the validation part stays on the device."""
+        """Evaluate the model, or another one, on `data`. Only the validation split is kept on the device."""
         batches = self._val
         if batches is None or data is not self.task.val:
             batches = self._batches_of(data, batch_size=self._eval_batch_size(), shuffle=False, resident=False)
         return self.evaluate_batches(batches.epoch(0), model=model)
 
     def evaluate_batches(self, batches: Iterable[Batch], *, model: torch.nn.Module | None = None) -> Evaluation:
-        """Score the model, or another one, on batches that are on the device."""
+        """Evaluate the model, or another one, on batches that are on the device."""
         scored = self.model if model is None else model
         with matmul_precision(self.settings.precision):
             return evaluate(self.task, scored, batches, self._forward, self._device)
 
     def random_state_kept(self) -> AbstractContextManager[None]:
-        """Whatever is drawn inside, training goes on as if it had not been."""
+        """A context that restores the random generators, so that training is not affected by random numbers drawn inside."""
         return random_state_kept(self._device.torch_device)
 
     def eval_step(self, batch: Batch) -> None:
@@ -178,7 +182,7 @@ class TrainingRun:
         self.model.train()
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to go on exactly: copies of tensors, and plain values."""
+        """Everything that `restore` needs to continue exactly: copies of tensors, and plain values."""
         scaler = self._step.scaler
         return {
             "model": _copied(self.model.state_dict()),
@@ -189,7 +193,7 @@ class TrainingRun:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`: the next epoch is bit for bit the one that would have followed it (on one machine's CPU)."""
+        """Continue from `state`. On the same machine's CPU, the next epoch is bitwise identical to an uninterrupted run."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self._step.scaler is not None and state["scaler"] is not None:

@@ -1,4 +1,4 @@
-"""How a model is trained: everything that is not the task itself."""
+"""Settings of the trainer: how a task is trained."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ LrSchedule = Literal["constant", "cosine", "one-cycle", "linear"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerSettings:
-    """The trainer's hyperparameters, the reserved names of a recipe's [space]. Raises UsageError for a value out of range."""
+    """The trainer's hyperparameters, which are reserved names in a recipe's [space]. Raises UsageError for invalid values."""
 
     optimizer: str | Callable[..., Any] = "adamw"
     lr: float = 1e-3
-    """The peak learning rate where `lr_schedule` is not constant."""
+    """Learning rate; the peak if `lr_schedule` is not constant."""
     momentum: float | None = None
-    """For sgd, nesterov and rmsprop; None: 0.9 for nesterov, the optimizer's own default (0) otherwise."""
+    """Momentum of sgd, nesterov and rmsprop; by default 0.9 for nesterov and 0 otherwise."""
     weight_decay: float | None = None
-    """Handed to the optimizer: decoupled in AdamW, added to the gradient elsewhere; None: the optimizer's default."""
+    """Weight decay of the optimizer: decoupled in AdamW, added to the gradient in others; None for its default."""
     l1: float = 0.0
-    """Penalty l1 * sum |w| over weights with two or more dimensions (biases and norms are spared)."""
+    """Factor of the penalty l1 * sum |w| over weights with two or more dimensions (no biases, no norms)."""
     l2: float = 0.0
-    """Penalty l2 * sum w^2 over the same weights."""
+    """Factor of the penalty l2 * sum w^2 over the same weights."""
     decoupled: bool = False
-    """Apply l1 and l2 to the weights after the step, scaled by lr, instead of to the gradient (Loshchilov & Hutter 2019;
-    for l1 this is the proximal step, which makes exact zeros)."""
+    """Whether l1 and l2 are applied to the weights after the step, scaled by lr, instead of to the gradient (Loshchilov &
+    Hutter 2019; for l1 this is the proximal step, which sets weights to exactly zero)."""
     batch_size: int = DEFAULT_BATCH_SIZE
     gradient_accumulation: int = 1
-    """Micro-batches a batch is split into; the gradient is that of the whole batch."""
+    """Number of micro-batches per batch; the gradient is that of the whole batch."""
     precision: Precision = "fp32"
     activation_checkpointing: bool = False
-    """Activation checkpointing: blocks compute their activations again in the backward pass instead of keeping them."""
+    """Whether blocks recompute their activations in the backward pass instead of storing them."""
     max_grad_norm: float | None = None
+    """Gradients with a larger norm are scaled down to this norm; None for no limit."""
     lr_schedule: LrSchedule = "constant"
     epochs: int = 1
-    """The planned length of the whole run: what schedules are stretched over."""
+    """Planned number of epochs, which learning-rate schedules span."""
 
     def __post_init__(self) -> None:
         _check_number(self, "lr", above=0)
@@ -52,7 +53,7 @@ class TrainerSettings:
         for name in ("batch_size", "gradient_accumulation", "epochs"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}.")
+                raise UsageError(f"{name} must be an integer of at least 1, not {value!r}.")
         for name in ("activation_checkpointing", "decoupled"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
@@ -69,33 +70,32 @@ class TrainerSettings:
 
     @classmethod
     def for_task(cls, task: Task, params: Mapping[str, Any]) -> TrainerSettings:
-        """The task's own optimizer and batch size, and whatever of `params` is the trainer's."""
+        """The task's optimizer and batch size, updated with the trainer's hyperparameters in `params`."""
         return cls(optimizer=task.optimizer, batch_size=task.batch_size).updated(params)
 
     def updated(self, params: Mapping[str, Any]) -> TrainerSettings:
-        """These settings with those of `params` that are the trainer's; the others are not for the trainer to see."""
+        """These settings, updated with the trainer's hyperparameters in `params`; other hyperparameters are ignored."""
         return replace(self, **{name: value for name, value in params.items() if name in TRAINER_NAMES})
 
 
 TRAINER_NAMES = tuple(field.name for field in fields(TrainerSettings))
-"""Names of the trainer's hyperparameters. A task whose function takes one of them as a keyword gets the same value."""
+"""Names of the trainer's hyperparameters. A task function with a keyword of that name gets the same value."""
 PENALTIES = ("l1", "l2")
-"""Those that a task would apply a second time."""
+"""Hyperparameters that must not be passed to a task as well, which would apply them a second time."""
 
 
 def task_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `params` that the source's task is built with: all that are not the trainer's, and those of the trainer's that
-    its function names as keywords. `**kwargs` gets none of the trainer's.
+    """The hyperparameters that the source's task is built with.
 
-    Raises UsageError for a penalty that both the trainer and the task would apply.
+    These are all that are not the trainer's, and the trainer's that are keywords of the task function. `**kwargs` gets none of
+    the trainer's. Raises UsageError for a penalty that both the trainer and the task would apply.
     """
     keywords = source.keywords() or ()
     for name in PENALTIES:
         if name in params and name in keywords:
             raise UsageError(
-                f"{name} is a penalty of probe's trainer, and {source.title} takes a keyword of that name as well: "
-                "it would be applied twice.",
-                hint=f"Rename the keyword, like my_{name}, or drop it and let the trainer apply {name}.",
+                f"{name} is a penalty of probe's trainer and also a keyword of {source.title}, so it would be applied twice.",
+                hint=f"Rename the keyword, for example to my_{name}, or remove it and let the trainer apply {name}.",
             )
     return {name: value for name, value in params.items() if name not in TRAINER_NAMES or name in keywords}
 

@@ -1,4 +1,4 @@
-"""THE training step: forward, loss, backward, penalties, clipping, optimizer. Batch, lr and search all train through it."""
+"""The training step: forward, loss, backward, penalties, clipping, optimizer. Batch, lr and search all use it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from probe.records import Precision
 from probe.task import Task
 from probe.tasks.augment import augmentation
 from probe.training.losses import loss_function
+from probe.training.metrics import RunningMetrics
 from probe.training.optim import penalties
-from probe.training.running_metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ForwardPass:
-    """(model, batch) -> (loss, outputs) as the task says, under autocast where the precision asks for it."""
+    """The task's (model, batch) -> (loss, outputs), with autocast if the precision requires it."""
 
     def __init__(self, task: Task, *, precision: Precision, device_type: str) -> None:
         self._forward = task.forward
@@ -41,8 +41,10 @@ class ForwardPass:
             return (self._loss(outputs, batch[-1]) if loss is None else loss), outputs
 
     def train(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Any, Any]:
-        """The loss to minimize; the one to report, `Task.loss` of the same outputs, not finite where the other is not; and the
-        outputs."""
+        """Returns (loss to minimize, loss to report, outputs).
+
+        The loss to report is `Task.loss` of the same outputs. It is not finite if the loss to minimize is not.
+        """
         with self._autocast():
             outputs, loss = self._run(model, batch)
             if self._train_loss is None:
@@ -58,23 +60,23 @@ class ForwardPass:
         return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
 
     def _run(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Tensor | None]:
-        """Outputs, and the loss where the task's own `forward` gives one."""
+        """Returns the outputs, and the loss if the task has its own `forward`."""
         if self._forward is not None:
             loss, outputs = self._forward(model, batch)
             return outputs, loss
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise TaskError(
-                f"A batch must be a tuple (inputs, ..., targets), but the data gives {type(batch).__name__}.",
-                hint="Give the Task a forward=(model, batch) -> (loss, outputs) that knows its batches.",
+                f"A batch must be a tuple (inputs, ..., targets), but it is {type(batch).__name__}.",
+                hint="Give the Task its own forward=(model, batch) -> (loss, outputs).",
             )
         return model(*batch[:-1]), None
 
 
 class TrainStep:
-    """One optimizer step over one batch, split into `gradient_accumulation` micro-batches where the settings ask for it.
+    """One optimizer step over one batch, split into `gradient_accumulation` micro-batches.
 
-    Nothing here waits for a GPU. On the CPU, where looking is free, a loss that is not finite stops the step before the
-    optimizer moves, unless `stops_at_nan` is False; on a GPU the caller reads the sum of many losses now and then.
+    With `stops_at_nan`, a loss that is not finite ends the step before the weights are updated. This reads each loss, which on
+    a GPU waits for all queued work. Without it, the step does not wait, and the caller checks the sum of many losses.
     """
 
     def __init__(
@@ -92,15 +94,17 @@ class TrainStep:
         self._settings = settings
         self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
         self._augment = augmentation(task.augment)
-        self._looks = stops_at_nan
+        self._stops_at_nan = stops_at_nan
         self._penalized = bool(settings.l1 or settings.l2)
-        self._checked = False
+        self._was_checked = False
         self._update_pre_hooks: list[Callable[[], object]] = []
         self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None
 
     def __call__(self, batch: Batch, metrics: RunningMetrics | None = None) -> Tensor:
-        """The batch's mean loss before the update, `Task.loss` whatever is minimized: detached, scalar, on the device. Raises
-        TaskError if it is no loss. The outputs are added to `metrics`."""
+        """Train on a batch and add its outputs to `metrics`.
+
+        Returns the mean `Task.loss` before the update: a detached scalar on the device. Raises TaskError for an invalid loss.
+        """
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._augmented(batch)
         loss = (
@@ -108,30 +112,30 @@ class TrainStep:
             if self._settings.gradient_accumulation == 1
             else self._accumulate(batch, metrics)
         )
-        if self._looks and not math.isfinite(loss.item()):
+        if self._stops_at_nan and not math.isfinite(loss.item()):
             return loss
         self._update()
         return loss
 
     def register_update_pre_hook(self, hook: Callable[[], object]) -> None:
-        """Call `hook` in every step, after the last backward pass and before gradients are scaled, penalized or clipped."""
+        """Call `hook` in each step after the last backward pass, before gradients are unscaled, penalized or clipped."""
         self._update_pre_hooks.append(hook)
 
-    def _backward(self, batch: Batch, metrics: RunningMetrics | None, share: float | None = None) -> Tensor:
+    def _backward(self, batch: Batch, metrics: RunningMetrics | None, fraction: float | None = None) -> Tensor:
         loss, reported, outputs = self._forward.train(self._model, batch.content)
-        if not self._checked:
+        if not self._was_checked:
             check_loss(loss)
-            self._checked = True
-        if share is not None:
-            loss, reported = loss * share, reported * share
+            self._was_checked = True
+        if fraction is not None:
+            loss, reported = loss * fraction, reported * fraction
         torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
-        if metrics is not None:  # after backward, so that its peak of memory stays what it was
+        if metrics is not None:  # after the backward pass, so as not to raise its memory peak
             metrics.add(outputs, batch.targets)
         detached: Tensor = reported.detach()
         return detached
 
     def _augmented(self, batch: Batch) -> Batch:
-        """The whole batch, so that what is drawn does not depend on how it is split."""
+        """Augment the whole batch, so that random numbers do not depend on the number of micro-batches."""
         if self._augment is None:
             return batch
         with torch.no_grad():
@@ -147,10 +151,10 @@ class TrainStep:
         return total
 
     def _micro_edges(self, size: int) -> list[int]:
-        """Where a batch of `size` is cut: as evenly as can be, none of the parts larger than those of a whole batch."""
+        """Edges of the micro-batches, which have equal sizes up to one sample and are not larger than those of a full batch."""
         parts = min(self._settings.gradient_accumulation, size)
         if size < self._settings.batch_size and self._settings.batch_size > self._settings.gradient_accumulation:
-            # An epoch's last batch; batch normalization would refuse parts of a single sample.
+            # The last batch of an epoch: batch normalization raises an error for a single sample.
             parts = min(parts, max(1, size // 2))
         return [size * number // parts for number in range(parts + 1)]
 
@@ -183,13 +187,13 @@ def check_loss(loss: Any) -> None:
     if not loss.requires_grad:
         raise TaskError(
             "The loss does not depend on any trainable parameter.",
-            hint="Check for .detach(), .item() or torch.no_grad() between the model and its loss.",
+            hint="Remove .detach(), .item() or torch.no_grad() between the model and its loss.",
         )
 
 
 @contextmanager
 def matmul_precision(precision: Precision) -> Iterator[None]:
-    """TF32 matrix products inside, where asked for; PyTorch's own defaults otherwise."""
+    """A context in which matrix products use TF32 if the precision is 'tf32', and PyTorch's default otherwise."""
     before = torch.get_float32_matmul_precision()
     if precision == "tf32":
         torch.set_float32_matmul_precision("high")

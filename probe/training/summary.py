@@ -1,4 +1,4 @@
-"""What a training has come to: the model on its training samples and on the others, and how many of its weights are zero."""
+"""The summary of a training: scores on training and validation samples, and the number of weights that are zero."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from probe.training.records import EpochReport, SplitScore, TrainingSummary, Wei
 from probe.training.run import TrainingRun
 
 NEAR_ZERO = 0.01
-"""Of the largest weight of the same matrix or kernel. Relative, so that it means the same for every width and layer."""
+"""A weight is near zero below this fraction of the largest weight in its matrix or kernel, whatever the layer and width."""
 
 
 def summarize_training(run: TrainingRun, last: EpochReport) -> TrainingSummary | None:
-    """After the epoch of `last`, whose validation it takes over: it costs about as much as validating once more. None without
-    a validation part, or where the loss is not finite. Metrics without a value on either part are left out.
+    """The summary after the epoch of `last`; None without a validation split, or if the loss is not finite.
 
-    The generators are left as they were: whoever goes on from here trains as if nobody had looked.
+    Validation scores are those of `last`; evaluating the training samples costs about as much as one validation. Metrics that
+    are undefined on either split are omitted. Random generators are restored, so that further training is not affected.
     """
     task = run.task
     if task.val is None or last.val_loss is None:
@@ -41,7 +41,7 @@ def summarize_training(run: TrainingRun, last: EpochReport) -> TrainingSummary |
 
 
 def count_weights(model: nn.Module) -> WeightCounts:
-    """Over the trainable weights that penalties are for."""
+    """Count the trainable weights that penalties apply to."""
     total = zero = near = 0
     for weight in model.parameters():
         if not weight.requires_grad or not is_penalized(weight) or weight.numel() == 0:

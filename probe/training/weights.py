@@ -1,4 +1,4 @@
-"""A trained model's weights as a file that other programs read: safetensors, written whole or not at all."""
+"""The weights of a trained model as a safetensors file, written atomically."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def save_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
-    """Write the tensors of `model`'s state_dict to `path`, for `safetensors.torch.load_model` to read.
+    """Write the tensors of `model`'s state_dict to `path`, for `safetensors.torch.load_model`.
 
-    A tensor that several names share (tied weights) is written once; loading ties it again. safetensors holds tensors only:
-    what else a state_dict has (`get_extra_state`) is left out, and its names are returned.
+    Tied weights are written once and tied again when loaded.
 
-    Raises OutputError where the file cannot be written, or tensors overlap in a way that the format cannot say.
+    Returns:
+        Names of state_dict entries that are not tensors (see `get_extra_state`), which safetensors cannot store.
+
+    Raises:
+        OutputError: the file cannot be written, or tensors overlap in a way that the format does not support.
     """
     left_out = tuple(name for name, value in model.state_dict().items() if not isinstance(value, Tensor))
     try:
@@ -34,17 +37,17 @@ def save_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
 
 
 def left_out_warning(file: str, names: Sequence[str]) -> str | None:
-    """A sentence about what `save_weights` returned; None where that is nothing."""
+    """A warning about the names that `save_weights` returned; None if there are none."""
     if not names:
         return None
     return (
-        f"{file} holds tensors only; of the model's state it leaves out: {', '.join(names)}. "
+        f"{file} contains tensors only, so these entries of the model's state are missing: {', '.join(names)}. "
         f'Load it with model.load_state_dict(safetensors.torch.load_file("{file}"), strict=False).'
     )
 
 
 def copied_weights(model: nn.Module) -> dict[str, Any]:
-    """The model's state as it is now, its tensors copied to the CPU: for `load_state_dict` to go back to."""
+    """A copy of the model's state_dict on the CPU, for `load_state_dict`."""
     state: Mapping[str, Any] = model.state_dict()
     return {
         name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
@@ -53,7 +56,7 @@ def copied_weights(model: nn.Module) -> dict[str, Any]:
 
 
 class _TensorsOnly:
-    """A model as safetensors' `save_model` looks at one, without the entries that are no tensors."""
+    """Stands in for a model in safetensors' `save_model`, without the entries that are not tensors."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""`python -m probe.workers`: one worker process. Started by probe.workers.worker.Worker, of no use by hand."""
+"""`python -m probe.workers`: a worker process. Started by probe.workers.worker.Worker, not by hand."""
 
 from __future__ import annotations
 

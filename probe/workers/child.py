@@ -1,8 +1,10 @@
-"""The child's side: take calls from the parent one after another, run them, send back what they return or raise.
+"""The child's side of a worker: runs the calls of the parent one after another, and sends back what they return or raise.
 
-The two pipes to the parent are moved away from the descriptors 0 and 1 before any code of the user runs: `print` in the
-user's code goes to standard error, of which the parent keeps the end, and reading standard input finds it empty. When the
-pipe from the parent ends, the parent is gone, however it died: the child leaves at once, even in the middle of a call.
+The pipes to the parent are moved away from file descriptors 0 and 1 before any code of the user runs. `print` in the user's
+code goes to standard error, whose end the parent keeps, and standard input is empty. When the pipe from the parent closes, the
+parent has ended, for whatever reason, and the child exits at once, even during a call.
+
+`stream_call` runs a call in a process that another framework started, like a worker of Ray.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, Protocol
 
 from probe.errors import ProbeError, TaskError, UserCodeError, user_code_error
@@ -23,14 +26,14 @@ from probe.workers.process_state import begin, complete, put_back
 
 
 class Channel(Protocol):
-    """To whoever asked for a call."""
+    """The way back to the caller."""
 
     def send(self, kind: str, value: Any) -> None:
-        """`message` while the call runs, then `returned` or `raised`. Raises what pickling the value raises."""
+        """Send a `message` during the call, or `returned` or `raised` at its end. Raises the errors of pickling `value`."""
 
 
 class _Pipe:
-    """To the parent. Threads of the user's code may send messages, hence the lock."""
+    """A pipe to the parent, with a lock because threads of the user's code may send messages."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -46,24 +49,24 @@ _channel: Channel | None = None
 
 
 def send_message(message: Any) -> None:
-    """Send progress to the parent from inside a call: it arrives there in order, before the call's result.
+    """Send progress from inside a call to the parent, where it arrives in order, before the result of the call.
 
-    Does nothing outside a worker process, so that the same function can be called directly.
+    Does nothing outside of a worker process, so that the same function can be called directly.
     """
     if _channel is not None:
         _channel.send("message", message)
 
 
 def in_worker() -> bool:
-    """Whether this process runs calls for another one, and is its own to keep things in."""
+    """Whether this process runs calls for another one, so that it may cache objects between calls."""
     return _channel is not None
 
 
 def main() -> None:
-    """Serve calls until the parent says to leave."""
+    """Serve calls until the parent closes the worker."""
     global _channel
     calls_from, answers_to = _take_over_pipes()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     faulthandler.enable()
     _channel = _Pipe(answers_to)
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -77,11 +80,11 @@ def main() -> None:
 
 
 def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """The pipes from and to the parent, on descriptors that no other code knows and no subprocess inherits."""
+    """Move the pipes from and to the parent to descriptors that other code does not know and subprocesses do not inherit."""
     calls_from, answers_to = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
     os.dup2(2, 1)
     return calls_from, answers_to
 
@@ -89,12 +92,12 @@ def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:
 def _read_calls(stream: IO[bytes], frames: queue.SimpleQueue[bytes]) -> None:
     while (payload := read_frame(stream)) is not None:
         frames.put(payload)
-    os._exit(1)  # the parent is gone and nobody waits for the call that may still run
+    os._exit(1)  # the parent has ended, so the result of a running call is not needed
 
 
 @contextlib.contextmanager
 def messages_to(channel: Channel) -> Iterator[None]:
-    """In a process that is not `main`'s: what is sent inside goes there."""
+    """Redirect `send_message` to `channel`, in a process that was not started by `main`."""
     global _channel
     before, _channel = _channel, channel
     try:
@@ -104,8 +107,10 @@ def messages_to(channel: Channel) -> Iterator[None]:
 
 
 def serve_call(channel: Channel, payload: bytes) -> None:
-    """Run the encoded (function, args, kwargs) and send how it ended; nothing is raised but OSError, by a broken channel.
-    What the call changed of the process's settings is put back."""
+    """Run the encoded (function, args, kwargs), send its result or error, and restore the settings of the process.
+
+    Raises only OSError, if the channel is broken.
+    """
     with put_back():
         _serve(channel, payload)
 
@@ -114,20 +119,20 @@ def _serve(channel: Channel, payload: bytes) -> None:
     try:
         function, args, kwargs = _decode_call(payload)
     except Exception as error:
-        text = f"A worker process could not read what it was sent: {type(error).__name__}: {error}"
+        text = f"A worker process could not unpickle a call: {type(error).__name__}: {error}"
         channel.send("raised", user_code_error(text, error))
         return
     try:
         value = function(*args, **kwargs)
-    except BaseException as error:  # SystemExit too: only the parent ends a worker
+    except BaseException as error:  # also SystemExit: only the parent ends a worker
         _send_error(channel, error)
     else:
         _send_value(channel, function, value)
 
 
 def _decode_call(payload: bytes) -> Any:
-    """(function, args, kwargs). Where reading them imports modules, they are read again after `complete`, which must not see
-    objects that live no longer than the call."""
+    """(function, args, kwargs). If unpickling imports modules, they are unpickled again after `complete`, which would otherwise
+    freeze objects that live only during the call."""
     num_modules = len(sys.modules)
     call = decode(payload)
     if len(sys.modules) == num_modules:
@@ -144,14 +149,45 @@ def _send_value(channel: Channel, function: Any, value: Any) -> None:
         raise
     except Exception as error:
         name = getattr(function, "__name__", type(function).__name__)
-        text = f"{name} returned a {type(value).__name__} that cannot leave its worker process: {error}"
-        channel.send("raised", TaskError(text, hint="Return numbers, strings, tensors, or containers of these."))
+        text = f"{name} returned a {type(value).__name__} that cannot be pickled: {error}"
+        channel.send("raised", TaskError(text, hint="Return numbers, strings, tensors, or containers of them."))
 
 
 def _send_error(channel: Channel, error: BaseException) -> None:
     if isinstance(error, ProbeError):
-        with contextlib.suppress(TypeError, AttributeError, ValueError):  # one that cannot be pickled goes as text
+        with contextlib.suppress(TypeError, AttributeError, ValueError):  # send an error that cannot be pickled as text
             channel.send("raised", error)
             return
     wrapped: UserCodeError = user_code_error(f"{type(error).__name__}: {error}", error)
     channel.send("raised", wrapped)
+
+
+_call_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="probe-call")
+"""The thread that runs all streamed calls of a process, so that all of them share its pool of OpenMP threads."""
+
+
+class _Frames:
+    """A channel to `stream_call`."""
+
+    def __init__(self) -> None:
+        self.queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def send(self, kind: str, value: Any) -> None:
+        self.queue.put(encode((kind, value)))
+
+
+def stream_call(payload: bytes) -> Iterator[bytes]:
+    """Run the encoded (function, args, kwargs), and yield its events for `probe.workers.worker.decode_event`, the end last."""
+    frames = _Frames()
+
+    def run() -> None:
+        try:
+            with messages_to(frames):
+                serve_call(frames, payload)
+        finally:
+            frames.queue.put(None)
+
+    running = _call_thread.submit(run)
+    while (frame := frames.queue.get()) is not None:
+        yield frame
+    running.result()

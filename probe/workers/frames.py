@@ -1,4 +1,4 @@
-"""How parent and child talk: frames of eight bytes of length (big endian) and that many bytes of cloudpickle."""
+"""Messages between parent and child: frames of eight bytes of length (big endian), then that many bytes of cloudpickle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cloudpickle
 _LENGTH = struct.Struct(">Q")
 
 CLOSE = b""
-"""The empty frame: the parent asks the child to leave."""
+"""The empty frame: the parent asks the child to exit."""
 
 
 def write_frame(stream: IO[bytes], payload: bytes) -> None:
@@ -21,18 +21,18 @@ def write_frame(stream: IO[bytes], payload: bytes) -> None:
 
 
 def read_frame(stream: IO[bytes]) -> bytes | None:
-    """The next frame; None at the end of the stream, also where it ends in the middle of a frame (the writer died)."""
+    """The next frame, or None at the end of the stream, also if it ends inside a frame because the writer died."""
     head = _read_exactly(stream, _LENGTH.size)
     return None if head is None else _read_exactly(stream, _LENGTH.unpack(head)[0])
 
 
 def encode(value: Any) -> bytes:
-    """Functions of the caller's script or notebook travel by value (cloudpickle), those of modules by name."""
+    """Pickle a value. Functions of the caller's script or notebook are pickled by value, those of modules by name."""
     return cloudpickle.dumps(value)  # type: ignore[no-any-return]  # cloudpickle has no annotations
 
 
 def decode(payload: bytes) -> Any:
-    """Only for frames of our own children and our own parent: unpickling runs code."""
+    """Unpickle a value. Only for frames of our own children and our own parent, because unpickling runs code."""
     return cloudpickle.loads(payload)
 
 

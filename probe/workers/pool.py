@@ -1,4 +1,4 @@
-"""The same call in several child processes at once."""
+"""The same call in several workers at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from probe.workers.worker import Died, Raised, Returned, Worker, WorkerDied, wai
 
 
 def broadcast(workers: Sequence[Worker], gpus: Sequence[str], function: Callable[..., Any], /, *args: Any) -> list[Any]:
-    """Run `function(*args)` in every worker; what each returned, in their order. Messages are not heard.
+    """Run `function(*args)` in every worker and return the results in order. Messages are ignored.
 
-    `gpus`: the one that each worker sees, which a DeviceError then names, as all of them call theirs cuda:0. Raises as
-    `Worker.call`, by the first that fails: the others may still be busy then, and are to be closed.
+    Args:
+        workers: the workers, all idle.
+        gpus: the GPU that each worker sees, to name it in a DeviceError, because every worker calls its own cuda:0.
+        function: the function.
+        args: its arguments.
+
+    Raises:
+        ProbeError: as `Worker.call`, for the first worker that fails. The others may still be busy; close all of them.
     """
     seen_by = {id(worker): gpu for worker, gpu in zip(workers, gpus, strict=True)}
     for worker in workers:
@@ -25,8 +31,8 @@ def broadcast(workers: Sequence[Worker], gpus: Sequence[str], function: Callable
                 case Returned(value):
                     found[id(worker)] = value
                 case Raised(DeviceError() as error):
-                    told = f"In the worker that sees GPU {seen_by[id(worker)]} alone: {error.message}"
-                    raise DeviceError(told, hint=error.hint)
+                    message = f"In the worker that sees only GPU {seen_by[id(worker)]}: {error.message}"
+                    raise DeviceError(message, hint=error.hint)
                 case Raised(error):
                     raise error
                 case Died():

@@ -1,9 +1,9 @@
-"""The settings of a worker process that a task's code may change, and how they are put back after every call.
+"""Restores the settings of a worker process after every call, because a task's code may change them.
 
-Default dtype, current folder, environment variables, warning filters: they belong to the process, so that what one trial sets
-would reach the next. A worker calls `begin` once, after its imports and before any code of the user. Settings that the user's
-module makes while it is imported are meant for every trial, and a module is imported once: `complete` makes them the ones that
-are put back. In any other process nothing is put back.
+Default dtype, working directory, environment variables and warning filters belong to the process, so settings of one trial
+would affect the next. A worker calls `begin` once, after its imports and before any code of the user. Settings that the user's
+module makes when it is imported are meant for all trials, but a module is imported only once; `complete` includes them in the
+settings that are restored. In other processes nothing is restored.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of the process. `write` takes what `read` returned."""
+    """One setting of the process. `write` sets a value that `read` returned."""
 
     read: Callable[[], Any]
     write: Callable[[Any], object]
@@ -28,28 +29,45 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """The values of all settings at one moment."""
+    """The values of all settings at one time."""
 
     values: tuple[tuple[Setting, Any], ...]
 
     @classmethod
     def captured(cls) -> ProcessState:
+        """The present values. PyTorch's settings are included if it has been imported."""
         settings = [*_python_settings(), *(_torch_settings() if "torch" in sys.modules else ())]
         return cls(tuple((setting, setting.read()) for setting in settings))
 
     def restore(self) -> None:
-        """Write back those settings that have other values now."""
+        """Write all settings that have changed."""
         for setting, value in self.values:
             if setting.read() != value:
                 setting.write(value)
 
 
 _settled: ProcessState | None = None
-"""What is put back; None: this process is no worker."""
+"""The settings that are restored, or None if this process is not a worker."""
+
+
+def child_environment(num_threads: int | None, extra: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables of a new worker process: those of this process, threads, and `extra`."""
+    environment = dict(os.environ)
+    # By default, waiting OpenMP threads spin and take the cores from other workers: on two cores, two processes of two threads
+    # ran ten times slower.
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment.setdefault("PYTHONHASHSEED", "0")  # sets of strings have the same order in all workers
+    if num_threads is not None:
+        environment |= {"OMP_NUM_THREADS": str(num_threads), "MKL_NUM_THREADS": str(num_threads)}
+    home = Path(__file__).parents[2]
+    if home.name not in ("site-packages", "dist-packages"):  # make `-m` find a checkout that is not installed
+        known = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{known}{os.pathsep}{home}" if known else str(home)
+    return environment | dict(extra)
 
 
 def begin(prepare: Callable[[], object]) -> None:
-    """Make this process a worker, once: `prepare` imports what its calls need and makes settings for all of them."""
+    """Make this process a worker. `prepare` is called once, to import what calls need and to make settings for all of them."""
     if _settled is None:
         prepare()
         freeze_imports()
@@ -57,8 +75,11 @@ def begin(prepare: Callable[[], object]) -> None:
 
 
 def complete(*, imported: bool = False) -> None:
-    """In a worker: the settings as they are now are the ones that are put back after a call. `imported`: modules were
-    imported just now, and no task has been built since."""
+    """In a worker: restore the present settings after each call from now on.
+
+    Args:
+        imported: whether modules have just been imported and no task has been built since, so that their objects are frozen.
+    """
     if _settled is not None:
         if imported:
             freeze_imports()
@@ -67,7 +88,7 @@ def complete(*, imported: bool = False) -> None:
 
 @contextlib.contextmanager
 def put_back() -> Iterator[None]:
-    """In a worker: after the block, the settings are those that were settled last, before the block or in it."""
+    """In a worker: restore the settings after the block, to those of the last `begin` or `complete`, also one in the block."""
     try:
         yield
     finally:
@@ -76,9 +97,11 @@ def put_back() -> Iterator[None]:
 
 
 def freeze_imports() -> None:
-    """Keep the garbage collector from traversing what is alive now. PyTorch's import leaves some 200,000 objects that live as
-    long as the process; each full collection would look at all of them, which takes longer than a short rung. Objects that
-    are frozen are still freed when the last reference to them goes."""
+    """Exclude all live objects from garbage collection.
+
+    Importing PyTorch creates some 200,000 objects that live as long as the process. Each full collection would traverse them,
+    which takes longer than a short rung. Frozen objects are still freed when their last reference is deleted.
+    """
     gc.collect()
     gc.freeze()
 
@@ -100,7 +123,7 @@ def _python_settings() -> Sequence[Setting]:
         Setting(sys.getrecursionlimit, sys.setrecursionlimit),
         Setting(gc.get_threshold, lambda thresholds: gc.set_threshold(*thresholds)),
         Setting(gc.isenabled, lambda enabled: gc.enable() if enabled else gc.disable()),
-        # x86 and ARM: numbers below the smallest normal one are taken for zero (torch.set_flush_denormal has no getter).
+        # Whether numbers below the smallest normal one become zero (x86 and ARM); torch.set_flush_denormal has no getter.
         Setting(lambda: sys.float_info.min / 2 == 0.0, _write_flush_denormal),
     ]
     if "numpy" in sys.modules:
@@ -165,13 +188,13 @@ def _assign(words: list[str], wanted: Sequence[str]) -> None:
 def _current_folder() -> str | None:
     try:
         return os.getcwd()
-    except FileNotFoundError:  # it was removed
+    except FileNotFoundError:  # it was deleted
         return None
 
 
 def _change_folder(folder: str | None) -> None:
     if folder is not None:
-        with contextlib.suppress(OSError):  # it is gone, and so is what was read there
+        with contextlib.suppress(OSError):  # it was deleted
             os.chdir(folder)
 
 
@@ -182,7 +205,7 @@ def _write_environment(wanted: Mapping[str, str]) -> None:
 
 
 def _write_filters(filters: Sequence[Any]) -> None:
-    warnings.resetwarnings()  # also tells the interpreter's cache that they have changed
+    warnings.resetwarnings()  # also invalidates the interpreter's cache of filters
     cast(list[Any], warnings.filters)[:] = filters
 
 
@@ -197,7 +220,7 @@ def _write_flush_denormal(flushes: bool) -> None:
 
 
 def _write_default_device(device: Any) -> None:
-    """A default device costs time in every call of PyTorch, so that the usual one is none."""
+    """Set the default device. A default device slows down every call of PyTorch, so the CPU is set as no device."""
     import torch
 
     torch.set_default_device(None if device.type == "cpu" else device)
@@ -214,7 +237,7 @@ def _autocast(kind: str) -> Setting:
 
 
 def _current_gpu() -> int | None:
-    """None where this process has not used a GPU: asking would make a context."""
+    """Index of the current GPU, or None if this process has not used one: asking would create a context."""
     import torch
 
     is_used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # not annotated by torch
@@ -222,8 +245,10 @@ def _current_gpu() -> int | None:
 
 
 def _read_precisions() -> tuple[str | None, ...]:
-    """Those of float32 products and convolutions; first the older setting for all, None where it contradicts the newer ones,
-    which PyTorch refuses to read."""
+    """Precisions of float32 products and convolutions.
+
+    The first value is the older setting for all of them, or None if it contradicts the newer ones, when PyTorch cannot read it.
+    """
     import torch
 
     try:
@@ -244,7 +269,7 @@ def _write_precisions(precisions: Sequence[str | None]) -> None:
 
 
 def _precision_owners() -> Sequence[Any]:
-    """From the general to the particular."""
+    """Owners of a precision, from the most general to the most specific."""
     from torch import backends
 
     cudnn: Any = backends.cudnn

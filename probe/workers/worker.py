@@ -1,4 +1,4 @@
-"""The parent's side: one persistent child process that runs calls, and whose death is an event, not a catastrophe."""
+"""The parent's side of a worker: a persistent child process that runs calls, and whose death is an ordinary event."""
 
 from __future__ import annotations
 
@@ -17,40 +17,43 @@ from typing import IO, Any
 
 from probe.errors import ProbeError, TaskError
 from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
+from probe.workers.process_state import child_environment
 
 _STDERR_KEPT_BYTES = 16 * 1024
 _CLOSE_SECONDS = 2.0
 
 _arrived = threading.Condition()
-"""Notified whenever an event of any worker arrives."""
+"""Notified when an event of any worker arrives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the called function sent with `probe.workers.child.send_message`."""
+    """A message that the function sent with `probe.workers.child.send_message`."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
+    """The call returned."""
+
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The call raised: a ProbeError as itself, anything else as UserCodeError with the child's traceback."""
+    """The call raised an exception. Any but a ProbeError becomes a UserCodeError with the traceback of the child."""
 
     error: ProbeError
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The child is gone. `exit_code` is negative for a signal: -9 is a kill, most often by the host's OOM killer."""
+    """The child died. `exit_code` is negative for a signal: -9 is SIGKILL, most often by the OOM killer of the host."""
 
     exit_code: int
     stderr: str = ""
-    """The end of what the child wrote, the user's prints included."""
+    """The end of the child's output, including the user's prints."""
 
     @property
     def signal(self) -> int | None:
@@ -58,7 +61,7 @@ class Died:
 
     @property
     def description(self) -> str:
-        """`was killed by SIGKILL` or `exited with code 3`, with the child's last words on the lines below."""
+        """`was killed by SIGKILL` or `exited with code 3`, followed by the end of the child's output on further lines."""
         text = f"exited with code {self.exit_code}"
         if self.signal is not None:
             known = self.signal in {member.value for member in signal.Signals}
@@ -69,8 +72,8 @@ class Died:
 Event = Message | Returned | Raised | Died
 
 
-class WorkerDied(ProbeError):  # noqa: N818  # named after what happened
-    """The child died during, or before, a call."""
+class WorkerDied(ProbeError):  # noqa: N818  # it names an event
+    """The child died before or during a call."""
 
     def __init__(self, died: Died) -> None:
         super().__init__(f"A worker process {died.description}")
@@ -80,12 +83,15 @@ class WorkerDied(ProbeError):  # noqa: N818  # named after what happened
 
 
 class Worker:
-    """One child process that serves one call at a time; imports (torch takes seconds) are paid once.
+    """A child process that runs one call at a time, so that imports (PyTorch takes seconds) are paid for once.
 
-    The child ignores Ctrl-C and leaves by itself when this process is gone. What it prints is not shown; the end of it
-    comes with `Died`. `num_threads` is the number of threads of PyTorch in the child; `env` adds environment variables.
-    `prepare` is run in the child before any call: it imports what calls need. After each call the child's settings are put
-    back to what `prepare` left (`probe.workers.process_state`); without it they stay as calls leave them.
+    The child ignores Ctrl-C, and exits by itself when this process ends. Its output is hidden; the end of it is part of `Died`.
+
+    Args:
+        num_threads: number of PyTorch's threads in the child.
+        env: additional environment variables.
+        prepare: function that the child calls once before all calls, to import what they need. After each call, settings are
+            restored to the state after `prepare` (see `probe.workers.process_state`). Without it, they are not restored.
     """
 
     def __init__(
@@ -100,11 +106,11 @@ class Worker:
         self._busy = False
         self._died: Died | None = None
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "probe.workers"],  # -P: a folder named probe where we are is not us
+            [sys.executable, "-P", "-m", "probe.workers"],  # -P: ignore a folder named probe in the working directory
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_child_environment(num_threads, env or {}),
+            env=child_environment(num_threads, env or {}),
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -123,11 +129,12 @@ class Worker:
 
     @property
     def pid(self) -> int:
+        """Process id of the child."""
         return self._process.pid
 
     @property
     def busy(self) -> bool:
-        """A call was submitted and its end has not been read."""
+        """Whether a call was submitted whose end has not been read."""
         return self._busy
 
     def call(
@@ -138,12 +145,16 @@ class Worker:
         on_message: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run `function(*args, **kwargs)` in the child and return what it returns.
+        """Run `function(*args, **kwargs)` in the child and return its result.
+
+        Args:
+            function: the function, called with `args` and `kwargs`.
+            on_message: called with each message that the function sends.
 
         Raises:
-            ProbeError: what the function raised, as UserCodeError where it is not one of ours.
+            ProbeError: the function raised an exception; any but a ProbeError becomes a UserCodeError.
             WorkerDied: the child died.
-            TaskError: something cannot be sent to or from the child.
+            TaskError: the function, its arguments or its result cannot be pickled.
         """
         self.submit(function, *args, **kwargs)
         while True:
@@ -160,7 +171,7 @@ class Worker:
                         raise WorkerDied(event)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        """Start a call; its messages and its end come from `wait_any`. Raises TaskError, WorkerDied."""
+        """Start a call, whose messages and end `wait_any` returns. Raises TaskError, WorkerDied."""
         if self._busy:
             raise RuntimeError("a worker runs one call at a time")
         if self._died is not None:
@@ -171,24 +182,24 @@ class Worker:
             name = getattr(function, "__qualname__", type(function).__name__)
             raise TaskError(
                 f"{name} and its arguments cannot be sent to a worker process: {type(error).__name__}: {error}",
-                hint="Open files, locks and generators stay out of a Task; make them inside its functions.",
+                hint="Create open files, locks and generators inside the functions of the Task.",
             ) from None
         self._busy = True
         self._send(payload)
 
     def close(self) -> None:
-        """End the child: politely where it is idle, by a kill where it is not."""
+        """End the child: ask it to exit if it is idle, and kill it otherwise."""
         if self._process.poll() is None and not self._busy:
             self._send(CLOSE)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_CLOSE_SECONDS)
         self.kill()
         self._waiter.join()
-        with contextlib.suppress(OSError):  # bytes that the dead child did not take
+        with contextlib.suppress(OSError):  # the dead child has not read all bytes
             _pipe(self._process.stdin).close()
 
     def kill(self) -> None:
-        """Kill the child and its own children at once. `Died` is reported as for any other death."""
+        """Kill the child and its own children. `Died` is reported as for any other death."""
         if self._process.poll() is None:
             _kill_group(self._process)
 
@@ -231,7 +242,7 @@ class Worker:
         exit_code = self._process.wait()
         for reader in self._readers:
             reader.join(1.0)
-            if reader.is_alive():  # a process that the child forked (a DataLoader's) still holds the pipe
+            if reader.is_alive():  # a process that the child forked, like a DataLoader's, still has the pipe
                 _kill_group(self._process)
                 reader.join()
         stderr = b"".join(self._stderr)[-_STDERR_KEPT_BYTES:].decode(errors="replace")
@@ -239,14 +250,18 @@ class Worker:
 
 
 def wait_any(workers: Sequence[Worker], timeout_seconds: float | None) -> list[tuple[Worker, Event]]:
-    """All events that have arrived from `workers`, each worker's in order; waits for the first one.
+    """Wait for events, and return all that have arrived, in order for each worker.
 
-    An empty list after `timeout_seconds`; None waits as long as it takes.
+    Args:
+        workers: the workers.
+        timeout_seconds: longest time to wait, after which the list is empty, or None for no limit.
     """
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with _arrived:
         while not any(worker._events for worker in workers):
-            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())  # Ctrl-C on Windows needs slices
+            left = (
+                0.5 if deadline is None else min(0.5, deadline - time.monotonic())
+            )  # in slices, for Ctrl-C on Windows
             if left <= 0:
                 return []
             _arrived.wait(left)
@@ -254,38 +269,21 @@ def wait_any(workers: Sequence[Worker], timeout_seconds: float | None) -> list[t
 
 
 def decode_event(payload: bytes) -> Message | Returned | Raised:
-    """What a child sent, by `probe.workers.child.Channel.send`."""
+    """The event that a child sent with `probe.workers.child.Channel.send`."""
     try:
         kind, value = decode(payload)
     except Exception as error:
-        text = f"What a worker process sent cannot be read here: {type(error).__name__}: {error}"
+        text = f"A result of a worker process could not be unpickled: {type(error).__name__}: {error}"
         return Raised(TaskError(text))
     if kind == "message":
         return Message(value)
     return Returned(value) if kind == "returned" else Raised(value)
 
 
-def _child_environment(num_threads: int | None, extra: Mapping[str, str]) -> dict[str, str]:
-    environment = dict(os.environ)
-    # Waiting OpenMP threads that spin take the cores from the other workers: two processes of two spinning threads on two
-    # cores ran ten times slower.
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    environment.setdefault(
-        "PYTHONHASHSEED", "0"
-    )  # sets of strings, which data are made of, have one order in all workers
-    if num_threads is not None:
-        environment |= {"OMP_NUM_THREADS": str(num_threads), "MKL_NUM_THREADS": str(num_threads)}
-    home = Path(__file__).parents[2]
-    if home.name not in ("site-packages", "dist-packages"):  # a checkout that is not installed must be found by `-m`
-        known = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{known}{os.pathsep}{home}" if known else str(home)
-    return environment | dict(extra)
-
-
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the child leads its own session: its children go with it
+            os.killpg(process.pid, signal.SIGKILL)  # the child and its children are one process group
     else:
         process.kill()
 

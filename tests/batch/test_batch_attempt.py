@@ -26,7 +26,7 @@ from probe.training.settings import TrainerSettings
 
 @pytest.fixture(autouse=True, scope="module")
 def _young_heap() -> Iterator[None]:
-    """Every attempt ends with a full garbage collection, which would visit all that pytest and hypothesis hold."""
+    """Exclude objects of pytest and hypothesis from the full garbage collection at the end of each attempt."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -56,7 +56,7 @@ def attempt(task: Task, size: int, limit_bytes: int, **settings: Any) -> Attempt
 
 
 def partial_result(*arguments: Any, **options: Any) -> BatchResult:
-    """The result of a sweep, whether or not an error ended it."""
+    """Run a sweep and return its result, even if an error ended it."""
     try:
         return find_batch_size(*arguments, **options)
     except ProbeError as error:
@@ -135,7 +135,7 @@ class HungryInEvaluation(nn.Module):
         return torch.as_tensor(self.layer(inputs))
 
 
-def test_running_out_in_evaluation_is_told_apart() -> None:
+def test_running_out_in_evaluation_is_an_outcome_of_its_own() -> None:
     task = Task(model=HungryInEvaluation, train=(torch.zeros(8, 8), torch.zeros(8, dtype=torch.int64)))
     failed = attempt(task, 8, 100_000)
     assert failed.outcome == "oom_in_eval"
@@ -294,7 +294,7 @@ def test_a_loss_that_is_not_finite_is_measured_with_the_optimizers_state() -> No
 
 
 class FailsAt(nn.Module):
-    """Runs out of memory, or raises another error, where a batch has exactly so many samples."""
+    """Runs out of memory, or raises another error, at one batch size."""
 
     def __init__(self, size: int, error: Exception | None = None) -> None:
         super().__init__()
@@ -314,7 +314,7 @@ def test_the_last_partial_batch_is_trained_on() -> None:
     assert failed.outcome == "oom"
     assert failed.message is not None
     assert failed.message.startswith("in training on the data set's last, partial batch: ")
-    assert attempt(Task(model=lambda: FailsAt(5), train=data), 4, 10**8).fits  # one sample is left, and left out
+    assert attempt(Task(model=lambda: FailsAt(5), train=data), 4, 10**8).fits  # the last sample is skipped
 
 
 def test_a_last_partial_batch_that_the_task_refuses_is_a_warning() -> None:
@@ -329,7 +329,7 @@ def test_a_last_partial_batch_that_the_task_refuses_is_a_warning() -> None:
 
 @pytest.mark.parametrize("size", [64, 3, 1])
 def test_one_size_beside_others(size: int) -> None:
-    """An error at the size asked for is an answer where other sizes run, and raised where none does."""
+    """An error at the given size is an answer if other sizes run, and is raised if none does."""
     odd = Task(model=lambda: FailsAt(size, ValueError("not this many")), train=mlp_task(4, 2).train)
     tried = try_batch_size(odd, size, device="simulated:1MiB", in_process=True)
     assert (tried.batch_size, tried.outcome, tried.message) == (size, "error", "ValueError: not this many")
@@ -368,7 +368,7 @@ def test_one_size_must_not_exceed_the_data() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_sweep_finds_what_trying_every_size_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random models, optimizers and limits; every attempt is real training, hardly timed."""
+    """Random models, optimizers and limits; every attempt is real training with little timing."""
     monkeypatch.setattr("probe.batch.decide.QUICK", replace(QUICK, min_steps=1, max_steps=1))
     draw = random.Random(seed)
     layers = [draw.choice([4, 16, 64]) for _ in range(draw.randint(1, 3))]
@@ -414,7 +414,7 @@ def test_no_attempt_is_repeated_for_the_same_purpose() -> None:
 
 
 def test_what_a_failed_attempt_leaves_alive_does_not_count_in_this_process() -> None:
-    """As the graph does that PyTorch keeps after a backward pass that ran out of memory."""
+    """PyTorch keeps the graph of a backward pass that ran out of memory."""
     left: list[torch.Tensor] = []
 
     class Leaking(nn.Module):

@@ -1,4 +1,4 @@
-"""The sweep in real child processes: what kills an attempt does not hurt the sweep."""
+"""Sweeps in real child processes, which survive a killed attempt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from probe.workers.worker import Died, WorkerDied
 
 
 class Fragile(nn.Module):
-    """Is killed by batches of 16."""
+    """Kills its process at a batch of 16."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def test_how_a_child_died_decides_what_it_says_about_the_size(exit_code: int, ou
 
 
 class Logged(Dataset[Any]):
-    """Token ids of many lengths; every read leaves a byte in a file."""
+    """Token ids of many lengths; each read appends a byte to a file."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -90,7 +90,7 @@ def test_samples_are_measured_by_the_first_child_alone(tmp_path: Path) -> None:
 
 
 poisoned = False
-"""In this process: set by an error, as an illegal access leaves a CUDA context that fails at every call."""
+"""Whether this process had an error. After an illegal access, every call to a CUDA context fails."""
 
 
 class Poisoning(nn.Module):

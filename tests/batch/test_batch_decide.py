@@ -1,4 +1,4 @@
-"""The sweep's decisions against a scripted device: the answer is what trying everything would give."""
+"""Decisions of a sweep on a scripted device, compared with an exhaustive search."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ many = settings(deadline=None, max_examples=100)
 
 
 def attempts_of(*outcomes: tuple[int, str] | tuple[int, str, float]) -> list[Attempt]:
-    """(size, "fits", samples per second) or (size, another outcome)."""
+    """Make attempts of (size, "fits", samples per second) or (size, another outcome)."""
     made = []
     for size, outcome, *speed in outcomes:
         timed = {"step_seconds": size / speed[0], "samples_per_second": speed[0]} if speed else {}

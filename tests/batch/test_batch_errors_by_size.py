@@ -1,4 +1,4 @@
-"""An error at one batch size: a limit, a batch that is too small, or a bug of the task."""
+"""The cause of an error at one batch size: a limit, too small a batch, or a bug of the task."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ same_text = "RuntimeError: expected {size} to match 48"
 
 @dataclass(frozen=True, kw_only=True)
 class Island:
-    """A task that runs with batches from `low` to `high` samples; what it says of others may name their size."""
+    """A task that runs with batches of `low` to `high` samples. Messages of its errors may contain the size."""
 
     low: int = 1
     high: int = LARGEST

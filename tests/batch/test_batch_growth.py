@@ -1,4 +1,4 @@
-"""Memory that grows from step to step, told from noise and from memory that comes once."""
+"""Memory that grows with every step, as opposed to noise and to memory that is allocated once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from probe.batch.growth import MIN_READINGS, growth_per_step
     start=st.integers(0, 2**34),
     step=st.integers(1, 2**24),
     count=st.integers(MIN_READINGS, 400),
-    share=st.floats(0, 0.4),
+    fraction=st.floats(0, 0.4),
 )
-def test_steady_growth_is_measured(start: int, step: int, count: int, share: float) -> None:
+def test_steady_growth_is_measured(start: int, step: int, count: int, fraction: float) -> None:
     """Even if each reading is off by up to 40 % of a step."""
     draw = random.Random(count)
-    readings = [start + number * step + round(draw.uniform(-share, share) * step) for number in range(count)]
+    readings = [start + number * step + round(draw.uniform(-fraction, fraction) * step) for number in range(count)]
     found = growth_per_step(readings)
     assert found is not None
     assert found == pytest.approx(step, rel=0.2, abs=1)
@@ -35,7 +35,7 @@ def test_too_few_readings_show_nothing() -> None:
 @pytest.mark.parametrize("num_before", range(1, 30))
 @pytest.mark.parametrize("num_jumps", [1, 2])
 def test_memory_that_comes_once_or_twice_does_not_grow(num_before: int, num_jumps: int) -> None:
-    """Optimizer state of weights that are trained late, or buffers made when they are first needed."""
+    """Memory that is allocated once, like optimizer state of weights that are trained late, is not growth."""
     readings = [1000 + 500 * min(num_jumps, number // num_before) for number in range(30)]
     assert growth_per_step(readings) is None or num_before in (10, 11, 12, 13, 14)
 

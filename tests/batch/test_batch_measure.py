@@ -1,4 +1,4 @@
-"""What an attempt trains and validates on, and what it notices beyond its size."""
+"""The batches that an attempt trains and validates on, growth of memory, and the last batch of an epoch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from probe.training.settings import TrainerSettings
 
 @pytest.fixture(autouse=True, scope="module")
 def _young_heap() -> Iterator[None]:
-    """Every attempt ends with a full garbage collection, which would visit all that pytest holds."""
+    """Exclude objects of pytest from the full garbage collection at the end of each attempt."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -124,7 +124,7 @@ def test_metrics_of_the_user_are_not_called_on_a_few_samples(val: Any) -> None:
 
 
 class Costs(Dataset[Any]):
-    """Every tenth sample costs a hundred times as much, which nothing shows but a value."""
+    """Every tenth sample takes a hundred times as much memory, which only a value shows."""
 
     def __len__(self) -> int:
         return 100
@@ -156,7 +156,7 @@ def test_shuffled_batches_show_what_sizes_do_not() -> None:
 
 
 class Keeps(nn.Module):
-    """Keeps something of every batch that it is trained on."""
+    """Keeps a tensor of every batch that it is trained on."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ def test_memory_that_grows_is_noticed_with_the_step_at_which_it_ends(what: str) 
     assert found.growth.last_step == pytest.approx(expected, abs=3)
 
 
-def test_memory_that_grows_beyond_the_limit_is_told_with_the_failure() -> None:
+def test_memory_that_grows_beyond_the_limit_is_recorded_with_the_failure() -> None:
     found = attempt(keeping("features"), 8, 120_000, purpose="confirm", num_batches=200)
     assert found.outcome == "oom"
     assert found.growth is not None
@@ -219,7 +219,7 @@ def test_batches_of_different_sizes_are_no_growth() -> None:
 
 
 def test_shuffled_batches_have_the_size_that_is_tried() -> None:
-    """An epoch's last batch of fewer samples is tried by the other attempts."""
+    """The last, partial batch of an epoch is tried by the other attempts."""
     sizes: list[int] = []
 
     def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -244,7 +244,7 @@ def test_synthetic_data_have_no_epochs() -> None:
 
 
 def test_one_batch_makes_room_for_the_next() -> None:
-    """A model whose batches are nearly all of its memory fits although two batches would not."""
+    """A model fits although two batches, which are most of its memory, would not fit."""
     task = Task(model=lambda: nn.Linear(1000, 2), train=(torch.zeros(400, 1000), torch.zeros(400, dtype=torch.int64)))
     one_batch = 100 * 1000 * 4
     assert peak_of(attempt(task, 100)) < 1.5 * one_batch

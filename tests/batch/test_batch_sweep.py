@@ -1,4 +1,4 @@
-"""The sweep around the decisions: what is kept when something ends it early."""
+"""Sweeps on a scripted device: results, predictions, errors and interruptions."""
 
 from __future__ import annotations
 
@@ -160,11 +160,11 @@ def test_a_wrong_prediction_costs_attempts_and_not_the_answer() -> None:
     assert (result.predictions[0].largest_fit, result.largest_fit) == (8, 64)
 
 
-def test_the_forecast_and_every_plan_are_announced() -> None:
-    said: list[Any] = []
-    result, _ = sweep(predicted(ScriptedDevice(limit_bytes=100)), announce=said.append)
-    assert said[0].traced_as == "fake cpu"
-    assert [plan.batch_size for plan in said[1:]] == [attempt.batch_size for attempt in result.attempts]
+def test_the_prediction_and_every_attempt_are_announced() -> None:
+    announced: list[Any] = []
+    result, _ = sweep(predicted(ScriptedDevice(limit_bytes=100)), announce=announced.append)
+    assert announced[0].traced_as == "fake cpu"
+    assert [one.batch_size for one in announced[1:]] == [attempt.batch_size for attempt in result.attempts]
     assert [point.batch_size for point in result.prediction_info.curve] == [1, 2, 4, 8, 16, 32, 64, 128]  # type: ignore[union-attr]
 
 
@@ -181,7 +181,7 @@ def test_without_a_device_the_prediction_is_the_answer() -> None:
     assert from_plain(BatchResult, json.loads(json.dumps(to_plain(result)))) == result
 
 
-def test_one_card_may_be_asked_for() -> None:
+def test_the_memory_of_one_gpu_can_be_given() -> None:
     runner = predicted(
         ScriptedDevice(fixed_bytes=2**30, bytes_per_sample=2**30),
         device_problem="it is not there.",

@@ -1,4 +1,4 @@
-"""`probe data`, without a network: what is there, what is not, and what a download would look like."""
+"""`probe data` without a network: data sets that exist, data sets that do not, and the progress of a download."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reuters, "NUM_TOPICS", 2)
 
 
-def test_what_is_there_is_read_through_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_data_set_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "reuters" / reuters.PREPARED
     path.parent.mkdir()
     reuters.write_lines(NEWSWIRES, path)
@@ -35,15 +35,15 @@ def test_what_is_there_is_read_through_and_measured(tmp_path: Path, capsys: pyte
     captured = capsys.readouterr()
     lines = [line.split(maxsplit=1) for line in captured.out.splitlines()]
     assert lines == [
-        ["Data", "reuters: already there, nothing was downloaded"],
+        ["Data", "reuters: exists already, nothing was downloaded"],
         ["Files", str(path)],
         ["Size", f"{path.stat().st_size} B"],
-        ["Holds", "9 newswires of 2 topics"],
+        ["Contents", "9 newswires of 2 topics"],
     ]
     assert captured.err == ""
 
 
-def test_what_is_fetched_is_prepared_with_progress(
+def test_a_download_is_prepared_and_shows_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def download(urls: Any, path: Path, *, progress: Any) -> str:
@@ -56,24 +56,25 @@ def test_what_is_fetched_is_prepared_with_progress(
     monkeypatch.setattr(reuters, "read_archive", lambda archive, progress: NEWSWIRES)
     assert run(["data", "reuters", "--data-dir", str(tmp_path)]) == 0
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[0].split(maxsplit=1) == ["Data", "reuters: fetched"]
+    assert captured.out.splitlines()[0].split(maxsplit=1) == ["Data", "reuters: downloaded"]
     assert captured.err == "Downloading archive: 75 %\n"
     assert run(["data", "reuters", "--data-dir", str(tmp_path), "--quiet"]) == 0
 
 
-def test_without_a_network_one_sentence_says_from_where_and_to_where(
+def test_without_a_network_the_error_names_source_and_destination(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["data", "reuters", "--data-dir", str(tmp_path)]) == 3
     captured = capsys.readouterr()
     assert captured.out == ""
     error, hint = captured.err.splitlines()
-    assert error.startswith("Error: reuters21578.tar.gz could not be downloaded: no network in tests (")
-    assert hint.startswith(f"Download {reuters.URLS[0]} or ")
-    assert hint.endswith(f" elsewhere and save it as {tmp_path / 'reuters' / reuters.ARCHIVE}")
+    assert "reuters21578.tar.gz" in error
+    assert "no network in tests" in error
+    assert reuters.URLS[0] in hint
+    assert str(tmp_path / "reuters" / reuters.ARCHIVE) in hint
 
 
-def test_images_are_read_through_too(
+def test_existing_images_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cifar10, "IMAGES_PER_FILE", 10)
@@ -82,24 +83,21 @@ def test_images_are_read_through_too(
         (tmp_path / cifar10.FOLDER / file).write_bytes(b"\3" * 10 * 3073)
     assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith("cifar10: already there, nothing was downloaded")
-    assert lines[-1].endswith("50 training and 10 test images, 32 x 32 pixels")
+    assert lines[0].endswith("cifar10: exists already, nothing was downloaded")
+    assert {"50", "10", "32"} <= set(lines[-1].split())
     (tmp_path / cifar10.FOLDER / cifar10.FILES[2]).write_bytes(b"\3" * 5)
     assert run(["data", "cifar10", "--data-dir", str(tmp_path)]) == 3
-    assert "data_batch_3.bin is incomplete" in capsys.readouterr().err
+    assert "data_batch_3.bin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("reuter", r"Unknown data set to download: 'reuter'. Did you mean reuters?"),
-        ("fashion", r"Unknown data set to download: 'fashion'. Did you mean fashion-mnist?"),
-        ("digits", "The data set 'digits' needs no download."),
-    ],
+    ("name", "similar"), [("reuter", "reuters"), ("fashion", "fashion-mnist"), ("digits", "reuters")]
 )
-def test_an_unknown_name_names_similar_ones(name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_names_similar_ones(name: str, similar: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", name]) == 3
-    assert said in " ".join(capsys.readouterr().err.split())
+    error, hint = capsys.readouterr().err.splitlines()
+    assert f"'{name}'" in error
+    assert similar in hint
 
 
 def test_without_a_name_there_is_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,15 +106,15 @@ def test_without_a_name_there_is_a_list(tmp_path: Path, capsys: pytest.CaptureFi
     assert {"mnist", "fashion-mnist", "cifar10", "reuters"} == {
         line.split()[0] for line in listed.splitlines() if line[0] != " "
     }
-    assert "not there" in listed
+    assert listed.count("not yet in") == 4
 
 
-def test_progress_has_a_line_a_quarter_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
-    tell = QuarterLines()
+def test_progress_without_a_terminal_is_a_line_per_quarter(capsys: pytest.CaptureFixture[str]) -> None:
+    update = QuarterLines()
     for done in range(0, 101, 5):
-        tell("Downloading", done, 100)
-    tell("Unknown length", 5, None)
-    tell("Unknown length", 9, None)
+        update("Downloading", done, 100)
+    update("Unknown length", 5, None)
+    update("Unknown length", 9, None)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [*(f"Downloading: {part} %" for part in (0, 25, 50, 75, 100)), "Unknown length"]
 
@@ -126,10 +124,10 @@ def test_a_terminal_gets_a_bar_that_vanishes(
 ) -> None:
     monkeypatch.setattr("probe.cli.live.download.wants_live", lambda stream, environ: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with open_download(quiet=False) as tell:
-        tell("Downloading", 1, 4)
-        tell("Downloading", 4, 4)
-        tell("Unpacking", 1, None)
+    with open_download(quiet=False) as update:
+        update("Downloading", 1, 4)
+        update("Downloading", 4, 4)
+        update("Unpacking", 1, None)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Downloading" in captured.err

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of real work: the partial report is there, exit code 130, no child process is left."""
+"""Ctrl-C during a real run leaves a partial report and no child process; the exit code is 130."""
 
 from __future__ import annotations
 
@@ -19,10 +19,6 @@ RUNS = {
         ["search", "blobs.toml", "--trials", "100000", "--workers", "1", "--set", "search.fidelity.max=100"],
         "trial 0 after",
     ),
-    "train": (
-        ["train", "blobs.toml", "--set", "space.lr=0.1", "--set", "space.width=4", "--epochs", "1000000"],
-        "epoch 3 of",
-    ),
     "batch": (["batch", "--model", "cnn", "--img", "32", "--device", "simulated:2GiB", "--start", "2"], "batch 2 fits"),
 }
 
@@ -34,11 +30,11 @@ def test_interrupted_run_leaves_a_partial_report(kind: str, tmp_path: Path) -> N
     running = start_probe(*args, folder=tmp_path)
     assert running.stdout is not None
     assert running.stderr is not None
-    said = ""
-    while first_news not in said:
+    printed = ""
+    while first_news not in printed:
         line = running.stderr.readline()
-        assert line, f"probe ended before the interrupt: {said}"
-        said += line
+        assert line, f"probe ended before the interrupt: {printed}"
+        printed += line
     children = _children(running.pid)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
@@ -48,8 +44,7 @@ def test_interrupted_run_leaves_a_partial_report(kind: str, tmp_path: Path) -> N
     assert out.startswith("Answer")
     [folder] = (tmp_path / "reports").iterdir()
     assert "Partial result" in (folder / "report.md").read_text()
-    assert (folder / "weights.safetensors").exists() == (kind == "train")
-    assert kind in ("lr", "train") or children
+    assert kind == "lr" or children
     _wait_until_gone(children)
 
 

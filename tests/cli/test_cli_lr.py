@@ -1,9 +1,8 @@
-"""Real, tiny runs of `probe lr`: confirming runs, repeats, comparisons, and what reads a recipe."""
+"""Real, tiny runs of `probe lr`: confirmation, repeats, comparisons, and the [lr] table of a recipe."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,9 @@ OPTIMIZERS = 'optimizer = { choices = ["sgd", "adam"] }\n[search]'
 
 
 @pytest.fixture(autouse=True)
-def _in_a_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "clitask.py").write_text(EASY_TASK + NAN_TASK)
-    (tmp_path / "blobs.toml").write_text(RECIPE)
-    (tmp_path / "two.toml").write_text(RECIPE.replace("[search]", OPTIMIZERS))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "clitask", raising=False)
+def _easy_task(users_folder: Path) -> None:
+    (users_folder / "clitask.py").write_text(EASY_TASK + NAN_TASK)
+    (users_folder / "two.toml").write_text(RECIPE.replace("[search]", OPTIMIZERS))
 
 
 def runs_of(result: Any) -> list[Any]:
@@ -54,14 +49,13 @@ def test_confirm_runs_five_learning_rates_for_no_more_than_the_training(
     )
     made = runs_of(result)
     assert len(made) == 5
-    assert f"up to {STEPS + 300} training steps: a range test of {STEPS}, then 5 runs of 60" in err
+    assert f"{STEPS + 300} training steps" in err
     assert err.count("] run at ") == 5
     assert result["num_steps"] == sum(len(c["points"]) + c["num_extra_steps"] for c in result["curves"]) + sum(
         one["num_steps"] for one in made
     )
     assert result["confirmation"]["measured_on"] == "held_out"
-    assert "samples held out of the training data" in " ".join(out.split())
-    assert "learning rate  loss after 60  expected at the end" in out
+    assert "loss after 60" in out
 
 
 def test_confirm_full_runs_a_quarter_of_the_training(tmp_path: Path) -> None:
@@ -111,23 +105,23 @@ def test_ctrl_c_before_the_first_run_is_finished_keeps_the_range_test(
     result = read_result(tmp_path)
     assert (result["stopped_by"], result["depth"], result["confirmation"]) == ("interrupted", "range_test", None)
     assert result["suggestion"] is not None
-    assert "The confirming runs were interrupted" in " ".join(capsys.readouterr().out.split())
+    assert "interrupted" in capsys.readouterr().out
 
 
 def test_validation_data_with_nan_is_an_error_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["lr", "--task", "clitask:nan_in_val", "--steps", str(STEPS), "--confirm", "--quiet"]) == 3
-    assert "The loss on the validation data is not finite before any training" in capsys.readouterr().err
+    assert "validation data" in capsys.readouterr().err
 
 
-def test_repeats_are_averaged_and_each_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_range_tests_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*BLOBS, "--repeats", "2"]) == 0
     out, err = capsys.readouterr()
     result = read_result(tmp_path)
     assert len(result["curves"]) == 2
     assert result["curves"][0]["seed"] == 0 != result["curves"][1]["seed"]
     assert result["curves"][0]["points"] != result["curves"][1]["points"]
-    assert f"up to {2 * STEPS} training steps: 2 range tests of {STEPS} each" in err
-    assert "the mean of 2 range tests" in out
+    assert f"2 range tests of {STEPS}" in err
+    assert "2 range tests" in out
 
 
 def test_batch_sizes_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,8 +136,8 @@ def test_batch_sizes_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
         "batch size 32",
     ]
     [folder] = (tmp_path / "reports").iterdir()
-    assert "# Learning rates for each batch size" in (folder / "report.md").read_text()
-    assert out.startswith("Answer    learning rates for ")
+    assert "batch size" in (folder / "report.md").read_text()
+    assert out.startswith("Answer")
     assert run(["report", str(folder)]) == 0
     assert "batch sizes" in capsys.readouterr().out
 
@@ -186,15 +180,13 @@ def test_a_recipe_says_how_its_learning_rate_is_probed(tmp_path: Path) -> None:
     assert result["confirmation"]["planned_steps"] == 24
 
 
-def test_without_a_recipe_the_training_length_is_assumed_and_said_so(
+def test_without_a_recipe_the_length_of_the_training_is_assumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*DIGITS, "--quiet"]) == 0
     result = read_result(tmp_path)
     assert (result["training_steps"], result["training_steps_assumed"], result["ramp_steps"]) == (500, True, 30)
-    assert "a training of 500 steps (assumed; set it with --training-steps)" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "--training-steps" in capsys.readouterr().out
 
 
 def test_json_holds_what_other_programs_read(capsys: pytest.CaptureFixture[str]) -> None:

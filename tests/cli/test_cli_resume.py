@@ -20,11 +20,11 @@ def test_a_killed_search_is_shown_resumed_and_exported(
     fill(tmp_path)
     with start_probe(*SEARCH[:-1], folder=tmp_path) as running:
         assert running.stderr is not None
-        said = ""
-        while "trial 1 after" not in said:
+        printed = ""
+        while "trial 1 after" not in printed:
             line = running.stderr.readline()
-            assert line, f"probe ended before it was killed: {said}"
-            said += line
+            assert line, f"probe ended before it was killed: {printed}"
+            printed += line
         running.kill()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -44,19 +44,5 @@ def test_a_killed_search_is_shown_resumed_and_exported(
 
     storage = f"sqlite:///{tmp_path / 'x.db'}"
     assert run(["export", str(folder), "--optuna", storage]) == 0
-    assert f"6 trials written to {storage} as the study {folder.name}." in capsys.readouterr().out
+    assert f"6 trials to {storage} as the study {folder.name}." in capsys.readouterr().out
     assert len(optuna.load_study(storage=storage, study_name=folder.name).trials) == 6
-
-
-def test_nothing_to_resume_and_nowhere_to_export_are_sentences(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fill(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    assert run(["search", "blobs.toml", "--resume"]) == 6
-    assert "There is no run called blobs in reports to resume." in capsys.readouterr().err
-    (tmp_path / "empty").mkdir()
-    assert run(["search", "blobs.toml", "--resume", "--out", "empty"]) == 6
-    assert "holds no search.sqlite" in capsys.readouterr().err
-    assert run(["export", "empty"]) == 2
-    assert "Export to where?" in capsys.readouterr().err

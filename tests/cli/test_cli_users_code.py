@@ -1,4 +1,4 @@
-"""What the user's code does to the process of `probe`: it prints, it exits, it changes the folder."""
+"""User code that prints, exits or changes the current folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXITS = {
         "parses the command line when it",
     ),
     "exits": ("import sys; sys.exit(7)", r"calls sys.exit(7) when it is imported"),
-    "stops": ("import sys\ndef task(): sys.exit('no data')", "calls sys.exit('no data') where it makes the task"),
+    "stops": ("import sys\ndef task(): sys.exit('no data')", "calls sys.exit('no data') instead of returning a task"),
     "ends": (
         "import sys, torch, probe\nclass Net(torch.nn.Linear):\n    def forward(self, x): sys.exit(2)\n"
         "def task(): return probe.Task(model=lambda: Net(2, 2), train=(torch.ones(64, 2), torch.arange(64) % 2))",
@@ -48,26 +48,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", EXITS)
-def test_code_that_exits_is_told_as_what_it_is(
+def test_user_code_that_exits_is_an_error(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     code, said = EXITS[name]
     (folder / f"{name}.py").write_text(code)
     monkeypatch.setattr(sys, "argv", ["probe", "--not-theirs"])
     assert run(["lr", "--task", f"{name}:task", "--device", "cpu", "--quiet"]) == 3
-    told = capsys.readouterr().err
-    assert said in told
-    assert ("__main__" in told) == (name in ("parses", "exits"))
+    err = capsys.readouterr().err
+    assert said in err
+    assert ("__main__" in err) == (name in ("parses", "exits"))
     sys.modules.pop(name, None)
 
 
-def test_stdout_is_json_alone_and_the_report_is_where_it_was_asked_for(folder: Path) -> None:
+def test_stdout_is_json_only_and_equals_the_file(folder: Path) -> None:
     (folder / "prints.py").write_text(PRINTS)
     words = ["lr", "--task", "prints:task", "--device", "cpu", "--steps", "40", "--out", "run", "--json", "-"]
     with start_probe(*words, folder=folder) as started:
         stdout, stderr = started.communicate(timeout=120)
     assert started.returncode == 0, stderr
-    assert json.loads(stdout)["kind"] == "lr"
+    assert json.loads(stdout) == json.loads((folder / "run" / "result.json").read_text())
     for printed in ("imported", "from another process", "making the task", "the last word", "run/report.md"):
         assert printed in stderr
     assert (folder / "run" / "report.md").is_file()

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from probe.device import environment, nvml
+from probe.device import cuda, environment, nvml
 from probe.device.cuda import measured_context_bytes
 from probe.device.environment import collect_meta, describe_environment
 from probe.device.memory import peak_resident_bytes, reset_peak_resident
+from probe.device.select import list_gpus
 from probe.records import DeviceMemory, MemoryUser, RunOrigin
 from probe.records_json import to_plain
 
@@ -207,3 +208,17 @@ def test_the_environment_names_what_is_missing_and_what_that_means(monkeypatch: 
     assert report.num_cores >= 1
     assert any("the GPU is on holiday." in note and "--device simulated:SIZE" in note for note in report.notes)
     json.dumps(to_plain(report))
+
+
+def test_cuda_gpus_are_listed_with_their_memory_and_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(name="NVIDIA H200", total_memory=1000)
+    monkeypatch.setattr(cuda, "find_problem", lambda: None)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: properties)
+    monkeypatch.setattr(nvml, "used_bytes", lambda properties: 400)
+    monkeypatch.setattr(nvml, "memory_users", lambda properties: (MemoryUser(pid=7, name="python", used_bytes=2**30),))
+    first, second = list_gpus()
+    assert (first.device, second.device) == ("cuda:0", "cuda:1")
+    assert (first.name, first.total_bytes, first.free_bytes) == ("NVIDIA H200", 1000, 600)
+    assert first.users == ("python 7 (1.00 GiB)",)
+    assert [note for note in describe_environment().notes if "40%" in note and "cuda:1" in note]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,3 +131,19 @@ def test_a_spec_reads_as_it_is_typed(spec: DeviceSpec, text: str) -> None:
 def test_free_memory_is_a_part_of_the_total() -> None:
     free, total = free_memory_bytes(), total_memory_bytes()
     assert 0 < free <= total
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "free"), [("max", "5", None), ("1000", "400", 700), ("1000", "2000", 0), ("9" * 18, "0", None)]
+)
+def test_a_containers_limit_counts_if_it_is_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, free: int | None
+) -> None:
+    machine = SimpleNamespace(total=10_000, available=5_000)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: machine)
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.current").write_text(used)
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 100\n")
+    assert free_memory_bytes() == (machine.available if free is None else free)
+    assert total_memory_bytes() == (machine.total if free is None else 1000)

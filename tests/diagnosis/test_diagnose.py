@@ -174,7 +174,7 @@ def test_a_plateau_below_the_training_loss_asks_for_less_regularisation() -> Non
     above, below = run([loss + 0.2 for loss in level], level), run(level, level)
     told = [diagnose(reports, untrained_loss=START) for reports in (above, below)]
     assert [diagnosis.kind for diagnosis in told] == ["plateau", "plateau"]
-    assert told[0].remedies[0].startswith("Less regularisation")
+    assert "less regularization" in told[0].remedies[0]
     assert not any("regularisation" in remedy for remedy in told[1].remedies)
 
 

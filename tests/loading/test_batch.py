@@ -149,7 +149,7 @@ def test_a_graph_counts_as_memory_of_the_simulated_device() -> None:
 
 def test_a_graph_cannot_be_split() -> None:
     run = TrainingRun(graph_task(), TrainerSettings(gradient_accumulation=2), device=SimulatedDevice(2**20), seed=0)
-    with pytest.raises(TaskError, match="a Graph does not hold them"):
+    with pytest.raises(TaskError, match=r"16 samples .*a Graph"):
         run.train_epoch()
 
 
@@ -201,14 +201,14 @@ def first_batch(task: Task) -> Any:
     ],
 )
 def test_samples_that_need_a_collate_function_are_refused(samples: Any, words: str) -> None:
-    with pytest.raises(TaskError, match=f"4 samples cannot be joined to a batch: .*{words}") as caught:
+    with pytest.raises(TaskError, match=f"4 samples cannot .*{words}") as caught:
         first_batch(Task(model=lambda: nn.Linear(2, 1), train=samples))
     assert "collate" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("returned", [None, [], "text"])
 def test_a_collate_function_that_returns_no_batch_is_refused(returned: Any) -> None:
-    with pytest.raises(TaskError, match=r"Task.collate must return a batch, but returned"):
+    with pytest.raises(TaskError, match=r"Task.collate must return a batch"):
         first_batch(Task(model=lambda: nn.Linear(2, 1), train=[ROWS] * 4, collate=lambda samples: returned))
 
 
@@ -217,7 +217,7 @@ def test_batches_that_are_no_tuples_need_a_forward(sample: Any) -> None:
     run = TrainingRun(
         Task(model=lambda: nn.Linear(2, 1), train=[sample] * 8), TrainerSettings(), device=CpuDevice(), seed=0
     )
-    with pytest.raises(TaskError, match=rf"but the data gives {type(sample).__name__}") as caught:
+    with pytest.raises(TaskError, match=rf"must be a tuple .*{type(sample).__name__}") as caught:
         run.train_epoch()
     assert "forward" in str(caught.value.hint)
 

@@ -250,11 +250,9 @@ def test_windows_of_any_length_are_validated_on_the_same_targets(window: int) ->
 
 def test_time_order_and_what_contradicts_it() -> None:
     series = made_task(train=(torch.arange(4.0), torch.arange(4.0)), val=None, time_steps=20)
-    with pytest.raises(
-        DataError, match="The last 5 of 20 time steps are to be held out, and only 4 of them are samples"
-    ):
+    with pytest.raises(DataError, match=r"last 5 of 20 time steps .*4 samples"):
         hold_out(series, fraction=0.25, seed=0)
-    with pytest.raises(DataError, match="time order, and k-fold validation would train on what comes after"):
+    with pytest.raises(DataError, match="time series"):
         hold_out_fold(series, 0, num_folds=2, seed=0)
     with pytest.raises(TaskError, match=r"Task.time_steps is 3, fewer than the 4 training samples"):
         replace(series, time_steps=3)

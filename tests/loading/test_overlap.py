@@ -4,15 +4,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.loading.overlap import COPIED_SHARE, TOLERATED_SHARE, Part, find_overlaps
+from probe.loading.overlap import COPIED_FRACTION, TOLERATED_FRACTION, SplitSamples, find_overlaps
 from probe.loading.records import overlap_warnings, shared_test_samples
 
 indices = st.lists(st.integers(0, 60), min_size=1, max_size=60)
 
 
-def part(places: list[int], rows: list[int] | None = None, *, space: str = "a") -> Part:
+def part(places: list[int], rows: list[int] | None = None, *, space: str = "a") -> SplitSamples:
     found = np.array(rows if rows is not None else [10_000 + hash((space, place)) % 2**32 for place in places])
-    return Part(num_samples=len(places), places={space: np.array(places)}, rows=found.astype(np.uint64))
+    return SplitSamples(num_samples=len(places), places={space: np.array(places)}, rows=found.astype(np.uint64))
 
 
 @given(indices, indices)
@@ -27,7 +27,7 @@ def test_samples_at_the_same_place_are_counted(one: list[int], other: list[int])
             "same",
             len(other),
         )
-        assert overlap.is_error == (shared > TOLERATED_SHARE * min(len(one), len(other)))
+        assert overlap.is_error == (shared > TOLERATED_FRACTION * min(len(one), len(other)))
     assert shared_test_samples(found) == shared
 
 
@@ -44,7 +44,7 @@ def test_equal_samples_are_counted_and_copies_of_distinct_ones_refused(one: list
     assert sum(overlap.num_shared for overlap in found) == shared
     for overlap in found:
         assert overlap.kind == "equal"
-        is_copied = shared >= COPIED_SHARE * len(other) and 2 * len(set(one)) >= len(one)
+        is_copied = shared >= COPIED_FRACTION * len(other) and 2 * len(set(one)) >= len(one)
         assert overlap.is_error == is_copied
 
 
@@ -57,5 +57,5 @@ def test_each_pair_is_told_once_and_by_name() -> None:
     parts = {"train": part([1, 2, 3]), "val": part([3, 4]), "test": part([4, 5])}
     found = find_overlaps(parts)
     assert [(overlap.first, overlap.second) for overlap in found] == [("train", "val"), ("val", "test")]
-    assert found[1].text == "1 of 2 test samples are validation samples, too"
-    assert "test figures" in overlap_warnings(found)[1]
+    assert found[1].text == "1 of 2 test samples are also validation samples"
+    assert "test scores" in overlap_warnings(found)[1]

@@ -125,7 +125,7 @@ def test_with_a_collate_function_samples_of_any_shape_are_kept_as_they_are() -> 
         ([torch.zeros(2), torch.zeros(3)], "equal size"),
         ([(torch.zeros(2), 1)] * 8 + [(torch.zeros(2), 1.5)] * 8, "torch.int64"),
         ([torch.zeros(2)] * 8 + [torch.zeros(3)] * 8, r"\(3,\)"),
-        ([(torch.zeros(2), "name")] * 4, "a str in them"),
+        ([(torch.zeros(2), "name")] * 4, "a str"),
         ([object()] * 4, "found <class 'object'>"),
     ],
 )
@@ -133,14 +133,14 @@ def test_samples_that_are_not_alike_are_refused(samples: Any, what: str, monkeyp
     monkeypatch.setattr(sample_cache, "_SAMPLES_PER_READ", 8)
     with pytest.raises(TaskError, match=rf"Task.cache is True, but the samples of list .*{what}") as caught:
         as_tensors(samples, made_task(train=samples, val=None, cache=True))
-    assert "leave cache out" in str(caught.value.hint)
+    assert "remove cache=True" in str(caught.value.hint)
 
 
 def test_more_than_the_host_has_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample_cache, "free_memory_bytes", lambda: 1024)
     monkeypatch.setattr(sample_cache, "_SAMPLES_PER_READ", 8)
     data = Counted()
-    with pytest.raises(DataError, match=r"50 samples of Counted take about 1\.17 KiB of memory; 1\.00 KiB are free"):
+    with pytest.raises(DataError, match=r"50 samples of Counted .*1\.17 KiB .*1\.00 KiB"):
         as_tensors(data, made_task(train=data, val=None, cache=True))
     assert sum(data.reads) == 8
 

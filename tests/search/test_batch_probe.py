@@ -62,7 +62,7 @@ def test_the_first_configuration_that_is_not_refused_answers() -> None:
         return int(params["width"])
 
     assert first_feasible([{"width": 1}, {"width": 4}, {"width": 5}], attempt) == 4
-    with pytest.raises(Infeasible, match=r"each of 2 configurations(.|\n)*too narrow"):
+    with pytest.raises(Infeasible, match=r"2 configurations(.|\n)*too narrow"):
         first_feasible([{"width": 1}, {"width": 2}], attempt)
     candidates = [{"width": width, "fault": "refused middle"} for width in (30, 8, 25, 50, 60)]
     assert [params["width"] for params in buildable(SOURCE, candidates, most=2)] == [8, 50]

@@ -21,7 +21,7 @@ from stored_searches import PLAN, decisions, stored_events, work_on
 from probe.errors import DataError, OutputError, ProbeError, RecipeError, UsageError
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta
-from probe.search.deterministic import check_deterministic
+from probe.search.checks import check_deterministic
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import can_continue, check_same_recipe, recipe_changes, same_task, version_warning
@@ -49,7 +49,7 @@ def changed(**sections: Any) -> Recipe:
     return Recipe.model_validate(RECIPE.model_dump(by_alias=True) | sections)
 
 
-COURSES = (
+FIDELITIES = (
     FidelitySchedule(rungs=(1, 3, 9)),
     FidelitySchedule(rungs=(2, 4), num_folds=3),
     FidelitySchedule(unit="data", rungs=(100, 300, 1000), data_epochs=4),
@@ -80,7 +80,7 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     stops=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     interrupts=st.booleans(),
     is_stored=st.booleans(),
-    fidelity=st.sampled_from(COURSES),
+    fidelity=st.sampled_from(FIDELITIES),
     scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
     ends=st.dictionaries(
         st.integers(0, 8),
@@ -240,7 +240,7 @@ def test_only_a_raised_budget_may_change() -> None:
     assert recipe_changes(RECIPE, changed(budget={"trials": 30})) == []  # no limit is the highest one
     assert recipe_changes(RECIPE, changed(budget={"trials": 2, "epochs": 20.0})) == ["budget.trials: 3 -> 2"]
     assert recipe_changes(RECIPE, changed(budget={"trials": 3, "epochs": 20.0, "time": "1m"})) == [
-        'budget.time: (not there) -> "1m"'
+        'budget.time: (missing) -> "1m"'
     ]
 
 
@@ -249,7 +249,7 @@ def test_only_a_raised_budget_may_change() -> None:
     [
         ({"space": {"lr": {"low": 0.01, "high": 2.0, "log": True}}}, "space.lr.high: 1.0 -> 2.0"),
         ({"search": {"seed": 4}}, "search.seed: 0 -> 4"),
-        ({"start": [{"lr": 0.5}]}, "start[1].lr: (not there) -> 0.5"),
+        ({"start": [{"lr": 0.5}]}, "start[1].lr: (missing) -> 0.5"),
         ({"name": "other"}, 'name: "blobs" -> "other"'),
     ],
 )
@@ -376,7 +376,7 @@ def test_a_real_search_is_interrupted_refused_and_resumed(tmp_path: Path) -> Non
     ]:
         with pytest.raises(ProbeError, match=message):
             search(refused, folder=folder, resume=True, **more)
-    with pytest.raises(OutputError, match="holds a search already"):
+    with pytest.raises(OutputError, match="already contains a search"):
         search(recipe, folder=folder)
     with pytest.raises(OutputError, match="nothing to resume"):
         search(recipe, folder=tmp_path / "none", resume=True)

@@ -57,7 +57,7 @@ def test_every_rung_and_every_process_sees_the_same_split(tmp_path: Path) -> Non
 def test_a_rung_on_other_data_is_no_trial() -> None:
     reference = look("coin_flips", seed=3).reference
     other = TargetSource(target="odd_tasks:coin_flips", seed=4)
-    with pytest.raises(ChangedDataError, match="training, validation and test parts"):
+    with pytest.raises(ChangedDataError, match="training, validation and test splits"):
         ran(job(source=other, params={"lr": 0.01}, reference=reference))
 
 
@@ -79,7 +79,7 @@ def test_a_few_shared_samples_are_told_and_nothing_is_said_to_be_unused() -> Non
     [overlap] = facts.overlaps
     assert (overlap.first, overlap.second, overlap.num_shared) == ("val", "test", 1)
     warnings = warnings_for(blobs_recipe(), facts, FidelitySchedule(rungs=(1,)))
-    assert any("1 of 40 test samples are validation samples" in warning for warning in warnings)
+    assert any("1 of 40 test samples" in warning for warning in warnings)
     assert look("overlapping").overlaps == ()
     recipe = blobs_recipe(
         {"lr": 0.1, "test": "touches"},

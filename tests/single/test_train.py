@@ -178,7 +178,7 @@ def test_weights_that_cannot_be_written_do_not_take_the_score_with_them(tmp_path
     result = train(constants(), device="cpu", folder=tmp_path / "nowhere")
     assert result.weights_file is None
     assert result.test is not None
-    assert any("could not be written" in warning for warning in result.warnings)
+    assert any("cannot be written" in warning for warning in result.warnings)
 
 
 def test_it_is_a_public_name() -> None:

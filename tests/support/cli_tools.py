@@ -1,13 +1,18 @@
-"""What the tests of the command line share: a folder of its own with a tiny task, and `probe` as a subprocess."""
+"""Shared by the tests of the command line: a user's folder with a tiny task, finished searches, `probe` as a subprocess."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -83,6 +88,52 @@ def fill(folder: Path) -> None:
     """A user's folder: clitask.py and blobs.toml."""
     (folder / "clitask.py").write_text(TASK, encoding="utf-8")
     (folder / "blobs.toml").write_text(RECIPE, encoding="utf-8")
+
+
+@pytest.fixture
+def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the test: a user's folder with clitask.py and blobs.toml."""
+    fill(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "clitask", raising=False)
+    return tmp_path
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Two finished searches: random0, whose first trial was given with --try, and grid0."""
+
+    folder: Path
+    """Folder with clitask.py, blobs.toml and the two runs. Tests copy it before they change anything."""
+    out: str
+    """What random0 printed to stdout."""
+    err: str
+    """What random0 printed to stderr."""
+
+
+TRIED = "lr=0.125,width=8"
+
+
+@pytest.fixture(scope="session")
+def searches(tmp_path_factory: pytest.TempPathFactory, worker_pool: None) -> Searches:
+    from warm_workers import take_from_pool
+
+    from probe.cli.main import run
+
+    folder = tmp_path_factory.mktemp("searches")
+    fill(folder)
+    search = ["search", "blobs.toml", "--workers", "1", "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patch, take_from_pool():
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        patch.delitem(sys.modules, "clitask", raising=False)
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            options = ["--trials", "3", "--seed", "7", "--set", "start=[{lr=0.2}]", "--try", TRIED]
+            assert run([*search, *options, "--out", "random0"]) == 0
+        assert run([*search, "--set", "search.sampler=grid", "--out", "grid0", "--quiet"]) == 0
+        sys.modules.pop("clitask", None)
+    return Searches(folder, out.getvalue(), err.getvalue())
 
 
 def environment(**changes: str) -> dict[str, str]:

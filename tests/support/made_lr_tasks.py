@@ -1,4 +1,4 @@
-"""A small task for range tests, and everything that they must put back."""
+"""A small task for range tests, and the state that they must restore."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probe.training.settings import TrainerSettings
 
 
 def made_data(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(inputs (N, 8), classes (N,)), the classes a function of the inputs that is the same for every seed."""
+    """Return inputs (N, 8) and classes (N,). The classes are the same function of the inputs for every seed."""
     inputs = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
     weights = torch.randn(3, 3, generator=torch.Generator().manual_seed(99))
     return inputs, (inputs[:, :3] @ weights).argmax(dim=1)
@@ -39,7 +39,7 @@ def run_of(task: probe.Task, **settings: Any) -> TrainingRun:
 
 
 def all_state(run: TrainingRun) -> list[Any]:
-    """Weights, the optimizer's slots, learning rates, every generator."""
+    """Return weights, optimizer state, learning rates and the state of all random generators."""
     state = run.state()
     tensors = [tensor.clone() for tensor in state["model"].values()]
     slots = [value for slots in state["optimizer"]["state"].values() for value in slots.values()]

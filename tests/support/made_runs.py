@@ -1,4 +1,4 @@
-"""Curves of training runs made to have one trouble each."""
+"""Training curves with one problem each."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from probe.training.records import DiagnosisKind, EpochReport
 
 START = 2.3
 Shape = Callable[[float], tuple[float, float]]
-"""Share of the run that is over, in (0, 1] -> training and validation loss, for a loss that starts at START."""
+"""Completed fraction of the run, in (0, 1] -> training and validation loss, for a loss that starts at START."""
 
 
 def falling(to: float, over: float) -> Callable[[float], float]:
-    """Exponentially from START to `to`, with a time constant of `over` runs."""
+    """Exponential decay from START to `to`, with a time constant of `over` runs."""
     return lambda done: to + (START - to) * math.exp(-done / over)
 
 
@@ -70,7 +70,7 @@ def run(
 def noisy_run(
     shape: Shape, *, num_epochs: int, noise: float, seed: int, scale: float = 1.0, with_validation: bool = True
 ) -> tuple[EpochReport, ...]:
-    """`noise` is the standard deviation from epoch to epoch, as a share of the loss itself; training has half of it."""
+    """`noise` is the standard deviation from epoch to epoch, as a fraction of the loss; the training loss has half of it."""
     draw = random.Random(seed)
     train, val = [], []
     for epoch in range(1, num_epochs + 1):
@@ -81,7 +81,7 @@ def noisy_run(
 
 
 def unstable_run(*, num_epochs: int, seed: int, scale: float = 1.0) -> tuple[EpochReport, ...]:
-    """Falls, but every few epochs jumps a good part of the way back."""
+    """A falling loss that jumps back up every few epochs."""
     draw = random.Random(seed)
     train, val = [], []
     for epoch in range(num_epochs):

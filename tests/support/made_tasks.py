@@ -12,7 +12,7 @@ import probe
 
 
 def made_data(num_samples: int = 120, num_features: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Three classes, linearly separable but for some noise."""
+    """Three classes that are linearly separable except for some noise."""
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(num_samples, num_features, generator=generator)
     targets = (inputs[:, :3] + 0.1 * torch.randn(num_samples, 3, generator=generator)).argmax(dim=1)

@@ -1,4 +1,4 @@
-"""A task that tells which GPUs its process sees, by failing."""
+"""A task whose error names the GPUs that its process sees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import probe
 from probe.errors import DeviceError
 
 
-def told() -> probe.Task:
+def failing_task() -> probe.Task:
     raise LookupError("it sees " + os.environ["CUDA_VISIBLE_DEVICES"])
 
 

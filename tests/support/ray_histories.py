@@ -1,4 +1,4 @@
-"""What the events of a search say about losses and repetitions."""
+"""Counts losses and repetitions in the events of a search."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from probe.search.study.events import EpochReported, Event, SearchResumed, Trial
 class History:
     num_trials: int
     num_unfinished: int
-    """Trials whose last rung was not finished."""
+    """Number of trials whose last rung was not finished."""
     num_finished_again: int
-    """Rungs that were started after they had been finished."""
+    """Number of rungs that were started after they had been finished."""
     num_crashes: int
     num_strays: int
-    """Reports and ends that belong to no running job, or come twice."""
+    """Number of reports and ends that are repeated or belong to no running job."""
     num_rolled_back: int
-    """Rungs that were under way when a driver was killed."""
+    """Number of rungs that were running when a driver was killed."""
 
 
 def history(events: Sequence[Event]) -> History:
-    """Of a search that is over."""
+    """The history of a finished search."""
     running: dict[int, tuple[int, int | None]] = {}  # trial -> its rung, its last epoch there
     finished: set[tuple[int, int]] = set()
     last: dict[int, str] = {}
     num_again = num_crashes = num_strays = num_rolled_back = 0
     for event in events:
         if isinstance(event, TrialSuggested):
-            last[event.number] = "asked"
+            last[event.number] = "suggested"
         elif isinstance(event, TrialStarted):
             num_again += (event.number, event.rung) in finished
             num_strays += event.number in running

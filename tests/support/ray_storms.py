@@ -1,6 +1,6 @@
-"""Storms over searches on a Ray cluster of two nodes on this machine: a node is killed, or the driver, at a random moment.
+"""Storms over searches on a Ray cluster of two nodes on this machine: a node or the driver is killed at a random moment.
 
-Drivers are what a user runs: `python -m probe search RECIPE --ray HOST:PORT --out FOLDER`. Linux only.
+Drivers are started as users do: `python -m probe search RECIPE --ray HOST:PORT --out FOLDER`. Linux only.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from probe.recipe.load import parse_recipe
 from probe.search.study.events import Event, TrialEnded, TrialStarted, TrialSuggested
 
 MOST_SECONDS = 240.0
-"""For one process, on a busy machine."""
+"""Time limit of one process, on a busy machine."""
 LOOK_SECONDS = 0.01
-"""Between two looks at the file of a search."""
+"""Time between two reads of the file of a search."""
 LAST_ROW_SHARE = 0.85
-"""Of the rows of a search that is left alone: kills come before that one."""
+"""Kills come before this fraction of the rows of a search without interruption."""
 LEDGER = "ledger.jsonl"
 
 
@@ -39,53 +39,53 @@ LEDGER = "ledger.jsonl"
 class SearchSize:
     num_trials: int = 10
     epoch_seconds: float = 0.25
-    """Nearly all of it asleep, so that nodes on one machine do not take each other's time."""
+    """Nearly all of it is sleep, so that nodes on one machine do not slow each other down."""
 
     @property
     def least_rows(self) -> int:
-        """Each trial is asked for, starts, reports one epoch and ends, at least."""
+        """Least number of rows: each trial is suggested, starts, reports an epoch and ends."""
         return 4 * self.num_trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeKill:
-    """One search, one of whose nodes was killed."""
+    """A search with a killed node."""
 
     history: History
     exit_code: int
     had_job: bool
-    """Whether a job of the search ran there then."""
+    """Whether a job of the search was running on the node."""
     notice_seconds: float | None
-    """From the kill until the file had the row of the loss; None: nothing was lost."""
+    """Time from the kill until the file had the row of the lost job; None if no job was lost."""
     again_seconds: float | None
-    """From the kill until the lost rung had begun in another process."""
+    """Time from the kill until the lost rung had started in another process."""
     on_dead_node: int
-    """Jobs that began there after the kill, by their own account."""
+    """Number of jobs that started on the node after the kill, according to the ledger."""
     seconds: float
-    """Of the whole process."""
+    """Time of the whole process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverKill:
-    """One search, whose driver was killed and which another process went on with."""
+    """A search whose driver was killed, and which was resumed by another process."""
 
     history: History
     exit_code: int
     num_acknowledged: int
-    """Rows in the file when the driver was dead."""
+    """Number of rows in the file after the driver died."""
     num_lost: int
-    """Of them, those that are gone or others at the end."""
+    """Number of these rows that are missing or different at the end."""
     orphan_seconds: float
-    """From the kill until none of the dead driver's jobs ran any more."""
+    """Time from the kill until all jobs of the dead driver had ended."""
     restart_seconds: float
-    """From the start of the next process to its first row."""
+    """Time from the start of the next process to its first row."""
     differs: bool | None
-    """Whether it decided otherwise than a search that was left alone; None: it was not deterministic."""
+    """Whether its decisions differ from those of a search without interruption; None if it was not deterministic."""
 
 
 @dataclass(slots=True)
 class _Job:
-    """A line of the ledger: a job as its own process told it."""
+    """A line of the ledger, written by the process of a job."""
 
     at: float
     pid: int
@@ -95,16 +95,16 @@ class _Job:
 
 @dataclass
 class RayStorms:
-    """A cluster of two nodes with one core each, for one storm after the other. The driver is on the head's machine, which
-    Ray itself cannot do without, so that the other node is the one that is killed."""
+    """A cluster of two nodes with one core each, for one storm after the other. Storms kill the second node,
+    since Ray needs the head."""
 
     cluster: Any
     size: SearchSize = field(default_factory=SearchSize)
     node: Any = None
 
     def kill_node(self, folder: Path, *, seed: int, frozen: bool = False) -> NodeKill:
-        """A search in `folder`/run, whose second node is killed at a random moment; or `frozen`: it stops as if its cable were
-        pulled, so that no connection to it is closed, and Ray has to find out by asking."""
+        """Run a search in `folder`/run, and kill its second node at a random moment. If `frozen`, the node stops instead
+        without closing its connections, so that only Ray's health checks notice."""
         self._have_two_nodes()
         generator = random.Random(seed)
         started = time.monotonic()
@@ -139,8 +139,8 @@ class RayStorms:
         )
 
     def kill_driver(self, folder: Path, *, seed: int, whole: Sequence[Event] | None = None) -> DriverKill:
-        """A search in `folder`/run, whose driver is killed at a random moment; at once another one goes on with it. `whole`:
-        the events of the deterministic search with this seed; None: do not be deterministic."""
+        """Run a search in `folder`/run, kill its driver at a random moment, and resume it at once. `whole` has the events of
+        the deterministic search with the same seed; with None, the search is not deterministic."""
         self._have_two_nodes()
         generator = random.Random(seed)
         with self._driver(folder, seed=seed, deterministic=whole is not None) as driver:
@@ -176,7 +176,7 @@ class RayStorms:
         )
 
     def leave_alone(self, folder: Path, *, seed: int) -> list[Event]:
-        """The deterministic search in `folder`/run, on this machine without Ray, to its end."""
+        """Run the deterministic search in `folder`/run without Ray and without interruption."""
         with self._driver(folder, seed=seed, deterministic=True, on_ray=False) as driver:
             _watch(folder, driver, [])
         return stored_events(folder / "run")
@@ -192,7 +192,7 @@ class RayStorms:
             self.node = add_node(self.cluster)
 
     def _stop(self, node: Any, *, frozen: bool) -> float:
-        """Its raylet and then, before they can tell, its workers, as if their machine were gone. When that was."""
+        """Stop the raylet of a node and its workers at once, as if their machine were gone. Returns the time."""
         raylet = node.all_processes["raylet"][0].process.pid
         pids = [raylet, *children(raylet)]
         stopped_at = time.monotonic()
@@ -202,7 +202,7 @@ class RayStorms:
         return stopped_at
 
     def _wait_for_moment(self, folder: Path, driver: subprocess.Popen[str], generator: random.Random) -> list[float]:
-        """Until a random row of the search and a random part of an epoch more. When each row was seen."""
+        """Wait for a random row of the search, and a random part of an epoch more. Returns when each row was seen."""
         number = generator.randint(2, int(LAST_ROW_SHARE * self.size.least_rows))
         seen: list[float] = []
         _watch(folder, driver, seen, until=lambda: len(seen) >= number)
@@ -240,7 +240,7 @@ class RayStorms:
 
 @contextmanager
 def ray_storms(size: SearchSize | None = None) -> Iterator[RayStorms]:
-    """A cluster to let storms loose on; its second node is started when it is needed."""
+    """A cluster for storms, whose second node is started when it is needed."""
     with one_core_cluster() as cluster:
         yield RayStorms(cluster, size or SearchSize())
 
@@ -254,7 +254,7 @@ def _recipe_text(size: SearchSize, seed: int) -> str:
             "lr": {"low": 1e-4, "high": 1.0, "log": True},
             "mark": {"low": 0.0, "high": 1.0},
             "pause": size.epoch_seconds,
-            "ledger": LEDGER,  # in the folder that drivers, and so jobs, work in
+            "ledger": LEDGER,  # in the working directory of drivers and jobs
         },
         "search": {"sampler": "tpe", "seed": seed, "fidelity": {"min": 1, "max": 9, "factor": 3}},
         "budget": {"trials": size.num_trials},
@@ -270,7 +270,7 @@ def _watch(
     *,
     until: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Note when each row of the search came, until the driver is over or `until` says so."""
+    """Note when each row of the search appeared, until the driver ends or `until` is true."""
     deadline = time.monotonic() + MOST_SECONDS
     while not until():
         is_over = driver.poll() is not None
@@ -307,7 +307,7 @@ def _jobs(folder: Path) -> list[_Job]:
 
 
 def _is_alive(pid: int) -> bool:
-    """A zombie is not: its raylet has not looked yet."""
+    """Whether a process is alive. A zombie is not."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

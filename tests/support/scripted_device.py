@@ -1,4 +1,4 @@
-"""A device that takes p + q * batch bytes and follows a script: attempts without training anything."""
+"""A scripted device for attempts without training: it takes p + q * batch_size bytes."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class ScriptedDevice:
     bytes_per_sample: int = 1
     limit_bytes: int = 1000
     kernel_limit: int | None = None
-    """Sizes above end with `kernel_limit`."""
+    """Largest size that does not fail with `kernel_limit`."""
     failures: dict[int, Outcome] = field(default_factory=dict)
-    """Sizes that fail whatever the memory."""
+    """Outcomes of sizes that fail regardless of memory."""
     traceback: str | None = None
-    """Of every failure."""
+    """Traceback of every failure."""
     fails_confirmation: frozenset[int] = frozenset()
     step_seconds: Callable[[int], float] = lambda size: 0.01 + 0.001 * size
     samples_of: Callable[[int], int] = most_samples
-    """Batch size -> training samples that an attempt sees."""
+    """Batch size -> number of training samples in an attempt."""
 
     def attempt(self, upcoming: NextAttempt) -> Attempt:
         size = upcoming.batch_size
@@ -90,7 +90,7 @@ class ScriptedDevice:
         return attempts
 
     def exhaustive(self, limits: Limits, *, most: int = 2**24) -> int | None:
-        """The largest power of two within the limits that fits, by trying all of them."""
+        """Return the largest power of two within the limits that fits, by trying all of them."""
         top = floor_power_of_two(most if limits.bound is None else limits.bound)
         sizes = [1 << exponent for exponent in range(top.bit_length())]
         return max((size for size in sizes if self.fits(size)), default=None)
@@ -98,15 +98,15 @@ class ScriptedDevice:
 
 @dataclass
 class ScriptedRunner:
-    """An AttemptRunner over a ScriptedDevice, which notes what is asked of it."""
+    """An AttemptRunner over a ScriptedDevice that records the requested attempts."""
 
     device: ScriptedDevice
     num_samples: int | None = None
     task_batch_size: int | None = None
     raises: dict[int, BaseException] = field(default_factory=dict)
-    """Attempt number (from 0) -> what it raises."""
+    """Attempt number (from 0) -> exception that it raises."""
     found: MemoryModel | Untraceable = field(default_factory=lambda: Untraceable(reason="scripted"))
-    """What predicting gives."""
+    """The memory model for predictions."""
     device_problem: str | None = None
     gpu_bytes: int | None = None
     """Memory of the GPU to predict for."""
@@ -146,7 +146,7 @@ def task_error(message: str) -> ProbeError:
 
 
 def line_model(*, fixed_bytes: int, bytes_per_sample: int) -> MemoryModel:
-    """The memory of a ScriptedDevice, as if it had been traced."""
+    """Return the memory model of a ScriptedDevice."""
     kinds: tuple[Kind, ...] = ("weights", "activations")
 
     def trace(micro_batch: int) -> Trace:

@@ -16,8 +16,7 @@ from probe.errors import RecipeError, TaskError
 from probe.recipe.load import parse_recipe
 from probe.search.checks import check_names
 from probe.tasks.given import FunctionSource, GivenSource, given_source, pickled_source, target_of
-from probe.tasks.given_recipe import recipe_with_task
-from probe.tasks.source import TargetSource, as_source
+from probe.tasks.source import TargetSource, as_source, recipe_with_task
 
 X, Y = torch.ones(8, 2), torch.zeros(8, dtype=torch.int64)
 RECIPE: dict[str, Any] = {

@@ -186,7 +186,7 @@ def test_a_model_that_knows_how_is_asked() -> None:
 
 
 def test_a_model_without_blocks_is_told_what_to_do() -> None:
-    with pytest.raises(TaskError, match="LSTM has no blocks whose activations could be computed again") as caught:
+    with pytest.raises(TaskError, match="LSTM has no blocks") as caught:
         recompute_activations(nn.LSTM(4, 8, num_layers=3))
     assert "torch.utils.checkpoint" in (caught.value.hint or "")
 

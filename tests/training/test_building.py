@@ -233,7 +233,7 @@ def test_data_are_recognized(kind: str, in_worker: None) -> None:
 
 
 def test_data_that_differ_from_build_to_build_are_named() -> None:
-    with pytest.raises(ChangedDataError, match=r"training part have changed from one build") as raised:
+    with pytest.raises(ChangedDataError, match=r"training .*changed from one build") as raised:
         data_reference(Source("advancing"), {})
     assert "manual_seed" in (raised.value.hint or "")
     assert raised.value.exit_code == 3
@@ -246,5 +246,5 @@ def test_data_that_change_later_are_noticed(size: int) -> None:
     reference = data_reference(Source("clock"), {"size": 0})
     build_task(Source("clock"), {"size": size}, reference)
     clock = 1
-    with pytest.raises(ChangedDataError, match="training part have changed since the search loaded it"):
+    with pytest.raises(ChangedDataError, match=r"training .*changed since"):
         build_task(Source("clock"), {"size": size}, reference)

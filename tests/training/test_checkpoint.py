@@ -52,9 +52,9 @@ def test_flipped_weights_are_noticed(whole: Path) -> None:
 
 
 def test_nothing_is_left_of_a_checkpoint_that_could_not_be_written(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_checkpoint(tmp_path / "none" / "x.pt", STATE)
     (tmp_path / "taken").mkdir()
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_checkpoint(tmp_path / "taken", STATE)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

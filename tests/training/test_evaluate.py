@@ -139,7 +139,7 @@ def test_outputs_without_samples_are_refused_by_the_metrics_name(outputs: Callab
         return nn.functional.cross_entropy(scored, batch[1]), outputs(scored)
 
     task = made_task(forward=forward, metrics={"mine": lambda outputs, targets: 0.5})
-    with pytest.raises(TaskError, match=f"Metric 'mine' is called once on all samples, but {words}") as caught:
+    with pytest.raises(TaskError, match=f"Metric 'mine' .*{words}") as caught:
         scores(task)
     assert "compute()" in str(caught.value.hint)
 

@@ -127,15 +127,15 @@ def test_every_optimizer_lowers_the_loss(name: str) -> None:
     ("settings", "message"),
     [
         ({"optimizer": "adm"}, "Unknown optimizer 'adm'"),
-        ({"optimizer": "adam", "momentum": 0.9}, "adam takes no momentum"),
+        ({"optimizer": "adam", "momentum": 0.9}, "adam .*momentum"),
         (
             {"optimizer": torch.optim.Adam, "momentum": 0.1},
-            "momentum cannot be set: the optimizer callable Adam takes no",
+            "momentum .*callable Adam",
         ),
         ({"lr": 0.0}, "lr must be a number above 0"),
         ({"lr": float("nan")}, "lr must be"),
         ({"precision": "fp8"}, "Unknown precision"),
-        ({"batch_size": 0}, "batch_size must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be"),
         ({"batch_size": 4, "gradient_accumulation": 8}, "cannot be split"),
         ({"momentum": 1.0}, "momentum must be below 1"),
     ],

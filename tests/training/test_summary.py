@@ -88,5 +88,5 @@ def test_l1_drives_weights_to_zero_exactly_where_it_is_decoupled() -> None:
 
 
 def test_impossible_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="cannot be"):
+    with pytest.raises(ValueError, match="inconsistent"):
         WeightCounts(num_weights=2, num_zero=2, num_near_zero=1)

@@ -143,7 +143,7 @@ def test_names_and_mistakes() -> None:
         started(made_task(train_loss="focl"))
     with pytest.raises(TaskError, match="Unknown augmentation 'shfit'"):
         started(made_task(augment="shfit"))
-    with pytest.raises(TaskError, match=r"Task\.augment must return a batch, but returned NoneType"):
+    with pytest.raises(TaskError, match=r"Task\.augment .*NoneType"):
         started(made_task(augment=lambda batch: None)).train_epoch()
     with pytest.raises(TaskError, match="The loss must be a scalar tensor"):
         started(made_task(train_loss=lambda outputs, targets: outputs)).train_epoch()

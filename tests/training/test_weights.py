@@ -70,7 +70,7 @@ def test_transposed_parameters_are_written(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_weights(nn.Linear(2, 2), tmp_path / "nowhere" / "w")
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from probe.errors import UserCodeError
-from probe.workers.child import send_message
+from probe.workers.child import send_message, stream_call
 from probe.workers.frames import encode
-from probe.workers.stream import stream_call
 from probe.workers.worker import Message, Raised, Returned, decode_event
 
 
@@ -45,14 +44,14 @@ def test_what_is_raised_ends_the_stream_and_not_the_process() -> None:
 def test_a_result_that_cannot_travel_is_said() -> None:
     [event] = events(threading.Lock)
     assert isinstance(event, Raised)
-    assert "cannot leave its worker process" in event.error.message
+    assert "cannot be pickled" in event.error.message
 
 
 @pytest.mark.parametrize("payload", [b"no pickle", encode("no call")])
 def test_what_cannot_be_read_is_said(payload: bytes) -> None:
     [event] = [decode_event(frame) for frame in stream_call(payload)]
     assert isinstance(event, Raised)
-    assert "could not read what it was sent" in event.error.message
+    assert "could not unpickle a call" in event.error.message
 
 
 def test_messages_outside_of_a_call_go_nowhere() -> None:

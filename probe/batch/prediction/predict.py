@@ -47,16 +47,61 @@ class TargetGpus:
 
 @dataclass(frozen=True, slots=True)
 class _Simulations:
-    """Simulation results on GPUs with unlimited memory, each computed once."""
+    """Simulations of GPUs without a memory limit; each batch size is simulated once for GPUs with the same fixed costs."""
 
     model: MemoryModel
+    gpus: TargetGpus
     known: dict[tuple[int, int, FixedCosts], SimulationResult] = field(default_factory=dict)
 
-    def at(self, batch_size: int, resident_bytes: int, costs: FixedCosts) -> SimulationResult:
+    def fixed(self, gpu_bytes: int) -> tuple[int, FixedCosts]:
+        """Return the bytes of the data set on this GPU, and its fixed costs."""
+        return self.model.resident_bytes(gpu_bytes), self.gpus.costs_of(gpu_bytes, self.model.target)
+
+    def at(self, batch_size: int, gpu_bytes: int) -> SimulationResult:
+        resident_bytes, costs = self.fixed(gpu_bytes)
         key = (batch_size, resident_bytes, costs)
         if key not in self.known:
             self.known[key] = self.model.simulate(batch_size, costs=costs, resident_bytes=resident_bytes)
         return self.known[key]
+
+    def largest_fit(self, gpu_bytes: int) -> int | None:
+        resident_bytes, costs = self.fixed(gpu_bytes)
+        fixed_bytes = costs.context_bytes + self.model.workspace_bytes(costs) + resident_bytes
+        usable_bytes = int(self.gpus.usable_fraction * gpu_bytes)
+        largest: int | None = None
+        size = 1
+        # The sum of live tensors is a lower bound that is cheaper than a simulation.
+        while size <= self.gpus.max_batch_size and self.model.live_peak_bytes(size) + fixed_bytes <= usable_bytes:
+            if self.at(size, gpu_bytes).peak_bytes <= usable_bytes:
+                largest = size
+            size *= 2
+        return largest
+
+    def prediction(self, gpu_bytes: int) -> Prediction:
+        resident_bytes, costs = self.fixed(gpu_bytes)
+        largest = self.largest_fit(gpu_bytes)
+        simulation = self.at(largest or 1, gpu_bytes)
+        return Prediction(
+            memory_bytes=gpu_bytes,
+            largest_fit=largest,
+            peak_bytes=simulation.peak_bytes,
+            allocated_bytes=simulation.peak_allocated_bytes,
+            is_traced=self.model.is_traced(largest or 1),
+            breakdown=self.model.breakdown(largest or 1, simulation, costs=costs, resident_bytes=resident_bytes),
+        )
+
+    def curve(self, predictions: tuple[Prediction, ...]) -> tuple[PredictedPeak, ...]:
+        """Return the peaks on the smallest GPU, up to one size beyond the largest fit on any GPU."""
+        if not predictions:
+            return ()
+        largest = max(prediction.largest_fit or 1 for prediction in predictions)
+        points = []
+        for size in (1 << exponent for exponent in range((2 * largest).bit_length())):
+            found = self.at(size, min(self.gpus.memory_bytes))
+            points.append(
+                PredictedPeak(batch_size=size, allocated_bytes=found.peak_allocated_bytes, peak_bytes=found.peak_bytes)
+            )
+        return tuple(points)
 
 
 def predict_batch_sizes(
@@ -71,15 +116,15 @@ def predict_batch_sizes(
     if isinstance(model, Untraceable):
         return PredictionInfo(traced_as=None, failure=model.reason), ()
     gpus = gpus or TargetGpus()
-    simulations = _Simulations(model)
-    predictions = tuple(_prediction(gpu_bytes, gpus, simulations) for gpu_bytes in gpus.memory_bytes)
+    simulations = _Simulations(model, gpus)
+    predictions = tuple(map(simulations.prediction, gpus.memory_bytes))
     fraction = format_percent(gpus.usable_fraction, decimals=0)
     nominal = f"{fraction} of a GPU's nominal memory are assumed to be usable; with ECC it may be less"
     return PredictionInfo(
         traced_as=model.traced_as,
         unseen=(*model.unseen, nominal) if gpus.usable_fraction < 1 else model.unseen,
         checks=model.checks,
-        curve=_curve(gpus, predictions, simulations),
+        curve=simulations.curve(predictions),
         seconds=model.seconds,
     ), predictions
 
@@ -96,13 +141,13 @@ def next_size_to_trace(
         excluded: sizes that cannot be traced.
         only_largest: consider only the size predicted to fit on the largest GPU.
     """
-    simulations = _Simulations(model)
+    simulations = _Simulations(model, gpus)
     furthest = (
         MAX_STEP * max(trace.micro_batch for trace in model.allocation_model.traces) * model.gradient_accumulation
     )
     fitting = []
     for gpu_bytes in sorted(gpus.memory_bytes, reverse=True)[: 1 if only_largest else None]:
-        size = min(_largest_fit(gpu_bytes, gpus, simulations) or 1, furthest)
+        size = min(simulations.largest_fit(gpu_bytes) or 1, furthest)
         if size not in excluded and not model.is_traced(size):
             return size
         fitting.append(size)
@@ -112,59 +157,6 @@ def next_size_to_trace(
         CHECKED_MICRO_BATCH * model.gradient_accumulation
     ]
     return next((size for size in too_large if size not in excluded and not model.is_traced(size)), None)
-
-
-def _largest_fit(gpu_bytes: int, gpus: TargetGpus, simulations: _Simulations) -> int | None:
-    model, costs = simulations.model, gpus.costs_of(gpu_bytes, simulations.model.target)
-    usable_bytes = int(gpus.usable_fraction * gpu_bytes)
-    resident_bytes = model.resident_bytes(gpu_bytes)
-    fixed_bytes = costs.context_bytes + model.workspace_bytes(costs) + resident_bytes
-    largest: int | None = None
-    size = 1
-    # The sum of live tensors is a lower bound that is cheaper than a simulation.
-    while size <= gpus.max_batch_size and model.live_peak_bytes(size) + fixed_bytes <= usable_bytes:
-        if simulations.at(size, resident_bytes, costs).peak_bytes <= usable_bytes:
-            largest = size
-        size *= 2
-    return largest
-
-
-def _prediction(gpu_bytes: int, gpus: TargetGpus, simulations: _Simulations) -> Prediction:
-    model, costs = simulations.model, gpus.costs_of(gpu_bytes, simulations.model.target)
-    resident_bytes = model.resident_bytes(gpu_bytes)
-    largest = _largest_fit(gpu_bytes, gpus, simulations)
-    simulation = simulations.at(largest or 1, resident_bytes, costs)
-    return Prediction(
-        memory_bytes=gpu_bytes,
-        largest_fit=largest,
-        peak_bytes=simulation.peak_bytes,
-        allocated_bytes=simulation.peak_allocated_bytes,
-        is_traced=model.is_traced(largest or 1),
-        breakdown=model.breakdown(largest or 1, simulation, costs=costs, resident_bytes=resident_bytes),
-    )
-
-
-def _curve(
-    gpus: TargetGpus, predictions: tuple[Prediction, ...], simulations: _Simulations
-) -> tuple[PredictedPeak, ...]:
-    """Return the peaks up to one size beyond the largest fit on any GPU, with the fixed costs of the smallest GPU."""
-    if not predictions:
-        return ()
-    largest = max(prediction.largest_fit or 1 for prediction in predictions)
-    smallest_gpu = min(gpus.memory_bytes)
-    costs = gpus.costs_of(smallest_gpu, simulations.model.target)
-    resident_bytes = simulations.model.resident_bytes(smallest_gpu)
-    points = []
-    for exponent in range((2 * largest).bit_length()):
-        simulation = simulations.at(1 << exponent, resident_bytes, costs)
-        points.append(
-            PredictedPeak(
-                batch_size=1 << exponent,
-                allocated_bytes=simulation.peak_allocated_bytes,
-                peak_bytes=simulation.peak_bytes,
-            )
-        )
-    return tuple(points)
 
 
 def contradictions(

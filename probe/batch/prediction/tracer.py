@@ -133,7 +133,7 @@ class TracedBatches:
 
     def _real(self, size: int) -> Batch:
         if size not in self._loaded:
-            self._loaded[size] = load_batch(self._task, self._data, self._ranking.costliest(size)[0])
+            self._loaded[size] = load_batch(self._task, self._data, self._ranking.largest(size)[0])
         return self._loaded[size]
 
 

@@ -36,7 +36,7 @@ class SampleRanking:
     orders: tuple[Indices, ...] = ()
     """Indices of the measured samples, ordered by each measure in `coverage.ranked_by`; empty if all have the same size."""
 
-    def costliest(self, size: int) -> tuple[Indices, ...]:
+    def largest(self, size: int) -> tuple[Indices, ...]:
         """Return the indices of `size` samples for each order, at least one order. Indices repeat if fewer were measured."""
         if self.orders:
             return tuple(np.resize(order, size) for order in self.orders)

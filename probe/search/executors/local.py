@@ -193,7 +193,7 @@ class LocalExecutor:
     def places(self) -> Mapping[int, str]:
         if len(self._gpus) < 2:
             return {}
-        return {slot.job.number: f"{slot.job.device.kind}:{slot.gpu}" for slot in self._slots if slot.job is not None}
+        return {slot.job.number: f"cuda:{slot.gpu}" for slot in self._slots if slot.job is not None}
 
     def cancel(self) -> None:
         for slot in self._slots:

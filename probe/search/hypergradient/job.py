@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from probe.device.select import DeviceSpec, open_device
-from probe.loading.records import DataReference, ValidationSplit
-from probe.search.records.search import ParamValue
+from probe.device.select import open_device
+from probe.search.jobs.jobs import TrainingJob
 from probe.search.schedulers.fidelity import WHOLE
-from probe.tasks.source import TaskSource
 
 if TYPE_CHECKING:
     from probe.device.protocol import Device
@@ -19,14 +17,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GradientJob:
+class GradientJob(TrainingJob):
     """Train a trial again from its own seed and differentiate its validation loss."""
 
-    source: TaskSource
-    params: Mapping[str, ParamValue]
-    seed: int
-    split: ValidationSplit
-    device: DeviceSpec
     planned_epochs: int
     epochs: int
     """Number of epochs to train: up to the epoch whose loss is the value of the trial."""
@@ -34,8 +27,6 @@ class GradientJob:
     """Hyperparameters to differentiate with respect to."""
     unroll: int | None = None
     """Number of last steps to differentiate through; None for all."""
-    reference: DataReference | None = None
-    """The data that the search was started with; None to skip the check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ from probe.search.hypergradient.steps import (
     MIN_STEP,
     SHRINKAGE,
     UNROLLED_COST,
-    Place,
+    NextStep,
     Tried,
     next_params,
-    place_after,
+    next_step,
 )
 from probe.search.records.objective import Objective, best_epoch, reduced_value
 from probe.search.records.search import ParamValue, Refinement
@@ -74,17 +74,17 @@ class Refiner:
             for trial in state.trials
             if trial.refinement is not None
         ]
-        place = place_after(start.number, self._value(start) or 0.0, tried, first_step=self._settings.first_step)
-        base = state.trials[place.base]
-        if place.is_over:
+        following = next_step(start.number, self._value(start) or 0.0, tried, first_step=self._settings.first_step)
+        base = state.trials[following.base]
+        if following.is_over:
             self.ended_by = "refined"
             return None
         epochs = best_epoch(self._objective, base.counted) or len(base.counted)
-        cost = state.scheduler.epochs_between(0) + (UNROLLED_COST * epochs if place.known is None else 0)
+        cost = state.scheduler.epochs_between(0) + (UNROLLED_COST * epochs if following.known is None else 0)
         if cost > epochs_left:
             self.ended_by = "epochs"
             return None
-        refinement = self._refinement(base, epochs, place)
+        refinement = self._refinement(base, epochs, following)
         params = None
         if refinement is not None:
             refinement, params = self._new_params(base, refinement, state.trials)
@@ -111,10 +111,10 @@ class Refiner:
             refinement = replace(refinement, step=SHRINKAGE * refinement.step)
         return refinement, None
 
-    def _refinement(self, base: Trial, epochs: int, place: Place) -> Refinement | None:
+    def _refinement(self, base: Trial, epochs: int, following: NextStep) -> Refinement | None:
         """The next step, from the base's known gradient or from a new one; None if the gradient cannot be computed."""
-        if place.known is not None:
-            return Refinement(base=base.number, step=place.step, gradient=place.known.gradient)
+        if following.known is not None:
+            return Refinement(base=base.number, step=following.step, gradient=following.known.gradient)
         report = self._differentiate(base, epochs)
         if not report.gradient:
             ended = f"The refinement ended at trial {base.number}: {report.message}."
@@ -122,7 +122,7 @@ class Refiner:
             return None
         return Refinement(
             base=base.number,
-            step=place.step,
+            step=following.step,
             gradient=report.gradient,
             epochs=in_epochs(report.cost),
             num_unrolled=report.num_unrolled,

@@ -37,7 +37,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class NextStep:
     """Starting point and length of the next step."""
 
     base: int
@@ -51,7 +51,7 @@ class Place:
         return self.step < MIN_STEP
 
 
-def place_after(start: int, start_value: float, tried: Sequence[Tried], *, first_step: float) -> Place:
+def next_step(start: int, start_value: float, tried: Sequence[Tried], *, first_step: float) -> NextStep:
     """Starting point and length of the next step.
 
     Args:
@@ -69,7 +69,7 @@ def place_after(start: int, start_value: float, tried: Sequence[Tried], *, first
         else:
             known = trial.refinement
             step = SHRINKAGE * trial.refinement.step
-    return Place(base=base, step=step, known=known)
+    return NextStep(base=base, step=step, known=known)
 
 
 def next_params(

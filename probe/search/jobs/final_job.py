@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from probe.device.select import DeviceSpec
 from probe.files import move_file, write_error
-from probe.loading.records import DataReference, ValidationSplit
-from probe.search.records.search import FinalTraining, ParamValue, Score
+from probe.search.jobs.jobs import TrainingJob
+from probe.search.records.search import FinalTraining, Score
 from probe.seeds import derive_seed
-from probe.tasks.source import TaskSource
 from probe.training.records import EpochReport
 from probe.units import format_value
 
@@ -21,21 +19,14 @@ made no progress for some epochs, it differed by 8 % and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinalJob:
+class FinalJob(TrainingJob):
     """Train a configuration again and score it on the test split."""
 
-    source: TaskSource
-    params: Mapping[str, ParamValue]
-    seed: int
-    split: ValidationSplit
-    device: DeviceSpec
     epochs: int
     """The winner's best number of epochs; learning-rate schedules span it."""
     metric: str
     weights_path: Path | None = None
     """File for the trained weights; None to keep no weights."""
-    reference: DataReference | None = None
-    """The data that the search was started with; None to skip the check."""
     num_threads: int = 1
     """Number of PyTorch threads. The final training runs alone, so it may use the cores of all trials."""
 

@@ -29,16 +29,24 @@ raised. crashed: the worker died. cancelled: the search ended first.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RungJob:
-    """Train trial `number` from the end of epoch `epochs_from` to the end of epoch `epochs_to`."""
+class TrainingJob:
+    """What every job that trains has in common."""
 
-    number: int
     source: TaskSource
     params: Mapping[str, ParamValue]
     """All hyperparameters of the trainer and the task, constants included."""
     seed: int
     split: ValidationSplit
     device: DeviceSpec
+    reference: DataReference | None = None
+    """Fingerprints that the data must have; None to skip the check."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungJob(TrainingJob):
+    """Train trial `number` from the end of epoch `epochs_from` to the end of epoch `epochs_to`."""
+
+    number: int
     planned_epochs: int
     """Epochs of a full training, which learning rate schedules span even if the trial is stopped early."""
     epochs_from: int
@@ -67,8 +75,6 @@ class RungJob:
     """Index of the executor's GPU to run on; None for any."""
     needs_fresh_process: bool = False
     """True after a failure in a process that had run other jobs: the job is repeated in a new process."""
-    reference: DataReference | None = None
-    """Fingerprints that the data must have; None to skip the check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

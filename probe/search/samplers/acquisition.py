@@ -1,4 +1,4 @@
-"""Where another trial promises most. Pure."""
+"""Acquisition functions, and the search for their maximum. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,33 @@ from scipy.special import erfcx, log_ndtr, ndtr
 from probe.search.samplers.encoding import Encoder, Numbers
 
 NUM_DRAWN = 500
-"""Configurations from the whole space that are looked at."""
+"""Number of random candidates from the whole space."""
 NUM_NEAR = 15
-"""Neighbours of each of the best known configurations, at each distance."""
+"""Number of neighbours of each of the best known configurations, at each of DISTANCES."""
 DISTANCES = (0.1, 0.02)
 STEPS = (0.1, 0.05, 0.02)
-"""Distances at which the most promising candidates are improved, one after the other."""
+"""Distances of the local search, one after the other."""
 NUM_IMPROVED = 8
 NUM_NEIGHBOURS = 20
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def log_expected_improvement(means: Numbers, deviations: Numbers, best: float) -> Numbers:
-    """Logarithm of E[max(0, score - best)], exact where the improvement itself underflows (Ament et al. 2023,
-    https://arxiv.org/abs/2310.20708, section 4.1)."""
+    """Logarithm of the expected improvement E[max(0, score - best)], accurate even if the improvement itself underflows.
+
+    Source: LogEI of Ament et al. 2023, https://arxiv.org/abs/2310.20708, section 4.1.
+
+    Args:
+        means: predicted scores, (configurations,).
+        deviations: their standard deviations, (configurations,).
+        best: the score to improve on.
+
+    Returns:
+        (configurations,)
+    """
     z = (means - best) / deviations
     log_density = -0.5 * np.square(z) - LOG_SQRT_2PI
+    # Directly for z > -1, otherwise by the scaled complementary error function.
     near = z > -1
     inner = np.empty_like(z)
     inner[near] = np.log(np.exp(log_density[near]) + z[near] * ndtr(z[near]))
@@ -39,6 +50,7 @@ def log_expected_improvement(means: Numbers, deviations: Numbers, best: float) -
 
 
 def log_probability_above(means: Numbers, deviations: Numbers, threshold: float) -> Numbers:
+    """Logarithm of the probability that a normal variable exceeds `threshold`, (configurations,)."""
     value: Numbers = log_ndtr((means - threshold) / deviations)
     return value
 
@@ -51,13 +63,23 @@ def most_promising(
     is_tried: Callable[[Numbers], NDArray[np.bool_]],
     generator: np.random.Generator,
 ) -> Numbers:
-    """(dimensions,): the code with the largest value that random search over the space and around the `known` best
-    codes, then local search, finds. Tried ones are left out as long as there are others."""
+    """The code with the largest acquisition value, by random search followed by local search.
+
+    Args:
+        encoder: the encoder of the space.
+        acquisition: (configurations, dimensions) -> (configurations,), the values of codes.
+        known: codes of the best known configurations, in whose neighbourhoods candidates are drawn too.
+        is_tried: whether codes were tried before. Tried ones are chosen only if all candidates were tried.
+        generator: source of randomness.
+
+    Returns:
+        (dimensions,)
+    """
     drawn = encoder.snapped(generator.random((NUM_DRAWN, encoder.num_dimensions)))
     around = [encoder.near(np.repeat(known, NUM_NEAR, axis=0), distance, generator) for distance in DISTANCES]
     codes = np.concatenate([drawn, *around])
     values = _values(codes, acquisition, is_tried)
-    for step in STEPS:
+    for step in STEPS:  # local search around the best candidates so far
         first = np.argsort(-values, kind="stable")[:NUM_IMPROVED]
         neighbours = encoder.near(np.repeat(codes[first], NUM_NEIGHBOURS, axis=0), step, generator)
         codes = np.concatenate([codes[first], neighbours])

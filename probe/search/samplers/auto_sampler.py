@@ -1,4 +1,4 @@
-"""Which sampler `auto` is, and why; and whether a grid fits. Pure."""
+"""Chooses the sampler for `auto`, and checks whether a grid fits the budget. Pure."""
 
 from __future__ import annotations
 
@@ -13,31 +13,40 @@ from probe.units import format_count
 
 NOTHING_SEARCHED = (
     "[space] leaves nothing to search: one configuration is trained. Give a hyperparameter a range or choices, "
-    "or train it with `probe train`."
+    "or train the configuration with `probe train`."
 )
 NOT_LEARNING = ("grid", "random", "qmc")
-"""Samplers that make nothing of what they are told."""
+"""Names of the samplers that do not use scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerChoice:
+    """The sampler of a search."""
+
     name: str
     reason: str | None
-    """A sentence, where the choice was left to us."""
+    """Why `auto` chose this sampler; None if the recipe names the sampler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridCost:
-    """What training every configuration of a grid to the end would take."""
+    """Cost of training every configuration of a grid to the end."""
 
     size: int
     epochs: float
     fits: bool
-    """In the budget's trials and epochs, of which there is at least one; how long an epoch takes is not known yet."""
+    """Whether it fits the budget's limits on trials and epochs; False if the budget has neither."""
 
 
 def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: float, spent_epochs: float = 0.0) -> GridCost:
-    """`full_epochs`: of one trial that is trained to the end. `spent_epochs`: by the probes."""
+    """The cost of a grid.
+
+    Args:
+        space: the space.
+        limits: the budget.
+        full_epochs: cost in epochs of one complete training.
+        spent_epochs: epochs that the probes have spent.
+    """
     size, epochs = grid_size(space), grid_epochs(space, full_epochs)
     limited = limits.trials is not None or limits.epochs is not None
     fits = (
@@ -56,10 +65,20 @@ def choose_sampler(
     rungs: Sequence[float],
     spent_epochs: float = 0.0,
 ) -> SamplerChoice:
-    """The sampler that `name` stands for. `rungs`: what a trial has cost in epochs at the end of each.
+    """The sampler for `search.sampler` of a recipe.
 
-    `auto` is the grid where the recipe names every value and all of them fit the budget, else Bayesian optimization
-    with a Gaussian process. Raises RecipeError for a grid that is too large.
+    `auto` chooses the grid if the recipe lists every value and all configurations fit the budget; otherwise `gp`, Bayesian
+    optimization with a Gaussian process.
+
+    Args:
+        name: the sampler's name in the recipe.
+        space: the space.
+        limits: the budget.
+        rungs: total cost in epochs of a trial up to the end of each rung.
+        spent_epochs: epochs that the probes have spent.
+
+    Raises:
+        RecipeError: the grid is too large.
     """
     if name == "grid":
         check_grid_size(space)
@@ -78,7 +97,7 @@ def choose_sampler(
 def grid_warning(
     space: Space, *, limits: BudgetLimits, rungs: Sequence[float], spent_epochs: float = 0.0
 ) -> str | None:
-    """Where the budget ends before every configuration of a grid has been started."""
+    """A warning if the budget ends before every configuration of a grid has been started; otherwise None."""
     size, most = grid_size(space), most_trials(limits, rungs, spent_epochs=spent_epochs)
     if size <= most:
         return None
@@ -89,7 +108,7 @@ def grid_warning(
 
 
 def most_trials(limits: BudgetLimits, rungs: Sequence[float], *, spent_epochs: float = 0.0) -> float:
-    """How many trials the budget could start at most: each trains at least to the end of the first rung. Infinite where
-    only time is limited."""
+    """The largest number of trials that the budget can start, each of which trains at least to the first rung. Infinite if only
+    time is limited."""
     by_epochs = math.inf if limits.epochs is None else max(0, math.floor((limits.epochs - spent_epochs) / rungs[0]))
     return min(by_epochs, math.inf if limits.trials is None else limits.trials)

@@ -1,8 +1,7 @@
-"""Bayesian optimization: the next trial is where a Gaussian process of all scores so far expects the largest
-improvement.
+"""Bayesian optimization: the next trial is where a Gaussian process expects the largest improvement.
 
-What it is told after each rung is a row of its own. The expectation is that of the score after the longest training,
-for which the scores after shorter ones count as much as they have been seen to tell.
+Each score of each rung is an observation of its own. The expected improvement is that of the score after the longest training;
+the process learns how much the scores of shorter trainings say about it.
 """
 
 from __future__ import annotations
@@ -21,27 +20,33 @@ from probe.search.records.objective import Mode
 from probe.search.records.search import ParamValue
 from probe.search.samplers.acquisition import log_expected_improvement, log_probability_above, most_promising
 from probe.search.samplers.encoding import Encoder, Numbers
-from probe.search.samplers.gaussian_process import GaussianProcess, KernelParameters, Observations, fit_parameters
+from probe.search.samplers.gaussian_process import (
+    GaussianProcess,
+    KernelParameters,
+    Observations,
+    fit_parameters,
+    standardized,
+)
+from probe.search.samplers.history_window import KEPT_BEST, KEPT_LATEST, kept_in_window
 from probe.search.samplers.protocol import Verdict
-from probe.search.samplers.standardize import standardized
 from probe.search.space.space import Positions, Space
 from probe.seeds import derive_seed
 
 INITIAL_TRIALS = 8
-"""Not chosen by the model: those that were given, and random ones."""
+"""Number of first trials that are start points or random."""
 EXPLORED_EVERY = 8
-"""Of the trials after them, each of that many is random: a model that is wrong about a part of the space would never
-find out (as in SMAC, Hutter, Hoos & Leyton-Brown 2011)."""
-MAX_ROWS = 500
-"""Scores that the process is conditioned on: the best and the latest. Its cost grows with their cube."""
+"""One of that many later trials is random, so that a model that is wrong about a part of the space is corrected (as in SMAC,
+Hutter, Hoos & Leyton-Brown 2011)."""
+MAX_ROWS = KEPT_BEST + KEPT_LATEST
+"""Number of scores that the process is conditioned on: the best and the latest. Its cost grows with their cube."""
 MAX_FIT_ROWS = 200
-"""Scores that the kernel's parameters are fitted to."""
+"""Number of scores that the kernel's parameters are fitted to."""
 REFIT = 1.1
-"""The parameters are fitted anew when there are that many times as many scores."""
+"""The parameters are fitted again when the number of scores has grown by this factor."""
 MEDIOCRE = 0.25
-"""Quantile of the scores that an infeasible configuration counts as."""
+"""Quantile of the scores that is the score of an infeasible configuration."""
 NUM_BEST = 10
-"""Configurations around which the next one is looked for."""
+"""Number of best configurations in whose neighbourhoods the next one is searched."""
 
 
 class _Row(NamedTuple):
@@ -51,16 +56,16 @@ class _Row(NamedTuple):
 
 
 class BayesianSampler:
-    """Every ask is a function of the asks and tells before it, so that a replayed search goes on as the one that was
-    never stopped.
+    """The sampler `gp`. Every ask is a function of the asks and tells before it, so that a replayed search continues as if it
+    had not been interrupted.
 
-    The expected improvement is multiplied with the probability that a configuration is feasible, from a second process
-    (Gardner et al. 2014, Bayesian Optimization with Inequality Constraints). In the model of the scores an infeasible
-    one counts as mediocre: with the worst score it would bend the model far around it, and with none the improvement
-    that is expected behind the border would draw one trial after the other there.
+    The expected improvement is multiplied by the probability that a configuration is feasible, from a second process (Gardner
+    et al. 2014, Bayesian Optimization with Inequality Constraints). In the model of the scores, an infeasible configuration has
+    a mediocre score: the worst score would distort the model around it, and without a score the improvement expected beyond the
+    border of the feasible region would attract one trial after the other.
 
-    A trial without a score counts as one that scored what is expected of it after the longest training, so that trials
-    that run at the same time spread out (the kriging believer, Ginsbourger, Le Riche & Carraro 2010).
+    A running trial counts with the score that is expected of it after the longest training, so that parallel trials spread out
+    (the kriging believer, Ginsbourger, Le Riche & Carraro 2010).
     """
 
     name = "gp"
@@ -73,12 +78,12 @@ class BayesianSampler:
         self._top = num_rungs - 1
         self._codes: dict[int, Numbers] = {}
         self._rungs: dict[int, int] = {}
-        """Trial -> the number of rungs that it finished."""
+        """Trial number -> number of rungs that it finished."""
         self._over: set[int] = set()
-        """Trials with a verdict."""
+        """Numbers of the trials with a verdict."""
         self._scores: list[_Row] = []
         self._feasible: list[_Row] = []
-        """1: scored, -1: infeasible. A trial that fails on a later rung has a row of each kind; the last one counts."""
+        """Rows with value 1 for scored and -1 for infeasible trials. If a trial has several rows, the last one counts."""
         self._fitted: dict[str, tuple[int, KernelParameters]] = {}
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
@@ -114,6 +119,7 @@ class BayesianSampler:
             return self._most_promising(generator)
 
     def _most_promising(self, generator: np.random.Generator) -> Numbers:
+        # The incumbent is the best expected score of a finished configuration, as scores are noisy.
         scores = self._scores_process()
         feasibility = self._feasibility_process()
         codes = np.stack([self._codes[number] for number in self._rungs])
@@ -121,6 +127,7 @@ class BayesianSampler:
 
         def acquisition(candidates: Numbers) -> Numbers:
             features = self._encoder.features(candidates)
+            # Log of the constrained expected improvement (Gardner et al. 2014).
             value = log_expected_improvement(*scores.predict(features, self._top), best=float(means.max()))
             if feasibility is not None:
                 value = value + log_probability_above(*feasibility.predict(features, 0), threshold=0.0)
@@ -139,27 +146,26 @@ class BayesianSampler:
         parameters = self._parameters("scores", self._scores)
         observed = self._observed_scores(_window(self._scores))
         infeasible = [row.number for row in _latest(self._feasible) if row.value < 0]
-        if infeasible:
+        if infeasible:  # they get a mediocre score
             mediocre = np.full(len(infeasible), np.quantile(observed.values, MEDIOCRE))
             observed = observed.with_rows(self._features(infeasible), self._top, mediocre)
         process = GaussianProcess(parameters, observed, self._encoder.groups)
         running = [number for number in self._codes if number not in self._over]
         if not running:
             return process
-        features = self._features(running)
+        features = self._features(running)  # kriging believer: condition on the expected scores of running trials
         expected, _ = process.predict(features, self._top)
         return GaussianProcess(parameters, observed.with_rows(features, self._top, expected), self._encoder.groups)
 
     def _feasibility_process(self) -> GaussianProcess | None:
-        """None where nothing was infeasible."""
+        """The process of feasibility; None if no trial was infeasible."""
         if all(row.value > 0 for row in self._feasible):
             return None
         parameters = self._parameters("feasible", self._feasible)
         return GaussianProcess(parameters, self._observations(_latest(self._feasible)), self._encoder.groups)
 
     def _parameters(self, of: Literal["scores", "feasible"], rows: Sequence[_Row]) -> KernelParameters:
-        """Fitted to the first rows, as many as a schedule says: the fit of an earlier ask, as long as they are the
-        same."""
+        """Parameters fitted to the first rows, whose number grows by a schedule. Until it grows, the last fit is used again."""
         size = _fitted_size(len(rows))
         known, parameters = self._fitted.get(of, (0, None))
         if parameters is None or known != size:
@@ -188,7 +194,7 @@ class BayesianSampler:
 
 
 def _fitted_size(num_rows: int) -> int:
-    """The largest number of rows up to this one at which parameters are fitted."""
+    """The largest number of rows in the fitting schedule that is not above `num_rows`."""
     size = 2
     while (larger := max(size + 1, math.floor(REFIT * size))) <= num_rows:
         size = larger
@@ -200,16 +206,14 @@ def _thinned(rows: Sequence[_Row]) -> Sequence[_Row]:
 
 
 def _window(rows: Sequence[_Row]) -> Sequence[_Row]:
-    """The latest half of MAX_ROWS, and the best of those before."""
+    """The best and the latest rows, at most MAX_ROWS."""
     if len(rows) <= MAX_ROWS:
         return rows
-    latest = rows[-(MAX_ROWS // 2) :]
-    best = sorted(rows[: -len(latest)], key=lambda row: -row.value)[: MAX_ROWS - len(latest)]
-    return [*best, *latest]
+    return [rows[index] for index in kept_in_window([row.value for row in rows])]
 
 
 def _latest(rows: Sequence[_Row]) -> Sequence[_Row]:
-    """Of each trial the last row, of the latest trials."""
+    """The last row of each trial, for the latest MAX_ROWS trials."""
     return list({row.number: row for row in rows}.values())[-MAX_ROWS:]
 
 
@@ -220,6 +224,6 @@ def _threads() -> ThreadpoolController:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Linear algebra on the calling thread alone: the other cores are for the trials."""
+    """Run linear algebra on one thread, since the other cores are for the trials."""
     with _threads().limit(limits=1, user_api="blas"):
         yield

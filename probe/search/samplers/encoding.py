@@ -1,9 +1,8 @@
-"""Configurations of a space as points of the unit cube, many at a time: what models learn from and where they look.
-Pure.
+"""Encodes the configurations of a space as points of the unit cube, for models. Pure.
 
-A code has one number from 0 to 1 for each dimension: where a value lies on its axis. Whole numbers and choices sit in
-the middle of cells that fill the axis, so that an even draw hits each as often as any other. NaN: the dimension does
-not exist in the configuration.
+The code of a configuration has one number from 0 to 1 for each dimension, the position of the value on its axis. Integers and
+choices are the centres of cells that fill the axis, so that a uniform draw is uniform over them. NaN means that the dimension
+does not exist in the configuration.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from probe.search.records.search import Dimension, ParamValue
 from probe.search.space.space import Axis, Positions, Space, axis_of, value_at
 
 Numbers = NDArray[Any]
-"""Of floats."""
+"""An array of floats."""
 ABSENT = 0.5
-"""Where a range lies for the kernel in configurations without it: in the middle, as a default value would."""
+"""Feature of a range that does not exist in a configuration: the middle, like a default value."""
 MOVED = 0.3
-"""Share of the dimensions in which a neighbour differs, on average."""
+"""Average fraction of the dimensions in which a neighbour differs."""
 
 
 class Encoder:
-    """Codes of one space, as arrays of shape (configurations, dimensions)."""
+    """Encodes and decodes the configurations of a space. Arrays of codes have the shape (configurations, dimensions)."""
 
     def __init__(self, space: Space) -> None:
         self._columns = [_Column(dimension) for dimension in space.dimensions]
@@ -38,16 +37,16 @@ class Encoder:
         self.groups: NDArray[np.intp] = np.repeat(
             np.arange(self.num_dimensions), [column.num_features for column in self._columns]
         )
-        """(features,): the dimension that each feature is of."""
+        """Dimension of each feature, (features,)."""
 
     def encode(self, positions: Positions) -> Numbers:
-        """(dimensions,): the code of one configuration."""
+        """The code of a configuration, (dimensions,)."""
         return np.array(
             [column.code(positions[column.name]) if column.name in positions else math.nan for column in self._columns]
         )
 
     def decode(self, code: Numbers) -> dict[str, ParamValue]:
-        """The positions at one code."""
+        """The positions of a code."""
         return {
             column.name: column.position(number)
             for column, number in zip(self._columns, code, strict=True)
@@ -55,7 +54,7 @@ class Encoder:
         }
 
     def snapped(self, points: Numbers) -> Numbers:
-        """The codes of the configurations at any points of the unit cube, without what does not exist in them."""
+        """The codes of the configurations closest to points of the unit cube, with NaN for dimensions that do not exist."""
         codes = np.stack([column.snapped(points[:, index]) for index, column in enumerate(self._columns)], axis=1)
         for index, column in enumerate(self._columns):
             if column.dimension.when:
@@ -63,7 +62,7 @@ class Encoder:
         return codes
 
     def near(self, codes: Numbers, scale: float, generator: np.random.Generator) -> Numbers:
-        """A random neighbour of each configuration: moved by about `scale` of an axis in some of its dimensions."""
+        """A random neighbour of each configuration, moved by about `scale` of the axis in some dimensions."""
         uniform = generator.random(codes.shape)
         points = np.where(np.isnan(codes), uniform, codes)
         moves = generator.random(codes.shape) < max(MOVED, 1 / self.num_dimensions)
@@ -75,11 +74,11 @@ class Encoder:
         return self.snapped(points)
 
     def features(self, codes: Numbers) -> Numbers:
-        """(configurations, features): what a kernel measures distances in."""
+        """The features between which a kernel measures distances, (configurations, features)."""
         return np.concatenate([column.features(codes[:, index]) for index, column in enumerate(self._columns)], axis=1)
 
     def _exists(self, when: Mapping[str, Condition], codes: Numbers) -> NDArray[np.bool_]:
-        """(configurations,): in which of them the condition holds, by the codes of the dimensions that it is about."""
+        """In which configurations a condition holds, (configurations,)."""
         about = [index for index, column in enumerate(self._columns) if column.dimension.name in when]
         distinct, inverse = np.unique(codes[:, about], axis=0, return_inverse=True)
         holds = []
@@ -93,7 +92,7 @@ class Encoder:
 
 
 class _Column:
-    """One dimension of the cube."""
+    """One dimension of the unit cube."""
 
     def __init__(self, dimension: Dimension) -> None:
         self.dimension = dimension
@@ -101,12 +100,12 @@ class _Column:
         self.name = axis.name
         ordered = _ordered(axis)
         self._choices = ordered or axis.choices
-        """Empty for ranges."""
+        """Empty for a range."""
         self._is_nominal = axis.kind == "choices" and ordered is None
         self._is_log = axis.log
         self._is_whole = axis.kind != "float"
         self._low, self._high = (0.0, len(self._choices) - 1.0) if self._choices else (axis.low, axis.high)
-        margin = 0.5 if self._is_whole else 0.0  # a whole number fills the cell around it
+        margin = 0.5 if self._is_whole else 0.0  # an integer fills the cell around it
         self._from, self._to = self._scale(self._low - margin), self._scale(self._high + margin)
 
     @property
@@ -130,8 +129,7 @@ class _Column:
         return self._codes(self._values(points))
 
     def moved(self, points: Numbers, steps: Numbers, uniform: Numbers) -> Numbers:
-        """Nominal choices are drawn anew, as none is nearer than another; whole numbers move to the next one at
-        least."""
+        """Points after a step. Nominal choices are drawn again, as they have no distances; integers move by at least one."""
         if self._is_nominal:
             return uniform
         found: Numbers = np.clip(points + steps, 0.0, 1.0)
@@ -142,7 +140,7 @@ class _Column:
         return found
 
     def features(self, codes: Numbers) -> Numbers:
-        """One number; of nominal choices a one-hot vector, scaled so that two choices are at distance 1."""
+        """One feature; for nominal choices a one-hot vector, scaled so that two choices have distance 1."""
         if not self._is_nominal:
             one: Numbers = np.where(np.isnan(codes), ABSENT, codes)[:, None]
             return one
@@ -151,7 +149,7 @@ class _Column:
         return one_hot
 
     def _values(self, codes: Numbers) -> Numbers:
-        """Codes -> numbers on the axis: values, whole numbers, indices of choices."""
+        """Codes -> numbers on the axis: values, integers, or indices of choices."""
         scaled = self._from + codes * (self._to - self._from)
         numbers = np.exp(scaled) if self._is_log else scaled
         clipped: Numbers = np.clip(np.rint(numbers) if self._is_whole else numbers, self._low, self._high)
@@ -168,12 +166,12 @@ class _Column:
 
 
 def _index(choices: Sequence[ParamValue], wanted: ParamValue) -> int:
-    """1 is 1.0, but not true."""
+    """The index of a choice. 1 equals 1.0, but not True."""
     return next(index for index, choice in enumerate(choices) if same_value(choice, wanted))
 
 
 def _ordered(axis: Axis) -> tuple[ParamValue, ...] | None:
-    """Choices that are all numbers, in their order; None for others, of which none lies between two."""
+    """The choices in ascending order if all of them are numbers; otherwise None."""
     if axis.kind != "choices" or not all(type(choice) in (int, float) for choice in axis.choices):
         return None
     return tuple(sorted(axis.choices, key=float))

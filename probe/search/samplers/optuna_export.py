@@ -1,4 +1,4 @@
-"""A search as an Optuna study, for its dashboard and plots."""
+"""Writes a search as an Optuna study, for Optuna's dashboard and plots."""
 
 from __future__ import annotations
 
@@ -18,25 +18,32 @@ from probe.search.samplers.optuna_study import quiet
 Distributions = dict[str, optuna.distributions.BaseDistribution]
 _STATES: Mapping[Status, optuna.trial.TrialState] = {
     "complete": optuna.trial.TrialState.COMPLETE,
-    # To Optuna a pruned trial has no value and is never the best; here a trial that never climbed further can win.
+    # In Optuna a pruned trial is never the best; here a trial that was not promoted can be.
     "stopped": optuna.trial.TrialState.COMPLETE,
-    # Optuna's TPE sees failed trials as none at all, and would walk into the same wall: these say something.
+    # TPE ignores failed trials, but learns to avoid pruned ones.
     "oom": optuna.trial.TrialState.PRUNED,
     "diverged": optuna.trial.TrialState.PRUNED,
     "infeasible": optuna.trial.TrialState.PRUNED,
     "undefined": optuna.trial.TrialState.PRUNED,
 }
-"""Every other status: failed, as it says nothing about the configuration."""
+"""Optuna's state for each status. All others are failed, since they say nothing about the configuration."""
 
 
 def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> int:
-    """Write the search as a new study into `storage`, a URL like `sqlite:///x.db`; returns the number of trials.
+    """Write a search as a new Optuna study, and return the number of trials.
 
-    Hyperparameters have the values that were trained with, on the ranges that were searched, widened where a start point lies
-    outside. Scores on the way are intermediate values at their epochs. Study and trials carry what Optuna has no word for
-    as user attributes; what every trial has in common, too.
+    Hyperparameters have the values that were trained, in the ranges that were searched, which are widened to include all start
+    points. The scores of all epochs are intermediate values. Other information about the study and its trials is in user
+    attributes.
 
-    Raises UsageError for a URL that is none, OutputError where it cannot be written or has a study of this name.
+    Args:
+        result: the search.
+        storage: URL of the storage, such as `sqlite:///x.db`.
+        study_name: name of the new study.
+
+    Raises:
+        UsageError: `storage` is not a URL that Optuna can open.
+        OutputError: the storage cannot be written, or has a study with this name.
     """
     trials = _frozen_trials(result)
     direction: Literal["maximize", "minimize"] = "maximize" if result.mode == "max" else "minimize"
@@ -45,21 +52,21 @@ def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> 
             study = optuna.create_study(storage=storage, study_name=study_name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError:
         raise OutputError(
-            f"{storage} has a study called {study_name} already.",
-            hint="Name another file; studies are not written over.",
+            f"{storage} already has a study named {study_name}.",
+            hint="Give another storage; existing studies are not overwritten.",
         ) from None
-    except Exception as error:  # whatever its database layer raises
+    except Exception as error:  # any error of its database layer
         text = first_line(error)
         if "://" not in storage or "parse" in text.lower():
             raise UsageError(
-                f"--optuna: '{storage}' is no storage that Optuna can open: {text}",
-                hint="Like: --optuna sqlite:///x.db",
+                f"--optuna: Optuna cannot open the storage '{storage}': {text}",
+                hint="Example: --optuna sqlite:///x.db",
             ) from error
-        raise OutputError(f"{storage} cannot be opened by Optuna: {text}") from error
+        raise OutputError(f"Optuna cannot open {storage}: {text}") from error
     for name, value in _study_notes(result).items():
         study.set_user_attr(name, value)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # choices of other types than Optuna's own
+        warnings.simplefilter("ignore", UserWarning)  # Optuna warns about choices of types that it does not know
         study.add_trials(trials)
     return len(trials)
 
@@ -133,7 +140,7 @@ def _distributions(
 
 
 def _distribution(dimension: Dimension, values: Sequence[ParamValue]) -> optuna.distributions.BaseDistribution:
-    """Of the values themselves, not of the positions that samplers draw: people read these."""
+    """The distribution of a hyperparameter's values, not of its positions."""
     if dimension.kind == "choices":
         others = [value for value in dict.fromkeys(values) if value not in dimension.choices]
         return optuna.distributions.CategoricalDistribution((*dimension.choices, *others))

@@ -1,4 +1,4 @@
-"""A space's axes in Optuna's terms, and studies that say nothing on the screen."""
+"""Helpers for Optuna: distributions of a space's axes, and studies that log nothing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ import optuna
 
 from probe.search.records.objective import Mode
 from probe.search.records.search import ParamValue
-from probe.search.space.space import Axis
+from probe.search.space.space import Axis, Positions, Space, draw
 
 
 def numpy_seed(seed: int) -> int:
+    """`seed` in the range that NumPy accepts."""
     return seed % 2**32
 
 
+def ask_study(study: optuna.Study, space: Space, *, at: Positions | None = None) -> optuna.Trial:
+    """A new trial of a study, with positions from the study's sampler, or at given ones."""
+    if at is not None:
+        study.enqueue_trial(dict(at))
+    trial = study.ask()
+    draw(space, lambda axis: suggest(trial, axis))
+    return trial
+
+
 def suggest(trial: optuna.Trial, axis: Axis) -> ParamValue:
+    """The trial's position on an axis."""
     if axis.kind == "choices":
         return axis.choices[axis.choices.index(trial.suggest_categorical(axis.name, axis.choices))]
     if axis.kind == "int":
@@ -26,6 +37,7 @@ def suggest(trial: optuna.Trial, axis: Axis) -> ParamValue:
 
 
 def distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
+    """Optuna's distribution of an axis."""
     if axis.kind == "choices":
         return optuna.distributions.CategoricalDistribution(axis.choices)
     if axis.kind == "int":
@@ -34,13 +46,14 @@ def distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
 
 
 def create_study(mode: Mode) -> optuna.Study:
+    """A new study in memory."""
     with quiet():
         return optuna.create_study(direction="maximize" if mode == "max" else "minimize")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """For calls that log a line."""
+    """Suppress the log messages of Optuna in a block."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)
     try:

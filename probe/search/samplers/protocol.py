@@ -1,4 +1,4 @@
-"""What a search asks of whoever decides what is tried."""
+"""The interface of samplers."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from probe.search.records.search import ParamValue
 from probe.search.space.space import Positions
 
 Verdict = Literal["scored", "infeasible", "lost"]
-"""infeasible: out of memory or diverged, which the sampler should learn to avoid. lost: says nothing about the
-configuration."""
+"""How a rung of a trial ended.
+
+scored: with a value of the objective.
+infeasible: out of memory or diverged; the sampler should learn to avoid such configurations.
+lost: for a reason that says nothing about the configuration.
+"""
 
 
 class Sampler(Protocol):
-    """Decides positions in a space. Trials are asked for in the order of their numbers."""
+    """Chooses positions in a space, for trials in ascending order of their numbers."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def exhausted(self) -> bool:
-        """There is nothing left to ask for, only to be given."""
+        """Whether no configuration is left to choose."""
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
-        """Positions for trial `number`: the sampler's choice, or those given."""
+        """The positions of trial `number`: `at` if given, otherwise chosen by the sampler."""
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        """The end of a rung of a trial: of the first one, and then of each that it climbs to. A trial that was scored
-        may turn out infeasible later. `value` None with "scored": the objective has no value yet, which counts as
-        infeasible."""
+        """Report the end of a rung of trial `number`, for each rung in turn.
+
+        Args:
+            verdict: how the rung ended. A trial that was scored may be infeasible on a later rung.
+            value: the score. `scored` without a value (the objective is undefined) counts as infeasible.
+        """
 
     def discard(self, number: int) -> None:
-        """Forget the last ask, a configuration that was tried before; the number will be asked for again."""
+        """Forget the last `ask`, whose configuration was tried before. The same number is asked for again."""

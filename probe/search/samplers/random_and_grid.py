@@ -1,4 +1,4 @@
-"""Samplers that learn nothing from what they are told."""
+"""Random search and grid search, which do not use scores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from probe.seeds import derive_seed
 
 
 class RandomSampler:
-    """Optuna's random sampler. It remembers nothing, so that a trial of a long search costs no more than one of a short
-    one."""
+    """Optuna's random sampler, without a history, so that each ask takes the same time however long the search is."""
 
     name = "random"
     exhausted = False
@@ -25,7 +24,7 @@ class RandomSampler:
         self._seed = seed
         self._study = create_study("max")
         self._study.ask()
-        [self._nobody] = self._study.get_trials()
+        [self._trial] = self._study.get_trials()
 
     def ask(self, number: int, *, at: Positions | None = None) -> dict[str, ParamValue]:
         if at is not None:
@@ -34,28 +33,27 @@ class RandomSampler:
         return draw(self._space, lambda axis: self._draw(sampler, axis))
 
     def _draw(self, sampler: optuna.samplers.RandomSampler, axis: Axis) -> ParamValue:
-        """As a trial of Optuna's would suggest it, without one for every ask, which takes longer than the draws."""
+        """What a trial of Optuna would suggest, without creating one, which takes longer than the draw."""
         wanted = distribution(axis)
-        if wanted.single():  # nothing is drawn
+        if wanted.single():  # Optuna draws nothing
             return (
                 axis.choices[0] if axis.kind == "choices" else int(axis.low) if axis.kind == "int" else float(axis.low)
             )
-        # The sampler looks at neither the study nor the trial.
-        drawn: ParamValue = sampler.sample_independent(self._study, self._nobody, axis.name, wanted)
+        # The random sampler uses neither the study nor the trial.
+        drawn: ParamValue = sampler.sample_independent(self._study, self._trial, axis.name, wanted)
         return drawn
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        """Nothing is learned."""
+        """Random search does not use scores."""
 
     def discard(self, number: int) -> None:
-        """Nothing was noted; whoever asks again for this number gives the positions."""
+        """Nothing to forget."""
 
 
 class GridSampler:
-    """Optuna's grid sampler over the numbers of the grid's configurations, so that no configuration comes twice where
-    some hyperparameters do not always exist.
+    """Optuna's grid sampler over the indices of the grid's configurations, so that conditional hyperparameters repeat none.
 
-    It is told nothing: its last `tell` would raise, as it means to stop a loop of Optuna's.
+    Scores are not passed on to Optuna, whose last `tell` would raise to stop its own loop.
     """
 
     name = "grid"
@@ -87,7 +85,7 @@ class GridSampler:
         raise RecipeError("Every configuration of the grid has been tried.")
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
-        """Nothing is learned."""
+        """Grid search does not use scores."""
 
     def discard(self, number: int) -> None:
-        """Nothing was noted."""
+        """Nothing to forget."""

@@ -1,4 +1,4 @@
-"""Asking must not take longer than training."""
+"""Limits the time that a sampler takes to the time of the training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from probe.search.space.space import Positions
 from probe.units import format_seconds
 
 FREE_SECONDS = 10.0
-"""Of asking, before it is compared with training: nobody waits for less."""
+"""Time that a sampler may take in any case."""
 
 
 class TimeLimitedSampler:
-    """A sampler that takes time, and a quick one that decides while the other one has taken more time than the training.
+    """A slow sampler, replaced by a quick one whenever it has taken more time than the training.
 
-    `training_seconds()`: wall-clock time that the trials have trained so far. The slow sampler learns from all trials.
+    The slow sampler learns from all trials, also from those that the quick one chose.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class TimeLimitedSampler:
         training_seconds: Callable[[], float],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`training_seconds()` returns the wall-clock time that trials have trained so far."""
         self.name = sampler.name
         self._sampler = sampler
         self._quick = quick
@@ -43,12 +44,12 @@ class TimeLimitedSampler:
 
     @property
     def warning(self) -> str | None:
-        """None where the quick sampler decided nothing."""
+        """A warning if the quick sampler chose configurations; otherwise None."""
         if not self._num_quick:
             return None
         return (
             f"{self.name} took {format_seconds(self._asking_seconds)} to choose {self._num_asked} configurations, longer than "
-            f"they trained: the other {self._num_quick} were chosen by {self._quick.name}. Write sampler = "
+            f"the training, so {self._quick.name} chose the other {self._num_quick}. Set sampler = "
             f'"{self.name}" in the recipe to let it choose all of them.'
         )
 

@@ -1,4 +1,4 @@
-"""The distinct configurations of a space, one after the other. Pure."""
+"""Lists the distinct configurations of a space. Pure."""
 
 from __future__ import annotations
 
@@ -20,29 +20,28 @@ from probe.search.space.space import (
 )
 
 MAX_LISTED = 10_000
-"""Larger spaces are never listed as a whole."""
+"""Number of configurations that are listed at most."""
 
 
 def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
-    """Each configuration of the space once, lazily. Floats have the digits that are ever tried, so no space is infinite."""
+    """Iterate over the configurations of a space, each once. Floats are rounded as for trials, so every space is finite."""
     return (constants_last(space, params) for params in _expand(space.dimensions, dict(space.constants)))
 
 
 def listed_configurations(space: Space) -> list[dict[str, ParamValue]] | None:
-    """All of them; None for more than MAX_LISTED."""
+    """The configurations of a space; None if there are more than MAX_LISTED."""
     found = list(islice(configurations(space), MAX_LISTED + 1))
     return found if len(found) <= MAX_LISTED else None
 
 
 def num_configurations(space: Space) -> int | None:
-    """How many there are; None for more than MAX_LISTED."""
+    """Number of configurations of a space; None if there are more than MAX_LISTED."""
     found = listed_configurations(space)
     return None if found is None else len(found)
 
 
 def with_fixed(space: Space, given: Params) -> Space:
-    """The part of the space where the hyperparameters in `given` have these values, constants and values outside of a range
-    included."""
+    """The subspace in which hyperparameters have given values. These may be constants, and may lie outside their range."""
     dimensions = (
         replace(dimension, kind="choices", choices=(given[dimension.name],), per=None, step=None)
         if dimension.name in given
@@ -79,7 +78,7 @@ def _values(dimension: Dimension, params: Params) -> Iterator[ParamValue]:
 
 
 def _rounded_numbers(low: float, high: float) -> Iterator[float]:
-    """What the numbers from `low` to `high` are when rounded to SIGNIFICANT_DIGITS, those of large magnitude first."""
+    """The numbers from `low` to `high` with SIGNIFICANT_DIGITS digits, those of large magnitude first."""
     if high > 0:
         yield from _magnitudes(max(low, 0.0), high)
     if low < 0:
@@ -89,7 +88,7 @@ def _rounded_numbers(low: float, high: float) -> Iterator[float]:
 
 
 def _magnitudes(low: float, high: float) -> Iterator[float]:
-    """From high to low, for 0 <= low <= high; without 0."""
+    """The same for 0 <= low <= high, without 0, in descending order."""
     lowest = round_significant(low)
     digits, power = f"{high:.{SIGNIFICANT_DIGITS - 1}e}".split("e")
     mantissa, exponent = int(digits.replace(".", "")), int(power) - SIGNIFICANT_DIGITS + 1

@@ -1,4 +1,4 @@
-"""From a recipe's [space] and the probes' answers to a Space. Pure."""
+"""Makes the Space of a recipe, from its section [space] and the results of the probes. Pure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ USUAL_SMALL_BATCH = 32
 USUAL_LARGEST_BATCH = 256
 LEAST_BATCH = 8
 USUAL_LRS = {"sgd": 0.1, "nesterov": 0.03}
-"""Where no range test could say: a rule of thumb for each optimizer."""
+"""Default learning rate of each optimizer, if no range test was possible."""
 USUAL_LR = 1e-3
-"""Of Adam and its kin."""
+"""The same for Adam and similar optimizers."""
 USUAL_VALUES: Mapping[str, float] = {
     "momentum": 0.9,
     "weight_decay": 1e-4,
@@ -39,10 +39,10 @@ USUAL_VALUES: Mapping[str, float] = {
     "augmentation_strength": 1.0,
 }
 USUAL_DECOUPLED_WEIGHT_DECAY = 0.01
-"""What papers and PyTorch's examples begin with: momentum and weight decay of He et al. 2016
+"""Common values in papers and PyTorch's examples: momentum and weight decay of He et al. 2016
 (https://arxiv.org/abs/1512.03385), dropout and label smoothing of Vaswani et al. 2017
 (https://arxiv.org/abs/1706.03762), batches of Masters & Luschi 2018, the focal loss of Lin et al. 2017
-(https://arxiv.org/abs/1708.02002), decoupled weight decay as torch.optim.AdamW has it."""
+(https://arxiv.org/abs/1708.02002), decoupled weight decay of torch.optim.AdamW."""
 
 
 def build_space(
@@ -51,9 +51,13 @@ def build_space(
     largest_batch: int | None = None,
     lr_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Space:
-    """The space to search. `largest_batch`: what the batch probe found. `lr_ranges`: optimizer, or "", -> (low, high).
+    """The space to search.
 
-    A probed dimension whose answer is None is left out: that is the space in which the probes themselves are made.
+    Args:
+        recipe: the recipe.
+        largest_batch: result of the batch probe. With None, a probed batch size is left out.
+        lr_ranges: range (low, high) of the learning rate for each optimizer, or for "". With None, a probed learning rate is
+            left out. The probes themselves use the space without probed dimensions.
     """
     dimensions: list[Dimension] = []
     for name, entry in recipe.searched.items():
@@ -82,7 +86,7 @@ def build_space(
 
 
 def expected_space(recipe: Recipe) -> Space:
-    """The space as far as it is known before its probes are made: with what usually comes out of them."""
+    """The space to expect before the probes, with typical results of them."""
     batch, lr = recipe.space.get("batch_size"), recipe.space.get("lr")
     ceiling = ranges = None
     if isinstance(batch, ProbedBatch):
@@ -94,11 +98,10 @@ def expected_space(recipe: Recipe) -> Space:
 
 
 def batch_dimension(name: str, ceiling: int) -> Dimension:
-    """Powers of two up to `ceiling`: three octaves of them, more where that is what it takes to reach down to 32.
+    """Powers of two up to `ceiling`, from an eighth of it but at most 32 and at least 8.
 
-    Small batches cost time and large ones generalization and steps: the usual optimum lies near 32 (Masters & Luschi
-    2018, https://arxiv.org/abs/1804.07612), so a large memory must not take it out of the space. Below 8, batch
-    normalization and the cost of a step stand against it.
+    The best batch size is usually near 32 (Masters & Luschi 2018, https://arxiv.org/abs/1804.07612), so the space includes it
+    however large the memory is. Below 8, batch normalization suffers and steps become expensive.
     """
     high = 2 ** math.floor(math.log2(ceiling))
     low = min(high, max(LEAST_BATCH, min(USUAL_SMALL_BATCH, high // 8)))
@@ -106,25 +109,26 @@ def batch_dimension(name: str, ceiling: int) -> Dimension:
 
 
 def lr_dimension(name: str, ranges: Mapping[str, tuple[float, float]]) -> Dimension:
-    """A learning rate, on a log scale; with several ranges each optimizer has its own."""
+    """The dimension of the learning rate, on a log scale. With several ranges, each optimizer has its own."""
     lows, highs = zip(*ranges.values(), strict=True)
     per = dict(ranges) if len(ranges) > 1 else None
     return Dimension(name=name, kind="float", low=min(lows), high=max(highs), log=True, per=per)
 
 
 def lr_range(entry: ProbedLr, suggested: float, *, lowest: float, highest: float) -> tuple[float, float]:
-    """`below` decades under the suggestion to `above` decades over it, inside the tested range."""
+    """The range from `entry.below` decades below the suggestion to `entry.above` decades above it, within the tested range."""
     low = max(lowest, suggested * 10**-entry.below)
     high = min(highest, suggested * 10**entry.above)
     return round_significant(low), round_significant(high)
 
 
 def usual_lr(optimizer: str) -> float:
+    """Default learning rate of an optimizer, without a range test."""
     return USUAL_LRS.get(optimizer, USUAL_LR)
 
 
 def optimizers_of(recipe: Recipe, default: str | None) -> tuple[str, ...]:
-    """The optimizers that the search may use, by name; `default` is the task's own, None where it is a callable."""
+    """Names of the optimizers that the search may use. `default` is that of the task, or None if it is a callable."""
     entry = recipe.space.get("optimizer")
     if isinstance(entry, Choices):
         return tuple(str(choice) for choice in entry.choices)
@@ -134,21 +138,25 @@ def optimizers_of(recipe: Recipe, default: str | None) -> tuple[str, ...]:
 
 
 def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
-    """A configuration in the middle of every range (on its own scale), with the first of all choices: the one for which
-    the learning rate is probed. `fixed` values go before."""
+    """The configuration for which the learning rate is probed: the middle of every range, on its own scale, and the first
+    choices. `fixed` values replace these."""
     return _corner(space, 0.5, fixed)
 
 
 def usual_starts(space: Space, probed: Sequence[str]) -> tuple[dict[str, ParamValue], ...]:
-    """The best guess before any trial: usual values where they lie inside their ranges, the middle elsewhere.
+    """Start points without any trial: common values if they are inside their ranges, otherwise the middle of the range.
 
-    `probed`: optimizers whose learning rate was probed ("": whatever the space has), with a start for each: its
-    learning rate in the middle of the probed range, and the batch size with which it was probed.
+    Args:
+        space: the space.
+        probed: optimizers whose learning rate was probed ("" for any). Each has a start point, with the middle of its probed
+            range, and the batch size that it was probed with.
     """
     starts = []
     for optimizer in probed or ("",):
         params: dict[str, ParamValue] = {**space.constants, **({"optimizer": optimizer} if optimizer else {})}
-        for dimension in sorted(space.dimensions, key=lambda dimension: dimension.name == "lr"):  # after the momentum
+        for dimension in sorted(
+            space.dimensions, key=lambda dimension: dimension.name == "lr"
+        ):  # it depends on the momentum
             if is_active(dimension, params) and dimension.name not in params:
                 usual = None if probed and dimension.name in ("lr", "batch_size") else _usual_value(dimension, params)
                 params[dimension.name] = usual if usual is not None else _value_between(dimension, 0.5, params)
@@ -157,12 +165,12 @@ def usual_starts(space: Space, probed: Sequence[str]) -> tuple[dict[str, ParamVa
 
 
 def _usual_value(dimension: Dimension, params: Mapping[str, ParamValue]) -> ParamValue | None:
-    """None where there is none inside the range. `params`: those before it."""
+    """The common value of a dimension, given the values before it; None if there is none inside the range."""
     usual = USUAL_VALUES.get(dimension.name)
     optimizer = params.get("optimizer")
     if dimension.name == "lr" and isinstance(optimizer, str):
         usual = usual_lr(optimizer)
-        if optimizer == "sgd":  # where each gradient counts 1 / (1 - momentum) times in the end
+        if optimizer == "sgd":  # with momentum, a gradient counts 1 / (1 - momentum) times
             usual *= 1 - float(params.get("momentum", 0.0))
     if dimension.name == "weight_decay" and optimizer == "adamw":
         usual = USUAL_DECOUPLED_WEIGHT_DECAY
@@ -174,12 +182,14 @@ def _usual_value(dimension: Dimension, params: Mapping[str, ParamValue]) -> Para
 
 
 def params_near(
-    space: Space, share: float, *, seed: int, num_drawn: int, **fixed: ParamValue
+    space: Space, fraction: float, *, seed: int, num_drawn: int, **fixed: ParamValue
 ) -> tuple[dict[str, ParamValue], ...]:
-    """The configuration at that share of every range, then `num_drawn` random ones, the nearest to it first: for where
-    the task's code refuses some of them (`probe.Infeasible`). `fixed` values go before."""
+    """The configuration at a fraction of every range, then `num_drawn` random ones, the closest to it first.
+
+    They are alternatives if the task rejects a configuration (`probe.Infeasible`). `fixed` values replace those of the space.
+    """
     drawn = [_drawn(space, derive_seed(seed, number, "near"), fixed) for number in range(num_drawn)]
-    return (_corner(space, share, fixed), *sorted(drawn, key=lambda params: _distance(space, params, share)))
+    return (_corner(space, fraction, fixed), *sorted(drawn, key=lambda params: _distance(space, params, fraction)))
 
 
 def _drawn(space: Space, seed: int, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
@@ -191,9 +201,9 @@ def _drawn(space: Space, seed: int, fixed: Mapping[str, ParamValue]) -> dict[str
     return params
 
 
-def _distance(space: Space, params: Mapping[str, ParamValue], share: float) -> float:
-    """How far from `share` of every range the configuration lies, in shares of the ranges. Choices count as 1 apart
-    from the first one."""
+def _distance(space: Space, params: Mapping[str, ParamValue], fraction: float) -> float:
+    """Sum of the distances from `fraction` of every range, as fractions of the ranges. The first choice has distance 0, every
+    other one 1."""
     positions = positions_of(space, params)
     total = 0.0
     for dimension in space.dimensions:
@@ -203,37 +213,37 @@ def _distance(space: Space, params: Mapping[str, ParamValue], share: float) -> f
             total += position is not None and position != axis.choices[0]
         elif position is not None and axis.high > axis.low:
             low, high, at = (math.log(end) if axis.log else end for end in (axis.low, axis.high, float(position)))
-            total += abs((at - low) / (high - low) - share)
+            total += abs((at - low) / (high - low) - fraction)
     return total
 
 
-def _corner(space: Space, share: float, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+def _corner(space: Space, fraction: float, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
     params: dict[str, ParamValue] = {**space.constants, **fixed}
     for dimension in space.dimensions:
         if dimension.name not in fixed and is_active(dimension, params):
-            params[dimension.name] = _value_between(dimension, share, params)
+            params[dimension.name] = _value_between(dimension, fraction, params)
     return params
 
 
-def _value_between(dimension: Dimension, share: float, params: Mapping[str, ParamValue]) -> ParamValue:
-    """`params`: those before it, which its range may depend on."""
+def _value_between(dimension: Dimension, fraction: float, params: Mapping[str, ParamValue]) -> ParamValue:
+    """The value at a fraction of a dimension's range, which may depend on the values before it."""
     if dimension.kind == "choices":
         return dimension.choices[0]
     low, high = dimension.low or 0.0, dimension.high or 0.0
     if dimension.per is not None:
         low, high = dimension.per[str(params["optimizer"])]
-        return round_significant(low * (high / low) ** share)
+        return round_significant(low * (high / low) ** fraction)
     if dimension.step is not None:
-        return value_at(dimension, math.floor(share * axis_of(dimension).high), {})
+        return value_at(dimension, math.floor(fraction * axis_of(dimension).high), {})
     if dimension.kind == "pow2":
-        return value_at(dimension, math.floor(math.log2(low) + share * (math.log2(high) - math.log2(low))), {})
+        return value_at(dimension, math.floor(math.log2(low) + fraction * (math.log2(high) - math.log2(low))), {})
     if dimension.log:
-        return value_at(dimension, low * (high / low) ** share, {})
-    return value_at(dimension, low + share * (high - low), {})
+        return value_at(dimension, low * (high / low) ** fraction, {})
+    return value_at(dimension, low + fraction * (high - low), {})
 
 
 def _optimizer_before_lr(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
-    """The recipe's order, but a range that depends on the optimizer comes after it."""
+    """The dimensions in the recipe's order, except that a range that depends on the optimizer comes after it."""
     waiting: list[Dimension] = []
     ordered: list[Dimension] = []
     has_optimizer = False

@@ -1,8 +1,8 @@
-"""The grid over a space: which values it takes of every dimension, how many configurations that makes, and which. Pure.
+"""The grid over a space: its values in each dimension, its size, and its configurations. Pure.
 
-Of choices a grid takes all, of powers of two and of ranges in steps all. Of other ranges it takes `steps` values, as the recipe
-says, evenly spaced on the range's own scale with both ends among them; where it says nothing, GRID_STEPS, or all of a
-whole-numbered range that holds no more than that. A hyperparameter that does not exist in a configuration multiplies nothing.
+A grid has all choices, all powers of two, and all values of ranges with a step. Other ranges have `steps` values, evenly spaced
+on the range's own scale including both ends. The default is GRID_STEPS, or all values of an integer range that has no more. A
+conditional hyperparameter multiplies only the configurations in which it exists.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from probe.search.space.space import Axis, Space, axis_of, is_active, params_at,
 from probe.units import format_count
 
 GRID_STEPS = 5
-"""A learning rate from 1e-5 to 1e-1 is then tried at every power of ten."""
+"""Default number of values of a range. A learning rate from 1e-5 to 1e-1 is tried at every power of ten."""
 MAX_GRID = 10_000
-"""Configurations of a grid that is built; a larger one is not searched but sampled."""
+"""Number of configurations of a grid at most."""
 
 
 def grid_positions(dimension: Dimension) -> tuple[ParamValue, ...]:
-    """The dimension's values in a grid, as positions on its axis, in growing order."""
+    """The grid's positions on the axis of a dimension, in ascending order."""
     axis = axis_of(dimension)
     if axis.kind == "choices":
         return axis.choices
@@ -37,14 +37,13 @@ def grid_positions(dimension: Dimension) -> tuple[ParamValue, ...]:
     spaced = [_between(axis, index, steps - 1) for index in range(steps)]
     if axis.kind == "int":
         return tuple(sorted({round(position) for position in spaced}))
-    if dimension.per is None:  # in a narrow range several of them are the same value
+    if dimension.per is None:  # in a narrow range, several positions have the same value
         return tuple({value_at(dimension, position, {}): position for position in spaced}.values())
     return tuple(spaced)
 
 
 def is_listed(space: Space) -> bool:
-    """Whether the recipe itself names every value of a grid: no value between its points is in the space, or `steps` is
-    given."""
+    """Whether the recipe itself lists the grid's values: `steps` is given, or the space has no values between its points."""
     return all(
         dimension.steps is not None or _is_whole(dimension, len(grid_positions(dimension)))
         for dimension in space.dimensions
@@ -52,11 +51,8 @@ def is_listed(space: Space) -> bool:
 
 
 def grid_size(space: Space) -> int:
-    """How many configurations the grid has, without building it.
-
-    The dimensions are gone through in order; all that is kept of the values before is how many configurations there are for
-    each combination that a later condition asks about.
-    """
+    """Number of configurations of the grid, without building it."""
+    # Dimension by dimension, count the configurations for each combination of values that a later condition uses.
     counts: dict[tuple[tuple[str, ParamValue], ...], int] = {(): 1}
     for index, dimension in enumerate(space.dimensions):
         asked = {name for later in space.dimensions[index + 1 :] for name in (later.when or {})}
@@ -74,8 +70,8 @@ def grid_size(space: Space) -> int:
 
 
 def grid_epochs(space: Space, full_epochs: float) -> float:
-    """What all the grid's configurations cost, where the longest trial costs `full_epochs`; shorter ones, where `epochs` is
-    searched, cost in proportion."""
+    """Cost in epochs of all the grid's configurations, if the longest training costs `full_epochs`. If `epochs` is searched,
+    shorter trainings cost in proportion."""
     lengths = next((dimension for dimension in space.dimensions if dimension.name == "epochs"), None)
     if lengths is None:
         return grid_size(space) * full_epochs
@@ -88,39 +84,39 @@ def grid_epochs(space: Space, full_epochs: float) -> float:
 
 
 def grid(space: Space) -> list[dict[str, ParamValue]]:
-    """The positions of all the grid's configurations. Raises RecipeError for more than MAX_GRID of them."""
+    """The positions of all configurations of the grid. Raises RecipeError if there are more than MAX_GRID."""
     check_grid_size(space)
     return list(_expand(space, 0, {}, dict(space.constants)))
 
 
 def on_grid(space: Space, positions: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
-    """Equal for positions that are the same configuration, to the digits that are ever tried."""
+    """A key that is equal for positions of the same configuration, rounded as for trials."""
     params = params_at(space, positions)
     return tuple(sorted((name, repr(value)) for name, value in params.items()))
 
 
 def check_grid_size(space: Space) -> None:
-    """Raise RecipeError, with the size and what to do, for a grid of more than MAX_GRID configurations."""
+    """Raise RecipeError if the grid has more than MAX_GRID configurations."""
     size = grid_size(space)
     if size <= MAX_GRID:
         return
     parts = " × ".join(
-        f"{dimension.name} {len(grid_positions(dimension))}{' (not always)' if dimension.when else ''}"
+        f"{dimension.name} {len(grid_positions(dimension))}{' (conditional)' if dimension.when else ''}"
         for dimension in space.dimensions
     )
     raise RecipeError(
-        f"The grid has {format_count(size)} configurations, and at most {format_count(MAX_GRID)} are tried: {parts}.",
-        hint="Fix some of them, lower their steps or shorten their choices; or take a sampler that needs no grid, like tpe.",
+        f"The grid has {format_count(size)} configurations, but at most {format_count(MAX_GRID)} are allowed: {parts}.",
+        hint="Use constants, fewer steps or fewer choices; or a sampler without a grid, such as tpe.",
     )
 
 
 def _between(axis: Axis, index: int, last: int) -> float:
-    share = index / last
+    fraction = index / last
     if index in (0, last):
         return axis.high if index else axis.low
     if axis.log:
-        return float(axis.low * (axis.high / axis.low) ** share)
-    return axis.low + share * (axis.high - axis.low)
+        return float(axis.low * (axis.high / axis.low) ** fraction)
+    return axis.low + fraction * (axis.high - axis.low)
 
 
 def _is_whole(dimension: Dimension, num_points: int) -> bool:
@@ -133,7 +129,7 @@ def _is_whole(dimension: Dimension, num_points: int) -> bool:
 def _outcomes(
     dimension: Dimension, params: Mapping[str, ParamValue], *, keep: bool
 ) -> list[tuple[ParamValue | None, int]]:
-    """(value, how often); the value is None where the dimension does not exist or nobody will ask for it."""
+    """(value, number of times); the value is None if the dimension does not exist or no condition uses it."""
     if not is_active(dimension, params):
         return [(None, 1)]
     positions = grid_positions(dimension)
@@ -153,6 +149,6 @@ def _expand(
     name = axis_of(dimension).name
     for position in grid_positions(dimension):
         value = value_at(dimension, position, params)
-        # The position of the value as it is tried: a rounded float is what a start point would name.
+        # The position of the rounded value, as a start point would give it.
         exact = position if dimension.kind == "choices" else position_of(dimension, value, params)
         yield from _expand(space, index + 1, {**positions, name: exact}, {**params, dimension.name: value})

@@ -1,9 +1,9 @@
-"""The space of configurations: from what the recipe says and the probes found to what a sampler draws, and back.
+"""The space of configurations, and the positions on axes that samplers use.
 
-A sampler draws one *position* per active dimension, on an axis that suits it: a power of two by its exponent, a learning rate
-whose range depends on the optimizer by where it lies in that range (0: lowest, 1: highest, in logarithm). So "a third below
-the suggestion" means the same for SGD and Adam, and what was learned with one optimizer helps with the other; a
-multivariate sampler still sees their interplay, as the optimizer is another coordinate of the same point.
+A sampler chooses one *position* for each active dimension, on an axis that suits it: the exponent of a power of two; for a
+learning rate whose range depends on the optimizer, the place in that range (0 for the lowest, 1 for the highest, on a log
+scale). A position then has the same meaning for SGD and Adam, so that what a sampler learned with one optimizer helps with the
+other; a multivariate sampler still sees their interaction, as the optimizer is another coordinate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from probe.recipe.when import all_hold
 from probe.search.records.search import Dimension, ParamValue
 
 SIGNIFICANT_DIGITS = 4
-"""Of sampled floats: finer differences mean nothing and read badly."""
+"""Number of digits of sampled floats. Finer differences do not matter and are hard to read."""
 
 Params = Mapping[str, ParamValue]
 Positions = Mapping[str, ParamValue]
@@ -27,7 +27,7 @@ Positions = Mapping[str, ParamValue]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """Dimensions so ordered that each one comes after those its condition or range looks at."""
+    """Dimensions, each after those that its condition or range depends on, and constants."""
 
     dimensions: tuple[Dimension, ...]
     constants: Params
@@ -35,7 +35,7 @@ class Space:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """What a sampler needs to know of a dimension; `name` is that of the position."""
+    """The axis on which samplers choose the positions of a dimension. `name` is the name of the position."""
 
     name: str
     kind: Literal["float", "int", "choices"]
@@ -46,6 +46,7 @@ class Axis:
 
 
 def axis_of(dimension: Dimension) -> Axis:
+    """The axis of a dimension."""
     if dimension.kind == "choices":
         return Axis(name=dimension.name, kind="choices", choices=dimension.choices)
     if dimension.per is not None:
@@ -59,7 +60,7 @@ def axis_of(dimension: Dimension) -> Axis:
 
 
 def draw(space: Space, suggest: Callable[[Axis], ParamValue]) -> dict[str, ParamValue]:
-    """A whole configuration's positions, with `suggest` asked once for each dimension that exists in it."""
+    """The positions of a new configuration; `suggest` is called once for each dimension that exists in it."""
     positions: dict[str, ParamValue] = {}
     params = dict(space.constants)
     for dimension in space.dimensions:
@@ -71,7 +72,7 @@ def draw(space: Space, suggest: Callable[[Axis], ParamValue]) -> dict[str, Param
 
 
 def params_at(space: Space, positions: Positions) -> dict[str, ParamValue]:
-    """The configuration at these positions: what is searched, in the recipe's order, then the constants."""
+    """The configuration at these positions: searched hyperparameters in the recipe's order, then constants."""
     params = dict(space.constants)
     for dimension in space.dimensions:
         if is_active(dimension, params):
@@ -80,7 +81,7 @@ def params_at(space: Space, positions: Positions) -> dict[str, ParamValue]:
 
 
 def positions_of(space: Space, params: Params) -> dict[str, ParamValue]:
-    """The inverse of `params_at`; a value outside of its range lands on the nearer end."""
+    """The inverse of `params_at`. A value outside its range has the position of the closer end."""
     return {
         axis_of(dimension).name: position_of(dimension, params[dimension.name], params)
         for dimension in space.dimensions
@@ -89,34 +90,34 @@ def positions_of(space: Space, params: Params) -> dict[str, ParamValue]:
 
 
 def complete(space: Space, given: Params, *, seed: int) -> dict[str, ParamValue]:
-    """A whole configuration that keeps `given` (a start point) as it is and draws the rest at random.
+    """A configuration with the values of a start point, and random values for the rest.
 
-    Constants may be overridden too. Of `given`, what does not exist in the configuration is left out.
+    `given` may override constants. Hyperparameters that do not exist in the configuration are left out.
     """
     suggest = random_suggest(seed)
     params: dict[str, ParamValue] = {**space.constants, **{k: v for k, v in given.items() if k in space.constants}}
     for dimension in space.dimensions:
         if is_active(dimension, params):
-            drawn = suggest(axis_of(dimension))  # drawn even where given, so that what is given changes nothing else
+            drawn = suggest(axis_of(dimension))  # even if given, so that `given` does not change the other draws
             name = dimension.name
             params[name] = given[name] if name in given else value_at(dimension, drawn, params)
     return constants_last(space, params)
 
 
 def constants_last(space: Space, params: Params) -> dict[str, ParamValue]:
-    """People read what was chosen first."""
+    """The same configuration with the searched hyperparameters first."""
     searched = {name: value for name, value in params.items() if name not in space.constants}
     return {**searched, **params}
 
 
 def random_suggest(seed: int) -> Callable[[Axis], ParamValue]:
-    """Uniform draws on axes."""
+    """A function that draws uniformly on axes."""
     generator = random.Random(seed)
 
     def suggest(axis: Axis) -> ParamValue:
         if axis.kind == "choices":
             return generator.choice(axis.choices)
-        margin = 0.5 if axis.kind == "int" else 0.0  # what is rounded to an end counts for it, as for any other number
+        margin = 0.5 if axis.kind == "int" else 0.0  # so that both ends are as likely as other integers
         low, high = axis.low - margin, axis.high + margin
         drawn = math.exp(generator.uniform(math.log(low), math.log(high))) if axis.log else generator.uniform(low, high)
         if axis.kind == "int":
@@ -127,11 +128,12 @@ def random_suggest(seed: int) -> Callable[[Axis], ParamValue]:
 
 
 def is_active(dimension: Dimension, params: Params) -> bool:
-    """Whether the dimension exists in a configuration with these values."""
+    """Whether the dimension exists in a configuration with `params`."""
     return all_hold(dimension.when, params)
 
 
 def value_at(dimension: Dimension, position: ParamValue, params: Params) -> ParamValue:
+    """The value of a dimension at a position, in a configuration with `params`."""
     if dimension.kind == "choices":
         return position
     number = float(position)
@@ -149,6 +151,7 @@ def value_at(dimension: Dimension, position: ParamValue, params: Params) -> Para
 
 
 def position_of(dimension: Dimension, value: ParamValue, params: Params) -> ParamValue:
+    """The position of a value, in a configuration with `params`."""
     if dimension.kind == "choices":
         return value
     low, high = range_of(dimension, params)
@@ -163,16 +166,17 @@ def position_of(dimension: Dimension, value: ParamValue, params: Params) -> Para
 
 
 def configuration_key(params: Params) -> tuple[tuple[str, str], ...]:
-    """Equal for equal configurations; True, 1 and 1.0 are different values."""
+    """A key that is equal for equal configurations. True, 1 and 1.0 are different values."""
     return tuple(sorted((name, repr(value)) for name, value in params.items()))
 
 
 def round_significant(number: float, digits: int = SIGNIFICANT_DIGITS) -> float:
+    """`number` rounded to significant digits."""
     return float(f"{number:.{digits}g}")
 
 
 def range_of(dimension: Dimension, params: Params) -> tuple[float, float]:
-    """Its lowest and highest value in a configuration with these values; not for choices."""
+    """Lowest and highest value of a dimension without choices, in a configuration with `params`."""
     if dimension.per is None:
         return _ends(dimension)
     low, high = dimension.per[str(params["optimizer"])]

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the step: nothing to store in a checkpoint but the step itself."""
+"""Learning-rate schedules as pure functions of the step, so that a checkpoint stores only the step."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 
 from probe.training.settings import LrSchedule
 
-WARMUP_SHARE = 0.1
-"""Of `linear`: the part of the run in which the learning rate rises (Goyal et al. 2017 warm up over 5 of 90 epochs)."""
+WARMUP_FRACTION = 0.1
+"""Fraction of a run with schedule `linear` in which the learning rate rises (Goyal et al. 2017: 5 of 90 epochs)."""
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4 / 25
-"""Smith & Topin 2018, with the defaults of torch.optim.lr_scheduler.OneCycleLR; momentum is left as it is."""
+"""Smith & Topin 2018, with the defaults of torch.optim.lr_scheduler.OneCycleLR; momentum does not change."""
 
 
 def lr_factor(lr_schedule: LrSchedule, step: int, num_steps: int) -> float:
-    """What the peak learning rate is multiplied by at `step` (0-based) of a run of `num_steps`; in (0, 1].
+    """Factor of the peak learning rate at `step` (from 0) of a run of `num_steps`, in (0, 1].
 
-    Past the planned end the last value is kept.
+    After the planned end, the last value is kept.
     """
     if lr_schedule == "constant":
         return 1.0
@@ -25,7 +25,7 @@ def lr_factor(lr_schedule: LrSchedule, step: int, num_steps: int) -> float:
     if lr_schedule == "cosine":
         return _cosine(1.0, 0.0, progress)
     if lr_schedule == "linear":
-        warmup = WARMUP_SHARE
+        warmup = WARMUP_FRACTION
         return (
             (progress + 1 / num_steps) / (warmup + 1 / num_steps)
             if progress < warmup
@@ -37,7 +37,7 @@ def lr_factor(lr_schedule: LrSchedule, step: int, num_steps: int) -> float:
 
 
 def mean_lr_factor(lr_schedule: LrSchedule, num_steps: int) -> float:
-    """The mean of `lr_factor` over a run of `num_steps`; in (0, 1]."""
+    """Mean of `lr_factor` over a run of `num_steps`, in (0, 1]."""
     return sum(lr_factor(lr_schedule, step, num_steps) for step in range(num_steps)) / num_steps
 
 

@@ -1,4 +1,4 @@
-"""What optimizers are called and what they take. Without PyTorch, whose import takes seconds."""
+"""Names and hyperparameters of optimizers. Imports no PyTorch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from probe.errors import UsageError, unknown_name
 
 @dataclass(frozen=True, slots=True)
 class NamedOptimizer:
+    """An optimizer of torch.optim."""
+
     class_name: str
-    """In torch.optim."""
+    """Name of the class in torch.optim."""
     num_state_values: int
-    """Numbers that it keeps for each parameter, without momentum."""
+    """State values per parameter, without momentum."""
     hyperparameters: frozenset[str]
-    """Which of momentum and weight_decay it takes."""
+    """The hyperparameters that it accepts, of momentum and weight_decay."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments that this name stands for."""
 
 
 _DECAY = frozenset({"weight_decay"})
@@ -37,26 +40,25 @@ OPTIMIZER_NAMES = tuple(_OPTIMIZERS)
 
 
 def named_optimizer(name: str) -> NamedOptimizer:
-    """Raises UsageError for an unknown name."""
+    """The optimizer with this name. Raises UsageError for an unknown name."""
     if name not in _OPTIMIZERS:
         message, hint = unknown_name("optimizer", name, OPTIMIZER_NAMES)
-        raise UsageError(message, hint=f"{hint} A Task may also bring a callable (params, lr=...) -> Optimizer.")
+        raise UsageError(message, hint=f"{hint} A Task may also have a callable (params, lr=...) -> Optimizer.")
     return _OPTIMIZERS[name]
 
 
 def num_state_values(name: str, *, momentum: bool = False) -> int:
-    """Numbers that the optimizer called `name` keeps for each parameter that it trains. Raises UsageError for an unknown
-    name."""
+    """State values that the optimizer stores per trained parameter. Raises UsageError for an unknown name."""
     named = named_optimizer(name)
     has_momentum = "momentum" in named.hyperparameters and (momentum or "momentum" in named.fixed)
     return named.num_state_values + has_momentum
 
 
 def hyperparameters_of(name: str) -> frozenset[str]:
-    """Which of momentum and weight_decay the optimizer called `name` takes. Raises UsageError for an unknown name."""
+    """The hyperparameters that the optimizer accepts, of momentum and weight_decay. Raises UsageError for an unknown name."""
     return named_optimizer(name).hyperparameters
 
 
 def optimizer_title(optimizer: str | Callable[..., Any]) -> str:
-    """Its name, for people."""
+    """The name of an optimizer, for messages."""
     return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", type(optimizer).__name__)

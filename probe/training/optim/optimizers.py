@@ -1,4 +1,4 @@
-"""Optimizers by name, and the rules for those that users bring."""
+"""Creation of optimizers, by name or by the user's callable."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from probe.training.settings import TrainerSettings
 
 
 def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch.optim.Optimizer:
-    """The optimizer that `settings` asks for, over those of `params` that train.
+    """The optimizer of `settings` for the trainable parameters among `params`.
 
     Raises:
-        UsageError: an unknown name, or a hyperparameter that the optimizer does not take.
-        TaskError: nothing to train, or a user's callable returned something that cannot be driven.
+        UsageError: an unknown name, or a hyperparameter that the optimizer does not accept.
+        TaskError: there are no trainable parameters, or the user's callable returned an unusable optimizer.
     """
     trainable = [parameter for parameter in params if parameter.requires_grad]
     if not trainable:
         raise TaskError(
-            "The model has no trainable parameters.", hint="Check that its layers are attributes and not frozen."
+            "The model has no trainable parameters.",
+            hint="Make its layers attributes of the model, and set requires_grad.",
         )
     given = {name: getattr(settings, name) for name in ("momentum", "weight_decay")}
     given = {name: value for name, value in given.items() if value is not None}
@@ -34,8 +35,8 @@ def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch
     for name in given:
         if name not in named.hyperparameters:
             raise UsageError(
-                f"{settings.optimizer} takes no {name}; it takes {', '.join(sorted(named.hyperparameters))}.",
-                hint=f'In a recipe, tie it to its optimizer: {name} = {{ ..., when = {{ optimizer = "sgd" }} }}.',
+                f"{settings.optimizer} does not accept {name}, only {', '.join(sorted(named.hyperparameters))}.",
+                hint=f'In a recipe, make it conditional on the optimizer: {name} = {{ ..., when = {{ optimizer = "sgd" }} }}.',
             )
     make: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, named.class_name)
     return make(trainable, lr=settings.lr, **{**named.fixed, **given})
@@ -47,16 +48,16 @@ def _make_from_callable(
     refused = [name for name in given if not accepts(make, name)]
     if refused:
         raise UsageError(
-            f"{' and '.join(refused)} cannot be set: the optimizer callable {optimizer_title(make)} takes no such keyword.",
-            hint=f"Let it take one, like: optimizer=lambda params, lr, {refused[0]}: ...; or name the optimizer instead.",
+            f"{' and '.join(refused)} cannot be set: the optimizer callable {optimizer_title(make)} has no such keyword.",
+            hint=f"Add the keyword, like optimizer=lambda params, lr, {refused[0]}: ..., or use an optimizer by name.",
         )
     optimizer = make(params, lr=lr, **given)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TaskError(f"The optimizer callable must return a torch.optim.Optimizer, not {type(optimizer).__name__}.")
     if isinstance(optimizer, torch.optim.LBFGS):
         raise TaskError(
-            "LBFGS calls the model several times a step, which probe's training step does not do.",
-            hint=f"Choose a first-order optimizer, like {', '.join(OPTIMIZER_NAMES[:4])}.",
+            "LBFGS evaluates the model several times per step, which is not supported.",
+            hint=f"Use a first-order optimizer, like {', '.join(OPTIMIZER_NAMES[:4])}.",
         )
     if any("lr" not in group for group in optimizer.param_groups):
         raise TaskError(f"{type(optimizer).__name__} has no learning rate ('lr') in its parameter groups.")

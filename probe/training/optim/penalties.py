@@ -1,7 +1,7 @@
 """L1 and L2 penalties, added to the gradient or applied to the weights.
 
-Weights are parameters with two or more dimensions: biases, norms and scalars are spared, as is usual
-(Goodfellow, Bengio & Courville 2016, section 7.1). Penalties never appear in the reported loss.
+They apply to parameters with two or more dimensions, not to biases, norms and scalars (Goodfellow, Bengio & Courville 2016,
+section 7.1). They are not part of the reported loss.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from probe.training.settings import TrainerSettings
 
 
 def is_penalized(weight: torch.Tensor) -> bool:
+    """Whether penalties apply to this parameter."""
     return weight.dim() >= 2
 
 
 def add_to_gradients(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
-    """Add the derivative of l1 * sum |w| + l2 * sum w^2 to every weight's gradient."""
+    """Add the derivative of l1 * sum |w| + l2 * sum w^2 to the gradients."""
     with torch.no_grad():
         for group in optimizer.param_groups:
             for weight in group["params"]:
@@ -30,8 +31,8 @@ def add_to_gradients(optimizer: torch.optim.Optimizer, settings: TrainerSettings
 
 
 def apply_to_weights(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
-    """Decoupled: shrink by lr * 2 * l2 (Loshchilov & Hutter 2019) and soft-threshold by lr * l1 (the proximal step of
-    Duchi & Singer 2009), which leaves exact zeros."""
+    """Apply decoupled penalties: shrink weights by the factor 1 - 2 * lr * l2 (Loshchilov & Hutter 2019) and soft-threshold
+    them at lr * l1 (the proximal step of Duchi & Singer 2009), which sets weights to exactly zero."""
     with torch.no_grad():
         for group in optimizer.param_groups:
             for weight in group["params"]:

@@ -1,4 +1,4 @@
-"""Which hyperparameters reach an optimizer that a task brings as a callable."""
+"""Which hyperparameters have an effect on the optimizer of a task, which may be the user's callable."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ _TWO_VALUES = {"lr": (1e-3, 2e-3), "momentum": (0.5, 0.25), "weight_decay": (1e-
 
 
 def reached(task: Task, source: TaskSource, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those of OF_OPTIMIZERS that the task's optimizer uses; `params` are what the task was built with.
+    """The hyperparameters in OF_OPTIMIZERS that change the task's optimizer.
 
-    A callable is called with two values of each on a tiny parameter, and on the model's own where it cannot take that: what
-    reaches it changes its parameter groups. A learning rate may also reach it through a keyword `lr` of the task's function.
+    A callable is called with two values of each hyperparameter, on a tiny parameter or, if that fails, on the model's own. The
+    hyperparameter has an effect if the parameter groups differ. The learning rate may also have one through a keyword `lr` of
+    the task function.
+
+    Args:
+        params: the hyperparameters that the task was built with.
     """
     if isinstance(task.optimizer, str):
         return ("lr", *(name for name in OF_OPTIMIZERS if name in hyperparameters_of(task.optimizer)))
@@ -30,7 +34,7 @@ def reached(task: Task, source: TaskSource, params: Mapping[str, Any]) -> tuple[
 
 
 def check_lr_reached(task: Task, source: TaskSource, params: Mapping[str, Any]) -> None:
-    """Raise TaskError where a learning rate would not change how the task is trained."""
+    """Raise TaskError if the learning rate has no effect on the task's optimizer."""
     if params.get("optimizer") is None and "lr" not in reached(task, source, params):
         raise TaskError(
             f"The optimizer of {source.title}, {optimizer_title(task.optimizer)}, ignores lr: its parameter groups are the "
@@ -40,22 +44,22 @@ def check_lr_reached(task: Task, source: TaskSource, params: Mapping[str, Any]) 
 
 
 def accepts(make: Callable[..., Any], name: str) -> bool:
-    """Whether the callable can be given the keyword `name`."""
+    """Whether the callable accepts the keyword `name`."""
     try:
         parameters = inspect.signature(make).parameters
-    except (TypeError, ValueError):  # a builtin that does not say
+    except (TypeError, ValueError):  # a builtin without a signature
         return True
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     return takes_any or name in parameters
 
 
 def _reaches(name: str, task: Task, source: TaskSource, params: Mapping[str, Any]) -> bool:
-    if not accepts(task.optimizer, name):  # type: ignore[arg-type]  # named optimizers were told apart before
+    if not accepts(task.optimizer, name):  # type: ignore[arg-type]  # named optimizers were handled before
         return False
     one, other = _TWO_VALUES[name]
     before, after = _groups(task, name, one), _groups(task, name, other)
     if before is None or after is None:
-        return name == "lr"  # it cannot be called here: the training says what is wrong with it
+        return name == "lr"  # it cannot be called here; training will raise the error
     if before != after or name != "lr" or "lr" not in (source.keywords() or ()):
         return before != after
     built = [build_task(source, {**params, "lr": value}) for value in (one, other)]
@@ -63,18 +67,18 @@ def _reaches(name: str, task: Task, source: TaskSource, params: Mapping[str, Any
 
 
 def _groups(task: Task, name: str, value: float) -> str | None:
-    """The options of the optimizer's parameter groups with this value; None where it cannot be made."""
+    """The options of the parameter groups with this value; None if the optimizer cannot be created."""
     options = {"lr": _TWO_VALUES["lr"][0], name: value}
     for make_weights in (_tiny_weights, lambda: task.model().parameters()):
         try:
-            with torch.random.fork_rng(devices=[]):  # a model draws its weights
+            with torch.random.fork_rng(devices=[]):  # initial weights are random
                 optimizer = task.optimizer(list(make_weights()), **options)  # type: ignore[operator]
             if any("lr" not in group for group in optimizer.param_groups):
                 return None
             return repr(
                 [{key: item for key, item in group.items() if key != "params"} for group in optimizer.param_groups]
             )
-        except Exception:  # whatever it is, the training meets it as well
+        except Exception:  # training will raise the same error
             continue
     return None
 

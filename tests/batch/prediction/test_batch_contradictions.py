@@ -1,4 +1,4 @@
-"""Where a measurement contradicts the prediction."""
+"""Measurements that contradict the prediction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probe.report.batch.sentences import batch_warnings
 
 
 def sweep(device: ScriptedDevice, *, fixed_bytes: int, bytes_per_sample: int) -> BatchResult:
-    """On `device`, after a prediction of other numbers."""
+    """Run a sweep on `device` with the memory model of another device."""
     found = line_model(fixed_bytes=fixed_bytes, bytes_per_sample=bytes_per_sample)
     result, _ = run_sweep(ScriptedRunner(device, found=found), task="scripted", limits=Limits())
     return result
@@ -32,19 +32,19 @@ def test_a_prediction_that_is_right_contradicts_nothing() -> None:
 def test_a_size_that_fits_though_it_was_not_predicted_to() -> None:
     result = sweep(DEVICE, fixed_bytes=100, bytes_per_sample=50)
     assert (result.predictions[0].largest_fit, result.largest_fit) == (16, 64)
-    told = {one.kind: one for one in result.contradictions}
-    assert told["fits"].batch_size == 64
+    found = {one.kind: one for one in result.contradictions}
+    assert found["fits"].batch_size == 64
     assert "Batch size 64 fits, although it was predicted not to." in batch_warnings(result)
-    assert told["peak"].error is not None
-    assert told["peak"].error > 1
+    assert found["peak"].error is not None
+    assert found["peak"].error > 1
 
 
 def test_a_size_that_does_not_fit_though_it_was_predicted_to() -> None:
     result = sweep(DEVICE, fixed_bytes=100, bytes_per_sample=2)
     assert (result.predictions[0].largest_fit, result.largest_fit) == (256, 64)
-    told = {one.kind: one for one in result.contradictions}
-    assert told["does not fit"].batch_size == 128  # the smallest of those that were tried
-    assert told["does not fit"].measured_bytes is None
+    found = {one.kind: one for one in result.contradictions}
+    assert found["does not fit"].batch_size == 128  # the smallest of those that were tried
+    assert found["does not fit"].measured_bytes is None
     assert any("Batch size 128 does not fit, although it was predicted to" in text for text in batch_warnings(result))
 
 
@@ -59,7 +59,7 @@ def test_without_a_prediction_there_is_nothing_to_contradict() -> None:
 
 
 @given(st.integers(50, 200), st.integers(5, 20))
-def test_a_peak_is_told_if_and_only_if_it_is_far_off(fixed_bytes: int, bytes_per_sample: int) -> None:
+def test_a_peak_is_reported_if_and_only_if_it_is_far_off(fixed_bytes: int, bytes_per_sample: int) -> None:
     result = sweep(DEVICE, fixed_bytes=fixed_bytes, bytes_per_sample=bytes_per_sample)
     expected = (
         {point.batch_size: point.allocated_bytes for point in result.prediction_info.curve}
@@ -76,5 +76,5 @@ def test_a_peak_is_told_if_and_only_if_it_is_far_off(fixed_bytes: int, bytes_per
         for size, one in measured.items()
         if one is not None
     ]
-    is_told = any(one.kind == "peak" for one in result.contradictions)
-    assert is_told == (max(errors, default=0) > NOTABLE_ERROR)
+    is_reported = any(one.kind == "peak" for one in result.contradictions)
+    assert is_reported == (max(errors, default=0) > NOTABLE_ERROR)

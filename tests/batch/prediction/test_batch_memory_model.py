@@ -1,4 +1,4 @@
-"""Fits of made-up traces, for any batch size."""
+"""Memory models of synthetic traces at any batch size."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_whole_batch_and_its_parts(
 
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=6), st.integers(0, 5))
 def test_a_traced_size_is_what_its_trace_says(numbers: list[int], index: int) -> None:
-    """Whatever other traces say, like sizes that were padded or that depend on values."""
+    """A traced size returns its trace, whatever the other traces are."""
     traces = tuple(traced([(number, 0, 0)], 2 << place) for place, number in enumerate(numbers))
     index %= len(traces)
     assert AllocationModel(traces=traces).at(traces[index].micro_batch) == traces[index]
@@ -116,7 +116,7 @@ def test_nonsense_is_refused() -> None:
         fitted([(1, 1, 0)], 8, 4)
 
 
-def made_profile(coefficients: Coefficients, *, dataset_bytes: int = 0) -> MemoryModel:
+def made_model(coefficients: Coefficients, *, dataset_bytes: int = 0) -> MemoryModel:
     return MemoryModel(
         target="gpu", allocation_model=fitted(coefficients), gradient_accumulation=1, traced_gradient_accumulation=1,
         dataset_bytes=dataset_bytes, max_dataset_fraction=0.25, uses_convolutions=True, uses_matrix_products=False,
@@ -128,21 +128,21 @@ COSTS = FixedCosts(context_bytes=100, cublas_bytes=2**30, cudnn_bytes=2**21)
 
 
 def test_a_replay_says_what_is_held_and_whether_it_fits() -> None:
-    profile = made_profile([(0, 2**20, 0), (0, 2**21, 0), (0, 2**20, 0)])
-    roomy = profile.simulate(10, costs=COSTS)
+    model = made_model([(0, 2**20, 0), (0, 2**21, 0), (0, 2**20, 0)])
+    roomy = model.simulate(10, costs=COSTS)
     assert (roomy.outcome, roomy.num_alloc_retries) == ("fits", 0)
     assert (
         roomy.peak_reserved_bytes == 40 * 2**20
     )  # cuDNN's and the data share a segment, the other two one after the other
     assert roomy.peak_bytes == roomy.peak_reserved_bytes + 100
-    assert profile.simulate(10, roomy.peak_bytes, costs=COSTS).outcome == "fits"
-    assert profile.simulate(10, roomy.peak_bytes - 1, costs=COSTS).outcome == "oom"
-    assert profile.live_peak_bytes(10) == 30 * 2**20
+    assert model.simulate(10, roomy.peak_bytes, costs=COSTS).outcome == "fits"
+    assert model.simulate(10, roomy.peak_bytes - 1, costs=COSTS).outcome == "oom"
+    assert model.live_peak_bytes(10) == 30 * 2**20
 
 
-def test_a_data_set_lives_on_a_card_that_is_large_enough_for_it() -> None:
-    profile = made_profile([(0, 1, 0)], dataset_bytes=2**30)
-    assert profile.resident_bytes(4 * 2**30) == 2**30
-    assert profile.resident_bytes(4 * 2**30 - 1) == 0
-    with_data, without = (profile.simulate(1, card, costs=COSTS) for card in (2**40, 2**31))
+def test_a_data_set_is_kept_on_a_gpu_that_is_large_enough() -> None:
+    model = made_model([(0, 1, 0)], dataset_bytes=2**30)
+    assert model.resident_bytes(4 * 2**30) == 2**30
+    assert model.resident_bytes(4 * 2**30 - 1) == 0
+    with_data, without = (model.simulate(1, card, costs=COSTS) for card in (2**40, 2**31))
     assert with_data.peak_reserved_bytes - without.peak_reserved_bytes == 2**30

@@ -1,4 +1,4 @@
-"""Predictions against what SimulatedDevice counts in real training, byte for byte."""
+"""Predictions compared byte for byte with the memory that SimulatedDevice counts in real training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from measured_memory import measured_peak
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -18,18 +19,11 @@ from probe.batch.prediction.build_memory_model import build_memory_model
 from probe.batch.prediction.memory_model import FixedCosts, MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
 from probe.batch.prediction_records import Prediction
-from probe.batch.samples.task_samples import load_batch, rank_samples
-from probe.device.simulated import SimulatedDevice
 from probe.errors import TaskError
-from probe.loading.random_state import random_state_kept
-from probe.loading.trees import map_tensors
 from probe.models.registry import build_model
 from probe.records_json import from_plain, to_plain
 from probe.task import Task
 from probe.tasks.source import NamedSource
-from probe.training.run import TrainingRun
-from probe.training.settings import TrainerSettings
-from probe.training.step import matmul_precision
 
 GIB = 2**30
 
@@ -43,34 +37,15 @@ def mlp(*extra: Callable[[], nn.Module], width: int = 24) -> Callable[[], nn.Mod
     return lambda: nn.Sequential(nn.Linear(width, 48), *(make() for make in extra), nn.Linear(48, 10))
 
 
-def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
-    """As an attempt: three training steps, one evaluation step."""
-    gradient_accumulation = min(params.get("gradient_accumulation", 1), batch_size)
-    settings = TrainerSettings.for_task(
-        task, params | {"batch_size": batch_size, "gradient_accumulation": gradient_accumulation}
-    )
-    device = SimulatedDevice(2**60)
-    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
-    cpu = torch.device("cpu")
-    with random_state_kept(cpu), matmul_precision(settings.precision), device.track():
-        run = TrainingRun(task, settings, device=device, seed=0)
-        batch = map_tensors(lambda tensor: tensor.to(cpu, copy=True), on_host)
-        run.model.train()
-        for _ in range(3):
-            run.train_step(batch)
-        run.eval_step(batch)
-    return device.read_memory().peak_allocated_bytes
-
-
-def profiled(task: Any, *, target: Any = "simulated", **params: Any) -> MemoryModel:
+def memory_model(task: Any, *, target: Any = "simulated", **params: Any) -> MemoryModel:
     found = build_memory_model(task, params=params, target=target, in_process=True)
     assert isinstance(found, MemoryModel), found
     return found
 
 
 def assert_exact(task: Task, *batch_sizes: int, **params: Any) -> None:
-    profile = profiled(task, **params)
-    predicted = {size: profile.live_peak_bytes(size) for size in batch_sizes}
+    model = memory_model(task, **params)
+    predicted = {size: model.live_peak_bytes(size) for size in batch_sizes}
     assert predicted == {size: measured_peak(task, size, **params) for size in batch_sizes}
 
 
@@ -160,7 +135,7 @@ def test_attention_and_activation_checkpointing(options: dict[str, Any]) -> None
 
 def test_gradient_activation_checkpointing_is_seen() -> None:
     plain, recomputed = (
-        profiled(vectors(partial(Attention, dropout=0.0, recompute=recompute))) for recompute in (False, True)
+        memory_model(vectors(partial(Attention, dropout=0.0, recompute=recompute))) for recompute in (False, True)
     )
     assert recomputed.live_peak_bytes(4096) < 0.8 * plain.live_peak_bytes(4096)
 
@@ -182,9 +157,9 @@ def test_networks_for_texts(name: str, params: dict[str, Any]) -> None:
         return build_model(name, num_outputs=10, input_shape=(7,), vocabulary_size=30, params=params)
 
     task = Task(model=model, train=(tokens, torch.arange(60) % 10))
-    profile = profiled(task)
+    memory = memory_model(task)
     for size in (2, 9, 50):  # what PyTorch's embedding bag notes of itself is a few bytes less on fakes
-        assert 0 <= measured_peak(task, size) - profile.live_peak_bytes(size) <= 16
+        assert 0 <= measured_peak(task, size) - memory.live_peak_bytes(size) <= 16
 
 
 class Recurrent(nn.Module):
@@ -205,10 +180,10 @@ def test_recurrent_networks() -> None:
 def test_gradient_accumulation(gradient_accumulation: int) -> None:
     task = vectors(mlp(nn.ReLU, nn.Dropout))
     assert_exact(task, 30, 60, 90, gradient_accumulation=gradient_accumulation)
-    profile = profiled(task, gradient_accumulation=gradient_accumulation)
+    model = memory_model(task, gradient_accumulation=gradient_accumulation)
     for size in (1, 2, 7, 64):  # the last micro-batch is a smaller one, which the prediction does not make smaller
         measured = measured_peak(task, size, gradient_accumulation=gradient_accumulation)
-        assert measured <= profile.live_peak_bytes(size) <= 1.05 * measured
+        assert measured <= model.live_peak_bytes(size) <= 1.05 * measured
 
 
 def test_a_batch_of_any_form_and_a_forward_of_ones_own() -> None:
@@ -249,8 +224,8 @@ def test_samples_of_different_length() -> None:
             return torch.as_tensor(self.head(self.embedding(words).mean(1)))
 
     task = Task(model=Bag, train=Sentences(), collate=collate)
-    profile = profiled(task)
-    assert profile.live_peak_bytes(5) == measured_peak(task, 5)  # the five longest sentences are alike
+    model = memory_model(task)
+    assert model.live_peak_bytes(5) == measured_peak(task, 5)  # the five longest sentences are alike
 
 
 def test_what_grows_with_the_square_of_the_batch() -> None:
@@ -299,47 +274,47 @@ def test_a_task_that_breaks_its_contract_says_so() -> None:
 
 def test_a_gpu_works_on_all_weights_at_once() -> None:
     task = vectors(mlp(*[lambda: nn.Linear(48, 48)] * 5))
-    on_gpu, simulated = (profiled(task, target=target, optimizer="adamw") for target in ("gpu", "simulated"))
+    on_gpu, simulated = (memory_model(task, target=target, optimizer="adamw") for target in ("gpu", "simulated"))
     assert on_gpu.live_bytes_by_kind(2)["scratch"] > 1.5 * simulated.live_bytes_by_kind(2)["scratch"]
     assert on_gpu.dataset_bytes == 100 * 25 * 4 + 100 * 4
     assert simulated.dataset_bytes == 0
 
 
 def test_the_parts_are_those_of_the_model() -> None:
-    profile = profiled(vectors(mlp()), optimizer="adam", target="gpu")
+    model = memory_model(vectors(mlp()), optimizer="adam", target="gpu")
     num_weights = sum(weight.numel() for weight in mlp()().parameters())
-    parts = profile.live_bytes_by_kind(1000)
-    assert sum(parts.values()) == profile.live_peak_bytes(1000)
+    parts = model.live_bytes_by_kind(1000)
+    assert sum(parts.values()) == model.live_peak_bytes(1000)
     assert parts["weights"] == 4 * num_weights
     assert parts["optimizer_state"] == 8 * num_weights + 4 * 4  # a step count for each of four tensors
     assert parts["data"] == 1000 * (24 * 4 + 8)
 
 
 def test_predictions_are_what_replays_say() -> None:
-    profile = pickle.loads(pickle.dumps(profiled(NamedSource(model="resnet18", image_size=64), target="gpu")))
+    model = pickle.loads(pickle.dumps(memory_model(NamedSource(model="resnet18", image_size=64), target="gpu")))
     gpus = (GIB // 2, GIB, 8 * GIB, 80 * GIB)
-    expected, found = predict_batch_sizes(profile, TargetGpus(memory_bytes=gpus))
+    expected, found = predict_batch_sizes(model, TargetGpus(memory_bytes=gpus))
     assert [one.memory_bytes for one in found] == list(gpus)
     assert found[0].largest_fit is None
     assert found[0].peak_bytes > GIB // 2
     for one in found[1:]:
         assert one.largest_fit is not None
-        assert profile.simulate(one.largest_fit, one.memory_bytes).outcome == "fits"
-        assert profile.simulate(one.largest_fit, one.memory_bytes).peak_bytes == one.peak_bytes
-        assert profile.simulate(2 * one.largest_fit, one.memory_bytes).outcome != "fits"
-        assert one.allocated_bytes >= profile.live_peak_bytes(one.largest_fit)
+        assert model.simulate(one.largest_fit, one.memory_bytes).outcome == "fits"
+        assert model.simulate(one.largest_fit, one.memory_bytes).peak_bytes == one.peak_bytes
+        assert model.simulate(2 * one.largest_fit, one.memory_bytes).outcome != "fits"
+        assert one.allocated_bytes >= model.live_peak_bytes(one.largest_fit)
         assert from_plain(Prediction, to_plain(one)) == one
     assert [point.batch_size for point in expected.curve][-1] == 2 * (found[3].largest_fit or 0)
     assert found[1].largest_fit < found[2].largest_fit < found[3].largest_fit  # type: ignore[operator]  # checked above
 
 
 def test_measured_costs_replace_the_assumed_ones() -> None:
-    profile = profiled(vectors(mlp()), target="gpu")
+    model = memory_model(vectors(mlp()), target="gpu")
     costs = FixedCosts(context_bytes=3 * GIB, cublas_bytes=1, cudnn_bytes=0)
-    _, (found,) = predict_batch_sizes(profile, TargetGpus(memory_bytes=(4 * GIB,), costs=costs))
+    _, (found,) = predict_batch_sizes(model, TargetGpus(memory_bytes=(4 * GIB,), costs=costs))
     assert found.breakdown.context_bytes == 3 * GIB
     assert found.largest_fit is not None
-    assert predict_batch_sizes(profile, TargetGpus(memory_bytes=(3 * GIB,), costs=costs))[1][0].largest_fit is None
+    assert predict_batch_sizes(model, TargetGpus(memory_bytes=(3 * GIB,), costs=costs))[1][0].largest_fit is None
 
 
 def test_tracing_leaves_this_process_as_it_was() -> None:
@@ -347,7 +322,7 @@ def test_tracing_leaves_this_process_as_it_was() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    profiled(task)
+    memory_model(task)
     assert torch.equal(torch.rand(2), expected)
 
 

@@ -1,4 +1,4 @@
-"""Kinds of tasks whose memory is no line through two batch sizes: predicted as the simulated device measures it."""
+"""Predictions for tasks whose memory is not linear in the batch size, compared with the simulated device."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured_memory import measured_peak
 from torch import Tensor, nn
 
 from probe.batch.find import try_batch_size
@@ -20,13 +21,9 @@ from probe.batch.prediction.memory_model import MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
 from probe.batch.prediction.trace import MAX_READ_BYTES
 from probe.batch.prediction.tracer import TracedBatches, UnstretchableError, stretched
-from probe.batch.samples.task_samples import load_batch, rank_samples
-from probe.device.simulated import SimulatedDevice
+from probe.batch.samples.task_samples import rank_samples
 from probe.loading.batch import Batch
-from probe.loading.random_state import random_state_kept
 from probe.task import Task
-from probe.training.run import TrainingRun
-from probe.training.settings import TrainerSettings
 
 
 def _kinds() -> Any:
@@ -43,26 +40,11 @@ def _kinds() -> Any:
 KINDS = _kinds()
 
 
-def measured_peak(task: Task, batch_size: int, **params: Any) -> int:
-    """As an attempt: three training steps, one evaluation step."""
-    device, cpu = SimulatedDevice(2**60), torch.device("cpu")
-    on_host = load_batch(task, task.train, rank_samples(task, seed=0)[0].costliest(batch_size)[0])
-    with random_state_kept(cpu), device.track():
-        run = TrainingRun(
-            task, TrainerSettings.for_task(task, {**params, "batch_size": batch_size}), device=device, seed=0
-        )
-        batch = on_host.to(cpu, copy=True)
-        for _ in range(3):
-            run.train_step(batch)
-        run.eval_step(batch)
-    return device.read_memory().peak_allocated_bytes
-
-
 def predicted(task: Task, limit_bytes: int, **params: Any) -> tuple[MemoryModel, Any]:
     gpus = TargetGpus(memory_bytes=(limit_bytes,))
-    profile = build_memory_model(task, params=params, target="simulated", gpus=gpus, in_process=True)
-    assert isinstance(profile, MemoryModel), profile
-    return profile, predict_batch_sizes(profile, gpus)
+    model = build_memory_model(task, params=params, target="simulated", gpus=gpus, in_process=True)
+    assert isinstance(model, MemoryModel), model
+    return model, predict_batch_sizes(model, gpus)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # PyTorch has another implementation of them
@@ -76,10 +58,10 @@ def test_the_answer_is_what_the_device_measures(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.KINDS if kind.is_bound], ids=lambda kind: kind.name)
 def test_what_the_weights_decide_is_bounded(kind: Any) -> None:
-    profile, (expected, _) = predicted(kind.make(), 2**40)
+    model, (expected, _) = predicted(kind.make(), 2**40)
     assert any("depends on computed values" in text for text in expected.unseen)
     for size in (8, 64):
-        assert measured_peak(kind.make(), size) <= profile.live_peak_bytes(size)
+        assert measured_peak(kind.make(), size) <= model.live_peak_bytes(size)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
@@ -105,7 +87,7 @@ def test_the_workspace_of_an_lstm_is_what_onednn_asks_for(steps: int, samples: i
     assert lstm_workspace_bytes(steps, samples, input_size=inputs, hidden_size=hidden, itemsize=4) == workspace.numel()
 
 
-def test_a_gpu_has_other_recurrent_layers_and_that_is_told() -> None:
+def test_recurrent_layers_of_a_gpu_are_listed_as_unseen() -> None:
     found = build_memory_model(KINDS.recurrent(nn.GRU), in_process=True)
     assert isinstance(found, MemoryModel)
     assert any("recurrent layers" in text and "cuDNN" in text for text in found.unseen)
@@ -118,19 +100,19 @@ def test_one_trace_checks_a_prediction_that_is_right() -> None:
 
 def test_where_a_trace_is_a_surprise_the_next_size_is_traced_as_well() -> None:
     task = KINDS.pairs(KINDS.triplets)
-    profile, (expected, (found,)) = predicted(task, measured_peak(task, 32))
+    model, (expected, (found,)) = predicted(task, measured_peak(task, 32))
     assert found.largest_fit == 32
     assert max(abs(check.error) for check in expected.checks) > 0.5
-    assert profile.is_traced(64)
-    assert profile.live_peak_bytes(64) == measured_peak(task, 64)
+    assert model.is_traced(64)
+    assert model.live_peak_bytes(64) == measured_peak(task, 64)
 
 
-def test_every_card_is_answered_from_a_trace_where_sizes_are_no_line() -> None:
+def test_the_size_for_each_gpu_is_traced_if_memory_is_not_linear() -> None:
     task = KINDS.pairs(KINDS.triplets)
     limits = tuple(measured_peak(task, size) for size in (16, 32, 64))
     gpus = TargetGpus(memory_bytes=limits)
-    profile = build_memory_model(task, target="simulated", gpus=gpus, in_process=True)
-    found = predict_batch_sizes(profile, gpus)[1]
+    model = build_memory_model(task, target="simulated", gpus=gpus, in_process=True)
+    found = predict_batch_sizes(model, gpus)[1]
     assert [(one.largest_fit, one.is_traced, one.peak_bytes) for one in found] == [
         (size, True, limit) for size, limit in zip((16, 32, 64), limits, strict=True)
     ]
@@ -138,7 +120,7 @@ def test_every_card_is_answered_from_a_trace_where_sizes_are_no_line() -> None:
 
 @pytest.mark.parametrize("num_val", [5, 200])
 def test_a_validation_part_with_larger_samples_decides(num_val: int) -> None:
-    """What is predicted is the peak of an attempt, which validates the largest validation samples."""
+    """An attempt validates the largest validation samples, and so does the prediction."""
     train = torch.zeros(64, 3, 8, 8), torch.zeros(64, dtype=torch.int64)
     val = torch.zeros(num_val, 3, 64, 64), torch.zeros(num_val, dtype=torch.int64)
 
@@ -148,11 +130,11 @@ def test_a_validation_part_with_larger_samples_decides(num_val: int) -> None:
         )
 
     task = Task(model=model, train=train, val=val)
-    profile, _ = predicted(task, 2**23)
+    memory, _ = predicted(task, 2**23)
     for size in (8, 32):
         found = try_batch_size(task, size, device="simulated:1GiB", in_process=True)
         assert found.memory is not None
-        assert profile.live_peak_bytes(size) == pytest.approx(found.memory.peak_allocated_bytes, rel=1e-3)
+        assert memory.live_peak_bytes(size) == pytest.approx(found.memory.peak_allocated_bytes, rel=1e-3)
 
 
 def test_values_that_only_the_model_knows_leave_no_prediction() -> None:
@@ -165,21 +147,21 @@ def test_values_that_only_the_model_knows_leave_no_prediction() -> None:
     assert "test_batch_predict_kinds.py, line" in found.reason
 
 
-def test_values_of_the_data_decide_and_that_is_told() -> None:
+def test_a_step_that_depends_on_values_is_listed_as_unseen() -> None:
     def looks(layers: Any, inputs: Tensor) -> Tensor:
         return torch.as_tensor(layers.head(layers.first(inputs if inputs.mean() > 9 else -inputs)))
 
-    profile, (_, (found,)) = predicted(KINDS.on_layers(looks), measured_peak(KINDS.on_layers(looks), 32))
+    model, (_, (found,)) = predicted(KINDS.on_layers(looks), measured_peak(KINDS.on_layers(looks), 32))
     assert found.largest_fit == 32
-    assert any("depends on values of the data" in text for text in profile.unseen)
+    assert any("depends on values of the data" in text for text in model.unseen)
 
 
 def test_a_step_of_too_many_operators_is_not_traced_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probe.batch.prediction.recorder.MAX_OPERATORS", 3000)
-    profile, _ = predicted(KINDS.on_layers(KINDS.one_by_one), 2**40)
-    assert any("takes too long to trace" in text for text in profile.unseen)
-    assert not profile.is_traced(64)
-    assert profile.live_peak_bytes(64) == pytest.approx(measured_peak(KINDS.on_layers(KINDS.one_by_one), 64), rel=0.25)
+    model, _ = predicted(KINDS.on_layers(KINDS.one_by_one), 2**40)
+    assert any("takes too long to trace" in text for text in model.unseen)
+    assert not model.is_traced(64)
+    assert model.live_peak_bytes(64) == pytest.approx(measured_peak(KINDS.on_layers(KINDS.one_by_one), 64), rel=0.25)
 
 
 def test_batches_are_stretched_as_they_grow() -> None:

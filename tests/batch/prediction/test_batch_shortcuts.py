@@ -1,4 +1,4 @@
-"""Every short cut that real training steps take, against what PyTorch's own FakeTensorMode says."""
+"""Shortcuts in real training steps, compared with the results of FakeTensorMode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders of samples by what may make a batch expensive."""
+"""Orders of samples by measures of their size."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def ranked(columns: dict[str, list[float]], num_samples: int | None = None) -> S
 def test_samples_that_are_alike_have_no_order() -> None:
     found = ranked({TOTAL: [4.0] * 10, "[0].length": [2.0] * 10})
     assert found.orders == ()
-    assert [indices.tolist() for indices in found.costliest(4)] == [[0, 1, 2, 3]]
-    assert [indices.tolist() for indices in found.costliest(12)] == [[*range(10), 0, 1]]
+    assert [indices.tolist() for indices in found.largest(4)] == [[0, 1, 2, 3]]
+    assert [indices.tolist() for indices in found.largest(12)] == [[*range(10), 0, 1]]
 
 
 def test_measures_that_agree_make_one_order() -> None:
     lengths = [float(number) for number in range(100)]
     found = ranked({TOTAL: lengths, "[0].length": [8 * length for length in lengths]})
     assert found.coverage.ranked_by == (TOTAL,)
-    assert found.costliest(3)[0].tolist() == [99, 98, 97]
+    assert found.largest(3)[0].tolist() == [99, 98, 97]
 
 
 def test_measures_that_disagree_are_tried_apart_and_together() -> None:
     rising = [float(number) for number in range(1, 101)]
     found = ranked({"source": rising, "target": rising[::-1]})
     assert found.coverage.ranked_by == ("source", "target", COMBINED)
-    by_source, by_target, together = (set(indices.tolist()) for indices in found.costliest(4))
+    by_source, by_target, together = (set(indices.tolist()) for indices in found.largest(4))
     assert (by_source, by_target) == ({96, 97, 98, 99}, {0, 1, 2, 3})
     assert together == {0, 1, 98, 99}
 
@@ -50,7 +50,7 @@ def test_no_more_orders_than_steps_that_an_attempt_can_afford() -> None:
 def test_where_few_samples_were_measured_the_costliest_are_repeated() -> None:
     arrays = {TOTAL: np.array([1.0, 3.0, 2.0])}
     found = rank("train", arrays, measured=np.array([70, 5, 900]), num_samples=1000)
-    assert found.costliest(5)[0].tolist() == [5, 900, 70, 5, 900]
+    assert found.largest(5)[0].tolist() == [5, 900, 70, 5, 900]
 
 
 @settings(deadline=None, max_examples=60)
@@ -69,7 +69,7 @@ def test_every_order_holds_each_measured_sample_once_and_begins_with_the_largest
         assert sorted(order.tolist()) == list(range(columns.shape[1]))
         if name != COMBINED:
             assert (np.diff(named[name][order]) <= 0).all()
-    assert all(len(indices) == size for indices in found.costliest(size))
+    assert all(len(indices) == size for indices in found.largest(size))
 
 
 @pytest.mark.parametrize(

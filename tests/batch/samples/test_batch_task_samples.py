@@ -1,4 +1,4 @@
-"""Sizes of samples, in every form that people have them."""
+"""Sizes of samples of many types."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recording:
 
 
 class Graph:
-    """Moves itself, as graphs of PyTorch Geometric do."""
+    """Implements `to`, like graphs of PyTorch Geometric."""
 
     def __init__(self, num_nodes: int) -> None:
         self.nodes = torch.zeros(num_nodes, 3)
@@ -41,7 +41,7 @@ class Graph:
 
 
 class Plain:
-    """An object of the user, which the collate function takes apart."""
+    """A class of the user, which the collate function unpacks."""
 
     def __init__(self, length: int) -> None:
         self.ids = [1] * length
@@ -91,14 +91,14 @@ def test_the_largest_samples_are_found_wherever_they_are(form: Callable[[int], A
     lengths = list(range(1, 61)) * 5
     random.Random(0).shuffle(lengths)
     found = ranking_of([form(length) for length in lengths], collate=collated)
-    assert sorted(lengths[index] for index in found.costliest(20)[0]) == [57] * 5 + [58] * 5 + [59] * 5 + [60] * 5
+    assert sorted(lengths[index] for index in found.largest(20)[0]) == [57] * 5 + [58] * 5 + [59] * 5 + [60] * 5
     assert (found.coverage.num_measured, found.coverage.unmeasured) == (300, ())
 
 
 def test_long_samples_at_the_end_of_a_large_data_set_are_found() -> None:
     lengths = [2] * 12_000 + [50] * 40
     found = ranking_of([[1] * length for length in lengths], collate=collated)
-    assert set(found.costliest(40)[0].tolist()) == set(range(12_000, 12_040))
+    assert set(found.largest(40)[0].tolist()) == set(range(12_000, 12_040))
 
 
 def test_what_cannot_be_measured_is_named() -> None:
@@ -110,23 +110,23 @@ def test_lengths_beside_padded_tensors_order_samples_in_memory(lengths_dtype: to
     lengths = torch.randperm(200, generator=torch.Generator().manual_seed(0)) + 1
     found = ranking_of((torch.zeros(200, 200, 4), lengths.to(lengths_dtype), torch.arange(200) % 2))
     assert found.coverage.ranked_by == ("[1].value",)
-    assert lengths[torch.from_numpy(found.costliest(3)[0])].tolist() == [200, 199, 198]
+    assert lengths[torch.from_numpy(found.largest(3)[0])].tolist() == [200, 199, 198]
 
 
 def test_padding_of_token_ids_in_memory_is_left_out() -> None:
     ids = (torch.arange(30)[None] < torch.arange(1, 25)[:, None]).long() * 7
     found = ranking_of((ids, torch.arange(24) % 2))
     assert found.coverage.ranked_by == ("[0].non-zero",)
-    assert found.costliest(2)[0].tolist() == [23, 22]
+    assert found.largest(2)[0].tolist() == [23, 22]
 
 
 def test_parts_of_a_data_set_are_ranked_by_their_own_indices() -> None:
     ids = (torch.arange(30)[None] < torch.arange(1, 25)[:, None]).long()
     part = Subset(torch.utils.data.TensorDataset(ids, torch.zeros(24)), [20, 3, 10])
     found = ranking_of(part)
-    assert found.costliest(3)[0].tolist() == [0, 2, 1]
+    assert found.largest(3)[0].tolist() == [0, 2, 1]
     task = Task(model=lambda: nn.Linear(1, 1), train=part)
-    assert load_batch(task, part, found.costliest(1)[0]).content[0].sum() == 21
+    assert load_batch(task, part, found.largest(1)[0]).content[0].sum() == 21
 
 
 def test_images_and_classes_in_memory_are_alike() -> None:
@@ -138,12 +138,12 @@ def test_images_of_several_shapes_are_tried_by_each_side() -> None:
     """A collate function that pads them makes a batch as high as the highest and as wide as the widest."""
     shapes = [(10, 90), (90, 10), (20, 20), (30, 30)] * 20
     found = ranking_of([torch.zeros(1, *shape) for shape in shapes], collate=collated)
-    batches = [{shapes[index] for index in indices} for indices in found.costliest(8)]
+    batches = [{shapes[index] for index in indices} for indices in found.largest(8)]
     assert any({(10, 90), (90, 10)} <= batch for batch in batches)
 
 
 class Counted(Dataset[Any]):
-    """Notes which samples are read."""
+    """Records which samples are read."""
 
     def __init__(self, make: Callable[[int], Any], num_samples: int = 500) -> None:
         self.make = make
@@ -183,8 +183,8 @@ def test_slow_data_sets_are_measured_in_part(monkeypatch: pytest.MonkeyPatch) ->
     (found,) = rank_samples(Task(model=lambda: nn.Linear(1, 1), train=data, collate=collated), seed=0, max_seconds=0.0)
     assert found.coverage.num_measured == len(data.read) == NUM_PILOT_SAMPLES
     assert max(data.read) > 400, "samples are drawn from all of the data set"
-    assert found.costliest(1)[0].tolist() == [max(data.read)]
-    assert len(found.costliest(1000)[0]) == 1000
+    assert found.largest(1)[0].tolist() == [max(data.read)]
+    assert len(found.largest(1000)[0]) == 1000
 
 
 def test_many_integers_in_memory_are_looked_through_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_many_integers_in_memory_are_looked_through_in_part(monkeypatch: pytest.
     ids = (torch.arange(30)[None] < (torch.arange(300)[:, None] % 30 + 1)).long()
     found = ranking_of((ids, torch.zeros(300)))
     assert found.coverage.num_measured == 30
-    assert ids[found.costliest(1)[0]].sum() == ids[::10].sum(1).max()
+    assert ids[found.largest(1)[0]].sum() == ids[::10].sum(1).max()
 
 
 def test_a_sample_that_cannot_be_read_is_named() -> None:
@@ -221,7 +221,7 @@ def test_both_parts_are_ranked() -> None:
     task = Task(model=lambda: nn.Linear(1, 1), train=part([1, 2, 3]), val=part([9, 5]), collate=collated)
     train, val = rank_samples(task, seed=0)
     assert [ranking.coverage.split for ranking in (train, val)] == ["train", "val"]
-    assert [ranking.costliest(1)[0].tolist() for ranking in (train, val)] == [[2], [0]]
+    assert [ranking.largest(1)[0].tolist() for ranking in (train, val)] == [[2], [0]]
     assert train.coverage.ranked_by[0] == TOTAL
 
 
@@ -231,7 +231,7 @@ def test_batches_for_traces_are_of_the_costliest_samples_and_repeat_few() -> Non
 
     task = Task(model=lambda: nn.Linear(1, 1), train=[[1] * length for length in (2, 7, 5)], collate=pad)
     ranking = rank_samples(task, seed=0)[0]
-    batches = {size: load_batch(task, task.train, ranking.costliest(size)[0]) for size in (1, 2, 8)}
+    batches = {size: load_batch(task, task.train, ranking.largest(size)[0]) for size in (1, 2, 8)}
     assert {size: tuple(batch.content.shape) for size, batch in batches.items()} == {1: (1, 7), 2: (2, 7), 8: (8, 7)}
     assert batches[2].content.sum() == 12
 

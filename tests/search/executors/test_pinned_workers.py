@@ -1,4 +1,4 @@
-"""Local workers of several GPUs: real processes, with names of GPUs that are nobody's."""
+"""Local workers of several GPUs: real processes, with made-up names of GPUs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestPinnedExecutor(SearchExecutorConformance):
     ) -> None:
         def seen(number: int, gpu: int) -> str:
             job = make_job(folder, number)
-            executor.submit(replace(job, source=TargetSource(target="pinned_task:told"), params={}, gpu=gpu))
+            executor.submit(replace(job, source=TargetSource(target="pinned_task:failing_task"), params={}, gpu=gpu))
             end = drain(executor, num_ends=1)[-1]
             assert isinstance(end, JobEnd)
             return (end.report.message or "").strip().rpartition(" ")[2]
@@ -70,7 +70,7 @@ class TestPinnedExecutor(SearchExecutorConformance):
     def test_an_error_of_the_device_says_which_gpu_it_is(self, executor: LocalExecutor) -> None:
         assert executor.run(open_gpu, "none", on="every_gpu") == list(GPUS)
         with pytest.raises(
-            DeviceError, match=r"sees GPU MIG-41c1 alone: cuda:0 is there but cannot be used\."
+            DeviceError, match=r"sees only GPU MIG-41c1: cuda:0 is there but cannot be used\."
         ) as raised:
             executor.run(open_gpu, GPUS[1], on="every_gpu")
         assert raised.value.hint == "nvidia-smi"
@@ -94,14 +94,14 @@ def test_slots_are_spread_and_one_slot_is_not_pinned(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("asked", "num_workers"), [({}, 3), ({"num_workers": 5}, 5), ({"num_workers": 1}, 1), ({"deterministic": True}, 1)]
 )
-def test_a_search_has_one_worker_a_gpu_unless_it_is_told_otherwise(asked: dict[str, Any], num_workers: int) -> None:
+def test_a_search_has_one_worker_per_gpu_by_default(asked: dict[str, Any], num_workers: int) -> None:
     device = DeviceSpec(kind="cuda", index=0, resolved=True)
     request = SearchRequest(recipe=blobs_recipe(), device=device, data_dir=Path("data"), num_gpus=3, **asked)
     with open_session(request) as session:
         assert session.start.num_workers == num_workers
 
 
-def test_a_search_on_two_gpus_says_what_runs_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_on_two_gpus_names_the_gpu_of_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe.search.backends, "visible_gpus", lambda asked, found: GPUS)
     seen: list[Any] = []
     result = find_hyperparameters(blobs_recipe(budget={"trials": 4}), observer=seen.append, device="cpu", num_workers=2)

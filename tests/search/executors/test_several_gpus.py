@@ -1,4 +1,4 @@
-"""Which trial runs on which of several GPUs: pure decisions, and whole studies on the scripted executor."""
+"""Choosing a GPU for each trial: pure decisions, and whole studies on the scripted executor."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_several_gpus_have_one_title(names: list[str], title: str) -> None:
 
 
 class Watched:
-    """A study of two trials' sizes on several GPUs, and where each of its jobs was sent."""
+    """A study of trials of given sizes on several GPUs, which records where each job was sent."""
 
     def __init__(self, limits_bytes: Sequence[int], *, num_slots: int, sizes: Sequence[int | None]) -> None:
         self.limits_bytes = limits_bytes

@@ -18,7 +18,7 @@ from probe.search.hypergradient.steps import (
     Tried,
     coordinate,
     next_params,
-    place_after,
+    next_step,
     value_of,
 )
 from probe.search.jobs.jobs import Outcome, RungJob
@@ -49,7 +49,7 @@ def test_the_base_is_the_best_so_far_and_steps_shrink_after_failures(values: lis
     tried: list[Tried] = []
     best, best_number = 5.0, 0
     for number, value in enumerate(values, start=1):
-        place = place_after(0, 5.0, tried, first_step=first)
+        place = next_step(0, 5.0, tried, first_step=first)
         assert place.base == best_number
         assert 0 < place.step <= max(first, 0.5)
         assert (place.known is not None) == bool(tried and tried[-1].refinement.base == best_number)
@@ -57,7 +57,7 @@ def test_the_base_is_the_best_so_far_and_steps_shrink_after_failures(values: lis
         if value is not None and value < best:
             best, best_number = value, number
     for _ in range(10):
-        place = place_after(0, 5.0, tried, first_step=first)
+        place = next_step(0, 5.0, tried, first_step=first)
         if place.is_over:
             break
         tried.append(Tried(number=99, refinement=refinement(place.base, place.step), value=None))

@@ -140,7 +140,7 @@ def test_a_share_of_the_data_is_trained_on_and_all_of_it_validated() -> None:
 
 def test_folds_refuse_a_validation_part_of_the_tasks_own() -> None:
     task = split_task(TargetSource(target="searched_task:blobs").build({}), ValidationSplit(fraction=0.2, seed=1))
-    with pytest.raises(DataError, match="validation part of its own"):
+    with pytest.raises(DataError, match="own validation split"):
         split_task(task, FIVE_FOLDS)
 
 

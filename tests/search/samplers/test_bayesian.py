@@ -24,9 +24,9 @@ from probe.search.samplers.gaussian_process import (
     Observations,
     _NegativeLogPosterior,
     fit_parameters,
+    standardized,
 )
 from probe.search.samplers.random_and_grid import RandomSampler
-from probe.search.samplers.standardize import standardized
 from probe.search.samplers.time_limited import FREE_SECONDS, TimeLimitedSampler
 from probe.search.space.space import Space, params_at, positions_of
 
@@ -153,7 +153,7 @@ def test_one_loss_of_1e30_leaves_the_others_apart_and_halving_a_loss_counts_alik
 def search(
     space: Space, score: Callable[[dict[str, ParamValue]], float | None], num_trials: int, *, seed: int = 0
 ) -> list[dict[str, ParamValue]]:
-    """Positions of trials one after the other; None: infeasible."""
+    """The positions of trials, one after the other. `score` returns None for an infeasible one."""
     sampler = BayesianSampler(space, mode="min", seed=seed)
     asked = []
     for number in range(num_trials):
@@ -179,7 +179,7 @@ def test_choices_and_conditions_are_learned() -> None:
 
 
 def test_what_a_longer_training_shows_counts() -> None:
-    """The first rung says lower is better, the last one that higher is."""
+    """On the first rung lower is better, on the last one higher."""
     space = Space(dimensions=(Dimension(name="x", kind="float", low=0.0, high=1.0),), constants={})
     sampler = BayesianSampler(space, mode="max", seed=0, num_rungs=2)
     late = []
@@ -248,4 +248,4 @@ def test_asking_never_takes_longer_than_training() -> None:
         assert now[0] <= FREE_SECONDS + trained[0] + 4.0
     assert 10 <= now[0] / 4.0 <= 14
     assert sampler.warning is not None
-    assert f"the other {40 - round(now[0] / 4.0)} were chosen by random" in sampler.warning
+    assert f"random chose the other {40 - round(now[0] / 4.0)}" in sampler.warning

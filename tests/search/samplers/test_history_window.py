@@ -18,14 +18,13 @@ SCORES = st.lists(st.none() | st.floats(0, 1), max_size=900)
 
 @given(SCORES)
 def test_the_best_and_the_latest_are_kept(scores: list[float | None]) -> None:
-    finished = list(enumerate(scores))
-    kept = kept_in_window(finished, "max")
-    assert kept == kept_in_window([(number, None if score is None else -score) for number, score in finished], "min")
-    assert kept <= set(range(len(scores)))
+    kept = kept_in_window(scores)
+    assert kept == sorted(set(kept))
+    assert set(kept) <= set(range(len(scores)))
     assert len(kept) <= KEPT_BEST + KEPT_LATEST
-    assert set(range(max(0, len(scores) - KEPT_LATEST), len(scores))) <= kept
-    better = [score for number, score in finished if number in kept and score is not None]
-    forgotten = [score for number, score in finished if number not in kept and score is not None]
+    assert set(range(max(0, len(scores) - KEPT_LATEST), len(scores))) <= set(kept)
+    better = [score for number, score in enumerate(scores) if number in kept and score is not None]
+    forgotten = [score for number, score in enumerate(scores) if number not in kept and score is not None]
     if forgotten:
         assert sum(score >= max(forgotten) for score in better) >= KEPT_BEST
 

@@ -1,5 +1,5 @@
-"""Every sampler, in small spaces of each kind, with each kind of result that trainings may have: whole searches on a scripted
-executor. A space is left out where the recipe refuses the sampler in it."""
+"""Whole searches on a scripted executor: every sampler in small spaces of each kind, with each kind of training result.
+Spaces in which the recipe rejects a sampler are left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from probe.search.study.snapshots import best_trial, trial_result
 from probe.search.study.study import Study
 
 SAMPLERS = tuple(name for name in SAMPLER_NAMES if name != "auto")
-"""Of a search whose sampler is slow."""
 NUM_TRIALS = 16
 
 SPACES: dict[str, dict[str, Any]] = {

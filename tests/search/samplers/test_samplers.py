@@ -10,11 +10,11 @@ from sampler_spaces import NESTED, NUMBERS
 
 from probe.errors import RecipeError
 from probe.search.records.search import Dimension, ParamValue
-from probe.search.samplers.optuna_samplers import OptunaSampler
 from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
 from probe.search.samplers.protocol import Sampler
 from probe.search.samplers.random_and_grid import RandomSampler
 from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
+from probe.search.samplers.tpe import TPESampler
 from probe.search.space.grid import grid, grid_size, on_grid
 from probe.search.space.space import Space, draw, params_at, positions_of
 from probe.seeds import derive_seed
@@ -85,7 +85,7 @@ def test_a_sampler_rebuilt_by_replay_goes_on_as_the_one_that_was_never_stopped(n
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_resumed_sampler_need_not_know_what_was_discarded_or_given(name: str) -> None:
-    """Start points, and configurations taken in place of ones that were tried before, come back as positions alone."""
+    """A resumed search passes start points and replaced configurations as positions."""
     whole, resumed = (make_sampler(name, space_for(name), mode="max", seed=8) for _ in range(2))
     others = [make_sampler("random", space_for(name), mode="max", seed=99).ask(number) for number in range(30)]
     asked = []
@@ -108,7 +108,7 @@ def test_a_resumed_sampler_need_not_know_what_was_discarded_or_given(name: str) 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_one_seed_makes_the_same_decisions_whatever_runs_beside_it(name: str) -> None:
-    """Two trials at a time, which end in their order or not: what matters is what was told before each ask."""
+    """Two trials run at a time and end in any order; a decision depends only on what was told before the ask."""
 
     def decisions(seed: int) -> list[Positions]:
         sampler = make_sampler(name, space_for(name), mode="max", seed=seed)
@@ -127,7 +127,7 @@ def test_one_seed_makes_the_same_decisions_whatever_runs_beside_it(name: str) ->
 def test_samplers_that_see_completed_trials_only_learn_what_is_good_and_what_is_a_wall(
     name: str, num_trials: int
 ) -> None:
-    """Everything gets better towards 0.7, and from there on runs out of memory."""
+    """Scores improve up to 0.7; beyond it, trials run out of memory."""
     means = {}
     for this in ("random", name):
         sampler = make_sampler(this, NUMBERS, mode="max", seed=0)
@@ -269,7 +269,7 @@ def test_random_draws_are_those_of_a_random_trial_of_optunas(space: Space) -> No
 
 def test_tpe_decides_as_if_it_looked_for_what_all_trials_share_at_every_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     def asks() -> list[Positions]:
-        sampler = OptunaSampler("tpe", SPACE, mode="max", seed=5)
+        sampler = TPESampler(SPACE, mode="max", seed=5)
         asked: list[Positions] = []
         for number in range(45):
             if number >= 6:  # six run at a time, and end in another order than they began
@@ -280,7 +280,7 @@ def test_tpe_decides_as_if_it_looked_for_what_all_trials_share_at_every_ask(monk
 
     kept = asks()
     found_anew = optuna.samplers.TPESampler.infer_relative_search_space
-    monkeypatch.setattr("probe.search.samplers.optuna_samplers._TPESampler.infer_relative_search_space", found_anew)
+    monkeypatch.setattr("probe.search.samplers.tpe._CachedTPESampler.infer_relative_search_space", found_anew)
     assert asks() == kept
 
 
@@ -289,13 +289,13 @@ def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(mo
     monkeypatch.setattr("probe.search.samplers.history_window.KEPT_BEST", 15)
     monkeypatch.setattr("probe.search.samplers.history_window.KEPT_LATEST", 15)
     monkeypatch.setattr("probe.search.samplers.history_window.MIN_FORGOTTEN", 15)
-    whole, resumed = (OptunaSampler("tpe", SPACE, mode="max", seed=3) for _ in range(2))
+    whole, resumed = (TPESampler(SPACE, mode="max", seed=3) for _ in range(2))
     asked = []
     sizes = []
     for number in range(130):
         asked.append(whole.ask(number))
         tell(whole, number, asked[-1])
-        sizes.append(len(whole._study.get_trials(deepcopy=False)))
+        sizes.append(len(whole._asked))
     assert max(sizes) <= 62  # one more of ours, and one that is running
     assert sizes.count(31) == 1 + 3  # on the way up; then 30 that were kept and the one just asked for, three times
     for number in range(100):
@@ -304,5 +304,5 @@ def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(mo
     assert [resumed.ask(100)] == [asked[100]]
     scored = [n for n in range(100) if n % 7 != 3 and n % 11 != 5 and n % 13 != 6]
     best = max(scored, key=lambda n: 1 + n % 3 - goodness(asked[n]) if n % 5 == 1 else goodness(asked[n]))
-    assert asked[best] in [trial.params for trial in whole._study.get_trials(deepcopy=False)]
+    assert asked[best] in whole._asked.values()
     whole.tell(0, "infeasible")  # nothing to say of one that was forgotten

@@ -24,7 +24,7 @@ LADDERS = ("auto", "none", "halving", "asha", "hyperband")
 
 @st.composite
 def fidelities(draw: st.DrawFn) -> dict[str, Any]:
-    """Every key that may be left out is given or left out; shares are thousandths, as rungs are."""
+    """Each optional key is given or left out; fractions of the data are thousandths, like rungs."""
     by_data = draw(st.booleans())
     highest = draw(st.integers(1, 1000) if by_data else st.integers(1, 5000))
     lowest = draw(st.none() | st.integers(1, highest))
@@ -133,7 +133,7 @@ def test_the_trainings_that_a_budget_pays_for() -> None:
 
 
 def test_a_search_keeps_its_rungs_whatever_would_be_chosen_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed search compares its trials where it began to, also with a larger budget and another rule."""
+    """A resumed search keeps its rungs, also with a larger budget."""
     recipes = [
         blobs_recipe(search={"sampler": "random", "fidelity": {"max": 9}}, budget={"epochs": epochs})
         for epochs in (12, 20)

@@ -62,7 +62,7 @@ def test_only_the_best_share_of_a_rung_climbs_and_the_best_first(values: list[fl
 @quick
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=60), st.integers(2, 4))
 def test_one_in_factor_climbs_however_the_scores_improve(values: list[float], factor: int) -> None:
-    """Asynchronously: trials arrive one after the other and every promotion is taken at once."""
+    """Trials arrive one after the other, and every promotion is taken at once."""
     scheduler = AsynchronousSuccessiveHalving((1, 2, 4), factor=factor, mode="max")
     climbed: set[int] = set()
     for number, value in enumerate(values):

@@ -121,9 +121,9 @@ def test_the_size_of_a_huge_grid_is_known_at_once_and_it_is_refused() -> None:
     )
     space = Space(dimensions=dimensions, constants={})
     assert grid_size(space) == 10**30 * (9 + 10**9)
-    with pytest.raises(RecipeError, match=r"x0 10 × x1 10 .* x39 10 \(not always\)") as caught:
+    with pytest.raises(RecipeError, match=r"x0 10 × x1 10 .* x39 10 \(conditional\)") as caught:
         grid(space)
-    assert "lower their steps" in (caught.value.hint or "")
+    assert "fewer steps" in (caught.value.hint or "")
 
 
 def test_a_space_is_listed_where_its_grid_leaves_nothing_out_or_is_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""Ranges in steps, and whole numbers on a logarithmic scale: every value can be drawn, and no other."""
+"""Ranges with steps, and integers on a logarithmic scale: exactly their values can be drawn."""
 
 from __future__ import annotations
 

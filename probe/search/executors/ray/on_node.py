@@ -14,9 +14,9 @@ from typing import Any
 
 from probe.search.executors.local import prepare_worker
 from probe.version import VERSION
+from probe.workers.child import stream_call
 from probe.workers.frames import decode, encode
 from probe.workers.process_state import begin
-from probe.workers.stream import stream_call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

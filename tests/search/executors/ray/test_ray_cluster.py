@@ -1,4 +1,4 @@
-"""What is found out about a cluster before anything is spent, with and without a real one."""
+"""Connecting to a cluster, and the errors before a search starts. No cluster is needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_without_ray_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """Something listens there, and never answers."""
+    """A port where a server listens and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

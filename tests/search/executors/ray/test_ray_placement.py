@@ -1,4 +1,4 @@
-"""What a task asks of Ray, on nodes with GPUs that nobody here has: they are records."""
+"""The Ray options of jobs and calls, on made-up nodes with GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The allocator's rules one by one, and what must hold whatever is asked of it."""
+"""Rules of the caching allocator, and invariants of its simulation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = st.one_of(
     st.integers(1, 4096), st.integers(1, 30 * MIB), st.sampled_from([MIB, MIB + 1, 10 * MIB, 10 * MIB - 512])
 )
 REQUESTS = st.lists(st.one_of(SIZES, st.integers(-50, -1)), max_size=60)
-"""Positive: allocate so many bytes. Negative: free one of the live blocks."""
+"""Positive numbers allocate as many bytes; negative ones free one of the live blocks."""
 
 
 def taken(allocator: CachingAllocator, num_bytes: int) -> Block:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ from torch.utils.data import DataLoader
 from probe.data import digits as digits_module
 from probe.data import images as images_module
 from probe.data.images import ResizedImages, resize_images
-from probe.data.registry import load_data
+from probe.data.registry import KINDS, NAMED, DataSource, data_keywords, load_data
 from probe.data.synthetic import SyntheticImages
 from probe.errors import DataError
+from probe.tasks.source import NamedSource
 
 
 def test_digits_are_scaled_split_and_stratified(tmp_path: Path) -> None:
@@ -120,3 +122,24 @@ def test_synthetic_images_are_cheap_endless_and_the_same_every_time(tmp_path: Pa
 
 def test_synthetic_images_have_224_pixels_unless_told_otherwise(tmp_path: Path) -> None:
     assert load_data("synthetic", data_dir=tmp_path).input_shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize("source", [*NAMED.values(), *KINDS.values()], ids=[*NAMED, *KINDS])
+def test_every_module_of_the_registry_keeps_the_protocol(source: DataSource) -> None:
+    module = importlib.import_module(source.module)
+    assert isinstance(module.KEYWORDS, tuple)
+    assert callable(module.load)
+    if source.download is not None:
+        assert callable(importlib.import_module(source.download.module).fetch)
+
+
+def test_a_new_kind_of_data_needs_its_module_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "fake", DataSource(module="fake_data"))
+    assert data_keywords("fake:some/path") == ("num_columns",)
+    data = load_data("fake:some/path", data_dir=tmp_path, params={"num_columns": 5})
+    assert data.input_shape == (5,)
+    task = NamedSource(model="mlp", data="fake:some/path", data_dir=tmp_path).build({"num_columns": 4, "width": 8})
+    assert task.metrics == {"accuracy": "accuracy"}
+    assert task.model()(task.train[0]).shape == (20, 2)
+    with pytest.raises(DataError, match="fake, folder"):
+        load_data("nothing-alike:some/path", data_dir=tmp_path)

@@ -119,5 +119,5 @@ def test_names() -> None:
 
 
 def test_batches_that_are_no_images_are_refused() -> None:
-    with pytest.raises(TaskError, match=r"'flip' is for batches of images .* not \(5, 3\)"):
+    with pytest.raises(TaskError, match=r"'flip' needs batches of images .* not \(5, 3\)"):
         ImageAugmentation(name="flip")((torch.rand(5, 3), torch.arange(5)))

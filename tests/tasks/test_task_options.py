@@ -72,7 +72,7 @@ def test_regression_has_losses_of_its_own() -> None:
         ({"label_smoothing": 1}, "label_smoothing must be a number from 0 to below 1, not 1"),
         ({"label_smoothing": True}, "label_smoothing must be a number"),
         ({"augmentation": "mirror"}, "Unknown augmentation 'mirror'"),
-        ({"augmentation_strength": 1.0}, "augmentation_strength is given, but no augmentation"),
+        ({"augmentation_strength": 1.0}, "augmentation_strength is given without augmentation"),
         ({"augmentation": "flip", "augmentation_strength": 0}, "above 0 and at most 4, not 0"),
     ],
 )

@@ -8,6 +8,7 @@ from torch import nn
 from probe.errors import TaskError
 from probe.models.registry import (
     ALIASES,
+    BuiltIn,
     build_model,
     check_hyperparameters,
     check_images,
@@ -16,6 +17,7 @@ from probe.models.registry import (
     model_names,
     resolve_model,
 )
+from probe.models.registry import BUILT_IN as BUILT_IN_NETWORKS
 from probe.models.torchvision_models import GrayToColor
 
 BUILT_IN = {"mlp", "cnn", "lstm", "text-embedding", "text-mlp", "text-transformer"}
@@ -150,3 +152,13 @@ def test_kinds_of_data_that_a_model_cannot_take() -> None:
         check_kind("lstm", "images")
     with pytest.raises(TaskError, match=r"resnet18 cannot take windows of a series.\nModels that can: .*mlp"):
         check_kind("resnet18", "series")
+
+
+def test_a_new_network_needs_its_module_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILT_IN_NETWORKS, "linear", BuiltIn("fake_network", "Linear", ("table",)))
+    assert model_keywords("linear") == ("bias",)
+    assert "linear" in model_names()
+    model = build_model("linear", num_outputs=2, input_shape=(3,), params={"bias": False})
+    assert model(torch.zeros(5, 3)).shape == (5, 2)
+    with pytest.raises(TaskError, match="linear cannot take images"):
+        check_kind("linear", "images")
