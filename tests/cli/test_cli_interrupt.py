@@ -19,7 +19,7 @@ RUNS = {
         ["search", "blobs.toml", "--trials", "100000", "--workers", "1", "--set", "search.fidelity.max=100"],
         "trial 0 after",
     ),
-    "batch": (["batch", "--model", "cnn", "--img", "32", "--device", "simulated:2GiB", "--start", "2"], "batch 2 fits"),
+    "batch": (["batch", "--model", "cnn", "--img", "32", "--device", "simulated:2GiB", "--start", "2"], "batch 2"),
 }
 
 
