@@ -158,7 +158,7 @@ def test_missing_paths(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "result.json", tmp_path):
-        with pytest.raises(ProbeError, match="could not be written") as refusal:
+        with pytest.raises(ProbeError, match="cannot be written") as refusal:
             save_result(lr_result(), path)
         assert refusal.value.exit_code == 6
     assert list(tmp_path.iterdir()) == []

@@ -286,7 +286,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_result_is_stored_though_drawing_fails(tmp_path: Path) -> None:
     (tmp_path / "memory.png").mkdir()
-    with pytest.raises(OutputError, match=r"memory\.png could not be written"):
+    with pytest.raises(OutputError, match=r"memory\.png cannot be written"):
         write_report(batch_result(), tmp_path)
     assert load_result(tmp_path) == batch_result()
 
