@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from probe.search.records.search import ParamValue
-from probe.search.samplers.optuna_study import distribution
-from probe.search.samplers.random_and_grid import RandomSampler
+from probe.search.samplers.optuna_samplers import RandomSampler, distribution
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space, axis_of
 from probe.seeds import derive_seed

@@ -43,10 +43,8 @@ class BatchProbePlan:
 
     @property
     def largest(self) -> int | None:
-        """Largest batch to try within `max_samples`.
-
-        None if that is less than `usual`: measuring would then narrow the space more than the rule of thumb.
-        """
+        """Largest batch to try within `max_samples`; None if that is less than `usual`, since measuring would then
+        narrow the space more than the rule of thumb."""
         if self.max_samples is None:
             return self.allowed
         affordable = self.max_samples // most_samples(1)
@@ -71,10 +69,8 @@ class BatchProbe:
 def probe_largest_batch(
     plan: BatchProbePlan, executor: SearchExecutor, *, known: BatchResult | None, observer: Observer | None
 ) -> BatchProbe:
-    """Find the largest batch that fits, by measurement or, with a warning, by a rule of thumb.
-
-    `known` is the result of an earlier session, which is not measured again.
-    """
+    """Find the largest batch that fits, by measurement (unless its result is `known`) or, with a warning, by a rule of
+    thumb."""
     error: ProbeError | None = None
     result, largest = known, plan.largest
     if result is None:
@@ -117,10 +113,8 @@ def _rule_of_thumb_warning(what: str, usual: int) -> str:
 def _first_measured(
     plan: BatchProbePlan, executor: SearchExecutor, largest: int, observer: Observer | None
 ) -> BatchResult:
-    """Measure with the first configuration that the task's code accepts.
-
-    Each attempt starts a process. So after a refusal, a worker first selects configurations whose model can be built.
-    """
+    """Measure with the first configuration that the task's code accepts. Each attempt starts a process, so after a
+    refusal a worker first selects configurations whose model can be built."""
     measure = partial(_measured, plan, executor, largest, observer)
     first, *others = plan.params
     try:

@@ -17,8 +17,8 @@ from probe.records import Precision
 from probe.search.records.objective import Objective, check_metric, direction_warning
 from probe.search.samplers.auto_sampler import NOTHING_SEARCHED
 from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.space.configurations import check_grid_size
 from probe.search.space.dimensions import expected_space, optimizers_of
-from probe.search.space.grid import check_grid_size
 from probe.search.task_info import TaskInfo
 from probe.tasks.source import TaskSource
 from probe.training.optim.names import OPTIMIZER_NAMES, hyperparameters_of
@@ -143,11 +143,8 @@ def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:
 
 
 def check_deterministic(recipe: Recipe, *, num_workers: int | None) -> None:
-    """Check that two runs of a search with --deterministic make the same decisions, also after a kill and a resume.
-
-    That takes one worker, so that results arrive in one order, and no decision that depends on a clock. (The batch
-    probe finds the largest batch that fits, without timing.) Raises RecipeError, UsageError.
-    """
+    """Check that two runs of a search with --deterministic make the same decisions, also after a resume: with one
+    worker, results arrive in one order, and no decision may depend on a clock. Raises RecipeError, UsageError."""
     if recipe.budget.time is not None:
         raise RecipeError(
             f"budget.time = {recipe.budget.time}: a deterministic search cannot be limited by time.",

@@ -12,7 +12,7 @@ from typing import Any
 from probe.device.select import DeviceSpec, parse_device
 from probe.errors import NothingFitsError, ProbeError, UserCodeError
 from probe.recipe.schema import Recipe
-from probe.search.analysis.reasons import reason
+from probe.search.analysis.messages import reason
 from probe.search.backends import Backend, find_backend
 from probe.search.checks import check_constraints, check_grid, check_names, check_values
 from probe.search.flow import ENDED_EARLY, Search
@@ -156,11 +156,8 @@ def _search(
 
 
 def outcome_error(result: SearchResult) -> ProbeError | None:
-    """Return the error for a search without a winner; None if it has one or was interrupted.
-
-    UserCodeError, with the last traceback, if trials failed in the task's own code and in no other way; else
-    NothingFitsError.
-    """
+    """Return the error for a search without a winner; None if it has one or was interrupted. It is a UserCodeError,
+    with the last traceback, if trials failed in the task's own code only."""
     failed = [trial for trial in result.trials if trial.status == "failed"]
     only_failed = len(failed) == len(result.trials) and result.stopped_by != "interrupted"
     if failed and (result.stopped_by == "failures" or only_failed):

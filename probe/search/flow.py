@@ -18,8 +18,7 @@ from probe.search.checks import check_against_task, warnings_for
 from probe.search.executors.gpu_packing import GpuPacker, PeakPredictions, make_gpu_packer, make_peak_predictions
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.slots import device_title
-from probe.search.jobs.final_job import FinalOutcome, moved_weights, unlike_warning
-from probe.search.jobs.jobs import RungJob
+from probe.search.jobs.jobs import FinalOutcome, RungJob, moved_weights, unlike_warning
 from probe.search.jobs.worker_calls import run_final_training
 from probe.search.lr_probe import probe_lrs
 from probe.search.proposers import make_proposer
@@ -32,7 +31,7 @@ from probe.search.session import SearchSession
 from probe.search.settings import SearchSettings
 from probe.search.space.dimensions import build_space
 from probe.search.space.space import Space
-from probe.search.storage.checkpoint_folder import CheckpointFolder
+from probe.search.storage.folder import CheckpointFolder
 from probe.search.storage.schema import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, SCHEDULER, Probed, StudyEnded
 from probe.search.study.events import Event
 from probe.search.study.plan import StudyHooks, new_state
@@ -83,10 +82,8 @@ class Search:
         self._seconds_before = session.database.seconds()
 
     def run(self) -> SearchResult:
-        """Go through all stages. Ctrl-C ends the search with what it has found.
-
-        Raises ProbeError. If it comes after the task was loaded, its `result` is what the search has found.
-        """
+        """Go through all stages. Ctrl-C ends the search with what it has found. Raises ProbeError; after the task was
+        loaded, its `result` is what the search has found."""
         error: ProbeError | None = None
         try:
             for stage in self._stages():
@@ -180,8 +177,7 @@ class Search:
         self._probe_warnings += warnings
 
     def _choose_sampler(self) -> None:
-        """Choose the sampler and store everything that the trials depend on. A larger budget does not change it any
-        more."""
+        """Choose the sampler and store what the trials depend on. A larger budget does not change it any more."""
         choice = plans.sampler_choice(self.settings, self.found)
         self.found.sampler, self.found.sampler_reason = choice.name, choice.reason
         probed = Probed(

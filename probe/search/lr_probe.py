@@ -68,16 +68,8 @@ def probe_lrs(
     keep: Callable[[str, LrResult], None] | None = None,
     observer: Observer | None = None,
 ) -> LrProbes:
-    """Run a range test for each key in a worker. If the budget or memory does not allow one, a rule of thumb replaces
-    it.
-
-    Args:
-        plan: the settings of the tests.
-        executor: runs the tests.
-        known: results of an earlier session, by key.
-        keep: called as `keep(key, result)` after each new test.
-        observer: receives the records of the tests.
-    """
+    """Run a range test for each key that is not `known` in a worker, and call `keep(key, result)` after each. If the
+    budget or memory does not allow one, a rule of thumb replaces it."""
     ranges: dict[str, tuple[float, float]] = {}
     results: dict[str, LrResult] = {}
     warnings = []
@@ -137,10 +129,7 @@ def _probe_lr(
 
 
 def run_range_test(source: TaskSource, options: Mapping[str, Any]) -> LrResult | None:
-    """Run a range test in a worker and send its progress as messages; None if memory runs out.
-
-    `options` are keyword arguments of `find_lr`.
-    """
+    """Run `find_lr` with these options in a worker and send its progress as messages; None if memory runs out."""
     from probe.device.failures import classify_failure
     from probe.lr.find import find_lr
     from probe.workers.child import send_message

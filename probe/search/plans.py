@@ -10,15 +10,13 @@ from pathlib import Path
 from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probe import BatchProbePlan
-from probe.search.jobs.final_job import FinalJob, final_seed
-from probe.search.jobs.jobs import RungJob, checkpoint_path
+from probe.search.jobs.jobs import FinalJob, RungJob, checkpoint_path, final_seed
 from probe.search.lr_probe import HIGHEST_LR, LOWEST_LR, LrProbePlan
 from probe.search.records.search import BestTrial, ParamValue
 from probe.search.results import StageResults
 from probe.search.samplers.auto_sampler import NOT_LEARNING, SamplerChoice, choose_sampler, grid_warning
-from probe.search.samplers.history_window import window_warning
+from probe.search.samplers.limits import TimeLimitedSampler, window_warning
 from probe.search.samplers.registry import make_sampler
-from probe.search.samplers.time_limited import TimeLimitedSampler
 from probe.search.settings import SearchSettings
 from probe.search.space.dimensions import (
     USUAL_SMALL_BATCH,
@@ -63,10 +61,8 @@ def batch_probe_plan(settings: SearchSettings, entry: ProbedBatch, task: TaskInf
 
 
 def _batch_samples(settings: SearchSettings, task: TaskInfo, *, at_least: int) -> int | None:
-    """Training samples that the batch probe may use, leaving enough for the shortest range tests after it.
-
-    If that is less than `at_least`, it may use the whole allowance of the probes.
-    """
+    """Training samples that the batch probe may use: enough are left for the shortest range tests after it, unless that
+    is less than `at_least`."""
     allowance = probe_allowance(settings.limits, first_rung_epochs=settings.fidelity.costs[0]) * task.num_train
     if math.isinf(allowance):
         return None
@@ -106,8 +102,7 @@ def lr_probe_plan(settings: SearchSettings, found: StageResults, entry: ProbedLr
 
 
 def _probed_params(space: Space, task: TaskInfo, optimizer: str, seed: int) -> tuple[Params, ...]:
-    """Configurations for a range test with this optimizer ("" for the task's callable), the middle of the space
-    first."""
+    """Configurations for a range test with this optimizer ("" for the task's callable), the central one first."""
     fixed: dict[str, ParamValue] = {"optimizer": optimizer} if optimizer else {}
     fixed["batch_size"] = central_params(space, **fixed).get("batch_size", task.batch_size)
     return params_near(space, 0.5, seed=seed, num_drawn=NUM_CANDIDATES, **fixed)
@@ -147,11 +142,8 @@ def study_plan(settings: SearchSettings, found: StageResults, *, seconds: float)
 def study_sampler(
     settings: SearchSettings, found: StageResults, num_slots: int, *, deterministic: bool
 ) -> TimeLimitedSampler:
-    """Return the chosen sampler.
-
-    If probe chose it, random sampling replaces it while its suggestions take longer than training; but not in a
-    deterministic search, whose decisions do not depend on time.
-    """
+    """Return the chosen sampler. If probe chose it, random sampling replaces it while its suggestions take longer than
+    training; but not in a deterministic search, whose decisions do not depend on time."""
     make = partial(make_sampler, space=found.space, mode=settings.objective.mode, seed=settings.seed)
     is_auto = settings.recipe.search.sampler == "auto"
     is_limited = is_auto and found.sampler not in NOT_LEARNING and not deterministic
@@ -203,17 +195,8 @@ def rung_job(
     gpu: int | None = None,
     peak_bytes: int | None = None,
 ) -> RungJob:
-    """Return the job that trains a trial to its next rung.
-
-    Args:
-        settings: the settings of the search.
-        trial: the trial.
-        epochs_from: epochs it has been trained for.
-        epochs_to: epochs at the end of the rung.
-        checkpoints: the folder of the checkpoints.
-        gpu: index of the GPU it was assigned to; None if any.
-        peak_bytes: predicted memory on the GPU, if jobs are placed by it.
-    """
+    """Return the job that trains a trial from `epochs_from` to `epochs_to`, the end of its next rung. `gpu` and
+    `peak_bytes` (its predicted memory) are given if trials are placed by memory."""
     fidelity, search = settings.fidelity, settings.recipe.search
     rung = trial.rung + 1
     is_last = not fidelity.continues_from_checkpoint or rung == len(fidelity.rungs) - 1

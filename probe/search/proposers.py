@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from probe.search.study.plan import Proposer
 
 PROPOSERS = {
-    "hypergradient": "probe.search.hypergradient.make_refiner",
+    "hypergradient": "probe.search.hypergradient.refiner",
 }
 """search.refine.method -> module, imported only if a recipe asks for it."""
 

@@ -13,8 +13,8 @@ from probe.recipe.dump import dump_recipe
 from probe.records import RunMeta
 from probe.search.analysis.importance import importance
 from probe.search.analysis.intervals import value_interval
-from probe.search.analysis.undefined import trials_warnings
-from probe.search.jobs.final_job import FinalOutcome
+from probe.search.analysis.messages import trials_warnings
+from probe.search.jobs.jobs import FinalOutcome
 from probe.search.records.cluster import ClusterUse, SlotUse
 from probe.search.records.search import (
     BestTrial,
@@ -144,11 +144,8 @@ def slot_use(settings: SearchSettings, found: StageResults) -> SlotUse | None:
 
 
 def untrained_loss(probes: Mapping[str, LrResult]) -> float | None:
-    """Return the loss at the start of range tests, at learning rates too low to learn anything; None without a test.
-
-    It is the median over the first five points of all curves. Their models may differ from the winner's in
-    hyperparameters, which is accurate enough to say how much of the loss is left.
-    """
+    """Return the loss at the start of range tests, at learning rates too low to learn anything; None without a test. It
+    is the median over the first five points of all curves; their models may differ a little from the winner's."""
     losses = [point.loss for probe in probes.values() for curve in probe.curves for point in curve.points[:5]]
     return median(losses) if losses else None
 

@@ -15,8 +15,7 @@ from probe.lr.records import LrResult
 from probe.recipe.schema import Recipe
 from probe.recipe.values import show
 from probe.records import RunMeta
-from probe.search.jobs.final_job import FinalOutcome
-from probe.search.jobs.jobs import checkpoint_path
+from probe.search.jobs.jobs import FinalOutcome, checkpoint_path
 from probe.search.records.search import BudgetLimits, SearchStoppedBy
 from probe.search.results import StageResults
 from probe.search.storage.database import SearchDatabase
@@ -29,10 +28,8 @@ _ABSENT = object()
 
 
 def recipe_changes(before: Recipe, now: Recipe) -> list[str]:
-    """Return the differences of two recipes, each as `key: old -> new`, apart from a raised budget.
-
-    The order in [space] counts, since seeded samplers draw in that order.
-    """
+    """Return the differences of two recipes, each as `key: old -> new`, apart from a raised budget. The order in
+    [space] counts, since seeded samplers draw in that order."""
     old, new = dict(_flat(before.to_plain())), dict(_flat(now.to_plain()))
     changes = []
     for key in dict.fromkeys((*old, *new)):
@@ -55,11 +52,8 @@ def check_same_recipe(before: Recipe, now: Recipe) -> None:
 
 
 def same_task(before: TaskInfo, now: TaskInfo, *, may_be_edited: bool) -> TaskInfo:
-    """Return `now`, with the files that were edited since the search was started.
-
-    Raises DataError, with a list of the changes, if the task's data, model or metrics differ, or if its code was edited
-    and `may_be_edited` is False.
-    """
+    """Return `now`, with the files that were edited since the search was started. Raises DataError, with a list of the
+    changes, if the task's data, model or metrics differ, or its code unless it `may_be_edited`."""
     changes, edits = task_changes(before, now), code_changes(before, now)
     if changes or (edits and not may_be_edited):
         hint = "Trials before and after such a change are not comparable. Undo it, or start a new search."
@@ -74,11 +68,8 @@ def same_task(before: TaskInfo, now: TaskInfo, *, may_be_edited: bool) -> TaskIn
 
 
 def version_warning(before: RunMeta, now: RunMeta, *, deterministic: bool) -> str | None:
-    """Return a warning if another version of probe or PyTorch resumes the search; for a deterministic one, raise
-    OutputError.
-
-    Other searches may be resumed: what was measured stays valid, and only later decisions may differ.
-    """
+    """Return a warning if another version of probe or PyTorch resumes the search; its later decisions may differ. For a
+    deterministic search, raise OutputError."""
     pairs = (("probe", "probe_version"), ("PyTorch", "torch_version"))
     changed = [
         f"{name} {getattr(before, field)} -> {getattr(now, field)}"
@@ -99,13 +90,7 @@ def version_warning(before: RunMeta, now: RunMeta, *, deterministic: bool) -> st
 
 
 def can_continue(ended: StudyEnded | None, limits: BudgetLimits, *, seconds: float) -> bool:
-    """Whether a resumed search may train more trials.
-
-    Args:
-        ended: how its trials had ended; None if it was killed.
-        limits: the budget.
-        seconds: time spent so far.
-    """
+    """Whether a resumed search, whose trials had `ended` (None if it was killed), may train more trials."""
     if limits.time_seconds is not None and seconds >= limits.time_seconds:
         return False
     return ended is None or ended.stopped_by in ("interrupted", "failures") or ended.limits != limits
@@ -114,11 +99,8 @@ def can_continue(ended: StudyEnded | None, limits: BudgetLimits, *, seconds: flo
 def resume_study(
     study: Study, database: SearchDatabase, checkpoints: Path, *, seconds: float
 ) -> SearchStoppedBy | None:
-    """Restore a study from its stored events, if there are any, and prepare it to run.
-
-    Returns how the search had ended if it may not train more trials; otherwise None. `seconds` is the time spent so
-    far.
-    """
+    """Restore a study from its stored events, if there are any, and prepare it to run. Returns how the search had ended
+    if it may not train more trials; otherwise None."""
     study.replay(database.events())
     study.state.utilization.earlier_seconds = database.event_seconds
     ended = database.stage(END, StudyEnded)
@@ -172,8 +154,8 @@ def restore_final(database: SearchDatabase, *, seed: int, epochs: int) -> FinalO
 
 
 def with_history(outcome: FinalOutcome, database: SearchDatabase) -> FinalOutcome:
-    """Add to a new final training how many test samples are shared with other splits, and how often the test split had
-    been scored for earlier winners."""
+    """Add to a new final training its shared test samples, and how often the test split was scored for earlier
+    winners."""
     task, before = database.stage(LOAD, TaskInfo), database.stage(FINAL, FinalOutcome)
     earlier = 0 if before is None else before.num_test_reads
     if outcome.test is None:

@@ -23,9 +23,9 @@ from probe.search.executors.local import default_slots, threads_per_slot
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
-from probe.search.schedulers.auto_scheduler import SchedulerChoice
+from probe.search.schedulers.registry import SchedulerChoice
 from probe.search.storage.database import IN_MEMORY, SearchDatabase
-from probe.search.storage.lock import RunLock
+from probe.search.storage.folder import RunLock
 from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
 from probe.search.task_info import TaskInfo
 
@@ -82,10 +82,8 @@ class SearchSession:
         return self.database.stage(SCHEDULER, SchedulerChoice)
 
     def recognized(self, task: TaskInfo) -> TaskInfo:
-        """Check that a resumed search has the same task, and return it with the files that were edited since.
-
-        Raises DataError if it is another task than the one the search started with.
-        """
+        """Return the task with the files that were edited since the search started. Raises DataError if it is another
+        task."""
         before = self.database.stage(LOAD, TaskInfo)
         if before is None:
             return task
@@ -95,10 +93,8 @@ class SearchSession:
         return same_task(before, task, may_be_edited=self.allow_code_changes or failed)
 
     def accept(self) -> None:
-        """Record that this process resumes the search, and with which budget.
-
-        Called once the task is known to be the same, so that a refused process leaves the file unchanged.
-        """
+        """Record that this process resumes the search, and with which budget. Called once the task is known to be the
+        same, so that a refused process leaves the file unchanged."""
         self.is_accepted = True
         if self.pending is None:
             return
@@ -124,13 +120,8 @@ def open_session(request: SearchRequest) -> Iterator[SearchSession]:
     """Start a search, or resume the one in the request's folder.
 
     Without a folder, checkpoints go to a temporary folder and the database stays in memory. A search that ends before
-    its task is loaded leaves no file. A search that is not `completed` keeps its checkpoints.
-
-    Raises:
-        OutputError: another process runs this search, its file is missing or damaged, or a deterministic search would
-            be resumed by other versions.
-        RecipeError: the recipe changed in more than a raised budget.
-        UsageError: another device, or settings that `--deterministic` does not allow.
+    its task is loaded leaves no file. A search that is not `completed` keeps its checkpoints. Raises OutputError if the
+    run is locked or unreadable, RecipeError if more than a raised budget changed, UsageError for other settings.
     """
     folder = request.folder
     if folder is None:
@@ -222,8 +213,7 @@ def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
 
 
 def _checkpoints(folder: Path, storage: Path | None, name_in_storage: str) -> Path:
-    """The folder of the checkpoints. Searches with folders of one name may share a storage, so names in it are
-    unique."""
+    """The folder of the checkpoints. Names in a storage are unique, since several searches may share it."""
     return folder / CHECKPOINTS if storage is None else storage.absolute() / name_in_storage
 
 

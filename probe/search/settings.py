@@ -11,8 +11,8 @@ from probe.recipe.sections import DEFAULT_FRACTION
 from probe.search.jobs.stopping import UNCONSTRAINED, Constraints, make_constraints
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
 from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule
+from probe.search.schedulers.registry import SchedulerChoice, choose_scheduler
 from probe.seeds import derive_seed
 from probe.tasks.source import TaskSource
 
@@ -51,15 +51,7 @@ def make_settings(
     num_workers: int,
     scheduler: SchedulerChoice | None = None,
 ) -> SearchSettings:
-    """Make the settings of a search.
-
-    Args:
-        recipe: the recipe.
-        source: the task.
-        device: the resolved device.
-        num_workers: trials side by side.
-        scheduler: the stored choice of a resumed search, whose rungs do not change; None to choose.
-    """
+    """Make the settings of a search. `scheduler` is the stored choice of a resumed search; None to choose."""
     scheduler = scheduler or choose_scheduler(recipe)
     objective, budget, validation = recipe.task.objective, recipe.budget, recipe.task.validation
     return SearchSettings(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from probe.device.select import parse_device
-from probe.search.jobs.final_job import FinalOutcome, final_seed
+from probe.search.jobs.jobs import FinalOutcome, final_seed
 from probe.search.plans import study_plan
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE, SearchResult
 from probe.search.results import StageResults, make_result, trial_results
 from probe.search.resume import restore_probes
-from probe.search.schedulers.auto_scheduler import SchedulerChoice
+from probe.search.schedulers.registry import SchedulerChoice
 from probe.search.session import stored_recipe, stored_start
 from probe.search.settings import SearchSettings, make_settings
 from probe.search.space.space import Space
@@ -24,10 +24,8 @@ from probe.tasks.source import recipe_source
 
 
 def stored_result(folder: Path) -> SearchResult:
-    """Return what the search in `folder` has found so far, as far as its database can be read.
-
-    Raises OutputError if not even its start can be read.
-    """
+    """Return what the search in `folder` has found so far, as far as its database can be read. Raises OutputError if
+    not even its start can be read."""
     with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
         start = stored_start(database)
         recipe = stored_recipe(start, where=str(database.path))

@@ -47,15 +47,8 @@ class TaskInfo:
 
 
 def describe_task(source: TaskSource, split: ValidationSplit, params: Mapping[str, ParamValue]) -> TaskInfo:
-    """Build a task and collect its properties. Runs in a worker: it imports torch, loads the data and runs the user's
-    code.
-
-    The task is built twice, to check that its data are the same each time.
-
-    Raises:
-        TaskError, UserCodeError: the task cannot be built.
-        DataError: splits of its data share their samples. ChangedDataError: the second build has other samples.
-    """
+    """Build a task, twice to check that its data are the same, and collect its properties. Runs in a worker: it imports
+    torch, loads the data and runs the user's code. Raises TaskError, UserCodeError, DataError."""
     from probe.loading.dataset import num_samples
     from probe.loading.validation import split_task
     from probe.training.building import build_task, check_splits, data_reference
@@ -103,8 +96,7 @@ def same_task_info(of_machines: Sequence[TaskInfo]) -> TaskInfo:
 
 
 def task_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
-    """Return the differences of two tasks, each as `what: old -> new`. Properties that either one lacks are not
-    compared."""
+    """Return the differences of two tasks, each as `what: old -> new`, in properties that both of them have."""
     counts = {
         "training samples": (before.num_train, now.num_train),
         "validation samples": (before.num_val, now.num_val),
@@ -130,10 +122,8 @@ def code_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
 
 
 def first_feasible(candidates: Sequence[Params], attempt: Callable[[Params], Answer]) -> Answer:
-    """Return what `attempt` returns for the first configuration that the task's code accepts.
-
-    Raises Infeasible if it refuses all of them.
-    """
+    """Return what `attempt` returns for the first configuration that the task's code accepts. Raises Infeasible if it
+    refuses all of them."""
     refused: Infeasible | None = None
     for params in candidates:
         try:

@@ -19,7 +19,7 @@ from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.fixed import fixed_params, with_seed
 from probe.recipe.schema import Recipe
 from probe.records import RunOrigin
-from probe.search.analysis.undefined import training_warnings
+from probe.search.analysis.messages import training_warnings
 from probe.search.checks import check_names, check_values
 from probe.search.records.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records.search import ParamValue, Score

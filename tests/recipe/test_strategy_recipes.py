@@ -9,8 +9,8 @@ import pytest
 
 from probe.cli.main import run
 from probe.recipe.load import load_recipe
+from probe.search.space.configurations import grid_size
 from probe.search.space.dimensions import build_space
-from probe.search.space.grid import grid_size
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 STRATEGIES = ("grid", "random", "bayes", "evolution")

@@ -27,8 +27,7 @@ from probe.report.search.summary import importance_text, optimism_text, ties_tex
 from probe.report.search.tables import best_table, rungs_table
 from probe.report.search.trial_columns import trials_rows
 from probe.report.shared.style import value_limits
-from probe.search.records.importance import Importance
-from probe.search.records.search import SearchResult
+from probe.search.records.search import Importance, SearchResult
 
 quick = settings(deadline=None, max_examples=25)
 

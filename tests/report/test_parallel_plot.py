@@ -12,8 +12,7 @@ from made_records import plain_search_result, search_result, trial
 from record_strategies import search_results
 
 from probe.report.search.parallel_plot import ABSENT, MAX_AXES, MAX_LINES, SPREAD, ParallelAxis, parallel_layout
-from probe.search.records.importance import Importance
-from probe.search.records.search import Dimension, SearchResult
+from probe.search.records.search import Dimension, Importance, SearchResult
 
 
 def two_trials(space: tuple[Dimension, ...], *configurations: dict[str, Any], **changes: Any) -> SearchResult:

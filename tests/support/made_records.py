@@ -26,16 +26,15 @@ from probe.lr.records import (
     LrSuggestion,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
-from probe.search.compare.compare import NamedSearch, compare_searches
-from probe.search.compare.incumbents import incumbents_of_trials
+from probe.search.compare.compare import NamedSearch, compare_searches, incumbents_of_trials
 from probe.search.records.cluster import ClusterUse, NodeInfo
 from probe.search.records.comparison import SearchComparison
-from probe.search.records.importance import Importance
 from probe.search.records.search import (
     BestTrial,
     BudgetLimits,
     Dimension,
     FinalTraining,
+    Importance,
     Score,
     SearchResult,
     Spent,

@@ -40,13 +40,13 @@ from probe.lr.records import (
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.search.records.cluster import ClusterUse, NodeInfo, SlotUse
-from probe.search.records.importance import Importance
 from probe.search.records.search import (
     BaselineScore,
     BestTrial,
     BudgetLimits,
     Dimension,
     FinalTraining,
+    Importance,
     ParamValue,
     Score,
     SearchResult,

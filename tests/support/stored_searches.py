@@ -19,7 +19,7 @@ from probe.search.resume import remove_orphans
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.lock import RunLock
+from probe.search.storage.folder import RunLock
 from probe.search.study.events import Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial

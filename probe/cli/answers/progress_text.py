@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from probe.report.shared.wording import metric_text, plural
-from probe.search.analysis.reasons import reason
+from probe.search.analysis.messages import reason
 from probe.units import format_count, format_lr, format_seconds, format_value
 
 if TYPE_CHECKING:

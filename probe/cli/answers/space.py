@@ -22,13 +22,11 @@ from probe.search.samplers.auto_sampler import (
     grid_cost,
     grid_warning,
 )
-from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
 from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule, rung_name
 from probe.search.schedulers.hyperband import brackets_of
-from probe.search.schedulers.registry import make_scheduler
-from probe.search.space.configurations import num_configurations
+from probe.search.schedulers.registry import SchedulerChoice, choose_scheduler, make_scheduler
+from probe.search.space.configurations import MAX_GRID, grid_positions, num_configurations
 from probe.search.space.dimensions import expected_space, optimizers_of
-from probe.search.space.grid import MAX_GRID, grid_positions
 from probe.search.space.space import Space, axis_of
 from probe.search.study.budget import LR_STEPS, probe_allowance
 from probe.search.study.kept_checkpoints import peak_checkpoints

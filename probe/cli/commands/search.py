@@ -139,7 +139,7 @@ def search(
 
 def _summary(recipe: Recipe, *, resumed_in: Path | None) -> str:
     """Return what is searched and how, in one line: `max accuracy, by gp and asha`."""
-    from probe.search.schedulers.auto_scheduler import choose_scheduler
+    from probe.search.schedulers.registry import choose_scheduler
 
     goal = f"{recipe.task.objective.mode} {recipe.task.objective.metric}"
     if resumed_in is not None:

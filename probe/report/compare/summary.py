@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from probe.report.shared.summary import Line, Summary, Table, labelled
 from probe.report.shared.wording import NONE, metric_text, objective_text, plural
-from probe.search.compare.incumbents import value_after
+from probe.search.compare.compare import value_after
 from probe.search.records.comparison import ComparedGroup, Incumbent, SearchComparison, Spread
 from probe.search.records.search import Score
 from probe.units import format_count

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from probe.search.analysis.reasons import reason
-from probe.search.records.importance import Importance
+from probe.search.analysis.messages import reason
 from probe.search.records.objective import Objective, epoch_value
-from probe.search.records.search import SearchResult, TrialResult
+from probe.search.records.search import Importance, SearchResult, TrialResult
 
 
 def param_names(result: SearchResult) -> list[str]:

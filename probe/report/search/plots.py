@@ -37,8 +37,7 @@ from probe.report.shared.style import (
     value_limits,
 )
 from probe.report.shared.wording import objective_text
-from probe.search.records.importance import Importance
-from probe.search.records.search import SearchResult
+from probe.search.records.search import Importance, SearchResult
 from probe.units import format_percent
 
 MAX_IMPORTANCE_BARS = 15

@@ -16,8 +16,7 @@ from probe.report.shared.wording import (
     score_text,
     test_note,
 )
-from probe.search.records.importance import MIN_COMPARED_TRIALS, Importance
-from probe.search.records.search import SearchResult
+from probe.search.records.search import MIN_COMPARED_TRIALS, Importance, SearchResult
 from probe.units import format_count, format_percent, format_seconds, format_value
 
 MAX_REASONS = 3

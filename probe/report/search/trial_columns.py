@@ -11,7 +11,7 @@ from typing import Any
 from probe.report.search.figures import param_names, value_spread
 from probe.report.shared.csv_files import write_csv
 from probe.report.shared.wording import metric_text, objective_text
-from probe.search.analysis.reasons import reason
+from probe.search.analysis.messages import reason
 from probe.search.records.search import SearchResult, TrialResult
 from probe.units import format_count, format_seconds, format_value
 

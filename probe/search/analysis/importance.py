@@ -27,8 +27,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.search.records.importance import MIN_COMPARED_TRIALS, Importance
-from probe.search.records.search import Dimension, ParamValue
+from probe.search.records.search import MIN_COMPARED_TRIALS, Dimension, Importance, ParamValue
 from probe.search.space.space import Axis, Positions, axis_of
 
 FALSE_ALARMS = 0.05
@@ -91,19 +90,12 @@ class _Test:
 def importance(
     dimensions: Sequence[Dimension], scored: Sequence[tuple[Positions, float]]
 ) -> Mapping[str, Importance] | None:
-    """Return the important hyperparameters, the most important first.
+    """Return name -> importance of the hyperparameters that matter, the most important first; None with fewer than
+    MIN_COMPARED_TRIALS. `scored` has positions and scores of trials that were trained equally long.
 
     The hyperparameter with the most significant effect is found first, and its effect is removed from the ranks before
     the others are tested: a sampler that learns tries good values of several hyperparameters together, so the effect of
-    one would be attributed to the others as well.
-
-    Args:
-        dimensions: the hyperparameters.
-        scored: positions and scores of trials that were trained equally long.
-
-    Returns:
-        Name -> importance. Those of unconditional hyperparameters sum to at most 1. None with fewer than
-        MIN_COMPARED_TRIALS trials.
+    one would be attributed to the others as well. Importances of unconditional hyperparameters sum to at most 1.
     """
     if len(scored) < MIN_COMPARED_TRIALS:
         return None

@@ -15,10 +15,8 @@ STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def wilson_interval(proportion: float, num_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion (Wilson 1927).
-
-    It is accurate for proportions near 0 and 1, where the usual normal interval leaves [0, 1].
-    """
+    """Return the Wilson score interval of a proportion (Wilson 1927), which is accurate near 0 and 1, where the usual
+    normal interval leaves [0, 1]."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     # Solve (p_observed - p)^2 = z^2 p (1 - p) / n for the true proportion p.
     shrink = 1 + z * z / num_samples
@@ -28,11 +26,8 @@ def wilson_interval(proportion: float, num_samples: int, *, confidence: float = 
 
 
 def fold_interval(mean: float, deviation: float, num_folds: int) -> tuple[float, float]:
-    """Return Student's 95 % interval of a mean over folds with this standard deviation.
-
-    It is approximate, since folds share training samples: their variance has no unbiased estimate (Bengio & Grandvalet
-    2004).
-    """
+    """Return Student's 95 % interval of a mean over folds with this standard deviation. It is approximate: folds share
+    training samples, so their variance has no unbiased estimate (Bengio & Grandvalet 2004)."""
     half = STUDENT[min(num_folds - 1, len(STUDENT)) - 1] * deviation / math.sqrt(num_folds)
     return mean - half, mean + half
 
@@ -46,23 +41,13 @@ def value_interval(
     num_samples: int | None,
     num_folds: int,
 ) -> ValueInterval | None:
-    """Return the 95 % interval of a trial's validation value.
+    """Return the 95 % interval of a trial's validation value; None if the reports of its epochs do not determine one:
+    of a loss on one split only the mean is known, not its variance.
 
     It is the interval of one score, not of a difference between two trials. Trials are scored on the same samples, so a
     paired test (McNemar 1947) would be more powerful, but needs the result of each sample, which is not stored. The
-    selection of the epoch and of the trial is not accounted for.
-
-    Args:
-        objective: the objective.
-        value: the trial's value.
-        reports: the reports of its epochs.
-        proportions: metrics that are proportions of samples.
-        num_samples: validation samples of all folds together; each is scored once.
-        num_folds: 1 for a hold-out.
-
-    Returns:
-        None if the reports do not determine an interval: of a loss on one split only the mean is known, not its
-            variance.
+    selection of the epoch and of the trial is not accounted for. `proportions` are metrics that are proportions of
+    samples; each of the `num_samples` of all folds together is scored once.
     """
     if objective.metric in proportions and num_samples and 0 <= value <= 1:
         low, high = wilson_interval(value, num_samples)

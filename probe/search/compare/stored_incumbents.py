@@ -8,13 +8,12 @@ from pathlib import Path
 
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
-from probe.search.compare.incumbents import improving
+from probe.search.compare.compare import improving
 from probe.search.records.comparison import Incumbent
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import SearchResult
-from probe.search.schedulers.auto_scheduler import SchedulerChoice, choose_scheduler
 from probe.search.schedulers.fidelity import make_fidelity_schedule
-from probe.search.schedulers.registry import make_scheduler
+from probe.search.schedulers.registry import SchedulerChoice, choose_scheduler, make_scheduler
 from probe.search.storage.database import SearchDatabase
 from probe.search.storage.schema import SCHEDULER
 from probe.search.study.events import EpochReported, Event, TrialEnded, TrialSuggested
@@ -22,10 +21,8 @@ from probe.search.study.state import SearchState
 
 
 def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...] | None:
-    """Return the curve of the search in `file`, a search.sqlite; None if its events do not lead to `result`.
-
-    Raises OutputError if the file cannot be read, RecipeError if its recipe cannot.
-    """
+    """Return the curve of the search in `file`, a search.sqlite; None if its events do not lead to `result`. Raises
+    OutputError or RecipeError if it cannot be read."""
     with SearchDatabase.open(file, to_write=False) as database:
         recipe = parse_recipe(tomllib.loads(database.facts().get("recipe", "")), where=str(file))
         choice = database.stage(SCHEDULER, SchedulerChoice) or choose_scheduler(recipe)
@@ -37,11 +34,8 @@ def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...]
 def incumbents_of_events(
     recipe: Recipe, choice: SchedulerChoice, events: Iterable[Event], result: SearchResult
 ) -> tuple[Incumbent, ...]:
-    """Return the curve of a search from its recipe, scheduler, events and result.
-
-    If the best epoch gives a trial its value, every epoch may bring a new incumbent; otherwise only the end of a rung.
-    Trials without a value in the result are ignored. The last entry is the result's best.
-    """
+    """Return the curve of a search from its recipe, scheduler, events and result. If the best epoch gives a trial its
+    value, every epoch may bring a new incumbent; otherwise only the end of a rung."""
     given = recipe.task.objective
     objective = Objective(metric=given.metric, mode=given.mode, reduce=given.reduce)
     fidelity = make_fidelity_schedule(recipe, choice.rungs)

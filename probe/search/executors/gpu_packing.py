@@ -58,14 +58,8 @@ class GpuPacker:
         slots_by_gpu: Sequence[int] | None = None,
         count_idle: Callable[[int], int] = lambda gpu: 0,
     ) -> None:
-        """Create a packer.
-
-        Args:
-            limits_bytes: memory of each GPU.
-            predict: predicts the peak memory of a trial.
-            slots_by_gpu: number of slots on each GPU; None if the number is not limited.
-            count_idle: returns the number of idle workers on a GPU, each of which holds a context.
-        """
+        """`limits_bytes`: memory of each GPU. `slots_by_gpu`: slots on each GPU; None if not limited. `count_idle`
+        returns the number of idle workers on a GPU, each of which holds a context."""
         self._limits_bytes = tuple(limits_bytes)
         self._peak = PeakPredictions(predict)
         self._slots_by_gpu = slots_by_gpu
@@ -102,8 +96,8 @@ class GpuPacker:
 def make_gpu_packer(
     source: TaskSource, device: DeviceSpec, batch_size: int, executor: SearchExecutor
 ) -> GpuPacker | None:
-    """A packer for this machine's GPUs, or None if no trials share the memory of a GPU: on the CPU, with one slot per GPU, and
-    on a cluster, which places the trials itself. Also None if the memory of a GPU is unknown."""
+    """A packer for this machine's GPUs. None if no trials share the memory of a GPU (on the CPU, with one slot per GPU,
+    and on a cluster, which places the trials itself), or if that memory is unknown."""
     slots_by_gpu = executor.resources.slots_by_gpu
     if not device.is_gpu or max(slots_by_gpu, default=1) == 1:
         return None
@@ -142,19 +136,9 @@ def _predictor(source: TaskSource, default_batch_size: int, executor: SearchExec
 def predicted_peak(
     source: TaskSource, params: Mapping[str, ParamValue], batch_size: int, limit_bytes: int
 ) -> int | None:
-    """Predict the peak memory of a training run in bytes, including the context of its process.
-
-    Runs in a worker, since tracing has crashed PyTorch before. Raises the errors of the task's own code.
-
-    Args:
-        source: the task.
-        params: hyperparameters of the run.
-        batch_size: samples per optimizer step; `params` may split them into micro-batches.
-        limit_bytes: memory of the GPU.
-
-    Returns:
-        The peak, or None if the training step cannot be traced.
-    """
+    """Predict the peak memory of a training run in bytes, including the context of its process; None if the training
+    step cannot be traced. Runs in a worker, since tracing has crashed PyTorch before. Raises the errors of the task's
+    own code."""
     from probe.batch.prediction.build_memory_model import build_memory_model
 
     gpus = TargetGpus(memory_bytes=(limit_bytes,), bound=batch_size)  # traces this batch size if it fits

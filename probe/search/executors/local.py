@@ -42,11 +42,9 @@ class _Slot:
 
 
 class LocalExecutor:
-    """Runs one persistent worker process per slot.
-
-    A worker that dies is replaced; only its own job is lost. A worker is also replaced after a failed call or a failed job on
-    a GPU, since the error may have left the GPU's context unusable.
-    """
+    """Runs one persistent worker process per slot. A worker that dies is replaced, and only its own job is lost. It is
+    also replaced after a failed call or a failed job on a GPU, since the error may have left the GPU's context
+    unusable."""
 
     def __init__(
         self,
@@ -57,16 +55,9 @@ class LocalExecutor:
         prepare: Callable[[], object] | None = None,
         gpus: Sequence[str] = (),
     ) -> None:
-        """Create the executor; workers start when they are needed.
-
-        Args:
-            num_slots: number of jobs that run at the same time.
-            num_threads: PyTorch threads of each worker.
-            env: environment variables of the workers.
-            prepare: called in every new worker after its imports.
-            gpus: value of CUDA_VISIBLE_DEVICES for each GPU. With more than one slot, the slots are spread evenly over the GPUs
-                and a worker sees only the GPU of its slot, as cuda:0.
-        """
+        """Workers start when they are needed, with `num_threads` PyTorch threads; `prepare` is called in each after its
+        imports. `gpus` has the value of CUDA_VISIBLE_DEVICES for each GPU: several slots are spread evenly over the
+        GPUs, and a worker sees only the GPU of its slot, as cuda:0."""
         self._gpus = tuple(gpus[:num_slots]) if num_slots > 1 else ()
         self._slots = [_Slot(gpu=gpu) for gpu in spread_slots(num_slots, max(1, len(self._gpus)))]
         self._num_threads = num_threads

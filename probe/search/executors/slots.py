@@ -36,17 +36,8 @@ def spread_slots(num_slots: int, num_gpus: int) -> tuple[int, ...]:
 def can_start(
     peak_bytes: int | None, *, running_peaks: Sequence[int | None], idle_bytes: int = 0, limit_bytes: int
 ) -> bool:
-    """Whether a trial may start on a GPU beside the trials that run there.
-
-    A trial may always start on a GPU without trials: whether it fits is then for the device to find out. A trial whose peak
-    could not be predicted runs alone.
-
-    Args:
-        peak_bytes: predicted peak memory of the trial; None if it could not be predicted.
-        running_peaks: the same for each running trial.
-        idle_bytes: memory held by idle workers.
-        limit_bytes: memory of the GPU.
-    """
+    """Whether a trial may start on a GPU beside the trials that run there. It may always start on a GPU without trials:
+    the device will find out whether it fits. A trial whose peak could not be predicted (None) runs alone."""
     if not running_peaks:
         return True
     known = [peak for peak in (peak_bytes, *running_peaks) if peak is not None]

@@ -4,8 +4,7 @@ unrolled.py      derivative of the validation loss with respect to hyperparamete
 functional.py    the loss and the SGD step as functions, which `unrolled` differentiates
 job.py           the gradient of one trial, as a worker computes it
 steps.py         the next configuration, given the gradient and the trials so far; pure
-refiner.py       the proposer of trials
-make_refiner.py  the proposer for a recipe, and its text for `probe space`
+refiner.py       the proposer of trials, made from a recipe, and its text for `probe space`
 
 To remove the feature, delete this folder and its line in `probe.search.proposers`.
 """

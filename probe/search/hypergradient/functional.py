@@ -25,10 +25,8 @@ CLIP_EPSILON = 1e-6
 
 
 class ModelLoss(nn.Module):
-    """The model and its loss as one module, which calls the task's own `forward` with the model.
-
-    In training mode it returns the loss that training minimizes, in evaluation mode the loss that is reported.
-    """
+    """The model and its loss as one module, which calls the task's own `forward` with the model. In training mode it
+    returns the loss that training minimizes, in evaluation mode the loss that is reported."""
 
     def __init__(self, model: nn.Module, forward: ForwardPass) -> None:
         super().__init__()
@@ -47,23 +45,14 @@ def smoothed_cross_entropy(
 ) -> Tensor:
     """Cross entropy with label smoothing, differentiable in `smoothing`.
 
-    The values are those of torch.nn.functional.cross_entropy: a fraction `smoothing` of each target is spread evenly over all
-    classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
-
-    Args:
-        outputs: shape (samples, classes, ...).
-        targets: class numbers, shape (samples, ...).
-        should_equal: the task's own loss with this smoothing, to compare with.
-
-    Raises:
-        TaskError: the task is no classification, or its loss differs.
+    The values are those of torch.nn.functional.cross_entropy: a fraction `smoothing` of each target is spread evenly
+    over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567). `outputs` has shape (samples, classes,
+    ...), and `targets`, the class numbers, (samples, ...). Raises TaskError for other values, and if the task's own
+    loss, `should_equal`, differs.
     """
-    if (
-        not isinstance(outputs, Tensor)
-        or outputs.dim() < 2
-        or not isinstance(targets, Tensor)
-        or targets.is_floating_point()
-    ):
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+        raise _not_smoothed()
+    if outputs.dim() < 2 or targets.is_floating_point():
         raise _not_smoothed()
     plain = functional.cross_entropy(outputs, targets)
     even = -functional.log_softmax(outputs, dim=1).mean()
@@ -102,16 +91,8 @@ class SgdHyperparameters:
 def sgd_step(
     weights: Weights, momenta: Weights, gradients: Mapping[str, Tensor | None], given: SgdHyperparameters
 ) -> tuple[Weights, Weights]:
-    """One step of SGD.
-
-    Args:
-        weights: the weights before the step.
-        momenta: momentum buffers, zeros before the first step.
-        gradients: gradient of each weight; a weight whose gradient is None does not change.
-
-    Returns:
-        (weights, momenta) after the step.
-    """
+    """One step of SGD: returns (weights, momenta) after it. Momenta are zeros before the first step. A weight whose
+    gradient is None does not change."""
     # 1. Penalties are part of the gradient unless they are decoupled.
     penalized = {
         name: gradient if given.decoupled else _with_penalties(weights[name], gradient, given)

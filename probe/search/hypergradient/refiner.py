@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from probe.errors import ProbeError
+from probe.recipe.refine import Refine
+from probe.search.executors.protocol import SearchExecutor
+from probe.search.hypergradient.job import GradientJob, GradientReport, run_gradient
 from probe.search.hypergradient.steps import (
     MIN_STEP,
     SHRINKAGE,
@@ -18,7 +22,9 @@ from probe.search.hypergradient.steps import (
 )
 from probe.search.records.objective import Objective, best_epoch, reduced_value
 from probe.search.records.search import ParamValue, Refinement
+from probe.search.results import StageResults
 from probe.search.schedulers.fidelity import in_epochs
+from probe.search.settings import SearchSettings
 from probe.search.space.space import Space, configuration_key
 from probe.search.study.plan import Proposal, ProposerEnd
 from probe.search.study.state import SearchState, Trial
@@ -26,6 +32,8 @@ from probe.units import format_count
 
 if TYPE_CHECKING:
     from probe.search.hypergradient.job import GradientReport
+    from probe.search.study.state import Trial
+
 
 Differentiate = Callable[[Trial, int], "GradientReport"]
 """(trial, epochs) -> gradient of the trial's validation loss after that many epochs."""
@@ -99,10 +107,8 @@ class Refiner:
     def _new_params(
         self, base: Trial, refinement: Refinement, trials: Sequence[Trial]
     ) -> tuple[Refinement, dict[str, ParamValue] | None]:
-        """One step from the base, shortened until it leads to a new configuration; None if there is no such step.
-
-        At the end of a range, steps of different length may lead to the same configuration.
-        """
+        """One step from the base, shortened until it leads to a new configuration (at the end of a range, several
+        lengths lead to the same one); None if there is no such step."""
         tried = {configuration_key(trial.params) for trial in trials}
         while refinement.step >= MIN_STEP:
             params = next_params(self._dimensions, base.params, refinement.gradient, refinement.step)
@@ -149,3 +155,45 @@ class Refiner:
 def _uncounted(epochs: float) -> str:
     """The cost of a gradient that led to no trial, which therefore is not part of the epochs spent."""
     return f" It cost {format_count(epochs)} epochs, which are not included in the budget." if epochs else ""
+
+
+def make_proposer(refine: Refine, setup: SearchSettings, found: StageResults, executor: SearchExecutor) -> Refiner:
+    """The refiner for the recipe's [search.refine]. `found` must hold the space of the search."""
+    settings = RefinerSettings(
+        after=refine.after, names=refine.hyperparameters, first_step=float(refine.step), unroll=refine.unroll
+    )
+
+    def differentiate(trial: Trial, epochs: int) -> GradientReport:
+        job = GradientJob(
+            source=setup.source,
+            params=trial.params,
+            seed=trial.seed,
+            split=setup.split,
+            device=setup.device,
+            planned_epochs=setup.fidelity.full_epochs,
+            epochs=epochs,
+            names=settings.names,
+            unroll=settings.unroll,
+            reference=setup.reference,
+        )
+        try:
+            report: GradientReport = executor.run(run_gradient, job)
+        except ProbeError as error:  # the results of the trials must not be lost
+            return GradientReport(message=error.message.removesuffix("."))
+        return report
+
+    return Refiner(settings, found.space, setup.objective, differentiate=differentiate)
+
+
+def describe(refine: Refine, full_epochs: int) -> tuple[str, ...]:
+    """What `probe space` says about the refinement. `full_epochs` is the length of a whole training."""
+    *before, last = refine.hyperparameters
+    names = f"{', '.join(before)} and {last}" if before else last
+    steps = "the whole training"
+    if refine.unroll is not None:
+        steps = f"the last {format_count(refine.unroll)} training step{'s' * (refine.unroll != 1)}"
+    return (
+        f"after {format_count(refine.after)} trial{'s' * (refine.after != 1)}, gradient steps on {names} from the best trial",
+        f"each is a trial of {format_count(full_epochs)} epoch{'s' * (full_epochs != 1)}, with up to "
+        f"{format_count(UNROLLED_COST * full_epochs)} more for its gradient, through {steps}",
+    )

@@ -52,14 +52,8 @@ class NextStep:
 
 
 def next_step(start: int, start_value: float, tried: Sequence[Tried], *, first_step: float) -> NextStep:
-    """Starting point and length of the next step.
-
-    Args:
-        start: number of the best trial before the refinement.
-        start_value: its validation loss.
-        tried: the refined trials so far, in order.
-        first_step: length of the first step.
-    """
+    """Starting point and length of the next step, after the refined trials `tried`. `start` is the number of the best
+    trial before them, `start_value` its validation loss."""
     base, value, step = start, start_value, first_step
     known: Refinement | None = None
     for trial in tried:
@@ -75,10 +69,8 @@ def next_step(start: int, start_value: float, tried: Sequence[Tried], *, first_s
 def next_params(
     dimensions: Sequence[Dimension], params: Mapping[str, ParamValue], gradient: Mapping[str, float], step: float
 ) -> dict[str, ParamValue] | None:
-    """`params` after one step against the gradient.
-
-    None if that changes nothing: at the ends of all ranges, if the gradient is zero or not finite, or after rounding.
-    """
+    """`params` after one step against the gradient. None if that changes nothing: at the ends of all ranges, if the
+    gradient is zero or not finite, or after rounding."""
     # Slopes in coordinates, by the chain rule; a slope that points out of its range counts as zero.
     slopes = {}
     for dimension in dimensions:

@@ -241,11 +241,9 @@ class _Training:
         return total / count, {name: total_of / count for name, total_of in sums.items()}
 
     def _go_back(self, moments: list[_Moment], cotangents: Weights) -> dict[str, float]:
-        """Propagate derivatives from the last step to the first. Returns d val_loss / d hyperparameter.
-
-        This is reverse-mode differentiation (Franceschi et al. 2017, algorithm 1): `upper` holds the derivatives of the
-        validation loss with respect to the weights and momenta after a step.
-        """
+        """Propagate derivatives from the last step to the first: d val_loss / d hyperparameter, by reverse-mode
+        differentiation (Franceschi et al. 2017, algorithm 1). `upper` holds the derivatives of the validation loss with
+        respect to the weights and momenta after a step."""
         sums = {name: torch.zeros((), dtype=torch.float64, device=self._kind) for name in self._values}
         names = list(cotangents)
         upper = [*cotangents.values(), *(torch.zeros_like(tensor) for tensor in cotangents.values())]

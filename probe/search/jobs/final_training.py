@@ -14,7 +14,7 @@ from probe.device.select import open_device
 from probe.errors import OutputError
 from probe.loading.validation import merge_validation, split_task
 from probe.search.analysis.intervals import wilson_interval
-from probe.search.jobs.final_job import FinalJob, FinalOutcome
+from probe.search.jobs.jobs import FinalJob, FinalOutcome
 from probe.search.records.objective import LOSS
 from probe.search.records.search import BaselineScore, FinalTraining, Score
 from probe.task import Task
@@ -31,10 +31,8 @@ from probe.workers.child import send_message
 
 
 def run_final(job: FinalJob) -> FinalOutcome:
-    """Train on train + validation data, then score the test split. Runs in a worker, which sends each EpochReport.
-
-    The samples are those of the search, so that no test sample is trained on. Out of memory and divergence are warnings.
-    """
+    """Train on train + validation data, then score the test split. Runs in a worker, which sends each EpochReport. The
+    samples are those of the search. Out of memory and divergence are warnings."""
     started = time.perf_counter()
     torch.set_num_threads(job.num_threads)
     device = open_device(job.device, measuring_memory=False)

@@ -15,10 +15,8 @@ def fold_name(fold: int) -> str:
 
 
 def mean_report(reports: Sequence[EpochReport]) -> EpochReport:
-    """The report of one epoch over all folds: means of losses and metrics with their standard deviation, and summed seconds.
-
-    A metric that is undefined in one fold has no mean.
-    """
+    """The report of one epoch over all folds: means of losses and metrics with their standard deviation, and summed
+    seconds. A metric that is undefined in one fold has no mean."""
     first = reports[0]
     if any(report.epoch != first.epoch for report in reports):
         raise ValueError(f"reports of one epoch were expected, not of {[report.epoch for report in reports]}")

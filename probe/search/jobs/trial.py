@@ -61,11 +61,9 @@ class _Rung:
 def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> RungReport:
     """Train a trial to its next rung. Sends an EpochReport after every epoch and writes the checkpoint at the end.
 
-    With k-fold validation, each fold is trained to the end of the rung before the next one starts, so that only one model is on
-    the device at a time. Reports, which are means over the folds, are then sent at the end.
-
-    Out of memory, divergence, `probe.Infeasible`, a broken constraint and exhausted patience are outcomes. Every other
-    exception of the user's code passes.
+    With k-fold validation, each fold is trained to the end of the rung before the next one starts, so that only one
+    model is on the device; the means over the folds are then sent. Out of memory, divergence, `probe.Infeasible`, a
+    broken constraint and exhausted patience are outcomes. Every other exception of the user's code passes.
     """
     send(JobStarted())
     started = time.perf_counter()
@@ -122,18 +120,14 @@ def _train(rung: _Rung) -> _End:
             try:
                 save_checkpoint(job.checkpoint_out, new_state())
             except DiskFullError as error:
-                rung.is_unsaved, unsaved = (
-                    True,
-                    f"{error.message} If it is promoted, it is trained again from its seed.",
-                )
+                rung.is_unsaved = True
+                unsaved = f"{error.message} If it is promoted, it is trained again from its seed."
         return _End(stop.reason, " ".join(filter(None, (lost, stop.message, unsaved))) or None)
 
 
 def _load_state(job: RungJob) -> tuple[Mapping[str, Any], str | None]:
-    """The state of the job's checkpoint. If the file is missing or broken: an empty state and a message.
-
-    Training then starts again from the same seed and repeats the same epochs, which costs time, but no trial.
-    """
+    """The state of the job's checkpoint. If the file is missing or broken: an empty state, from which the same epochs
+    are repeated, and a message."""
     if job.checkpoint_in is None:
         return {}, None
     again = f"Epochs 1 to {job.epochs_from} were trained again."
@@ -232,10 +226,8 @@ def _train_run(
 
 
 def _broken_by_use(rung: _Rung, reports: Sequence[EpochReport]) -> str | None:
-    """The broken constraint on memory, checked after every epoch, or on the time of a step.
-
-    The time of a step varies between epochs. It is checked once, as the mean over all `reports` of the first rung.
-    """
+    """The broken constraint on memory, checked after every epoch, or on the time of a step, which varies between
+    epochs: it is checked once, as the mean over all `reports` of the first rung."""
     job = rung.job
     if job.constraints.memory_bytes is not None:
         memory = rung.device.read_memory()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from probe.search.jobs.final_job import FinalJob, FinalOutcome
-from probe.search.jobs.jobs import RungJob, RungReport
+from probe.search.jobs.jobs import FinalJob, FinalOutcome, RungJob, RungReport
 
 DETERMINISTIC_ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Environment of workers for reproducible matrix products on a GPU:

@@ -12,9 +12,28 @@ from probe.lr.records import LrResult
 from probe.recipe.when import Condition
 from probe.records import SCHEMA_VERSION, RunMeta
 from probe.search.records.cluster import ClusterUse, SlotUse
-from probe.search.records.importance import Importance
 from probe.search.records.measurements import Measurements
 from probe.training.records import Diagnosis, EpochReport, WeightCounts
+
+MIN_COMPARED_TRIALS = 10
+"""Importances are not computed from fewer trials."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Importance:
+    """How much a hyperparameter matters."""
+
+    share: float
+    """Fraction of the variation of the ranks, among the trials that have the hyperparameter, that it explains."""
+    num_trials: int
+    """Number of compared trials that have the hyperparameter."""
+    num_compared: int
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some of the compared trials do not have the hyperparameter."""
+        return self.num_trials < self.num_compared
+
 
 DATABASE_FILE = "search.sqlite"
 """Name of the database in a run's folder."""

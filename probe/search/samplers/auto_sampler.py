@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probe.search.records.search import BudgetLimits
-from probe.search.space.grid import MAX_GRID, check_grid_size, grid_epochs, grid_size, is_listed
+from probe.search.space.configurations import MAX_GRID, check_grid_size, grid_epochs, grid_size, is_listed
 from probe.search.space.space import Space
 from probe.units import format_count
 
@@ -39,14 +39,7 @@ class GridCost:
 
 
 def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: float, spent_epochs: float = 0.0) -> GridCost:
-    """The cost of a grid.
-
-    Args:
-        space: the space.
-        limits: the budget.
-        full_epochs: cost in epochs of one complete training.
-        spent_epochs: epochs that the probes have spent.
-    """
+    """The cost of a grid, if one complete training costs `full_epochs` and the probes have spent `spent_epochs`."""
     size, epochs = grid_size(space), grid_epochs(space, full_epochs)
     limited = limits.trials is not None or limits.epochs is not None
     fits = (
@@ -65,21 +58,9 @@ def choose_sampler(
     rungs: Sequence[float],
     spent_epochs: float = 0.0,
 ) -> SamplerChoice:
-    """The sampler for `search.sampler` of a recipe.
-
-    `auto` chooses the grid if the recipe lists every value and all configurations fit the budget; otherwise `gp`, Bayesian
-    optimization with a Gaussian process.
-
-    Args:
-        name: the sampler's name in the recipe.
-        space: the space.
-        limits: the budget.
-        rungs: total cost in epochs of a trial up to the end of each rung.
-        spent_epochs: epochs that the probes have spent.
-
-    Raises:
-        RecipeError: the grid is too large.
-    """
+    """The sampler for `search.sampler` of a recipe. `auto` chooses the grid if the recipe lists every value and all
+    configurations fit the budget; otherwise `gp`. `rungs`: total cost in epochs of a trial up to the end of each rung.
+    Raises RecipeError if the grid is too large."""
     if name == "grid":
         check_grid_size(space)
     if name != "auto":

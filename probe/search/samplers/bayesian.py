@@ -27,7 +27,7 @@ from probe.search.samplers.gaussian_process import (
     fit_parameters,
     standardized,
 )
-from probe.search.samplers.history_window import KEPT_BEST, KEPT_LATEST, kept_in_window
+from probe.search.samplers.limits import KEPT_BEST, KEPT_LATEST, kept_in_window
 from probe.search.samplers.protocol import Verdict
 from probe.search.space.space import Positions, Space
 from probe.seeds import derive_seed

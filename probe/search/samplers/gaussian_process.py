@@ -100,14 +100,8 @@ class GaussianProcess:
         self._weights = cho_solve((self._factor, True), observed.values, check_finite=False)
 
     def predict(self, features: Numbers, rung: int) -> tuple[Numbers, Numbers]:
-        """Predict the noise-free score at the end of `rung`.
-
-        Args:
-            features: (configurations, features).
-
-        Returns:
-            Means and standard deviations, each (configurations,).
-        """
+        """Means and standard deviations of the noise-free score at the end of `rung`, each (configurations,);
+        `features` has shape (configurations, features)."""
         rungs = self._observed.rungs
         cross = self._matern(features / self._scales) * self._across(rung - rungs) + _trend(np.array(rung), rungs)
         # Algorithm 2.1, lines 4 to 6: the predictive mean and variance.

@@ -13,7 +13,7 @@ from probe.errors import OutputError, UsageError, first_line
 from probe.recipe.values import is_step
 from probe.search.records.objective import Objective, epoch_value
 from probe.search.records.search import Dimension, ParamValue, SearchResult, Status, TrialResult
-from probe.search.samplers.optuna_study import quiet
+from probe.search.samplers.optuna_samplers import quiet
 
 Distributions = dict[str, optuna.distributions.BaseDistribution]
 _STATES: Mapping[Status, optuna.trial.TrialState] = {
@@ -30,20 +30,13 @@ _STATES: Mapping[Status, optuna.trial.TrialState] = {
 
 
 def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> int:
-    """Write a search as a new Optuna study, and return the number of trials.
+    """Write a search as a new Optuna study in `storage`, a URL such as `sqlite:///x.db`, and return the number of
+    trials.
 
-    Hyperparameters have the values that were trained, in the ranges that were searched, which are widened to include all start
-    points. The scores of all epochs are intermediate values. Other information about the study and its trials is in user
-    attributes.
-
-    Args:
-        result: the search.
-        storage: URL of the storage, such as `sqlite:///x.db`.
-        study_name: name of the new study.
-
-    Raises:
-        UsageError: `storage` is not a URL that Optuna can open.
-        OutputError: the storage cannot be written, or has a study with this name.
+    Hyperparameters have the values that were trained, in the ranges that were searched, which are widened to include
+    all start points. The scores of all epochs are intermediate values. Other information is in user attributes. Raises
+    UsageError if Optuna cannot open such a URL, OutputError if the storage cannot be written or has a study with this
+    name.
     """
     trials = _frozen_trials(result)
     direction: Literal["maximize", "minimize"] = "maximize" if result.mode == "max" else "minimize"

@@ -9,9 +9,8 @@ from probe.errors import RecipeError, unknown_name
 from probe.recipe.schema import SamplerName
 from probe.search.records.objective import Mode
 from probe.search.samplers.bayesian import BayesianSampler
-from probe.search.samplers.optuna_sampler import OptunaSampler, cma_es, evolutionary, qmc
+from probe.search.samplers.optuna_samplers import GridSampler, OptunaSampler, RandomSampler, cma_es, evolutionary, qmc
 from probe.search.samplers.protocol import Sampler
-from probe.search.samplers.random_and_grid import GridSampler, RandomSampler
 from probe.search.samplers.tpe import TPESampler
 from probe.search.space.space import Space
 
@@ -43,10 +42,8 @@ SAMPLER_NAMES: tuple[str, ...] = ("auto", *SAMPLERS)
 
 
 def make_sampler(name: str, space: Space, *, mode: Mode, seed: int, num_rungs: int = 1) -> Sampler:
-    """Make the sampler `name`; `auto` makes `gp`, without the choice of `auto_sampler`.
-
-    Raises RecipeError for an unknown name, and for a grid that is too large.
-    """
+    """Make the sampler `name`; `auto` makes `gp`, without the choice of `auto_sampler`. Raises RecipeError for an
+    unknown name, and for a grid that is too large."""
     for known, make in SAMPLERS.items():
         if known == ("gp" if name == "auto" else name):
             return make(SamplerOptions(space=space, mode=mode, seed=seed, num_rungs=num_rungs))

@@ -9,8 +9,8 @@ from optuna.search_space import IntersectionSearchSpace
 
 from probe.search.records.objective import Mode
 from probe.search.records.search import ParamValue
-from probe.search.samplers.history_window import is_full, kept_in_window
-from probe.search.samplers.optuna_study import ask_study, create_study, numpy_seed
+from probe.search.samplers.limits import is_full, kept_in_window
+from probe.search.samplers.optuna_samplers import ask_study, create_study, numpy_seed
 from probe.search.samplers.protocol import Verdict
 from probe.search.space.space import Positions, Space
 from probe.seeds import derive_seed

@@ -51,8 +51,7 @@ class AsynchronousSuccessiveHalving:
         first_decision_rung: int = 0,
         costs: Sequence[float] | None = None,
     ) -> None:
-        """Create the scheduler (see `registry.make_scheduler`). From rungs below `first_decision_rung`, every trial may be
-        promoted."""
+        """See `registry.make_scheduler`. From rungs below `first_decision_rung`, every trial may be promoted."""
         if not rungs or list(rungs) != sorted(set(rungs)) or rungs[0] < 1:
             raise ValueError(f"rungs must be positive and ascending, not {list(rungs)}")
         self.rungs = tuple(rungs)
@@ -133,10 +132,8 @@ class AsynchronousSuccessiveHalving:
         return [(number, rung) for rung, found in enumerate(self._rungs) for _, number in reversed(found.paused)]
 
     def _num_reachable(self, rung: int, arriving: float, outlook: Outlook) -> int:
-        """How many of the trials paused on `rung` may still be promoted by the rules `published` and `closing`.
-
-        At most `arriving` more trials start training to the rung. Promotions take the paused trials in order.
-        """
+        """How many of the trials paused on `rung` may still be promoted by the rules `published` and `closing`, in
+        their order, if at most `arriving` more trials start training to the rung."""
         here, above = self._rungs[rung], self._rungs[rung + 1]
         num_ranked = self.num_ranked(rung) + outlook.num_on_the_way(rung)
         price, price_above, whole = outlook.prices[rung], outlook.prices[rung + 1], self.epochs_between(rung + 1)
@@ -172,9 +169,9 @@ class AsynchronousSuccessiveHalving:
 def make_rungs(lowest: int, highest: int, factor: int) -> tuple[int, ...]:
     """The rungs `lowest * factor^k` below `highest`, then `highest`.
 
-    They are multiplied as integers, since a floored logarithm misses a rung at 243 and factor 3. The last rung below `highest`
-    is left out if it is closer to `highest` than to the next rung, in ratio: 1..10 with factor 3 gives 1, 3, 10, as ranking at
-    9 would tell nothing new.
+    They are multiplied as integers, since a floored logarithm misses a rung at 243 and factor 3. The last rung below
+    `highest` is left out if it is closer to `highest` than to the next rung, in ratio: 1..10 with factor 3 gives 1, 3,
+    10.
     """
     if not 1 <= lowest <= highest or factor < 2:
         raise ValueError(f"expected 1 <= lowest <= highest and factor >= 2, got {lowest}, {highest}, {factor}")

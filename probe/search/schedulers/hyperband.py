@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 from probe.search.records.objective import Mode
 from probe.search.schedulers.asha import AsynchronousSuccessiveHalving
-from probe.search.schedulers.groups import GroupedScheduler
 from probe.search.schedulers.protocol import Outlook
+from probe.search.schedulers.successive_halving import GroupedScheduler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +61,13 @@ def brackets_of(top: int, factor: int) -> tuple[Bracket, ...]:
     )
 
 
-@dataclass(slots=True)
-class _Dealt:
-    bracket: Bracket
-    num_dealt: int = field(default=0)
-
-
 def deal(brackets: Sequence[Bracket]) -> tuple[int, ...]:
-    """Deal one round of trials to the brackets: the `first_decision_rung` of each trial.
-
-    The next trial goes to the bracket with the smallest fraction of its trials, then to the one that decides first.
-    """
-    counts = [_Dealt(bracket) for bracket in brackets]
+    """Deal one round of trials to the brackets: the `first_decision_rung` of each trial. The next trial goes to the
+    bracket with the smallest fraction of its trials, then to the one that decides first."""
+    counts = [0] * len(brackets)
     dealt = []
     for _ in range(sum(bracket.num_trials for bracket in brackets)):
-        count = min(counts, key=lambda count: Fraction(count.num_dealt + 1, count.bracket.num_trials))
-        count.num_dealt += 1
-        dealt.append(count.bracket.first_decision_rung)
+        index = min(range(len(brackets)), key=lambda index: Fraction(counts[index] + 1, brackets[index].num_trials))
+        counts[index] += 1
+        dealt.append(brackets[index].first_decision_rung)
     return tuple(dealt)

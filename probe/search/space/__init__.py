@@ -1,5 +1,5 @@
 """The space of configurations that a search chooses from.
 
 `space` has the Space itself, and the axes and positions that samplers use. `dimensions` makes it from a recipe and the results
-of the probes. `configurations` lists its distinct configurations, and `grid` those of a grid over it. Everything here is pure.
+of the probes. `configurations` lists its distinct configurations, and those of a grid over it. Everything here is pure.
 """

@@ -51,14 +51,9 @@ def build_space(
     largest_batch: int | None = None,
     lr_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Space:
-    """The space to search.
-
-    Args:
-        recipe: the recipe.
-        largest_batch: result of the batch probe. With None, a probed batch size is left out.
-        lr_ranges: range (low, high) of the learning rate for each optimizer, or for "". With None, a probed learning rate is
-            left out. The probes themselves use the space without probed dimensions.
-    """
+    """The space to search, with the results of the probes: the largest batch, and the range (low, high) of the learning
+    rate for each optimizer, or for "". With None, that dimension is left out if the recipe has it probed, as in the
+    space of the probes."""
     dimensions: list[Dimension] = []
     for name, entry in recipe.searched.items():
         if isinstance(entry, ProbedBatch):
@@ -98,11 +93,9 @@ def expected_space(recipe: Recipe) -> Space:
 
 
 def batch_dimension(name: str, ceiling: int) -> Dimension:
-    """Powers of two up to `ceiling`, from an eighth of it but at most 32 and at least 8.
-
-    The best batch size is usually near 32 (Masters & Luschi 2018, https://arxiv.org/abs/1804.07612), so the space includes it
-    however large the memory is. Below 8, batch normalization suffers and steps become expensive.
-    """
+    """Powers of two up to `ceiling`, from an eighth of it but at most 32 and at least 8. The best batch size is usually
+    near 32 (Masters & Luschi 2018, https://arxiv.org/abs/1804.07612). Below 8, batch normalization suffers and steps
+    become expensive."""
     high = 2 ** math.floor(math.log2(ceiling))
     low = min(high, max(LEAST_BATCH, min(USUAL_SMALL_BATCH, high // 8)))
     return Dimension(name=name, kind="pow2", low=float(low), high=float(high))
@@ -145,18 +138,13 @@ def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
 
 def usual_starts(space: Space, probed: Sequence[str]) -> tuple[dict[str, ParamValue], ...]:
     """Start points without any trial: common values if they are inside their ranges, otherwise the middle of the range.
-
-    Args:
-        space: the space.
-        probed: optimizers whose learning rate was probed ("" for any). Each has a start point, with the middle of its probed
-            range, and the batch size that it was probed with.
-    """
+    Each of the optimizers whose learning rate was `probed` ("" for any) has one, with the middle of its probed range,
+    and the batch size that it was probed with."""
     starts = []
     for optimizer in probed or ("",):
         params: dict[str, ParamValue] = {**space.constants, **({"optimizer": optimizer} if optimizer else {})}
-        for dimension in sorted(
-            space.dimensions, key=lambda dimension: dimension.name == "lr"
-        ):  # it depends on the momentum
+        # The learning rate comes last, since it depends on the momentum.
+        for dimension in sorted(space.dimensions, key=lambda dimension: dimension.name == "lr"):
             if is_active(dimension, params) and dimension.name not in params:
                 usual = None if probed and dimension.name in ("lr", "batch_size") else _usual_value(dimension, params)
                 params[dimension.name] = usual if usual is not None else _value_between(dimension, 0.5, params)
@@ -184,10 +172,8 @@ def _usual_value(dimension: Dimension, params: Mapping[str, ParamValue]) -> Para
 def params_near(
     space: Space, fraction: float, *, seed: int, num_drawn: int, **fixed: ParamValue
 ) -> tuple[dict[str, ParamValue], ...]:
-    """The configuration at a fraction of every range, then `num_drawn` random ones, the closest to it first.
-
-    They are alternatives if the task rejects a configuration (`probe.Infeasible`). `fixed` values replace those of the space.
-    """
+    """The configuration at a fraction of every range, then `num_drawn` random ones, the closest to it first:
+    alternatives if the task rejects a configuration (`probe.Infeasible`). `fixed` values replace those of the space."""
     drawn = [_drawn(space, derive_seed(seed, number, "near"), fixed) for number in range(num_drawn)]
     return (_corner(space, fraction, fixed), *sorted(drawn, key=lambda params: _distance(space, params, fraction)))
 

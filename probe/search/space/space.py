@@ -90,10 +90,8 @@ def positions_of(space: Space, params: Params) -> dict[str, ParamValue]:
 
 
 def complete(space: Space, given: Params, *, seed: int) -> dict[str, ParamValue]:
-    """A configuration with the values of a start point, and random values for the rest.
-
-    `given` may override constants. Hyperparameters that do not exist in the configuration are left out.
-    """
+    """A configuration with the values of a start point, and random values for the rest. `given` may override constants;
+    hyperparameters that do not exist in the configuration are left out."""
     suggest = random_suggest(seed)
     params: dict[str, ParamValue] = {**space.constants, **{k: v for k, v in given.items() if k in space.constants}}
     for dimension in space.dimensions:

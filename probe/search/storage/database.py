@@ -38,10 +38,8 @@ Record = TypeVar("Record")
 
 
 class SearchDatabase:
-    """The open database of a search. What a method writes is on the disk when it returns.
-
-    Every method raises OutputError if the disk is full or the file is damaged.
-    """
+    """The open database of a search. What a method writes is on the disk when it returns. Every method raises
+    OutputError if the disk is full or the file is damaged."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, writes: bool) -> None:
         self.path = path
@@ -74,10 +72,8 @@ class SearchDatabase:
 
     @classmethod
     def open(cls, path: Path, *, to_write: bool) -> SearchDatabase:
-        """Open the file of a search. With `to_write`, its integrity is checked first.
-
-        Raises OutputError if the file is missing, damaged, not a search, or of another schema.
-        """
+        """Open the file of a search. With `to_write`, its integrity is checked first. Raises OutputError if the file is
+        missing, damaged, not a search, or of another schema."""
         if not path.is_file():
             raise OutputError(f"{path} does not exist.", hint="Give the folder of a run of `probe search`.")
         database = cls(path, _connect(path, create=False, to_write=to_write), writes=to_write)
@@ -101,8 +97,7 @@ class SearchDatabase:
         self.close()
 
     def close(self) -> None:
-        """Close the database and merge its log into one file. The log is left if the disk is full or the file is being
-        read."""
+        """Close the database and merge its log into one file, unless the disk is full or the file is being read."""
         if self._writes:
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA journal_mode = DELETE")
@@ -260,9 +255,8 @@ def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Conn
                 # Lets SQLite read the beginning of a truncated file, which it would refuse otherwise.
                 connection.execute("PRAGMA writable_schema = ON")
                 connection.execute("PRAGMA schema_version")
-            except (
-                sqlite3.OperationalError
-            ):  # the index of the log cannot be created: a read-only medium or a full disk
+            except sqlite3.OperationalError:
+                # The index of the log cannot be created: a read-only medium or a full disk.
                 if path.with_name(f"{path.name}-wal").exists():
                     raise
                 connection.close()

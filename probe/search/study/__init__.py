@@ -2,11 +2,10 @@
 
 study.py             the loop: start jobs on free slots, handle their reports, decide what runs next
 events.py, state.py  the five kinds of event, and the trials and scheduler that follow from them
-plan.py              the settings of one study
+plan.py              the settings of one study, its hooks, and the protocol of proposers
 budget.py            what may still be spent, and whether a new trial or a promotion comes next
 tried.py             which configurations were tried, and alternatives to a repeated one
 kept_checkpoints.py  which checkpoints are kept, and how many there will be
-proposer.py          the protocol of what proposes trials after the sampler
 snapshots.py         results and progress records from the state
 utilization.py       how much of the slots' time jobs used
 """

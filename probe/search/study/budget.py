@@ -62,19 +62,13 @@ def epochs_left(limits: BudgetLimits, usage: Usage) -> float:
 def next_step(
     scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None, can_ask: bool = True
 ) -> NewTrial | Promotion | None:
-    """Return what a free slot does next; None if the budget allows nothing.
+    """Return what a free slot does next; None if the budget allows nothing. `can_ask` is False if the space is
+    exhausted.
 
     Promotions by the published rule come first, then new trials. No new trials start once the remaining epochs are
     needed for a last promotion to the top rung (or a third of the whole budget, if that is less), since they could not
     be promoted. From then on, and when all trials are used up, the paused trials on the highest rung are promoted, so
     that the search does not end with its best configuration half trained.
-
-    Args:
-        scheduler: the trials on their rungs.
-        limits: the budget.
-        usage: what is used so far.
-        pace: measured seconds per epoch.
-        can_ask: False if the space is exhausted.
     """
     affordable = min(epochs_left(limits, usage), _epochs_in_time(limits, usage, pace))
     if limits.time_seconds is not None and usage.seconds >= limits.time_seconds:
@@ -108,18 +102,9 @@ def outlook(
 ) -> Outlook:
     """Return upper bounds on what the rest of the budget allows.
 
-    The number of epochs that the remaining time allows is an estimate: TIME_MARGIN times what all slots train at the
-    mean pace.
-
-    Args:
-        scheduler: the trials on their rungs.
-        limits: the budget.
-        usage: what is used so far, without what running jobs have spent, which is refunded if the search is resumed.
-        pace: measured seconds per epoch.
-        num_slots: jobs side by side.
-        max_new: number of new trials that the space still has.
-        prices: the least cost of training to each rung, in epochs.
-        on_the_way: trial -> rung that it trains to, or waits to train to.
+    `usage` leaves out what running jobs have spent, which is refunded if the search is resumed. `max_new` is the number
+    of new trials that the space still has. `prices` and `on_the_way` are those of Outlook. The epochs that the
+    remaining time allows are an estimate: TIME_MARGIN times what all slots train at the mean pace.
     """
     in_time = TIME_MARGIN * num_slots * _epochs_in_time(limits, usage, pace)
     epochs = math.inf if limits.epochs is None else limits.epochs - usage.spent_epochs
@@ -155,8 +140,7 @@ def reached_limit(
 
 
 def probe_allowance(limits: BudgetLimits, *, first_rung_epochs: float, fraction: float = MAX_PROBE_FRACTION) -> float:
-    """Return the epochs that all probes together may spend: a fraction of the budget that leaves enough for a first
-    trial."""
+    """Return the epochs that all probes together may spend, which leave enough for a first trial."""
     if limits.epochs is None:
         return math.inf
     return max(0.0, min(fraction * limits.epochs, limits.epochs - first_rung_epochs))
@@ -172,11 +156,9 @@ def probe_steps(
     num_train_samples: int,
     wanted: int,
 ) -> int:
-    """Return the number of steps for each of `num_probes` range tests, or 0 if the budget does not pay for any.
-
-    It is `wanted`, or fewer to stay within USUAL_PROBE_FRACTION of the epochs. Up to MAX_PROBE_FRACTION is used to
-    reach at least MIN_PROBE_STEPS steps and MIN_PROBE_SAMPLES samples.
-    """
+    """Return the number of steps for each of `num_probes` range tests, or 0 if the budget does not pay for any. It is
+    `wanted`, or fewer to stay within USUAL_PROBE_FRACTION of the epochs; up to MAX_PROBE_FRACTION is used to reach at
+    least MIN_PROBE_STEPS steps and MIN_PROBE_SAMPLES samples."""
     if limits.epochs is None:
         return wanted
     allowed = (

@@ -51,10 +51,8 @@ class TrialEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResumed:
-    """The search was resumed: unfinished rungs return to their start and run first.
-
-    Their epochs are lost, but not spent, so that later decisions are the ones of a search that was never stopped.
-    """
+    """The search was resumed: unfinished rungs return to their start and run first. Their epochs are lost, but not
+    spent, so that later decisions are the ones of a search that was never stopped."""
 
     after: SearchStoppedBy | None = None
     """How the search had ended; None if it was killed."""

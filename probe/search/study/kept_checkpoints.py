@@ -35,16 +35,8 @@ class CheckpointKeeper:
     def trial_ended(
         self, trial: Trial, usage: Usage, *, pace: Pace, num_slots: int, max_new: float, held: Trial | None
     ) -> None:
-        """Discard checkpoints after a job of `trial` ended.
-
-        Args:
-            trial: the trial whose job ended.
-            usage: what is spent, without the costs of running jobs.
-            pace: measured seconds per epoch.
-            num_slots: jobs side by side.
-            max_new: number of trials that the space still has.
-            held: the trial that starts next, if it has to wait.
-        """
+        """Discard checkpoints after a job of `trial` ended. `usage` leaves out the costs of running jobs, `max_new` is
+        the number of trials that the space still has, and `held` the trial that starts next, if it has to wait."""
         if not self._state.fidelity.continues_from_checkpoint:
             return
         if not trial.retry:
@@ -87,10 +79,8 @@ def epochs_of_ended_jobs(state: SearchState) -> float:
 
 
 def expendable(state: SearchState) -> list[tuple[Trial, int]]:
-    """Return (trial, epochs) of the checkpoints that may be deleted if the disk is full, in the order of deletion.
-
-    Those of the lowest rung come first, since they lose the least training; on each rung that of the worst trial.
-    """
+    """Return (trial, epochs) of the checkpoints that may be deleted if the disk is full, in the order of deletion: the
+    lowest rung first, which loses the least training; on each rung the worst trial."""
     best = None if state.best is None else state.best.number
     rungs = state.scheduler.rungs
     return [(state.trials[number], rungs[rung]) for number, rung in state.scheduler.paused() if number != best]
@@ -104,12 +94,13 @@ def _target_rungs(state: SearchState, held: Trial | None) -> Mapping[int, int]:
 
 
 def peak_checkpoints(make_scheduler: Callable[[], Scheduler], limits: BudgetLimits) -> int | None:
-    """Estimate the largest number of checkpoints that a search with one worker keeps at a time.
+    """Estimate the largest number of checkpoints that a search with one worker keeps at a time; None if only time
+    limits it.
 
     The search is simulated with made-up scores and the same decisions about trials, promotions and checkpoints: the
-    largest count over trials in random order, the best first, and the best last. None if only time limits the search,
-    since the number of trials is unknown. Trials that die leave fewer. Each further worker adds the checkpoint it
-    continues from and the one it writes, and with `halving` those of the cohorts it starts instead of waiting.
+    largest count over trials in random order, the best first, and the best last. Trials that die leave fewer. Each
+    further worker adds the checkpoint it continues from and the one it writes, and with `halving` those of the cohorts
+    it starts instead of waiting.
     """
     scheduler = make_scheduler()
     cost = scheduler.epochs_between(0)

@@ -86,10 +86,8 @@ def best_trial(objective: Objective, results: Sequence[TrialResult]) -> BestTria
 
 
 def first_rung_scores(state: SearchState) -> list[tuple[Mapping[str, ParamValue], float]]:
-    """Return positions and first-rung score of every trial that has one, all trained equally long.
-
-    Gradient steps are left out, since they are concentrated around one configuration.
-    """
+    """Return positions and first-rung score of every trial that has one, all trained equally long. Gradient steps are
+    left out, since they are concentrated around one configuration."""
     scored = []
     for trial in state.trials:
         value = state.score(trial, 0) if trial.rung >= 0 and trial.refinement is None else None

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from probe.search.jobs.costs import least_cost, lost_cost
 from probe.search.records.measurements import NOTHING_MEASURED, Measurements
 from probe.search.records.objective import Objective, reduced_value
 from probe.search.records.search import BestTrial, ParamValue, Refinement, Status
-from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs
+from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs, least_cost, lost_cost
 from probe.search.schedulers.protocol import Promotion, Scheduler
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.utilization import Utilization

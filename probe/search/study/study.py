@@ -30,11 +30,8 @@ MakeJob = Callable[[Trial, int, int], RungJob]
 
 
 class Study:
-    """Runs the trials of one search on one executor.
-
-    All that decisions depend on is in `state`, which changes by events only. Each event is stored by `hooks.sink`
-    first.
-    """
+    """Runs the trials of one search on one executor. All that decisions depend on is in `state`, which changes by
+    events only. Each event is stored by `hooks.sink` first."""
 
     def __init__(
         self,
@@ -62,7 +59,7 @@ class Study:
         self._guesses = [complete(plan.space, guess, seed=0) for guess in plan.guesses]
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Restore the state of a study from its events. Sampler and scheduler learn from them in order; no hook is
+        """Restore the state of a study from its events, from which sampler and scheduler learn in order. No hook is
         called."""
         for event in events:
             self.state.apply(event)
@@ -73,15 +70,12 @@ class Study:
                 self._tell_sampler(self.state.trials[event.number], event.report.outcome)
 
     def resume(self, after: SearchStoppedBy | None) -> None:
-        """After `replay`: return unfinished rungs to their start. `after`: how the study had ended; None if it was
-        killed."""
+        """After `replay`: return unfinished rungs to their start. `after`: how the study had ended; None if killed."""
         self._emit(SearchResumed(after=after))
 
     def run(self) -> SearchStoppedBy:
-        """Search until a limit is reached, nothing is left to try, every trial fails, or Ctrl-C.
-
-        Jobs that still run then are cancelled; the epochs they reported count.
-        """
+        """Search until a limit is reached, nothing is left to try, every trial fails, or Ctrl-C. Jobs that still run
+        then are cancelled; the epochs they reported count."""
         end: SearchStoppedBy
         try:
             end = self._loop()
@@ -214,12 +208,8 @@ class Study:
             self._hooks.observer(trial_result(self.state, trial))
 
     def _tell_sampler(self, trial: Trial, outcome: Outcome) -> None:
-        """Tell the sampler the score of each rung, and which configurations are infeasible.
-
-        Infeasible is also a trial that exceeds the recipe's trial_time or whose code fails in the first rung: the cause
-        is usually the configuration, and the sampler should avoid similar ones. If the first rung was completed, its
-        score counts.
-        """
+        """Tell the sampler the score of each rung, and which configurations are infeasible: also one that exceeds the
+        recipe's trial_time or whose code fails in the first rung, since the cause is usually the configuration."""
         if trial.status in ("oom", "diverged", "infeasible") or (
             trial.status in ("timeout", "failed") and trial.rung < 0
         ):

@@ -61,10 +61,8 @@ class TriedConfigurations:
             self._left.discard(key)
 
     def pick_another(self, positions: Positions, *, seed: int) -> dict[str, ParamValue]:
-        """Return an untried configuration in place of the one at `positions`.
-
-        One of its hyperparameters is redrawn at random, then more and more of them. Raises RecipeError if none is left.
-        """
+        """Return an untried configuration in place of the one at `positions`: one of its hyperparameters is redrawn at
+        random, then more and more of them. Raises RecipeError if none is left."""
         suggest, generator = random_suggest(seed), random.Random(derive_seed(seed, "redrawn"))
         names = list(positions)
         for turn in range(MAX_DRAWS):
@@ -80,11 +78,8 @@ class TriedConfigurations:
         return dict(found)
 
     def complete(self, given: Params, *, seed: int) -> dict[str, ParamValue]:
-        """Return the whole configuration of a start point.
-
-        What `given` leaves open is drawn so that the configuration is untried. If there is no such one, a tried one is
-        repeated.
-        """
+        """Return the whole configuration of a start point. What `given` leaves open is drawn so that the configuration
+        is untried, if there is such a one."""
         for turn in range(MAX_DRAWS):
             params = complete(self._space, given, seed=derive_seed(seed, turn, "again") if turn else seed)
             if params not in self:

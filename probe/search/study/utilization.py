@@ -11,8 +11,7 @@ from probe.search.study.events import EpochReported, Event, SearchResumed, Trial
 
 
 def utilization(busy_seconds: float, *, num_slots: int, seconds: float) -> float | None:
-    """Return the fraction, from 0 to 1, of `num_slots` x `seconds` that `busy_seconds` of jobs are; None without
-    time."""
+    """Return the fraction of `num_slots` x `seconds` that `busy_seconds` of jobs are; None without time."""
     if num_slots < 1 or seconds <= 0:
         return None
     return min(1.0, max(0.0, busy_seconds / (num_slots * seconds)))
@@ -37,7 +36,7 @@ class Utilization:
         self._first: float | None = None
 
     def apply(self, event: Event, seconds: float | None = None) -> None:
-        """Update the sums by an event. `seconds`: its time on a monotonic clock; None for an event of an earlier
+        """Update the sums. `seconds`: time of the event on a monotonic clock; None for an event of an earlier
         session."""
         if self._first is None:
             self._first = seconds
@@ -60,11 +59,8 @@ class Utilization:
         return self._use(busy, phase, num_slots)
 
     def after(self, seconds: float, *, num_slots: int) -> SlotUse:
-        """Return the use of the slots after all sessions, which trained for `seconds` in total.
-
-        Jobs that were cut off count with the epochs they reported. `num_slots` is assumed for all sessions, since the
-        number of earlier ones is not stored.
-        """
+        """Return the use of the slots after all sessions, which trained for `seconds` in total. Jobs that were cut off
+        count with the epochs they reported. `num_slots` is assumed for all sessions."""
         busy = self._busy_seconds
         for reported in self._reported.values():
             busy += reported
@@ -87,9 +83,7 @@ class Utilization:
             self._sum_started += seconds
 
     def _leave(self, number: int, seconds: float) -> None:
-        """A job ended after `seconds`. A cut-off job reports 0 and counts with its epochs instead.
-
-        The job is unknown if Ctrl-C prevented its start from being recorded.
-        """
+        """A job ended after `seconds`. A cut-off job reports 0 and counts with its epochs instead. The job is unknown
+        if Ctrl-C prevented its start from being recorded."""
         self._busy_seconds += max(seconds, self._reported.pop(number, 0.0))
         self._sum_started -= self._started.pop(number, 0.0)

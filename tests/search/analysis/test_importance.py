@@ -10,8 +10,7 @@ import pytest
 
 from probe.recipe.when import Bounds
 from probe.search.analysis.importance import FALSE_ALARMS, MAX_TRIALS, importance
-from probe.search.records.importance import MIN_COMPARED_TRIALS
-from probe.search.records.search import Dimension, ParamValue
+from probe.search.records.search import MIN_COMPARED_TRIALS, Dimension, ParamValue
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Positions, Space, draw, random_suggest
 

@@ -9,7 +9,7 @@ from made_recipes import blobs_recipe
 from scripted_executor import ScriptedExecutor, make_job, steady_accuracy
 
 from probe.recipe.schema import Recipe
-from probe.search.compare.incumbents import epochs_to, incumbents_of_trials, value_after
+from probe.search.compare.compare import epochs_to, incumbents_of_trials, value_after
 from probe.search.compare.stored_incumbents import incumbents_of_events
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import study_plan
@@ -17,7 +17,7 @@ from probe.search.records.comparison import Incumbent
 from probe.search.records.search import Dimension, SearchResult
 from probe.search.results import StageResults, make_result
 from probe.search.samplers.registry import make_sampler
-from probe.search.schedulers.auto_scheduler import choose_scheduler
+from probe.search.schedulers.registry import choose_scheduler
 from probe.search.settings import make_settings
 from probe.search.space.space import Space
 from probe.search.study.events import EpochReported, Event, TrialEnded

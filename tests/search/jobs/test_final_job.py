@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.search.jobs.final_job import unlike_warning
+from probe.search.jobs.jobs import unlike_warning
 from probe.training.records import EpochReport
 
 

@@ -26,8 +26,8 @@ from probe.search.samplers.gaussian_process import (
     fit_parameters,
     standardized,
 )
-from probe.search.samplers.random_and_grid import RandomSampler
-from probe.search.samplers.time_limited import FREE_SECONDS, TimeLimitedSampler
+from probe.search.samplers.limits import FREE_SECONDS, TimeLimitedSampler
+from probe.search.samplers.optuna_samplers import RandomSampler
 from probe.search.space.space import Space, params_at, positions_of
 
 ODD = Space(

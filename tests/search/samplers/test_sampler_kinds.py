@@ -19,9 +19,8 @@ from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, ParamValue
 from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
-from probe.search.space.configurations import num_configurations
+from probe.search.space.configurations import grid_size, num_configurations
 from probe.search.space.dimensions import build_space
-from probe.search.space.grid import grid_size
 from probe.search.space.space import Params, Space, axis_of, configuration_key, positions_of
 from probe.search.study.events import Event
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state

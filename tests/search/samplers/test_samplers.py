@@ -10,12 +10,11 @@ from sampler_spaces import NESTED, NUMBERS
 
 from probe.errors import RecipeError
 from probe.search.records.search import Dimension, ParamValue
-from probe.search.samplers.optuna_study import create_study, numpy_seed, suggest
+from probe.search.samplers.optuna_samplers import RandomSampler, create_study, numpy_seed, suggest
 from probe.search.samplers.protocol import Sampler
-from probe.search.samplers.random_and_grid import RandomSampler
 from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
 from probe.search.samplers.tpe import TPESampler
-from probe.search.space.grid import grid, grid_size, on_grid
+from probe.search.space.configurations import grid, grid_size, on_grid
 from probe.search.space.space import Space, draw, params_at, positions_of
 from probe.seeds import derive_seed
 
@@ -285,10 +284,10 @@ def test_tpe_decides_as_if_it_looked_for_what_all_trials_share_at_every_ask(monk
 
 
 def test_a_long_searchs_tpe_forgets_alike_when_it_is_replayed_and_stays_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.search.samplers.history_window.WINDOW", 60)
-    monkeypatch.setattr("probe.search.samplers.history_window.KEPT_BEST", 15)
-    monkeypatch.setattr("probe.search.samplers.history_window.KEPT_LATEST", 15)
-    monkeypatch.setattr("probe.search.samplers.history_window.MIN_FORGOTTEN", 15)
+    monkeypatch.setattr("probe.search.samplers.limits.WINDOW", 60)
+    monkeypatch.setattr("probe.search.samplers.limits.KEPT_BEST", 15)
+    monkeypatch.setattr("probe.search.samplers.limits.KEPT_LATEST", 15)
+    monkeypatch.setattr("probe.search.samplers.limits.MIN_FORGOTTEN", 15)
     whole, resumed = (TPESampler(SPACE, mode="max", seed=3) for _ in range(2))
     asked = []
     sizes = []

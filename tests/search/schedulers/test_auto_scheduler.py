@@ -12,9 +12,8 @@ from searches import search_outcome
 from probe.recipe.schema import Recipe
 from probe.search.compare.stored_incumbents import stored_incumbents
 from probe.search.records.search import DATABASE_FILE
-from probe.search.schedulers import auto_scheduler as auto_ladder
-from probe.search.schedulers.auto_scheduler import FACTOR, budget_trainings, choose_scheduler
-from probe.search.schedulers.registry import make_scheduler
+from probe.search.schedulers import registry
+from probe.search.schedulers.registry import FACTOR, budget_trainings, choose_scheduler, make_scheduler
 from probe.search.stored_result import stored_result
 
 pytestmark = pytest.mark.usefixtures("warm_workers")
@@ -141,7 +140,7 @@ def test_a_search_keeps_its_rungs_whatever_would_be_chosen_now(tmp_path: Path, m
     first, error = search_outcome(recipes[0], device="cpu", num_workers=1, folder=tmp_path)
     assert error is None
     assert (first.scheduler, first.rungs) == ("asha", (1, 3, 9))
-    monkeypatch.setattr(auto_ladder, "EPOCHS_DIVISOR", 2)
+    monkeypatch.setattr(registry, "EPOCHS_DIVISOR", 2)
     assert choose_scheduler(recipes[1]).rungs != first.rungs
     again, error = search_outcome(recipes[1], device="cpu", num_workers=1, folder=tmp_path, resume=True)
     assert error is None

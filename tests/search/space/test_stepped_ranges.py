@@ -15,9 +15,8 @@ from probe.recipe.space import Range
 from probe.recipe.values import check_step, is_step, num_steps, value_after
 from probe.search.samplers.optuna_export import _distribution
 from probe.search.samplers.registry import SAMPLER_NAMES, make_sampler
-from probe.search.space.configurations import configurations, num_configurations
+from probe.search.space.configurations import configurations, grid, is_listed, num_configurations
 from probe.search.space.dimensions import build_space, central_params, params_near
-from probe.search.space.grid import grid, is_listed
 from probe.search.space.space import (
     Axis,
     Space,

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from made_studies import ACCURACY, Ran, fail_on
 from scripted_executor import ScriptedExecutor
 
-from probe.search.jobs.costs import MIN_TRIAL_FRACTION
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.jobs.stopping import Constraints, next_gradient_accumulation
 from probe.search.records.search import BudgetLimits
-from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.schedulers.fidelity import MIN_TRIAL_FRACTION, FidelitySchedule
 from probe.search.schedulers.registry import make_scheduler
 from probe.search.study.snapshots import best_trial, trial_result
 

@@ -33,15 +33,9 @@ def check_ray() -> None:
 
 @contextlib.contextmanager
 def connected(address: RayAddress, *, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Connect this process to a cluster. A cluster that was started for `local:N` ends with the context.
-
-    Args:
-        address: the cluster.
-        environment: environment variables of the workers.
-
-    Raises:
-        DeviceError: Ray is not installed, no cluster answers within ten seconds, or it has another version of Ray or Python.
-    """
+    """Connect this process to a cluster. A cluster that was started for `local:N` ends with the context. Raises
+    DeviceError if Ray is not installed, no cluster answers within ten seconds, or it has another version of Ray or
+    Python."""
     check_ray()
     _check_answers(address)
     import ray
@@ -55,9 +49,8 @@ def connected(address: RayAddress, *, environment: Mapping[str, str] | None = No
         else:
             # Without "local", Ray would connect to a cluster that already runs on this machine.
             options |= {"address": "local", "num_cpus": address.num_local, "include_dashboard": False}
-            os.environ.setdefault(
-                "RAY_worker_niceness", "0"
-            )  # with Ray's default of 15, any other program slows the search down
+            # With Ray's default of 15, any other program slows the search down.
+            os.environ.setdefault("RAY_worker_niceness", "0")
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:

@@ -10,12 +10,11 @@ import ray
 
 from probe.search.executors.local import ENDS_SEARCH, report_of, timed_out
 from probe.search.executors.protocol import Location, Resources
-from probe.search.executors.ray.monitor import UPDATE_SECONDS, FirstCall, NodeMonitor
+from probe.search.executors.ray.monitor import UPDATE_SECONDS, FirstCall, NodeMonitor, Options, Placement
 from probe.search.executors.ray.nodes import Node
-from probe.search.executors.ray.on_node import CallOptions
-from probe.search.executors.ray.placement import Options, Placement
 from probe.search.executors.ray.resources import SlotPlan
 from probe.search.executors.ray.tasks import (
+    CallOptions,
     RayTask,
     RayTasks,
     TaskEvent,
@@ -51,15 +50,8 @@ class RayExecutor:
         num_threads: int,
         prepare: Callable[[], object] | None = None,
     ) -> None:
-        """Create the executor.
-
-        Args:
-            nodes: the nodes that run jobs. All of them see the folder `use.storage`.
-            plan: number of slots, and the resources of each.
-            use: the cluster as it is now.
-            num_threads: PyTorch threads of each job.
-            prepare: called in every process after its imports, before its first call.
-        """
+        """`nodes` run the jobs, each with `num_threads` PyTorch threads. `prepare` is called in every process after its
+        imports, before its first call."""
         self._monitor = NodeMonitor(nodes, plan, use)
         self._call_options = CallOptions(num_threads=num_threads, prepare=prepare)
         self._tasks = RayTasks(self._call_options, cpus_per_task=plan.cpus_per_job)
@@ -205,9 +197,8 @@ class RayExecutor:
                 if not ready:
                     self._monitor.update()
                     if self._monitor.is_lost(task.node_id):
-                        raise TaskLostError(
-                            f"A task on {self._name(task.node_id)} was lost: the node does not respond."
-                        )
+                        where = self._name(task.node_id)
+                        raise TaskLostError(f"A task on {where} was lost: the node does not respond.")
                     continue
                 match self._next(task):
                     case None if not self._monitor.is_admitted(task.node_id):  # it joined while the task was queued

@@ -14,8 +14,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from probe.errors import DeviceError, OutputError, UsageError
-from probe.search.executors.ray.on_node import probe_node
 from probe.search.executors.ray.resources import NodeSize, SlotPlan
+from probe.search.executors.ray.tasks import probe_node
 from probe.search.records.cluster import NodeInfo
 from probe.version import VERSION
 from probe.workers.worker import Raised, Returned, decode_event
@@ -64,13 +64,11 @@ def node_size(record: Mapping[str, Any]) -> NodeSize:
 
 
 class NodeProbe:
-    """Asks one node to describe itself, in a process of its own on that node.
-
-    A file with a random token is in the folder of checkpoints until `close`; the node sees the folder if it finds the token.
-    """
+    """Asks one node to describe itself, in a process of its own on that node. Until `close`, the folder of
+    checkpoints contains a file with a random token; the node sees the folder if it finds the token."""
 
     def __init__(self, record: Mapping[str, Any], storage: Path, *, first_call: bytes | None = None) -> None:
-        """Start the probe. `first_call` is described in `on_node.probe_node`. Raises OutputError if `storage`, the folder of
+        """Start the probe. `first_call` is described in `tasks.probe_node`. Raises OutputError if `storage`, the folder of
         checkpoints, cannot be written."""
         token = secrets.token_hex(16)
         self.started = time.monotonic()
@@ -87,12 +85,8 @@ class NodeProbe:
         return bool(ray.wait([self.answer], timeout=0)[0])
 
     def node(self) -> Node:
-        """The node, as it described itself.
-
-        Raises:
-            DeviceError: it has no probe or another version of it, it has not answered yet, or its first call failed.
-            ProbeLostError: the probe was lost.
-        """
+        """The node, as it described itself. Raises ProbeLostError if the probe was lost, DeviceError if the node has no probe
+        or another version of it, has not answered yet, or failed in its first call."""
         return _node(self._record, self.answer if self.has_ended() else None)
 
     def close(self) -> None:
@@ -102,11 +96,7 @@ class NodeProbe:
 
 def probe_nodes(storage: Path, plan: SlotPlan | None = None) -> list[Node]:
     """Probe all nodes that can run jobs of `plan`, at the same time; without a plan, all nodes with a CPU core.
-
-    Raises:
-        DeviceError: a node has no probe or another version of it, or does not answer; or no node can run jobs.
-        OutputError: `storage`, the folder of checkpoints, cannot be written.
-    """
+    Raises DeviceError if one of them is unusable or there is none, OutputError if `storage` cannot be written."""
     fits = plan.fits if plan is not None else lambda size: size.num_cpus >= 1
     probes: list[NodeProbe] = []
     try:
@@ -130,18 +120,8 @@ def driver_address() -> str:
 
 
 def check_storage(nodes: Sequence[Node], *, driver: str, storage: Path | None, checkpoints: Path) -> None:
-    """Check that all nodes can go on from each other's checkpoints.
-
-    Args:
-        nodes: the nodes that run jobs.
-        driver: IP address of this machine.
-        storage: the folder given with `--storage`.
-        checkpoints: the folder of this search's checkpoints.
-
-    Raises:
-        UsageError: the nodes are on several machines, and no `storage` is given.
-        OutputError: a node cannot read or write `checkpoints`.
-    """
+    """Check that all nodes can continue from each other's checkpoints. `driver` is the IP address of this machine, and
+    `storage` the folder given with `--storage`, which several machines require. Raises UsageError, OutputError."""
     machines = sorted({driver, *(node.info.address for node in nodes)})
     if storage is None and len(machines) > 1:
         raise UsageError(
@@ -171,10 +151,7 @@ def _node(record: Mapping[str, Any], answer: Any) -> Node:
     name = f"{record['NodeManagerHostname']} ({record['NodeManagerAddress']})"
     same = f"Install probe {VERSION} there, in the Python environment that runs `ray start`."
     if answer is None:
-        raise DeviceError(
-            f"The node {name} did not answer in time.",
-            hint="`ray status` shows whether it is alive.",
-        )
+        raise DeviceError(f"The node {name} did not answer in time.", hint="`ray status` shows whether it is alive.")
     try:
         answered = ray.get(answer)
     except _LOST as error:

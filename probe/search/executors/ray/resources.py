@@ -85,17 +85,9 @@ def parse_ray_address(text: str) -> RayAddress:
 
 
 def plan_slots(nodes: Sequence[NodeSize], *, num_workers: int | None, on_gpu: bool) -> SlotPlan:
-    """Plan the slots of a search: by default one per GPU, or one per core with at most four per node, which share its cores.
-
-    Args:
-        nodes: sizes of the nodes.
-        num_workers: number of slots. Each gets as many cores as possible. If there are fewer GPUs, jobs share them.
-        on_gpu: whether jobs use a GPU.
-
-    Raises:
-        DeviceError: no node has the required resources.
-        UsageError: there are fewer cores than `num_workers`.
-    """
+    """Plan the slots of a search: `num_workers`, each with as many cores as possible; by default one per GPU, or one
+    per core with at most four per node, which share its cores. Raises DeviceError or UsageError if the nodes are too
+    small."""
     fit = [node for node in nodes if node.num_cpus >= 1 and (not on_gpu or node.num_gpus >= 1)]
     if not fit:
         wanted = "a GPU and a CPU core" if on_gpu else "a CPU core"
@@ -126,11 +118,8 @@ def plan_slots(nodes: Sequence[NodeSize], *, num_workers: int | None, on_gpu: bo
 
 
 def gpu_fraction(peak_bytes: int | None, *, gpu_bytes: int | None, plan: SlotPlan, num_gpus: float) -> float:
-    """The fraction of a GPU that a job asks Ray for, from its predicted peak memory and a margin.
-
-    It is 1 if the peak or the GPU's memory is unknown, and if there are as many GPUs as slots: Ray would otherwise put two
-    small jobs on one GPU and leave another one idle.
-    """
+    """The fraction of a GPU that a job asks Ray for, from its predicted peak memory and a margin. It is 1 if either memory is
+    unknown, and with as many GPUs as slots: Ray would otherwise put two small jobs on one GPU and leave another one idle."""
     if peak_bytes is None or not gpu_bytes or not plan.shares_gpus(num_gpus):
         return 1.0
     fraction = math.ceil(MARGIN * peak_bytes / gpu_bytes / SMALLEST_FRACTION) * SMALLEST_FRACTION

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from probe.errors import DeviceError, UsageError
 from probe.search.backends import find_backend
 from probe.search.executors.ray import cluster as ray_cluster
 from probe.search.executors.ray.cluster import check_ray, connected
-from probe.search.executors.ray.on_node import sees_storage, user_paths
 from probe.search.executors.ray.resources import parse_ray_address
 
 
@@ -78,21 +76,6 @@ def test_ray_assigns_the_gpus() -> None:
         find_backend("local:1", device=DeviceSpec(kind="cuda", index=1), num_workers=None, deterministic=False),
     ):
         pass
-
-
-def test_a_node_sees_a_storage_where_the_same_file_is(tmp_path: Path) -> None:
-    file = tmp_path / "seen"
-    assert not sees_storage(file, "token")
-    file.write_text("another's")
-    assert not sees_storage(file, "token")
-    file.write_text("token")
-    assert sees_storage(file, "token")
-    assert [path.name for path in tmp_path.iterdir()] == ["seen"]
-
-
-def test_only_the_users_own_folders_travel(tmp_path: Path) -> None:
-    packages = str(Path(sys.prefix) / "lib" / "site-packages")
-    assert user_paths([str(tmp_path), packages, str(Path(sys.base_prefix) / "lib")]) == (str(tmp_path),)
 
 
 def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from made_nodes import node_info
 from ray_clusters import add_node, executor_here
 
 from probe.errors import DeviceError, OutputError, UsageError
-from probe.search.executors.ray.on_node import probe_node
 from probe.search.jobs.jobs import JobEnd
 from probe.search.records.cluster import ClusterUse
 from probe.version import VERSION
@@ -32,8 +31,9 @@ from probe.search.executors.ray import executor as ray_executor
 from probe.search.executors.ray import monitor as ray_monitor
 from probe.search.executors.ray import nodes as ray_nodes
 from probe.search.executors.ray.executor import RayExecutor
+from probe.search.executors.ray.monitor import Options
 from probe.search.executors.ray.nodes import Node, check_storage, probe_nodes
-from probe.search.executors.ray.placement import Options
+from probe.search.executors.ray.tasks import probe_node
 
 JOIN_SECONDS = 60.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from probe.search.executors.ray.resources import NodeSize, SlotPlan, plan_slots
 
 pytest.importorskip("ray")
 
-from probe.search.executors.ray.monitor import NodeMonitor
+from probe.search.executors.ray.monitor import NodeMonitor, Placement
 from probe.search.executors.ray.nodes import Node
-from probe.search.executors.ray.placement import Placement
+from probe.search.executors.ray.tasks import sees_storage, user_paths
 
 GIB = 2**30
 JOB = replace(make_job(Path("run"), 7), peak_bytes=10 * GIB)
@@ -77,3 +78,18 @@ def test_a_node_with_too_few_cores_takes_no_jobs() -> None:
     plan = plan_slots([NodeSize(num_cpus=8.0), NodeSize(num_cpus=4.0)], num_workers=1, on_gpu=False)
     assert plan.cpus_per_job == 8
     assert [plan.fits(NodeSize(num_cpus=cores)) for cores in (8.0, 4.0)] == [True, False]
+
+
+def test_a_node_sees_a_storage_where_the_same_file_is(tmp_path: Path) -> None:
+    file = tmp_path / "seen"
+    assert not sees_storage(file, "token")
+    file.write_text("another's")
+    assert not sees_storage(file, "token")
+    file.write_text("token")
+    assert sees_storage(file, "token")
+    assert [path.name for path in tmp_path.iterdir()] == ["seen"]
+
+
+def test_only_the_users_own_folders_travel(tmp_path: Path) -> None:
+    packages = str(Path(sys.prefix) / "lib" / "site-packages")
+    assert user_paths([str(tmp_path), packages, str(Path(sys.base_prefix) / "lib")]) == (str(tmp_path),)

@@ -1,16 +1,68 @@
-"""The folder of a search's checkpoints: deleting them, and making room on its disk."""
+"""The folder of a run: its lock, its checkpoints, and room for them on the disk."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
-from probe.errors import DiskFullError
+from filelock import FileLock, Timeout
+
+from probe.errors import DiskFullError, OutputError
 from probe.search.jobs.jobs import checkpoint_path
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.state import SearchState, Trial
+
+LOCK_FILE = "search.lock"
+"""Name of the lock file beside the database. It contains the process id of its holder."""
+
+
+class RunLock:
+    """A file lock on a run, held until `close`. Child processes do not inherit it, so a killed driver releases it at once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Lock the run in `folder`. Raises OutputError if another process holds the lock, or if it cannot be made."""
+        self._path = folder / LOCK_FILE
+        self._lock = FileLock(self._path, timeout=0, mode=0o644)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise OutputError(
+                f"The search in {folder} is being run by {self._holder()}.",
+                hint="Wait until it ends, or stop it: a run cannot be shared by two processes.",
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"The lock {self._path} cannot be taken: {error.strerror or error}.",
+                hint="Use a folder that you may write to, on a disk that supports file locks.",
+            ) from error
+        with suppress(PermissionError):  # Windows: a locked file cannot be written
+            self._path.write_text(str(os.getpid()))
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock and remove its file."""
+        with suppress(PermissionError):  # Windows: an open file cannot be removed
+            self._path.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _holder(self) -> str:
+        with suppress(OSError):
+            text = self._path.read_text()
+            if text.isdigit():
+                return f"process {text}"
+        return "another process"
+
 
 SPARE_BYTES = 16 * 2**20
 """Free space that is left for the database and the report."""
@@ -33,18 +85,8 @@ class CheckpointFolder:
         return False
 
     def free_disk(self, state: SearchState, *, has_failed: bool = False) -> int:
-        """Delete checkpoints of paused trials, the worst first, until the disk has room for those of all running jobs.
-
-        Each is assumed to be as large as the largest so far.
-
-        Args:
-            state: the state of the search.
-            has_failed: the disk was full. Then at least one checkpoint is deleted, even if the file system reports free
-                space, since a quota does not show there.
-
-        Returns:
-            The number of deleted checkpoints.
-        """
+        """Delete checkpoints of paused trials, the worst first, until the disk has room for those of all running jobs, each as
+        large as the largest so far. With `has_failed`, delete at least one: the file system does not show a quota."""
         self._num_failed += has_failed
         wanted = SPARE_BYTES + max(1, len(state.running)) * self._largest_bytes()
         num_deleted = 0
@@ -56,10 +98,7 @@ class CheckpointFolder:
         return num_deleted
 
     def write_beside(self, state: SearchState | None, write: Callable[[], None]) -> None:
-        """Call `write` for another file on the same disk, deleting checkpoints while the disk is full.
-
-        Raises DiskFullError if no checkpoint is left to delete.
-        """
+        """Call `write` for another file on the same disk, deleting checkpoints while the disk is full."""
         while True:
             try:
                 return write()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.search.samplers.history_window import (
+from probe.search.samplers.limits import (
     KEPT_BEST,
     KEPT_LATEST,
     MIN_FORGOTTEN,

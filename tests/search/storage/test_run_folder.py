@@ -16,7 +16,7 @@ from probe.search.find import find_hyperparameters
 from probe.search.jobs.jobs import checkpoint_path
 from probe.search.jobs.trial import run_rung
 from probe.search.records.search import BudgetLimits
-from probe.search.storage.checkpoint_folder import CheckpointFolder
+from probe.search.storage.folder import CheckpointFolder
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.state import SearchState
 from probe.training.checkpoint import save_checkpoint
