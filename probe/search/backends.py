@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device
 from probe.device.visible import visible_gpus
@@ -16,29 +15,6 @@ from probe.search.executors.ray.resources import RayAddress, SlotPlan, parse_ray
 from probe.search.jobs.worker_calls import DETERMINISTIC_ENVIRONMENT, make_deterministic
 from probe.search.records.cluster import ClusterUse
 from probe.search.session import SearchSession
-
-
-class Backend(Protocol):
-    """Where a search runs, known before the search is opened."""
-
-    @property
-    def device(self) -> DeviceSpec:
-        """The resolved device, as jobs see it."""
-
-    @property
-    def num_workers(self) -> int | None:
-        """Number of jobs that run at the same time; None for the default of this machine."""
-
-    @property
-    def num_threads(self) -> int | None:
-        """Number of PyTorch threads of each job; None to divide the cores of this machine."""
-
-    @property
-    def num_gpus(self) -> int:
-        """Number of GPUs of this machine that the workers are spread over."""
-
-    def open(self, session: SearchSession) -> AbstractContextManager[SearchExecutor]:
-        """The executor of a session. Raises DeviceError, OutputError or UsageError before the first trial."""
 
 
 @contextmanager
@@ -79,16 +55,21 @@ class LocalBackend:
     """Worker processes of this machine."""
 
     device: DeviceSpec
+    """The resolved device, as jobs see it."""
     num_workers: int | None
+    """Number of jobs that run at the same time; None for the default of this machine."""
     num_threads: int | None = None
+    """Number of PyTorch threads of each job; None to divide the cores of this machine."""
     gpus: tuple[str, ...] = ()
 
     @property
     def num_gpus(self) -> int:
+        """Number of GPUs of this machine that the workers are spread over."""
         return max(1, len(self.gpus))
 
     @contextmanager
     def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
+        """The executor of a session. Raises DeviceError, OutputError or UsageError before the first trial."""
         begun = session.start
         with LocalExecutor(
             begun.num_workers,
@@ -107,14 +88,11 @@ class RayBackend:
     address: RayAddress
     device: DeviceSpec
     plan: SlotPlan
+    num_gpus: int = 1
 
     @property
     def num_workers(self) -> int:
         return self.plan.num_slots
-
-    @property
-    def num_gpus(self) -> int:
-        return 1
 
     @property
     def num_threads(self) -> int:
@@ -149,3 +127,7 @@ class RayBackend:
             yield executor
         finally:
             executor.close()
+
+
+Backend = LocalBackend | RayBackend
+"""Where a search runs, known before the search is opened."""

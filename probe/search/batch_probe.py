@@ -56,11 +56,9 @@ class BatchProbe:
     """The result of the batch probe."""
 
     largest: int
-    """Largest batch to search."""
     result: BatchResult | None
     """Result of the measurement; None if nothing was tried."""
     epochs: float = 0.0
-    """Epochs spent on the probe."""
     warnings: tuple[str, ...] = ()
     error: ProbeError | KeyboardInterrupt | None = None
     """The error that ended the probe, or KeyboardInterrupt after Ctrl-C; None if there was none."""
@@ -69,8 +67,7 @@ class BatchProbe:
 def probe_largest_batch(
     plan: BatchProbePlan, executor: SearchExecutor, *, known: BatchResult | None, observer: Observer | None
 ) -> BatchProbe:
-    """Find the largest batch that fits, by measurement (unless its result is `known`) or, with a warning, by a rule of
-    thumb."""
+    """Find the largest batch that fits, by measurement unless it is `known`, or by a rule of thumb with a warning."""
     error: ProbeError | None = None
     result, largest = known, plan.largest
     if result is None:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from probe.search.settings import SearchSettings
     from probe.search.study.plan import Proposer
 
-PROPOSERS = {
-    "hypergradient": "probe.search.hypergradient.refiner",
-}
+PROPOSERS = {"hypergradient": "probe.search.hypergradient.refiner"}
 """search.refine.method -> module, imported only if a recipe asks for it."""
 
 

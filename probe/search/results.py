@@ -16,14 +16,7 @@ from probe.search.analysis.intervals import value_interval
 from probe.search.analysis.messages import trials_warnings
 from probe.search.jobs.jobs import FinalOutcome
 from probe.search.records.cluster import ClusterUse, SlotUse
-from probe.search.records.search import (
-    BestTrial,
-    SearchResult,
-    SearchStoppedBy,
-    Spent,
-    TrialResult,
-    ValueInterval,
-)
+from probe.search.records.search import BestTrial, SearchResult, SearchStoppedBy, Spent, TrialResult, ValueInterval
 from probe.search.settings import SearchSettings
 from probe.search.space.space import Space
 from probe.search.study.budget import Usage

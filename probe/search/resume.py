@@ -154,8 +154,7 @@ def restore_final(database: SearchDatabase, *, seed: int, epochs: int) -> FinalO
 
 
 def with_history(outcome: FinalOutcome, database: SearchDatabase) -> FinalOutcome:
-    """Add to a new final training its shared test samples, and how often the test split was scored for earlier
-    winners."""
+    """Add its shared test samples, and how often the test split was scored before, to a new final training."""
     task, before = database.stage(LOAD, TaskInfo), database.stage(FINAL, FinalOutcome)
     earlier = 0 if before is None else before.num_test_reads
     if outcome.test is None:

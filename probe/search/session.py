@@ -25,7 +25,7 @@ from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
 from probe.search.schedulers.registry import SchedulerChoice
 from probe.search.storage.database import IN_MEMORY, SearchDatabase
-from probe.search.storage.folder import RunLock
+from probe.search.storage.folder import run_lock
 from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
 from probe.search.task_info import TaskInfo
 
@@ -46,13 +46,10 @@ class SearchRequest:
     num_threads: int | None = None
     """PyTorch's threads in each worker; None to divide this machine's cores."""
     storage: Path | None = None
-    """Folder for checkpoints that other machines see too. None for the run's own, or the one that the search started
-    with."""
+    """Folder for checkpoints that other machines see; None for the run's own, or the one the search started with."""
     num_gpus: int = 1
-    """Number of GPUs that the trials may be spread over."""
     deterministic: bool = False
     allow_code_changes: bool = False
-    """Resume although the task's source files were edited."""
     argv: Sequence[str] = ()
 
 
@@ -82,8 +79,7 @@ class SearchSession:
         return self.database.stage(SCHEDULER, SchedulerChoice)
 
     def recognized(self, task: TaskInfo) -> TaskInfo:
-        """Return the task with the files that were edited since the search started. Raises DataError if it is another
-        task."""
+        """Return the task with the files edited since the search started. Raises DataError for another task."""
         before = self.database.stage(LOAD, TaskInfo)
         if before is None:
             return task
@@ -140,7 +136,7 @@ def open_session(request: SearchRequest) -> Iterator[SearchSession]:
             hint="Give the folder of a search with --out, or start a new search without --resume.",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with RunLock(folder):
+    with run_lock(folder):
         session = _resume(path, request) if request.resume else _start(path, folder, request)
         try:
             _make_folder(session.checkpoints)

@@ -31,11 +31,9 @@ class TaskInfo:
     reached: tuple[str, ...] = ("lr",)
     """Which of lr, momentum and weight_decay the task's own optimizer uses."""
     batch_size: int
-    """The task's own batch size."""
     num_params: int | None = None
     """Number of trainable parameters; None if the model cannot be built without the hyperparameters of a trial."""
     reference: DataReference | None = None
-    """Fingerprints of its data."""
     overlaps: tuple[Overlap, ...] = ()
     """Pairs of splits that share a few samples."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -122,8 +120,7 @@ def code_changes(before: TaskInfo, now: TaskInfo) -> list[str]:
 
 
 def first_feasible(candidates: Sequence[Params], attempt: Callable[[Params], Answer]) -> Answer:
-    """Return what `attempt` returns for the first configuration that the task's code accepts. Raises Infeasible if it
-    refuses all of them."""
+    """Return the first result of `attempt` that the task does not refuse. Raises Infeasible if there is none."""
     refused: Infeasible | None = None
     for params in candidates:
         try:

@@ -28,7 +28,7 @@ from probe.search.resume import can_continue, check_same_recipe, recipe_changes,
 from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.folder import LOCK_FILE, RunLock
+from probe.search.storage.folder import LOCK_FILE, run_lock
 from probe.search.storage.schema import StudyEnded
 from probe.search.stored_result import stored_result
 from probe.search.study.events import Event
@@ -298,17 +298,17 @@ def test_a_search_goes_on_unless_it_is_over() -> None:
 
 
 def test_a_second_process_is_refused_by_the_number_of_the_first_until_that_dies(tmp_path: Path) -> None:
-    script = "import sys, time; from pathlib import Path; from probe.search.storage.folder import RunLock\n"
-    script += "lock = RunLock(Path(sys.argv[1])); print('locked', flush=True); time.sleep(60)"
+    script = "import sys, time; from pathlib import Path; from probe.search.storage.folder import run_lock\n"
+    script += "with run_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         with pytest.raises(OutputError, match=f"being run by process {holder.pid}") as raised:
-            RunLock(tmp_path)
+            run_lock(tmp_path).__enter__()
         assert raised.value.exit_code == 6
         os.kill(holder.pid, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
-    with RunLock(tmp_path):
+    with run_lock(tmp_path):
         assert (tmp_path / LOCK_FILE).read_text() == str(os.getpid())
     assert not (tmp_path / LOCK_FILE).exists()
 

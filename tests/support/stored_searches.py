@@ -19,7 +19,7 @@ from probe.search.resume import remove_orphans
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.folder import RunLock
+from probe.search.storage.folder import run_lock
 from probe.search.study.events import Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.state import Trial
@@ -104,7 +104,7 @@ def work_on(
     from scripted_executor import make_job as make_plain_job
 
     path = folder / DATABASE_FILE
-    with RunLock(folder):
+    with run_lock(folder):
         try:
             database = SearchDatabase.open(path, to_write=True)
         except OutputError:  # killed before it began

@@ -41,7 +41,6 @@ RIDGE = 1.0
 """Penalty of the kernel ridge regression: the mean over n trials of a choice is shrunk by n / (n + 1)."""
 
 Numbers = NDArray[Any]
-"""Array of floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

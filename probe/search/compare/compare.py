@@ -196,8 +196,7 @@ def _validation(plain: Mapping[str, Any]) -> str:
 
 
 def incumbents_of_trials(result: SearchResult) -> tuple[Incumbent, ...]:
-    """Return the curve of a search without stored events, as if its trials had run one after the other, after the
-    probes."""
+    """Return the curve of a search without stored events, as if its trials had run one after the other."""
     trials = sorted(result.trials, key=lambda trial: trial.number)
     ends = list(accumulate((float(trial.epochs) for trial in trials), initial=result.spent.probe_epochs))[1:]
     found = [

@@ -21,8 +21,7 @@ from probe.search.study.state import SearchState
 
 
 def stored_incumbents(file: Path, result: SearchResult) -> tuple[Incumbent, ...] | None:
-    """Return the curve of the search in `file`, a search.sqlite; None if its events do not lead to `result`. Raises
-    OutputError or RecipeError if it cannot be read."""
+    """Return the curve of the search in a search.sqlite; None if its events do not lead to `result`."""
     with SearchDatabase.open(file, to_write=False) as database:
         recipe = parse_recipe(tomllib.loads(database.facts().get("recipe", "")), where=str(file))
         choice = database.stage(SCHEDULER, SchedulerChoice) or choose_scheduler(recipe)

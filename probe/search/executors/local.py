@@ -172,8 +172,7 @@ class LocalExecutor:
 
     @contextmanager
     def _usable_slots(self, slots: Sequence[_Slot]) -> Iterator[Sequence[_Slot]]:
-        """Slots for a call. If the call fails or is interrupted, their workers are ended: the next call must not
-        receive a late answer."""
+        """Slots for a call. If it fails, their workers are ended: the next call must not receive a late answer."""
         try:
             yield slots
         except BaseException:

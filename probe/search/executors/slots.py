@@ -20,7 +20,6 @@ class GpuLoad:
     running_peaks: tuple[int | None, ...] = ()
     """Predicted peak memory in bytes of each trial that runs on the GPU; None if it could not be predicted."""
     idle_bytes: int = 0
-    """Memory held by idle workers."""
     has_free_slot: bool = True
 
     @property

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from probe.errors import ProbeError
 from probe.recipe.refine import Refine
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.hypergradient.job import GradientJob, GradientReport, run_gradient
-from probe.search.hypergradient.steps import (
-    MIN_STEP,
-    SHRINKAGE,
-    UNROLLED_COST,
-    NextStep,
-    Tried,
-    next_params,
-    next_step,
-)
+from probe.search.hypergradient.steps import MIN_STEP, SHRINKAGE, UNROLLED_COST, NextStep, Tried, next_params, next_step
 from probe.search.records.objective import Objective, best_epoch, reduced_value
 from probe.search.records.search import ParamValue, Refinement
 from probe.search.results import StageResults
@@ -30,39 +21,18 @@ from probe.search.study.plan import Proposal, ProposerEnd
 from probe.search.study.state import SearchState, Trial
 from probe.units import format_count
 
-if TYPE_CHECKING:
-    from probe.search.hypergradient.job import GradientReport
-    from probe.search.study.state import Trial
-
-
-Differentiate = Callable[[Trial, int], "GradientReport"]
+Differentiate = Callable[[Trial, int], GradientReport]
 """(trial, epochs) -> gradient of the trial's validation loss after that many epochs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefinerSettings:
-    """Settings of a refinement, from the recipe's [search.refine]."""
-
-    after: int
-    """Number of the sampler's trials."""
-    names: tuple[str, ...]
-    """Hyperparameters to refine."""
-    first_step: float
-    """Length of the first step, as a fraction of the ranges."""
-    unroll: int | None = None
-    """Number of last training steps to differentiate through; None for all."""
 
 
 class Refiner:
     """Proposes gradient steps. Decisions depend on the study's state and the computed gradients only."""
 
-    def __init__(
-        self, settings: RefinerSettings, space: Space, objective: Objective, *, differentiate: Differentiate
-    ) -> None:
+    def __init__(self, settings: Refine, space: Space, objective: Objective, *, differentiate: Differentiate) -> None:
         self._settings = settings
         self._objective = objective
         self._differentiate = differentiate
-        self._dimensions = [dimension for dimension in space.dimensions if dimension.name in settings.names]
+        self._dimensions = [dimension for dimension in space.dimensions if dimension.name in settings.hyperparameters]
         self.ended_by: ProposerEnd | None = None
         """Why the refinement ended; None before that."""
         self.warning: str | None = None
@@ -82,13 +52,13 @@ class Refiner:
             for trial in state.trials
             if trial.refinement is not None
         ]
-        following = next_step(start.number, self._value(start) or 0.0, tried, first_step=self._settings.first_step)
+        following = next_step(start.number, self._value(start) or 0.0, tried, first_step=float(self._settings.step))
         base = state.trials[following.base]
         if following.is_over:
             self.ended_by = "refined"
             return None
         epochs = best_epoch(self._objective, base.counted) or len(base.counted)
-        cost = state.scheduler.epochs_between(0) + (UNROLLED_COST * epochs if following.known is None else 0)
+        cost = state.scheduler.costs[0] + (UNROLLED_COST * epochs if following.known is None else 0)
         if cost > epochs_left:
             self.ended_by = "epochs"
             return None
@@ -159,9 +129,6 @@ def _uncounted(epochs: float) -> str:
 
 def make_proposer(refine: Refine, setup: SearchSettings, found: StageResults, executor: SearchExecutor) -> Refiner:
     """The refiner for the recipe's [search.refine]. `found` must hold the space of the search."""
-    settings = RefinerSettings(
-        after=refine.after, names=refine.hyperparameters, first_step=float(refine.step), unroll=refine.unroll
-    )
 
     def differentiate(trial: Trial, epochs: int) -> GradientReport:
         job = GradientJob(
@@ -172,8 +139,8 @@ def make_proposer(refine: Refine, setup: SearchSettings, found: StageResults, ex
             device=setup.device,
             planned_epochs=setup.fidelity.full_epochs,
             epochs=epochs,
-            names=settings.names,
-            unroll=settings.unroll,
+            names=refine.hyperparameters,
+            unroll=refine.unroll,
             reference=setup.reference,
         )
         try:
@@ -182,7 +149,7 @@ def make_proposer(refine: Refine, setup: SearchSettings, found: StageResults, ex
             return GradientReport(message=error.message.removesuffix("."))
         return report
 
-    return Refiner(settings, found.space, setup.objective, differentiate=differentiate)
+    return Refiner(refine, found.space, setup.objective, differentiate=differentiate)
 
 
 def describe(refine: Refine, full_epochs: int) -> tuple[str, ...]:

@@ -33,7 +33,6 @@ class Tried:
     number: int
     refinement: Refinement
     value: float | None
-    """Validation loss; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

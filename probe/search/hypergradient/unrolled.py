@@ -58,11 +58,9 @@ class Hypergradient:
     """Validation loss and its derivatives. Values are infinite or NaN if the training diverged."""
 
     val_loss: float
-    """Validation loss at the end of the training."""
     gradient: Mapping[str, float]
     """Hyperparameter -> d val_loss / d hyperparameter."""
     num_steps: int
-    """Number of training steps."""
     num_unrolled: int
     """Number of last steps that were differentiated through."""
     num_passes: float

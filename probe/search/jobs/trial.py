@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -31,16 +31,6 @@ from probe.training.summary import summarize_training
 from probe.workers.child import send_message
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How a job ended."""
-
-    outcome: Outcome
-    message: str | None = None
-    next_gradient_accumulation: int | None = None
-    """After outcome `oom`: micro-batches per batch to try next; None if each is a single sample."""
-
-
 @dataclass(slots=True)
 class _Rung:
     """A running job, with what is known when an exception ends it."""
@@ -51,7 +41,6 @@ class _Rung:
     settings: TrainerSettings | None = None
     num_passes: int = 0
     reports: list[EpochReport] = field(default_factory=list)
-    """Reports that were sent."""
     summaries: list[TrainingSummary | None] = field(default_factory=list)
     """One for each fold, measured at the end of the rung."""
     is_unsaved: bool = False
@@ -73,22 +62,25 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
     end = guarded(lambda: _train(rung), partial(_failure, rung))
     memory = device.read_memory()
     device.release()
-    return RungReport(
-        outcome=end.outcome,
+    return replace(
+        end,
         seconds=time.perf_counter() - started,
         memory=memory,
-        message=end.message,
-        next_gradient_accumulation=end.next_gradient_accumulation,
         num_passes=rung.num_passes,
         summary=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
     )
 
 
-def _failure(rung: _Rung, error: Exception) -> _End | None:
+def _end(outcome: Outcome, message: str | None, next_parts: int | None = None) -> RungReport:
+    """The report of a job without its measurements."""
+    return RungReport(outcome=outcome, message=message, next_gradient_accumulation=next_parts, seconds=0.0)
+
+
+def _failure(rung: _Rung, error: Exception) -> RungReport | None:
     """The outcome that an exception stands for; None if it is an error."""
     if isinstance(error, Infeasible):
-        return _End("infeasible", error.message)
+        return _end("infeasible", error.message)
     failure, cause = find_failure(error)
     settings = rung.settings
     next_parts = None
@@ -98,16 +90,16 @@ def _failure(rung: _Rung, error: Exception) -> _End | None:
         return None  # even a single sample exceeds the limit, so the batch size is not the reason
     message = first_line(cause)
     if failure is not None:
-        return _End("oom", message, next_parts)
+        return _end("oom", message, next_parts)
     parts = rung.job.gradient_accumulation
     if parts is None or (isinstance(error, ProbeError) and not isinstance(error, TaskError)):
         return None
     # The whole batch got as far as running out of memory: the model cannot be trained on micro-batches, like batch
     # normalization on a single sample.
-    return _End("oom", f"Out of memory with the whole batch, and split into {parts} micro-batches it fails: {message}")
+    return _end("oom", f"Out of memory with the whole batch, and split into {parts} micro-batches it fails: {message}")
 
 
-def _train(rung: _Rung) -> _End:
+def _train(rung: _Rung) -> RungReport:
     job = rung.job
     task = build_task(job.source, job.params, job.reference)
     with rung.device.track():
@@ -122,7 +114,7 @@ def _train(rung: _Rung) -> _End:
             except DiskFullError as error:
                 rung.is_unsaved = True
                 unsaved = f"{error.message} If it is promoted, it is trained again from its seed."
-        return _End(stop.reason, " ".join(filter(None, (lost, stop.message, unsaved))) or None)
+        return _end(stop.reason, " ".join(filter(None, (lost, stop.message, unsaved))) or None)
 
 
 def _load_state(job: RungJob) -> tuple[Mapping[str, Any], str | None]:

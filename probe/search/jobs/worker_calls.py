@@ -24,8 +24,7 @@ def run_final_training(job: FinalJob) -> FinalOutcome:
 
 
 def make_deterministic() -> None:
-    """Configure PyTorch for `--deterministic`, before the first job. Operations without a deterministic version
-    warn."""
+    """Configure PyTorch for `--deterministic`. Operations without a deterministic version warn."""
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -62,8 +62,7 @@ def epoch_value(objective: Objective, report: EpochReport) -> float | None:
 
 
 def best_epoch(objective: Objective, reports: Sequence[EpochReport]) -> int | None:
-    """Return the epoch that gives a trial its value, by `reduce`: the best (the earliest of equal ones) or the last;
-    None if no epoch has a value."""
+    """Return the epoch that gives a trial its value (the earliest of equal ones); None if no epoch has a value."""
     found: tuple[int, float] | None = None
     for report in reports:
         value = epoch_value(objective, report)

@@ -16,7 +16,6 @@ from probe.search.records.measurements import Measurements
 from probe.training.records import Diagnosis, EpochReport, WeightCounts
 
 MIN_COMPARED_TRIALS = 10
-"""Importances are not computed from fewer trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,6 @@ class Importance:
 
 
 DATABASE_FILE = "search.sqlite"
-"""Name of the database in a run's folder."""
 ParamValue = bool | int | float | str
 Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
 """How a trial ended.
@@ -44,15 +42,13 @@ Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasi
 complete: trained to the top rung, or until nothing improved for the recipe's patience. stopped: not promoted further.
 undefined: the objective's metric was NaN or infinite in every epoch. oom: out of memory. diverged: the loss was not
 finite. infeasible: it broke a constraint of the recipe, or the user's code raised `probe.Infeasible`. timeout: cut off
-by a time limit; it has a value if an epoch was completed. crashed: its workers died. failed: the user's code raised.
-"""
+by a time limit; it has a value if an epoch was completed. crashed: its workers died. failed: the user's code raised."""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
 """Statuses of trials that may have a value; the first two always have one."""
 Stage = Literal["load", "batch", "lr", "search", "final"]
 SearchStoppedBy = Literal["trials", "epochs", "time", "space", "refined", "failures", "interrupted"]
-"""Why a search ended. trials, epochs, time: the limit of the budget that was reached. space: every configuration was
-tried. refined: gradient steps from the best trial found no improvement. failures: every trial failed. interrupted:
-Ctrl-C."""
+"""Why a search ended. trials, epochs, time: this limit of the budget was reached. space: every configuration was tried.
+refined: gradient steps from the best trial found no improvement. failures: every trial failed. interrupted: Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +81,7 @@ class TrialResult(Measurements):
     epochs: int | float
     """Epochs of the budget spent on the trial, lost ones included."""
     reports: tuple[EpochReport, ...]
-    """Reports of its epochs: means over the folds in k-fold validation; those on the largest fraction of the data if
-    rungs are fractions of the data."""
+    """Reports of its epochs: means over the folds; if rungs are fractions of the data, those on the largest one."""
     rungs: tuple[int, ...]
     """Completed rungs, in epochs or in thousandths of the training data."""
     message: str | None = None
@@ -155,7 +150,6 @@ class RunningTrial:
     number: int
     params: Mapping[str, ParamValue]
     epoch: int
-    """Number of completed epochs."""
     epochs_to: int
     """Epoch at which the current rung ends."""
     place: str | None = None
@@ -172,11 +166,8 @@ class SearchProgress:
     limits: BudgetLimits
     running: tuple[RunningTrial, ...] = ()
     best: BestTrial | None = None
-    """The best trial among those that completed a rung."""
     message: str | None = None
-    """Additional text on what is being done."""
     slots: SlotUse | None = None
-    """Use of the slots; None unless trials run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,8 +274,7 @@ class SearchResult:
     reduce: Literal["best", "last"] = "best"
     """Which epoch of a trial gives its value."""
     importance: Mapping[str, Importance] | None
-    """Hyperparameters that matter more than chance explains. None with fewer than MIN_COMPARED_TRIALS equally long
-    trials."""
+    """Hyperparameters that matter beyond chance; None with fewer than MIN_COMPARED_TRIALS equally long trials."""
     final: FinalTraining | None
     test: Score | None
     diagnosis: Diagnosis | None = None
@@ -304,8 +294,6 @@ class SearchResult:
     def __post_init__(self) -> None:
         if self.rung_costs and len(self.rung_costs) != len(self.rungs):
             raise ValueError(f"{len(self.rungs)} rungs cannot have {len(self.rung_costs)} costs")
-        if self.best is None:
-            return
-        found = [trial for trial in self.trials if trial.number == self.best.number]
-        if not found or found[0].value is None or found[0].value != self.best.value:
-            raise ValueError(f"best is trial {self.best.number}, whose value among the trials is not {self.best.value}")
+        best = self.best
+        if best is not None and best.value not in [one.value for one in self.trials if one.number == best.number]:
+            raise ValueError(f"best is trial {best.number}, whose value among the trials is not {best.value}")

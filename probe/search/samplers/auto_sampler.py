@@ -51,12 +51,7 @@ def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: float, spent_e
 
 
 def choose_sampler(
-    name: str,
-    space: Space,
-    *,
-    limits: BudgetLimits,
-    rungs: Sequence[float],
-    spent_epochs: float = 0.0,
+    name: str, space: Space, *, limits: BudgetLimits, rungs: Sequence[float], spent_epochs: float = 0.0
 ) -> SamplerChoice:
     """The sampler for `search.sampler` of a recipe. `auto` chooses the grid if the recipe lists every value and all
     configurations fit the budget; otherwise `gp`. `rungs`: total cost in epochs of a trial up to the end of each rung.
@@ -89,7 +84,6 @@ def grid_warning(
 
 
 def most_trials(limits: BudgetLimits, rungs: Sequence[float], *, spent_epochs: float = 0.0) -> float:
-    """The largest number of trials that the budget can start, each of which trains at least to the first rung. Infinite if only
-    time is limited."""
+    """The largest number of trials that the budget can start; infinite if only time is limited."""
     by_epochs = math.inf if limits.epochs is None else max(0, math.floor((limits.epochs - spent_epochs) / rungs[0]))
     return min(by_epochs, math.inf if limits.trials is None else limits.trials)

@@ -80,7 +80,6 @@ class BayesianSampler:
         self._rungs: dict[int, int] = {}
         """Trial number -> number of rungs that it finished."""
         self._over: set[int] = set()
-        """Numbers of the trials with a verdict."""
         self._scores: list[_Row] = []
         self._feasible: list[_Row] = []
         """Rows with value 1 for scored and -1 for infeasible trials. If a trial has several rows, the last one counts."""

@@ -20,7 +20,6 @@ from probe.search.records.search import Dimension, ParamValue
 from probe.search.space.space import Axis, Positions, Space, axis_of, value_at
 
 Numbers = NDArray[Any]
-"""An array of floats."""
 ABSENT = 0.5
 """Feature of a range that does not exist in a configuration: the middle, like a default value."""
 MOVED = 0.3

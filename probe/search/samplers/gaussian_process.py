@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-Numbers = NDArray[Any]
-"""An array of floats."""
+from probe.search.samplers.encoding import Numbers
 
 LENGTH_SCALE = 0.3
 """Prior median of a length scale with one dimension, in units of its range. It grows with the square root of the number of
@@ -40,7 +38,6 @@ RUNG_SCALE, RUNG_SCALE_SPREAD = 3.0, 0.8
 TREND, TREND_STEP = 1.0, 0.3
 """Variances of the trend at the first rung, and of its step to each next rung."""
 MAX_ITERATIONS = 30
-"""Iterations of L-BFGS for the kernel's parameters."""
 JITTER = 1e-8
 """Added to the variances, to keep the matrix positive definite after rounding."""
 FENCE = 3.0

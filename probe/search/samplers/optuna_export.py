@@ -52,8 +52,7 @@ def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> 
         text = first_line(error)
         if "://" not in storage or "parse" in text.lower():
             raise UsageError(
-                f"--optuna: Optuna cannot open the storage '{storage}': {text}",
-                hint="Example: --optuna sqlite:///x.db",
+                f"--optuna: Optuna cannot open the storage '{storage}': {text}", hint="Example: --optuna sqlite:///x.db"
             ) from error
         raise OutputError(f"Optuna cannot open {storage}: {text}") from error
     for name, value in _study_notes(result).items():

@@ -86,13 +86,7 @@ class OptunaSampler:
     exhausted = False
 
     def __init__(
-        self,
-        name: str,
-        make: Callable[[int, int], optuna.samplers.BaseSampler],
-        space: Space,
-        *,
-        mode: Mode,
-        seed: int,
+        self, name: str, make: Callable[[int, int], optuna.samplers.BaseSampler], space: Space, *, mode: Mode, seed: int
     ) -> None:
         """`make(seed of the search, trial number)` makes Optuna's sampler for one ask."""
         self.name = name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from probe.errors import RecipeError, unknown_name
 from probe.recipe.schema import SamplerName
@@ -14,29 +13,18 @@ from probe.search.samplers.protocol import Sampler
 from probe.search.samplers.tpe import TPESampler
 from probe.search.space.space import Space
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplerOptions:
-    """The arguments of `make_sampler`."""
-
-    space: Space
-    mode: Mode
-    seed: int
-    num_rungs: int
-
-
-Make = Callable[[SamplerOptions], Sampler]
-
+Make = Callable[[Space, Mode, int, int], Sampler]
+"""(space, mode, seed, number of rungs) -> the sampler."""
 SAMPLERS: Mapping[SamplerName, Make] = {
-    "tpe": lambda given: TPESampler(given.space, mode=given.mode, seed=given.seed),
-    "random": lambda given: RandomSampler(given.space, seed=given.seed),
-    "grid": lambda given: GridSampler(given.space, seed=given.seed),
-    "gp": lambda given: BayesianSampler(given.space, mode=given.mode, seed=given.seed, num_rungs=given.num_rungs),
-    "cma-es": lambda given: OptunaSampler("cma-es", cma_es, given.space, mode=given.mode, seed=given.seed),
-    "evolutionary": lambda given: OptunaSampler(
-        "evolutionary", evolutionary, given.space, mode=given.mode, seed=given.seed
+    "tpe": lambda space, mode, seed, num_rungs: TPESampler(space, mode=mode, seed=seed),
+    "random": lambda space, mode, seed, num_rungs: RandomSampler(space, seed=seed),
+    "grid": lambda space, mode, seed, num_rungs: GridSampler(space, seed=seed),
+    "gp": lambda space, mode, seed, num_rungs: BayesianSampler(space, mode=mode, seed=seed, num_rungs=num_rungs),
+    "cma-es": lambda space, mode, seed, num_rungs: OptunaSampler("cma-es", cma_es, space, mode=mode, seed=seed),
+    "evolutionary": lambda space, mode, seed, num_rungs: OptunaSampler(
+        "evolutionary", evolutionary, space, mode=mode, seed=seed
     ),
-    "qmc": lambda given: OptunaSampler("qmc", qmc, given.space, mode=given.mode, seed=given.seed),
+    "qmc": lambda space, mode, seed, num_rungs: OptunaSampler("qmc", qmc, space, mode=mode, seed=seed),
 }
 SAMPLER_NAMES: tuple[str, ...] = ("auto", *SAMPLERS)
 
@@ -46,6 +34,6 @@ def make_sampler(name: str, space: Space, *, mode: Mode, seed: int, num_rungs: i
     unknown name, and for a grid that is too large."""
     for known, make in SAMPLERS.items():
         if known == ("gp" if name == "auto" else name):
-            return make(SamplerOptions(space=space, mode=mode, seed=seed, num_rungs=num_rungs))
+            return make(space, mode, seed, num_rungs)
     message, hint = unknown_name("sampler", name, SAMPLER_NAMES)
     raise RecipeError(message, hint=hint)

@@ -65,9 +65,6 @@ class AsynchronousSuccessiveHalving:
     def top(self) -> int:
         return len(self.rungs) - 1
 
-    def epochs_between(self, rung: int) -> float:
-        return self.costs[rung]
-
     def num_ranked(self, rung: int) -> int:
         """Number of trials that count on `rung`."""
         found = self._rungs[rung]
@@ -104,7 +101,7 @@ class AsynchronousSuccessiveHalving:
         # get_job of Algorithm 2: from the highest rung down, the best trial that may be promoted.
         for target in reversed(range(1, len(self.rungs))):
             paused = self._rungs[target - 1].paused
-            if paused and self.epochs_between(target) <= max_epochs and self._may_promote(target - 1, paused[0], rule):
+            if paused and self.costs[target] <= max_epochs and self._may_promote(target - 1, paused[0], rule):
                 return Promotion(number=paused[0][1], rung=target)
         return None
 
@@ -136,7 +133,7 @@ class AsynchronousSuccessiveHalving:
         their order, if at most `arriving` more trials start training to the rung."""
         here, above = self._rungs[rung], self._rungs[rung + 1]
         num_ranked = self.num_ranked(rung) + outlook.num_on_the_way(rung)
-        price, price_above, whole = outlook.prices[rung], outlook.prices[rung + 1], self.epochs_between(rung + 1)
+        price, price_above, whole = outlook.prices[rung], outlook.prices[rung + 1], self.costs[rung + 1]
 
         def is_out_of_reach(place: int, failures_here: int, failures_above: int) -> bool:
             # The trials paused ahead of this one are promoted first.

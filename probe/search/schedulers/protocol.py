@@ -68,9 +68,6 @@ class Scheduler(Protocol):
     def top(self) -> int:
         """Index of the last rung."""
 
-    def epochs_between(self, rung: int) -> float:
-        """Cost in epochs of training to `rung` from the rung below it."""
-
     def enter(self, number: int) -> None:
         """Trial `number` starts training to the first rung."""
 

@@ -32,7 +32,6 @@ from probe.search.space.space import (
 from probe.units import format_count
 
 MAX_LISTED = 10_000
-"""Number of configurations that are listed at most."""
 
 
 def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
@@ -115,7 +114,6 @@ def _magnitudes(low: float, high: float) -> Iterator[float]:
 GRID_STEPS = 5
 """Default number of values of a range. A learning rate from 1e-5 to 1e-1 is tried at every power of ten."""
 MAX_GRID = 10_000
-"""Number of configurations of a grid at most."""
 
 
 def grid_positions(dimension: Dimension) -> tuple[ParamValue, ...]:

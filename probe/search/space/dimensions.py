@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.search.records.search import Dimension, ParamValue
 from probe.search.space.space import (
+    Params,
     Space,
     axis_of,
     is_active,
@@ -46,10 +48,7 @@ USUAL_DECOUPLED_WEIGHT_DECAY = 0.01
 
 
 def build_space(
-    recipe: Recipe,
-    *,
-    largest_batch: int | None = None,
-    lr_ranges: Mapping[str, tuple[float, float]] | None = None,
+    recipe: Recipe, *, largest_batch: int | None = None, lr_ranges: Mapping[str, tuple[float, float]] | None = None
 ) -> Space:
     """The space to search, with the results of the probes: the largest batch, and the range (low, high) of the learning
     rate for each optimizer, or for "". With None, that dimension is left out if the recipe has it probed, as in the
@@ -133,7 +132,7 @@ def optimizers_of(recipe: Recipe, default: str | None) -> tuple[str, ...]:
 def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:
     """The configuration for which the learning rate is probed: the middle of every range, on its own scale, and the first
     choices. `fixed` values replace these."""
-    return _corner(space, 0.5, fixed)
+    return _filled(space, fixed, partial(_value_between, fraction=0.5))
 
 
 def usual_starts(space: Space, probed: Sequence[str]) -> tuple[dict[str, ParamValue], ...]:
@@ -147,12 +146,12 @@ def usual_starts(space: Space, probed: Sequence[str]) -> tuple[dict[str, ParamVa
         for dimension in sorted(space.dimensions, key=lambda dimension: dimension.name == "lr"):
             if is_active(dimension, params) and dimension.name not in params:
                 usual = None if probed and dimension.name in ("lr", "batch_size") else _usual_value(dimension, params)
-                params[dimension.name] = usual if usual is not None else _value_between(dimension, 0.5, params)
+                params[dimension.name] = usual if usual is not None else _value_between(dimension, params, 0.5)
         starts.append({name: value for name, value in params.items() if name not in space.constants})
     return tuple(starts)
 
 
-def _usual_value(dimension: Dimension, params: Mapping[str, ParamValue]) -> ParamValue | None:
+def _usual_value(dimension: Dimension, params: Params) -> ParamValue | None:
     """The common value of a dimension, given the values before it; None if there is none inside the range."""
     usual = USUAL_VALUES.get(dimension.name)
     optimizer = params.get("optimizer")
@@ -174,22 +173,17 @@ def params_near(
 ) -> tuple[dict[str, ParamValue], ...]:
     """The configuration at a fraction of every range, then `num_drawn` random ones, the closest to it first:
     alternatives if the task rejects a configuration (`probe.Infeasible`). `fixed` values replace those of the space."""
-    drawn = [_drawn(space, derive_seed(seed, number, "near"), fixed) for number in range(num_drawn)]
-    return (_corner(space, fraction, fixed), *sorted(drawn, key=lambda params: _distance(space, params, fraction)))
+
+    def drawn(number: int) -> dict[str, ParamValue]:
+        suggest = random_suggest(derive_seed(seed, number, "near"))
+        return _filled(space, fixed, lambda one, params: value_at(one, suggest(axis_of(one)), params))
+
+    others = sorted(map(drawn, range(num_drawn)), key=lambda params: _distance(space, params, fraction))
+    return (_filled(space, fixed, partial(_value_between, fraction=fraction)), *others)
 
 
-def _drawn(space: Space, seed: int, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-    suggest = random_suggest(seed)
-    params: dict[str, ParamValue] = {**space.constants, **fixed}
-    for dimension in space.dimensions:
-        if dimension.name not in fixed and is_active(dimension, params):
-            params[dimension.name] = value_at(dimension, suggest(axis_of(dimension)), params)
-    return params
-
-
-def _distance(space: Space, params: Mapping[str, ParamValue], fraction: float) -> float:
-    """Sum of the distances from `fraction` of every range, as fractions of the ranges. The first choice has distance 0, every
-    other one 1."""
+def _distance(space: Space, params: Params, fraction: float) -> float:
+    """Sum of the distances from `fraction` of every range. The first choice has distance 0, others 1."""
     positions = positions_of(space, params)
     total = 0.0
     for dimension in space.dimensions:
@@ -203,15 +197,16 @@ def _distance(space: Space, params: Mapping[str, ParamValue], fraction: float) -
     return total
 
 
-def _corner(space: Space, fraction: float, fixed: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+def _filled(space: Space, fixed: Params, value_of: Callable[[Dimension, Params], ParamValue]) -> dict[str, ParamValue]:
+    """A configuration with the `fixed` values, and those of `value_of` for all other dimensions."""
     params: dict[str, ParamValue] = {**space.constants, **fixed}
     for dimension in space.dimensions:
         if dimension.name not in fixed and is_active(dimension, params):
-            params[dimension.name] = _value_between(dimension, fraction, params)
+            params[dimension.name] = value_of(dimension, params)
     return params
 
 
-def _value_between(dimension: Dimension, fraction: float, params: Mapping[str, ParamValue]) -> ParamValue:
+def _value_between(dimension: Dimension, params: Params, fraction: float) -> ParamValue:
     """The value at a fraction of a dimension's range, which may depend on the values before it."""
     if dimension.kind == "choices":
         return dimension.choices[0]

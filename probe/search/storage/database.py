@@ -20,7 +20,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar, get_args
 
 from probe.errors import DiskFullError, OutputError, last_line
@@ -50,7 +49,6 @@ class SearchDatabase:
         self.event_seconds = 0.0
         """Seconds from the first to the last event of each session, summed over the events read or appended so far."""
         self._last_seconds: float | None = None
-        """Time of the last of these events."""
 
     @classmethod
     def create(cls, path: Path, facts: dict[str, str]) -> SearchDatabase:
@@ -72,8 +70,7 @@ class SearchDatabase:
 
     @classmethod
     def open(cls, path: Path, *, to_write: bool) -> SearchDatabase:
-        """Open the file of a search. With `to_write`, its integrity is checked first. Raises OutputError if the file is
-        missing, damaged, not a search, or of another schema."""
+        """Open the file of a search; `to_write` checks its integrity. Raises OutputError if it cannot be used."""
         if not path.is_file():
             raise OutputError(f"{path} does not exist.", hint="Give the folder of a run of `probe search`.")
         database = cls(path, _connect(path, create=False, to_write=to_write), writes=to_write)
@@ -91,9 +88,7 @@ class SearchDatabase:
     def __enter__(self) -> SearchDatabase:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 from filelock import FileLock, Timeout
 
@@ -20,48 +19,40 @@ LOCK_FILE = "search.lock"
 """Name of the lock file beside the database. It contains the process id of its holder."""
 
 
-class RunLock:
-    """A file lock on a run, held until `close`. Child processes do not inherit it, so a killed driver releases it at once."""
-
-    def __init__(self, folder: Path) -> None:
-        """Lock the run in `folder`. Raises OutputError if another process holds the lock, or if it cannot be made."""
-        self._path = folder / LOCK_FILE
-        self._lock = FileLock(self._path, timeout=0, mode=0o644)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise OutputError(
-                f"The search in {folder} is being run by {self._holder()}.",
-                hint="Wait until it ends, or stop it: a run cannot be shared by two processes.",
-            ) from None
-        except OSError as error:
-            raise OutputError(
-                f"The lock {self._path} cannot be taken: {error.strerror or error}.",
-                hint="Use a folder that you may write to, on a disk that supports file locks.",
-            ) from error
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a file lock on a run. Child processes do not inherit it, so a killed driver releases it at once. Raises OutputError
+    if another process holds the lock, or if it cannot be made."""
+    path = folder / LOCK_FILE
+    lock = FileLock(path, timeout=0, mode=0o644)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(
+            f"The search in {folder} is being run by {_holder(path)}.",
+            hint="Wait until it ends, or stop it: a run cannot be shared by two processes.",
+        ) from None
+    except OSError as error:
+        raise OutputError(
+            f"The lock {path} cannot be taken: {error.strerror or error}.",
+            hint="Use a folder that you may write to, on a disk that supports file locks.",
+        ) from error
+    try:
         with suppress(PermissionError):  # Windows: a locked file cannot be written
-            self._path.write_text(str(os.getpid()))
-
-    def __enter__(self) -> RunLock:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the lock and remove its file."""
+            path.write_text(str(os.getpid()))
+        yield
+    finally:
         with suppress(PermissionError):  # Windows: an open file cannot be removed
-            self._path.unlink(missing_ok=True)
-        self._lock.release()
+            path.unlink(missing_ok=True)
+        lock.release()
 
-    def _holder(self) -> str:
-        with suppress(OSError):
-            text = self._path.read_text()
-            if text.isdigit():
-                return f"process {text}"
-        return "another process"
+
+def _holder(path: Path) -> str:
+    with suppress(OSError):
+        text = path.read_text()
+        if text.isdigit():
+            return f"process {text}"
+    return "another process"
 
 
 SPARE_BYTES = 16 * 2**20

@@ -39,8 +39,7 @@ CREATE VIEW trials AS SELECT trial, params,
 """
 
 LOAD, SCHEDULER, BATCH, PROBED, END, FINAL = "load", "scheduler", "batch", "probed", "end", "final"
-"""Names of stages. SCHEDULER holds the SchedulerChoice that the search started with; a larger budget does not change
-it."""
+"""Names of stages. SCHEDULER holds the choice that the search started with, which a larger budget does not change."""
 CLUSTER = "cluster"
 """Name of the stage with the cluster of the last session; missing if it ran on one machine."""
 LR_PREFIX = "lr:"
@@ -69,7 +68,6 @@ class Probed:
     sampler_reason: str | None
     probe_epochs: float
     warnings: tuple[str, ...]
-    """Warnings of the probes."""
     device_name: str
 
 

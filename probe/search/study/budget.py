@@ -1,4 +1,7 @@
-"""What may still be spent, and what comes next: a promotion or a new trial. Pure functions of limits and counts."""
+"""What may still be spent, and what comes next: a promotion or a new trial. Pure functions of limits and counts.
+
+`pace` is the mean seconds per epoch of the budget over all trials so far; None before the first epoch.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,6 @@ MIN_PROBE_SAMPLES = 3000
 TIME_MARGIN = 2.0
 """Factor on the number of epochs that the remaining time allows at the mean pace: later trials may be faster."""
 ROUNDING = 1e-9
-"""Tolerance for the rounding of sums of epochs."""
 Limit = Literal["trials", "epochs", "time"]
 
 
@@ -44,14 +46,6 @@ class NewTrial:
     """Decision to start a new trial and train it to the first rung."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How fast trials train."""
-
-    typical_seconds: float | None = None
-    """Mean seconds per epoch of the budget over all trials so far; None before the first epoch."""
-
-
 def epochs_left(limits: BudgetLimits, usage: Usage) -> float:
     """Return the epochs that are neither spent nor promised; infinity without a limit."""
     if limits.epochs is None:
@@ -60,7 +54,7 @@ def epochs_left(limits: BudgetLimits, usage: Usage) -> float:
 
 
 def next_step(
-    scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None, can_ask: bool = True
+    scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: float | None = None, can_ask: bool = True
 ) -> NewTrial | Promotion | None:
     """Return what a free slot does next; None if the budget allows nothing. `can_ask` is False if the space is
     exhausted.
@@ -77,9 +71,9 @@ def next_step(
     if promotion is not None:
         return promotion
     asks_left = can_ask and (limits.trials is None or usage.trials < limits.trials)
-    fits = scheduler.epochs_between(0) <= affordable
+    fits = scheduler.costs[0] <= affordable
     reserve = _reserve(scheduler, limits, pace)
-    if asks_left and fits and affordable - scheduler.epochs_between(0) >= reserve:
+    if asks_left and fits and affordable - scheduler.costs[0] >= reserve:
         return NewTrial()
     promotion = scheduler.next_promotion(max_epochs=affordable, rule="closing")
     if promotion is None and asks_left:
@@ -94,7 +88,7 @@ def outlook(
     limits: BudgetLimits,
     usage: Usage,
     *,
-    pace: Pace | None = None,
+    pace: float | None = None,
     num_slots: int = 1,
     max_new: float = math.inf,
     prices: Sequence[float],
@@ -111,7 +105,7 @@ def outlook(
     new_trials = min(max_new, math.inf if limits.trials is None else limits.trials - usage.trials)
     open_epochs = 0.0
     if new_trials > 0 and min(epochs, in_time) < math.inf:
-        reserve = _reserve(scheduler, limits, pace) + scheduler.epochs_between(0)
+        reserve = _reserve(scheduler, limits, pace) + scheduler.costs[0]
         in_reserve = reserve if math.isinf(in_time) else TIME_MARGIN * num_slots * reserve
         open_epochs = min(epochs, in_time, in_reserve + usage.promised_epochs)
     return Outlook(
@@ -125,16 +119,16 @@ def outlook(
 
 
 def reached_limit(
-    scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: Pace | None = None
+    scheduler: Scheduler, limits: BudgetLimits, usage: Usage, *, pace: float | None = None
 ) -> Limit | None:
     """Return the limit that ends a search in which nothing runs and nothing is left to do; None if no limit does."""
     if limits.time_seconds is not None and (
-        usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < scheduler.epochs_between(0)
+        usage.seconds >= limits.time_seconds or _epochs_in_time(limits, usage, pace) < scheduler.costs[0]
     ):
         return "time"
     if limits.trials is not None and usage.trials >= limits.trials:
         return "trials"
-    if epochs_left(limits, usage) < scheduler.epochs_between(0):
+    if epochs_left(limits, usage) < scheduler.costs[0]:
         return "epochs"
     return None
 
@@ -177,21 +171,21 @@ def steps_in_epochs(*, num_steps: int, batch_size: int, num_train_samples: int) 
     return num_steps * batch_size / num_train_samples
 
 
-def _reserve(scheduler: Scheduler, limits: BudgetLimits, pace: Pace | None) -> float:
+def _reserve(scheduler: Scheduler, limits: BudgetLimits, pace: float | None) -> float:
     """The number of remaining epochs below which no new trial starts if a paused one can be promoted."""
     if len(scheduler.rungs) == 1:
         return 0.0
-    return min(scheduler.epochs_between(scheduler.top), _whole_epochs(limits, pace) / 3)
+    return min(scheduler.costs[scheduler.top], _whole_epochs(limits, pace) / 3)
 
 
-def _whole_epochs(limits: BudgetLimits, pace: Pace | None) -> float:
+def _whole_epochs(limits: BudgetLimits, pace: float | None) -> float:
     """The whole budget in epochs, time converted at the mean pace."""
     whole = math.inf if limits.epochs is None else limits.epochs
     return min(whole, _epochs_in_time(limits, Usage(), pace))
 
 
-def _epochs_in_time(limits: BudgetLimits, usage: Usage, pace: Pace | None) -> float:
+def _epochs_in_time(limits: BudgetLimits, usage: Usage, pace: float | None) -> float:
     """Epochs that one slot can train in the remaining time; infinity if that is not limited or the pace is unknown."""
-    if limits.time_seconds is None or pace is None or pace.typical_seconds is None:
+    if limits.time_seconds is None or pace is None:
         return math.inf
-    return (limits.time_seconds - usage.seconds) / max(pace.typical_seconds, 1e-9)
+    return (limits.time_seconds - usage.seconds) / max(pace, 1e-9)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.fidelity import WHOLE, in_epochs
 from probe.search.schedulers.protocol import Scheduler
-from probe.search.study.budget import NewTrial, Pace, Usage, next_step, outlook
+from probe.search.study.budget import NewTrial, Usage, next_step, outlook
 from probe.search.study.plan import StudyPlan
 from probe.search.study.state import SearchState, Trial
 
@@ -33,7 +33,7 @@ class CheckpointKeeper:
         """(trial, rung) of the discarded checkpoints."""
 
     def trial_ended(
-        self, trial: Trial, usage: Usage, *, pace: Pace, num_slots: int, max_new: float, held: Trial | None
+        self, trial: Trial, usage: Usage, *, pace: float | None, num_slots: int, max_new: float, held: Trial | None
     ) -> None:
         """Discard checkpoints after a job of `trial` ended. `usage` leaves out the costs of running jobs, `max_new` is
         the number of trials that the space still has, and `held` the trial that starts next, if it has to wait."""
@@ -103,7 +103,7 @@ def peak_checkpoints(make_scheduler: Callable[[], Scheduler], limits: BudgetLimi
     it starts instead of waiting.
     """
     scheduler = make_scheduler()
-    cost = scheduler.epochs_between(0)
+    cost = scheduler.costs[0]
     num_trials = min(
         math.inf if limits.trials is None else limits.trials,
         math.inf if limits.epochs is None else limits.epochs / cost,
@@ -136,7 +136,7 @@ def _simulate(scheduler: Scheduler, limits: BudgetLimits, score: Callable[[int],
         else:
             number, rung = step.number, step.rung
             scheduler.promote(step)
-        spent += scheduler.epochs_between(rung)
+        spent += scheduler.costs[rung]
         scheduler.record(number, rung, score(number))
         if rung < scheduler.top:
             kept.add((number, rung))

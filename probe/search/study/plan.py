@@ -43,7 +43,6 @@ class StudyPlan:
     probe_epochs: float = 0.0
     """Epochs spent before the first trial."""
     probe_seconds: float = 0.0
-    """Seconds spent before the first trial."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +85,10 @@ class StudyHooks:
     discard: Callable[[Trial, int], object] | None = None
     """Deletes the checkpoint of a trial after so many epochs, which no job will load any more."""
     free_disk: Callable[..., object] | None = None
-    """Makes room for a checkpoint. Called before a job that writes one, and with `has_failed=True` after the disk was
-    full."""
+    """Makes room for a checkpoint, before a job that writes one, and with `has_failed=True` after the disk was full."""
     can_start: Callable[[Trial, Sequence[Trial]], bool] | None = None
     """Whether a trial can start beside the running ones. It must allow a trial that runs alone."""
     proposer: Proposer | None = None
-    """Proposes trials after the sampler."""
     clock: Callable[[], float] = time.monotonic
 
 

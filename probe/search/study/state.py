@@ -38,7 +38,6 @@ class Trial:
     scores: list[float | None] = field(default_factory=list)
     """Score at the end of each completed rung; None if the objective had no value."""
     rung: int = -1
-    """Last completed rung."""
     target_rung: int | None = None
     """Rung that the running job trains to; None if no job runs."""
     promised: int = 0
@@ -51,7 +50,6 @@ class Trial:
     gradient_accumulation: int | None = None
     """Micro-batches per batch, after whole batches ran out of memory."""
     status: Status | None = None
-    """How the trial ended; None if it has not."""
     spent: int = 0
     """Cost in thousandths of an epoch, lost epochs included."""
     lost: int = 0
@@ -59,9 +57,7 @@ class Trial:
     spent_at_start: int = 0
     """`spent` at the start of the last job."""
     lost_at_start: int = 0
-    """`lost` at the start of the last job."""
     measured: Measurements = NOTHING_MEASURED
-    """Measurements of its jobs, combined."""
     message: str | None = None
     refinement: Refinement | None = None
 
@@ -115,7 +111,7 @@ class SearchState:
         return self._reported > 0
 
     @property
-    def typical_epoch_seconds(self) -> float | None:
+    def pace(self) -> float | None:
         """Mean seconds per epoch of the budget over all trials; None before the first epoch."""
         return self.epoch_seconds * WHOLE / self._reported if self._reported else None
 

@@ -11,7 +11,7 @@ from probe.search.records.search import ParamValue, SearchStoppedBy
 from probe.search.samplers.protocol import Sampler
 from probe.search.space.dimensions import central_params
 from probe.search.space.space import complete, configuration_key, params_at, positions_of
-from probe.search.study.budget import NewTrial, Pace, Usage, epochs_left, next_step, reached_limit
+from probe.search.study.budget import NewTrial, Usage, epochs_left, next_step, reached_limit
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.kept_checkpoints import CheckpointKeeper, epochs_of_ended_jobs
 from probe.search.study.plan import Proposal, Proposer, StudyHooks, StudyPlan
@@ -21,8 +21,7 @@ from probe.search.study.tried import TriedConfigurations
 from probe.seeds import derive_seed
 
 MAX_FAILURES_IN_A_ROW = 3
-"""After so many failures without a completed epoch, the middle of the space is tried. If it fails too, the search
-ends."""
+"""After so many failures without a completed epoch, the middle of the space is tried; if it fails, the search ends."""
 POLL_SECONDS = 0.5
 
 MakeJob = Callable[[Trial, int, int], RungJob]
@@ -59,8 +58,7 @@ class Study:
         self._guesses = [complete(plan.space, guess, seed=0) for guess in plan.guesses]
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Restore the state of a study from its events, from which sampler and scheduler learn in order. No hook is
-        called."""
+        """Restore the state from its events, from which sampler and scheduler learn. No hook is called."""
         for event in events:
             self.state.apply(event)
             if isinstance(event, TrialSuggested):
@@ -104,7 +102,7 @@ class Study:
                 return "failures"
             self._fill_slots()
             if not self.state.running:
-                limit = reached_limit(self.state.scheduler, self.plan.limits, self._usage(), pace=self._pace())
+                limit = reached_limit(self.state.scheduler, self.plan.limits, self._usage(), pace=self.state.pace)
                 return limit or (proposer.ended_by if proposer else None) or "space"
             for event in self._executor.poll(self._poll_seconds()):
                 self._handle(event)
@@ -142,13 +140,13 @@ class Study:
         """Decide on the next trial and rung: a repeated rung, a proposal, a promotion or a new trial, in this order."""
         usage, proposer = self._usage(), self._hooks.proposer
         for trial in self.state.to_retry.values():
-            if self.state.scheduler.epochs_between(trial.rung + 1) <= epochs_left(self.plan.limits, usage):
+            if self.state.scheduler.costs[trial.rung + 1] <= epochs_left(self.plan.limits, usage):
                 return trial, trial.rung + 1
         if proposer is not None and proposer.is_due(self.state):
             return self._next_proposed(proposer, usage)
         is_given = len(self.state.trials) < len(self.plan.starts)
         can_ask = is_given or (self._tried.num_left > 0 and not self._sampler.exhausted)
-        step = next_step(self.state.scheduler, self.plan.limits, usage, pace=self._pace(), can_ask=can_ask)
+        step = next_step(self.state.scheduler, self.plan.limits, usage, pace=self.state.pace, can_ask=can_ask)
         if step is None:
             return None
         if isinstance(step, NewTrial):
@@ -157,7 +155,7 @@ class Study:
 
     def _next_proposed(self, proposer: Proposer, usage: Usage) -> tuple[Trial, int] | None:
         """One trial at a time, since each step depends on the outcome of the one before."""
-        step = next_step(self.state.scheduler, self.plan.limits, usage, pace=self._pace())
+        step = next_step(self.state.scheduler, self.plan.limits, usage, pace=self.state.pace)
         if self.state.running or not isinstance(step, NewTrial):
             return None
         found = proposer.propose(self.state, epochs_left=epochs_left(self.plan.limits, usage))
@@ -227,7 +225,7 @@ class Study:
         self._keeper.trial_ended(
             trial,
             usage,
-            pace=self._pace(),
+            pace=self.state.pace,
             num_slots=self._executor.num_slots,
             max_new=self._tried.num_left + num_starts,
             held=None if self._held is None else self._held[0],
@@ -245,9 +243,6 @@ class Study:
             promised_epochs=self.state.promised_epochs,
             seconds=self.seconds,
         )
-
-    def _pace(self) -> Pace:
-        return Pace(typical_seconds=self.state.typical_epoch_seconds)
 
     def _poll_seconds(self) -> float:
         limit = self.plan.limits.time_seconds

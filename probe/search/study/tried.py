@@ -78,8 +78,7 @@ class TriedConfigurations:
         return dict(found)
 
     def complete(self, given: Params, *, seed: int) -> dict[str, ParamValue]:
-        """Return the whole configuration of a start point. What `given` leaves open is drawn so that the configuration
-        is untried, if there is such a one."""
+        """Return the whole configuration of a start point. What `given` leaves open is drawn, if possible untried."""
         for turn in range(MAX_DRAWS):
             params = complete(self._space, given, seed=derive_seed(seed, turn, "again") if turn else seed)
             if params not in self:

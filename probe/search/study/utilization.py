@@ -36,8 +36,7 @@ class Utilization:
         self._first: float | None = None
 
     def apply(self, event: Event, seconds: float | None = None) -> None:
-        """Update the sums. `seconds`: time of the event on a monotonic clock; None for an event of an earlier
-        session."""
+        """Update the sums. `seconds`: monotonic time of the event; None for an event of an earlier session."""
         if self._first is None:
             self._first = seconds
         if isinstance(event, TrialStarted):

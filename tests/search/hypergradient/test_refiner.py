@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_executor import ScriptedExecutor, make_job
 
+from probe.recipe.refine import Refine
 from probe.search.hypergradient.job import GradientReport
-from probe.search.hypergradient.refiner import Refiner, RefinerSettings
+from probe.search.hypergradient.refiner import Refiner
 from probe.search.hypergradient.steps import (
     MIN_STEP,
     UNROLLED_COST,
@@ -36,6 +37,7 @@ LR = Dimension(name="lr", kind="float", low=1e-4, high=1.0, log=True)
 MOMENTUM = Dimension(name="momentum", kind="float", low=0.0, high=0.9)
 SPACE = Space(dimensions=(LR, MOMENTUM), constants={"optimizer": "sgd"})
 LOSS = Objective(metric="loss", mode="min")
+REFINE = Refine(method="hypergradient", after=4, hyperparameters=("lr", "momentum"), step=0.2)
 EPOCHS = 2
 
 
@@ -175,7 +177,10 @@ class Refined:
             return (faults or {}).get(job.number)
 
         self.refiner = Refiner(
-            RefinerSettings(after=4, names=("lr", "momentum"), first_step=0.2), SPACE, LOSS, differentiate=differentiate
+            Refine(method="hypergradient", after=4, hyperparameters=("lr", "momentum"), step=0.2),
+            SPACE,
+            LOSS,
+            differentiate=differentiate,
         )
         executor = ScriptedExecutor(num_slots=slots, accuracy=bowl, fault=fault)
         study = Study(

@@ -12,7 +12,6 @@ from probe.search.study.budget import (
     MIN_PROBE_SAMPLES,
     MIN_PROBE_STEPS,
     NewTrial,
-    Pace,
     Usage,
     epochs_left,
     next_step,
@@ -50,10 +49,10 @@ def test_no_step_exceeds_a_limit(
     limit: BudgetLimits, usage: Usage, seconds: float | None, num_trials: int, can_ask: bool
 ) -> None:
     scheduler = make_scheduler((1, 3, 9), num_trials)
-    step = next_step(scheduler, limit, usage, pace=Pace(typical_seconds=seconds), can_ask=can_ask)
+    step = next_step(scheduler, limit, usage, pace=seconds, can_ask=can_ask)
     if step is None:
         return
-    cost = scheduler.epochs_between(step.rung if isinstance(step, Promotion) else 0)
+    cost = scheduler.costs[step.rung if isinstance(step, Promotion) else 0]
     assert cost <= epochs_left(limit, usage)
     assert limit.time_seconds is None or usage.seconds < limit.time_seconds
     if limit.time_seconds is not None and seconds is not None:
@@ -69,7 +68,7 @@ def test_a_search_that_can_ask_stops_only_at_a_limit(
     limit: BudgetLimits, usage: Usage, seconds: float | None, num_trials: int
 ) -> None:
     scheduler = make_scheduler((1, 3, 9), num_trials)
-    pace = Pace(typical_seconds=seconds)
+    pace = seconds
     if next_step(scheduler, limit, usage, pace=pace) is None:
         assert reached_limit(scheduler, limit, usage, pace=pace) is not None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import io
 import logging
 import os
 import socket
@@ -119,9 +118,8 @@ def _not_connected(address: RayAddress, error: Exception) -> DeviceError:
     )
 
 
-class _FilteredOutput(io.TextIOBase):
-    """Standard output without the messages of Ray's threads about dead processes: a search reports those itself, and with
-    `--json` standard output must contain nothing else."""
+class _FilteredOutput:
+    """Standard output without the messages of Ray's threads about dead processes, which a search reports itself."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -129,25 +127,12 @@ class _FilteredOutput(io.TextIOBase):
     def write(self, text: str) -> int:
         return len(text) if threading.current_thread().name.startswith("ray_") else self._stream.write(text)
 
-    @property
-    def closed(self) -> bool:
-        return self._stream.closed
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # an attribute there; as a property it is the stream's own
-        return self._stream.encoding
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    with contextlib.redirect_stdout(_FilteredOutput(sys.stdout)):
+    filtered: Any = _FilteredOutput(sys.stdout)
+    with contextlib.redirect_stdout(filtered):
         yield

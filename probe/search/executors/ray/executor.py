@@ -71,7 +71,7 @@ class RayExecutor:
 
     def places(self) -> Mapping[int, str]:
         jobs = self._tasks.jobs()  # a job that waits for a node has no place
-        return {job.number: self._name(task.node_id) for task, job in jobs if task.node_id is not None}
+        return {job.number: self._monitor.name(task.node_id) for task, job in jobs if task.node_id is not None}
 
     def submit(self, job: RungJob) -> None:
         if len(self._tasks) >= self.num_slots:
@@ -197,13 +197,15 @@ class RayExecutor:
                 if not ready:
                     self._monitor.update()
                     if self._monitor.is_lost(task.node_id):
-                        where = self._name(task.node_id)
+                        where = self._monitor.name(task.node_id)
                         raise TaskLostError(f"A task on {where} was lost: the node does not respond.")
                     continue
                 match self._next(task):
                     case None if not self._monitor.is_admitted(task.node_id):  # it joined while the task was queued
                         self._monitor.expire()
-                        raise TaskLostError(f"{self._name(task.node_id)} has not been admitted to this search yet.")
+                        raise TaskLostError(
+                            f"{self._monitor.name(task.node_id)} has not been admitted to this search yet."
+                        )
                     case Message(value):
                         if on_message is not None:
                             on_message(value)
@@ -212,7 +214,7 @@ class RayExecutor:
                     case Raised(error):
                         raise error
                     case Died() as died:
-                        raise TaskLostError(f"A task on {self._name(task.node_id)} was lost: {died.stderr}")
+                        raise TaskLostError(f"A task on {self._monitor.name(task.node_id)} was lost: {died.stderr}")
         finally:
             self._tasks.cancel(task)
 
@@ -245,8 +247,8 @@ class RayExecutor:
         return ended
 
     def _on_lost_nodes(self, ready: Sequence[Any]) -> list[JobEvent]:
-        """End the jobs on lost nodes. If a machine loses power or its network, the cluster soon declares its node dead, but the
-        tasks there hang for minutes more."""
+        """End the jobs on lost nodes, where they would hang for minutes after the cluster has declared the node
+        dead."""
         ended: list[JobEvent] = []
         for task, job in self._tasks.jobs():
             if self._monitor.is_lost(task.node_id) and task.frames not in ready:
@@ -256,7 +258,4 @@ class RayExecutor:
 
     def _lost_job(self, task: RayTask, job: RungJob, died: Died) -> JobEnd:
         self._placement.avoid(job.number, task.node_id)
-        return JobEnd(number=job.number, report=lost_report(died, self._name(task.node_id), task))
-
-    def _name(self, node_id: str | None) -> str:
-        return self._monitor.name(node_id)
+        return JobEnd(number=job.number, report=lost_report(died, self._monitor.name(task.node_id), task))

@@ -56,7 +56,6 @@ class NodeMonitor:
         self._plan = plan
         self._names = {node.info.node_id: node.info.name for node in nodes}
         self._probes: dict[str, NodeProbe] = {}
-        """Running probes of new nodes."""
         self._num_probes: Counter[str] = Counter()
         self._admitted, self._refused = set(self.sizes), set[str]()
         self._updated, self._had_nodes = -math.inf, time.monotonic()
@@ -79,8 +78,8 @@ class NodeMonitor:
         self._updated = -math.inf
 
     def update(self) -> None:
-        """Ask the cluster for its nodes, at most every UPDATE_SECONDS. Raises DeviceError after WAIT_FOR_NODES_SECONDS without
-        a node for jobs."""
+        """Ask the cluster for its nodes, at most every UPDATE_SECONDS. Raises DeviceError after a long time without
+        one."""
         now = time.monotonic()
         if now - self._updated < UPDATE_SECONDS:
             return

@@ -36,7 +36,6 @@ class CallOptions:
     paths: tuple[str, ...] = field(default_factory=lambda: user_paths(sys.path))
     """Folders of the user's own modules."""
     num_threads: int
-    """Number of PyTorch threads."""
     prepare: Callable[[], object] | None = None
     """Called in every process after its imports, before its first call."""
 
@@ -129,12 +128,10 @@ class RayTask:
     num_starts: int = 1
     """How often the same job was started, including this task."""
     started: float | None = None
-    """Time at which the node started the task or, if `is_timed`, at which the trial's time limit began; None while it waits
-    for a node."""
+    """Time at which the node started the task or, if `is_timed`, the trial's time limit; None while it waits for a node."""
     is_timed: bool = False
     node_id: str | None = None
     version: str | None = None
-    """Version of probe on the node."""
 
     @property
     def seconds(self) -> float:
@@ -148,8 +145,7 @@ class RayTask:
         return math.inf if limit is None or not self.is_timed else limit - self.seconds
 
     def next_event(self) -> TaskEvent | None:
-        """Wait for the next event; None for the first frame, which only names the node. Raises DeviceError if the cluster can
-        never run the task."""
+        """Wait for the next event; None for the first frame, which only names the node. May raise DeviceError."""
         try:
             frame = ray.get(next(self.frames))
         except StopIteration:  # the call was not made, on a node with another version of probe
