@@ -25,11 +25,10 @@ from probe.recipe.load import load_recipe
 from probe.report.compare.page import search_comparison_page
 from probe.report.write import write_report
 from probe.search.compare.compare import NamedSearch, compare_searches
-from probe.search.compare.stored_incumbents import stored_incumbents
 from probe.search.find import find_hyperparameters
 from probe.search.records.comparison import SearchComparison
 from probe.search.records.search import DATABASE_FILE, SearchResult
-from probe.search.stored_result import stored_result
+from probe.search.stored_result import stored_incumbents, stored_result
 from probe.version import VERSION
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

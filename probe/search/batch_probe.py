@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from probe.batch.decide import floor_power_of_two, most_samples
@@ -112,7 +111,11 @@ def _first_measured(
 ) -> BatchResult:
     """Measure with the first configuration that the task's code accepts. Each attempt starts a process, so after a
     refusal a worker first selects configurations whose model can be built."""
-    measure = partial(_measured, plan, executor, largest, observer)
+
+    def measure(params: Params) -> BatchResult:
+        result: BatchResult = executor.run(_sweep, plan, largest, params, on="host", on_message=observer)
+        return result
+
     first, *others = plan.params
     try:
         return measure(first)
@@ -134,14 +137,6 @@ def buildable(source: TaskSource, candidates: Sequence[Params], *, most: int) ->
                 build_task(source, params).model()
                 found.append(params)
     return found
-
-
-def _measured(
-    plan: BatchProbePlan, executor: SearchExecutor, largest: int, observer: Observer | None, params: Params
-) -> BatchResult:
-    """Measure on the machine of the device. Raises Infeasible if the task's code refuses `params`."""
-    result: BatchResult = executor.run(_sweep, plan, largest, params, on="host", on_message=observer)
-    return result
 
 
 def _sweep(plan: BatchProbePlan, largest: int, params: Params, *, observer: Observer | None = None) -> BatchResult:

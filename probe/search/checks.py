@@ -14,9 +14,10 @@ from probe.recipe.space import Choices, Constant, Range, SpaceEntry
 from probe.recipe.values import show
 from probe.recipe.when import holds
 from probe.records import Precision
-from probe.search.records.objective import Objective, check_metric, direction_warning
+from probe.search.records.objective import check_metric, direction_warning
 from probe.search.samplers.auto_sampler import NOTHING_SEARCHED
 from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.settings import recipe_objective
 from probe.search.space.configurations import check_grid_size
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.task_info import TaskInfo
@@ -88,8 +89,7 @@ def check_grid(recipe: Recipe) -> None:
 
 def check_against_task(recipe: Recipe, task: TaskInfo) -> None:
     """Check that the metric is measured, and that lr, momentum and weight_decay have an effect. Raises RecipeError."""
-    objective = recipe.task.objective
-    check_metric(Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce), task.metrics)
+    check_metric(recipe_objective(recipe), task.metrics)
     optimizers = optimizers_of(recipe, task.optimizer)
     for name in ("lr", "momentum", "weight_decay"):
         if name not in recipe.space:

@@ -53,13 +53,13 @@ def make_settings(
 ) -> SearchSettings:
     """Make the settings of a search. `scheduler` is the stored choice of a resumed search; None to choose."""
     scheduler = scheduler or choose_scheduler(recipe)
-    objective, budget, validation = recipe.task.objective, recipe.budget, recipe.task.validation
+    validation = recipe.task.validation
     return SearchSettings(
         recipe=recipe,
         source=source,
         device=device,
-        objective=Objective(metric=objective.metric, mode=objective.mode, reduce=objective.reduce),
-        limits=BudgetLimits(trials=budget.trials, epochs=budget.epochs, time_seconds=budget.time_seconds),
+        objective=recipe_objective(recipe),
+        limits=recipe_limits(recipe),
         scheduler=scheduler,
         fidelity=make_fidelity_schedule(recipe, scheduler.rungs),
         split=ValidationSplit(
@@ -70,3 +70,15 @@ def make_settings(
         num_workers=num_workers,
         constraints=make_constraints(recipe),
     )
+
+
+def recipe_objective(recipe: Recipe) -> Objective:
+    """The objective of a recipe."""
+    given = recipe.task.objective
+    return Objective(metric=given.metric, mode=given.mode, reduce=given.reduce)
+
+
+def recipe_limits(recipe: Recipe) -> BudgetLimits:
+    """The budget of a recipe."""
+    given = recipe.budget
+    return BudgetLimits(trials=given.trials, epochs=given.epochs, time_seconds=given.time_seconds)

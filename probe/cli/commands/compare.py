@@ -73,7 +73,7 @@ def _load(run: Path) -> NamedSearch:
     """Load a search. Its curve is exact if the events in its search.sqlite can be read."""
     from probe.cli.runs import SEARCH_FILE, load_search, run_folder
     from probe.search.compare.compare import NamedSearch, incumbents_of_trials
-    from probe.search.compare.stored_incumbents import stored_incumbents
+    from probe.search.stored_result import stored_incumbents
 
     result = load_search(run, hint="Only searches can be compared.")
     database = run_folder(run) / SEARCH_FILE

@@ -1,5 +1,4 @@
-"""`probe compare`: several searches side by side.
+"""`probe compare`: several searches side by side, in groups of runs of one recipe.
 
-compare.py            groups runs of one recipe and summarizes them; the best value after any number of epochs
-stored_incumbents.py  the same curve from the stored events of a search, which is exact
+The curve from the stored events of a search, which is exact, is made by `probe.search.stored_result`.
 """

@@ -10,7 +10,6 @@ from scripted_executor import ScriptedExecutor, make_job, steady_accuracy
 
 from probe.recipe.schema import Recipe
 from probe.search.compare.compare import epochs_to, incumbents_of_trials, value_after
-from probe.search.compare.stored_incumbents import incumbents_of_events
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import study_plan
 from probe.search.records.comparison import Incumbent
@@ -20,6 +19,7 @@ from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.registry import choose_scheduler
 from probe.search.settings import make_settings
 from probe.search.space.space import Space
+from probe.search.stored_result import incumbents_of_events
 from probe.search.study.events import EpochReported, Event, TrialEnded
 from probe.search.study.plan import StudyHooks, new_state
 from probe.search.study.study import Study

@@ -10,11 +10,10 @@ from made_recipes import blobs_recipe
 from searches import search_outcome
 
 from probe.recipe.schema import Recipe
-from probe.search.compare.stored_incumbents import stored_incumbents
 from probe.search.records.search import DATABASE_FILE
 from probe.search.schedulers import registry
 from probe.search.schedulers.registry import FACTOR, budget_trainings, choose_scheduler, make_scheduler
-from probe.search.stored_result import stored_result
+from probe.search.stored_result import stored_incumbents, stored_result
 
 pytestmark = pytest.mark.usefixtures("warm_workers")
 
