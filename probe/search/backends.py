@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 
 from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device
@@ -67,18 +67,16 @@ class LocalBackend:
         """Number of GPUs of this machine that the workers are spread over."""
         return max(1, len(self.gpus))
 
-    @contextmanager
-    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
+    def open(self, session: SearchSession) -> AbstractContextManager[SearchExecutor]:
         """The executor of a session. Raises DeviceError, OutputError or UsageError before the first trial."""
         begun = session.start
-        with LocalExecutor(
+        return LocalExecutor(
             begun.num_workers,
             num_threads=begun.meta.num_threads,
             env=DETERMINISTIC_ENVIRONMENT if begun.deterministic else None,
             prepare=make_deterministic if begun.deterministic else None,
             gpus=self.gpus,
-        ) as executor:
-            yield executor
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +97,7 @@ class RayBackend:
         """On a local cluster, the cores of this machine divided by the workers; otherwise the CPUs that a job asks for."""
         return self.plan.cpus_per_job if self.address.num_local is None else threads_per_slot(self.plan.num_slots)
 
-    @contextmanager
-    def open(self, session: SearchSession) -> Iterator[SearchExecutor]:
+    def open(self, session: SearchSession) -> AbstractContextManager[SearchExecutor]:
         from probe.search.executors.ray.executor import RayExecutor
         from probe.search.executors.ray.nodes import check_storage, driver_address, probe_nodes
 
@@ -116,17 +113,8 @@ class RayBackend:
             gpus_per_job=1.0 if self.plan.on_gpu and not shares_gpus else None,
             storage=str(session.storage or session.checkpoints),
         )
-        executor = RayExecutor(
-            nodes,
-            self.plan,
-            use=use,
-            num_threads=begun.meta.num_threads,
-            prepare=make_deterministic if begun.deterministic else None,
-        )
-        try:
-            yield executor
-        finally:
-            executor.close()
+        prepare = make_deterministic if begun.deterministic else None
+        return closing(RayExecutor(nodes, self.plan, use=use, num_threads=begun.meta.num_threads, prepare=prepare))
 
 
 Backend = LocalBackend | RayBackend

@@ -8,6 +8,9 @@ from probe.search.records.search import TrialResult
 from probe.training.records import EpochReport
 
 MAX_TRIALS_LISTED = 3
+_HEADER = "Traceback (most recent call last):"
+MAX_WHOLE_LINES = 3
+"""Of a longer error, only the first line, which names it, and the last, often its cause, are kept."""
 
 
 def undefined_epochs(reports: Sequence[EpochReport]) -> dict[str, list[int]]:
@@ -52,11 +55,6 @@ def _trials_text(epochs: Mapping[int, Sequence[int]]) -> str:
 
 def _sentence(metric: str, where: str) -> str:
     return f"Metric '{metric}' was NaN or infinite on the validation split in {where}."
-
-
-_HEADER = "Traceback (most recent call last):"
-MAX_WHOLE_LINES = 3
-"""Of a longer error, only the first line, which names it, and the last, often its cause, are kept."""
 
 
 def reason(message: str) -> str:

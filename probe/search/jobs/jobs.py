@@ -29,6 +29,9 @@ early_stopped: no improvement for the recipe's patience. infeasible: it broke a 
 raised `probe.Infeasible`. timeout: the trial's time limit was reached, and its worker was killed. failed: the user's code
 raised. crashed: the worker died. cancelled: the search ended first.
 """
+UNLIKE_FRACTION_OF_FALL, UNLIKE_FRACTION_OF_LOSS = 0.05, 0.2
+"""Between seeds, the last training loss of sound configurations differed by less than 1 % of its decrease. Of trainings that
+made no progress for some epochs, it differed by 8 % and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +124,6 @@ JobEvent = JobEpoch | JobEnd
 def checkpoint_path(folder: Path, number: int, epochs: int) -> Path:
     """Return the file of the checkpoint of trial `number` after so many epochs."""
     return folder / f"trial-{number:05d}-epoch-{epochs:05d}.pt"
-
-
-UNLIKE_FRACTION_OF_FALL, UNLIKE_FRACTION_OF_LOSS = 0.05, 0.2
-"""Between seeds, the last training loss of sound configurations differed by less than 1 % of its decrease. Of trainings that
-made no progress for some epochs, it differed by 8 % and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

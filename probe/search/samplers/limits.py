@@ -18,6 +18,8 @@ KEPT_LATEST = 250
 MIN_FORGOTTEN = 250
 """Number of trials that are forgotten at a time: the others are then passed to Optuna again, which takes as long as dozens of
 asks."""
+FREE_SECONDS = 10.0
+"""Time that a sampler may take in any case."""
 
 
 def is_full(num_trials: int, num_unfinished: int) -> bool:
@@ -46,10 +48,6 @@ def window_warning(sampler: str, num_trials: int) -> str | None:
         f"TPE learned from at most {format_count(WINDOW)} of the {format_count(num_trials)} trials at a time, the best and the "
         "latest ones, since its time for each choice grows with their number."
     )
-
-
-FREE_SECONDS = 10.0
-"""Time that a sampler may take in any case."""
 
 
 class TimeLimitedSampler:

@@ -17,6 +17,9 @@ from probe.search.space.configurations import grid, on_grid
 from probe.search.space.space import Axis, Positions, Space, draw
 from probe.seeds import derive_seed
 
+POPULATION = 10
+"""Population size of the evolutionary sampler. With Optuna's 50, a typical search would be a single random generation."""
+
 
 def numpy_seed(seed: int) -> int:
     """`seed` in the range that NumPy accepts."""
@@ -65,10 +68,6 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-POPULATION = 10
-"""Population size of the evolutionary sampler. With Optuna's 50, a typical search would be a single random generation."""
 
 
 class OptunaSampler:

@@ -16,6 +16,9 @@ from probe.recipe.schema import Recipe
 Unit = Literal["epochs", "data"]
 WHOLE = 1000
 """Thousandths in an epoch, and in the training data."""
+MIN_TRIAL_FRACTION = 10
+"""A trial that fails costs at least 1/10 of a pass over its training data, even if it failed before any training, so that a
+budget of epochs is always used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +107,6 @@ def make_fidelity_schedule(recipe: Recipe, rungs: Sequence[int]) -> FidelitySche
         data_epochs=recipe.longest_epochs,
         num_folds=recipe.task.validation.num_folds,
     )
-
-
-MIN_TRIAL_FRACTION = 10
-"""A trial that fails costs at least 1/10 of a pass over its training data, even if it failed before any training, so that a
-budget of epochs is always used up."""
 
 
 def lost_cost(outcome: str, num_passes: int | None, num_reports: int, *, fidelity: FidelitySchedule, rung: int) -> int:

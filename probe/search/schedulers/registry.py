@@ -22,15 +22,6 @@ SCHEDULERS: Mapping[SchedulerName, Callable[..., Scheduler]] = {
     "hyperband": Hyperband,
 }
 """Each scheduler's class. It takes the arguments of `make_scheduler`."""
-
-
-def make_scheduler(
-    name: SchedulerName, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None
-) -> Scheduler:
-    """Make a scheduler. `costs`: cost in epochs of training to each rung; by default the difference between rungs."""
-    return SCHEDULERS[name](rungs, factor=factor, mode=mode, costs=costs)
-
-
 FACTOR = 3
 """Default factor. Theory favours e, practice 3 or 4, and results depend little on it (Li et al. 2018,
 https://arxiv.org/abs/1603.06560)."""
@@ -38,6 +29,13 @@ EPOCHS_DIVISOR = 9
 """The lowest rung is the longest training divided by this: with FACTOR, trials are ranked after 1/9 and 1/3 of it."""
 DATA_DIVISOR = 10
 """The same for fractions of the training data: trials are ranked on 10 % and 30 % of them."""
+
+
+def make_scheduler(
+    name: SchedulerName, rungs: Sequence[int], *, factor: int, mode: Mode, costs: Sequence[float] | None = None
+) -> Scheduler:
+    """Make a scheduler. `costs`: cost in epochs of training to each rung; by default the difference between rungs."""
+    return SCHEDULERS[name](rungs, factor=factor, mode=mode, costs=costs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,9 @@ from probe.search.space.space import (
 from probe.units import format_count
 
 MAX_LISTED = 10_000
+GRID_STEPS = 5
+"""Default number of values of a range. A learning rate from 1e-5 to 1e-1 is tried at every power of ten."""
+MAX_GRID = 10_000
 
 
 def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
@@ -109,11 +112,6 @@ def _magnitudes(low: float, high: float) -> Iterator[float]:
         mantissa -= 1
         if mantissa < 10 ** (SIGNIFICANT_DIGITS - 1):
             mantissa, exponent = 10**SIGNIFICANT_DIGITS - 1, exponent - 1
-
-
-GRID_STEPS = 5
-"""Default number of values of a range. A learning rate from 1e-5 to 1e-1 is tried at every power of ten."""
-MAX_GRID = 10_000
 
 
 def grid_positions(dimension: Dimension) -> tuple[ParamValue, ...]:

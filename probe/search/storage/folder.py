@@ -17,6 +17,8 @@ from probe.search.study.state import SearchState, Trial
 
 LOCK_FILE = "search.lock"
 """Name of the lock file beside the database. It contains the process id of its holder."""
+SPARE_BYTES = 16 * 2**20
+"""Free space that is left for the database and the report."""
 
 
 @contextmanager
@@ -53,10 +55,6 @@ def _holder(path: Path) -> str:
         if text.isdigit():
             return f"process {text}"
     return "another process"
-
-
-SPARE_BYTES = 16 * 2**20
-"""Free space that is left for the database and the report."""
 
 
 class CheckpointFolder:

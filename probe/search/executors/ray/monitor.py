@@ -26,6 +26,8 @@ FIRST_CALL_SECONDS = 900.0
 """Time for a new node to load the task's data, which it may have to download."""
 MAX_PROBES = 3
 """Number of probes of a new node whose probe process dies."""
+Options = dict[str, Any]
+"""Options of a Ray remote function."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +159,6 @@ class NodeMonitor:
                 f"The node {node.info.name} has another task than the first node.",
                 hint="Every node needs the same data files and the same version of the task's module.",
             )
-
-
-Options = dict[str, Any]
-"""Options of a Ray remote function."""
 
 
 class Placement:
