@@ -99,7 +99,7 @@ def test_a_grid_that_is_too_large_is_refused_before_anything_is_spent() -> None:
     space = {f"x{number}": {"low": 0.0, "high": 1.0, "steps": 10} for number in range(9)}
     check_grid(blobs_recipe(space))
     recipe = blobs_recipe(space, search={"sampler": "grid"})
-    with pytest.raises(RecipeError, match=r"The grid has 1,000,000,000 configurations, and at most 10,000 are tried"):
+    with pytest.raises(RecipeError, match=r"1,000,000,000 configurations, .* at most 10,000 "):
         check_grid(recipe)
 
 
