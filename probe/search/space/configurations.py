@@ -73,10 +73,11 @@ def _expand(
         yield dict(params)
         return
     first, rest = dimensions[0], dimensions[1:]
-    for value in values_of(first, params) if is_active(first, params) else ():
-        yield from _expand(rest, {**params, first.name: value}, values_of)
     if not is_active(first, params):
         yield from _expand(rest, params, values_of)
+        return
+    for value in values_of(first, params):
+        yield from _expand(rest, {**params, first.name: value}, values_of)
 
 
 def _values(dimension: Dimension, params: Params) -> Iterator[ParamValue]:
