@@ -91,7 +91,8 @@ def test_where_a_search_runs_is_kept_for_each_session_anew(search_on: Searching,
     stored = stored_result(folder)
     assert (stored.cluster, stored.slots) == (result.cluster, result.slots)
     report = write_report(result, folder).read_text(encoding="utf-8")
-    assert "The last of its 2 sessions ran on the Ray cluster `192.0.2.1:6379`:" in report
+    assert "last of 2 sessions" in report
+    assert "`192.0.2.1:6379`" in report
     assert json.loads((folder / "result.json").read_text(encoding="utf-8"))["cluster"]["lost_nodes"] == ["right-id"]
 
     alone = search_on(None, resume=True)
@@ -141,7 +142,7 @@ def test_where_nodes_joined_no_share_of_idle_time_is_told(search_on: Searching, 
     assert (result.slots.num_nodes, result.slots.utilization) == (2, None)
     report = write_report(result, tmp_path / "run").read_text(encoding="utf-8")
     assert "| right | 4 | none | 2.15.0 | not used | not used | 3.11.9 | joined |" in report
-    assert "Trials began on 2 slots; no rung was run again" in report
+    assert "on 2 slots; no rung was run again" in report
 
 
 def test_why_a_node_got_no_jobs_is_a_warning_once(search_on: Searching, tmp_path: Path) -> None:
