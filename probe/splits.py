@@ -73,10 +73,8 @@ def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.n
 
 
 def _quotas(counts: np.ndarray, num_held_out: int) -> np.ndarray:
-    """Number of samples to hold out of each class: proportional, `num_held_out` in total, at least one on either side.
-
-    Exact quotas are rounded down, and the rest goes to the classes with the largest remainders.
-    """
+    """Number of samples to hold out of each class: proportional, `num_held_out` in total, at least one on either side. Exact
+    quotas are rounded down, and the rest goes to the classes with the largest remainders."""
     import numpy as np
 
     exact = counts * (num_held_out / counts.sum())
@@ -91,12 +89,9 @@ def _quotas(counts: np.ndarray, num_held_out: int) -> np.ndarray:
 def fold_numbers(
     num_samples: int, *, num_folds: int, seed: int, labels: Sequence[int] | np.ndarray | None
 ) -> np.ndarray:
-    """The fold, from 0 to num_folds - 1, of which each sample is a validation sample.
-
-    Sizes of folds differ by at most one sample, with `labels` by at most one of each class. Equal arguments give equal folds.
-
-    Raises DataError for fewer samples than folds, and for a class with a single sample, on which one fold could not train.
-    """
+    """The fold, from 0 to num_folds - 1, of which each sample is a validation sample. Sizes of folds differ by at most one
+    sample, with `labels` by at most one of each class. Equal arguments give equal folds. Raises DataError for fewer samples
+    than folds, and for a class with a single sample, on which one fold could not train."""
     import numpy as np
 
     if num_samples < num_folds:
@@ -112,11 +107,9 @@ def fold_numbers(
 
 
 def subset_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[int] | np.ndarray | None) -> np.ndarray:
-    """`count` random samples, sorted.
-
-    With `labels`, the proportions of the classes are kept, with one sample of each class as soon as `count` allows it. A larger
-    count includes all samples of a smaller one, so that a trial sees the same samples on growing fractions of the data.
-    """
+    """`count` random samples, sorted. With `labels`, the proportions of the classes are kept, with one sample of each class as
+    soon as `count` allows it. A larger count includes all samples of a smaller one, so that a trial sees the same samples on
+    growing fractions of the data."""
     import numpy as np
 
     classes = np.zeros(num_samples, dtype=np.int64) if labels is None else np.asarray(labels)

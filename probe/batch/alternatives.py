@@ -36,11 +36,8 @@ class Change:
 def possible_changes(
     *, precision: str, optimizer: str, activation_checkpointing: bool, image_size: int | None
 ) -> tuple[Change, ...]:
-    """Return changes that may help, mildest first: each change alone, then all of them together. Pure.
-
-    Args:
-        image_size: height and width of images that can be resized; None for other data.
-    """
+    """Return changes that may help, mildest first: each change alone, then all of them together. Pure. `image_size` is None for
+    data that cannot be resized."""
     single = []
     if precision in ("fp32", "tf32"):
         single.append(Change(title="bf16", params={"precision": "bf16"}))
@@ -65,11 +62,8 @@ def possible_changes(
 
 
 def find_alternatives(config: ProbeConfig, result: BatchResult, *, in_process: bool) -> tuple[Alternative, ...]:
-    """Return the possible changes after which a batch is predicted to fit on the device, or on the largest given GPU.
-
-    Returns nothing if a batch fits without a change, if nothing was predicted, or if the weights and their gradients alone
-    exceed the memory, which none of the changes reduces.
-    """
+    """Return the changes after which a batch is predicted to fit on the device, or on the largest given GPU. There are none if
+    a batch fits without a change, if nothing was predicted, or if weights and gradients alone exceed the memory."""
     if result.stopped_by not in ("nothing_fits", "predicted") or not result.predictions:
         return ()
     largest = max(result.predictions, key=lambda prediction: prediction.memory_bytes)

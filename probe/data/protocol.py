@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.data import Dataset
 
-    from probe.data.pixels import PixelScaling
+    from probe.data.images import PixelScaling
     from probe.task import Baseline
 
     Split = tuple[Tensor, ...] | Dataset[tuple[Tensor, Tensor]]
@@ -104,7 +104,5 @@ class DataModule(Protocol):
     """Hyperparameters of the data set, like the window of a series."""
 
     def load(self, request: DataRequest) -> LoadedData:
-        """Load the data. `request.image_size` is None unless the registry says that the module makes images of any size.
-
-        Raises DataError if files are missing or have wrong contents, with the row and column of the mistake.
-        """
+        """Load the data. `request.image_size` is None unless the registry says that the module makes images of any size. Raises
+        DataError if files are missing or have wrong contents, with the row and column of the mistake."""

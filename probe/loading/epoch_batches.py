@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from probe.device.protocol import Device
 from probe.errors import TaskError
 from probe.loading.batch import Batch, checked_content, stack_samples
+from probe.loading.caches import WeakMemo
 from probe.loading.dataset import TensorData, as_tensors, samples_to_load, tensor_bytes
 from probe.loading.trees import map_tensors, tensors_of
-from probe.loading.weak_memo import WeakMemo
 from probe.seeds import derive_seed
 from probe.task import Task
 
@@ -130,12 +130,8 @@ def _stacked(samples: list[Any]) -> Any:
 def make_batches(
     task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
 ) -> Batches:
-    """Batches of one split of the task's data, by indexing if possible.
-
-    Args:
-        shuffle: whether this is the training split, whose order changes in every epoch.
-        resident: keep small tensors on the device, for data that are used more than once.
-    """
+    """Batches of one split of the task's data, by indexing if possible. `shuffle` marks the training split; `resident` keeps
+    small tensors on the device, for data that are used more than once."""
     limit_bytes = device.limit_bytes
     with device.untracked():
         if limit_bytes is not None:
@@ -148,10 +144,8 @@ def make_batches(
 
 
 def count_batches(samples: int, batch_size: int, *, training: bool) -> int:
-    """Number of batches of an epoch, a smaller last one included.
-
-    In training, a last batch of a single sample is dropped, because batch normalization needs more than one.
-    """
+    """Number of batches of an epoch, a smaller last one included. In training, a last batch of a single sample is dropped,
+    because batch normalization needs more."""
     whole, rest = divmod(samples, batch_size)
     leaves_out = rest == 0 or (training and rest == 1 and whole > 0)
     return whole if leaves_out else whole + 1

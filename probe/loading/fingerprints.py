@@ -84,10 +84,8 @@ def fingerprints(task: Task) -> dict[str, str]:
 
 
 def fingerprint(data: Any) -> str:
-    """A hash of the positions of all samples and of the content of some.
-
-    Content that differs each time it is read, even with seeded generators, is ignored.
-    """
+    """A hash of the positions of all samples and of the content of some. Content that differs each time it is read, even with
+    seeded generators, is ignored."""
     digest = hashlib.blake2b(digest_size=8)
     for piece in pieces_of(data):
         digest.update(piece.positions.tobytes())
@@ -126,10 +124,8 @@ def _num_bytes(piece: Piece) -> int:
 
 
 def _places(pieces: Sequence[Piece]) -> dict[str, Positions]:
-    """Positions of the samples: addresses of the first array's rows, or positions in a data set given by its id.
-
-    A data set that wraps another one of the same length, to transform its samples, has the positions of the inner one.
-    """
+    """Positions of the samples: addresses of the first array's rows, or positions in a data set given by its id; of a data set
+    that wraps another one of the same length, those in the inner one."""
     found: dict[str, list[Positions]] = {}
     for piece in _unwrapped(pieces):
         space, places = str(id(piece.base)), piece.positions

@@ -1,4 +1,4 @@
-"""Checks that concern several keys of a recipe: names, conditions, scheduler, sampler, starting configurations. Pure.
+"""Checks that concern several keys of a recipe (names, conditions, scheduler, sampler, start), and keys of old versions. Pure.
 
 Each check raises ValueError. The message starts with the key, relative to the table that is checked.
 """
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from probe.errors import near_misses
-from probe.recipe.renamed import new_name
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.recipe.values import ParamValue, broken_rule, same_value, show
 from probe.recipe.when import (
@@ -25,6 +24,23 @@ from probe.recipe.when import (
 
 if TYPE_CHECKING:
     from probe.recipe.space import SpaceEntry
+
+RENAMED_KEYS = {
+    "search.ladder": "search.scheduler",
+    "lr.horizon": "lr.training_steps",
+    "task.validation.share": "task.validation.fraction",
+    "task.data_options.objective": "task.data_options.task_type",
+    "task.data_options.test_share": "task.data_options.test_fraction",
+    "space.schedule": "space.lr_schedule",
+    "space.accumulation": "space.gradient_accumulation",
+    "space.clip_norm": "space.max_grad_norm",
+    "space.checkpointing": "space.activation_checkpointing",
+}
+
+
+def new_name(key: str) -> str | None:
+    """The present name of the key `key`, like `search.scheduler` for `search.ladder`; None if it was not renamed."""
+    return RENAMED_KEYS.get(key)
 
 
 def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
@@ -63,10 +79,8 @@ def _values_of(entry: SpaceEntry) -> tuple[ParamValue, ...]:
 
 
 def resolve_conditions(space: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]:
-    """Resolve conditions on constants: a condition that holds is removed; an entry whose condition cannot hold is removed.
-
-    For example, `--set space.optimizer=adam` fixes the optimizer and thereby removes the momentum of sgd.
-    """
+    """Resolve conditions on constants: a condition that holds is removed; an entry whose condition cannot hold is removed. So
+    `--set space.optimizer=adam` fixes the optimizer and thereby removes the momentum of sgd."""
     resolved: dict[str, SpaceEntry] = {}
     for name, entry in space.items():
         given = conditions_of(entry)
@@ -162,11 +176,8 @@ def check_scheduler(scheduler: str, space: Mapping[str, SpaceEntry]) -> None:
 
 
 def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:
-    """The sampler must support the space.
-
-    Optuna 5 accepts these spaces but falls back to random draws: `cma-es` for choices and with a single number, `cma-es` and
-    `qmc` for hyperparameters with a condition.
-    """
+    """The sampler must support the space. Optuna 5 accepts these but falls back to random draws: `cma-es` for choices and with
+    a single number, `cma-es` and `qmc` for hyperparameters with a condition."""
     conditional = [name for name, entry in searched.items() if conditions_of(entry)]
     if sampler in ("cma-es", "qmc") and conditional:
         raise ValueError(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import near_misses
-from probe.recipe import data_options, refine, schema, sections
-from probe.recipe.renamed import new_name
+from probe.recipe import refine, schema, sections
+from probe.recipe.checks import new_name
 from probe.recipe.space import ENTRIES, Section
 from probe.recipe.values import show
 
@@ -18,7 +18,7 @@ _SECTIONS: dict[tuple[str, ...], type[Section]] = {
     (): schema.Recipe,
     ("task",): schema.TaskSection,
     ("task", "validation"): sections.Validation,
-    ("task", "data_options"): data_options.DataOptions,
+    ("task", "data_options"): sections.DataOptions,
     ("task", "objective"): schema.Objective,
     ("search",): schema.SearchSection,
     ("search", "fidelity"): sections.Fidelity,
@@ -90,10 +90,8 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _path_of(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], str | None]:
-    """The keys as written in the recipe, and the kind of space entry that contains them.
-
-    A pydantic location also contains the tag of the union member, in angle brackets. Items of a list are counted from one.
-    """
+    """The keys as written in the recipe (items of a list counted from one), and the kind of space entry that contains them. A
+    pydantic location also contains that tag of the union member, in angle brackets."""
     path: list[str] = []
     tag = None
     for part in location:

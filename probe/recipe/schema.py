@@ -18,9 +18,16 @@ from probe.recipe.checks import (
     check_start,
     resolve_conditions,
 )
-from probe.recipe.data_options import DataOptions, check_data_options
 from probe.recipe.refine import Refine, RefinedSearch, check_refine
-from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
+from probe.recipe.sections import (
+    Constraints,
+    DataOptions,
+    Duration,
+    Fidelity,
+    MemorySize,
+    Validation,
+    check_data_options,
+)
 from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
 from probe.recipe.values import ParamValue, show
 from probe.recipe.when import all_hold

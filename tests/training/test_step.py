@@ -12,8 +12,8 @@ from torch import nn
 from probe.device.cpu import CpuDevice
 from probe.errors import TaskError, UsageError
 from probe.loading.batch import Batch
-from probe.training.optim.names import OPTIMIZER_NAMES, hyperparameters_of
-from probe.training.optim.optimizers import make_optimizer
+from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
+from probe.training.optimizers import make_optimizer
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 

@@ -70,10 +70,8 @@ class SimulationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryModel:
-    """Predicts the memory of a training run at any batch size.
-
-    Batch sizes are those of whole optimizer steps; gradient accumulation is part of the model.
-    """
+    """Predicts the memory of a training run at any batch size. Batch sizes are those of whole optimizer steps; gradient
+    accumulation is part of the model."""
 
     target: Target
     allocation_model: AllocationModel
@@ -93,10 +91,7 @@ class MemoryModel:
     """Duration of the traces."""
 
     def live_peak_bytes(self, batch_size: int) -> int:
-        """Return the peak of live tensors in training and evaluation steps.
-
-        It excludes rounding, workspaces and the data set.
-        """
+        """Return the peak of live tensors in training and evaluation steps, without rounding, workspaces and the data set."""
         return self._allocations(batch_size).live_peak()[0]
 
     def is_traced(self, batch_size: int) -> bool:
@@ -128,14 +123,8 @@ class MemoryModel:
         costs: FixedCosts | None = None,
         resident_bytes: int | None = None,
     ) -> SimulationResult:
-        """Simulate two training steps and an evaluation step in the caching allocator. A simulated device has no allocator.
-
-        Args:
-            batch_size: samples of one optimizer step.
-            gpu_bytes: total memory of the GPU; None for unlimited memory.
-            costs: fixed costs; by default those assumed for `gpu_bytes`.
-            resident_bytes: bytes of the data set on the GPU; by default `resident_bytes(gpu_bytes)`.
-        """
+        """Simulate two training steps and an evaluation step in the caching allocator; a simulated device has none. Memory is
+        unlimited if `gpu_bytes` is None. Costs and resident bytes default to those assumed for the GPU."""
         if self.target == "simulated":
             return _without_allocator(self.live_peak_bytes(batch_size), gpu_bytes)
         costs = FixedCosts.assumed(gpu_bytes) if costs is None else costs

@@ -26,11 +26,7 @@ MIN_MEMBERS = 3
 
 def load(request: DataRequest) -> LoadedData:
     """Columns of numbers standardized with the training split's statistics, categories one-hot, in the order of the file. The
-    test split is a fraction of the rows, stratified by class.
-
-    Raises DataError if the file is missing or not a table, values are missing, text is among numbers, or the target has only
-    one class or a class with too few rows.
-    """
+    test split is a fraction of the rows, stratified by class. Raises DataError for unusable contents."""
     options = request.options
     table = read_table(request.path)
     target = table.find_target(options.target)

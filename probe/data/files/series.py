@@ -24,13 +24,8 @@ DEFAULT_WINDOW = 24
 
 def load(request: DataRequest) -> LoadedData:
     """Windows (N, window, columns), the target column first, and targets (N, 1), `horizon` steps after the end of each window.
-
     All columns are standardized with the statistics of the steps that are trained on: the series without the test split and
-    without `val_fraction` of the rest. Columns of dates or times are checked for their order and left out.
-
-    Raises DataError if the file is missing or not a table, values are missing or not numbers, times are out of order, or the
-    series is too short.
-    """
+    without `val_fraction` of the rest. Columns of dates or times are checked for their order and left out. Raises DataError."""
     options, window = request.options, _window(request)
     table = read_table(request.path)
     target = table.find_target(options.target)

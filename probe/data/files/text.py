@@ -51,15 +51,8 @@ class NumberedWords:
 
 
 def load(request: DataRequest) -> LoadedData:
-    """Token ids (N, L) and class numbers. The test split is a stratified fraction of the texts.
-
-    Of Reuters, 2,246 newswires are drawn for the test split: a fraction of 0.2, as many as in the set that Keras distributes,
-    but not the same ones.
-
-    Raises:
-        DataError: the file cannot be read or has wrong contents, or reuters cannot be downloaded.
-        TaskError: the vocabulary or the maximum length is out of range.
-    """
+    """Token ids (N, L) and class numbers. The test split is a stratified fraction of the texts; of Reuters 2,246 newswires, as
+    many as in the set that Keras distributes, but not the same ones. Raises DataError and TaskError."""
     params = dict(request.params)
     vocabulary = params.get("vocabulary", DEFAULT_VOCABULARY)
     max_length = params.get("max_length", DEFAULT_MAX_LENGTH)
@@ -105,11 +98,9 @@ def number_words(texts: Iterable[str]) -> NumberedWords:
 
 
 def encode(words: NumberedWords, train: np.ndarray, *, vocabulary: int, max_length: int) -> np.ndarray:
-    """Token ids (N, L) of int64, L being the length of the longest text but at most `max_length`; shorter texts are padded.
-
-    Ids from FIRST_WORD on are the most frequent words of the texts `train`, in descending order; words that appear first win
-    ties.
-    """
+    """Token ids (N, L) of int64, L being the length of the longest text but at most `max_length`; shorter texts are padded. Ids
+    from FIRST_WORD on are the most frequent words of the texts `train`, in descending order; words that appear first win
+    ties."""
     text_of = np.repeat(np.arange(len(words.lengths)), words.lengths)
     counts = np.bincount(words.numbers[np.isin(text_of, train)], minlength=words.num_distinct)
     ranked = np.argsort(-counts, kind="stable")[:vocabulary]

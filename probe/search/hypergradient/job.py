@@ -49,8 +49,7 @@ def run_gradient(job: GradientJob) -> GradientReport:
 
     Raises TaskError and UsageError like `hypergradient`. Other exceptions of the task's own code pass.
     """
-    from probe.device.failures import classify_failure
-    from probe.device.guard import guarded
+    from probe.device.failures import classify_failure, guarded
 
     out_of_memory = GradientReport(message="the unrolled training ran out of memory; lower search.refine.unroll")
     device = open_device(job.device, measuring_memory=False)

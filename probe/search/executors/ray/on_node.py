@@ -14,8 +14,7 @@ from typing import Any
 
 from probe.search.executors.local import prepare_worker
 from probe.version import VERSION
-from probe.workers.child import stream_call
-from probe.workers.frames import decode, encode
+from probe.workers.child import decode, encode, stream_call
 from probe.workers.process_state import begin
 
 

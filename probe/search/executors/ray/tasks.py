@@ -14,7 +14,7 @@ from probe.errors import DeviceError, ProbeError, TaskError
 from probe.search.executors.ray.on_node import CallOptions, run_on_node
 from probe.search.jobs.jobs import RungJob, RungReport
 from probe.version import VERSION
-from probe.workers.frames import decode, encode
+from probe.workers.child import decode, encode
 from probe.workers.worker import Died, Message, Raised, Returned, decode_event
 
 
