@@ -165,6 +165,12 @@ def near_misses(given: str, known: list[str] | tuple[str, ...], *, most: int = 3
     return difflib.get_close_matches(given, known, n=most, cutoff=0.6)
 
 
+def did_you_mean(given: str, known: list[str] | tuple[str, ...]) -> str:
+    """`; did you mean a or b?` to continue a sentence, or nothing if no known name is spelled similarly."""
+    close = near_misses(given, known)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
 def unknown_name(kind: str, given: str, known: list[str] | tuple[str, ...]) -> tuple[str, str]:
     """Message and hint for an unknown name. The hint lists similar names if there are any, else all known names."""
     close = near_misses(given, known)

@@ -63,6 +63,14 @@ def write_error(what: str, path: Path, error: Exception) -> OutputError:
     )
 
 
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Time and size of a file, so that a cache notices edits; None if it does not exist."""
+    if not path.exists():
+        return None
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
 def move_file(source: Path, target: Path) -> None:
     """Move a file, also to another filesystem. Readers of `target` see the old file or the whole new one. Raises OSError."""
     with source.open("rb") as content, atomic_file(target) as file:

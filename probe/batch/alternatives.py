@@ -12,7 +12,6 @@ from probe.batch.context import ProbeConfig
 from probe.batch.prediction.build_memory_model import build_in_process
 from probe.batch.prediction.memory_model import MemoryModel, Target, Untraceable
 from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
-from probe.batch.prediction_records import MemoryBreakdown
 from probe.batch.records import Alternative, BatchResult
 from probe.errors import ProbeError
 from probe.tasks.source import NamedSource, TaskSource
@@ -68,7 +67,8 @@ def find_alternatives(config: ProbeConfig, result: BatchResult, *, in_process: b
         return ()
     largest = max(result.predictions, key=lambda prediction: prediction.memory_bytes)
     something_fits = result.stopped_by == "predicted" and largest.largest_fit is not None
-    if something_fits or _minimum_bytes(largest.breakdown) > largest.memory_bytes:
+    # No change reduces weights, gradients and context.
+    if something_fits or 2 * largest.breakdown.weights_bytes + largest.breakdown.context_bytes > largest.memory_bytes:
         return ()
     changes = possible_changes(
         precision=result.precision,
@@ -85,11 +85,6 @@ def find_alternatives(config: ProbeConfig, result: BatchResult, *, in_process: b
         if best is not None and best.largest_fit is not None:
             found.append(Alternative(change=change.title, largest_fit=best.largest_fit, peak_bytes=best.peak_bytes))
     return tuple(found)
-
-
-def _minimum_bytes(breakdown: MemoryBreakdown) -> int:
-    """Return the memory of weights, gradients and context, which no change reduces."""
-    return 2 * breakdown.weights_bytes + breakdown.context_bytes
 
 
 def _image_size(source: TaskSource) -> int | None:

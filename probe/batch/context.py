@@ -34,7 +34,6 @@ class ProbeConfig:
 
     source: TaskSource
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Hyperparameters of the trainer and of the task."""
     device: DeviceSpec
     seed: int = 0
     confirm_steps: int = CONFIRM_STEPS
@@ -63,7 +62,6 @@ class ProbeInfo:
     num_samples: int | None
     """Number of training samples; None if there is no limit."""
     task_batch_size: int | None = None
-    """Batch size set in the task."""
     rankings: tuple[SampleRanking, ...] = ()
     """Rankings of the training samples and of the task's own validation samples."""
     optimizer: str

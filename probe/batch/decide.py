@@ -36,16 +36,13 @@ class Limits:
     start: int | None = None
     """First size; None for the predicted size or, without a prediction, DEFAULT_START."""
     max: int | None = None
-    """Largest size to try; None for no limit."""
     num_samples: int | None = None
-    """Number of training samples; None if there is no limit."""
     task_batch_size: int | None = None
     """Batch size set in the task. It is tried, power of two or not, if no other size runs."""
     size_only: bool = False
     """Find only the largest size that fits, without throughput curve and confirmation. Used by a search, where a batch that
     does not fit after all costs one trial."""
     confirms: bool = True
-    """Run the largest size again, longer."""
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("max", self.max)):
@@ -85,9 +82,7 @@ class Duration:
     num_warmup_steps: int
     """Training steps before the timed ones, at least SIZE_STEPS."""
     min_steps: int
-    """Minimum number of timed steps."""
     max_steps: int
-    """Maximum number of timed steps."""
     seconds: float
     """Target duration of the timed steps."""
     num_batches: int = 0

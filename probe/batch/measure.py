@@ -74,7 +74,6 @@ class Progress:
     num_samples: int = 0
     """Number of training samples in all steps, including the current one."""
     num_batches: int = 0
-    """Number of shuffled batches that were trained on."""
     batches_per_epoch: int | None = None
     live_bytes: list[int] = field(default_factory=list)
     """Bytes of live tensors after each shuffled batch, excluding the batch itself."""

@@ -47,7 +47,6 @@ class SampleSize:
     extent: int = 0
     """Largest dimension of a tensor, or length of a list."""
     unmeasured: set[str] = field(default_factory=set)
-    """Names of types whose size is unknown."""
 
     def add(self, tree: Any, path: str = "", depth: int = _MAX_DEPTH) -> None:
         """Measure everything in `tree`."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from probe.data.protocol import DataRequest, LoadedData
+from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.splits import hold_out_indices
 
 KEYWORDS: tuple[str, ...] = ()
@@ -18,8 +18,6 @@ DEFAULT_SIZE = 224
 _POOL_SIZE = 32
 _DIGITS_FILE = ("datasets", "data", "digits.csv.gz")
 _TEST_FRACTION = 0.2
-_TEST_SEED = 0
-"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 
 
 def load(request: DataRequest) -> LoadedData:
@@ -59,7 +57,7 @@ def _load_digits() -> LoadedData:
     images, classes = table[:, :-1].float().reshape(-1, 1, 8, 8) / 16, table[:, -1].long()
     train, test = (
         torch.from_numpy(rows)
-        for rows in hold_out_indices(len(classes), fraction=_TEST_FRACTION, seed=_TEST_SEED, labels=classes.numpy())
+        for rows in hold_out_indices(len(classes), fraction=_TEST_FRACTION, seed=TEST_SEED, labels=classes.numpy())
     )
     return LoadedData(
         train=(images[train], classes[train]),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from probe.data.protocol import NO_OPTIONS, DataModule, DataOptions, DataRequest, LoadedData
 from probe.errors import DataError, TaskError, check_known, unknown_name
+from probe.files import file_stamp
 
 if TYPE_CHECKING:
     from probe.data.protocol import Split
@@ -146,15 +147,7 @@ def load_data(
         options=options,
         val_fraction=val_fraction,
     )
-    return _load(request, _stamp(request))
-
-
-def _stamp(request: DataRequest) -> tuple[int, int] | None:
-    """Time and size of the file, so that an edited file is read again."""
-    if ":" not in request.name or not request.path.exists():
-        return None
-    status = request.path.stat()
-    return status.st_mtime_ns, status.st_size
+    return _load(request, file_stamp(request.path) if ":" in name else None)
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from probe.errors import DataError
 from probe.loading.dataset import is_unbounded
-from probe.loading.overlap import SplitSamples
+from probe.loading.overlap import Hashes, Positions, SplitSamples
 from probe.loading.random_state import seed_everything
 from probe.task import Task
 
@@ -29,10 +29,6 @@ MAX_READ_BYTES, MAX_READ_SAMPLES = 32 * 2**20, 500
 MAX_PRINTED_BYTES, NUM_PRINTED_ROWS, NUM_PRINTED_SAMPLES = 2**20, 256, 16
 """A fingerprint includes all rows up to this size, else this many rows, or this many samples that are read one by one."""
 MAX_DEPTH = 16
-"""Depth of nested samples that is hashed."""
-
-Positions = np.ndarray[Any, np.dtype[np.int64]]
-Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

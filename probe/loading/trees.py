@@ -26,14 +26,9 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
     if _moves_itself(tree):
         with _InPlaceOfTo(function):
             return copy.copy(tree).to(_CPU)
-    if isinstance(tree, Mapping):
-        return like_mapping(tree, {key: map_tensors(function, item) for key, item in tree.items()})
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tensors(function, item) for item in tree))
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(map_tensors(function, item) for item in tree)
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return _changed_dataclass(tree, lambda item: map_tensors(function, item))
+    children = _children(tree)
+    if children is not None:
+        return _like(tree, {key: map_tensors(function, item) for key, item in children.items()})
     _refuse_hidden_tensors(tree)
     return tree
 
@@ -73,19 +68,13 @@ def slice_samples(tree: Any, num_samples: int, start: int, stop: int) -> Any:
         return tree[start:stop]
     if tree is None or isinstance(tree, (str, bytes, int, float)):
         return tree
-    if isinstance(tree, Mapping):  # may also have a method `to`, like the BatchEncoding of transformers
-        parts = {key: slice_samples(item, num_samples, start, stop) for key, item in tree.items()}
-        return like_mapping(tree, parts)
-    if not _moves_itself(tree):
-        is_list = isinstance(tree, (list, tuple))
-        if is_list and len(tree) == num_samples and not _has_rows(tree, num_samples):
-            return tree[start:stop]
-        if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-            return _changed_dataclass(tree, lambda item: slice_samples(item, num_samples, start, stop))
-        if is_list:
-            items = [slice_samples(item, num_samples, start, stop) for item in tree]
-            return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    raise _cannot_split(tree, num_samples)
+    children = _children(tree)
+    # A mapping may also have a method `to`, like the BatchEncoding of transformers.
+    if children is None or (_moves_itself(tree) and not isinstance(tree, Mapping)):
+        raise _cannot_split(tree, num_samples)
+    if isinstance(tree, (list, tuple)) and len(tree) == num_samples and not _has_rows(tree, num_samples):
+        return tree[start:stop]
+    return _like(tree, {key: slice_samples(item, num_samples, start, stop) for key, item in children.items()})
 
 
 def _has_rows(tree: Any, num_samples: int) -> bool:
@@ -123,18 +112,6 @@ def like_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     except TypeError:  # read-only mappings
         return items
     return made
-
-
-def like_dataclass(tree: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of the dataclass `tree` with these field values."""
-    made = copy.copy(tree)
-    for name, value in values.items():
-        object.__setattr__(made, name, value)  # the class may be frozen
-    return made
-
-
-def _changed_dataclass(tree: Any, change: Callable[[Any], Any]) -> Any:
-    return like_dataclass(tree, {field.name: change(getattr(tree, field.name)) for field in dataclasses.fields(tree)})
 
 
 def _refuse_hidden_tensors(tree: Any) -> None:
@@ -240,7 +217,10 @@ def _like(tree: Any, children: dict[Any, Any]) -> Any:
         return like_mapping(tree, children)
     if isinstance(tree, (tuple, list)):
         return type(tree)(*children.values()) if hasattr(tree, "_fields") else type(tree)(children.values())
-    return like_dataclass(tree, children)
+    made = copy.copy(tree)
+    for name, value in children.items():
+        object.__setattr__(made, name, value)  # a dataclass may be frozen
+    return made
 
 
 def _inseparable(trees: Sequence[Any], sizes: Sequence[int], name: str) -> TaskError:

@@ -15,7 +15,7 @@ from probe.lr.confirm import suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
 from probe.lr.measure import ProbeContext, measure_confirmation, measure_curves
 from probe.lr.plan import Confirm, LrPlan, TrainingLength, plan_probe, training_length
-from probe.lr.records import Axis, Confirmation, FinderPicks, LrComparison, LrCurve, LrResult, LrSuggestion
+from probe.lr.records import Axis, Confirmation, LrComparison, LrCurve, LrResult, LrSuggestion
 from probe.lr.suggest import finder_picks, suggest
 from probe.records import RunOrigin
 from probe.task import Task
@@ -87,7 +87,7 @@ def find_lr(
     if confirmation is not None:
         confirmation = with_expectations(confirmation, effective_steps=length.effective_steps)
     suggestion, warnings, is_confirmed = _suggest(curves, confirmation, plan, length)
-    trainer = context.settings
+    trainer, measured = context.settings, [curve for curve in curves if curve.points]
     return LrResult(
         meta=meta,
         stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan, suggestion) else "finished",
@@ -106,7 +106,7 @@ def find_lr(
         num_steps=sum(curve.num_steps for curve in curves)
         + (sum(run.num_steps for run in confirmation.runs) if confirmation is not None else 0),
         suggestion=suggestion,
-        other_finders=_other_finders(curves, plan),
+        other_finders=finder_picks(mean_curve(measured, plan.ramp_steps)) if measured else None,
         warnings=tuple(warnings),
         curves=curves,
         confirmation=confirmation,
@@ -168,11 +168,6 @@ def _was_interrupted(
 ) -> bool:
     num_runs = 0 if confirmation is None else len(confirmation.runs)
     return curves[-1].ended_by == "interrupted" or (suggestion is not None and num_runs < plan.num_runs)
-
-
-def _other_finders(curves: Sequence[LrCurve], plan: LrPlan) -> FinderPicks | None:
-    measured = [curve for curve in curves if curve.points]
-    return finder_picks(mean_curve(measured, plan.ramp_steps)) if measured else None
 
 
 def compare_lrs(

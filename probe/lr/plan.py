@@ -31,7 +31,6 @@ class TrainingLength:
 
     num_steps: int
     is_assumed: bool
-    """True if neither steps nor epochs were given."""
     effective_steps: float
     """Sum of the schedule's factors over all steps: steps at the peak learning rate with the same sum of learning rates."""
     passes: float
@@ -46,12 +45,10 @@ class LrPlan:
     lowest_lr: float
     highest_lr: float
     ramp_steps: int
-    """Steps of each range test."""
     repeats: int
     """Number of range tests, each with its own seed."""
     num_runs: int
     run_steps: int
-    """Steps of each run."""
 
     @property
     def max_steps(self) -> int:

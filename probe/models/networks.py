@@ -180,23 +180,17 @@ def initialize(model: nn.Module, name: str, activation: str) -> None:
 
 def norm_of_units(name: str, width: int) -> list[nn.Module]:
     """Normalization of (N, width), or an empty list for `none`."""
-    norms: dict[str, list[nn.Module]] = {
-        "none": [],
-        "batch": [nn.BatchNorm1d(width)],
-        "layer": [nn.LayerNorm(width)],
-    }
-    return norms[name]
+    return _chosen_norm(name, batch=nn.BatchNorm1d(width), layer=nn.LayerNorm(width))
 
 
 def _norm_of_channels(name: str, channels: int) -> list[nn.Module]:
     """Normalization of (N, channels, H, W), or an empty list for `none`."""
     # Group normalization with one group is layer normalization of an image (Wu & He 2018, section 3).
-    norms: dict[str, list[nn.Module]] = {
-        "none": [],
-        "batch": [nn.BatchNorm2d(channels)],
-        "layer": [nn.GroupNorm(1, channels)],
-    }
-    return norms[name]
+    return _chosen_norm(name, batch=nn.BatchNorm2d(channels), layer=nn.GroupNorm(1, channels))
+
+
+def _chosen_norm(name: str, **norms: nn.Module) -> list[nn.Module]:
+    return [] if name == "none" else [norms[name]]
 
 
 def check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:

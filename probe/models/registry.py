@@ -54,7 +54,6 @@ class BuiltIn:
     class_name: str
     """A torch.nn.Module. Its keywords are the model's hyperparameters, except for those that come from the data."""
     kinds: tuple[DataKind, ...]
-    """Kinds of data that it takes."""
 
     @property
     def network(self) -> type[nn.Module]:
@@ -70,7 +69,6 @@ BUILT_IN = {
     "text-mlp": BuiltIn("probe.models.text_networks", "TextMlp", ("tokens",)),
     "text-transformer": BuiltIn("probe.models.text_networks", "TextTransformer", ("tokens",)),
 }
-"""The built-in networks by name."""
 
 _FROM_DATA = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
 """Keywords of built-in networks that come from the data."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from probe.errors import near_misses
+from probe.errors import did_you_mean
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.recipe.values import ParamValue, broken_rule, same_value, show
 from probe.recipe.when import (
@@ -38,11 +38,6 @@ RENAMED_KEYS = {
 }
 
 
-def new_name(key: str) -> str | None:
-    """The present name of the key `key`, like `search.scheduler` for `search.ladder`; None if it was not renamed."""
-    return RENAMED_KEYS.get(key)
-
-
 def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
     """Names must be identifiers; probes and values must suit the trainer's own hyperparameters."""
     for name, entry in space.items():
@@ -65,7 +60,7 @@ def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
 def check_renamed_entries(space: Mapping[str, SpaceEntry]) -> None:
     """Entries of a named model must not have a name of an earlier version."""
     for name in space:
-        new = new_name(f"space.{name}")
+        new = RENAMED_KEYS.get(f"space.{name}")
         if new is not None:
             raise ValueError(f"space.{name}: was renamed; write {new}")
 
@@ -109,9 +104,9 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, con
     earlier = list(space)[: list(space).index(name)]
     if other not in earlier:
         if other == name or other not in space:
-            close = near_misses(other, earlier)
-            guess = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"{name}.when: there is no hyperparameter {other} above {name}{guess}")
+            raise ValueError(
+                f"{name}.when: there is no hyperparameter {other} above {name}{did_you_mean(other, earlier)}"
+            )
         raise ValueError(f"{name}.when: {other} must be above {name} in [space]")
     parent = space[other]
     if isinstance(parent, (ProbedBatch, ProbedLr)):
@@ -212,9 +207,7 @@ def check_start(space: Mapping[str, SpaceEntry], configuration: Mapping[str, Par
     for name, value in configuration.items():
         where = f"start[{number}].{name}"
         if name not in space:
-            close = near_misses(name, list(space))
-            guess = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"{where}: there is no such hyperparameter in [space]{guess}")
+            raise ValueError(f"{where}: there is no such hyperparameter in [space]{did_you_mean(name, list(space))}")
         entry = space[name]
         if isinstance(entry, Constant):
             if not same_value(entry.value, value):

@@ -17,7 +17,6 @@ from probe.recipe.schema import Recipe
 from probe.recipe.values import ParamValue, check_param_value
 
 _OUTSIDE_QUOTES = re.compile(r""",(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
-"""A comma outside quotes."""
 MAX_MISTAKES = 5
 """Maximum number of mistakes that one error message lists."""
 

@@ -190,11 +190,10 @@ class DataOptions(Section):
         """The options that the recipe sets."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
 
-
-def check_data_options(data: str | None, options: DataOptions) -> None:
-    """Raise ValueError for the first option that does not apply to `data`; the message starts with its key."""
-    kind, colon, _ = (data or "").partition(":")
-    for name in options.given:
-        if not colon or kind not in _KINDS[name]:
-            takers = ", ".join(f"{taker}:PATH" for taker in _KINDS[name])
-            raise ValueError(f"data_options.{name}: is for {takers}, not {data or 'a target'}")
+    def check_kind(self, data: str | None) -> None:
+        """Raise ValueError for the first option that does not apply to `data`; the message starts with its key."""
+        kind, colon, _ = (data or "").partition(":")
+        for name in self.given:
+            if not colon or kind not in _KINDS[name]:
+                takers = ", ".join(f"{taker}:PATH" for taker in _KINDS[name])
+                raise ValueError(f"data_options.{name}: is for {takers}, not {data or 'a target'}")

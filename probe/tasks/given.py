@@ -64,7 +64,6 @@ class PickledSource:
 
     title: str
     names: tuple[str, ...] | None
-    """The keywords of the source."""
     seed: int
     content: bytes = field(repr=False)
 

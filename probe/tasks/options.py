@@ -123,14 +123,12 @@ class NamedSpec:
     image_size: int | None = None
     """Height and width of images, or None for the size of the data (224 for synthetic images)."""
     weights: Path | None = None
-    """File of weights to start from."""
     data_options: DataOptions = NO_OPTIONS
     val_fraction: float = 0.0
     """Fraction of the training split that will become the validation split. Data in time order are scaled without it."""
     num_train: int | None = None
     """Number of training samples to use, including the validation split, or None for all."""
     subset_seed: int = 0
-    """Seed of their choice."""
     seed: int = 0
 
     @property

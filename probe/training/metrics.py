@@ -30,7 +30,6 @@ class MeanMetric:
     needs: str
     """Text: required outputs and targets."""
     finish: Callable[[float], float] = float
-    """Function of the mean."""
 
 
 def _right(outputs: Tensor, targets: Tensor) -> Sums | None:

@@ -14,7 +14,6 @@ class NamedOptimizer:
     """An optimizer of torch.optim."""
 
     class_name: str
-    """Name of the class in torch.optim."""
     num_state_values: int
     """State values per parameter, without momentum."""
     hyperparameters: frozenset[str]

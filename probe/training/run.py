@@ -60,7 +60,6 @@ class TrainingRun:
             None if task.val is None else self._batches_of(task.val, batch_size=self._eval_batch_size(), shuffle=False)
         )
         self.epoch = 0
-        """Number of completed epochs."""
         self.step_seconds: float | None = None
         """Mean time of a training step in the last epoch, without the first step, which includes warm-up."""
         seed_everything(derive_seed(seed, "training"))

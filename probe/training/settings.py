@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from probe.errors import UsageError, check_known
+from probe.recipe.values import broken_rule
 from probe.records import DEFAULT_BATCH_SIZE, Precision
 from probe.task import Task
 from probe.tasks.source import TaskSource
@@ -47,19 +48,12 @@ class TrainerSettings:
     """Planned number of epochs, which learning-rate schedules span."""
 
     def __post_init__(self) -> None:
-        _check_number(self, "lr", above=0)
-        for name in ("momentum", "weight_decay", "l1", "l2", "max_grad_norm"):
-            if getattr(self, name) is not None:
-                _check_number(self, name, least=0)
-        for name in ("batch_size", "gradient_accumulation", "epochs"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} must be an integer of at least 1, not {value!r}.")
-        for name in ("activation_checkpointing", "decoupled"):
-            if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
-        if self.momentum is not None and self.momentum >= 1:
-            raise UsageError(f"momentum must be below 1, not {self.momentum}.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            may_be_none = field.default is None and value is None
+            rule = None if may_be_none or field.name == "optimizer" else broken_rule(field.name, value)
+            if rule is not None:
+                raise UsageError(f"{field.name} must be {rule}, not {value!r}.")
         if self.gradient_accumulation > self.batch_size:
             raise UsageError(
                 f"A batch of {self.batch_size} cannot be split into {self.gradient_accumulation} micro-batches."
@@ -94,14 +88,6 @@ def task_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]
                 hint=f"Rename the keyword, for example to my_{name}, or remove it and let the trainer apply {name}.",
             )
     return {name: value for name, value in params.items() if name not in TRAINER_NAMES or name in keywords}
-
-
-def _check_number(settings: TrainerSettings, name: str, *, above: float = -math.inf, least: float = -math.inf) -> None:
-    value = getattr(settings, name)
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (fits and value > above and value >= least):
-        rule = f"above {above:g}" if above > -math.inf else f"at least {least:g}"
-        raise UsageError(f"{name} must be a number {rule}, not {value!r}.")
 
 
 WARMUP_FRACTION = 0.1

@@ -61,7 +61,7 @@ class Died:
 
     @property
     def description(self) -> str:
-        """`was killed by SIGKILL` or `exited with code 3`, followed by the end of the child's output on further lines."""
+        """`was killed by SIGKILL` or `exited with code 3`, with the end of the child's output on further lines."""
         text = f"exited with code {self.exit_code}"
         if self.signal is not None:
             known = self.signal in {member.value for member in signal.Signals}
@@ -125,7 +125,6 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Process id of the child."""
         return self._process.pid
 
     @property

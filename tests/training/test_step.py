@@ -137,7 +137,7 @@ def test_every_optimizer_lowers_the_loss(name: str) -> None:
         ({"precision": "fp8"}, "Unknown precision"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"batch_size": 4, "gradient_accumulation": 8}, "cannot be split"),
-        ({"momentum": 1.0}, "momentum must be below 1"),
+        ({"momentum": 1.0}, "momentum must be a number from 0 to below 1"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:

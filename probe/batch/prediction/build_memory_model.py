@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from probe.training.settings import TrainerSettings
 
 MICRO_BATCHES = (4, 8)
-"""Micro-batches of the first two traces."""
 MAX_TRACES = 12
 
 _UNSEEN: dict[Target, tuple[str, ...]] = {

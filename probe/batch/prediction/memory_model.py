@@ -88,7 +88,6 @@ class MemoryModel:
     unseen: tuple[str, ...]
     """Sentences about memory that the trace or the model of the GPU does not cover."""
     seconds: float
-    """Duration of the traces."""
 
     def live_peak_bytes(self, batch_size: int) -> int:
         """Return the peak of live tensors in training and evaluation steps, without rounding, workspaces and the data set."""
@@ -130,11 +129,8 @@ class MemoryModel:
         costs = FixedCosts.assumed(gpu_bytes) if costs is None else costs
         resident_bytes = self.resident_bytes(gpu_bytes) if resident_bytes is None else resident_bytes
         allocator = CachingAllocator(None if gpu_bytes is None else max(gpu_bytes - costs.context_bytes, 0))
-        permanent = (
-            resident_bytes,
-            costs.cublas_bytes * self.uses_matrix_products,
-            costs.cudnn_bytes * self.uses_convolutions,
-        )
+        cublas, cudnn = costs.cublas_bytes * self.uses_matrix_products, costs.cudnn_bytes * self.uses_convolutions
+        permanent = (resident_bytes, cublas, cudnn)
         fits = all(allocator.allocate(num_bytes) is not None for num_bytes in permanent if num_bytes)
         fits = fits and _run(allocator, self._allocations(batch_size))
         return SimulationResult(

@@ -11,7 +11,6 @@ from probe.batch.records import Attempt, Outcome
 from probe.units import format_percent
 
 COMMON_GPU_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
-"""Memory of common GPUs."""
 USABLE_FRACTION = 0.97
 """Fraction of a GPU's nominal memory that is usable. CUDA reports 7.79 GiB of an RTX 3070's 8, 11.8 of an RTX 3060's 12, 23.7
 of an RTX 3090's 24, and 79.2 of an A100's 80. With error correction, as on a T4 or an L40S, it is 92 %."""

@@ -50,7 +50,6 @@ class Tracer:
         self._val_batches = next(iter(val_batches), None)
         self._steps: list[TracedStep] = []
         self.gradient_accumulation = min(settings.gradient_accumulation, MAX_ACCUMULATION)
-        """Number of micro-batches in a traced step."""
 
     def trace(self, micro_batch: int) -> TracedStep:
         """Trace training and evaluation steps. Raises UntraceableError, and the errors of reading a batch."""

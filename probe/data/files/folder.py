@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from probe.data.images import IMAGENET, MAX_RESIZED_BYTES
-from probe.data.protocol import DataRequest, LoadedData
+from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.errors import DataError
 from probe.splits import hold_out_indices
 from probe.units import format_count_of
@@ -29,8 +29,6 @@ KEYWORDS: tuple[str, ...] = ()
 DEFAULT_SIZE = 224
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
-TEST_SEED = 0
-"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 MIN_MEMBERS = 3
 """Smallest number of images per class if there is no test folder: one for each split."""
 _NUM_THREADS = 4

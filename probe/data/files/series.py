@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from probe.data.files.regression import Scaling, metrics_in_units, naive_forecast
+from probe.data.files.regression import NAIVE_FORECAST, Scaling, metrics_in_units
 from probe.data.files.tables import Table, read_table
 from probe.data.protocol import DataRequest, LoadedData
 from probe.errors import DataError
@@ -57,7 +57,7 @@ def load(request: DataRequest) -> LoadedData:
         input_shape=(window, values.shape[1]),
         time_steps=num_train,
         metrics=metrics_in_units(float(scaling.deviation[0])),
-        baseline=naive_forecast(),
+        baseline=NAIVE_FORECAST,
         info={"mean": float(scaling.mean[0]), "deviation": float(scaling.deviation[0])},
     )
 
