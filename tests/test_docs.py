@@ -39,3 +39,10 @@ def test_every_key_of_a_recipe_has_a_description() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/design/rooms.md"])
+def test_files_that_a_page_names_exist(page: str) -> None:
+    names = set(re.findall(r"`((?:[\w*]+/)*[\w*]+\.(?:py|md|toml))`", (ROOT / page).read_text(encoding="utf-8")))
+    homes = (ROOT, ROOT / "probe", ROOT / "probe" / "batch" / "prediction", ROOT / "probe" / "report" / "search")
+    assert sorted(name for name in names if not any(any(home.glob(name)) for home in homes)) == []
