@@ -61,11 +61,11 @@ import probe.batch.decide
 from probe.batch.decide import NextAttempt, duration_of
 from probe.batch.find import find_batch_size
 from probe.batch.records import BatchResult
-from probe.batch.samples.task_samples import rank_samples
+from probe.batch.task_samples import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import ProbeError
 from probe.task import Task
-from probe.training.optim.optimizers import make_optimizer
+from probe.training.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings
 
 NUM_STEPS = 3

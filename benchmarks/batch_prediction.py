@@ -28,7 +28,7 @@ from prediction_kinds import KINDS
 from probe.batch.prediction.build_memory_model import build_memory_model
 from probe.batch.prediction.memory_model import MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
-from probe.batch.samples.task_samples import load_batch, rank_samples
+from probe.batch.task_samples import load_batch, rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.loading.trees import map_tensors
 from probe.task import Task

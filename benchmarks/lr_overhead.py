@@ -21,7 +21,7 @@ import torch
 from lr_tasks import TASKS
 
 from probe.device.cpu import CpuDevice
-from probe.lr.range_test import run_range_test
+from probe.lr.measure import run_range_test
 from probe.training.run import TrainingRun
 from probe.version import VERSION
 

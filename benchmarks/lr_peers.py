@@ -21,8 +21,8 @@ from lr_tasks import LrTask
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from probe.training.losses import loss_function
-from probe.training.optim.optimizers import make_optimizer
+from probe.tasks.losses import loss_function
+from probe.training.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings
 
 Found = tuple[float | None, int]

@@ -35,8 +35,8 @@ from lr_tasks import LRS, TASKS, LrTask
 
 import probe
 from probe.device.cpu import CpuDevice
-from probe.training.optim.lr_schedules import lr_factor
 from probe.training.run import TrainingRun
+from probe.training.settings import lr_factor
 from probe.version import VERSION
 
 ORACLE_FILE = Path(__file__).parent / "results" / "lr_oracle.json"

@@ -59,14 +59,14 @@ def _summary(kind: type) -> str:
 
 def recipe_page() -> str:
     """docs/recipe.md: every key of a recipe with its type, default and description."""
-    from probe.recipe import data_options, refine, schema, sections, space
+    from probe.recipe import refine, schema, sections, space
 
     tables: dict[str, type[BaseModel]] = {
         "The top of the file": schema.Recipe,
         "[task]": schema.TaskSection,
         "task.objective": schema.Objective,
         "task.validation": sections.Validation,
-        "task.data_options": data_options.DataOptions,
+        "task.data_options": sections.DataOptions,
         "[space]: a range": space.Range,
         "[space]: choices": space.Choices,
         "[space]: a probed batch size": space.ProbedBatch,

@@ -84,11 +84,7 @@ class ChangedDataError(DataError):
 
 
 class UserCodeError(TaskError):
-    """The user's code raised an exception.
-
-    Args:
-        traceback: the traceback as Python prints it, without probe's own frames.
-    """
+    """The user's code raised an exception. `traceback` is as Python prints it, without probe's own frames."""
 
     def __init__(self, message: str, *, traceback: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -169,11 +165,26 @@ def near_misses(given: str, known: list[str] | tuple[str, ...], *, most: int = 3
     return difflib.get_close_matches(given, known, n=most, cutoff=0.6)
 
 
+def did_you_mean(given: str, known: list[str] | tuple[str, ...]) -> str:
+    """`; did you mean a or b?` to continue a sentence, or nothing if no known name is spelled similarly."""
+    close = near_misses(given, known)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
 def unknown_name(kind: str, given: str, known: list[str] | tuple[str, ...]) -> tuple[str, str]:
     """Message and hint for an unknown name. The hint lists similar names if there are any, else all known names."""
     close = near_misses(given, known)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known))}."
     return f"Unknown {kind} '{given}'.", hint
+
+
+def check_known(
+    error: type[ProbeError], kind: str, given: object, known: list[str] | tuple[str, ...], *, hint: str = ""
+) -> None:
+    """Raise `error` with similar names, and with `hint` after them, unless `given` is one of the `known` names."""
+    if given not in known:
+        message, names = unknown_name(kind, str(given), known or ("(none)",))
+        raise error(message, hint=f"{names} {hint}".rstrip())
 
 
 def check_whole(name: str, value: object, *, least: int, most: int) -> None:

@@ -16,11 +16,8 @@ from probe.errors import DiskFullError, OutputError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; after the block, sync that file and rename it to `path`.
-
-    If the block raises, the temporary file is removed and `path` stays as it was. The temporary name is unique, also in a
-    folder that several machines share.
-    """
+    """Yield a temporary path in the folder of `path`; after the block, sync that file and rename it to `path`. If the block
+    raises, the file is removed. Its name is unique, also in a folder that several machines share."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
@@ -53,11 +50,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_error(what: str, path: Path, error: Exception) -> OutputError:
-    """The error to raise if `path` cannot be written: DiskFullError if the disk or a quota is full.
-
-    Args:
-        what: what the file is, such as "checkpoint".
-    """
+    """The error to raise if `path`, a `what` such as "checkpoint", cannot be written: DiskFullError if the disk or a quota is
+    full."""
     cause: BaseException | None = error
     while cause is not None:  # while it handles an OSError, PyTorch's writer raises a RuntimeError
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -67,6 +61,14 @@ def write_error(what: str, path: Path, error: Exception) -> OutputError:
     return OutputError(
         f"The {what} {path} cannot be written: {reason}", hint="Check that its folder exists and is writable."
     )
+
+
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Time and size of a file, so that a cache notices edits; None if it does not exist."""
+    if not path.exists():
+        return None
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def move_file(source: Path, target: Path) -> None:

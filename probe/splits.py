@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from probe.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def hold_out_indices(
@@ -35,8 +33,6 @@ def hold_out_indices(
         DataError: fewer than two samples, a class with a single sample, or too few samples to hold every class.
         ValueError: an invalid fraction or number of labels.
     """
-    import numpy as np
-
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, not {fraction}")
     if num_samples < 2:
@@ -56,8 +52,6 @@ def hold_out_indices(
 
 def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Stratified random choice. Implemented here because importing scikit-learn takes half as long as importing torch."""
-    import numpy as np
-
     _check_members(classes)
     names, members, counts = np.unique(classes, return_inverse=True, return_counts=True)
     smaller = min(num_held_out, len(classes) - num_held_out)
@@ -73,12 +67,8 @@ def _stratified(classes: np.ndarray, num_held_out: int, seed: int) -> tuple[np.n
 
 
 def _quotas(counts: np.ndarray, num_held_out: int) -> np.ndarray:
-    """Number of samples to hold out of each class: proportional, `num_held_out` in total, at least one on either side.
-
-    Exact quotas are rounded down, and the rest goes to the classes with the largest remainders.
-    """
-    import numpy as np
-
+    """Number of samples to hold out of each class: proportional, `num_held_out` in total, at least one on either side. Exact
+    quotas are rounded down, and the rest goes to the classes with the largest remainders."""
     exact = counts * (num_held_out / counts.sum())
     quotas: np.ndarray = np.clip(np.floor(exact).astype(np.int64), 1, counts - 1)
     while quotas.sum() < num_held_out:
@@ -91,14 +81,9 @@ def _quotas(counts: np.ndarray, num_held_out: int) -> np.ndarray:
 def fold_numbers(
     num_samples: int, *, num_folds: int, seed: int, labels: Sequence[int] | np.ndarray | None
 ) -> np.ndarray:
-    """The fold, from 0 to num_folds - 1, of which each sample is a validation sample.
-
-    Sizes of folds differ by at most one sample, with `labels` by at most one of each class. Equal arguments give equal folds.
-
-    Raises DataError for fewer samples than folds, and for a class with a single sample, on which one fold could not train.
-    """
-    import numpy as np
-
+    """The fold, from 0 to num_folds - 1, of which each sample is a validation sample. Sizes of folds differ by at most one
+    sample, with `labels` by at most one of each class. Equal arguments give equal folds. Raises DataError for fewer samples
+    than folds, and for a class with a single sample, on which one fold could not train."""
     if num_samples < num_folds:
         raise DataError(f"{num_samples} samples cannot be divided into {num_folds} folds.")
     classes = np.zeros(num_samples, dtype=np.int64) if labels is None else np.asarray(labels)
@@ -112,13 +97,9 @@ def fold_numbers(
 
 
 def subset_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[int] | np.ndarray | None) -> np.ndarray:
-    """`count` random samples, sorted.
-
-    With `labels`, the proportions of the classes are kept, with one sample of each class as soon as `count` allows it. A larger
-    count includes all samples of a smaller one, so that a trial sees the same samples on growing fractions of the data.
-    """
-    import numpy as np
-
+    """`count` random samples, sorted. With `labels`, the proportions of the classes are kept, with one sample of each class as
+    soon as `count` allows it. A larger count includes all samples of a smaller one, so that a trial sees the same samples on
+    growing fractions of the data."""
     classes = np.zeros(num_samples, dtype=np.int64) if labels is None else np.asarray(labels)
     _, members, counts = np.unique(classes, return_inverse=True, return_counts=True)
     by_class, place_in_class = _by_class(members, counts, seed)
@@ -128,16 +109,12 @@ def subset_indices(num_samples: int, *, count: int, seed: int, labels: Sequence[
 
 def _by_class(members: np.ndarray, counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """All samples, shuffled and sorted by class, and the position of each in its class, from 0."""
-    import numpy as np
-
     shuffled = np.random.default_rng(seed).permutation(len(members)).astype(np.int64)
     by_class = shuffled[np.argsort(members[shuffled], kind="stable")]
     return by_class, np.arange(len(members)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _check_members(classes: np.ndarray) -> None:
-    import numpy as np
-
     names, counts = np.unique(classes, return_counts=True)
     if counts.min() < 2:
         raise DataError(

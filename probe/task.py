@@ -62,7 +62,7 @@ class Task:
     test: Any = None
     """Test samples, of the same form as `train`. Used once, after everything else is decided."""
     loss: str | Callable[[Any, Any], Any] = "cross_entropy"
-    """Loss: a name in probe.training.losses, or a callable (outputs, targets) -> scalar tensor, the mean over the batch."""
+    """Loss: a name in probe.tasks.losses, or a callable (outputs, targets) -> scalar tensor, the mean over the batch."""
     train_loss: str | Callable[[Any, Any], Any] | None = None
     """Loss that training minimizes, if it differs from `loss`, like the focal loss. All reported losses, also those of the
     training split, are `loss`, so that they are comparable. Cannot be combined with `forward`."""

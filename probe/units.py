@@ -18,10 +18,8 @@ _FOUR_DIGITS = 999.5
 
 
 def parse_bytes(text: str) -> int:
-    """Parse an amount of memory in bytes: `8GiB`, `512MiB`, `1.5g`, `1048576`. GiB = 2^30, GB = 10^9, g = GiB.
-
-    Raises UsageError for anything else, for less than one byte and for 2^63 bytes or more.
-    """
+    """Parse an amount of memory in bytes: `8GiB`, `512MiB`, `1.5g`, `1048576`. GiB = 2^30, GB = 10^9, g = GiB. Raises
+    UsageError for anything else, for less than one byte and for 2^63 bytes or more."""
     match = _NUMBER_AND_UNIT.fullmatch(text)
     unit = match.group(2).lower() if match else None
     if match is None or unit not in _BYTE_UNITS:

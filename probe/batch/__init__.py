@@ -2,9 +2,9 @@
 
 `find.py` has the public functions and `compare.py` the comparison of variants. `sweep.py` runs a sweep: `decide.py` and
 `errors_by_size.py` choose the next size (pure), `runner.py` starts the attempt in a child process, `context.py` holds the
-built task there, and `attempt.py` and `measure.py` train. `growth.py` detects memory leaks, `failures.py` interprets
-exceptions, and `alternatives.py` predicts changes that help if nothing fits. `samples/` finds the largest samples and
-`prediction/` predicts memory without a GPU. Results are in `records.py` and `prediction_records.py`.
+built task there, and `attempt.py` and `measure.py` train and interpret exceptions. `alternatives.py` predicts changes that
+help if nothing fits. `task_samples.py` and `sample_ranking.py` (pure) find the largest samples, and `prediction/` predicts
+memory without a GPU. Results are in `records.py` and `prediction_records.py`.
 
 Public names are imported on first use, so that importing the package does not import torch.
 """

@@ -12,7 +12,6 @@ from probe.batch.context import ProbeConfig
 from probe.batch.prediction.build_memory_model import build_in_process
 from probe.batch.prediction.memory_model import MemoryModel, Target, Untraceable
 from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
-from probe.batch.prediction_records import MemoryBreakdown
 from probe.batch.records import Alternative, BatchResult
 from probe.errors import ProbeError
 from probe.tasks.source import NamedSource, TaskSource
@@ -36,11 +35,8 @@ class Change:
 def possible_changes(
     *, precision: str, optimizer: str, activation_checkpointing: bool, image_size: int | None
 ) -> tuple[Change, ...]:
-    """Return changes that may help, mildest first: each change alone, then all of them together. Pure.
-
-    Args:
-        image_size: height and width of images that can be resized; None for other data.
-    """
+    """Return changes that may help, mildest first: each change alone, then all of them together. Pure. `image_size` is None for
+    data that cannot be resized."""
     single = []
     if precision in ("fp32", "tf32"):
         single.append(Change(title="bf16", params={"precision": "bf16"}))
@@ -65,16 +61,14 @@ def possible_changes(
 
 
 def find_alternatives(config: ProbeConfig, result: BatchResult, *, in_process: bool) -> tuple[Alternative, ...]:
-    """Return the possible changes after which a batch is predicted to fit on the device, or on the largest given GPU.
-
-    Returns nothing if a batch fits without a change, if nothing was predicted, or if the weights and their gradients alone
-    exceed the memory, which none of the changes reduces.
-    """
+    """Return the changes after which a batch is predicted to fit on the device, or on the largest given GPU. There are none if
+    a batch fits without a change, if nothing was predicted, or if weights and gradients alone exceed the memory."""
     if result.stopped_by not in ("nothing_fits", "predicted") or not result.predictions:
         return ()
     largest = max(result.predictions, key=lambda prediction: prediction.memory_bytes)
     something_fits = result.stopped_by == "predicted" and largest.largest_fit is not None
-    if something_fits or _minimum_bytes(largest.breakdown) > largest.memory_bytes:
+    # No change reduces weights, gradients and context.
+    if something_fits or 2 * largest.breakdown.weights_bytes + largest.breakdown.context_bytes > largest.memory_bytes:
         return ()
     changes = possible_changes(
         precision=result.precision,
@@ -91,11 +85,6 @@ def find_alternatives(config: ProbeConfig, result: BatchResult, *, in_process: b
         if best is not None and best.largest_fit is not None:
             found.append(Alternative(change=change.title, largest_fit=best.largest_fit, peak_bytes=best.peak_bytes))
     return tuple(found)
-
-
-def _minimum_bytes(breakdown: MemoryBreakdown) -> int:
-    """Return the memory of weights, gradients and context, which no change reduces."""
-    return 2 * breakdown.weights_bytes + breakdown.context_bytes
 
 
 def _image_size(source: TaskSource) -> int | None:

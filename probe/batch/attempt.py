@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from probe.batch.decide import Duration, NextAttempt
-from probe.batch.failures import Failed, failed_by
-from probe.batch.growth import growth_per_step
-from probe.batch.measure import VALIDATION, Progress, Timed, measure
+from probe.batch.decide import Duration, NextAttempt, growth_per_step
+from probe.batch.measure import VALIDATION, Failed, Progress, Timed, failed_by, measure
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, MemoryGrowth
-from probe.batch.samples.ranking import SampleRanking
-from probe.device.guard import guarded
-from probe.device.memory import peak_resident_bytes, reset_peak_resident
+from probe.batch.sample_ranking import SampleRanking
+from probe.device.environment import peak_resident_bytes, reset_peak_resident
+from probe.device.failures import guarded
 from probe.device.protocol import Device
 from probe.errors import first_line
 from probe.task import Task
@@ -32,18 +30,9 @@ def run_attempt(
     rankings: Sequence[SampleRanking],
     duration: Duration,
 ) -> Attempt:
-    """Try `upcoming.batch_size` on `device`.
-
-    Running out of memory is an outcome of the attempt. So is an error of the task's code, because only other sizes show
-    whether it is a limit, too small a batch or a bug.
-
-    Args:
-        rankings: the rankings of `probe.batch.samples.task_samples.rank_samples`.
-        duration: length of the attempt, from `probe.batch.decide.duration_of`.
-
-    Raises:
-        ProbeError: the task breaks its contract at any size.
-    """
+    """Try `upcoming.batch_size`. Running out of memory is an outcome of the attempt. So is an error of the task's code, because
+    only other sizes show whether it is a limit, too small a batch or a bug. Raises ProbeError if the task breaks its contract
+    at any size."""
     device.reset_peaks()
     reset_peak_resident()
     size = upcoming.batch_size

@@ -10,7 +10,7 @@ from probe.batch.decide import NextAttempt, duration_of
 from probe.batch.prediction.memory_model import FixedCosts, MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
-from probe.batch.samples.ranking import SampleRanking
+from probe.batch.sample_ranking import SampleRanking
 from probe.device.select import DeviceSpec
 from probe.errors import DeviceError, ProbeError
 from probe.records import DeviceMemory, Precision, RunMeta, RunOrigin
@@ -34,7 +34,6 @@ class ProbeConfig:
 
     source: TaskSource
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Hyperparameters of the trainer and of the task."""
     device: DeviceSpec
     seed: int = 0
     confirm_steps: int = CONFIRM_STEPS
@@ -63,7 +62,6 @@ class ProbeInfo:
     num_samples: int | None
     """Number of training samples; None if there is no limit."""
     task_batch_size: int | None = None
-    """Batch size set in the task."""
     rankings: tuple[SampleRanking, ...] = ()
     """Rankings of the training samples and of the task's own validation samples."""
     optimizer: str
@@ -74,12 +72,12 @@ class ProbeContext:
     """A built task and an open device, in the process that trains."""
 
     def __init__(self, config: ProbeConfig) -> None:
-        from probe.batch.samples.task_samples import rank_samples
+        from probe.batch.task_samples import rank_samples
         from probe.device.environment import collect_meta
         from probe.device.select import gpu_problem, open_device, resolve_device
         from probe.loading.dataset import is_unbounded, num_samples
         from probe.training.building import build_task
-        from probe.training.optim.names import optimizer_title
+        from probe.training.optimizer_names import optimizer_title
         from probe.training.settings import TrainerSettings
 
         spec = config.device
@@ -110,10 +108,8 @@ class ProbeContext:
         )
 
     def discard_failed(self) -> None:
-        """Reopen a simulated device, so that it no longer counts the tensors of a failed attempt.
-
-        PyTorch keeps the graph of a backward pass that ran out of memory.
-        """
+        """Reopen a simulated device, so that it no longer counts the tensors of a failed attempt: PyTorch keeps the graph of a
+        backward pass that ran out of memory."""
         from probe.device.select import open_device
 
         if self.device is not None and self.device.memory is None:

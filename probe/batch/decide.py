@@ -1,4 +1,4 @@
-"""Decide which batch size to try next, and evaluate the attempts so far. Pure: sizes and outcomes in, sizes out.
+"""Decide which batch size to try next, and evaluate the attempts so far and their growth of memory. Pure.
 
 The sweep has three phases over powers of two. *size*: from the start, halve while the size does not fit and double while it
 does, until a fitting size is next to a failing one or to a limit. *throughput*: time smaller sizes until the curve bends or a
@@ -11,6 +11,7 @@ runs, the size phase continues between the two.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -35,16 +36,13 @@ class Limits:
     start: int | None = None
     """First size; None for the predicted size or, without a prediction, DEFAULT_START."""
     max: int | None = None
-    """Largest size to try; None for no limit."""
     num_samples: int | None = None
-    """Number of training samples; None if there is no limit."""
     task_batch_size: int | None = None
     """Batch size set in the task. It is tried, power of two or not, if no other size runs."""
     size_only: bool = False
     """Find only the largest size that fits, without throughput curve and confirmation. Used by a search, where a batch that
     does not fit after all costs one trial."""
     confirms: bool = True
-    """Run the largest size again, longer."""
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("max", self.max)):
@@ -84,9 +82,7 @@ class Duration:
     num_warmup_steps: int
     """Training steps before the timed ones, at least SIZE_STEPS."""
     min_steps: int
-    """Minimum number of timed steps."""
     max_steps: int
-    """Maximum number of timed steps."""
     seconds: float
     """Target duration of the timed steps."""
     num_batches: int = 0
@@ -157,10 +153,8 @@ def recommended(attempts: Sequence[Attempt]) -> int | None:
 
 
 def timed_by_size(attempts: Sequence[Attempt]) -> dict[int, Attempt]:
-    """Return the attempt whose timing counts for each size that fit and never failed, in ascending order of sizes.
-
-    The long confirming attempt of a size counts only if it has no short one, so that timings are comparable.
-    """
+    """Return the attempt whose timing counts for each size that fit and never failed, in ascending order. For comparable
+    timings, the long confirming attempt of a size counts only if it has no short one."""
     failing = _failing(attempts)
     fitting = [attempt for attempt in attempts if attempt.fits and attempt.batch_size not in failing]
     fitting.sort(key=lambda attempt: (attempt.batch_size, attempt.purpose != "confirm"))
@@ -189,10 +183,8 @@ def fatal_error(attempts: Sequence[Attempt]) -> bool:
 
 
 def too_small(attempts: Sequence[Attempt]) -> Attempt | None:
-    """Return the attempt of the largest size that is too small for the task, or None.
-
-    Examples are a loss over triplets, clips of 8 frames, and batch normalization over one sample.
-    """
+    """Return the attempt of the largest size that is too small for the task, or None. Examples are a loss over triplets, clips
+    of 8 frames, and batch normalization over one sample."""
     largest = largest_fit(attempts) or 0
     failed = [a for a in attempts if a.batch_size < largest and is_suspect(a)]
     return max(failed, key=lambda a: a.batch_size, default=None)
@@ -229,3 +221,26 @@ def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
     wanted = largest >> (MIN_CURVE_SIZES - 1)
     is_flat = recommended(attempts) == min(size for size in timed_by_size(attempts) if size > untried)
     return untried if untried >= wanted or is_flat else None
+
+
+MIN_READINGS = 9
+"""Three readings in each third; with fewer, an ascending order is too often chance."""
+_MAX_RATIO = 4.0
+"""Largest ratio of the growth rates between thirds. Memory that jumps once, like late optimizer state, exceeds it."""
+
+
+def growth_per_step(live_bytes: Sequence[int]) -> float | None:
+    """Return the bytes by which memory grows with each step, from the bytes of live tensors after each, or None if it does not
+    grow steadily. Memory grows steadily if all readings of each third are above all readings of the third before, and both
+    rises are similar. Noise from batches of different sizes does not have this order."""
+    if len(live_bytes) < MIN_READINGS:
+        return None
+    size = len(live_bytes) // 3
+    thirds = [live_bytes[:size], live_bytes[size : 2 * size], live_bytes[-size:]]
+    if max(thirds[0]) >= min(thirds[1]) or max(thirds[1]) >= min(thirds[2]):
+        return None
+    middles = [statistics.median(third) for third in thirds]
+    rises = (middles[1] - middles[0]) / size, (middles[2] - middles[1]) / (len(live_bytes) - 2 * size)
+    if max(rises) > _MAX_RATIO * min(rises):
+        return None
+    return (middles[2] - middles[0]) / (len(live_bytes) - size)

@@ -32,11 +32,8 @@ def suspects_by_size(attempts: Sequence[Attempt]) -> dict[int, Attempt]:
 
 
 def is_bug(attempts: Sequence[Attempt]) -> bool:
-    """Return whether the task's code has a bug, given that no size fits.
-
-    Errors at sizes below one that runs out of memory are a bug if two sizes fail with the same error. A single error there
-    means that the size is too small: a model may not accept one sample.
-    """
+    """Return whether the task's code has a bug, given that no size fits. Below sizes that run out of memory, it takes two sizes
+    with the same error; a single one is too small: a model may not accept one sample."""
     suspects = suspects_by_size(attempts)
     if not suspects:
         return False
@@ -47,13 +44,7 @@ def is_bug(attempts: Sequence[Attempt]) -> bool:
 
 
 def next_check(attempts: Sequence[Attempt], *, bound: int | None, task_batch_size: int | None) -> int | None:
-    """Return the size that shows the cause of suspect failures while nothing fits, or None if no size would.
-
-    Args:
-        attempts: all attempts so far.
-        bound: largest allowed batch size.
-        task_batch_size: batch size set in the task.
-    """
+    """Return the size that shows the cause of suspect failures while nothing fits, or None if no size would."""
     suspects = suspects_by_size(attempts)
     out_of_memory = [attempt.batch_size for attempt in attempts if attempt.outcome in MEMORY_OUTCOMES]
     tried = {attempt.batch_size for attempt in attempts}

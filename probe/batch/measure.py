@@ -15,19 +15,40 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Subset
 
-from probe.batch.decide import Duration
-from probe.batch.failures import Failed, failed_by
-from probe.batch.growth import growth_per_step
-from probe.batch.records import MEMORY_OUTCOMES, MemoryGrowth
-from probe.batch.samples.ranking import Indices, SampleRanking
-from probe.batch.samples.task_samples import load_batch
+from probe.batch.decide import Duration, growth_per_step
+from probe.batch.records import MEMORY_OUTCOMES, MemoryGrowth, Outcome
+from probe.batch.sample_ranking import Indices, SampleRanking
+from probe.batch.task_samples import load_batch
+from probe.device.failures import find_failure
 from probe.device.protocol import Device
+from probe.errors import ProbeError, UserCodeError, first_line, user_code_error
 from probe.loading.batch import Batch
 from probe.loading.dataset import as_dataset, is_unbounded, num_samples
 from probe.task import Task, has_updates
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why an attempt, or a part of it, failed. It does not hold the exception, whose frames keep tensors alive."""
+
+    outcome: Outcome
+    message: str
+    traceback: str | None = None
+
+
+def failed_by(error: Exception) -> Failed | None:
+    """Return the failure that `error` shows, or None for probe's own errors, which do not depend on the batch size."""
+    failure, culprit = find_failure(error)
+    if failure in ("oom", "host_oom"):
+        return Failed(failure, first_line(culprit))
+    if isinstance(error, ProbeError) and not isinstance(error, UserCodeError):
+        return None
+    wrapped = error if isinstance(error, UserCodeError) else user_code_error(f"{type(error).__name__}: {error}", error)
+    return Failed(failure or "error", wrapped.message, wrapped.traceback)
+
 
 MAX_STEPS_LEFT = 1_000_000
 """Growth of memory that lasts for more steps is ignored."""
@@ -53,7 +74,6 @@ class Progress:
     num_samples: int = 0
     """Number of training samples in all steps, including the current one."""
     num_batches: int = 0
-    """Number of shuffled batches that were trained on."""
     batches_per_epoch: int | None = None
     live_bytes: list[int] = field(default_factory=list)
     """Bytes of live tensors after each shuffled batch, excluding the batch itself."""
@@ -69,12 +89,8 @@ def measure(
     rankings: Sequence[SampleRanking],
     progress: Progress,
 ) -> Timed:
-    """Train and validate with batches of `settings.batch_size` samples.
-
-    Args:
-        rankings: rankings of the training split and, if the task has one, of the validation split.
-        progress: updated during the attempt, so that it is available after an error.
-    """
+    """Train and validate with batches of `settings.batch_size` samples. `progress` is updated meanwhile, so that it is
+    available after an error."""
     task = replace(task, metrics=_safe_metrics(task.metrics))
     with matmul_precision(settings.precision), device.track():
         # The optimizer steps even if the loss is not finite, because its memory is to be measured.
@@ -126,10 +142,8 @@ class _Attempt:
         return timed
 
     def train_shuffled(self) -> Timed:
-        """Train on shuffled batches, as in training, until `duration` is reached or memory is known to grow.
-
-        Returns the mean seconds of a step.
-        """
+        """Train on shuffled batches, as in training, until `duration` is reached or memory is known to grow. Returns the mean
+        seconds of a step."""
         run, progress, device = self._run, self._progress, self._device
         size, endless = run.settings.batch_size, is_unbounded(self._task.train)
         progress.stage = "training on batches of the data set" if endless else "training on shuffled batches"
@@ -139,9 +153,7 @@ class _Attempt:
         started = time.perf_counter()
         has_enough = False
         while not has_enough:
-            loss = self._train(
-                next(batches)
-            )  # without a reference, so that the batch is freed before the next is loaded
+            loss = self._train(next(batches))  # no reference, so that the batch is freed before the next is loaded
             progress.num_batches += 1
             progress.live_bytes.append(device.live_bytes() or 0)
             has_enough = self._has_enough(started)
@@ -163,9 +175,8 @@ class _Attempt:
                 if number > 0 or self._batch is None:
                     self._batch = None
                     self._batch = self._moved(self._first) if number == 0 else self._loaded(self._task.train, indices)
-                self._run.evaluate_batches(
-                    itertools.repeat(self._batch, 2)
-                )  # twice, as memory of the first may still be held in the second
+                # Twice, as memory of the first may still be held in the second.
+                self._run.evaluate_batches(itertools.repeat(self._batch, 2))
             if len(self._orders) > 1:
                 self._batch = None
         self._device.synchronize()
@@ -187,10 +198,8 @@ class _Attempt:
         return tuple(device.seconds_between(marks))
 
     def try_last_partial(self) -> Failed | None:
-        """Train on the last, partial batch of an epoch, unless it is a single sample, which training skips.
-
-        Errors of the task's code are returned, since training can skip this batch. A lack of memory is raised.
-        """
+        """Train on the last, partial batch of an epoch, unless it is a single sample, which training skips. Errors of the
+        task's code are returned, since training can skip this batch; a lack of memory is raised."""
         train = self._task.train
         num_left = 0 if is_unbounded(train) else num_samples(train) % self._run.settings.batch_size
         if num_left < 2:

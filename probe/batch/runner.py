@@ -32,11 +32,8 @@ class AttemptRunner(Protocol):
 
 
 class ChildRunner:
-    """Makes attempts in a child process.
-
-    One child makes attempts until one of them fails, so that leaks, a broken CUDA context or the host's out-of-memory killer
-    do not affect this process. Confirming attempts start a new child.
-    """
+    """Makes attempts in a child process until one fails, so that leaks, a broken CUDA context or the host's out-of-memory
+    killer do not affect this process. Confirming attempts start a new child."""
 
     def __init__(self, config: ProbeConfig) -> None:
         self._config = config

@@ -144,24 +144,9 @@ def run_sweep(
     observer: Observer | None = None,
     options: SweepOptions | None = None,
 ) -> tuple[BatchResult, ProbeError | None]:
-    """Find the largest batch that fits and the smallest that is fast enough. Without a device, predict them.
-
-    Ctrl-C ends the sweep with the result so far. So does an error that does not depend on the batch size.
-
-    Args:
-        runner: makes the attempts; it is closed at the end.
-        task: description of the model and data for the result.
-        limits: first and last size; the number of samples and the task's batch size are filled in.
-        predict: predict before the first attempt.
-        observer: called with every Attempt.
-
-    Returns:
-        The result, and the error that ended the sweep, or None.
-
-    Raises:
-        DeviceError: there is neither a device nor a prediction.
-        ProbeError: `runner.open` failed.
-    """
+    """Find the largest batch that fits and the smallest that is fast enough, or predict them without a device; then close
+    `runner`. Returns the result, and the error that ended the sweep, if any; Ctrl-C ends it with the result so far. Raises
+    DeviceError if there is neither a device nor a prediction, and ProbeError if `runner.open` fails."""
     started = time.perf_counter()
     sweep = _Sweep(runner, limits, options or SweepOptions(), observer)
     prediction_info: PredictionInfo | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probe.data.download import RETRY_HINT, Progress, download_by_torchvision
-from probe.data.pixels import PixelScaling
+from probe.data.images import PixelScaling
 from probe.data.protocol import DataRequest, LoadedData
 from probe.data.registry import download_of
 from probe.errors import DataError
@@ -31,9 +31,7 @@ _RECORD_BYTES = 1 + 3 * 32 * 32
 
 def load(request: DataRequest) -> LoadedData:
     """50,000 training and 10,000 test images as bytes (N, 3, 32, 32), scaled by the model with the training split's statistics.
-
-    Missing files are downloaded into `data_dir`/cifar-10-batches-bin. Raises DataError if they cannot be downloaded or read.
-    """
+    Missing files are downloaded into `data_dir`/cifar-10-batches-bin. Raises DataError if they cannot be downloaded or read."""
     train, test = _read_splits(request.data_dir)
     return LoadedData(
         train=train,

@@ -46,11 +46,7 @@ def no_progress(description: str, done: int, total: int | None) -> None:
 
 
 def fetch_data(name: str, data_dir: Path, *, progress: Progress) -> FetchedData:
-    """Download and prepare a data set, or check the files that exist already.
-
-    Raises:
-        DataError: unknown name, no network, a damaged file, or a folder that cannot be written.
-    """
+    """Download and prepare a data set, or check the files that exist already. Raises DataError."""
     data = download_of(name)
     was_there = find_files(data, data_dir) is not None
     contents: str = importlib.import_module(data.module).fetch(name, data_dir, progress)
@@ -76,19 +72,9 @@ def find_files(data: Download, data_dir: Path) -> tuple[Path, ...] | None:
 def download_by_torchvision(
     data: Download, data_dir: Path, *, title: str, source: str, root: str, call: Callable[[Path], object]
 ) -> None:
-    """Download all files of a data set with torchvision, and move them into the data folder when all are complete.
-
-    Args:
-        data: the data set.
-        data_dir: folder of the named data sets.
-        title: name of the data set in errors.
-        source: URL at which a user finds the files.
-        root: folder that has the files, for the hint of errors.
-        call: called with a temporary folder; leaves the files in its subfolder `data.folder`.
-
-    Raises:
-        DataError: the files cannot be downloaded, or the folder cannot be written.
-    """
+    """Download all files of a data set with torchvision, and move them into the data folder when all are complete. `call`
+    leaves the files in the subfolder `data.folder` of the temporary folder that it is given; `root` is the folder named in the
+    hint of errors. Raises DataError if the files cannot be downloaded or written."""
     folder = data_dir / data.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,14 +95,8 @@ def download_by_torchvision(
 
 
 def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progress) -> str:
-    """Download a file from the first of `urls` that answers.
-
-    Returns:
-        The SHA-256 of the file, in hexadecimal digits.
-
-    Raises:
-        DataError: no URL answers, or the folder cannot be written. The hint tells where to put the file by hand.
-    """
+    """Download a file from the first of `urls` that answers, and return its SHA-256 in hexadecimal digits. Raises DataError,
+    whose hint tells where to put the file by hand."""
     reasons: dict[str, list[str]] = {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,20 +1,57 @@
-"""Resizing of images."""
+"""Images: scaling of bytes inside the model, and resizing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from probe.data.protocol import LoadedData
 
-if TYPE_CHECKING:
-    from probe.data.protocol import Split
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelScaling:
+    """Mean and standard deviation of each channel, for pixels from 0 to 1. Images stay bytes until the model scales them: a
+    quarter of the memory and of the traffic of float32."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: Tensor) -> PixelScaling:
+        """The scaling of `images`, bytes (N, C, H, W). Exact, because it counts values instead of summing them."""
+        values = torch.arange(256, dtype=torch.float64) / 255
+        means, deviations = [], []
+        for channel in range(images.shape[1]):
+            counts = torch.bincount(images[:, channel].reshape(-1), minlength=256).double()
+            mean = float((counts * values).sum() / counts.sum())
+            variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
+            means.append(mean)
+            deviations.append(max(variance**0.5, 1e-6))
+        return cls(mean=tuple(means), deviation=tuple(deviations))
+
+
+IMAGENET = PixelScaling(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+"""The scaling that torchvision's weights were trained with."""
+
+
+def take_bytes(model: nn.Module, scaling: PixelScaling) -> nn.Module:
+    """Make `model` scale images of bytes before its forward pass. The names in its state_dict do not change."""
+    mean = torch.tensor(scaling.mean).reshape(1, -1, 1, 1) * 255
+    factor = 1 / (torch.tensor(scaling.deviation).reshape(1, -1, 1, 1) * 255)
+    model.register_buffer("pixel_mean", mean, persistent=False)
+    model.register_buffer("pixel_factor", factor, persistent=False)
+    model.register_forward_pre_hook(_scale)
+    return model
+
+
+def _scale(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    images, *rest = inputs
+    return ((images.to(model.pixel_mean.dtype) - model.pixel_mean) * model.pixel_factor, *rest)
+
 
 MAX_RESIZED_BYTES = 2**30
 """Largest split that is resized once and kept in memory. Larger ones are resized batch by batch."""
@@ -49,22 +86,3 @@ class ResizedImages(Dataset[tuple[Tensor, Tensor]]):
         """Called by DataLoader for a whole batch, which is resized at once."""
         chosen = torch.as_tensor(indices)
         return list(zip(resize_images(self.images[chosen], self.size), self.targets[chosen], strict=True))
-
-
-def resize_data(data: LoadedData, size: int) -> LoadedData:
-    """`data` with square images of `size` pixels. Splits that create images on access have made them in that size."""
-    if data.input_shape[1:] == (size, size):
-        return data
-    channels = data.input_shape[0]
-
-    def resize(split: Split) -> Split:
-        if not isinstance(split, tuple):
-            return split
-        images, classes = split
-        num_bytes = len(images) * channels * size**2 * images.element_size()
-        if num_bytes > MAX_RESIZED_BYTES:
-            return ResizedImages(images, classes, size)
-        return resize_images(images, size), classes
-
-    val, test = (None if split is None else resize(split) for split in (data.val, data.test))
-    return replace(data, train=resize(data.train), val=val, test=test, input_shape=(channels, size, size))

@@ -24,14 +24,9 @@ class LabelledText:
 
 
 def read_labelled_texts(path: Path) -> list[LabelledText]:
-    """Read all lines in order: JSON objects with `text` and `label`. Other keys and empty lines are ignored.
-
-    The file is UTF-8, compressed by gzip if its name ends in .gz. Labels are strings, integers or booleans.
-
-    Raises:
-        DataError: the file cannot be read or is empty, a line is not such an object, a text is empty, all texts have the same
-            label, or a label has fewer than MIN_TEXTS texts.
-    """
+    """Read all lines in order: JSON objects with `text` and `label` (a string, integer or boolean). Other keys and empty lines
+    are ignored. The file is UTF-8, compressed by gzip if its name ends in .gz. Raises DataError for wrong contents, and if a
+    label has fewer than MIN_TEXTS texts."""
     texts: list[LabelledText] = []
     lines_of: dict[str, list[int]] = {}
     for number, line in _lines(path):

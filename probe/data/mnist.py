@@ -51,14 +51,8 @@ def fetch(name: str, data_dir: Path, progress: Progress) -> str:
 
 
 def read_mnist(name: str, data_dir: Path) -> tuple[ImagesAndClasses, ImagesAndClasses]:
-    """Read the data set, downloading missing files into `data_dir`/MNIST/raw (or FashionMNIST/raw).
-
-    Returns:
-        ((training images, classes), (test images, classes)), images (N, H, W), all uint8.
-
-    Raises:
-        DataError: a file cannot be downloaded or read, or has wrong contents.
-    """
+    """((training images, classes), (test images, classes)), images (N, H, W), all uint8. Missing files are downloaded into
+    `data_dir`/MNIST/raw (or FashionMNIST/raw). Raises DataError."""
     data = download_of(name)
     folder = data_dir / data.folder
     if find_files(data, data_dir) is None:
@@ -82,9 +76,7 @@ def read_mnist(name: str, data_dir: Path) -> tuple[ImagesAndClasses, ImagesAndCl
 
 def _read(folder: Path, file: str, *, dimensions: int) -> Tensor:
     """Read an idx file of unsigned bytes: two zeros, type 8, number of dimensions, each dimension as a 32-bit integer, data.
-
-    Format: http://yann.lecun.com/exdb/mnist, "The IDX file format".
-    """
+    Format: http://yann.lecun.com/exdb/mnist, "The IDX file format"."""
     path = find_file(folder, file) or folder / file
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.data import Dataset
 
-    from probe.data.pixels import PixelScaling
+    from probe.data.images import PixelScaling
     from probe.task import Baseline
 
     Split = tuple[Tensor, ...] | Dataset[tuple[Tensor, Tensor]]
@@ -23,6 +23,8 @@ DataKind = Literal["images", "table", "tokens", "series"]
 """Inputs of a model: images (N, C, H, W), rows of numbers (N, columns), token ids (N, length), or windows of past steps
 (N, steps, columns) with the forecast column first."""
 TaskType = Literal["classification", "regression"]
+TEST_SEED = 0
+"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,6 @@ class DataRequest:
     name: str
     """`mnist`, or `csv:houses.csv`."""
     data_dir: Path
-    """Folder of the named data sets."""
     image_size: int | None = None
     """Height and width to resize images to, or None to keep their size."""
     params: tuple[tuple[str, Any], ...] = ()
@@ -104,7 +105,5 @@ class DataModule(Protocol):
     """Hyperparameters of the data set, like the window of a series."""
 
     def load(self, request: DataRequest) -> LoadedData:
-        """Load the data. `request.image_size` is None unless the registry says that the module makes images of any size.
-
-        Raises DataError if files are missing or have wrong contents, with the row and column of the mistake.
-        """
+        """Load the data. `request.image_size` is None unless the registry says that the module makes images of any size. Raises
+        DataError if files are missing or have wrong contents, with the row and column of the mistake."""

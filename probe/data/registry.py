@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from probe.data.protocol import NO_OPTIONS, DataModule, DataOptions, DataRequest, LoadedData
-from probe.errors import DataError, TaskError, unknown_name
+from probe.errors import DataError, TaskError, check_known, unknown_name
+from probe.files import file_stamp
+
+if TYPE_CHECKING:
+    from probe.data.protocol import Split
 
 _MNIST_FILES = (
     *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -82,8 +86,8 @@ NAMED: dict[str, DataSource] = {
             module="probe.data.reuters",
         ),
     ),
-    "digits": DataSource(module="probe.data.digits"),
-    "synthetic": DataSource(module="probe.data.synthetic", makes_sizes=True),
+    "digits": DataSource(module="probe.data.built_in"),
+    "synthetic": DataSource(module="probe.data.built_in", makes_sizes=True),
 }
 """Named data sets, those with a download in the order in which `probe data` lists them."""
 
@@ -109,14 +113,11 @@ def check_data_name(name: str) -> None:
     """Raise DataError unless `name` is a named data set, or a kind of data with a path."""
     kind, colon, path = name.partition(":")
     if not colon:
-        if name not in NAMED:
-            message, hint = unknown_name("data set", name, tuple(NAMED))
-            own = ", ".join(f"{known}:PATH" for known in sorted(KINDS))
-            raise DataError(message, hint=f"{hint} For your own files: {own}.")
-    elif kind not in KINDS:
-        message, hint = unknown_name("kind of data", kind, tuple(KINDS))
-        raise DataError(message, hint=hint)
-    elif not path:
+        own = ", ".join(f"{known}:PATH" for known in sorted(KINDS))
+        check_known(DataError, "data set", name, tuple(NAMED), hint=f"For your own files: {own}.")
+        return
+    check_known(DataError, "kind of data", kind, tuple(KINDS))
+    if not path:
         raise DataError(f"'{name}' names no file.", hint=f"Write the path after the colon: {kind}:PATH")
 
 
@@ -135,20 +136,8 @@ def load_data(
     options: DataOptions = NO_OPTIONS,
     val_fraction: float = 0.0,
 ) -> LoadedData:
-    """Load a data set.
-
-    Args:
-        name: a named data set, or a kind and a path, like `csv:houses.csv`.
-        data_dir: folder of the named data sets.
-        image_size: height and width to resize images to.
-        params: hyperparameters of the data set.
-        options: how a data file is read.
-        val_fraction: see DataRequest.
-
-    Raises:
-        DataError: unknown name, or files that cannot be downloaded or read, or that have wrong contents.
-        TaskError: `image_size` is given for data that are not images.
-    """
+    """Load a data set by name, or by kind and path like `csv:houses.csv`. Raises DataError, and TaskError if `image_size` is
+    given for data that are not images."""
     check_data_name(name)
     request = DataRequest(
         name=name,
@@ -158,15 +147,7 @@ def load_data(
         options=options,
         val_fraction=val_fraction,
     )
-    return _load(request, _stamp(request))
-
-
-def _stamp(request: DataRequest) -> tuple[int, int] | None:
-    """Time and size of the file, so that an edited file is read again."""
-    if ":" not in request.name or not request.path.exists():
-        return None
-    status = request.path.stat()
-    return status.st_mtime_ns, status.st_size
+    return _load(request, file_stamp(request.path) if ":" in name else None)
 
 
 @lru_cache(maxsize=4)
@@ -180,9 +161,28 @@ def _load(request: DataRequest, stamp: tuple[int, int] | None) -> LoadedData:
             f"{request.name} holds no images that could be resized to {size} x {size}.",
             hint="Remove --img, or image_size in the recipe's [task].",
         )
-    from probe.data.images import resize_data
+    return _resized(data, size)
 
-    return resize_data(data, size)
+
+def _resized(data: LoadedData, size: int) -> LoadedData:
+    """`data` with square images of `size` pixels. Splits that create images on access have made them in that size."""
+    from probe.data.images import MAX_RESIZED_BYTES, ResizedImages, resize_images
+
+    if data.input_shape[1:] == (size, size):
+        return data
+    channels = data.input_shape[0]
+
+    def resize(split: Split) -> Split:
+        if not isinstance(split, tuple):
+            return split
+        images, classes = split
+        num_bytes = len(images) * channels * size**2 * images.element_size()
+        if num_bytes > MAX_RESIZED_BYTES:
+            return ResizedImages(images, classes, size)
+        return resize_images(images, size), classes
+
+    val, test = (None if split is None else resize(split) for split in (data.val, data.test))
+    return replace(data, train=resize(data.train), val=val, test=test, input_shape=(channels, size, size))
 
 
 def _source(name: str) -> DataSource:

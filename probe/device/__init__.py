@@ -1,10 +1,11 @@
 """Devices: the memory that training uses, its limit, and a clock.
 
 - `protocol.py`: what an open device offers
-- `select.py`: the registry of device kinds and the functions of their modules; from `--device` to an open device
-- `cpu.py`, `simulated.py`, `cuda.py`: the devices; `nvml.py`, `visible.py`: helpers of `cuda.py`
-- `failures.py`, `guard.py`: which exceptions mean "out of memory"
-- `memory.py`, `environment.py`: memory, cores and software of this machine
+- `select.py`: the registry of device kinds and the functions of their modules; from `--device` to an open device; which GPU a
+  child process sees
+- `cpu.py`, `simulated.py`, `cuda.py`: the devices; `nvml.py`: NVIDIA's library for `cuda.py`
+- `failures.py`: which exceptions mean "out of memory", and calls that return it as a value
+- `environment.py`: memory, cores and software of this machine
 
 To add a device, write a module with a class that implements `Device` and with the functions of `DeviceModule` (for a GPU:
 `GpuModule`), add its name to `KINDS` in `select.py`, and subclass `DeviceConformance` in

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import torch
 
-from probe.device.memory import check_limit
+from probe.device.environment import check_limit
 from probe.device.select import DeviceSpec
 from probe.records import MemoryReading
 

@@ -15,8 +15,7 @@ import torch
 from probe.device import nvml
 from probe.device.failures import classify_failure
 from probe.device.protocol import GpuReport
-from probe.device.select import DeviceSpec
-from probe.device.visible import VISIBLE_DEVICES
+from probe.device.select import VISIBLE_DEVICES, DeviceSpec
 from probe.errors import DeviceError, first_line
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.units import format_bytes
@@ -26,16 +25,9 @@ _ASSUMED_CONTEXT_BYTES = 512 * 2**20
 
 
 class CudaDevice:
-    """A GPU that PyTorch calls `cuda:N`.
-
-    Args:
-        index: index of the GPU, in PyTorch's numbering.
-        limit_bytes: size of a smaller GPU to emulate, until the end of the process. The limit applies to the caching
-            allocator only, not to the context or to other libraries, so the size of the context is subtracted from it.
-
-    Raises:
-        DeviceError: the GPU cannot be used, or cannot emulate that size.
-    """
+    """A GPU that PyTorch calls `cuda:N`. `limit_bytes` is the size of a smaller GPU to emulate, until the end of the process.
+    The limit applies to the caching allocator only, so the size of the context is subtracted from it. Raises DeviceError if the
+    GPU cannot be used, or cannot emulate that size."""
 
     is_gpu = True
     is_asynchronous = True
@@ -137,9 +129,7 @@ class CudaDevice:
 
     def _workspace_bytes(self) -> int | None:
         """Memory that cuBLAS takes from the allocator at the first matrix product and keeps (at::cuda::getChosenWorkspaceSize).
-
-        None if even that does not fit; the first attempt then ends out of memory.
-        """
+        None if even that does not fit; the first attempt then ends out of memory."""
         before = torch.cuda.memory_allocated(self.torch_device)
         try:
             matrix = torch.ones(16, 16, device=self.torch_device)
@@ -154,17 +144,8 @@ class CudaDevice:
 
 
 def measured_context_bytes(before: int | None, after: int | None, reserved_bytes: int) -> int | None:
-    """Size of a CUDA context, from the memory in use on the device before and after its creation.
-
-    Args:
-        before: bytes in use before, or None if unknown.
-        after: bytes in use after, or None if unknown.
-        reserved_bytes: bytes of the difference that belong to the allocator.
-
-    Returns:
-        The size in bytes, or None if it is unknown: if another process has freed more in the meantime, or if the context
-        existed before.
-    """
+    """Size of a CUDA context: the growth of the memory in use on the device, without the allocator's part. None if it is
+    unknown: if another process has freed more in the meantime, or if the context existed before."""
     grown = 0 if before is None or after is None else after - before - reserved_bytes
     return grown if grown > 0 else None
 

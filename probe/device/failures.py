@@ -1,12 +1,16 @@
-"""Classifies exceptions that mean that a batch was too large."""
+"""Classifies exceptions that mean that a batch was too large, and makes running out of memory an answer, not an error."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import torch
+
+from probe.device.protocol import Device
+from probe.errors import first_line
 
 Failure = Literal["oom", "kernel_limit", "host_oom"]
 
@@ -46,14 +50,9 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
 
 
 def classify_failure(error: BaseException) -> Failure | None:
-    """What an error means for the batch size.
-
-    Errors that `error` was raised from, or while handling which it was raised, are considered, too.
-
-    Returns:
-        `oom`: the device ran out of memory. `host_oom`: the machine ran out of memory. `kernel_limit`: an operator cannot take
-        so many samples, or does not exist on this device, in which case it also fails for a small batch. None: unknown.
-    """
+    """What an error, or one that it was raised from or while handling, means for the batch size. `oom`: the device ran out of
+    memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples, or does not exist on this
+    device, in which case it also fails for a small batch. None: unknown."""
     failure, _ = find_failure(error)
     return failure
 
@@ -87,3 +86,44 @@ def _own_failure(error: BaseException) -> Failure | None:
         return None
     text = str(error)
     return next((failure for failure, part in _TEXTS if part in text), None)
+
+
+Returned = TypeVar("Returned")
+Failed = TypeVar("Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """The reason why a call failed, without its exception: the frames of an exception keep tensors alive."""
+
+    failure: Failure
+    message: str
+    """The first line of the error message."""
+
+
+def guarded(call: Callable[[], Returned], failure_of: Callable[[Exception], Failed | None]) -> Returned | Failed:
+    """Return `call()`, or if it raises, the value that `failure_of` gives for the exception; None raises it again. At the
+    return, the exception and its frames are gone, so that `Device.release` frees their tensors."""
+    try:
+        return call()
+    except Exception as error:
+        failed = failure_of(error)
+        if failed is None:
+            raise
+    return failed
+
+
+def within_memory(device: Device, call: Callable[[], Returned]) -> Returned | OutOfMemory:
+    """Return `call()` with its allocations tracked, or OutOfMemory if the device or the host ran out of memory."""
+
+    def tracked() -> Returned:
+        with device.track():
+            return call()
+
+    return guarded(tracked, out_of_memory)
+
+
+def out_of_memory(error: Exception) -> OutOfMemory | None:
+    """OutOfMemory if `error`, or an exception that it wraps, is a lack of memory; None otherwise."""
+    failure, cause = find_failure(error)
+    return OutOfMemory(failure, first_line(cause)) if failure in ("oom", "host_oom") else None

@@ -42,12 +42,8 @@ def nvml_session() -> Iterator[Any]:
 
 
 def find_handle(nvml: Any, properties: Any) -> Any:
-    """NVML's handle of the device with PyTorch's `properties`.
-
-    Devices are matched by UUID or PCI address, because NVML numbers all GPUs of the machine, but PyTorch only those in
-    CUDA_VISIBLE_DEVICES. Raises NvmlUnavailableError if NVML finds only the GPU of a MIG slice, whose numbers are those of all
-    its slices.
-    """
+    """NVML's handle of the device with PyTorch's `properties`, by UUID or PCI address, because NVML numbers all GPUs of the
+    machine. Raises NvmlUnavailableError if NVML finds only the whole GPU of a MIG slice."""
     handle = _find_handle(nvml, properties)
     if nvml.nvmlDeviceGetMemoryInfo(handle).total > _LARGEST_RATIO * properties.total_memory:
         raise NvmlUnavailableError("NVML finds only the whole GPU, not this slice of it")
@@ -63,10 +59,8 @@ def _find_handle(nvml: Any, properties: Any) -> Any:
 
 
 def used_bytes(properties: Any) -> int | None:
-    """Memory of the device in use by all processes, including contexts, or None if unknown.
-
-    Computed from the free memory, because NVML's `used` includes the driver's memory, which CUDA's total excludes.
-    """
+    """Memory of the device in use by all processes, including contexts, or None if unknown. Computed from the free memory,
+    because NVML's `used` includes the driver's memory, which CUDA's total excludes."""
     with contextlib.suppress(NvmlUnavailableError), nvml_session() as nvml:
         free = nvml.nvmlDeviceGetMemoryInfo(find_handle(nvml, properties)).free
         return max(0, int(properties.total_memory) - int(free))

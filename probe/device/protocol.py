@@ -45,11 +45,9 @@ class Device(Protocol):
         """Memory that the matrix library takes from the allocator and keeps, or None if it takes none or cannot get it."""
 
     def track(self) -> AbstractContextManager[None]:
-        """Count allocations and enforce the limit inside the context. Past the limit torch.OutOfMemoryError is raised.
-
-        Memory that is allocated inside counts until it is freed, even after the context. Allocations outside count on a
-        GPU; on a simulated device they do not, so that time is measured at the speed of the plain CPU.
-        """
+        """Count allocations and enforce the limit inside the context. Past the limit torch.OutOfMemoryError is raised. Memory
+        that is allocated inside counts until it is freed, even after the context. Allocations outside count on a GPU; on a
+        simulated device they do not, so that time is measured at the speed of the plain CPU."""
 
     def untracked(self) -> AbstractContextManager[None]:
         """Inside `track`: do not count host allocations, like samples that a data set reads."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -103,16 +105,8 @@ class GpuModule(DeviceModule, Protocol):
 
 
 def parse_device(text: str, *, memory: str | None = None) -> DeviceSpec:
-    """Parse `auto`, `cpu`, `cuda`, `cuda:1` or `simulated:1GiB`.
-
-    Args:
-        text: value of `--device`.
-        memory: value of `--memory`. It makes a GPU emulate a smaller one, and the CPU a simulated device.
-
-    Raises:
-        UsageError: unknown form, or two limits.
-        DeviceError: a kind of device that probe does not support.
-    """
+    """Parse `auto`, `cpu`, `cuda`, `cuda:1` or `simulated:1GiB`. `memory` makes a GPU emulate a smaller one, and the CPU a
+    simulated device. Raises UsageError, or DeviceError for a kind that probe does not support."""
     name, colon, argument = text.strip().lower().partition(":")
     limit = None if memory is None else parse_bytes(memory)
     if name == "auto" and not colon:
@@ -152,19 +146,9 @@ def on_cpu(spec: DeviceSpec) -> DeviceSpec:
 
 
 def resolve_device(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
-    """Find the device that `spec` describes on this machine.
-
-    `auto` is the first GPU. Without a GPU it is the CPU if `measuring_memory` is False, and an error otherwise: a user who
-    asks what fits on a GPU does not expect an answer for the CPU. If memory is measured, `cpu` becomes the simulated device
-    with a fraction of the free memory as its limit.
-
-    Args:
-        spec: the device. Returned unchanged if it is resolved already.
-        measuring_memory: whether the device is opened to measure memory (a batch probe) rather than to train.
-
-    Raises:
-        DeviceError: the device does not exist, or the limit is larger than the memory of this machine.
-    """
+    """Find the device that `spec` describes on this machine. Raises DeviceError. `auto` is the first GPU. Without a GPU it is
+    the CPU, unless memory is measured: a user who asks what fits on a GPU does not expect an answer for the CPU. If memory is
+    measured, `cpu` becomes the simulated device."""
     if spec.resolved:
         return spec
     if spec.kind == "auto":
@@ -206,11 +190,8 @@ def list_gpus() -> tuple[GpuReport, ...]:
 
 
 def _first_gpu(*, only_likely: bool) -> tuple[str | None, str]:
-    """The first kind of GPU that can be used, or None and the reasons.
-
-    Args:
-        only_likely: skip kinds without a driver in /dev (on Linux), because importing PyTorch takes seconds.
-    """
+    """The first kind of GPU that can be used, or None and the reasons. `only_likely` skips kinds without a driver in /dev (on
+    Linux), because importing PyTorch takes seconds."""
     problems = []
     for name in _gpu_kinds():
         if only_likely and not _is_likely(KINDS[name]):
@@ -247,3 +228,33 @@ def device_limit(spec: DeviceSpec) -> int | None:
 def device_name(spec: DeviceSpec) -> str:
     """Name of the opened device. Call it in a worker: on a GPU it creates a context."""
     return open_device(spec, measuring_memory=False).name
+
+
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+"""Variable with the GPUs that CUDA shows to a process, separated by commas: indices, or UUIDs of GPUs (GPU-...) or of MIG
+slices (MIG-...). https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#env-vars"""
+_MIG = "MIG-"
+
+
+def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]:
+    """Values of CUDA_VISIBLE_DEVICES, each of which shows only one GPU to a child process. Empty if there is only one GPU, if
+    the user chose one (`cuda:N`), or for AMD's GPUs, which other variables affect as well. Creates no context."""
+    if resolved.kind != "cuda" or requested.resolved or requested.index is not None:
+        return ()
+    import torch
+
+    if torch.version.hip is not None:
+        return ()
+    gpus = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
+    return gpus if len(gpus) > 1 else ()
+
+
+def gpu_names(visible: str | None, num_gpus: int) -> tuple[str, ...]:
+    """Entries of CUDA_VISIBLE_DEVICES (`visible`), one per GPU, in PyTorch's order: the first `num_gpus`, because CUDA ignores
+    all after an invalid one. Of MIG slices, of which a process sees only one, all are taken."""
+    if visible is None:
+        return tuple(str(index) for index in range(num_gpus))
+    entries = [entry.strip() for entry in visible.split(",")]
+    if num_gpus and entries[0].startswith(_MIG):
+        return tuple(takewhile(lambda entry: entry.startswith(_MIG), entries))
+    return tuple(entries[:num_gpus])

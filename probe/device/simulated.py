@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from probe.device.cpu import CpuDevice
-from probe.device.memory import check_limit
+from probe.device.environment import check_limit
 from probe.device.select import DeviceSpec
 from probe.records import MemoryReading
 from probe.units import format_bytes
@@ -22,13 +22,9 @@ from probe.units import format_bytes
 class SimulatedDevice(CpuDevice):
     """The CPU, with every tensor storage counted that an operator allocates inside `track`, byte for byte.
 
-    Not counted: storages that existed before (the data of the task), scratch memory inside an operator, and the rounding
-    and caching of a GPU's allocator. Operators on the CPU may save other tensors for the backward pass than the fused ones
-    of CUDA. The error is raised after the operator that exceeds the limit has run, so the process may hold the results of
-    that operator on top of the limit for a moment.
-
-    Args:
-        limit_bytes: memory that tensors may use.
+    Not counted: storages that existed before (the data of the task), scratch memory inside an operator, and the rounding and
+    caching of a GPU's allocator. Operators on the CPU may save other tensors for the backward pass than CUDA's fused ones. The
+    error is raised after the operator that exceeds the limit has run.
     """
 
     limit_bytes: int
@@ -86,15 +82,8 @@ class _Ledger:
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def grows_by(self, tensor: torch.Tensor, *, is_new: bool) -> int:
-        """Record the storage of an operator's result. Returns the number of bytes that it adds.
-
-        A result that shares its storage with an argument (a view, an in-place operator) adds the bytes by which the storage
-        was resized, or nothing if the storage is not counted.
-
-        Args:
-            tensor: the result.
-            is_new: whether the operator allocates a storage for it.
-        """
+        """Record the storage of an operator's result, and return the bytes that it adds: its size if the operator allocates it
+        (`is_new`), else the bytes by which a counted storage was resized."""
         storage = tensor.untyped_storage()
         address, size = storage._cdata, storage.nbytes()
         known = self._sizes.get(address)
@@ -148,10 +137,8 @@ class _CountingMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
 @cache
 def allocates(func: Any) -> bool:
-    """Whether the operator allocates storages for its results, according to its schema.
-
-    `lift_fresh`, the operator of `torch.tensor(...)`, is the one exception: its schema declares an alias of a new storage.
-    """
+    """Whether the operator allocates storages for its results, according to its schema. `lift_fresh`, the operator of
+    `torch.tensor(...)`, is the one exception: its schema declares an alias of a new storage."""
     if func is torch.ops.aten.lift_fresh.default:
         return True
     return all(result.alias_info is None for result in func._schema.returns)

@@ -231,11 +231,9 @@ def _curve(values: Sequence[float]) -> _Curve:
 
 
 def _noise(values: Sequence[float]) -> float:
-    """Standard deviation of the noise, from the median of the third differences.
-
-    Third differences are nearly zero for a smooth curve, and the median is robust to single jumps. The median of |x| is 0.6745
-    standard deviations of a Gaussian, and a third difference has 1 + 9 + 9 + 1 = 20 times the variance.
-    """
+    """Standard deviation of the noise, from the median of the third differences. Third differences are nearly zero for a smooth
+    curve, and the median is robust to single jumps. The median of |x| is 0.6745 standard deviations of a Gaussian, and a third
+    difference has 1 + 9 + 9 + 1 = 20 times the variance."""
     thirds = [
         abs(a - 3 * b + 3 * c - d) for a, b, c, d in zip(values, values[1:], values[2:], values[3:], strict=False)
     ]

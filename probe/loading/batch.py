@@ -17,11 +17,9 @@ from probe.loading.trees import map_tensors, num_bytes, slice_samples
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples that are trained on together.
-
-    `content` is the input of the task's forward pass: tensors in tuples, lists, mappings and dataclasses, and objects with a
-    method `to(device)`, like PyTorch Geometric's graphs or the `BatchEncoding` of transformers.
-    """
+    """Samples that are trained on together. `content` is the input of the task's forward pass: tensors in tuples, lists,
+    mappings and dataclasses, and objects with a method `to(device)`, like PyTorch Geometric's graphs or the `BatchEncoding` of
+    transformers."""
 
     content: Any
     num_samples: int
@@ -42,11 +40,8 @@ class Batch:
         return replace(self, content=map_tensors(function, self.content))
 
     def to(self, device: torch.device, *, copy: bool = False) -> Batch:
-        """Copy the batch to `device`. The host does not wait for a copy to a GPU.
-
-        Args:
-            copy: also copy tensors that are on `device`, so that they count as memory of a simulated device.
-        """
+        """Copy the batch to `device`; the host does not wait for a GPU. `copy` also copies tensors that are there, so that they
+        count as memory of a simulated device."""
         if device.type == "cpu":
             return self.map(lambda tensor: tensor.to(device, copy=copy))
         return self.map(lambda tensor: _pinned(tensor).to(device, non_blocking=True, copy=copy))

@@ -3,10 +3,11 @@ that a position in the data is given by an epoch and a batch number."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +16,9 @@ from torch.utils.data import DataLoader
 from probe.device.protocol import Device
 from probe.errors import TaskError
 from probe.loading.batch import Batch, checked_content, stack_samples
+from probe.loading.caches import WeakMemo
 from probe.loading.dataset import TensorData, as_tensors, samples_to_load, tensor_bytes
 from probe.loading.trees import map_tensors, tensors_of
-from probe.loading.weak_memo import WeakMemo
 from probe.seeds import derive_seed
 from probe.task import Task
 
@@ -26,42 +27,44 @@ MAX_RESIDENT_FRACTION = 0.25
 copied."""
 
 
-class Batches(Protocol):
+class Batches(ABC):
     """One split of the data, as batches on the device."""
 
-    num_samples: int
-    num_batches: int
+    def __init__(self, num_samples: int, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
+        self._batch_size = batch_size
+        self._device = device
+        self._seed = seed
+        self._shuffle = shuffle
+        self.num_samples = num_samples
+        self.num_batches = count_batches(num_samples, batch_size, training=shuffle)
+        self._starts = range(0, self.num_batches * batch_size, batch_size)
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number` (from 0), starting with batch `first`."""
+    @abstractmethod
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch `number` (from 0)."""
 
 
-class TensorBatches:
+class TensorBatches(Batches):
     """Batches by indexing. If `resident`, the tensors are kept on the device."""
 
     def __init__(
         self, data: TensorData, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
     ) -> None:
-        self._device = device
+        super().__init__(len(data), batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
         self._target = device.torch_device
         resident = resident or all(_is_resident(tensor, self._target) for tensor in tensors_of(data.tensors))
         self._home = self._target if resident else torch.device("cpu")
         self._tensors = map_tensors(lambda tensor: _resident(tensor, self._home), data.tensors)
         self._indices = data.indices
-        self._batch_size = batch_size
-        self._seed = seed
-        self._shuffle = shuffle
-        self.num_samples = len(data)
-        self.num_batches = count_batches(len(data), batch_size, training=shuffle)
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[Batch]:
         with self._device.untracked():
             chosen = self._indices
             if self._shuffle:
                 chosen = chosen[_order(self.num_samples, self._seed, number).numpy()]
             indices = torch.from_numpy(chosen)
         indices = indices.to(self._home)
-        for start in range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size):
+        for start in self._starts:
             # No reference to the batch is kept, to free its memory.
             yield self._batch(indices[start : start + self._batch_size])
 
@@ -70,34 +73,28 @@ class TensorBatches:
         return batch if self._home == self._target else batch.to(self._target)
 
 
-class LoadedBatches:
+class LoadedBatches(Batches):
     """Batches from a DataLoader. Reading and collating samples does not count as device memory."""
 
     def __init__(self, task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool) -> None:
+        super().__init__(len(data), batch_size=batch_size, device=device, seed=seed, shuffle=shuffle)
         self._task = task
         self._data = data
-        self._batch_size = batch_size
-        self._device = device
-        self._seed = seed
-        self._shuffle = shuffle
-        self.num_samples = len(data)
-        self.num_batches = count_batches(self.num_samples, batch_size, training=shuffle)
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Batch]:
-        starts = range(first * self._batch_size, self.num_batches * self._batch_size, self._batch_size)
+    def epoch(self, number: int) -> Iterator[Batch]:
         counts = self._device.limit_bytes is not None  # of the devices on the host, only a simulated one has a limit
         with self._device.untracked():
-            loaded = iter(self._loader(number, starts))
-        for _ in starts:
+            loaded = iter(self._loader(number))
+        for _ in self._starts:
             with self._device.untracked():
                 on_host = next(loaded)
             yield on_host.to(self._device.torch_device, copy=counts)
 
-    def _loader(self, number: int, starts: range) -> DataLoader[Batch]:
+    def _loader(self, number: int) -> DataLoader[Batch]:
         order = _order(self.num_samples, self._seed, number) if self._shuffle else torch.arange(self.num_samples)
         return DataLoader(
             self._data,
-            batch_sampler=[order[start : start + self._batch_size].tolist() for start in starts],
+            batch_sampler=[order[start : start + self._batch_size].tolist() for start in self._starts],
             collate_fn=BatchCollate(self._task.collate),
             num_workers=self._task.num_workers,
             generator=torch.Generator().manual_seed(derive_seed(self._seed, "loader", number)),
@@ -130,12 +127,8 @@ def _stacked(samples: list[Any]) -> Any:
 def make_batches(
     task: Task, data: Any, *, batch_size: int, device: Device, seed: int, shuffle: bool, resident: bool = True
 ) -> Batches:
-    """Batches of one split of the task's data, by indexing if possible.
-
-    Args:
-        shuffle: whether this is the training split, whose order changes in every epoch.
-        resident: keep small tensors on the device, for data that are used more than once.
-    """
+    """Batches of one split of the task's data, by indexing if possible. `shuffle` marks the training split; `resident` keeps
+    small tensors on the device, for data that are used more than once."""
     limit_bytes = device.limit_bytes
     with device.untracked():
         if limit_bytes is not None:
@@ -148,10 +141,8 @@ def make_batches(
 
 
 def count_batches(samples: int, batch_size: int, *, training: bool) -> int:
-    """Number of batches of an epoch, a smaller last one included.
-
-    In training, a last batch of a single sample is dropped, because batch normalization needs more than one.
-    """
+    """Number of batches of an epoch, a smaller last one included. In training, a last batch of a single sample is dropped,
+    because batch normalization needs more."""
     whole, rest = divmod(samples, batch_size)
     leaves_out = rest == 0 or (training and rest == 1 and whole > 0)
     return whole if leaves_out else whole + 1

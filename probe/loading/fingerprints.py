@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from probe.errors import DataError
 from probe.loading.dataset import is_unbounded
-from probe.loading.overlap import SplitSamples
+from probe.loading.overlap import Hashes, Positions, SplitSamples
 from probe.loading.random_state import seed_everything
 from probe.task import Task
 
@@ -29,10 +29,6 @@ MAX_READ_BYTES, MAX_READ_SAMPLES = 32 * 2**20, 500
 MAX_PRINTED_BYTES, NUM_PRINTED_ROWS, NUM_PRINTED_SAMPLES = 2**20, 256, 16
 """A fingerprint includes all rows up to this size, else this many rows, or this many samples that are read one by one."""
 MAX_DEPTH = 16
-"""Depth of nested samples that is hashed."""
-
-Positions = np.ndarray[Any, np.dtype[np.int64]]
-Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -84,10 +80,8 @@ def fingerprints(task: Task) -> dict[str, str]:
 
 
 def fingerprint(data: Any) -> str:
-    """A hash of the positions of all samples and of the content of some.
-
-    Content that differs each time it is read, even with seeded generators, is ignored.
-    """
+    """A hash of the positions of all samples and of the content of some. Content that differs each time it is read, even with
+    seeded generators, is ignored."""
     digest = hashlib.blake2b(digest_size=8)
     for piece in pieces_of(data):
         digest.update(piece.positions.tobytes())
@@ -126,10 +120,8 @@ def _num_bytes(piece: Piece) -> int:
 
 
 def _places(pieces: Sequence[Piece]) -> dict[str, Positions]:
-    """Positions of the samples: addresses of the first array's rows, or positions in a data set given by its id.
-
-    A data set that wraps another one of the same length, to transform its samples, has the positions of the inner one.
-    """
+    """Positions of the samples: addresses of the first array's rows, or positions in a data set given by its id; of a data set
+    that wraps another one of the same length, those in the inner one."""
     found: dict[str, list[Positions]] = {}
     for piece in _unwrapped(pieces):
         space, places = str(id(piece.base)), piece.positions

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from probe.errors import DataError
-from probe.loading.dataset import as_dataset, num_samples
-from probe.loading.origins import reads_as
+from probe.loading.dataset import as_dataset, num_samples, reads_as
 from probe.loading.records import ValidationSplit
 from probe.splits import fold_numbers, hold_out_indices, subset_indices
 from probe.task import Task
@@ -27,10 +26,8 @@ def split_task(task: Task, split: ValidationSplit, *, fold: int = 0) -> Task:
 
 
 def hold_out(task: Task, *, fraction: float, seed: int) -> Task:
-    """`task` with a validation split: its own, or else a fraction of its training samples.
-
-    Samples are stratified if targets are classes. Of a time series, the last samples are held out.
-    """
+    """`task` with a validation split: its own, or else a fraction of its training samples, stratified if targets are classes.
+    Of a time series, the last samples are held out."""
     if task.val is not None:
         return task
     if task.time_steps is not None:
@@ -56,10 +53,8 @@ def _hold_out_end(task: Task, time_steps: int, fraction: float) -> Task:
 
 
 def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
-    """`task` with one fold of its training samples as validation split, stratified if targets are classes.
-
-    Raises DataError if the task has its own validation split or is a time series.
-    """
+    """`task` with one fold of its training samples as validation split, stratified if targets are classes. Raises DataError if
+    it has its own validation split or is a time series."""
     if task.time_steps is not None:
         raise DataError(
             "The samples are a time series, and k-fold validation would train on samples later than those it validates on.",
@@ -78,11 +73,8 @@ def hold_out_fold(task: Task, fold: int, *, num_folds: int, seed: int) -> Task:
 
 
 def take_fraction(task: Task, thousandths: int, *, seed: int) -> Task:
-    """`task` with that many thousandths of its training samples, rounded up.
-
-    Samples are stratified if targets are classes. Of a time series, the latest samples are taken. A larger fraction includes
-    all samples of a smaller one.
-    """
+    """`task` with that many thousandths of its training samples, rounded up; stratified if targets are classes, the latest ones
+    of a time series. A larger fraction includes all samples of a smaller one."""
     available = num_samples(task.train)
     count = -(-available * thousandths // 1000)
     if count >= available:

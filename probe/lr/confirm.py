@@ -85,11 +85,8 @@ def steps_to_evaluate(num_steps: int) -> tuple[int, ...]:
 
 
 def with_expectations(confirmation: Confirmation, *, effective_steps: float) -> Confirmation:
-    """Add to each run the expected loss at the end of training.
-
-    Args:
-        effective_steps: sum of the schedule's factors over the steps of the whole training.
-    """
+    """Add to each run the expected loss at the end of training. `effective_steps` is the sum of the schedule's factors over all
+    steps."""
     expected = dict(_expected_at_runs(_tracks(confirmation), math.log(effective_steps)))
     runs = [replace(run, expected_loss=expected.get(math.log(run.lr))) for run in confirmation.runs]
     return replace(confirmation, runs=tuple(runs))
@@ -98,11 +95,9 @@ def with_expectations(confirmation: Confirmation, *, effective_steps: float) -> 
 def suggest_confirmed(
     confirmation: Confirmation, *, effective_steps: float, lowest: float, highest: float
 ) -> tuple[LrSuggestion | None, list[str]]:
-    """Return the lowest learning rate that is expected to be as good as the best one, with its good range, and warnings.
-
-    The suggestion is None if no run lowered the loss. Candidates include learning rates below the lowest run: with these, the
-    whole training covers distances that the runs have covered.
-    """
+    """Return the lowest learning rate that is expected to be as good as the best one, with its good range, and warnings. The
+    suggestion is None if no run lowered the loss. Candidates include learning rates below the lowest run: with these, the whole
+    training covers distances that the runs have covered."""
     tracks = _tracks(confirmation)
     if not tracks:
         return None, [
@@ -145,10 +140,8 @@ def _edge_warnings(
 
 
 def _tracks(confirmation: Confirmation) -> list[_Track]:
-    """Return the finished runs that ended below the initial loss, in increasing order of their learning rates.
-
-    The first run that diverged and all above it are left out: their losses say nothing about stable training.
-    """
+    """Return the finished runs that ended below the initial loss, in increasing order of their learning rates. The first run
+    that diverged and all above it are left out: their losses say nothing about stable training."""
     tracks: list[_Track] = []
     for run in confirmation.runs:
         track = _track(run)

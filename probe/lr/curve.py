@@ -90,10 +90,8 @@ class MeanCurve:
 
 
 def ramp(lowest: float, highest: float, num_steps: int) -> list[float]:
-    """Return the learning rates of a range test: exponential from `lowest` to `highest`, both included.
-
-    Smith 2017 uses a linear ramp; a ramp over six orders of magnitude has to be exponential.
-    """
+    """Return the learning rates of a range test: exponential from `lowest` to `highest`, both included. Smith 2017 uses a
+    linear ramp; a ramp over six orders of magnitude has to be exponential."""
     ratio = highest / lowest
     return [lowest * ratio ** (step / (num_steps - 1)) for step in range(num_steps - 1)] + [highest]
 
@@ -128,11 +126,8 @@ def points_of(lrs: Sequence[float], losses: Sequence[float], num_steps: int) -> 
 
 
 def mean_curve(curves: Sequence[LrCurve], num_steps: int) -> MeanCurve:
-    """Return the mean of curves with the same learning rates and at least one point each.
-
-    After the end of a shorter curve, its cap takes the place of its loss: it diverged, which a mean over the other curves
-    would hide.
-    """
+    """Return the mean of curves with the same learning rates and at least one point each. After the end of a shorter curve, its
+    cap takes the place of its loss: it diverged, which a mean over the other curves would hide."""
     longest = max((curve.points for curve in curves), key=len)
     rows = np.empty((len(curves), len(longest)))
     for row, curve in zip(rows, curves, strict=True):

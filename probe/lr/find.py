@@ -1,30 +1,29 @@
-"""`probe.find_lr`: find a learning rate by range tests and, on request, by runs that confirm it."""
+"""`probe.find_lr`: find a learning rate by range tests and, on request, by runs that confirm it; compare several settings."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from probe.device.environment import collect_meta
 from probe.device.select import open_device, parse_device, resolve_device
-from probe.errors import UsageError
+from probe.errors import ProbeError, UsageError
 from probe.loading.dataset import is_unbounded, num_samples
 from probe.loading.random_state import random_state_kept
 from probe.lr.confirm import suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
 from probe.lr.measure import ProbeContext, measure_confirmation, measure_curves
-from probe.lr.other_finders import finder_picks
 from probe.lr.plan import Confirm, LrPlan, TrainingLength, plan_probe, training_length
-from probe.lr.records import Confirmation, FinderPicks, LrCurve, LrResult, LrSuggestion
-from probe.lr.suggest import suggest
+from probe.lr.records import Axis, Confirmation, LrComparison, LrCurve, LrResult, LrSuggestion
+from probe.lr.suggest import finder_picks, suggest
 from probe.records import RunOrigin
 from probe.task import Task
 from probe.tasks.given import TaskFunction
 from probe.tasks.source import TaskSource, as_source
 from probe.training.building import build_task
-from probe.training.optim.names import optimizer_title
-from probe.training.optim.reached_hyperparameters import check_lr_reached
+from probe.training.optimizer_names import optimizer_title
+from probe.training.reached_hyperparameters import check_lr_reached
 from probe.training.settings import TrainerSettings
 
 
@@ -75,9 +74,8 @@ def find_lr(
     started = time.perf_counter()
     settings: dict[str, Any] = {"lowest_lr": lowest_lr, "highest_lr": highest_lr, "steps": steps, "repeats": repeats}
     settings["confirm"] = confirm
-    plan_probe(
-        **settings, training_steps=1 if training_steps is None else training_steps
-    )  # checked before loading data
+    # Checked before loading data.
+    plan_probe(**settings, training_steps=1 if training_steps is None else training_steps)
     context, source = _open(task, params or {}, device=device, seed=seed, observer=observer)
     meta = collect_meta(device=context.device.name, seed=seed, origin=origin)
     length = training_length(
@@ -89,7 +87,7 @@ def find_lr(
     if confirmation is not None:
         confirmation = with_expectations(confirmation, effective_steps=length.effective_steps)
     suggestion, warnings, is_confirmed = _suggest(curves, confirmation, plan, length)
-    trainer = context.settings
+    trainer, measured = context.settings, [curve for curve in curves if curve.points]
     return LrResult(
         meta=meta,
         stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan, suggestion) else "finished",
@@ -108,7 +106,7 @@ def find_lr(
         num_steps=sum(curve.num_steps for curve in curves)
         + (sum(run.num_steps for run in confirmation.runs) if confirmation is not None else 0),
         suggestion=suggestion,
-        other_finders=_other_finders(curves, plan),
+        other_finders=finder_picks(mean_curve(measured, plan.ramp_steps)) if measured else None,
         warnings=tuple(warnings),
         curves=curves,
         confirmation=confirmation,
@@ -172,6 +170,47 @@ def _was_interrupted(
     return curves[-1].ended_by == "interrupted" or (suggestion is not None and num_runs < plan.num_runs)
 
 
-def _other_finders(curves: Sequence[LrCurve], plan: LrPlan) -> FinderPicks | None:
-    measured = [curve for curve in curves if curve.points]
-    return finder_picks(mean_curve(measured, plan.ramp_steps)) if measured else None
+def compare_lrs(
+    task: Task | TaskSource,
+    variants: Sequence[Mapping[str, Any]],
+    *,
+    axis: Axis,
+    find: Callable[..., LrResult] = find_lr,
+    begin: Callable[[str], None] | None = None,
+    **options: Any,
+) -> LrComparison:
+    """Find a learning rate for each of several configurations, which differ in `axis`, by calls of `find`; `begin` gets their
+    names. Ctrl-C ends the comparison with the results so far. Raises UsageError without variants. A ProbeError of a later
+    variant has the comparison so far as its `result`."""
+    if not variants:
+        raise UsageError(f"There is no {axis.replace('_', ' ')} to compare.")
+    source = as_source(task)
+    started = time.perf_counter()
+    results: list[LrResult] = []
+
+    def comparison(stopped_by: Literal["finished", "interrupted", "error"]) -> LrComparison:
+        return LrComparison(
+            meta=results[0].meta,
+            stopped_by=stopped_by,
+            task=source.title,
+            axis=axis,
+            results=tuple(results),
+            seconds=time.perf_counter() - started,
+        )
+
+    for params in variants:
+        if begin is not None:
+            begin(f"{axis.replace('_', ' ')} {params[axis]}")
+        try:
+            results.append(find(source, params=params, **options))
+        except ProbeError as error:
+            if results:
+                error.result = comparison("error")
+            raise
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            return comparison("interrupted")
+        if results[-1].stopped_by == "interrupted":
+            return comparison("interrupted")
+    return comparison("finished")

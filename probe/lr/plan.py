@@ -12,8 +12,7 @@ from probe.lr.confirm import OFFSETS_DECADES
 from probe.lr.records import Depth
 from probe.lr.suggest import MIN_STEPS
 from probe.task import Task
-from probe.training.optim.lr_schedules import mean_lr_factor
-from probe.training.settings import TrainerSettings
+from probe.training.settings import TrainerSettings, mean_lr_factor
 
 RAMP_STEPS: dict[Depth, int] = {"range_test": 300, "short": 200, "full": 100}
 """Steps of one range test. If runs follow, the range test only has to locate them."""
@@ -32,7 +31,6 @@ class TrainingLength:
 
     num_steps: int
     is_assumed: bool
-    """True if neither steps nor epochs were given."""
     effective_steps: float
     """Sum of the schedule's factors over all steps: steps at the peak learning rate with the same sum of learning rates."""
     passes: float
@@ -47,12 +45,10 @@ class LrPlan:
     lowest_lr: float
     highest_lr: float
     ramp_steps: int
-    """Steps of each range test."""
     repeats: int
     """Number of range tests, each with its own seed."""
     num_runs: int
     run_steps: int
-    """Steps of each run."""
 
     @property
     def max_steps(self) -> int:
@@ -83,11 +79,7 @@ def plan_probe(
     confirm: Confirm,
     training_steps: int,
 ) -> LrPlan:
-    """Return what `find_lr` spends with these arguments.
-
-    Raises:
-        UsageError: a value is out of range.
-    """
+    """Return what `find_lr` spends with these arguments. Raises UsageError if one is out of range."""
     if not (math.isfinite(lowest_lr) and math.isfinite(highest_lr) and 0 < lowest_lr < highest_lr):
         raise UsageError(
             f"The learning rates of a range test must be positive and increasing, not from {lowest_lr:g} to {highest_lr:g}.",

@@ -1,11 +1,17 @@
-"""From the losses of range tests to a learning rate, or to the reason why there is none. Pure."""
+"""From the losses of range tests to a learning rate, or to the reason why there is none; and the picks of other finders. Pure.
+
+The rules of other finders are applied to probe's smoothed curve, so that the picks differ by rule and not by smoothing.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
+import numpy as np
+
 from probe.lr.curve import START_FRACTION, MeanCurve, mean_curve, smoothing_steps
-from probe.lr.records import LrCurve, LrSuggestion
+from probe.lr.records import FinderPicks, LrCurve, LrSuggestion
 from probe.units import format_lr
 
 DROP_FRACTION = 0.9
@@ -27,13 +33,8 @@ below their start by chance."""
 def suggest(
     curves: Sequence[LrCurve], *, num_steps: int, passes: float = 0.0, lowest_lr: float = 0.0
 ) -> tuple[LrSuggestion | None, list[str]]:
-    """Return the suggestion of the mean curve and warnings. Without a suggestion, the first warning says why.
-
-    Args:
-        num_steps: planned steps of each range test; a curve may be shorter.
-        passes: passes of the planned training over its data, times the mean factor of its schedule; 0 if unbounded.
-        lowest_lr: lower bound of the suggestion.
-    """
+    """Return the suggestion of the mean curve and warnings. Without a suggestion, the first warning says why. `passes` are
+    those of the planned training over its data, times the mean factor of its schedule; 0 if unbounded."""
     short = [curve for curve in curves if len(curve.points) < MIN_STEPS]
     if short:
         return None, [_too_short(short[0])]
@@ -98,3 +99,42 @@ def _too_short(curve: LrCurve) -> str:
         return "The loss is not finite at the first step: check the data for NaN, and the loss for log(0) or 0/0."
     event = "became NaN or infinite" if curve.ended_by == "non_finite" else "diverged"
     return f"The loss {event} after {num_points} steps: start lower with --from, or clip the gradient."
+
+
+def finder_picks(curve: MeanCurve) -> FinderPicks:
+    """Return the picks of other finders. A pick is None if the curve has no such point in the tested range."""
+    minimum_tenth = float(curve.lrs[curve.lowest]) / 10
+    return FinderPicks(
+        steepest=_steepest(curve),
+        minimum_tenth=minimum_tenth if minimum_tenth >= float(curve.lrs[0]) else None,
+        valley=_valley(curve),
+    )
+
+
+def _steepest(curve: MeanCurve) -> float | None:
+    """Learning rate at which the loss falls fastest per ln(lr), before its minimum (Smith 2017; fastai's `steep`)."""
+    if curve.lowest < 1:
+        return None
+    falling = slice(0, curve.lowest + 1)
+    slopes = np.gradient(curve.losses[falling], np.log(curve.lrs[falling]))
+    return float(curve.lrs[int(slopes.argmin())])
+
+
+def _valley(curve: MeanCurve) -> float | None:
+    """Middle of the longest valley, which is the longest decreasing subsequence of the losses (fastai's default, `valley`)."""
+    end, length = _longest_fall([float(loss) for loss in curve.losses])
+    if length < 2:
+        return None
+    return float(curve.lrs[max(0, end - length) + length // 2])
+
+
+def _longest_fall(losses: list[float]) -> tuple[int, int]:
+    """Return the first end and the length of the longest strictly decreasing subsequence (by patience sorting)."""
+    piles: list[float] = []  # pile k: minus the highest last loss of all falls of length k + 1; increasing
+    best_end, best_length = 0, 0
+    for place, loss in enumerate(losses):
+        length = bisect_left(piles, -loss)
+        piles[length : length + 1] = [-loss]
+        if length + 1 > best_length:
+            best_end, best_length = place, length + 1
+    return best_end, best_length

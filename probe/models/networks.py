@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from probe.errors import TaskError, check_whole, unknown_name
+from probe.errors import TaskError, check_known, check_whole
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -180,30 +180,24 @@ def initialize(model: nn.Module, name: str, activation: str) -> None:
 
 def norm_of_units(name: str, width: int) -> list[nn.Module]:
     """Normalization of (N, width), or an empty list for `none`."""
-    norms: dict[str, list[nn.Module]] = {
-        "none": [],
-        "batch": [nn.BatchNorm1d(width)],
-        "layer": [nn.LayerNorm(width)],
-    }
-    return norms[name]
+    return _chosen_norm(name, batch=nn.BatchNorm1d(width), layer=nn.LayerNorm(width))
 
 
 def _norm_of_channels(name: str, channels: int) -> list[nn.Module]:
     """Normalization of (N, channels, H, W), or an empty list for `none`."""
     # Group normalization with one group is layer normalization of an image (Wu & He 2018, section 3).
-    norms: dict[str, list[nn.Module]] = {
-        "none": [],
-        "batch": [nn.BatchNorm2d(channels)],
-        "layer": [nn.GroupNorm(1, channels)],
-    }
-    return norms[name]
+    return _chosen_norm(name, batch=nn.BatchNorm2d(channels), layer=nn.GroupNorm(1, channels))
+
+
+def _chosen_norm(name: str, **norms: nn.Module) -> list[nn.Module]:
+    return [] if name == "none" else [norms[name]]
 
 
 def check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:
     """Check the hyperparameters that several networks share. Raises TaskError."""
-    check_name("activation", activation, tuple(ACTIVATIONS))
-    check_name("normalization", normalization, NORMALIZATIONS)
-    check_name("initialization", initialization, INITIALIZATIONS)
+    check_known(TaskError, "activation", activation, tuple(ACTIVATIONS))
+    check_known(TaskError, "normalization", normalization, NORMALIZATIONS)
+    check_known(TaskError, "initialization", initialization, INITIALIZATIONS)
     check_dropout(dropout)
 
 
@@ -211,10 +205,3 @@ def check_dropout(dropout: object) -> None:
     """Raise TaskError unless `dropout` is a number from 0 to below 1."""
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")
-
-
-def check_name(kind: str, given: object, known: tuple[str, ...]) -> None:
-    """Raise TaskError unless `given` is one of the known names."""
-    if given not in known:
-        message, hint = unknown_name(kind, str(given), known)
-        raise TaskError(message, hint=hint)

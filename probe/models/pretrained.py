@@ -21,17 +21,8 @@ _MAX_NAMED = 3
 
 
 def load_weights(model: nn.Module, path: Path, *, head: frozenset[str]) -> None:
-    """Copy the weights of a file into `model`.
-
-    Args:
-        model: the model.
-        path: a file of torch.save or safetensors.
-        head: names of the parameters whose shape depends on the number of classes. If their shape differs in the file, the
-            model keeps its own fresh ones.
-
-    Raises:
-        DataError: the file is missing or unreadable, or has the weights of another model.
-    """
+    """Copy the weights of a file of torch.save or safetensors into `model`. The parameters `head` depend on the number of
+    classes: if their shape differs, the model keeps its own fresh ones. Raises DataError."""
     given = {name: tensor for name, tensor in _read(path, _stamp(path)).items() if not name.startswith(_IGNORED)}
     own = model.state_dict()
     missing = [

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe.errors import TaskError, unknown_name
+from probe.errors import TaskError, check_known
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from probe.data.pixels import PixelScaling
+    from probe.data.images import PixelScaling
     from probe.data.protocol import DataKind
 
 ALIASES = {
@@ -54,7 +54,6 @@ class BuiltIn:
     class_name: str
     """A torch.nn.Module. Its keywords are the model's hyperparameters, except for those that come from the data."""
     kinds: tuple[DataKind, ...]
-    """Kinds of data that it takes."""
 
     @property
     def network(self) -> type[nn.Module]:
@@ -70,7 +69,6 @@ BUILT_IN = {
     "text-mlp": BuiltIn("probe.models.text_networks", "TextMlp", ("tokens",)),
     "text-transformer": BuiltIn("probe.models.text_networks", "TextTransformer", ("tokens",)),
 }
-"""The built-in networks by name."""
 
 _FROM_DATA = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
 """Keywords of built-in networks that come from the data."""
@@ -101,8 +99,7 @@ def resolve_model(name: str) -> str:
         from probe.models.torchvision_models import torchvision_names
 
         if full not in torchvision_names():
-            message, hint = unknown_name("model", name, model_names())
-            raise TaskError(message, hint=hint)
+            check_known(TaskError, "model", name, model_names())
     return full
 
 
@@ -120,9 +117,7 @@ def check_hyperparameters(name: str, params: Mapping[str, Any]) -> None:
     """Raise TaskError for the first of `params` that is not a hyperparameter of the model."""
     known = model_keywords(name)
     for param in params:
-        if param not in known:
-            message, hint = unknown_name(f"hyperparameter of {name}:", param, known or ("(none)",))
-            raise TaskError(message, hint=hint)
+        check_known(TaskError, f"hyperparameter of {name}:", param, known)
 
 
 def check_kind(name: str, kind: DataKind) -> None:
@@ -160,21 +155,8 @@ def build_model(
     pixels: PixelScaling | None = None,
     weights: Path | None = None,
 ) -> nn.Module:
-    """Build a model with fresh weights: (N, *input_shape) -> (N, num_outputs).
-
-    Args:
-        name: name of the model.
-        num_outputs: number of classes, or of predicted numbers.
-        input_shape: shape of one sample.
-        params: hyperparameters of the model.
-        vocabulary_size: number of token ids.
-        pixels: scaling of images of bytes.
-        weights: file of weights to start from. The last layer keeps fresh weights if its size differs.
-
-    Raises:
-        TaskError: unknown name or hyperparameter, a value out of range, or images that the model cannot take.
-        DataError: weights that cannot be read, or belong to another model.
-    """
+    """Build a model with fresh weights: (N, *input_shape) -> (N, num_outputs). With a file of `weights`, the last layer stays
+    fresh if its size differs; `pixels` scales images of bytes. Raises TaskError and DataError."""
     model = _fresh_model(name, num_outputs, input_shape, params, vocabulary_size)
     if weights is not None:
         import torch
@@ -189,7 +171,7 @@ def build_model(
         load_weights(inner, weights, head=head_names(inner, other))
     if pixels is None:
         return model
-    from probe.data.pixels import take_bytes
+    from probe.data.images import take_bytes
 
     return take_bytes(model, pixels)
 

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from probe.data.files.text import PADDING
-from probe.errors import TaskError, check_whole
+from probe.errors import TaskError, check_known, check_whole
 from probe.models.networks import (
     ACTIVATIONS,
     MAX_DEPTH,
     MAX_WIDTH,
     check_dropout,
-    check_name,
     check_shared,
     initialize,
     norm_of_units,
@@ -92,7 +91,7 @@ class TextMlp(nn.Module):
         check_whole("depth", depth, least=1, most=MAX_DEPTH)
         check_whole("width", width, least=1, most=MAX_WIDTH)
         check_whole("embedding", embedding, least=0, most=MAX_WIDTH)
-        check_name("bag", bag, BAGS)
+        check_known(TaskError, "bag", bag, BAGS)
         check_shared(activation, dropout, normalization, initialization)
         first: list[nn.Module]
         if embedding:
@@ -177,7 +176,7 @@ class TextTransformer(nn.Module):
         check_whole("heads", heads, least=1, most=MAX_HEADS)
         check_whole("layers", layers, least=1, most=MAX_LAYERS)
         check_whole("feedforward", feedforward, least=1, most=MAX_HEADS)
-        check_name("activation", activation, tuple(ACTIVATIONS))
+        check_known(TaskError, "activation", activation, tuple(ACTIVATIONS))
         check_dropout(dropout)
         if embedding % heads:
             raise TaskError(

@@ -1,4 +1,4 @@
-"""Checks that concern several keys of a recipe: names, conditions, scheduler, sampler, starting configurations. Pure.
+"""Checks that concern several keys of a recipe (names, conditions, scheduler, sampler, start), and keys of old versions. Pure.
 
 Each check raises ValueError. The message starts with the key, relative to the table that is checked.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from probe.errors import near_misses
-from probe.recipe.renamed import new_name
+from probe.errors import did_you_mean
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.recipe.values import ParamValue, broken_rule, same_value, show
 from probe.recipe.when import (
@@ -25,6 +24,18 @@ from probe.recipe.when import (
 
 if TYPE_CHECKING:
     from probe.recipe.space import SpaceEntry
+
+RENAMED_KEYS = {
+    "search.ladder": "search.scheduler",
+    "lr.horizon": "lr.training_steps",
+    "task.validation.share": "task.validation.fraction",
+    "task.data_options.objective": "task.data_options.task_type",
+    "task.data_options.test_share": "task.data_options.test_fraction",
+    "space.schedule": "space.lr_schedule",
+    "space.accumulation": "space.gradient_accumulation",
+    "space.clip_norm": "space.max_grad_norm",
+    "space.checkpointing": "space.activation_checkpointing",
+}
 
 
 def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
@@ -49,7 +60,7 @@ def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
 def check_renamed_entries(space: Mapping[str, SpaceEntry]) -> None:
     """Entries of a named model must not have a name of an earlier version."""
     for name in space:
-        new = new_name(f"space.{name}")
+        new = RENAMED_KEYS.get(f"space.{name}")
         if new is not None:
             raise ValueError(f"space.{name}: was renamed; write {new}")
 
@@ -63,10 +74,8 @@ def _values_of(entry: SpaceEntry) -> tuple[ParamValue, ...]:
 
 
 def resolve_conditions(space: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]:
-    """Resolve conditions on constants: a condition that holds is removed; an entry whose condition cannot hold is removed.
-
-    For example, `--set space.optimizer=adam` fixes the optimizer and thereby removes the momentum of sgd.
-    """
+    """Resolve conditions on constants: a condition that holds is removed; an entry whose condition cannot hold is removed. So
+    `--set space.optimizer=adam` fixes the optimizer and thereby removes the momentum of sgd."""
     resolved: dict[str, SpaceEntry] = {}
     for name, entry in space.items():
         given = conditions_of(entry)
@@ -95,9 +104,9 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, con
     earlier = list(space)[: list(space).index(name)]
     if other not in earlier:
         if other == name or other not in space:
-            close = near_misses(other, earlier)
-            guess = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"{name}.when: there is no hyperparameter {other} above {name}{guess}")
+            raise ValueError(
+                f"{name}.when: there is no hyperparameter {other} above {name}{did_you_mean(other, earlier)}"
+            )
         raise ValueError(f"{name}.when: {other} must be above {name} in [space]")
     parent = space[other]
     if isinstance(parent, (ProbedBatch, ProbedLr)):
@@ -162,11 +171,8 @@ def check_scheduler(scheduler: str, space: Mapping[str, SpaceEntry]) -> None:
 
 
 def check_sampler(sampler: str, searched: Mapping[str, SpaceEntry]) -> None:
-    """The sampler must support the space.
-
-    Optuna 5 accepts these spaces but falls back to random draws: `cma-es` for choices and with a single number, `cma-es` and
-    `qmc` for hyperparameters with a condition.
-    """
+    """The sampler must support the space. Optuna 5 accepts these but falls back to random draws: `cma-es` for choices and with
+    a single number, `cma-es` and `qmc` for hyperparameters with a condition."""
     conditional = [name for name, entry in searched.items() if conditions_of(entry)]
     if sampler in ("cma-es", "qmc") and conditional:
         raise ValueError(
@@ -201,9 +207,7 @@ def check_start(space: Mapping[str, SpaceEntry], configuration: Mapping[str, Par
     for name, value in configuration.items():
         where = f"start[{number}].{name}"
         if name not in space:
-            close = near_misses(name, list(space))
-            guess = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"{where}: there is no such hyperparameter in [space]{guess}")
+            raise ValueError(f"{where}: there is no such hyperparameter in [space]{did_you_mean(name, list(space))}")
         entry = space[name]
         if isinstance(entry, Constant):
             if not same_value(entry.value, value):

@@ -1,4 +1,4 @@
-"""Writing a recipe: Recipe -> TOML text, and a hash of its content. Pure."""
+"""Writing a recipe: Recipe -> TOML text, and a hash of its content; recipes with a single configuration. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import tomli_w
 
+from probe.errors import RecipeError
 from probe.recipe.schema import Recipe
+from probe.recipe.values import ParamValue
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -18,11 +20,8 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def dump_plain(plain: Mapping[str, Any], *, comments: Mapping[str, str] | None = None) -> str:
-    """The content of a recipe file as TOML, with `comments` like {"space.lr": "..."} after their keys.
-
-    Tables inside a section are written inline, which keeps the order of [space]: TOML requires separate tables to follow all
-    plain values.
-    """
+    """The content of a recipe file as TOML, with `comments` like {"space.lr": "..."} after their keys. Tables inside a section
+    are written inline, which keeps the order of [space]: TOML requires separate tables to follow all plain values."""
     comments = comments or {}
     lines = [_pair(key, value) for key, value in plain.items() if not isinstance(value, (dict, list))]
     for name, section in plain.items():
@@ -67,3 +66,39 @@ def _inline(value: Any) -> str:
 
 def _key(key: str) -> str:
     return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")
+
+
+def fixed_params(recipe: Recipe) -> dict[str, ParamValue]:
+    """The only configuration of the recipe. Raises RecipeError if [space] contains searched hyperparameters."""
+    open_names = list(recipe.searched)
+    if open_names:
+        listed = ", ".join(open_names[:-1]) + (" and " if open_names[1:] else "") + open_names[-1]
+        raise RecipeError(
+            f"The recipe {recipe.name} leaves {listed} to search, but training needs one value of each hyperparameter.",
+            hint=f"Run probe search, which writes a best.toml, or set values: --set space.{open_names[0]}=...",
+        )
+    return recipe.constants
+
+
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    """A copy of the recipe with search.seed = `seed`."""
+    return recipe.model_copy(update={"search": recipe.search.model_copy(update={"seed": seed})})
+
+
+def fixed_plain(plain: Mapping[str, Any], params: Mapping[str, ParamValue], *, epochs: int) -> dict[str, Any]:
+    """The content of a complete recipe that trains `params` for `epochs`, with the name, task and seed of the parsed recipe
+    `plain`. `epochs` also replaces space.epochs, because a recipe with a single length sets it in search.fidelity."""
+    search = plain.get("search")
+    seed = search.get("seed", 0) if isinstance(search, Mapping) else 0
+    return {
+        "schema": plain["schema"],
+        "name": plain["name"],
+        "task": plain["task"],
+        "space": {name: value for name, value in params.items() if name != "epochs"},
+        "search": {
+            "scheduler": "none",
+            "seed": seed,
+            "fidelity": {"min": epochs, "max": epochs},
+        },
+        "budget": {"trials": 1},
+    }

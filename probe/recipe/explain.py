@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from probe.errors import near_misses
-from probe.recipe import data_options, refine, schema, sections
-from probe.recipe.renamed import new_name
+from probe.errors import did_you_mean
+from probe.recipe import refine, schema, sections
+from probe.recipe.checks import RENAMED_KEYS
 from probe.recipe.space import ENTRIES, Section
 from probe.recipe.values import show
 
@@ -18,7 +18,7 @@ _SECTIONS: dict[tuple[str, ...], type[Section]] = {
     (): schema.Recipe,
     ("task",): schema.TaskSection,
     ("task", "validation"): sections.Validation,
-    ("task", "data_options"): data_options.DataOptions,
+    ("task", "data_options"): sections.DataOptions,
     ("task", "objective"): schema.Objective,
     ("search",): schema.SearchSection,
     ("search", "fidelity"): sections.Fidelity,
@@ -90,10 +90,8 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _path_of(location: tuple[int | str, ...]) -> tuple[tuple[str, ...], str | None]:
-    """The keys as written in the recipe, and the kind of space entry that contains them.
-
-    A pydantic location also contains the tag of the union member, in angle brackets. Items of a list are counted from one.
-    """
+    """The keys as written in the recipe (items of a list counted from one), and the kind of space entry that contains them. A
+    pydantic location also contains that tag of the union member, in angle brackets."""
     path: list[str] = []
     tag = None
     for part in location:
@@ -122,14 +120,13 @@ def _known_keys(path: tuple[str, ...], tag: str | None) -> list[str]:
 
 
 def _unknown_key(path: tuple[str, ...], tag: str | None) -> str:
-    new = new_name(".".join(path))
+    new = RENAMED_KEYS.get(".".join(path))
     if new is not None:
         return f"{'.'.join(path)}: was renamed; write {new}"
     *parents, key = path
     known = _known_keys(tuple(parents), tag)
-    close = near_misses(key, known)
-    guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
-    return f"{'.'.join(path)}: there is no such key in {_table(parents)}; {guess}"
+    guess = did_you_mean(key, known) or f"; known: {', '.join(known)}"
+    return f"{'.'.join(path)}: there is no such key in {_table(parents)}{guess}"
 
 
 def _table(path: list[str]) -> str:
@@ -150,9 +147,8 @@ def _missing(path: tuple[str, ...], tag: str | None) -> str:
 
 def _not_among(path: tuple[str, ...], expected: str, given: object) -> str:
     allowed = expected.replace(" or ", ", ").replace("'", "").split(", ")
-    close = near_misses(given, allowed) if isinstance(given, str) else []
     rule = f"must be {allowed[0]}" if len(allowed) == 1 else f"must be one of {', '.join(allowed)}"
-    guess = f"; did you mean {' or '.join(close)}?" if close else ""
+    guess = did_you_mean(given, allowed) if isinstance(given, str) else ""
     return f"{'.'.join(path)}: {rule}, not {show(given)}{guess}"
 
 

@@ -17,7 +17,6 @@ from probe.recipe.schema import Recipe
 from probe.recipe.values import ParamValue, check_param_value
 
 _OUTSIDE_QUOTES = re.compile(r""",(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
-"""A comma outside quotes."""
 MAX_MISTAKES = 5
 """Maximum number of mistakes that one error message lists."""
 
@@ -27,14 +26,9 @@ def load_recipe(
 ) -> Recipe:
     """Load and validate the recipe in the TOML file `path`.
 
-    Args:
-        path: the TOML file.
-        overrides: keys to set before validation, like `search.seed=1`. The value is TOML; a bare word is text.
-        tries: configurations to put before the [[start]] entries, like `lr=0.01,width=64`.
-        target: `module:callable` that replaces the model and data of [task].
-
-    Raises:
-        RecipeError: the file cannot be read, is not TOML, or breaks the schema. The message lists up to five mistakes.
+    `overrides` set keys before validation, like `search.seed=1`; the value is TOML, or a bare word. `tries` are configurations
+    to put before the [[start]] entries, like `lr=0.01,width=64`. `target` is a `module:callable` that replaces the model and
+    data of [task]. Raises RecipeError, which lists up to five mistakes.
     """
     path = Path(path)
     content = _parse_toml(path, _read_text(path))
@@ -57,11 +51,7 @@ def with_target(task: Mapping[str, Any], target: str) -> dict[str, Any]:
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
-    """Validate a parsed TOML file; `where` names it in errors.
-
-    Raises:
-        RecipeError: the content breaks the schema.
-    """
+    """Validate a parsed TOML file; `where` names it in errors. Raises RecipeError if it breaks the schema."""
     schema = content.get("schema")
     if isinstance(schema, int) and not isinstance(schema, bool) and schema > 1:
         raise RecipeError(

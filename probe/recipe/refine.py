@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from probe.errors import near_misses
+from probe.errors import did_you_mean
 from probe.recipe.space import Choices, Constant, Number, ProbedLr, Range, Scalar, Section
 from probe.recipe.values import show
 
@@ -45,8 +45,7 @@ class Refine(Section):
             raise ValueError("must name at least one hyperparameter")
         for place, name in enumerate(names):
             if name not in REFINABLE:
-                close = near_misses(name, REFINABLE)
-                guess = f"; did you mean {' or '.join(close)}?" if close else ""
+                guess = did_you_mean(name, REFINABLE)
                 raise ValueError(f"must be among {', '.join(REFINABLE)}, not {show(name)}{guess}")
             if name in names[:place]:
                 raise ValueError(f"holds {show(name)} twice")

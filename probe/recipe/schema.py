@@ -18,9 +18,8 @@ from probe.recipe.checks import (
     check_start,
     resolve_conditions,
 )
-from probe.recipe.data_options import DataOptions, check_data_options
 from probe.recipe.refine import Refine, RefinedSearch, check_refine
-from probe.recipe.sections import Constraints, Duration, Fidelity, MemorySize, Validation
+from probe.recipe.sections import Constraints, DataOptions, Duration, Fidelity, MemorySize, Validation
 from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
 from probe.recipe.values import ParamValue, show
 from probe.recipe.when import all_hold
@@ -86,7 +85,7 @@ class TaskSection(Section):
         elif self.model is None or self.data is None:
             missing = "data" if self.model else "model" if self.data else "model and data, or target,"
             raise ValueError(f"{missing} {'are' if ' and ' in missing else 'is'} missing")
-        check_data_options(self.data, self.data_options)
+        self.data_options.check_kind(self.data)
         return self
 
 

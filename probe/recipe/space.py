@@ -193,9 +193,7 @@ class ProbedLr(Section):
 def _kind_of(plain: Any) -> str:
     """The tag of the entry that `plain` describes, in angle brackets to distinguish it from a key of the recipe."""
     if isinstance(plain, Section):
-        return {Constant: "<constant>", Range: "<range>", Choices: "<choices>", ProbedBatch: "<max_batch>"}.get(
-            type(plain), "<range_test>"
-        )
+        return next(tag for tag, kind in ENTRIES.items() if kind is type(plain))
     if not isinstance(plain, Mapping):
         return "<constant>"
     if "probe" in plain:

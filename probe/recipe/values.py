@@ -22,7 +22,7 @@ def show(value: object) -> str:
 
 def check_number(value: object) -> object:
     """Return `value`. Raises ValueError if it is not a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_number(value):
         raise ValueError(f"must be a finite number, not {show(value)}")
     return value
 
@@ -92,7 +92,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _RULES: dict[str, tuple[str, Callable[..., bool]]] = {

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 
-from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device
-from probe.device.visible import visible_gpus
+from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device, visible_gpus
 from probe.errors import UsageError
 from probe.search.executors.local import LocalExecutor, threads_per_slot
 from probe.search.executors.protocol import SearchExecutor

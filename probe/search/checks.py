@@ -22,7 +22,7 @@ from probe.search.space.configurations import check_grid_size
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.task_info import TaskInfo
 from probe.tasks.source import TaskSource
-from probe.training.optim.names import OPTIMIZER_NAMES, hyperparameters_of
+from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
 from probe.training.settings import TRAINER_NAMES, LrSchedule
 
 

@@ -11,8 +11,8 @@ from probe.loading.records import SPLIT_NAMES, DataReference, Overlap, Validatio
 from probe.search.records.search import ParamValue
 from probe.search.space.space import Params
 from probe.task import Task
-from probe.tasks.code_hashes import code_hashes
 from probe.tasks.source import TargetSource, TaskSource
+from probe.tasks.target import code_hashes
 
 Answer = TypeVar("Answer")
 
@@ -51,7 +51,7 @@ def describe_task(source: TaskSource, split: ValidationSplit, params: Mapping[st
     from probe.loading.validation import split_task
     from probe.training.building import build_task, check_splits, data_reference
     from probe.training.metrics import proportions
-    from probe.training.optim.reached_hyperparameters import reached
+    from probe.training.reached_hyperparameters import reached
 
     reference = data_reference(source, params)
     whole = build_task(source, params)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.device.environment import collect_meta
-from probe.device.guard import OutOfMemory, within_memory
+from probe.device.failures import OutOfMemory, within_memory
 from probe.device.select import DeviceSpec, open_device, parse_device
 from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, OutputError, ProbeError, UsageError
 from probe.loading.records import ValidationSplit, overlap_warnings, shared_test_samples
-from probe.recipe.dump import dump_recipe, recipe_hash
-from probe.recipe.fixed import fixed_params, with_seed
+from probe.recipe.dump import dump_recipe, fixed_params, recipe_hash, with_seed
 from probe.recipe.schema import Recipe
 from probe.records import RunOrigin
 from probe.search.analysis.messages import training_warnings
@@ -185,7 +184,7 @@ class _Training:
         """The task, with the validation split of a search with the same seed. Raises RecipeError, TaskError."""
         from probe.loading.validation import merge_validation, split_task
         from probe.training.building import build_task, check_splits
-        from probe.training.optim.reached_hyperparameters import check_lr_reached
+        from probe.training.reached_hyperparameters import check_lr_reached
 
         task = build_task(self.source, self.params)
         if "lr" in self.params:
@@ -212,9 +211,8 @@ class _Training:
         return run
 
     def _train(self, run: TrainingRun, device: Device) -> TrainEnd:
-        from probe.training.loop import train_epochs
-        from probe.training.summary import count_weights, summarize_training
-        from probe.training.weights import copied_weights
+        from probe.training.checkpoint import copied_weights
+        from probe.training.loop import count_weights, summarize_training, train_epochs
 
         def receive(report: EpochReport) -> None:
             with device.untracked():  # the copy is on the host
@@ -232,7 +230,7 @@ class _Training:
 
     def _save(self, run: TrainingRun) -> str | None:
         """Save the weights of the last completed epoch. Returns the name of the file; None, with a warning, if that fails."""
-        from probe.training.weights import WEIGHTS_FILE, left_out_warning, save_weights
+        from probe.training.checkpoint import WEIGHTS_FILE, left_out_warning, save_weights
 
         if self.folder is None or self.completed.weights is None:
             return None

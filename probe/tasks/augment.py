@@ -93,10 +93,8 @@ def affine(images: Tensor, strength: float) -> Tensor:
 
 
 def cutout(images: Tensor, strength: float) -> Tensor:
-    """Replace a square of half the sides at a random place by the image's mean (DeVries & Taylor 2017).
-
-    The square may extend beyond the border.
-    """
+    """Replace a square of half the sides at a random place by the image's mean (DeVries & Taylor 2017). The square may extend
+    beyond the border."""
     number, _, height, width = images.shape
     rows = _is_cut(number, height, strength, images.device)
     columns = _is_cut(number, width, strength, images.device)

@@ -59,14 +59,11 @@ class GivenSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickledSource:
-    """Another source, pickled once for all jobs of a search.
-
-    A process unpickles it once for all of its jobs, so that objects shared by its functions, like loaded data, exist once.
-    """
+    """Another source, pickled once for all jobs of a search. A process unpickles it once, so that objects shared by its
+    functions, like loaded data, exist once."""
 
     title: str
     names: tuple[str, ...] | None
-    """The keywords of the source."""
     seed: int
     content: bytes = field(repr=False)
 
@@ -78,15 +75,8 @@ class PickledSource:
 
 
 def given_source(task: Task | TaskFunction, *, seed: int = 0) -> GivenSource | FunctionSource:
-    """The source of a Task, or of a function that returns one.
-
-    Args:
-        task: the Task or the function.
-        seed: seed of the generators while the function builds its task.
-
-    Raises:
-        TaskError: `task` is something else.
-    """
+    """The source of a Task, or of a function that returns one. The generators are seeded with `seed` while the function builds
+    its task. Raises TaskError for anything else."""
     if isinstance(task, Task):
         return GivenSource(task=task)
     if not callable(task):

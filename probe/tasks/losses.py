@@ -1,13 +1,15 @@
-"""Loss functions for classification, besides plain cross-entropy."""
+"""Loss functions by name: callables (outputs, targets) -> mean over the batch, a scalar tensor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from probe.errors import TaskError, check_known
 from probe.tasks.options import check_option
 
 DEFAULT_FOCAL_GAMMA = 2.0
@@ -36,12 +38,8 @@ class ClassificationLoss:
         check_option("label_smoothing", self.label_smoothing)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss over all samples.
-
-        Args:
-            outputs: (samples, classes, ...), unnormalized.
-            targets: class numbers (samples, ...), or probabilities of the same shape as `outputs`.
-        """
+        """The mean loss over all samples, from unnormalized outputs (samples, classes, ...) and targets: class numbers
+        (samples, ...), or probabilities of the shape of the outputs."""
         if self.gamma == 0:
             return functional.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
         log_p = functional.log_softmax(outputs, dim=1)
@@ -60,3 +58,25 @@ class ClassificationLoss:
 
 
 FOCAL = ClassificationLoss(gamma=DEFAULT_FOCAL_GAMMA)
+
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+LOSSES: dict[str, LossFunction] = {
+    "cross_entropy": functional.cross_entropy,
+    "focal": FOCAL,
+    "nll": functional.nll_loss,
+    "mse": functional.mse_loss,
+    "l1": functional.l1_loss,
+    "smooth_l1": functional.smooth_l1_loss,
+    "bce_with_logits": functional.binary_cross_entropy_with_logits,
+}
+
+
+def loss_function(loss: str | LossFunction) -> LossFunction:
+    """The loss function with this name, or `loss` itself if it is callable. Raises TaskError for an unknown name."""
+    if callable(loss):
+        return loss
+    also = "You can also pass a callable (outputs, targets) -> scalar."
+    check_known(TaskError, "loss", loss, list(LOSSES), hint=also)
+    return LOSSES[loss]

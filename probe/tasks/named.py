@@ -1,40 +1,34 @@
-"""Builds the Task of a named model on a named data set."""
+"""Builds the Task of a named model on a named data set, or on some of its training samples."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
+
+from probe.data.images import ResizedImages
 from probe.data.protocol import LoadedData
 from probe.data.registry import data_keywords, load_data
-from probe.data.subsets import with_fewer_samples
-from probe.errors import TaskError, unknown_name
+from probe.errors import DataError, TaskError, check_known
 from probe.models.registry import build_model, check_images, check_kind, model_keywords, resolve_model
+from probe.splits import subset_indices
 from probe.task import Task
 from probe.tasks.augment import ImageAugmentation
 from probe.tasks.losses import DEFAULT_FOCAL_GAMMA, ClassificationLoss
-from probe.tasks.options import OPTION_NAMES, TaskOptions, read_options
-from probe.tasks.spec import NamedSpec
+from probe.tasks.options import OPTION_NAMES, NamedSpec, TaskOptions, read_options
 
 LOSSES = {"classification": "cross_entropy", "regression": "mse"}
 METRICS = {"classification": {"accuracy": "accuracy"}, "regression": {"rmse": "rmse", "mae": "mae"}}
 
 
 def named_task(source: NamedSpec, params: Mapping[str, Any]) -> Task:
-    """Build a task: classification with cross-entropy and accuracy, or regression with squared error, RMSE and MAE.
-
-    The test split is that of the data set, and so is the validation split if it has one. Otherwise one is held out of the
-    training split later: at its end if samples are in time order.
-
-    Args:
-        source: model and data set.
-        params: hyperparameters of the model and of the data set, and the options of `TaskOptions`.
-
-    Raises:
-        TaskError: unknown model, data set or hyperparameter, or data that the model cannot take.
-        DataError: the files of the data set cannot be downloaded or read.
-    """
+    """Build a task: classification with cross-entropy and accuracy, or regression with squared error, RMSE and MAE. Splits are
+    those of the data set; a missing validation split is held out of the training split later. `params` are hyperparameters of
+    the model and of the data set, and the options of `TaskOptions`. Raises TaskError and DataError."""
     resolve_model(source.model)
     of_data, of_model = data_keywords(source.data), model_keywords(source.model)
     _check_hyperparameters(source, params, (*of_model, *of_data, *OPTION_NAMES))
@@ -104,6 +98,45 @@ def _augment(options: TaskOptions) -> ImageAugmentation | None:
 
 def _check_hyperparameters(source: NamedSpec, params: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for name in params:
-        if name not in known:
-            message, hint = unknown_name(f"hyperparameter of {source.title}:", name, known or ("(none)",))
-            raise TaskError(message, hint=hint)
+        check_known(TaskError, f"hyperparameter of {source.title}:", name, known)
+
+
+_made: dict[tuple[int, int, int], tuple[weakref.ref[Any], Any]] = {}
+"""(id of the whole split's targets, count, seed) -> those targets and the smaller split, so that the trials of a process share
+one copy of it."""
+
+
+def with_fewer_samples(data: LoadedData, count: int, *, seed: int, name: str) -> LoadedData:
+    """`data` with only `count` training samples: classes keep their proportions; of data in time order, the latest are used. A
+    larger count includes all samples of a smaller one. Raises DataError if there are not more, or if samples are created on
+    access."""
+    train = data.train
+    if not isinstance(train, (tuple, ResizedImages)):
+        raise DataError(f"num_train cannot be used with {name}, which creates its samples on access.")
+    available = len(train[0]) if isinstance(train, tuple) else len(train)
+    if count >= available:
+        raise DataError(
+            f"num_train is {count}, but {name} has {available} training samples.",
+            hint="Choose a smaller number, or remove num_train to use all of them.",
+        )
+    time_steps = None if data.time_steps is None else data.time_steps - (available - count)
+    return replace(data, train=_smaller(data, train, count, seed), time_steps=time_steps)
+
+
+def _smaller(data: LoadedData, train: Any, count: int, seed: int) -> Any:
+    targets = train[-1] if isinstance(train, tuple) else train.targets
+    key = (id(targets), count, seed)
+    known = _made.get(key)
+    if known is not None and known[0]() is targets:
+        return known[1]
+    if data.time_steps is not None:
+        rows = torch.arange(len(targets) - count, len(targets))
+    else:
+        labels = targets.numpy() if data.task_type == "classification" else None
+        rows = torch.from_numpy(subset_indices(len(targets), count=count, seed=seed, labels=labels))
+    if isinstance(train, ResizedImages):
+        smaller: Any = ResizedImages(train.images[rows], train.targets[rows], train.size)
+    else:
+        smaller = tuple(tensor[rows] for tensor in train)
+    _made[key] = (weakref.ref(targets, lambda _: _made.pop(key, None)), smaller)
+    return smaller

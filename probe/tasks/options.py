@@ -1,16 +1,15 @@
-"""Hyperparameters of a named task that belong neither to its model nor to the trainer: loss function and augmentation.
-
-Without PyTorch, so that a recipe can be checked quickly.
-"""
+"""The fields of a named task, and its hyperparameters that belong neither to the model nor to the trainer. Without PyTorch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from probe.errors import TaskError, unknown_name
+from probe.data.protocol import NO_OPTIONS, DataOptions
+from probe.errors import TaskError, check_known, unknown_name
 
 AUGMENTATIONS = ("shift", "flip", "rotate", "affine", "cutout")
 NO_AUGMENTATION = "none"
@@ -54,16 +53,8 @@ OPTION_NAMES = ("loss", "label_smoothing", "focal_gamma", "augmentation", "augme
 
 
 def read_options(params: Mapping[str, Any], *, task_type: str, is_images: bool) -> TaskOptions:
-    """The task options among `params`.
-
-    Args:
-        params: hyperparameters, of which others are ignored.
-        task_type: `classification` or `regression`.
-        is_images: whether the data are images.
-
-    Raises:
-        TaskError: an option is out of range, contradicts another one, or does not fit the data.
-    """
+    """The task options among `params`. Raises TaskError if one is out of range, contradicts another one, or does not fit the
+    data."""
     options = TaskOptions(**{name: value for name, value in params.items() if name in OPTION_NAMES})
     known = CLASSIFICATION_LOSSES if task_type == "classification" else REGRESSION_LOSSES
     if options.loss is not None and options.loss not in known:
@@ -89,10 +80,7 @@ def read_options(params: Mapping[str, Any], *, task_type: str, is_images: bool) 
 def check_option(name: str, value: Any) -> None:
     """Raise TaskError unless `value` is valid for the option `name`."""
     if name == "loss":
-        known = (*CLASSIFICATION_LOSSES, *REGRESSION_LOSSES)
-        if value not in known:
-            message, hint = unknown_name("loss", str(value), known)
-            raise TaskError(message, hint=hint)
+        check_known(TaskError, "loss", value, (*CLASSIFICATION_LOSSES, *REGRESSION_LOSSES))
     elif name == "augmentation":
         parse_augmentation(value)
     else:
@@ -123,3 +111,28 @@ def _check_number(name: str, value: Any) -> None:
         rule, fits = f"above 0 and at most {MAX_STRENGTH:g}", is_number and 0 < value <= MAX_STRENGTH
     if not fits:
         raise TaskError(f"{name} must be a number {rule}, not {value!r}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedSpec:
+    """A named model on a named data set: `--model densenet --img 256`, or a recipe's `model` and `data`."""
+
+    model: str
+    data: str = "synthetic"
+    data_dir: Path = Path("data")
+    image_size: int | None = None
+    """Height and width of images, or None for the size of the data (224 for synthetic images)."""
+    weights: Path | None = None
+    data_options: DataOptions = NO_OPTIONS
+    val_fraction: float = 0.0
+    """Fraction of the training split that will become the validation split. Data in time order are scaled without it."""
+    num_train: int | None = None
+    """Number of training samples to use, including the validation split, or None for all."""
+    subset_seed: int = 0
+    seed: int = 0
+
+    @property
+    def title(self) -> str:
+        size = f" at {self.image_size} x {self.image_size}" if self.image_size else ""
+        few = f", {self.num_train} training samples" if self.num_train else ""
+        return f"{self.model} on {self.data}{size}{few}"

@@ -15,8 +15,7 @@ from probe.data.protocol import DataOptions
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.tasks.given import TaskFunction, given_source, keywords_of, target_of
-from probe.tasks.options import OPTION_NAMES
-from probe.tasks.spec import NamedSpec
+from probe.tasks.options import OPTION_NAMES, NamedSpec
 from probe.tasks.target import find_target, load_task
 
 if TYPE_CHECKING:
@@ -39,11 +38,8 @@ class TaskSource(Protocol):
         """Names of the hyperparameters that `build` takes, or None if it takes any."""
 
     def build(self, params: Mapping[str, Any]) -> Task:
-        """Build the Task with these hyperparameters, without those of the trainer.
-
-        Only `probe.training.building` calls it, because it seeds the generators first. Raises TaskError, DataError,
-        UserCodeError.
-        """
+        """Build the Task with these hyperparameters, without those of the trainer. Only `probe.training.building` calls it,
+        because it seeds the generators first. Raises TaskError, DataError, UserCodeError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

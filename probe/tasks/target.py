@@ -1,15 +1,19 @@
-"""Builds a Task from the user's target `module:callable`."""
+"""Builds a Task from the user's target `module:callable`, and hashes its source files, so that a search notices edits."""
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
-from probe.errors import ProbeError, TaskError, exit_error, unknown_name, user_code_error
+from probe.errors import ProbeError, TaskError, check_known, exit_error, user_code_error
 from probe.task import Task
 from probe.workers.process_state import complete
 
@@ -17,12 +21,8 @@ _MAIN_HINT = 'probe imports the module, so put the code of your program under `i
 
 
 def load_task(target: str, params: Mapping[str, object] | None = None) -> Task:
-    """Call the target with `params` as keywords. Modules in the working directory take precedence over installed ones.
-
-    Raises:
-        TaskError: the target cannot be imported, does not take these keywords, or does not return a Task.
-        UserCodeError: the user's module or callable raised an exception.
-    """
+    """Call the target with `params` as keywords. Modules in the working directory take precedence over installed ones. Raises
+    TaskError, or UserCodeError if the user's code raised an exception."""
     return make_task(target, find_target(target), params or {})
 
 
@@ -57,8 +57,7 @@ def find_target(target: str) -> Callable[..., Any]:
     module = _import(target, module_name)
     if not hasattr(module, attribute):
         names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        message, hint = unknown_name(f"callable of module {module_name}:", attribute, names or ["(none)"])
-        raise TaskError(message, hint=hint)
+        check_known(TaskError, f"callable of module {module_name}:", attribute, names)
     factory = getattr(module, attribute)
     if not callable(factory):
         raise TaskError(f"{target} is a {type(factory).__name__}, not a function that returns a probe.Task.")
@@ -70,9 +69,8 @@ def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str
     known = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
     for name in params:
-        if name not in known and not takes_any:
-            message, hint = unknown_name(f"keyword of {target}:", name, list(known) or ["(none)"])
-            raise TaskError(message, hint=hint)
+        if not takes_any:
+            check_known(TaskError, f"keyword of {target}:", name, list(known))
     for name, parameter in known.items():
         optional = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         if parameter.default is inspect.Parameter.empty and not optional and name not in params:
@@ -104,3 +102,57 @@ def _import(target: str, module_name: str) -> object:
         raise user_code_error(f"{module_name} could not be imported: {type(error).__name__}: {error}", error) from None
     complete(imported=True)
     return module
+
+
+INSTALLED = ("site-packages", "dist-packages")
+
+
+def code_hashes(target: str) -> dict[str, str]:
+    """File -> hash, for the imported module of a target `module:callable` and the user's own modules that it uses: those in the
+    same package and those in the working directory. Comments and formatting do not change a hash. Files outside the working
+    directory are named by their module."""
+    start = target.partition(":")[0]
+    package, found, waiting = start.partition(".")[0], {}, [start]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules.get(name)
+        if name in seen or module is None:
+            continue
+        seen.add(name)
+        label = _label(module, package)
+        if label is not None:
+            found[label] = _hash(Path(str(module.__file__)))
+            waiting += _used_by(module)
+    return dict(sorted(found.items()))
+
+
+def _label(module: ModuleType, package: str) -> str | None:
+    """The name of a module in the result, or None if it is not the user's own."""
+    file = getattr(module, "__file__", None)
+    top = module.__name__.partition(".")[0]
+    if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_file() or top == "probe":
+        return None
+    path, folder = Path(file).absolute(), Path.cwd()
+    if path.is_relative_to(folder):
+        inside = path.relative_to(folder)
+        # A virtual environment may be in the folder, too.
+        if not any(part in INSTALLED or part.startswith(".") for part in inside.parts):
+            return inside.as_posix()
+    return module.__name__ if top == package else None
+
+
+def _used_by(module: ModuleType) -> Iterator[str]:
+    """Names of modules among the global names of `module`, and of the modules of its functions, classes and other objects."""
+    for value in list(vars(module).values()):
+        if isinstance(value, ModuleType):
+            yield value.__name__
+        else:
+            yield str((value if isinstance(value, (type, FunctionType)) else type(value)).__module__)
+
+
+def _hash(file: Path) -> str:
+    content = file.read_bytes()
+    with suppress(SyntaxError, ValueError):  # the file may have been broken since it was imported
+        content = ast.dump(ast.parse(content)).encode()
+    return hashlib.sha256(content).hexdigest()[:16]

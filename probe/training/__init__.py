@@ -1,12 +1,13 @@
 """Training of a task: the same step, run and loop for every command.
 
-settings.py                  hyperparameters of the trainer
+settings.py                  hyperparameters of the trainer, learning-rate schedules
 building.py                  builds tasks, checks their splits and whether data have changed
-run.py, step.py, loop.py     one training run, its optimizer step, its epochs
-losses.py, metrics.py        losses and metrics by name
-evaluate.py, summary.py      scores on a split, and the summary of a training
-checkpoint.py, weights.py    state and weights on disk
+run.py, step.py, loop.py     one training run, its optimizer step, its epochs and their summary
+optimizers.py                optimizers and penalties
+optimizer_names.py           names and hyperparameters of optimizers; imports no PyTorch
+reached_hyperparameters.py   which hyperparameters have an effect on a user's optimizer
+evaluate.py, metrics.py      scores on a split; metrics by name
+checkpoint.py                state and weights on disk
 activation_checkpointing.py  recomputation of activations
 records.py                   epochs, scores, diagnosis; imports no PyTorch
-optim/                       optimizers, penalties, learning-rate schedules
 """

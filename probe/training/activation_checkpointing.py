@@ -25,16 +25,11 @@ _MIN_CHAIN = 4
 
 
 def recompute_activations(model: nn.Module) -> nn.Module:
-    """Enable activation checkpointing in `model`, in place. Outputs and gradients stay the same.
+    """Enable activation checkpointing in `model`, in place, and return it. Outputs and gradients stay the same.
 
     A model with its own method (`gradient_checkpointing_enable` of Hugging Face) uses that. In other models the `forward` of
-    each block is replaced: the state_dict and evaluation do not change, and batch normalization counts every batch once.
-
-    Returns:
-        The model.
-
-    Raises:
-        TaskError: the model has no blocks; or, during training, a block changes its inputs in place.
+    each block is replaced: the state_dict and evaluation do not change, and batch normalization counts every batch once. Raises
+    TaskError without blocks, or, during training, if a block changes its inputs in place.
     """
     enable = getattr(model, "gradient_checkpointing_enable", None)
     if callable(enable):

@@ -60,20 +60,11 @@ def load_keywords(source: TaskSource) -> tuple[str, ...] | None:
 
 
 def build_task(source: TaskSource, params: Mapping[str, Any], reference: DataReference | None = None) -> Task:
-    """Build the task with these hyperparameters, without those of the trainer.
+    """Build the task with these hyperparameters, without those of the trainer. Raises ChangedDataError if its data differ from
+    `reference`, and the errors of `source.build`.
 
-    The generators of PyTorch, NumPy and Python are seeded with the source's seed, and restored afterwards. A worker process
-    returns the last task again if source and hyperparameters are the same: data are only read, and each training makes its own
-    model.
-
-    Args:
-        source: where the task comes from.
-        params: hyperparameters, the trainer's included.
-        reference: the data to expect; None to skip the check.
-
-    Raises:
-        TaskError, DataError, UserCodeError: like `source.build`.
-        ChangedDataError: the data differ from `reference` when built with its hyperparameters.
+    The generators of PyTorch, NumPy and Python are seeded with the source's seed, and restored afterwards. A worker returns the
+    last task again if source and hyperparameters are the same: data are only read, and each training makes its own model.
     """
     global _kept
     given = _own_params(source, params)
@@ -129,11 +120,8 @@ def _build(source: TaskSource, params: Mapping[str, Any]) -> Task:
 
 
 def _check(source: TaskSource, task: Task, params: Mapping[str, Any], reference: DataReference) -> None:
-    """Compare the data with the reference.
-
-    Data may depend on hyperparameters. If those differ from the reference's, a task with the reference's hyperparameters is
-    built and compared.
-    """
+    """Compare the data with the reference. Since data may depend on hyperparameters, a task with the reference's is built if
+    they differ."""
     global _checked
     with _own_random_state():
         found = fingerprints(task)

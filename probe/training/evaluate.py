@@ -13,8 +13,7 @@ from torch import Tensor
 from probe.device.protocol import Device
 from probe.errors import TaskError
 from probe.loading.batch import Batch
-from probe.loading.trees import map_tensors
-from probe.loading.whole_split import join_batches, split_batches
+from probe.loading.trees import join_batches, map_tensors, split_batches
 from probe.task import Baseline, Task, has_updates
 from probe.training.metrics import MAX_KEPT_BYTES, RunningMetrics
 from probe.training.step import ForwardPass
@@ -32,10 +31,8 @@ class Evaluation:
 def evaluate(
     task: Task, model: torch.nn.Module, batches: Iterable[Batch], forward: ForwardPass, device: Device
 ) -> Evaluation:
-    """Evaluate `model` in evaluation mode, and restore its mode afterwards. Only one batch is on the device at a time.
-
-    Raises TaskError if a metric is not a number or cannot be computed from these outputs and targets.
-    """
+    """Evaluate `model` in evaluation mode, and restore its mode afterwards. Only one batch is on the device at a time. Raises
+    TaskError if a metric is not a number or cannot be computed from these outputs and targets."""
     was_training = model.training
     model.eval()
     scores = _Scores(task, device)

@@ -1,12 +1,18 @@
-"""The training loop of trials, of the final training and of `probe train`: epochs until the end, divergence or a stop."""
+"""The training loop of every command (epochs until the end, divergence or a stop), and the summary of a training."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from probe.training.records import EpochReport
+from torch import nn
+
+from probe.loading.dataset import num_samples
+from probe.loading.validation import take_samples
+from probe.training.optimizers import is_penalized
+from probe.training.records import EpochReport, SplitScore, TrainingSummary, WeightCounts
 from probe.training.run import TrainingRun
 
 StopReason = Literal["finished", "diverged", "early_stopped", "infeasible"]
@@ -33,17 +39,9 @@ def train_epochs(
     on_epoch_start: Callable[[], object] | None = None,
     repeated_epochs: int = 0,
 ) -> Stop:
-    """Train `run` until `epochs` epochs are done in total, and report each of them.
-
-    Args:
-        epochs: number of the last epoch, counted from the start of the run.
-        on_report: called with the report of each epoch.
-        stop_condition: called after `on_report`; ends the training if it returns a Stop.
-        on_epoch_start: called before each epoch.
-        repeated_epochs: the first epochs, which are trained again to get back a lost checkpoint: without any of these calls.
-
-    Exceptions pass, those about a lack of memory included (see `probe.device.guard`).
-    """
+    """Train `run` until `epochs` epochs are done in total, report each of them, and stop if `stop_condition` returns a Stop.
+    `repeated_epochs` are the first ones, trained again without any of the calls to get back a lost checkpoint. Exceptions pass,
+    those about a lack of memory included (see `probe.device.failures.within_memory`)."""
     while run.epoch < epochs:
         is_repeated = run.epoch < repeated_epochs
         if on_epoch_start is not None and not is_repeated:
@@ -58,3 +56,43 @@ def train_epochs(
         if stop is not None:
             return stop
     return Stop("finished")
+
+
+NEAR_ZERO = 0.01
+"""A weight is near zero below this fraction of the largest weight in its matrix or kernel, whatever the layer and width."""
+
+
+def summarize_training(run: TrainingRun, last: EpochReport) -> TrainingSummary | None:
+    """The summary after the epoch of `last`; None without a validation split, or if the loss is not finite. Evaluating the
+    training samples costs about as much as one validation. Metrics that are undefined on either split are omitted. Random
+    generators are restored."""
+    task = run.task
+    if task.val is None or last.val_loss is None:
+        return None
+    num_val = num_samples(task.val)
+    with run.random_state_kept():
+        found = run.evaluate(take_samples(task.train, num_val, seed=0))
+    if not math.isfinite(found.loss):
+        return None
+    train = {name: value for name, value in found.metrics.items() if name in last.metrics and math.isfinite(value)}
+    val = {name: last.metrics[name] for name in train}
+    return TrainingSummary(
+        epoch=last.epoch,
+        train=SplitScore(loss=found.loss, metrics=train, num_samples=found.num_samples),
+        val=SplitScore(loss=last.val_loss, metrics=val, num_samples=num_val),
+        weights=count_weights(run.model),
+    )
+
+
+def count_weights(model: nn.Module) -> WeightCounts:
+    """Count the trainable weights that penalties apply to."""
+    total = zero = near = 0
+    for weight in model.parameters():
+        if not weight.requires_grad or not is_penalized(weight) or weight.numel() == 0:
+            continue
+        sizes = weight.detach().abs()
+        is_zero = sizes == 0
+        total += sizes.numel()
+        zero += int(is_zero.sum())
+        near += int((is_zero | (sizes < NEAR_ZERO * sizes.max())).sum())
+    return WeightCounts(num_weights=total, num_zero=zero, num_near_zero=near)

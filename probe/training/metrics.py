@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probe.errors import TaskError, unknown_name
+from probe.errors import TaskError, check_known
 
 MAX_KEPT_BYTES = 2**16
 """Outputs up to this size are collected and scored together. One batch at a time, small networks would be 10 % slower."""
@@ -30,7 +30,6 @@ class MeanMetric:
     needs: str
     """Text: required outputs and targets."""
     finish: Callable[[float], float] = float
-    """Function of the mean."""
 
 
 def _right(outputs: Tensor, targets: Tensor) -> Sums | None:
@@ -78,20 +77,14 @@ def proportions(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 
 def named_metric(name: str) -> MeanMetric:
     """The metric with this name. Raises TaskError for an unknown name."""
-    if name not in METRICS:
-        message, hint = unknown_name("metric", name, list(METRICS))
-        raise TaskError(message, hint=f"{hint} You can also pass a callable (outputs, targets) -> number.")
+    also = "You can also pass a callable (outputs, targets) -> number."
+    check_known(TaskError, "metric", name, list(METRICS), hint=also)
     return METRICS[name]
 
 
 class RunningMetrics:
-    """Accumulates the named metrics of an epoch on the device.
-
-    Args:
-        metrics: name -> metric; metrics that are not strings are skipped.
-        strict: raise an error if a metric does not apply to the outputs and targets. Otherwise that metric is dropped, like one
-            that is not finite: with augmentation that mixes targets, training has no accuracy.
-    """
+    """Accumulates the named metrics of an epoch on the device. A metric that does not apply to the outputs and targets is an
+    error if `strict`, and dropped otherwise: with augmentation that mixes targets, training has no accuracy."""
 
     def __init__(self, metrics: Mapping[str, Any], *, strict: bool = False) -> None:
         self._metrics: dict[str, MeanMetric] = {

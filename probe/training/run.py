@@ -22,10 +22,9 @@ from probe.task import Task
 from probe.training.activation_checkpointing import recompute_activations
 from probe.training.evaluate import Evaluation, evaluate
 from probe.training.metrics import RunningMetrics
-from probe.training.optim.lr_schedules import lr_factor
-from probe.training.optim.optimizers import make_optimizer
+from probe.training.optimizers import make_optimizer
 from probe.training.records import EpochReport
-from probe.training.settings import TrainerSettings
+from probe.training.settings import TrainerSettings, lr_factor
 from probe.training.step import ForwardPass, TrainStep, matmul_precision
 
 STEPS_BETWEEN_CHECKS = 64
@@ -35,15 +34,8 @@ MIN_EVAL_BATCH_SIZE = 512
 
 
 class TrainingRun:
-    """Trains a task. The model is built, and the global random generators are seeded, when the run is created.
-
-    Args:
-        task: what is trained.
-        settings: how it is trained.
-        device: device to train on.
-        seed: seed of everything random: weights, order of the data, dropout.
-        stops_at_nan: on the CPU, skip the update of the weights if a loss is not finite.
-    """
+    """Trains a task. The model is built, and the global random generators are seeded, when the run is created. With
+    `stops_at_nan`, on the CPU, a loss that is not finite skips the update of the weights."""
 
     def __init__(
         self, task: Task, settings: TrainerSettings, *, device: Device, seed: int, stops_at_nan: bool = True
@@ -68,7 +60,6 @@ class TrainingRun:
             None if task.val is None else self._batches_of(task.val, batch_size=self._eval_batch_size(), shuffle=False)
         )
         self.epoch = 0
-        """Number of completed epochs."""
         self.step_seconds: float | None = None
         """Mean time of a training step in the last epoch, without the first step, which includes warm-up."""
         seed_everything(derive_seed(seed, "training"))
@@ -132,10 +123,8 @@ class TrainingRun:
         return mean_loss if math.isfinite(mean_loss) else None
 
     def run_epoch(self) -> EpochReport | None:
-        """Train one epoch and evaluate on the validation split if there is one. Returns None if a loss is not finite.
-
-        A metric that is not finite, like a precision without any positive prediction, is listed in the report's `undefined`.
-        """
+        """Train one epoch and evaluate on the validation split if there is one. Returns None if a loss is not finite. Metrics
+        that are not finite, like a precision without positive predictions, are listed in `undefined`."""
         started = time.perf_counter()
         train_metrics = RunningMetrics(self.task.metrics)
         train_loss = self.train_epoch(train_metrics)

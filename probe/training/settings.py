@@ -1,4 +1,5 @@
-"""Settings of the trainer: how a task is trained."""
+"""Settings of the trainer: how a task is trained. Learning-rate schedules are pure functions of the step, so that a checkpoint
+stores only the step."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from probe.errors import UsageError, unknown_name
+from probe.errors import UsageError, check_known
+from probe.recipe.values import broken_rule
 from probe.records import DEFAULT_BATCH_SIZE, Precision
 from probe.task import Task
 from probe.tasks.source import TaskSource
@@ -46,27 +48,18 @@ class TrainerSettings:
     """Planned number of epochs, which learning-rate schedules span."""
 
     def __post_init__(self) -> None:
-        _check_number(self, "lr", above=0)
-        for name in ("momentum", "weight_decay", "l1", "l2", "max_grad_norm"):
-            if getattr(self, name) is not None:
-                _check_number(self, name, least=0)
-        for name in ("batch_size", "gradient_accumulation", "epochs"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} must be an integer of at least 1, not {value!r}.")
-        for name in ("activation_checkpointing", "decoupled"):
-            if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
-        if self.momentum is not None and self.momentum >= 1:
-            raise UsageError(f"momentum must be below 1, not {self.momentum}.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            may_be_none = field.default is None and value is None
+            rule = None if may_be_none or field.name == "optimizer" else broken_rule(field.name, value)
+            if rule is not None:
+                raise UsageError(f"{field.name} must be {rule}, not {value!r}.")
         if self.gradient_accumulation > self.batch_size:
             raise UsageError(
                 f"A batch of {self.batch_size} cannot be split into {self.gradient_accumulation} micro-batches."
             )
         for name, allowed in (("precision", get_args(Precision)), ("lr_schedule", get_args(LrSchedule))):
-            if getattr(self, name) not in allowed:
-                message, hint = unknown_name(name, str(getattr(self, name)), allowed)
-                raise UsageError(message, hint=hint)
+            check_known(UsageError, name, getattr(self, name), allowed)
 
     @classmethod
     def for_task(cls, task: Task, params: Mapping[str, Any]) -> TrainerSettings:
@@ -85,11 +78,8 @@ PENALTIES = ("l1", "l2")
 
 
 def task_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The hyperparameters that the source's task is built with.
-
-    These are all that are not the trainer's, and the trainer's that are keywords of the task function. `**kwargs` gets none of
-    the trainer's. Raises UsageError for a penalty that both the trainer and the task would apply.
-    """
+    """The hyperparameters that the source's task is built with: all that are not the trainer's, and the trainer's that are
+    keywords of the task function (not of `**kwargs`). Raises UsageError for a penalty that both would apply."""
     keywords = source.keywords() or ()
     for name in PENALTIES:
         if name in params and name in keywords:
@@ -100,9 +90,39 @@ def task_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]
     return {name: value for name, value in params.items() if name not in TRAINER_NAMES or name in keywords}
 
 
-def _check_number(settings: TrainerSettings, name: str, *, above: float = -math.inf, least: float = -math.inf) -> None:
-    value = getattr(settings, name)
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (fits and value > above and value >= least):
-        rule = f"above {above:g}" if above > -math.inf else f"at least {least:g}"
-        raise UsageError(f"{name} must be a number {rule}, not {value!r}.")
+WARMUP_FRACTION = 0.1
+"""Fraction of a run with schedule `linear` in which the learning rate rises (Goyal et al. 2017: 5 of 90 epochs)."""
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
+ONE_CYCLE_END = 1e-4 / 25
+"""Smith & Topin 2018, with the defaults of torch.optim.lr_scheduler.OneCycleLR; momentum does not change."""
+
+
+def lr_factor(lr_schedule: LrSchedule, step: int, num_steps: int) -> float:
+    """Factor of the peak learning rate at `step` (from 0) of a run of `num_steps`, in (0, 1]. After the planned end, the last
+    value is kept."""
+    if lr_schedule == "constant":
+        return 1.0
+    progress = min(step, num_steps - 1) / num_steps
+    if lr_schedule == "cosine":
+        return _cosine(1.0, 0.0, progress)
+    if lr_schedule == "linear":
+        warmup = WARMUP_FRACTION
+        return (
+            (progress + 1 / num_steps) / (warmup + 1 / num_steps)
+            if progress < warmup
+            else (1 - progress) / (1 - warmup)
+        )
+    if progress < ONE_CYCLE_RISE:
+        return _cosine(ONE_CYCLE_START, 1.0, progress / ONE_CYCLE_RISE)
+    return _cosine(1.0, ONE_CYCLE_END, (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
+
+
+def mean_lr_factor(lr_schedule: LrSchedule, num_steps: int) -> float:
+    """Mean of `lr_factor` over a run of `num_steps`, in (0, 1]."""
+    return sum(lr_factor(lr_schedule, step, num_steps) for step in range(num_steps)) / num_steps
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    """From `start` to `end` along half a cosine (Loshchilov & Hutter 2017)."""
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -17,9 +17,9 @@ from probe.loading.trees import map_tensors
 from probe.records import Precision
 from probe.task import Task
 from probe.tasks.augment import augmentation
-from probe.training.losses import loss_function
+from probe.tasks.losses import loss_function
+from probe.training import optimizers
 from probe.training.metrics import RunningMetrics
-from probe.training.optim import penalties
 from probe.training.settings import TrainerSettings
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,10 +41,8 @@ class ForwardPass:
             return (self._loss(outputs, batch[-1]) if loss is None else loss), outputs
 
     def train(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Any, Any]:
-        """Returns (loss to minimize, loss to report, outputs).
-
-        The loss to report is `Task.loss` of the same outputs. It is not finite if the loss to minimize is not.
-        """
+        """Returns (loss to minimize, loss to report, outputs). The loss to report is `Task.loss` of the same outputs; it is not
+        finite if the other is not."""
         with self._autocast():
             outputs, loss = self._run(model, batch)
             if self._train_loss is None:
@@ -73,11 +71,9 @@ class ForwardPass:
 
 
 class TrainStep:
-    """One optimizer step over one batch, split into `gradient_accumulation` micro-batches.
-
-    With `stops_at_nan`, a loss that is not finite ends the step before the weights are updated. This reads each loss, which on
-    a GPU waits for all queued work. Without it, the step does not wait, and the caller checks the sum of many losses.
-    """
+    """One optimizer step over one batch, split into `gradient_accumulation` micro-batches. With `stops_at_nan`, a loss that is
+    not finite ends the step before the weights are updated. This reads each loss, which on a GPU waits for all queued work.
+    Without it, the step does not wait, and the caller checks the sum of many losses."""
 
     def __init__(
         self,
@@ -101,10 +97,8 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(device_type) if settings.precision == "fp16" else None
 
     def __call__(self, batch: Batch, metrics: RunningMetrics | None = None) -> Tensor:
-        """Train on a batch and add its outputs to `metrics`.
-
-        Returns the mean `Task.loss` before the update: a detached scalar on the device. Raises TaskError for an invalid loss.
-        """
+        """Train on a batch, add its outputs to `metrics`, and return the mean `Task.loss` before the update: a detached scalar
+        on the device. Raises TaskError for an invalid loss."""
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._augmented(batch)
         loss = (
@@ -166,7 +160,7 @@ class TrainStep:
         if scaler is not None and changes_gradients:
             scaler.unscale_(self._optimizer)
         if self._penalized and not settings.decoupled:
-            penalties.add_to_gradients(self._optimizer, settings)
+            optimizers.add_to_gradients(self._optimizer, settings)
         if settings.max_grad_norm is not None:
             params = [weight for group in self._optimizer.param_groups for weight in group["params"]]
             torch.nn.utils.clip_grad_norm_(params, settings.max_grad_norm)
@@ -176,7 +170,7 @@ class TrainStep:
             scaler.step(self._optimizer)
             scaler.update()
         if self._penalized and settings.decoupled:
-            penalties.apply_to_weights(self._optimizer, settings)
+            optimizers.apply_to_weights(self._optimizer, settings)
 
 
 def check_loss(loss: Any) -> None:

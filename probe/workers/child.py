@@ -4,6 +4,7 @@ The pipes to the parent are moved away from file descriptors 0 and 1 before any 
 code goes to standard error, whose end the parent keeps, and standard input is empty. When the pipe from the parent closes, the
 parent has ended, for whatever reason, and the child exits at once, even during a call.
 
+Messages between parent and child are frames: eight bytes of length (big endian), then that many bytes of cloudpickle.
 `stream_call` runs a call in a process that another framework started, like a worker of Ray.
 """
 
@@ -11,18 +12,58 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import os
 import queue
 import signal
+import struct
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, Protocol
 
+import cloudpickle
+
 from probe.errors import ProbeError, TaskError, UserCodeError, user_code_error
-from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
 from probe.workers.process_state import begin, complete, put_back
+
+_LENGTH = struct.Struct(">Q")
+
+CLOSE = b""
+"""The empty frame: the parent asks the child to exit."""
+
+
+def write_frame(stream: IO[bytes], payload: bytes) -> None:
+    stream.write(_LENGTH.pack(len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def read_frame(stream: IO[bytes]) -> bytes | None:
+    """The next frame, or None at the end of the stream, also if it ends inside a frame because the writer died."""
+    head = _read_exactly(stream, _LENGTH.size)
+    return None if head is None else _read_exactly(stream, _LENGTH.unpack(head)[0])
+
+
+def encode(value: Any) -> bytes:
+    """Pickle a value. Functions of the caller's script or notebook are pickled by value, those of modules by name."""
+    return cloudpickle.dumps(value)  # type: ignore[no-any-return]  # cloudpickle has no annotations
+
+
+def decode(payload: bytes) -> Any:
+    """Unpickle a value. Only for frames of our own children and our own parent, because unpickling runs code."""
+    return cloudpickle.loads(payload)
+
+
+def _read_exactly(stream: IO[bytes], num_bytes: int) -> bytes | None:
+    buffer = io.BytesIO()
+    while buffer.tell() < num_bytes:
+        part = stream.read(min(num_bytes - buffer.tell(), 2**20))
+        if not part:
+            return None
+        buffer.write(part)
+    return buffer.getvalue()
 
 
 class Channel(Protocol):
@@ -49,10 +90,8 @@ _channel: Channel | None = None
 
 
 def send_message(message: Any) -> None:
-    """Send progress from inside a call to the parent, where it arrives in order, before the result of the call.
-
-    Does nothing outside of a worker process, so that the same function can be called directly.
-    """
+    """Send progress from inside a call to the parent, where it arrives in order, before the result. Does nothing outside of a
+    worker process."""
     if _channel is not None:
         _channel.send("message", message)
 
@@ -107,10 +146,8 @@ def messages_to(channel: Channel) -> Iterator[None]:
 
 
 def serve_call(channel: Channel, payload: bytes) -> None:
-    """Run the encoded (function, args, kwargs), send its result or error, and restore the settings of the process.
-
-    Raises only OSError, if the channel is broken.
-    """
+    """Run the encoded (function, args, kwargs), send its result or error, and restore the settings of the process. Raises only
+    OSError, if the channel is broken."""
     with put_back():
         _serve(channel, payload)
 

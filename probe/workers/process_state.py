@@ -75,11 +75,8 @@ def begin(prepare: Callable[[], object]) -> None:
 
 
 def complete(*, imported: bool = False) -> None:
-    """In a worker: restore the present settings after each call from now on.
-
-    Args:
-        imported: whether modules have just been imported and no task has been built since, so that their objects are frozen.
-    """
+    """In a worker: restore the present settings after each call from now on. `imported`: modules have just been imported and no
+    task has been built since, so their objects are frozen."""
     if _settled is not None:
         if imported:
             freeze_imports()
@@ -97,11 +94,9 @@ def put_back() -> Iterator[None]:
 
 
 def freeze_imports() -> None:
-    """Exclude all live objects from garbage collection.
-
-    Importing PyTorch creates some 200,000 objects that live as long as the process. Each full collection would traverse them,
-    which takes longer than a short rung. Frozen objects are still freed when their last reference is deleted.
-    """
+    """Exclude all live objects from garbage collection. Importing PyTorch creates some 200,000 objects that live as long as the
+    process. Each full collection would traverse them, which takes longer than a short rung. Frozen objects are still freed when
+    their last reference is deleted."""
     gc.collect()
     gc.freeze()
 
@@ -245,10 +240,8 @@ def _current_gpu() -> int | None:
 
 
 def _read_precisions() -> tuple[str | None, ...]:
-    """Precisions of float32 products and convolutions.
-
-    The first value is the older setting for all of them, or None if it contradicts the newer ones, when PyTorch cannot read it.
-    """
+    """Precisions of float32 products and convolutions. The first is the older setting for all of them; None if it contradicts
+    the newer ones, when PyTorch cannot read it."""
     import torch
 
     try:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from probe.errors import ProbeError, TaskError
-from probe.workers.frames import CLOSE, decode, encode, read_frame, write_frame
+from probe.errors import DeviceError, ProbeError, TaskError
+from probe.workers.child import CLOSE, decode, encode, read_frame, write_frame
 from probe.workers.process_state import child_environment
 
 _STDERR_KEPT_BYTES = 16 * 1024
@@ -61,7 +61,7 @@ class Died:
 
     @property
     def description(self) -> str:
-        """`was killed by SIGKILL` or `exited with code 3`, followed by the end of the child's output on further lines."""
+        """`was killed by SIGKILL` or `exited with code 3`, with the end of the child's output on further lines."""
         text = f"exited with code {self.exit_code}"
         if self.signal is not None:
             known = self.signal in {member.value for member in signal.Signals}
@@ -86,12 +86,8 @@ class Worker:
     """A child process that runs one call at a time, so that imports (PyTorch takes seconds) are paid for once.
 
     The child ignores Ctrl-C, and exits by itself when this process ends. Its output is hidden; the end of it is part of `Died`.
-
-    Args:
-        num_threads: number of PyTorch's threads in the child.
-        env: additional environment variables.
-        prepare: function that the child calls once before all calls, to import what they need. After each call, settings are
-            restored to the state after `prepare` (see `probe.workers.process_state`). Without it, they are not restored.
+    `prepare` is called once in the child, to import what calls need; after each call, settings are restored to the state after
+    it (see `probe.workers.process_state`).
     """
 
     def __init__(
@@ -129,7 +125,6 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Process id of the child."""
         return self._process.pid
 
     @property
@@ -145,17 +140,9 @@ class Worker:
         on_message: Callable[[Any], None] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run `function(*args, **kwargs)` in the child and return its result.
-
-        Args:
-            function: the function, called with `args` and `kwargs`.
-            on_message: called with each message that the function sends.
-
-        Raises:
-            ProbeError: the function raised an exception; any but a ProbeError becomes a UserCodeError.
-            WorkerDied: the child died.
-            TaskError: the function, its arguments or its result cannot be pickled.
-        """
+        """Run `function(*args, **kwargs)` in the child and return its result; `on_message` gets the messages that it sends.
+        Raises its ProbeError (any other exception becomes a UserCodeError), WorkerDied, or TaskError for what cannot be
+        pickled."""
         self.submit(function, *args, **kwargs)
         while True:
             for _, event in wait_any([self], None):
@@ -250,18 +237,13 @@ class Worker:
 
 
 def wait_any(workers: Sequence[Worker], timeout_seconds: float | None) -> list[tuple[Worker, Event]]:
-    """Wait for events, and return all that have arrived, in order for each worker.
-
-    Args:
-        workers: the workers.
-        timeout_seconds: longest time to wait, after which the list is empty, or None for no limit.
-    """
+    """Return all events that have arrived, in order for each worker. Waits up to `timeout_seconds` (None: without limit) for
+    the first."""
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with _arrived:
         while not any(worker._events for worker in workers):
-            left = (
-                0.5 if deadline is None else min(0.5, deadline - time.monotonic())
-            )  # in slices, for Ctrl-C on Windows
+            # In slices, for Ctrl-C on Windows.
+            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
             if left <= 0:
                 return []
             _arrived.wait(left)
@@ -292,3 +274,26 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     if stream is None:
         raise RuntimeError("the child was started without its pipes")
     return stream
+
+
+def broadcast(workers: Sequence[Worker], gpus: Sequence[str], function: Callable[..., Any], /, *args: Any) -> list[Any]:
+    """Run `function(*args)` in every idle worker and return the results in order; messages are ignored. `gpus` name the GPU
+    that each worker sees in a DeviceError, because each calls its own cuda:0. Raises the error of the first worker that fails;
+    the others may still be busy, so close all."""
+    seen_by = {id(worker): gpu for worker, gpu in zip(workers, gpus, strict=True)}
+    for worker in workers:
+        worker.submit(function, *args)
+    found: dict[int, Any] = {}
+    while len(found) < len(workers):
+        for worker, event in wait_any(workers, None):
+            match event:
+                case Returned(value):
+                    found[id(worker)] = value
+                case Raised(DeviceError() as error):
+                    message = f"In the worker that sees only GPU {seen_by[id(worker)]}: {error.message}"
+                    raise DeviceError(message, hint=error.hint)
+                case Raised(error):
+                    raise error
+                case Died():
+                    raise WorkerDied(event)
+    return [found[id(worker)] for worker in workers]

@@ -17,7 +17,7 @@ from probe.batch.attempt import run_attempt
 from probe.batch.decide import QUICK, Limits, NextAttempt, duration_of, largest_fit, next_attempt
 from probe.batch.find import find_batch_size, fits, try_batch_size
 from probe.batch.records import Attempt, BatchResult
-from probe.batch.samples.task_samples import rank_samples
+from probe.batch.task_samples import rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.errors import ProbeError, TaskError, UsageError, UserCodeError
 from probe.task import Task

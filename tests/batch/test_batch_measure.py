@@ -16,8 +16,8 @@ from probe.batch.attempt import run_attempt
 from probe.batch.decide import NextAttempt, duration_of
 from probe.batch.find import find_batch_size
 from probe.batch.records import Attempt, Purpose
-from probe.batch.samples.task_samples import rank_samples
-from probe.data.synthetic import SyntheticImages
+from probe.batch.task_samples import rank_samples
+from probe.data.built_in import SyntheticImages
 from probe.device.simulated import SimulatedDevice
 from probe.task import Task
 from probe.training.settings import TrainerSettings

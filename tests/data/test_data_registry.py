@@ -12,11 +12,11 @@ from idx import write_mnist
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from probe.data import digits as digits_module
+from probe.data import built_in
 from probe.data import images as images_module
+from probe.data.built_in import SyntheticImages
 from probe.data.images import ResizedImages, resize_images
 from probe.data.registry import KINDS, NAMED, DataSource, data_keywords, load_data
-from probe.data.synthetic import SyntheticImages
 from probe.errors import DataError
 from probe.tasks.source import NamedSource
 
@@ -43,12 +43,12 @@ def test_digits_parts_share_no_image_beyond_the_duplicates_of_the_data_set(tmp_p
     assert not [image for image in data.test[0] if image.numpy().tobytes() in train]
 
 
-@pytest.mark.parametrize("file", [digits_module._FILE, ("moved", "elsewhere.csv")])
+@pytest.mark.parametrize("file", [built_in._DIGITS_FILE, ("moved", "elsewhere.csv")])
 def test_digits_are_scikit_learns_wherever_it_keeps_them(
     monkeypatch: pytest.MonkeyPatch, file: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(digits_module, "_FILE", file)
-    table = digits_module._read_table()
+    monkeypatch.setattr(built_in, "_DIGITS_FILE", file)
+    table = built_in._read_digits()
     expected = load_digits()
     np.testing.assert_array_equal(table[:, :-1].reshape(-1, 8, 8), expected.images)
     np.testing.assert_array_equal(table[:, -1], expected.target)

@@ -15,8 +15,7 @@ import torch
 
 from probe.device import cuda, environment, nvml
 from probe.device.cuda import measured_context_bytes
-from probe.device.environment import collect_meta, describe_environment
-from probe.device.memory import peak_resident_bytes, reset_peak_resident
+from probe.device.environment import collect_meta, describe_environment, peak_resident_bytes, reset_peak_resident
 from probe.device.select import list_gpus
 from probe.records import DeviceMemory, MemoryUser, RunOrigin
 from probe.records_json import to_plain

@@ -7,11 +7,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from probe.device import cuda, memory
+from probe.device import cuda, environment
 from probe.device.cpu import CpuDevice
-from probe.device.memory import free_memory_bytes, total_memory_bytes
-from probe.device.select import DeviceSpec, open_device, parse_device, resolve_device
+from probe.device.environment import free_memory_bytes, total_memory_bytes
+from probe.device.select import (
+    VISIBLE_DEVICES,
+    DeviceSpec,
+    gpu_names,
+    open_device,
+    parse_device,
+    resolve_device,
+    visible_gpus,
+)
 from probe.device.simulated import SimulatedDevice
 from probe.errors import DeviceError, UsageError
 
@@ -80,7 +91,7 @@ def test_a_limit_past_the_free_memory_is_refused_for_the_users_sake() -> None:
 
 def test_a_resolved_device_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve_device(parse_device("simulated:1MiB"), measuring_memory=True)
-    monkeypatch.setattr(memory, "free_memory_bytes", lambda: 1000)  # what a child may find once its data is loaded
+    monkeypatch.setattr(environment, "free_memory_bytes", lambda: 1000)  # what a child may find once its data is loaded
     assert open_device(pickle.loads(pickle.dumps(spec)), measuring_memory=True).limit_bytes == 2**20
 
 
@@ -140,10 +151,68 @@ def test_a_containers_limit_counts_if_it_is_smaller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, free: int | None
 ) -> None:
     machine = SimpleNamespace(total=10_000, available=5_000)
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(environment, "_CGROUP", tmp_path)
     monkeypatch.setattr("psutil.virtual_memory", lambda: machine)
     (tmp_path / "memory.max").write_text(limit)
     (tmp_path / "memory.current").write_text(used)
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 100\n")
     assert free_memory_bytes() == (machine.available if free is None else free)
     assert total_memory_bytes() == (machine.total if free is None else 1000)
+
+
+FOUND = DeviceSpec(kind="cuda", index=0, resolved=True)
+
+
+@pytest.mark.parametrize(
+    ("visible", "num_gpus", "names"),
+    [
+        (None, 3, ("0", "1", "2")),
+        (None, 0, ()),
+        ("2,5", 2, ("2", "5")),
+        (" GPU-8f2c , GPU-11ab", 2, ("GPU-8f2c", "GPU-11ab")),
+        ("1,0,-1,2", 2, ("1", "0")),  # CUDA stops at -1
+        ("0,99", 1, ("0",)),
+        ("MIG-41c1,MIG-7d2e", 1, ("MIG-41c1", "MIG-7d2e")),  # a process sees one slice only
+        ("MIG-41c1,GPU-8f2c", 1, ("MIG-41c1",)),
+        ("MIG-41c1", 0, ()),
+        ("", 0, ()),
+        ("-1", 0, ()),
+    ],
+)
+def test_each_gpu_has_the_name_that_shows_it_alone(visible: str | None, num_gpus: int, names: tuple[str, ...]) -> None:
+    assert gpu_names(visible, num_gpus) == names
+
+
+@given(st.lists(st.integers(0, 15), min_size=1, unique=True), st.data())
+def test_what_the_user_made_visible_is_neither_left_nor_counted_anew(indices: list[int], data: st.DataObject) -> None:
+    num_gpus = data.draw(st.integers(0, len(indices)))
+    names = gpu_names(",".join(map(str, indices)), num_gpus)
+    assert [int(name) for name in names] == indices[:num_gpus]
+
+
+@pytest.fixture
+def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.delenv(VISIBLE_DEVICES, raising=False)
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_cuda_and_auto_mean_all_gpus_and_cuda_n_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    auto, cuda, second = DeviceSpec(kind="auto"), DeviceSpec(kind="cuda"), DeviceSpec(kind="cuda", index=1)
+    assert visible_gpus(auto, FOUND) == visible_gpus(cuda, FOUND) == ("0", "1", "2")
+    assert visible_gpus(second, DeviceSpec(kind="cuda", index=1, resolved=True)) == ()
+    assert visible_gpus(FOUND, FOUND) == ()  # resolved by the caller, who had them all to choose from
+    monkeypatch.setenv(VISIBLE_DEVICES, "GPU-a,GPU-b,GPU-c")
+    assert visible_gpus(cuda, FOUND) == ("GPU-a", "GPU-b", "GPU-c")
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_there_is_nothing_to_choose_among_one_gpu_none_or_amds(monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = DeviceSpec(kind="auto")
+    assert visible_gpus(auto, DeviceSpec(kind="cpu", resolved=True)) == ()
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.version, "hip", "6.4")
+        assert visible_gpus(auto, FOUND) == ()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert visible_gpus(auto, FOUND) == ()

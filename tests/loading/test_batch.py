@@ -18,7 +18,7 @@ from probe.errors import TaskError
 from probe.loading.batch import Batch
 from probe.loading.epoch_batches import make_batches
 from probe.loading.trees import num_bytes, tensors_of
-from probe.lr.range_test import run_range_test
+from probe.lr.measure import run_range_test
 from probe.task import Task
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings

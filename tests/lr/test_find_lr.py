@@ -12,7 +12,7 @@ from torch import nn
 
 import probe
 from probe.errors import ProbeError
-from probe.lr.compare import compare_lrs
+from probe.lr.find import compare_lrs
 from probe.lr.measure import run_at
 from probe.lr.records import ConfirmRun, LrCurve, LrProgress
 from probe.lr.suggest import FREE_PASSES

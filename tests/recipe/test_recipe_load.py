@@ -6,6 +6,7 @@ import pytest
 from recipe_texts import RECIPE, message
 
 from probe.errors import RecipeError
+from probe.recipe.checks import RENAMED_KEYS
 from probe.recipe.load import MAX_MISTAKES, load_recipe, parse_recipe
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
@@ -197,3 +198,19 @@ def test_parse_and_load_agree(path: Path) -> None:
 
     assert parse_recipe(tomllib.loads(RECIPE), where="text") == load_recipe(path)
     assert isinstance(load_recipe(path), Recipe)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
+def test_an_old_key_names_the_new_one(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "example.toml"
+    path.write_text(RECIPE)
+    said = message(path, f"{old}=1")
+    assert said.startswith(f"{old}:")
+    assert new in said
+
+
+def test_a_task_of_the_users_own_may_have_hyperparameters_with_old_names(tmp_path: Path) -> None:
+    path = tmp_path / "example.toml"
+    path.write_text(RECIPE)
+    recipe = load_recipe(path, overrides=["space.schedule=linear"], target="mytask:task")
+    assert recipe.constants["schedule"] == "linear"

@@ -25,9 +25,8 @@ from probe.search.resume import same_task
 from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.task_info import TaskInfo, code_changes, describe_task, same_task_info, task_changes
 from probe.single.train import train
-from probe.tasks.code_hashes import code_hashes
 from probe.tasks.source import TargetSource
-from probe.tasks.target import load_task
+from probe.tasks.target import code_hashes, load_task
 
 SPLIT = ValidationSplit(fraction=0.25, seed=7)
 

@@ -13,7 +13,6 @@ from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResu
 from probe.diagnosis.diagnose import diagnose
 from probe.lr.confirm import steps_to_evaluate, suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
-from probe.lr.other_finders import finder_picks
 from probe.lr.records import (
     Axis,
     Confirmation,
@@ -25,6 +24,7 @@ from probe.lr.records import (
     LrResult,
     LrSuggestion,
 )
+from probe.lr.suggest import finder_picks
 from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision, RunMeta
 from probe.search.compare.compare import NamedSearch, compare_searches, incumbents_of_trials
 from probe.search.records.cluster import ClusterUse, NodeInfo

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from probe.batch.samples.task_samples import load_batch, rank_samples
+from probe.batch.task_samples import load_batch, rank_samples
 from probe.device.simulated import SimulatedDevice
 from probe.loading.random_state import random_state_kept
 from probe.task import Task

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from probe.workers.frames import encode
+from probe.workers.child import encode
 from probe.workers.worker import Worker
 
 Kind = tuple[object, ...]

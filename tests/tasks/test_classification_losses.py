@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from probe.errors import TaskError
-from probe.tasks.losses import ClassificationLoss
-from probe.training.losses import loss_function
+from probe.tasks.losses import ClassificationLoss, loss_function
 
 
 def made_outputs(scale: float = 2.0) -> tuple[Tensor, Tensor]:

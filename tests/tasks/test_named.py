@@ -7,7 +7,7 @@ import cloudpickle
 import pytest
 import torch
 
-from probe.data.synthetic import SyntheticImages
+from probe.data.built_in import SyntheticImages
 from probe.errors import DataError, TaskError
 from probe.tasks.source import NamedSource
 

@@ -12,8 +12,8 @@ from torch import nn
 from probe.device.cpu import CpuDevice
 from probe.errors import TaskError, UsageError
 from probe.loading.batch import Batch
-from probe.training.optim.names import OPTIMIZER_NAMES, hyperparameters_of
-from probe.training.optim.optimizers import make_optimizer
+from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
+from probe.training.optimizers import make_optimizer
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 
@@ -137,7 +137,7 @@ def test_every_optimizer_lowers_the_loss(name: str) -> None:
         ({"precision": "fp8"}, "Unknown precision"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"batch_size": 4, "gradient_accumulation": 8}, "cannot be split"),
-        ({"momentum": 1.0}, "momentum must be below 1"),
+        ({"momentum": 1.0}, "momentum must be a number from 0 to below 1"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from probe.errors import UserCodeError
-from probe.workers.child import send_message, stream_call
-from probe.workers.frames import encode
+from probe.workers.child import encode, send_message, stream_call
 from probe.workers.worker import Message, Raised, Returned, decode_event
 
 

@@ -91,14 +91,8 @@ class AllocationModel:
     def at(
         self, batch_size: int, *, gradient_accumulation: int = 1, traced_gradient_accumulation: int = 1
     ) -> Allocations:
-        """Return the allocations of a batch of `batch_size` samples in `gradient_accumulation` micro-batches.
-
-        The batch itself and the evaluation step grow with the batch size, all other allocations with the micro-batch. The
-        first micro-batch is the largest.
-
-        Raises:
-            ValueError: `batch_size` or `gradient_accumulation` is below 1.
-        """
+        """Return the allocations of a batch in `gradient_accumulation` micro-batches, of which the first is the largest. The
+        batch itself and the evaluation step grow with the batch size, all other allocations with the micro-batch."""
         if batch_size < 1 or gradient_accumulation < 1:
             raise ValueError(
                 f"batch size and gradient accumulation must be at least 1, not {batch_size} and {gradient_accumulation}"
@@ -146,11 +140,9 @@ class AllocationModel:
 
 
 class _Curve:
-    """A line or parabola through values at two or three batch sizes, evaluated at another size in integers.
-
-    The parabola is Newton's interpolation polynomial: the line through the outer values, plus the deviation of the middle
-    value from it, scaled by (x - x0) (x - x2) / ((x1 - x0) (x1 - x2)).
-    """
+    """A line or parabola through values at two or three batch sizes, evaluated at another size in integers. The parabola is
+    Newton's interpolation polynomial: the line through the outer values, plus the deviation of the middle value from it, scaled
+    by (x - x0) (x - x2) / ((x1 - x0) (x1 - x2))."""
 
     def __init__(self, knots: Sequence[int], size: int) -> None:
         self._beyond = size - knots[0]

@@ -11,7 +11,7 @@ from probe.batch.prediction.allocation_model import AllocationModel
 from probe.batch.prediction.memory_model import MemoryModel, Target, Untraceable
 from probe.batch.prediction.predict import TargetGpus, next_size_to_trace
 from probe.batch.prediction_records import TraceCheck
-from probe.batch.samples.ranking import SampleRanking
+from probe.batch.sample_ranking import SampleRanking
 from probe.errors import first_line
 from probe.task import Task
 from probe.tasks.source import TaskSource, as_source
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from probe.training.settings import TrainerSettings
 
 MICRO_BATCHES = (4, 8)
-"""Micro-batches of the first two traces."""
 MAX_TRACES = 12
 
 _UNSEEN: dict[Target, tuple[str, ...]] = {
@@ -44,18 +43,8 @@ def build_memory_model(
     seed: int = 0,
     in_process: bool = False,
 ) -> MemoryModel | Untraceable:
-    """Build the memory model of training `task`.
-
-    Args:
-        params: hyperparameters of the trainer (optimizer, precision, gradient_accumulation, ...) and of the task.
-        target: `gpu` predicts a GPU, as far as operators on fake CPU tensors show it; `simulated` predicts
-            SimulatedDevice to the byte.
-        gpus: GPUs whose largest batches are traced themselves; by default common ones.
-        in_process: trace in this process. Fake tensors have crashed PyTorch before, which would end this process.
-
-    Raises:
-        TaskError, DataError, UserCodeError: the task cannot be built or breaks its contract.
-    """
+    """Build the memory model of training `task`, in a child process unless `in_process`: fake tensors have crashed PyTorch
+    before. The largest batches of `gpus` (by default common ones) are traced themselves."""
     arguments = (as_source(task), dict(params or {}), target, gpus, seed)
     if in_process:
         return build_in_process(*arguments)
@@ -93,14 +82,10 @@ def build_for_task(
     seed: int = 0,
     rankings: Sequence[SampleRanking] = (),
 ) -> MemoryModel | Untraceable:
-    """Build the memory model of a task that is built already, in this process.
-
-    Args:
-        rankings: rankings of the training and validation samples, if they were measured before.
-    """
+    """Build the memory model of a task that is built already, in this process."""
     from probe.batch.prediction.recorder import UntraceableError
     from probe.batch.prediction.tracer import Tracer
-    from probe.batch.samples.task_samples import rank_samples
+    from probe.batch.task_samples import rank_samples
     from probe.loading.dataset import is_unbounded, num_samples, tensor_bytes
     from probe.loading.epoch_batches import MAX_RESIDENT_FRACTION
 
@@ -133,11 +118,9 @@ def build_for_task(
 
 
 def _with_checks(model: MemoryModel, tracer: Tracer, gpus: TargetGpus) -> tuple[MemoryModel, str | None]:
-    """Add traces of the sizes that matter to the model. Return also why some of them could not be traced.
-
-    The size predicted to fit on the largest GPU is always traced. If its trace disagrees with the prediction, the sizes for
-    the other GPUs and the next larger ones are traced too, until most traces agree.
-    """
+    """Add traces of the sizes that matter to the model. Return also why some of them could not be traced. The size predicted to
+    fit on the largest GPU is always traced. If its trace disagrees with the prediction, the sizes for the other GPUs and the
+    next larger ones are traced too, until most traces agree."""
     from probe.batch.prediction.recorder import UntraceableError
 
     failed: dict[int, str] = {}

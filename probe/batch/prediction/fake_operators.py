@@ -68,12 +68,8 @@ class FakeOperators:
             return self._mkldnn_rnn_layer(func, args)
         if func is _ATEN.mkldnn_rnn_layer_backward.default:
             *gradients, of_bias, of_hidden, of_cell = func(*args)
-            return (
-                *gradients,
-                _like(self._fake_mode, of_bias),
-                of_hidden,
-                of_cell,
-            )  # PyTorch returns one fake for both biases
+            # PyTorch returns one fake for both biases.
+            return *gradients, _like(self._fake_mode, of_bias), of_hidden, of_cell
         if func is _ATEN._coalesce.default:  # the number of duplicate indices is unknown
             self.num_bounded += 1
             return self._sparse_like(args[0], is_coalesced=True)
@@ -251,9 +247,7 @@ class UnpackedSequences(TorchFunctionMode):
         self, data: Tensor, batch_sizes: Tensor, batch_first: bool, padding_value: float, total_length: int
     ) -> tuple[Tensor, Tensor]:
         """Unpack (num_steps of all sequences, ...) to (num_steps, num_sequences, ...); also return the length of each sequence.
-
-        Source: `_pad_packed_sequence` in aten/src/ATen/native/PackedSequence.cpp.
-        """
+        Source: `_pad_packed_sequence` in aten/src/ATen/native/PackedSequence.cpp."""
         with _disable_current_modes():
             counts = batch_sizes.tolist()
             lengths = (batch_sizes.unsqueeze(0) > torch.arange(counts[0]).unsqueeze(1)).sum(1)

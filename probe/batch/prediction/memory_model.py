@@ -70,10 +70,8 @@ class SimulationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryModel:
-    """Predicts the memory of a training run at any batch size.
-
-    Batch sizes are those of whole optimizer steps; gradient accumulation is part of the model.
-    """
+    """Predicts the memory of a training run at any batch size. Batch sizes are those of whole optimizer steps; gradient
+    accumulation is part of the model."""
 
     target: Target
     allocation_model: AllocationModel
@@ -90,13 +88,9 @@ class MemoryModel:
     unseen: tuple[str, ...]
     """Sentences about memory that the trace or the model of the GPU does not cover."""
     seconds: float
-    """Duration of the traces."""
 
     def live_peak_bytes(self, batch_size: int) -> int:
-        """Return the peak of live tensors in training and evaluation steps.
-
-        It excludes rounding, workspaces and the data set.
-        """
+        """Return the peak of live tensors in training and evaluation steps, without rounding, workspaces and the data set."""
         return self._allocations(batch_size).live_peak()[0]
 
     def is_traced(self, batch_size: int) -> bool:
@@ -128,24 +122,15 @@ class MemoryModel:
         costs: FixedCosts | None = None,
         resident_bytes: int | None = None,
     ) -> SimulationResult:
-        """Simulate two training steps and an evaluation step in the caching allocator. A simulated device has no allocator.
-
-        Args:
-            batch_size: samples of one optimizer step.
-            gpu_bytes: total memory of the GPU; None for unlimited memory.
-            costs: fixed costs; by default those assumed for `gpu_bytes`.
-            resident_bytes: bytes of the data set on the GPU; by default `resident_bytes(gpu_bytes)`.
-        """
+        """Simulate two training steps and an evaluation step in the caching allocator; a simulated device has none. Memory is
+        unlimited if `gpu_bytes` is None. Costs and resident bytes default to those assumed for the GPU."""
         if self.target == "simulated":
             return _without_allocator(self.live_peak_bytes(batch_size), gpu_bytes)
         costs = FixedCosts.assumed(gpu_bytes) if costs is None else costs
         resident_bytes = self.resident_bytes(gpu_bytes) if resident_bytes is None else resident_bytes
         allocator = CachingAllocator(None if gpu_bytes is None else max(gpu_bytes - costs.context_bytes, 0))
-        permanent = (
-            resident_bytes,
-            costs.cublas_bytes * self.uses_matrix_products,
-            costs.cudnn_bytes * self.uses_convolutions,
-        )
+        cublas, cudnn = costs.cublas_bytes * self.uses_matrix_products, costs.cudnn_bytes * self.uses_convolutions
+        permanent = (resident_bytes, cublas, cudnn)
         fits = all(allocator.allocate(num_bytes) is not None for num_bytes in permanent if num_bytes)
         fits = fits and _run(allocator, self._allocations(batch_size))
         return SimulationResult(

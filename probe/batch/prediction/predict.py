@@ -11,7 +11,6 @@ from probe.batch.records import Attempt, Outcome
 from probe.units import format_percent
 
 COMMON_GPU_BYTES = tuple(size * 2**30 for size in (8, 12, 16, 24, 40, 48, 80, 141))
-"""Memory of common GPUs."""
 USABLE_FRACTION = 0.97
 """Fraction of a GPU's nominal memory that is usable. CUDA reports 7.79 GiB of an RTX 3070's 8, 11.8 of an RTX 3060's 12, 23.7
 of an RTX 3090's 24, and 79.2 of an A100's 80. With error correction, as on a T4 or an L40S, it is 92 %."""
@@ -107,12 +106,8 @@ class _Simulations:
 def predict_batch_sizes(
     model: MemoryModel | Untraceable, gpus: TargetGpus | None = None
 ) -> tuple[PredictionInfo, tuple[Prediction, ...]]:
-    """Predict for each GPU the largest power of two that fits without emptying the allocator's cache, and its memory.
-
-    Args:
-        model: the memory model. If the task could not be traced, there are no predictions.
-        gpus: the GPUs to predict for; by default common ones.
-    """
+    """Predict for each GPU the largest power of two that fits without emptying the allocator's cache, and its memory. There are
+    no predictions if the task could not be traced."""
     if isinstance(model, Untraceable):
         return PredictionInfo(traced_as=None, failure=model.reason), ()
     gpus = gpus or TargetGpus()
@@ -132,15 +127,9 @@ def predict_batch_sizes(
 def next_size_to_trace(
     model: MemoryModel, gpus: TargetGpus, *, excluded: Container[int] = (), only_largest: bool = False
 ) -> int | None:
-    """Return the batch size whose trace improves the predictions most, or None if all relevant sizes are traced.
-
-    These are the size predicted to fit on the largest GPU, then the sizes for the other GPUs, then the next power of two
-    above each of them.
-
-    Args:
-        excluded: sizes that cannot be traced.
-        only_largest: consider only the size predicted to fit on the largest GPU.
-    """
+    """Return the batch size whose trace improves the predictions most, or None if all relevant sizes are traced. These are the
+    size predicted to fit on the largest GPU, then the sizes for the other GPUs, then the next power of two above each of them.
+    `excluded` sizes cannot be traced."""
     simulations = _Simulations(model, gpus)
     furthest = (
         MAX_STEP * max(trace.micro_batch for trace in model.allocation_model.traces) * model.gradient_accumulation
@@ -162,14 +151,8 @@ def next_size_to_trace(
 def contradictions(
     attempts: Sequence[Attempt], info: PredictionInfo | None, prediction: Prediction | None
 ) -> tuple[Contradiction, ...]:
-    """Return the measurements that contradict the prediction, at most one of each kind.
-
-    These are the largest size that fits although it was predicted not to, the smallest size that does not fit although it
-    was predicted to, and the peak with the largest error if that exceeds NOTABLE_ERROR.
-
-    Args:
-        prediction: the prediction for the device of the attempts; None if there is none.
-    """
+    """Return the measurements that contradict the prediction for their device, at most one of each kind: the largest size that
+    fits and the smallest that does not, against the prediction, and the peak with the largest error above NOTABLE_ERROR."""
     if info is None or prediction is None:
         return ()
     predicted = {point.batch_size: point.allocated_bytes for point in info.curve}

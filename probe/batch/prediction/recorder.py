@@ -145,10 +145,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             del self._live[address], self._references[address]
 
     def trace(self, micro_batch: int, num_training: int) -> Trace:
-        """Return the recorded trace.
-
-        Consecutive frees are sorted, because the cache of autocast is freed in the arbitrary order of addresses.
-        """
+        """Return the trace. Consecutive frees are sorted, because the cache of autocast is freed in the arbitrary order of
+        addresses."""
         order: list[int] = []
         frees: list[int] = []
         for step in self._order:
@@ -206,10 +204,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         return is_known or self.operators.is_real(tensor)
 
     def _value_of(self, tensor: torch.Tensor) -> bool | float:
-        """Return a value where it does not change the allocations: in initialization and in the update.
-
-        Raises UntraceableError elsewhere.
-        """
+        """Return a value in initialization and in the update, where it does not change the allocations. Raises UntraceableError
+        elsewhere."""
         if self.answer is not None:
             return self.answer
         if self._phase == "weights" and tensor.dtype is torch.bool:  # checks whether any draw is out of range

@@ -76,17 +76,9 @@ def trace_run(
     example: Batch,
     options: TraceOptions,
 ) -> TracedStep:
-    """Train NUM_STEPS steps on fakes of `batch`, then evaluate once.
-
-    Args:
-        batch: tensors on the CPU, whose values are available to the model, or on the meta device, without values.
-        val_batch: the batch to evaluate; None to evaluate `batch`.
-        example: a small batch with values, to initialize lazy modules.
-
-    Raises:
-        UntraceableError: the model needs the values of tensors, or an operator does not support fakes.
-        ProbeError: the task breaks its contract.
-    """
+    """Train NUM_STEPS steps on fakes of `batch`, then evaluate once, on `val_batch` if given. Batches are on the CPU, which
+    makes their values available to the model, or on the meta device. `example` initializes lazy modules. Raises
+    UntraceableError if the model needs unknown values or an operator does not support fakes."""
     with random_state_kept(torch.device("cpu")), warnings.catch_warnings(), _no_collection(), _values_kept():
         warnings.simplefilter("ignore")
         _FAKE_TENSOR_LOG.disabled = True  # failing operators are handled here and need no log
@@ -191,10 +183,8 @@ def _build(
 
 
 def _record_updates(run: TrainingRun, recorder: Recorder) -> None:
-    """Record allocations of the optimizer as scratch memory, and answer the values that the update reads.
-
-    The optimizer reads its number of steps; gradient scaling reads whether any gradient is not finite (0: all are finite).
-    """
+    """Record allocations of the optimizer as scratch memory, and answer the values that the update reads: the number of steps,
+    and whether any gradient is not finite (0: all are finite)."""
     num_steps = 0
 
     def before_step(*_: Any) -> None:

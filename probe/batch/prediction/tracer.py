@@ -13,8 +13,8 @@ from torch import Tensor
 from probe.batch.prediction.memory_model import Target
 from probe.batch.prediction.recorder import UntraceableError
 from probe.batch.prediction.trace import MAX_READ_BYTES, TracedStep, TraceOptions, trace_run
-from probe.batch.samples.ranking import SampleRanking
-from probe.batch.samples.task_samples import load_batch
+from probe.batch.sample_ranking import SampleRanking
+from probe.batch.task_samples import load_batch
 from probe.loading.batch import Batch
 from probe.loading.dataset import as_tensors, num_samples
 from probe.loading.trees import map_tensors, num_bytes, tensors_of
@@ -35,11 +35,7 @@ _RECURRENT: dict[Target, str | None] = {
 
 
 class Tracer:
-    """Traces of one task, and remarks on what they do not cover.
-
-    Args:
-        rankings: rankings of the training split and, if the task has one, of the validation split.
-    """
+    """Traces of one task, and remarks on what they do not cover."""
 
     def __init__(
         self, task: Task, settings: TrainerSettings, *, target: Target, seed: int, rankings: Sequence[SampleRanking]
@@ -54,7 +50,6 @@ class Tracer:
         self._val_batches = next(iter(val_batches), None)
         self._steps: list[TracedStep] = []
         self.gradient_accumulation = min(settings.gradient_accumulation, MAX_ACCUMULATION)
-        """Number of micro-batches in a traced step."""
 
     def trace(self, micro_batch: int) -> TracedStep:
         """Trace training and evaluation steps. Raises UntraceableError, and the errors of reading a batch."""
@@ -103,10 +98,8 @@ class UnstretchableError(Exception):
 
 
 class TracedBatches:
-    """Batches of any size from one split of a task's data.
-
-    Batches up to MAX_READ_BYTES hold real samples; larger ones repeat samples or have shapes only.
-    """
+    """Batches of any size from one split of a task's data. Batches up to MAX_READ_BYTES hold real samples; larger ones repeat
+    samples or have shapes only."""
 
     def __init__(self, task: Task, data: Any, ranking: SampleRanking) -> None:
         self._task = task
@@ -116,12 +109,8 @@ class TracedBatches:
         self._loaded: dict[int, Batch] = {}
 
     def of(self, size: int) -> Batch:
-        """Return a batch of `size` samples; tensors without data are on the meta device.
-
-        Raises:
-            DataError: the data cannot be read.
-            UnstretchableError: the batch must be enlarged, and cannot be.
-        """
+        """Return a batch of `size` samples; tensors without data are on the meta device. Raises DataError, or
+        UnstretchableError if the batch must be enlarged and cannot be."""
         sample_bytes = max(self._real(_SMALL).num_bytes // _SMALL, 1)
         most = max(MAX_READ_BYTES // sample_bytes, _SMALL)
         if not self._is_in_tensors:
@@ -138,11 +127,8 @@ class TracedBatches:
 
 
 def stretched(half: Batch, whole: Batch, size: int) -> Batch:
-    """Extrapolate two batches to a batch of `size` samples.
-
-    Every dimension, list and integer that grows from `half` to `whole`, which has twice as many samples, keeps growing at
-    the same rate. Raises UnstretchableError.
-    """
+    """Extrapolate two batches to `size` samples: every dimension, list and integer that grows from `half` to `whole`, which has
+    twice as many samples, keeps growing at the same rate. Raises UnstretchableError."""
 
     def grown(small: int, large: int) -> int:
         return large + (large - small) * 2 * (size - whole.num_samples) // whole.num_samples

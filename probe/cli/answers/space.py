@@ -30,7 +30,7 @@ from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.space import Space, axis_of
 from probe.search.study.budget import LR_STEPS, probe_allowance
 from probe.search.study.kept_checkpoints import peak_checkpoints
-from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
+from probe.training.optimizer_names import OPTIMIZER_NAMES, num_state_values
 from probe.units import format_bytes, format_count, format_seconds, format_value
 
 

@@ -254,7 +254,7 @@ def _measure(
 ) -> LrResult | LrComparison:
     """Run one probe, or one for each variant."""
     from probe.cli.live.progress import open_progress
-    from probe.lr.compare import compare_lrs
+    from probe.lr.find import compare_lrs
 
     with open_progress("lr", quiet=output.quiet) as observer:
         settings = settings | {"observer": observer}

@@ -60,7 +60,7 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
     from probe.cli.output import exit_code, open_output
     from probe.cli.sources import search_recipe_path
     from probe.device.select import parse_device
-    from probe.recipe.fixed import fixed_params
+    from probe.recipe.dump import fixed_params
     from probe.recipe.load import load_recipe
 
     with waiting("starting", quiet=output.quiet):

@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe.data.files.regression import Scaling, mean_baseline, metrics_in_units, most_frequent_class
+from probe.data.files.regression import MEAN, Scaling, metrics_in_units, most_frequent_class
 from probe.data.files.tables import Table, read_table
-from probe.data.protocol import DataRequest, LoadedData, TaskType
+from probe.data.protocol import TEST_SEED, DataRequest, LoadedData, TaskType
 from probe.errors import DataError
 from probe.splits import hold_out_indices
 
 KEYWORDS: tuple[str, ...] = ()
-TEST_SEED = 0
-"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 MAX_CLASSES = 20
 """Largest number of different integers that are inferred to be classes."""
 MAX_CATEGORIES = 1000
@@ -26,11 +24,7 @@ MIN_MEMBERS = 3
 
 def load(request: DataRequest) -> LoadedData:
     """Columns of numbers standardized with the training split's statistics, categories one-hot, in the order of the file. The
-    test split is a fraction of the rows, stratified by class.
-
-    Raises DataError if the file is missing or not a table, values are missing, text is among numbers, or the target has only
-    one class or a class with too few rows.
-    """
+    test split is a fraction of the rows, stratified by class. Raises DataError for unusable contents."""
     options = request.options
     table = read_table(request.path)
     target = table.find_target(options.target)
@@ -95,7 +89,7 @@ def _regression(table: Table, target: str, request: DataRequest) -> LoadedData:
         num_outputs=1,
         input_shape=(inputs.shape[1],),
         metrics=metrics_in_units(float(scaling.deviation[0])),
-        baseline=mean_baseline(),
+        baseline=MEAN,
         info={"mean": float(scaling.mean[0]), "deviation": float(scaling.deviation[0])},
     )
 

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from probe.data.images import MAX_RESIZED_BYTES
-from probe.data.pixels import IMAGENET
-from probe.data.protocol import DataRequest, LoadedData
+from probe.data.images import IMAGENET, MAX_RESIZED_BYTES
+from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.errors import DataError
 from probe.splits import hold_out_indices
 from probe.units import format_count_of
@@ -30,8 +29,6 @@ KEYWORDS: tuple[str, ...] = ()
 DEFAULT_SIZE = 224
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
-TEST_SEED = 0
-"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 MIN_MEMBERS = 3
 """Smallest number of images per class if there is no test folder: one for each split."""
 _NUM_THREADS = 4
@@ -74,13 +71,8 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
 
 
 def load(request: DataRequest) -> LoadedData:
-    """Bytes (N, 3, size, size): each image cropped to a square at its center, in color, and resized.
-
-    A split is decoded once if it fits into MAX_RESIZED_BYTES, else its images are decoded on access. The model scales them as
-    torchvision's weights expect.
-
-    Raises DataError if the folder does not exist, has no class folders, or a class folder has no images or a broken one.
-    """
+    """Bytes (N, 3, size, size): each image cropped to a square at its center, in color, and resized; scaled by the model. A
+    split is decoded once if it fits into MAX_RESIZED_BYTES, else on access. Raises DataError for unusable folders."""
     size = request.image_size or DEFAULT_SIZE
     root = _check_folder(request.path)
     folders = {split: root / split for split in SPLITS if (root / split).is_dir()}

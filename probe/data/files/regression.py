@@ -13,10 +13,6 @@ from torch import Tensor
 
 from probe.task import Baseline
 
-NAIVE = "naive forecast (last value)"
-MEAN = "mean of the training split"
-MOST_FREQUENT = "most frequent class"
-
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
@@ -54,19 +50,9 @@ def metrics_in_units(unit: float) -> dict[str, Callable[[Any, Any], float]]:
     return {"rmse": partial(rmse, unit=unit), "mae": partial(mae, unit=unit)}
 
 
-def mean_baseline() -> Baseline:
-    """Predicts the mean, which is zero for scaled targets."""
-    return Baseline(name=MEAN, predict=_zeros)
-
-
-def naive_forecast() -> Baseline:
-    """Predicts the last value of the forecast column, which is the first column of a window."""
-    return Baseline(name=NAIVE, predict=_last_value)
-
-
 def most_frequent_class(number: int, *, num_classes: int) -> Baseline:
     """Predicts the class `number`."""
-    return Baseline(name=MOST_FREQUENT, predict=partial(_always, number, num_classes))
+    return Baseline(name="most frequent class", predict=partial(_always, number, num_classes))
 
 
 def _zeros(rows: Tensor) -> Tensor:
@@ -83,3 +69,9 @@ def _always(number: int, num_classes: int, inputs: Tensor) -> Tensor:
     outputs = torch.zeros(len(inputs), num_classes, device=inputs.device)
     outputs[:, number] = 1.0
     return outputs
+
+
+MEAN = Baseline(name="mean of the training split", predict=_zeros)
+"""The mean is zero for scaled targets."""
+NAIVE_FORECAST = Baseline(name="naive forecast (last value)", predict=_last_value)
+"""The forecast column is the first column of a window."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from probe.data.files.regression import Scaling, metrics_in_units, naive_forecast
+from probe.data.files.regression import NAIVE_FORECAST, Scaling, metrics_in_units
 from probe.data.files.tables import Table, read_table
 from probe.data.protocol import DataRequest, LoadedData
 from probe.errors import DataError
@@ -24,13 +24,8 @@ DEFAULT_WINDOW = 24
 
 def load(request: DataRequest) -> LoadedData:
     """Windows (N, window, columns), the target column first, and targets (N, 1), `horizon` steps after the end of each window.
-
     All columns are standardized with the statistics of the steps that are trained on: the series without the test split and
-    without `val_fraction` of the rest. Columns of dates or times are checked for their order and left out.
-
-    Raises DataError if the file is missing or not a table, values are missing or not numbers, times are out of order, or the
-    series is too short.
-    """
+    without `val_fraction` of the rest. Columns of dates or times are checked for their order and left out. Raises DataError."""
     options, window = request.options, _window(request)
     table = read_table(request.path)
     target = table.find_target(options.target)
@@ -62,7 +57,7 @@ def load(request: DataRequest) -> LoadedData:
         input_shape=(window, values.shape[1]),
         time_steps=num_train,
         metrics=metrics_in_units(float(scaling.deviation[0])),
-        baseline=naive_forecast(),
+        baseline=NAIVE_FORECAST,
         info={"mean": float(scaling.mean[0]), "deviation": float(scaling.deviation[0])},
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from probe.errors import DataError, near_misses, unknown_name
+from probe.errors import DataError, check_known, near_misses
 from probe.units import format_count_of
 
 _DELIMITERS = (",", ";", "\t")
@@ -46,9 +46,7 @@ class Table:
 
     def check_column(self, name: str) -> str:
         """Return `name`. Raises DataError with similar names if there is no such column."""
-        if name not in self.columns:
-            message, hint = unknown_name(f"column of {self.path}:", name, list(self.columns))
-            raise DataError(message, hint=hint)
+        check_known(DataError, f"column of {self.path}:", name, list(self.columns))
         return name
 
     def find_target(self, name: str | None) -> str:
@@ -92,10 +90,8 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file in UTF-8, with column names on the first line and commas, semicolons or tabs as separators.
-
-    Raises DataError if the file is missing, empty or not such a table.
-    """
+    """Read a CSV file in UTF-8, with column names on the first line and commas, semicolons or tabs as separators. Raises
+    DataError if the file is missing, empty or not such a table."""
     text = _read_text(path)
     if not text.strip():
         raise DataError(

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from probe.data.json_lines import LabelledText, read_labelled_texts
-from probe.data.protocol import DataRequest, LoadedData
+from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.data.reuters import ensure_reuters, read_prepared
 from probe.errors import check_whole
+from probe.files import file_stamp
 from probe.splits import hold_out_indices
 
 KEYWORDS = ("vocabulary", "max_length")
@@ -33,8 +34,6 @@ OTHER_WORD = 1
 FIRST_WORD = 2
 MAX_VOCABULARY = 10_000_000
 MAX_MAX_LENGTH = 1_000_000
-TEST_SEED = 0
-"""The test split does not depend on the seed of a search, so that the scores of different searches are comparable."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -51,15 +50,8 @@ class NumberedWords:
 
 
 def load(request: DataRequest) -> LoadedData:
-    """Token ids (N, L) and class numbers. The test split is a stratified fraction of the texts.
-
-    Of Reuters, 2,246 newswires are drawn for the test split: a fraction of 0.2, as many as in the set that Keras distributes,
-    but not the same ones.
-
-    Raises:
-        DataError: the file cannot be read or has wrong contents, or reuters cannot be downloaded.
-        TaskError: the vocabulary or the maximum length is out of range.
-    """
+    """Token ids (N, L) and class numbers. The test split is a stratified fraction of the texts; of Reuters 2,246 newswires, as
+    many as in the set that Keras distributes, but not the same ones. Raises DataError and TaskError."""
     params = dict(request.params)
     vocabulary = params.get("vocabulary", DEFAULT_VOCABULARY)
     max_length = params.get("max_length", DEFAULT_MAX_LENGTH)
@@ -67,7 +59,7 @@ def load(request: DataRequest) -> LoadedData:
     check_whole("max_length", max_length, least=1, most=MAX_MAX_LENGTH)
     is_reuters = request.name == "reuters"
     path = ensure_reuters(request.data_dir) if is_reuters else request.path
-    words, labels = _read(path, _stamp(path), is_reuters)
+    words, labels = _read(path, file_stamp(path), is_reuters)
     names, classes = np.unique(labels, return_inverse=True)
     train, test = hold_out_indices(len(classes), fraction=request.options.test_fraction, seed=TEST_SEED, labels=classes)
     tokens = torch.from_numpy(encode(words, train, vocabulary=vocabulary, max_length=max_length))
@@ -105,11 +97,9 @@ def number_words(texts: Iterable[str]) -> NumberedWords:
 
 
 def encode(words: NumberedWords, train: np.ndarray, *, vocabulary: int, max_length: int) -> np.ndarray:
-    """Token ids (N, L) of int64, L being the length of the longest text but at most `max_length`; shorter texts are padded.
-
-    Ids from FIRST_WORD on are the most frequent words of the texts `train`, in descending order; words that appear first win
-    ties.
-    """
+    """Token ids (N, L) of int64, L being the length of the longest text but at most `max_length`; shorter texts are padded. Ids
+    from FIRST_WORD on are the most frequent words of the texts `train`, in descending order; words that appear first win
+    ties."""
     text_of = np.repeat(np.arange(len(words.lengths)), words.lengths)
     counts = np.bincount(words.numbers[np.isin(text_of, train)], minlength=words.num_distinct)
     ranked = np.argsort(-counts, kind="stable")[:vocabulary]
@@ -123,14 +113,6 @@ def encode(words: NumberedWords, train: np.ndarray, *, vocabulary: int, max_leng
     tokens = np.full((len(words.lengths), length), PADDING, dtype=np.int64)
     tokens[text_of[kept], place[kept]] = token_of[words.numbers[kept]]
     return tokens
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Time and size of the file, so that an edited file is read again."""
-    if not path.exists():
-        return None
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=2)

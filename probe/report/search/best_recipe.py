@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from probe.files import write_text
-from probe.recipe.dump import comment, dump_plain
-from probe.recipe.fixed import fixed_plain
+from probe.recipe.dump import comment, dump_plain, fixed_plain
 from probe.report.search.figures import winner
 from probe.report.search.tables import end_text
 from probe.report.search.trial_columns import TRIALS_FILE, write_trials

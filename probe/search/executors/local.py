@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from probe.device.memory import num_cores
-from probe.device.select import DeviceSpec
-from probe.device.visible import VISIBLE_DEVICES
+from probe.device.environment import num_cores
+from probe.device.select import VISIBLE_DEVICES, DeviceSpec
 from probe.errors import ChangedDataError, OutputError, UserCodeError
 from probe.search.executors.protocol import Location, Resources
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob, RungReport
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.units import format_seconds
-from probe.workers.pool import broadcast
-from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
+from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, broadcast, wait_any
 
 ENDS_SEARCH = (OutputError, ChangedDataError)
 """Errors of a job that end the search: a checkpoint cannot be written, or the data have changed."""

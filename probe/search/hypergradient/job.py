@@ -47,8 +47,7 @@ class GradientReport:
 def run_gradient(job: GradientJob) -> GradientReport:
     """Compute a gradient in a worker. Out of memory and a gradient that is not finite are reports without a gradient.
     Raises TaskError and UsageError like `hypergradient`, and the errors of the task's own code."""
-    from probe.device.failures import classify_failure
-    from probe.device.guard import guarded
+    from probe.device.failures import classify_failure, guarded
 
     out_of_memory = GradientReport(message="the unrolled training ran out of memory; lower search.refine.unroll")
     device = open_device(job.device, measuring_memory=False)

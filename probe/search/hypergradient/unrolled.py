@@ -39,9 +39,8 @@ from probe.search.hypergradient.functional import (
 from probe.search.hypergradient.steps import UNROLLED_COST
 from probe.task import Task
 from probe.tasks.augment import augmentation
-from probe.training.optim.lr_schedules import lr_factor
 from probe.training.run import MIN_EVAL_BATCH_SIZE, TrainingRun
-from probe.training.settings import TrainerSettings
+from probe.training.settings import TrainerSettings, lr_factor
 from probe.training.step import ForwardPass
 
 HyperparameterName = Literal["lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from probe.device.guard import OutOfMemory, within_memory
+from probe.device.failures import OutOfMemory, within_memory
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import OutputError
@@ -19,14 +19,13 @@ from probe.search.records.objective import LOSS
 from probe.search.records.search import BaselineScore, FinalTraining, Score
 from probe.task import Task
 from probe.training.building import build_task
+from probe.training.checkpoint import left_out_warning, save_weights
 from probe.training.evaluate import BaselineModel, Evaluation
-from probe.training.loop import train_epochs
+from probe.training.loop import count_weights, train_epochs
 from probe.training.metrics import proportions
 from probe.training.records import EpochReport
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.summary import count_weights
-from probe.training.weights import left_out_warning, save_weights
 from probe.workers.child import send_message
 
 

@@ -9,8 +9,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from probe.device.failures import find_failure
-from probe.device.guard import guarded
+from probe.device.failures import find_failure, guarded
 from probe.device.protocol import Device
 from probe.device.select import open_device
 from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError, first_line
@@ -23,11 +22,10 @@ from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
-from probe.training.loop import Stop, StopCondition, train_epochs
+from probe.training.loop import Stop, StopCondition, summarize_training, train_epochs
 from probe.training.records import EpochReport, TrainingSummary
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
-from probe.training.summary import summarize_training
 from probe.workers.child import send_message
 
 

@@ -21,7 +21,7 @@ from probe.batch.prediction.memory_model import MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
 from probe.batch.prediction.trace import MAX_READ_BYTES
 from probe.batch.prediction.tracer import TracedBatches, UnstretchableError, stretched
-from probe.batch.samples.task_samples import rank_samples
+from probe.batch.task_samples import rank_samples
 from probe.loading.batch import Batch
 from probe.task import Task
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from probe.data.files import folder as folder_data
 from probe.data.files.folder import ImageFiles, read_image
-from probe.data.pixels import IMAGENET, PixelScaling, take_bytes
+from probe.data.images import IMAGENET, PixelScaling, take_bytes
 from probe.data.protocol import DataOptions, LoadedData
 from probe.data.registry import load_data
 from probe.errors import DataError, RecipeError

@@ -14,8 +14,7 @@ from made_recipes import blobs_recipe
 from pinned_task import open_gpu
 
 import probe.search.backends
-from probe.device.select import DeviceSpec
-from probe.device.visible import VISIBLE_DEVICES
+from probe.device.select import VISIBLE_DEVICES, DeviceSpec
 from probe.errors import DeviceError, UserCodeError
 from probe.search.executors.local import LocalExecutor
 from probe.search.find import find_hyperparameters

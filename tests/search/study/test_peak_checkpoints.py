@@ -14,8 +14,8 @@ from probe.recipe.schema import SchedulerName
 from probe.search.records.search import BudgetLimits
 from probe.search.schedulers.registry import make_scheduler
 from probe.search.study.kept_checkpoints import peak_checkpoints
-from probe.training.optim.names import OPTIMIZER_NAMES, num_state_values
-from probe.training.optim.optimizers import make_optimizer
+from probe.training.optimizer_names import OPTIMIZER_NAMES, num_state_values
+from probe.training.optimizers import make_optimizer
 from probe.training.settings import TrainerSettings
 
 

@@ -25,7 +25,7 @@ from probe.search.executors.ray.tasks import (
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.search.records.cluster import ClusterUse
-from probe.workers.frames import encode
+from probe.workers.child import encode
 from probe.workers.worker import Died, Message, Raised, Returned
 
 CALL_POLL_SECONDS = 0.5

@@ -20,8 +20,7 @@ from probe.errors import DeviceError, ProbeError, TaskError
 from probe.search.executors.local import prepare_worker
 from probe.search.jobs.jobs import RungJob, RungReport
 from probe.version import VERSION
-from probe.workers.child import stream_call
-from probe.workers.frames import decode, encode
+from probe.workers.child import decode, encode, stream_call
 from probe.workers.process_state import begin
 from probe.workers.worker import Died, Message, Raised, Returned, decode_event
 

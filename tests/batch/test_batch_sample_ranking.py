@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from probe.batch.samples.ranking import COMBINED, MAX_MEASURES, TOTAL, SampleRanking, is_length, rank
+from probe.batch.sample_ranking import COMBINED, MAX_MEASURES, TOTAL, SampleRanking, is_length, rank
 
 
 def ranked(columns: dict[str, list[float]], num_samples: int | None = None) -> SampleRanking:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from probe.errors import TaskError
-from probe.loading.whole_split import join_batches, split_batches
+from probe.loading.trees import join_batches, split_batches
 
 Pair = namedtuple("Pair", ["left", "right"])
 

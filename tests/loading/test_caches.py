@@ -11,7 +11,7 @@ from made_tasks import Words, made_task, pad
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-import probe.loading.sample_cache as sample_cache
+import probe.loading.caches as sample_cache
 from probe.device.cpu import CpuDevice
 from probe.device.simulated import SimulatedDevice
 from probe.errors import DataError, TaskError

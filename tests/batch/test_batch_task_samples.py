@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from probe.batch.samples import task_samples
-from probe.batch.samples.ranking import TOTAL, SampleRanking
-from probe.batch.samples.task_samples import NUM_PILOT_SAMPLES, load_batch, rank_samples
+from probe.batch import task_samples
+from probe.batch.sample_ranking import TOTAL, SampleRanking
+from probe.batch.task_samples import NUM_PILOT_SAMPLES, load_batch, rank_samples
 from probe.errors import UserCodeError
 from probe.task import Task
 

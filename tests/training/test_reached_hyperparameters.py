@@ -14,7 +14,7 @@ from made_tasks import made_task
 from probe.errors import TaskError, UsageError
 from probe.task import Task
 from probe.tasks.source import as_source
-from probe.training.optim.reached_hyperparameters import check_lr_reached, reached
+from probe.training.reached_hyperparameters import check_lr_reached, reached
 from probe.training.settings import task_params
 
 SGD = torch.optim.SGD

@@ -12,22 +12,16 @@ from probe.errors import TaskError
 from probe.task import Task
 from probe.tasks.source import TaskSource
 from probe.training.building import build_task
-from probe.training.optim.names import hyperparameters_of, optimizer_title
+from probe.training.optimizer_names import hyperparameters_of, optimizer_title
 
 OF_OPTIMIZERS = ("lr", "momentum", "weight_decay")
 _TWO_VALUES = {"lr": (1e-3, 2e-3), "momentum": (0.5, 0.25), "weight_decay": (1e-3, 2e-3)}
 
 
 def reached(task: Task, source: TaskSource, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hyperparameters in OF_OPTIMIZERS that change the task's optimizer.
-
-    A callable is called with two values of each hyperparameter, on a tiny parameter or, if that fails, on the model's own. The
-    hyperparameter has an effect if the parameter groups differ. The learning rate may also have one through a keyword `lr` of
-    the task function.
-
-    Args:
-        params: the hyperparameters that the task was built with.
-    """
+    """The hyperparameters in OF_OPTIMIZERS that change the task's optimizer. A callable is called with two values of each, on a
+    tiny parameter or, if that fails, on the model's own, and the parameter groups are compared. The learning rate may also act
+    through a keyword `lr` of the task function."""
     if isinstance(task.optimizer, str):
         return ("lr", *(name for name in OF_OPTIMIZERS if name in hyperparameters_of(task.optimizer)))
     return tuple(name for name in OF_OPTIMIZERS if _reaches(name, task, source, params))

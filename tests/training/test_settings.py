@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.training.optim.lr_schedules import lr_factor
-from probe.training.settings import LrSchedule
+from probe.training.settings import LrSchedule, lr_factor
 
 SCHEDULES = get_args(LrSchedule)
 

@@ -1,4 +1,8 @@
-"""Creation of optimizers, by name or by the user's callable."""
+"""Optimizers, by name or by the user's callable, and L1 and L2 penalties.
+
+Penalties apply to parameters with two or more dimensions, not to biases, norms and scalars (Goodfellow, Bengio & Courville
+2016, section 7.1). They are not part of the reported loss.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from probe.errors import TaskError, UsageError
-from probe.training.optim.names import OPTIMIZER_NAMES, named_optimizer, optimizer_title
-from probe.training.optim.reached_hyperparameters import accepts
+from probe.training.optimizer_names import OPTIMIZER_NAMES, named_optimizer, optimizer_title
+from probe.training.reached_hyperparameters import accepts
 from probe.training.settings import TrainerSettings
 
 
 def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch.optim.Optimizer:
-    """The optimizer of `settings` for the trainable parameters among `params`.
-
-    Raises:
-        UsageError: an unknown name, or a hyperparameter that the optimizer does not accept.
-        TaskError: there are no trainable parameters, or the user's callable returned an unusable optimizer.
-    """
+    """The optimizer of `settings` for the trainable parameters among `params`. Raises UsageError for an unknown name or
+    hyperparameter, TaskError without parameters or for an unusable optimizer of the user's callable."""
     trainable = [parameter for parameter in params if parameter.requires_grad]
     if not trainable:
         raise TaskError(
@@ -62,3 +63,35 @@ def _make_from_callable(
     if any("lr" not in group for group in optimizer.param_groups):
         raise TaskError(f"{type(optimizer).__name__} has no learning rate ('lr') in its parameter groups.")
     return optimizer
+
+
+def is_penalized(weight: torch.Tensor) -> bool:
+    """Whether penalties apply to this parameter."""
+    return weight.dim() >= 2
+
+
+def add_to_gradients(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
+    """Add the derivative of l1 * sum |w| + l2 * sum w^2 to the gradients."""
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None or not is_penalized(weight):
+                    continue
+                if settings.l2:
+                    weight.grad.add_(weight, alpha=2 * settings.l2)
+                if settings.l1:
+                    weight.grad.add_(weight.sign(), alpha=settings.l1)
+
+
+def apply_to_weights(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
+    """Apply decoupled penalties: shrink weights by the factor 1 - 2 * lr * l2 (Loshchilov & Hutter 2019) and soft-threshold
+    them at lr * l1 (the proximal step of Duchi & Singer 2009), which sets weights to exactly zero."""
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None or not is_penalized(weight):
+                    continue
+                if settings.l2:
+                    weight.mul_(1 - 2 * group["lr"] * settings.l2)
+                if settings.l1:
+                    weight.copy_(functional.softshrink(weight, group["lr"] * settings.l1))

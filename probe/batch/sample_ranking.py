@@ -51,15 +51,8 @@ def rank(
     num_samples: int,
     unmeasured: tuple[str, ...] = (),
 ) -> SampleRanking:
-    """Order samples by the measures that differ between them.
-
-    Args:
-        split: the split of the data.
-        columns: measure -> non-negative values of the measured samples, shape (num_measured,). The first measure has priority.
-        measured: indices of the measured samples, shape (num_measured,).
-        num_samples: number of samples in the split.
-        unmeasured: names of types whose size is unknown.
-    """
+    """Order samples by the measures that differ between them. `columns` maps each measure to non-negative values of the
+    `measured` indices, shape (num_measured,); the first measure has priority."""
     chosen: dict[str, Indices] = {}
     rest = {name: column for name, column in columns.items() if len(column) and column.max() > column.min()}
     while rest and len(chosen) < MAX_MEASURES:
@@ -85,10 +78,8 @@ def rank(
 
 
 def is_length(values: Column, largest_extent: float) -> bool:
-    """Return whether integers, one per sample, may be lengths rather than class labels.
-
-    Lengths do not exceed the largest dimension of the samples, and the largest is more than half of it.
-    """
+    """Return whether integers, one per sample, may be lengths rather than class labels: none exceeds the largest dimension of
+    the samples, and the largest is more than half of it."""
     return bool(values.min() >= 0 and largest_extent / 2 < values.max() <= largest_extent)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from probe.errors import UsageError, unknown_name
+from probe.errors import UsageError, check_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,6 @@ class NamedOptimizer:
     """An optimizer of torch.optim."""
 
     class_name: str
-    """Name of the class in torch.optim."""
     num_state_values: int
     """State values per parameter, without momentum."""
     hyperparameters: frozenset[str]
@@ -41,9 +40,8 @@ OPTIMIZER_NAMES = tuple(_OPTIMIZERS)
 
 def named_optimizer(name: str) -> NamedOptimizer:
     """The optimizer with this name. Raises UsageError for an unknown name."""
-    if name not in _OPTIMIZERS:
-        message, hint = unknown_name("optimizer", name, OPTIMIZER_NAMES)
-        raise UsageError(message, hint=f"{hint} A Task may also have a callable (params, lr=...) -> Optimizer.")
+    also = "A Task may also have a callable (params, lr=...) -> Optimizer."
+    check_known(UsageError, "optimizer", name, OPTIMIZER_NAMES, hint=also)
     return _OPTIMIZERS[name]
 
 

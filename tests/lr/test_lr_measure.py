@@ -12,8 +12,8 @@ from torch import nn
 import probe
 from probe.device.cpu import CpuDevice
 from probe.errors import ProbeError
+from probe.lr.measure import run_range_test
 from probe.lr.plan import LrPlan
-from probe.lr.range_test import run_range_test
 from probe.lr.records import LrCurve, LrProgress
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings

@@ -1,22 +1,57 @@
-"""The cache of Task.cache: samples are read once per process, and kept as rows of tensors or, for a collate function, in a
-list."""
+"""Caches of a process: values derived from objects, and the samples of Task.cache, which are read once and kept as rows of
+tensors or, for a collate function, in a list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from probe.device.memory import free_memory_bytes
+from probe.device.environment import free_memory_bytes
 from probe.errors import DataError, TaskError
 from probe.loading.batch import stack_samples
-from probe.loading.origins import Indices
 from probe.loading.trees import map_tensors, num_bytes, tensors_of
-from probe.loading.weak_memo import WeakMemo
 from probe.units import format_bytes
+
+Value = TypeVar("Value")
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class WeakMemo(Generic[Value]):
+    """Keys are objects, compared by identity, and hashable options. A value must not refer to the objects of its key."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Hashable, ...], tuple[list[weakref.ref[Any]], Value]] = {}
+
+    def find(self, objects: Sequence[Any], *options: Hashable) -> Value | None:
+        """The value for these objects and options; None if there is none yet."""
+        refs, value = self._held.get(_key(objects, options), ([], None))
+        is_current = value is not None and all(ref() is held for ref, held in zip(refs, objects, strict=True))
+        return value if is_current else None
+
+    def get(self, objects: Sequence[Any], *options: Hashable, make: Callable[[], Value]) -> Value:
+        """The value for these objects and options, created by `make` if there is none yet. For objects without weak references,
+        such as lists, it is created every time."""
+        value = self.find(objects, *options)
+        if value is not None:
+            return value
+        key = _key(objects, options)
+        value = make()
+        try:
+            refs = [weakref.ref(held, lambda _: self._held.pop(key, None)) for held in objects]
+        except TypeError:
+            return value
+        self._held[key] = (refs, value)
+        return value
+
+
+def _key(objects: Sequence[Any], options: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+    return (*(id(held) for held in objects), *options)
+
 
 _SAMPLES_PER_READ = 1024
 
@@ -33,10 +68,8 @@ class SampleCache:
         self._count = 0
 
     def read(self, data: Any, wanted: Indices) -> None:
-        """Read the samples `wanted` of `data` that are missing.
-
-        Raises DataError if they do not fit into memory, TaskError if they cannot be stacked.
-        """
+        """Read the samples `wanted` of `data` that are missing. Raises DataError if they do not fit into memory, TaskError if
+        they cannot be stacked."""
         missing = np.unique(wanted[self.rows[wanted] < 0])
         if len(missing) == 0:
             return
