@@ -28,12 +28,12 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_range_tests_count_as_epochs(benchmark: Any) -> None:
-    fidelity = benchmark.FidelitySchedule(method="m", seed=0, probe_epochs=2.5, num_trials=2, best=(0.5, 0.5, 0.8))
-    assert [fidelity.at(epochs) for epochs in (0, 3, 3.5, 5.4, 5.5, 60)] == [0.0, 0.0, 0.5, 0.5, 0.8, 0.8]
-    assert fidelity.epochs_to(0.5) == 3.5
-    assert fidelity.epochs_to(0.6) == 5.5
-    assert fidelity.epochs_to(0.9) == math.inf
-    assert fidelity.final == 0.8
+    curve = benchmark.SearchCurve(method="m", seed=0, probe_epochs=2.5, num_trials=2, best=(0.5, 0.5, 0.8))
+    assert [curve.at(epochs) for epochs in (0, 3, 3.5, 5.4, 5.5, 60)] == [0.0, 0.0, 0.5, 0.5, 0.8, 0.8]
+    assert curve.epochs_to(0.5) == 3.5
+    assert curve.epochs_to(0.6) == 5.5
+    assert curve.epochs_to(0.9) == math.inf
+    assert curve.final == 0.8
 
 
 def test_the_interval_of_paired_differences(benchmark: Any) -> None:
