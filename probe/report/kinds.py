@@ -13,25 +13,22 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from probe.batch.records import BatchComparison, BatchResult
 from probe.lr.records import LrComparison, LrResult
-from probe.report.batch.comparison_page import comparison_page
-from probe.report.batch.comparison_summary import comparison_summary
+from probe.report.batch.comparison import comparison_page, comparison_summary
 from probe.report.batch.page import batch_page
 from probe.report.batch.summary import batch_summary
-from probe.report.compare.page import COMPARED_SEARCHES_FILE, search_comparison_page
-from probe.report.compare.summary import compare_summary
 from probe.report.lr.page import lr_comparison_page, lr_page
 from probe.report.lr.summary import lr_comparison_summary, lr_summary
+from probe.report.search.comparison import COMPARED_SEARCHES_FILE, compare_summary, search_comparison_page
 from probe.report.search.page import search_page
 from probe.report.search.summary import search_summary
 from probe.report.shared.summary import Summary
-from probe.report.train.page import train_page
-from probe.report.train.summary import train_summary
+from probe.report.train import train_page, train_summary
 from probe.search.records.comparison import SearchComparison
 from probe.search.records.search import SearchResult
 from probe.single.records import TrainResult
 
 if TYPE_CHECKING:
-    from probe.report.shared.style import Drawings
+    from probe.report.shared.plots import Drawings
 
 REPORT_FILE = "report.md"
 
@@ -105,15 +102,15 @@ KINDS: dict[str, ResultKind[Any]] = {
         record=SearchComparison,
         summarize=compare_summary,
         page=search_comparison_page,
-        plots="probe.report.compare.plots:compare_plots",
+        plots="probe.report.search.comparison_plots:compare_plots",
         page_file=COMPARED_SEARCHES_FILE,
     ),
     "train": ResultKind(
         record=TrainResult,
         summarize=train_summary,
         page=train_page,
-        plots="probe.report.train.plots:train_plots",
-        files="probe.report.train.history_csv:write_train_files",
+        plots="probe.report.train:train_plots",
+        files="probe.report.train:write_train_files",
     ),
 }
 

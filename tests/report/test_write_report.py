@@ -38,8 +38,7 @@ from probe.report.kinds import Result
 from probe.report.search.best_recipe import best_recipe
 from probe.report.search.page import search_page
 from probe.report.search.trial_columns import write_trials
-from probe.report.store import load_result
-from probe.report.write import redraw_report, write_report
+from probe.report.store import load_result, redraw_report, write_report
 from probe.search.records.search import SearchResult
 
 
@@ -298,7 +297,7 @@ def test_redrawing_needs_no_torch_and_gives_the_same_files(tmp_path: Path) -> No
         if path.name != "result.json":
             path.unlink()
     program = (
-        "import sys; from pathlib import Path; from probe.report.write import redraw_report\n"
+        "import sys; from pathlib import Path; from probe.report.store import redraw_report\n"
         "heavy = {'torch', 'optuna', 'click', 'rich', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "redraw_report(Path(sys.argv[1]))\n"
         "print(sorted(heavy), sorted({'torch', 'optuna', 'click', 'rich', 'matplotlib.pyplot'} & set(sys.modules)))"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import click
 
 from probe.cli.help_layout import ProbeCommand
+from probe.cli.inputs import SourceOptions
 from probe.cli.options import (
     OutputOptions,
     command_line,
@@ -19,13 +20,12 @@ from probe.cli.options import (
     whole_number,
     with_options,
 )
-from probe.cli.sources import SourceOptions
 
 if TYPE_CHECKING:
     from probe.batch.compare import Axes
     from probe.batch.records import BatchComparison, BatchResult
+    from probe.cli.inputs import TrainingSetup
     from probe.cli.output import Output
-    from probe.cli.sources import TrainingSetup
     from probe.device.select import DeviceSpec
     from probe.errors import NothingFitsError
     from probe.records import Precision
@@ -96,9 +96,9 @@ def batch(
     Runs real training steps: doubles the batch while it fits, halves it when memory runs out. Without a GPU, predicts
     what fits on common GPUs.
     """
+    from probe.cli.inputs import find_training_setup, with_settings
     from probe.cli.live.progress import waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
-    from probe.cli.sources import find_training_setup, with_settings
     from probe.records import RunOrigin
 
     with waiting("starting", quiet=output.quiet):

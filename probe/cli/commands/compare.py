@@ -54,7 +54,7 @@ def compare(runs: RunsOptions, output: OutputOptions) -> None:
 
 
 def _check_runs(runs: tuple[Path, ...]) -> None:
-    from probe.cli.runs import run_folder
+    from probe.cli.inputs import run_folder
 
     if len(runs) < 2:
         raise UsageError(
@@ -71,7 +71,7 @@ def _check_runs(runs: tuple[Path, ...]) -> None:
 
 def _load(run: Path) -> NamedSearch:
     """Load a search. Its curve is exact if the events in its search.sqlite can be read."""
-    from probe.cli.runs import SEARCH_FILE, load_search, run_folder
+    from probe.cli.inputs import SEARCH_FILE, load_search, run_folder
     from probe.search.compare.compare import NamedSearch
     from probe.search.compare.incumbents import incumbents_of_trials
     from probe.search.compare.stored_incumbents import stored_incumbents

@@ -37,12 +37,12 @@ def data(options: DataOptions) -> None:
 
     Without NAME, lists the data sets. Recipes download their data on their own.
     """
-    from probe.cli.answers.layout import layout_lines
+    from probe.cli.answers import layout_lines
 
     if options.name is None:
         rows = _catalogue(options.data_dir)
     else:
-        from probe.cli.live.download import open_download
+        from probe.cli.live.progress import open_download
         from probe.data.download import fetch_data
 
         with open_download(quiet=options.quiet) as progress:

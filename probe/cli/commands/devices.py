@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 def devices() -> None:
     """Show what probe finds on this machine, what is missing, and what that means for measurements."""
-    from probe.cli.answers.layout import layout_lines
+    from probe.cli.answers import layout_lines
     from probe.device.environment import describe_environment
 
     for line in layout_lines(environment_rows(describe_environment())):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import click
 
 from probe.cli.help_layout import ProbeCommand
+from probe.cli.inputs import SourceOptions
 from probe.cli.options import (
     PRECISIONS,
     DeviceOptions,
@@ -22,11 +23,10 @@ from probe.cli.options import (
     whole_numbers,
     with_options,
 )
-from probe.cli.sources import SourceOptions
 
 if TYPE_CHECKING:
+    from probe.cli.inputs import TrainingSetup
     from probe.cli.output import Output
-    from probe.cli.sources import TrainingSetup
     from probe.lr.records import Axis, LrComparison, LrResult
     from probe.tasks.source import TaskSource
 
@@ -117,9 +117,9 @@ def lr(
 
     With a schedule, it is the peak learning rate. The model is not changed.
     """
+    from probe.cli.inputs import find_training_setup
     from probe.cli.live.progress import waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
-    from probe.cli.sources import find_training_setup
     from probe.records import RunOrigin
 
     with waiting("starting", quiet=output.quiet):
@@ -184,7 +184,7 @@ def _checked_settings(test: RangeTestOptions, confirm: bool | str, training_step
 
 def _with_training(setup: TrainingSetup, training: TrainingOptions) -> TrainingSetup:
     """Set the hyperparameters of the training. Without a planned length, it is the longest training of the recipe."""
-    from probe.cli.sources import with_settings
+    from probe.cli.inputs import with_settings
 
     epochs = None
     if not training.training_steps and setup.recipe is not None:
@@ -205,7 +205,7 @@ def _compared(setup: TrainingSetup, training: TrainingOptions) -> tuple[Axis, li
     Raises:
         UsageError: two comparisons at once, or no optimizers to compare.
     """
-    from probe.cli.sources import with_settings
+    from probe.cli.inputs import with_settings
     from probe.errors import UsageError
 
     comparisons = (
@@ -266,7 +266,7 @@ def _measure(
 
 def _find(source: TaskSource, **settings: Any) -> LrResult:
     """Call `find_lr`, with errors of the task's code as the command line shows them."""
-    from probe.cli.errors import task_errors
+    from probe.cli.output import task_errors
     from probe.lr.find import find_lr
 
     with task_errors(source.title):

@@ -91,9 +91,9 @@ def search(
     Finds batch size and learning rate if the recipe asks for it, tries configurations within the budget, trains the best
     one again and scores it once on the test data. RECIPE defaults to the probe.toml in this folder.
     """
+    from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
-    from probe.cli.sources import search_recipe_path
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
 

@@ -55,10 +55,9 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
 
     A search writes such a recipe as best.toml. Ctrl-C keeps the weights trained so far.
     """
-    from probe.cli.errors import task_errors
+    from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
-    from probe.cli.output import exit_code, open_output
-    from probe.cli.sources import search_recipe_path
+    from probe.cli.output import exit_code, open_output, task_errors
     from probe.device.select import parse_device
     from probe.recipe.fixed import fixed_params
     from probe.recipe.load import load_recipe

@@ -22,8 +22,7 @@ from rich.text import Text
 from probe.batch.decide import NextAttempt
 from probe.batch.prediction_records import PredictionInfo
 from probe.batch.records import Attempt
-from probe.cli.answers.progress_text import params_text
-from probe.cli.live.lines import RecordText, stage_text
+from probe.cli.live.lines import RecordText, params_text, stage_text
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
 from probe.report.batch.sentences import OUTCOMES

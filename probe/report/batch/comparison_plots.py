@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from probe.batch.records import BatchComparison, Variant
-from probe.report.batch.comparison_page import COMPARISON_PLOT
-from probe.report.batch.comparison_summary import is_predicted, rate_at_recommended, sample_noun, short_names
-from probe.report.shared.style import (
+from probe.report.batch.comparison import COMPARISON_PLOT, is_predicted, rate_at_recommended, sample_noun, short_names
+from probe.report.shared.plots import (
     BLUE,
     COLORS,
     GREY,

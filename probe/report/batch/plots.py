@@ -14,7 +14,7 @@ from probe.batch.prediction_records import PredictedPeak
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
 from probe.report.batch.figures import best_throughput, taken_bytes
 from probe.report.batch.page import MEMORY_PLOT, THROUGHPUT_PLOT
-from probe.report.shared.style import (
+from probe.report.shared.plots import (
     BLACK,
     BLUE,
     GREEN,

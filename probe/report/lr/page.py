@@ -16,14 +16,17 @@ from probe.report.lr.summary import (
     range_text,
     unseen_text,
 )
-from probe.report.shared.markdown import escape, page, summary_blocks, table
-from probe.report.shared.sections import (
+from probe.report.shared.markdown import (
     data_pointer,
     environment_block,
+    escape,
     folded,
+    page,
     partial_note,
     plot_block,
     settings_block,
+    summary_blocks,
+    table,
 )
 from probe.units import format_count, format_lr, format_percent, format_value
 

@@ -14,7 +14,7 @@ from probe.lr.curve import mean_curve
 from probe.lr.records import Confirmation, LrComparison, LrCurve, LrResult
 from probe.report.lr.page import COMPARED_LRS_PLOT, LR_PLOT
 from probe.report.lr.summary import comparison_rows
-from probe.report.shared.style import (
+from probe.report.shared.plots import (
     BLACK,
     BLUE,
     GREEN,

@@ -8,7 +8,6 @@ from probe.report.batch.page import attempts_table
 from probe.report.batch.page import plot_blocks as batch_plot_blocks
 from probe.report.batch.sentences import limit_text
 from probe.report.batch.summary import batch_summary
-from probe.report.folders import file_name
 from probe.report.lr.page import lr_caption
 from probe.report.lr.summary import lr_summary
 from probe.report.search.cluster_page import cluster_blocks, slots_line
@@ -25,17 +24,22 @@ from probe.report.search.tables import (
     trials_table,
 )
 from probe.report.shared.diagnosis_text import diagnosis_block
-from probe.report.shared.markdown import answer_block, code, escape, fenced, page, summary_blocks
-from probe.report.shared.sections import (
+from probe.report.shared.markdown import (
     CURVES_CAPTION,
+    answer_block,
+    code,
     environment_block,
+    escape,
+    fenced,
     loading_text,
+    page,
     partial_note,
     plot_block,
     reproduce_blocks,
     settings_block,
+    summary_blocks,
 )
-from probe.report.shared.wording import objective_text, plural, sentence, test_trust
+from probe.report.shared.wording import file_name, objective_text, plural, sentence, test_trust
 from probe.search.records.search import SearchResult
 from probe.search.schedulers.fidelity import rung_names
 from probe.units import format_count

@@ -22,14 +22,14 @@ from probe.report.search.page import (
     lr_plot_files,
 )
 from probe.report.search.parallel_plot import draw_parallel
-from probe.report.shared.curve_plots import draw_curves
-from probe.report.shared.style import (
+from probe.report.shared.plots import (
     BLACK,
     BLUE,
     GREY,
     LIGHT,
     ORANGE,
     Drawings,
+    draw_curves,
     new_figure,
     num_hidden,
     save_figure,

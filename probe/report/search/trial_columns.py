@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from probe.files import write_csv
 from probe.report.search.figures import param_names, value_spread
-from probe.report.shared.csv_files import write_csv
 from probe.report.shared.wording import metric_text, objective_text
 from probe.search.analysis.reasons import reason
 from probe.search.records.search import SearchResult, TrialResult

@@ -1,6 +1,6 @@
 """The summary of a result: what a command prints at its end and what the top of its report says.
 
-A summary is plain text. `probe.report.shared.markdown` renders it for the report, `probe.cli.answers.layout` for a terminal.
+A summary is plain text. `probe.report.shared.markdown` renders it for the report, `probe.cli.answers` for a terminal.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from probe.search.records.search import Score
 from probe.units import format_count, format_percent, format_value
 
@@ -25,6 +27,11 @@ def shorten(text: str, most: int = 160) -> str:
     if len(line) <= most:
         return line
     return f"{line[: most - 1].rsplit(' ', 1)[0][: most - 1]}…"
+
+
+def file_name(name: str) -> str:
+    """`name` reduced to letters, digits, dots, hyphens and underscores: not empty, not hidden, at most 80 characters."""
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:80] or "run"
 
 
 def objective_text(metric: str) -> str:

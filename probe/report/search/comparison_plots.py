@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from probe.report.compare.page import COMPARED_SEARCHES_PLOT
-from probe.report.compare.summary import has_groups, mean_curve
-from probe.report.shared.style import COLORS, LINES, Drawings, color_of, new_figure, save_figure, value_limits
+from probe.report.search.comparison import COMPARED_SEARCHES_PLOT, has_groups, mean_curve
+from probe.report.shared.plots import COLORS, LINES, Drawings, color_of, new_figure, save_figure, value_limits
 from probe.report.shared.wording import objective_text, shorten
 from probe.search.records.comparison import SearchComparison
 

@@ -1,4 +1,4 @@
-"""Labelled lines and tables on a terminal: one column of labels, texts wrapped, tables cut to the width."""
+"""What a command prints at its end: labelled lines and tables, laid out in one column for the terminal."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ import re
 import shutil
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from probe.report.shared.summary import Line, Table
+
+if TYPE_CHECKING:
+    from probe.report.kinds import Result
+    from probe.report.shared.summary import Line
+
+
+def answer_lines(result: Result) -> list[Line]:
+    """The answer and what supports it, without the place of the report."""
+    from probe.report.kinds import kind_of
+
+    summary = kind_of(result).summarize(result)
+    return [("Answer", summary.answer), *summary.lines]
+
 
 LABEL_WIDTH = len("Evidence")
 MAX_WIDTH = 100

@@ -1,31 +1,96 @@
-"""The report of the training of one configuration, as Markdown."""
+"""The report of the training of one configuration: the summary, the page, the plot, and `history.csv`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from probe.files import write_csv
 from probe.report.search.regularization import fit_table
-from probe.report.shared.diagnosis_text import diagnosis_block
-from probe.report.shared.markdown import code_cell, escape, page, summary_blocks, table
-from probe.report.shared.sections import (
+from probe.report.shared.diagnosis_text import diagnosis_block, diagnosis_line
+from probe.report.shared.markdown import (
     CURVES_CAPTION,
+    code_cell,
     environment_block,
+    escape,
     loading_text,
+    page,
     partial_note,
     plot_block,
     reproduce_blocks,
     settings_block,
+    summary_blocks,
+    table,
 )
-from probe.report.shared.wording import metric_text
-from probe.report.train.history_csv import HISTORY_FILE
-from probe.report.train.summary import best_epoch_text, train_summary
+from probe.report.shared.summary import Line, Summary, labelled
+from probe.report.shared.wording import baseline_text, metric_text, objective_text, plural, score_text
 from probe.single.records import TrainResult
 from probe.training.records import EpochReport
-from probe.units import format_count, format_seconds, format_value
+from probe.units import format_bytes, format_count, format_seconds, format_value
+
+if TYPE_CHECKING:
+    from probe.report.shared.plots import Drawings
 
 CURVES_PLOT = "learning_curves.png"
+HISTORY_FILE = "history.csv"
 MAX_ROWS = 12
 """Rows of the table of epochs; of more epochs the first and the last ones are shown."""
+
+_ENDS = {
+    "finished": "all epochs were trained",
+    "interrupted": "interrupted",
+    "diverged": "the loss diverged",
+    "oom": "out of memory",
+}
+
+
+def train_summary(result: TrainResult) -> Summary:
+    """The scores, what the curves show, and the cost."""
+    lines: list[Line] = []
+    if result.test is not None:
+        notes = [score_text(result.test), baseline_text(result.test, result.mode)]
+        lines += labelled("Test", [text for text in notes if text])
+    if result.weights_file is not None:
+        lines.append(("Weights", f"{result.weights_file}, after epoch {len(result.reports)}"))
+    lines += [("Task", result.task), ("Device", result.meta.device)]
+    evidence = [best_epoch_text(result), None if result.diagnosis is None else diagnosis_line(result.diagnosis)]
+    lines += labelled("Evidence", [text for text in evidence if text])
+    lines += labelled("Warning", result.warnings)
+    if not result.reports:
+        next_step = "a lower learning rate if the loss diverged, a smaller batch size if memory ran out"
+        lines.append(("Next", next_step))
+    lines.append(("Cost", _cost_text(result)))
+    return Summary(answer=_answer(result), lines=tuple(lines))
+
+
+def _answer(result: TrainResult) -> str:
+    """The test score and the validation value, or the training loss without both."""
+    if not result.reports:
+        return "no epoch was completed"
+    scores = []
+    if result.last_value is not None:
+        scores.append(f"{objective_text(result.metric)} {metric_text(result.metric, result.last_value)}")
+    if result.test is not None:
+        scores.append(f"test {result.test.metric} {metric_text(result.test.metric, result.test.value)}")
+    values = ", ".join(scores) or f"training loss {format_value(result.reports[-1].train_loss)}"
+    return f"{values} after {plural(len(result.reports), 'epoch')}"
+
+
+def best_epoch_text(result: TrainResult) -> str | None:
+    """The best epoch, if it is not the last one, whose weights are stored; None otherwise."""
+    if result.best_epoch is None or result.best_value is None or result.best_value == result.last_value:
+        return None
+    value = metric_text(result.metric, result.best_value)
+    return f"the best {objective_text(result.metric)} was {value}, after epoch {result.best_epoch}"
+
+
+def _cost_text(result: TrainResult) -> str:
+    done = f"{format_count(len(result.reports))} of {plural(result.epochs, 'epoch')}, {format_seconds(result.seconds)}"
+    memory = "" if result.memory is None else f", peak memory {format_bytes(result.memory.peak_reserved_bytes)}"
+    return f"{done}{memory}; {_ENDS[result.stopped_by]}"
+
 
 _PARTIAL = {
     "interrupted": "the training was interrupted; curves and weights are those of its last complete epoch.",
@@ -124,3 +189,36 @@ def _weights_text(result: TrainResult) -> str:
         f"[{file}]({file}) holds the weights after epoch {epochs}. Build the model as the task does, then call "
         f"{loading_text(file)}, which also restores tied weights, stored once."
     )
+
+
+def write_train_files(result: TrainResult, folder: Path) -> None:
+    """Write history.csv."""
+    write_csv(folder / HISTORY_FILE, *history_rows(result.reports))
+
+
+def history_rows(reports: Sequence[EpochReport]) -> tuple[list[str], list[list[float | int | None]]]:
+    """Header and rows: epoch, seconds, train_loss, val_loss, `train_<metric>` and `val_<metric>`; None if not measured."""
+    names = list(dict.fromkeys(name for report in reports for name in (*report.metrics, *report.undefined)))
+    trained = list(dict.fromkeys(name for report in reports for name in report.train_metrics))
+    header = ["epoch", "seconds", "train_loss", "val_loss"]
+    header += [f"train_{name}" for name in trained] + [f"val_{name}" for name in names]
+    rows = [
+        [
+            report.epoch,
+            report.seconds,
+            report.train_loss,
+            report.val_loss,
+            *[report.train_metrics.get(name) for name in trained],
+            *[report.metrics.get(name) for name in names],
+        ]
+        for report in reports
+    ]
+    return header, rows
+
+
+def train_plots(result: TrainResult) -> Drawings:
+    """The plots of the report."""
+    from probe.report.shared.plots import draw_curves
+
+    title = f"{result.name}: {result.task}"
+    return {CURVES_PLOT: partial(draw_curves, result.reports, title=title, metric=result.metric)}
