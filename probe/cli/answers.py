@@ -8,11 +8,24 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from probe.report.shared.summary import Line, Table
 
 if TYPE_CHECKING:
     from probe.report.kinds import Result
-    from probe.report.shared.summary import Line
+
+LABEL_WIDTH = len("Evidence")
+MAX_WIDTH = 100
+MIN_TEXT_WIDTH = 20
+GAP = "  "
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[KMGT]iB|B|%|s|ms|µs|min|h)(?!\w))")
+
+
+def print_lines(lines: Sequence[Line], *, err: bool = False) -> None:
+    """Print labelled lines to stdout or stderr."""
+    for line in layout_lines(lines):
+        click.echo(line, err=err)
 
 
 def answer_lines(result: Result) -> list[Line]:
@@ -23,19 +36,8 @@ def answer_lines(result: Result) -> list[Line]:
     return [("Answer", summary.answer), *summary.lines]
 
 
-LABEL_WIDTH = len("Evidence")
-MAX_WIDTH = 100
-MIN_TEXT_WIDTH = 20
-GAP = "  "
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[KMGT]iB|B|%|s|ms|µs|min|h)(?!\w))")
-
-
 def layout_lines(lines: Sequence[Line], *, width: int | None = None) -> list[str]:
-    """Lay out labelled lines with their texts in one column.
-
-    Args:
-        width: characters per line. None: the width of the terminal, at most MAX_WIDTH.
-    """
+    """Lay out labelled lines with their texts in one column; `width` is by default that of the terminal, at most MAX_WIDTH."""
     width = width or min(MAX_WIDTH, shutil.get_terminal_size().columns)
     indent = max(LABEL_WIDTH, *(len(label) for label, _ in lines)) + 2
     text_width = max(MIN_TEXT_WIDTH, width - indent)

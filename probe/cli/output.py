@@ -19,7 +19,7 @@ from probe.errors import OutputError, ProbeError, UserCodeError
 
 if TYPE_CHECKING:
     from probe.report.kinds import Result
-
+    from probe.report.shared.summary import Line
 
 INTERRUPTED = 130
 """Exit code that shells expect of a command ended by Ctrl-C: 128 + SIGINT."""
@@ -68,9 +68,11 @@ class Output:
     """`-`, the absolute path of a file, or None."""
     quiet: bool
 
-    def print_line(self, line: str) -> None:
-        """Print a line of the answer to stdout, or to stderr if stdout is reserved for JSON."""
-        click.echo(line, err=self.json_target == "-")
+    def print_answer(self, lines: Sequence[Line]) -> None:
+        """Print lines of the answer to stdout, or to stderr if stdout is reserved for JSON."""
+        from probe.cli.answers import print_lines
+
+        print_lines(lines, err=self.json_target == "-")
 
     def print_note(self, line: str | None) -> None:
         """Print a line about progress to stderr, unless it is None or the run is quiet."""
@@ -79,12 +81,11 @@ class Output:
 
     def finish(self, result: Result) -> None:
         """Print the answer, then write the JSON and the report. The answer comes first, so that a full disk cannot hide it."""
-        from probe.cli.answers import answer_lines, layout_lines
+        from probe.cli.answers import answer_lines
         from probe.cli.live.progress import waiting
         from probe.report.store import result_text, save_result
 
-        for line in layout_lines(answer_lines(result)):
-            self.print_line(line)
+        self.print_answer(answer_lines(result))
         if self.json_target == "-":
             click.echo(result_text(result), file=result_stream(), nl=False)
         elif self.json_target is not None:
@@ -93,20 +94,12 @@ class Output:
             from probe.report.store import write_report
 
             path = write_report(result, self.folder)
-        for line in layout_lines([("Report", str(self.shown_folder / path.name))]):
-            self.print_line(line)
+        self.print_answer([("Report", str(self.shown_folder / path.name))])
 
 
 @contextmanager
 def open_output(name: str, options: OutputOptions, *, resume: bool = False) -> Iterator[Output]:
-    """Create the folder of a run, or find the one to resume. On exit, an empty folder is removed again.
-
-    Args:
-        name: name of the run, which is part of the default folder.
-
-    Raises:
-        OutputError: the folder or the JSON file exists already or cannot be created.
-    """
+    """Create the folder of the run `name`, or find the one to resume. On exit, an empty folder is removed again."""
     from datetime import UTC, datetime
 
     from probe.cli.inputs import run_to_resume
@@ -164,12 +157,7 @@ PROBE_FOLDER = Path(__file__).parents[1]
 
 @contextmanager
 def task_errors(title: str) -> Iterator[None]:
-    """Translate exceptions raised while the task `title` is trained in this process.
-
-    Raises:
-        NothingFitsError: a training step ran out of memory.
-        UserCodeError: the task's code raised. Bugs of probe are raised unchanged.
-    """
+    """Translate exceptions raised while the task `title` is trained in this process. Bugs of probe are raised unchanged."""
     from probe.device.failures import find_failure
     from probe.errors import NothingFitsError, user_code_error
 

@@ -37,10 +37,7 @@ from probe.units import format_bytes, format_count, format_seconds, format_value
 
 
 def space_lines(recipe: Recipe) -> list[Line]:
-    """The space, the sampler, the scheduler, the budget and the probes of a recipe.
-
-    Raises RecipeError if the recipe requests a grid that is too large.
-    """
+    """The space, sampler, scheduler, budget and probes of a recipe. Raises RecipeError if its grid is too large."""
     space, scheduler = expected_space(recipe), choose_scheduler(recipe)
     fidelity = make_fidelity_schedule(recipe, scheduler.rungs)
     rungs = fidelity.total_costs
@@ -68,7 +65,7 @@ def space_lines(recipe: Recipe) -> list[Line]:
         direction_warning(recipe.task.objective.metric, recipe.task.objective.mode),
         grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None,
     ]
-    return lines + labelled("Warning", [warning for warning in warnings if warning is not None])
+    return lines + labelled("Warning", warnings)
 
 
 def _default_starts(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:

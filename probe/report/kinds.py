@@ -6,7 +6,7 @@ Plots and files are named by module and function, and imported when they are dra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -36,7 +36,7 @@ Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult 
 ResultType = TypeVar("ResultType")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ResultKind(Generic[ResultType]):
     """What there is to show of one kind of result."""
 
@@ -46,9 +46,10 @@ class ResultKind(Generic[ResultType]):
     page: Callable[[ResultType, Sequence[str]], str]
     """The Markdown of the report, given the files of the plots that were drawn."""
     plots: str
-    """`module:function` of type (result) -> Drawings."""
+    """`module:function` in probe.report, of type (result) -> Drawings."""
+    _: KW_ONLY
     files: str | None = None
-    """`module:function` of type (result, folder) -> None, which writes files for programs; None if there are none."""
+    """`module:function` in probe.report, of type (result, folder) -> None, which writes files for programs."""
     page_file: str = REPORT_FILE
 
     def drawings(self, result: ResultType) -> Drawings:
@@ -63,55 +64,33 @@ class ResultKind(Generic[ResultType]):
 
 def _function(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
-    return cast(Callable[..., Any], getattr(import_module(module), function))
+    return cast(Callable[..., Any], getattr(import_module(f"probe.report.{module}"), function))
 
 
 KINDS: dict[str, ResultKind[Any]] = {
-    "batch": ResultKind(
-        record=BatchResult,
-        summarize=batch_summary,
-        page=batch_page,
-        plots="probe.report.batch.plots:batch_plots",
-    ),
+    "batch": ResultKind(BatchResult, batch_summary, batch_page, "batch.plots:batch_plots"),
     "batch_comparison": ResultKind(
-        record=BatchComparison,
-        summarize=comparison_summary,
-        page=comparison_page,
-        plots="probe.report.batch.comparison_plots:comparison_plots",
+        BatchComparison, comparison_summary, comparison_page, "batch.comparison_plots:comparison_plots"
     ),
-    "lr": ResultKind(
-        record=LrResult,
-        summarize=lr_summary,
-        page=lr_page,
-        plots="probe.report.lr.plots:lr_plots",
-    ),
+    "lr": ResultKind(LrResult, lr_summary, lr_page, "lr.plots:lr_plots"),
     "lr_comparison": ResultKind(
-        record=LrComparison,
-        summarize=lr_comparison_summary,
-        page=lr_comparison_page,
-        plots="probe.report.lr.plots:lr_comparison_plots",
+        LrComparison, lr_comparison_summary, lr_comparison_page, "lr.plots:lr_comparison_plots"
     ),
     "search": ResultKind(
-        record=SearchResult,
-        summarize=search_summary,
-        page=search_page,
-        plots="probe.report.search.plots:search_plots",
-        files="probe.report.search.best_recipe:write_search_files",
+        SearchResult,
+        search_summary,
+        search_page,
+        "search.plots:search_plots",
+        files="search.best_recipe:write_search_files",
     ),
     "search_comparison": ResultKind(
-        record=SearchComparison,
-        summarize=compare_summary,
-        page=search_comparison_page,
-        plots="probe.report.search.comparison_plots:compare_plots",
+        SearchComparison,
+        compare_summary,
+        search_comparison_page,
+        "search.comparison_plots:compare_plots",
         page_file=COMPARED_SEARCHES_FILE,
     ),
-    "train": ResultKind(
-        record=TrainResult,
-        summarize=train_summary,
-        page=train_page,
-        plots="probe.report.train:train_plots",
-        files="probe.report.train:write_train_files",
-    ),
+    "train": ResultKind(TrainResult, train_summary, train_page, "train:train_plots", files="train:write_train_files"),
 }
 
 

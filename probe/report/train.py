@@ -12,14 +12,13 @@ from probe.report.search.regularization import fit_table
 from probe.report.shared.diagnosis_text import diagnosis_block, diagnosis_line
 from probe.report.shared.markdown import (
     CURVES_CAPTION,
+    IN_SETTINGS,
     code_cell,
-    environment_block,
     escape,
     loading_text,
-    page,
-    partial_note,
     plot_block,
     reproduce_blocks,
+    result_page,
     settings_block,
     summary_blocks,
     table,
@@ -50,13 +49,12 @@ def train_summary(result: TrainResult) -> Summary:
     """The scores, what the curves show, and the cost."""
     lines: list[Line] = []
     if result.test is not None:
-        notes = [score_text(result.test), baseline_text(result.test, result.mode)]
-        lines += labelled("Test", [text for text in notes if text])
+        lines += labelled("Test", [score_text(result.test), baseline_text(result.test, result.mode)])
     if result.weights_file is not None:
         lines.append(("Weights", f"{result.weights_file}, after epoch {len(result.reports)}"))
     lines += [("Task", result.task), ("Device", result.meta.device)]
     evidence = [best_epoch_text(result), None if result.diagnosis is None else diagnosis_line(result.diagnosis)]
-    lines += labelled("Evidence", [text for text in evidence if text])
+    lines += labelled("Evidence", evidence)
     lines += labelled("Warning", result.warnings)
     if not result.reports:
         next_step = "a lower learning rate if the loss diverged, a smaller batch size if memory ran out"
@@ -102,26 +100,23 @@ _PARTIAL = {
 def train_page(result: TrainResult, plots: Sequence[str]) -> str:
     """Markdown; `plots` are the files that were drawn."""
     params = [[code_cell(name), escape(format_value(value))] for name, value in result.params.items()]
-    return page(
-        [
-            f"# Training: {escape(result.name)}",
-            partial_note(_PARTIAL.get(result.stopped_by)),
-            *summary_blocks(train_summary(result), without=("Task", "Device", "Weights")),
-            _trust_text(result),
-            settings_block(result.meta, _settings(result)),
-            "## Learning curves" if result.reports else None,
-            plot_block(plots, CURVES_PLOT, CURVES_CAPTION),
-            fit_table(result.summary, result.weights),
-            *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
-            *_epochs_blocks(result),
-            "## Weights",
-            _weights_text(result),
-            "## Hyperparameters",
-            table(["", ""], params) if params else "The recipe sets none: all are defaults of the task.",
-            *reproduce_blocks(result.meta, result.recipe),
-            environment_block(result.meta),
-        ]
-    )
+    blocks = [
+        *summary_blocks(train_summary(result), without=(*IN_SETTINGS, "Weights")),
+        _trust_text(result),
+        settings_block(result.meta, _settings(result)),
+        "## Learning curves" if result.reports else None,
+        plot_block(plots, CURVES_PLOT, CURVES_CAPTION),
+        fit_table(result.summary, result.weights),
+        *([] if result.diagnosis is None else diagnosis_block(result.diagnosis)),
+        *_epochs_blocks(result),
+        "## Weights",
+        _weights_text(result),
+        "## Hyperparameters",
+        table(["", ""], params) if params else "The recipe sets none: all are defaults of the task.",
+        *reproduce_blocks(result.meta, result.recipe),
+    ]
+    title = f"Training: {escape(result.name)}"
+    return result_page(title, result.meta, blocks, partial=_PARTIAL.get(result.stopped_by))
 
 
 def _trust_text(result: TrainResult) -> str | None:
@@ -191,29 +186,22 @@ def _weights_text(result: TrainResult) -> str:
     )
 
 
-def write_train_files(result: TrainResult, folder: Path) -> None:
-    """Write history.csv."""
-    write_csv(folder / HISTORY_FILE, *history_rows(result.reports))
-
-
 def history_rows(reports: Sequence[EpochReport]) -> tuple[list[str], list[list[float | int | None]]]:
     """Header and rows: epoch, seconds, train_loss, val_loss, `train_<metric>` and `val_<metric>`; None if not measured."""
     names = list(dict.fromkeys(name for report in reports for name in (*report.metrics, *report.undefined)))
     trained = list(dict.fromkeys(name for report in reports for name in report.train_metrics))
     header = ["epoch", "seconds", "train_loss", "val_loss"]
     header += [f"train_{name}" for name in trained] + [f"val_{name}" for name in names]
-    rows = [
-        [
-            report.epoch,
-            report.seconds,
-            report.train_loss,
-            report.val_loss,
-            *[report.train_metrics.get(name) for name in trained],
-            *[report.metrics.get(name) for name in names],
-        ]
-        for report in reports
-    ]
+    rows = []
+    for report in reports:
+        metrics = [*map(report.train_metrics.get, trained), *map(report.metrics.get, names)]
+        rows.append([report.epoch, report.seconds, report.train_loss, report.val_loss, *metrics])
     return header, rows
+
+
+def write_train_files(result: TrainResult, folder: Path) -> None:
+    """Write history.csv."""
+    write_csv(folder / HISTORY_FILE, *history_rows(result.reports))
 
 
 def train_plots(result: TrainResult) -> Drawings:

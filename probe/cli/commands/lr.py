@@ -200,11 +200,7 @@ def _with_training(setup: TrainingSetup, training: TrainingOptions) -> TrainingS
 
 
 def _compared(setup: TrainingSetup, training: TrainingOptions) -> tuple[Axis, list[Mapping[str, Any]]] | None:
-    """Return what is compared and the hyperparameters of each variant, or None if one probe is enough.
-
-    Raises:
-        UsageError: two comparisons at once, or no optimizers to compare.
-    """
+    """Return what is compared and the hyperparameters of each variant, or None if one probe is enough."""
     from probe.cli.inputs import with_settings
     from probe.errors import UsageError
 

@@ -49,7 +49,11 @@ class ExecutionOptions:
     device: str | None = device_option()
     data_dir: Path = data_dir_option()
     ray: str | None = option("--ray", metavar="ADDRESS", help="Ray cluster: auto, HOST:PORT, or local:N to start one.")
-    storage: Path | None = path_option("--storage", metavar="PATH", help="Folder for checkpoints that all nodes share.")
+    storage: Path | None = path_option(
+        "--storage",
+        metavar="PATH",
+        help="Folder for checkpoints that all nodes see; required if the cluster has several machines.",
+    )
     seed: int | None = recipe_seed_option()
     deterministic: bool = option("--deterministic", is_flag=True, help="Reproducible: one worker, no use of the clock.")
 
@@ -110,9 +114,8 @@ def search(
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
         device = parse_device(execution.device or "auto")
     with open_output(loaded.name, output, resume=resuming.resume) as run:
-        run.print_note(
-            f"Searching {path}: {_summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)}."
-        )
+        summary = _summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)
+        run.print_note(f"Searching {path}: {summary}.")
         with open_progress("search", quiet=output.quiet, constants=loaded.constants) as observer:
             result, error = with_partial_result(
                 find_hyperparameters,

@@ -17,6 +17,7 @@ from probe.cli.options import (
     device_option,
     option,
     recipe_seed_option,
+    set_option,
     whole_number,
     with_options,
 )
@@ -28,9 +29,7 @@ class TrainOptions:
 
     title: ClassVar = "Training"
     recipe: Path = argument(type=click.Path(path_type=Path), help="Recipe with one configuration, like best.toml.")
-    changes: tuple[str, ...] = option(
-        "--set", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
-    )
+    changes: tuple[str, ...] = set_option()
     epochs: int | None = option(
         "--epochs", callback=whole_number(), metavar="N", help="Number of epochs.  [default: search.fidelity.max]"
     )

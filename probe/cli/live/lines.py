@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,18 +18,10 @@ from probe.report.batch.sentences import attempt_text, prediction_text
 from probe.report.search.cluster_page import use_text
 from probe.report.shared.wording import metric_text, plural
 from probe.search.analysis.reasons import reason
-from probe.search.records.search import SearchProgress, TrialResult
+from probe.search.records.search import ParamValue, SearchProgress, TrialResult
 from probe.single.records import TrainStarted
 from probe.training.records import EpochReport
 from probe.units import format_count, format_lr, format_seconds, format_value
-
-if TYPE_CHECKING:
-    from probe.lr.plan import LrPlan
-    from probe.lr.records import ConfirmRun, LrProgress
-    from probe.search.records.search import ParamValue, TrialResult
-    from probe.single.records import TrainStarted
-    from probe.training.records import EpochReport
-
 
 STEPS_PER_LINE = 50
 
@@ -48,11 +40,7 @@ def stage_text(progress: SearchProgress) -> str:
 
 
 class RecordText:
-    """Text of progress records, by their type.
-
-    Args:
-        constants: hyperparameters that are equal in all trials and therefore not shown.
-    """
+    """Text of progress records, by their type. `constants` are hyperparameters that are equal in all trials: not shown."""
 
     def __init__(self, constants: Collection[str] = ()) -> None:
         self._training: TrainStarted | None = None

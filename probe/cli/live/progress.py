@@ -17,11 +17,7 @@ Kind = Literal["batch", "lr", "search", "train"]
 
 
 def open_progress(kind: Kind, *, quiet: bool, constants: Collection[str] = ()) -> AbstractContextManager[Observer]:
-    """Return a context with the observer of one run. Leaving it clears temporary output from the screen.
-
-    Args:
-        constants: hyperparameters that are equal in all trials and therefore not shown.
-    """
+    """Return a context with the observer of one run; `constants` are equal in all trials and therefore not shown."""
     if quiet:
         return nullcontext(_ignore)
     if wants_live(sys.stderr, os.environ):

@@ -28,10 +28,7 @@ def confirmation(result: BatchResult) -> Attempt | None:
 
 
 def largest_samples_peak(result: BatchResult, batch_size: int) -> int:
-    """Peak of allocated memory at this size with the largest samples, in bytes.
-
-    The peak of the confirming run counts only if there is no other run of this size.
-    """
+    """Peak of allocated memory at this size with the largest samples, in bytes; the confirming run counts only if alone."""
     at_size = [one for one in result.attempts if one.fits and one.batch_size == batch_size and one.memory is not None]
     with_largest = [one for one in at_size if one.purpose != "confirm"] or at_size
     return max((one.memory.peak_allocated_bytes for one in with_largest if one.memory is not None), default=0)

@@ -19,23 +19,20 @@ from probe.report.batch.sentences import (
 )
 from probe.report.batch.summary import batch_summary
 from probe.report.shared.markdown import (
+    IN_SETTINGS,
     bullets,
-    environment_block,
     escape,
-    page,
-    partial_note,
     plot_block,
+    result_page,
     settings_block,
     summary_blocks,
     table,
 )
-from probe.report.shared.wording import sentence, shorten
+from probe.report.shared.wording import cell, sentence, shorten
 from probe.units import format_bytes, format_count, format_gpu_memory, format_percent, format_seconds
 
 THROUGHPUT_PLOT = "throughput.png"
 MEMORY_PLOT = "memory.png"
-IN_SETTINGS = ("Task", "Device")
-"""Labels of the summary that the settings of every page show."""
 
 _PURPOSES = {"size": "does it fit", "throughput": "throughput", "confirm": "confirm"}
 _PARTIAL = {
@@ -56,36 +53,17 @@ _CEILING = (
 
 def batch_page(result: BatchResult, plots: Sequence[str]) -> str:
     """Markdown; `plots` are the files that were drawn."""
-    top = [f"# Batch size: {escape(result.task)}", partial_note(_PARTIAL.get(result.stopped_by))]
-    top += summary_blocks(batch_summary(result), without=IN_SETTINGS)
     settings = settings_block(result.meta, _settings(result))
+    blocks: list[str | None] = [*summary_blocks(batch_summary(result), without=IN_SETTINGS)]
     if result.stopped_by == "predicted":
         how = prediction_info_block(result.prediction_info) if result.prediction_info is not None else None
-        return page(
-            [
-                *top,
-                NOT_MEASURED,
-                settings,
-                "## How it was predicted",
-                *plot_blocks(plots),
-                how,
-                environment_block(result.meta),
-            ]
-        )
-    return page(
-        [
-            *top,
-            _meaning(result) if result.largest_fit is not None else None,
-            settings,
-            *_device_blocks(result),
-            "## How it was measured",
-            _sweep_text(result),
-            *plot_blocks(plots),
-            attempts_table(result.attempts),
-            *prediction_blocks(result),
-            environment_block(result.meta),
-        ]
-    )
+        blocks += [NOT_MEASURED, settings, "## How it was predicted", *plot_blocks(plots), how]
+    else:
+        blocks += [_meaning(result) if result.largest_fit is not None else None, settings, *_device_blocks(result)]
+        blocks += ["## How it was measured", _sweep_text(result), *plot_blocks(plots), attempts_table(result.attempts)]
+        blocks += prediction_blocks(result)
+    title = f"Batch size: {escape(result.task)}"
+    return result_page(title, result.meta, blocks, partial=_PARTIAL.get(result.stopped_by))
 
 
 def plot_blocks(plots: Sequence[str], prefix: str = "") -> list[str]:
@@ -102,7 +80,7 @@ def attempts_table(attempts: Sequence[Attempt]) -> str:
         ("batch size", True, lambda a: format_count(a.batch_size)),
         ("purpose", False, lambda a: _PURPOSES[a.purpose]),
         ("outcome", False, lambda a: OUTCOMES[a.outcome]),
-        ("step", True, lambda a: "" if a.step_seconds is None else format_seconds(a.step_seconds)),
+        ("step", True, lambda a: cell(a.step_seconds, format_seconds)),
         ("samples/s", True, rate_with_spread),
         ("peak allocated", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_allocated_bytes)),
         ("peak reserved", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_reserved_bytes)),

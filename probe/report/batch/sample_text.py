@@ -13,10 +13,7 @@ _NOTABLE_EXCESS = 0.02
 
 
 def confirmation_text(result: BatchResult) -> str | None:
-    """What the confirming run shows about the data set; None without one.
-
-    `batch 64 fitted on 312 shuffled batches (33 whole epochs): with 95 % confidence, at most 0.96 % of batches need more`
-    """
+    """What the confirming run shows about the data set: on how many batches the size fitted. None without one."""
     attempt = confirmation(result)
     if attempt is None or not attempt.num_batches:
         return None

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from probe.report.shared.markdown import code, command, escape, page, plot_block, summary_blocks, text_table
 from probe.report.shared.summary import Line, Summary, Table, labelled
-from probe.report.shared.wording import NONE, metric_text, objective_text, plural
+from probe.report.shared.wording import NONE, cell, metric_text, objective_text, plural
 from probe.search.compare.incumbents import value_after
-from probe.search.records.comparison import ComparedGroup, Incumbent, SearchComparison, Spread
+from probe.search.records.comparison import ComparedGroup, SearchComparison, Spread
 from probe.search.records.search import Score
 from probe.units import format_count
 
@@ -120,23 +120,20 @@ def _test_metric(result: SearchComparison) -> str:
 
 def group_rows(result: SearchComparison) -> list[tuple[str, ...]]:
     """A row for each group; for several runs the mean ± the standard deviation."""
-    rows = []
-    for group in result.groups:
-        runs = (format_count(group.num_runs),) if has_groups(result) else ()
-        rows.append(
-            (
-                group.title,
-                *runs,
-                group.sampler,
-                group.scheduler,
-                _count_text(group.num_trials),
-                _count_text(group.epochs),
-                spread_text(result.metric, group.value),
-                _group_test(result, group),
-                _count_text(group.epochs_to_target, spread=True),
-            )
+    return [
+        (
+            group.title,
+            *((format_count(group.num_runs),) if has_groups(result) else ()),
+            group.sampler,
+            group.scheduler,
+            _count_text(group.num_trials),
+            _count_text(group.epochs),
+            spread_text(result.metric, group.value),
+            _group_test(result, group),
+            _count_text(group.epochs_to_target, spread=True),
         )
-    return rows
+        for group in result.groups
+    ]
 
 
 def run_header(result: SearchComparison) -> tuple[str, ...]:
@@ -155,7 +152,7 @@ def run_rows(result: SearchComparison) -> list[tuple[str, ...]]:
             format_count(run.epochs),
             NONE if run.value is None else metric_text(result.metric, run.value),
             _test_text(run.test),
-            NONE if run.epochs_to_target is None else format_count(run.epochs_to_target),
+            cell(run.epochs_to_target, format_count, none=NONE),
         )
         for run in result.runs
     ]
@@ -184,51 +181,30 @@ def spread_text(metric: str, value: Spread | None) -> str:
     return f"{text} ± {value.deviation:.{min(digits, 12)}f}"
 
 
-def best_group(result: SearchComparison) -> ComparedGroup | None:
-    """The group with the best mean; of equal ones the first."""
-    valued = [group for group in result.groups if group.value is not None]
-    if not valued:
-        return None
-    sign = -1.0 if result.mode == "max" else 1.0
-    return min(valued, key=lambda group: sign * (group.value.mean if group.value is not None else 0.0))
-
-
 def answer_text(result: SearchComparison) -> str:
     """The best search, and whether the spread of the runs supports the difference."""
-    best = best_group(result)
-    if best is None or best.value is None:
-        return "no run has a value, so there is nothing to compare"
-    name = f"best {objective_text(result.metric)}"
-    mean = " on average" if best.num_runs > 1 else ""
-    answer = f"{name}{mean}: {best.title} with {spread_text(result.metric, best.value)}"
-    others = [group for group in result.groups if group is not best and group.value is not None]
-    if not others:
-        return answer
     sign = -1.0 if result.mode == "max" else 1.0
-    second = min(others, key=lambda group: sign * (group.value.mean if group.value is not None else 0.0))
-    if second.value is None:
+    valued = [(group, group.value) for group in result.groups if group.value is not None]
+    ranked = sorted(valued, key=lambda item: sign * item[1].mean)  # of equal groups, the first one wins
+    if not ranked:
+        return "no run has a value, so there is nothing to compare"
+    best, value = ranked[0]
+    mean = " on average" if best.num_runs > 1 else ""
+    answer = f"best {objective_text(result.metric)}{mean}: {best.title} with {spread_text(result.metric, value)}"
+    if len(ranked) == 1:
         return answer
-    answer += f", ahead of {second.title} with {spread_text(result.metric, second.value)}"
-    return answer + _doubt(best, second)
-
-
-def _doubt(best: ComparedGroup, second: ComparedGroup) -> str:
-    """Whether the difference of two means exceeds twice its standard error, if that is known."""
-    if best.value is None or second.value is None or best.value.deviation is None or second.value.deviation is None:
-        return "; single runs vary with their seed, so repeat them with other seeds to see by how much"
-    error = math.hypot(
-        best.value.deviation / math.sqrt(best.num_runs), second.value.deviation / math.sqrt(second.num_runs)
-    )
-    if abs(best.value.mean - second.value.mean) < 2 * error:
-        return ", a difference within the variation between seeds"
-    return ", a difference beyond the variation between seeds"
+    second, other = ranked[1]
+    answer += f", ahead of {second.title} with {spread_text(result.metric, other)}"
+    if value.deviation is None or other.deviation is None:
+        return f"{answer}; single runs vary with their seed, so repeat them with other seeds to see by how much"
+    # the difference of two means against twice its standard error
+    error = math.hypot(value.deviation / math.sqrt(best.num_runs), other.deviation / math.sqrt(second.num_runs))
+    where = "within" if abs(value.mean - other.mean) < 2 * error else "beyond"
+    return f"{answer}, a difference {where} the variation between seeds"
 
 
 def mean_curve(result: SearchComparison, group: ComparedGroup) -> MeanCurve | None:
-    """The mean curve over the runs of a group that have a value; None if no run has one.
-
-    A run that has ended keeps its best value.
-    """
+    """The mean curve over the runs of a group that have a value, which a run keeps after its end; None if no run has one."""
     curves = [run.curve for run in result.runs if run.group == group.title and run.curve]
     if not curves:
         return None
@@ -237,20 +213,13 @@ def mean_curve(result: SearchComparison, group: ComparedGroup) -> MeanCurve | No
     epochs = sorted(
         {point.epochs for curve in curves for point in curve if point.epochs >= begin} | {begin, max(begin, end)}
     )
-    columns = [[_value(curve, at) for curve in curves] for at in epochs]
+    columns = [[value for curve in curves if (value := value_after(curve, at)) is not None] for at in epochs]
     return MeanCurve(
         epochs=tuple(epochs),
         means=tuple(math.fsum(column) / len(column) for column in columns),
         lows=tuple(map(min, columns)),
         highs=tuple(map(max, columns)),
     )
-
-
-def _value(curve: tuple[Incumbent, ...], epochs: float) -> float:
-    value = value_after(curve, epochs)
-    if value is None:
-        raise ValueError("a mean needs a value of every curve")
-    return value
 
 
 def _group_test(result: SearchComparison, group: ComparedGroup) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -80,22 +81,11 @@ def parallel_layout(result: SearchResult) -> ParallelLayout | None:
     trials = _drawn_trials(result)
     if len(trials) < 2 or not result.space:
         return None
-    axes: list[ParallelAxis] = []
-    columns: list[list[float]] = []
-    for dimension in _drawn_dimensions(result):
-        axis, places = _hyperparameter(dimension, trials)
-        axes.append(axis)
-        columns.append(places)
-    axis, places = _objective(result, trials)
-    axes.append(axis)
-    columns.append(places)
+    found = [_hyperparameter(dimension, trials) for dimension in _drawn_dimensions(result)]
+    axes, columns = zip(*found, _objective(result, trials), strict=True)
     lines = [
-        ParallelLine(
-            number=trial.number,
-            positions=tuple(column[rank] for column in columns),
-            third=3 * rank // len(trials),
-        )
-        for rank, trial in enumerate(trials)
+        ParallelLine(number=trial.number, positions=positions, third=3 * rank // len(trials))
+        for rank, (trial, positions) in enumerate(zip(trials, zip(*columns, strict=True), strict=True))
     ]
     num_trials = sum(trial.value is not None for trial in result.trials)
     return ParallelLayout(axes=tuple(axes), lines=tuple(lines), num_trials=num_trials)
@@ -173,16 +163,12 @@ def _tick_values(dimension: Dimension, low: float, high: float, is_log: bool) ->
     elif is_log:
         inner = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     elif dimension.kind == "int":
-        inner = [float(number) for number in range(math.ceil(low), math.floor(high) + 1, _stride(low, high))]
+        stride = max(1, math.ceil((high - low) / MAX_TICKS))
+        inner = [float(number) for number in range(math.ceil(low), math.floor(high) + 1, stride)]
     else:
         return [low, (low + high) / 2, high]
     step = -(-len(inner) // MAX_TICKS)
     return [low, *_apart(inner[::step] if step else [], low, high, is_log), high]
-
-
-def _stride(low: float, high: float) -> int:
-    """The step between ticks at whole numbers, so that there are at most MAX_TICKS."""
-    return max(1, math.ceil((high - low) / MAX_TICKS))
 
 
 def _apart(inner: Sequence[float], low: float, high: float, is_log: bool) -> list[float]:
@@ -220,17 +206,15 @@ def draw_parallel(result: SearchResult, path: Path) -> bool:
         if line is not layout.lines[0]:
             axes.plot(xs, line.positions, color=color, linestyle=dashes, linewidth=width, zorder=4 - line.third)
     won = layout.lines[0]
-    axes.plot(
-        xs,
-        won.positions,
-        color=ORANGE,
-        linewidth=3.0,
-        marker="o",
-        markersize=7,
-        markeredgecolor=BLACK,
-        zorder=6,
-        label=f"best trial ({won.number})",
-    )
+    bold: dict[str, Any] = {
+        "color": ORANGE,
+        "linewidth": 3.0,
+        "marker": "o",
+        "markersize": 7,
+        "markeredgecolor": BLACK,
+        "zorder": 6,
+    }
+    axes.plot(xs, won.positions, **bold, label=f"best trial ({won.number})")
     for third in sorted({line.third for line in layout.lines[1:]}):
         color, dashes, width, label = _THIRDS[third]
         axes.plot([], [], color=color, linestyle=dashes, linewidth=width, label=label)

@@ -55,10 +55,7 @@ def active_regularizers(params: Mapping[str, ParamValue]) -> tuple[str, ...]:
 
 
 def best_kinds(result: SearchResult) -> list[Kind]:
-    """The best trial of each combination of regularizers: without any first, then from the best to the worst.
-
-    Only complete trials count if there are any, since a trial that was stopped early had less time to overfit.
-    """
+    """The best trial of each combination of regularizers, that without any first. Complete trials only, if there are any."""
     known = [
         (trial, trial.summary) for trial in ranked(result) if trial.value is not None and trial.summary is not None
     ]

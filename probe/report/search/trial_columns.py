@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from probe.files import write_csv
 from probe.report.search.figures import param_names, value_spread
-from probe.report.shared.wording import metric_text, objective_text
+from probe.report.shared.wording import cell, metric_text, objective_text
 from probe.search.analysis.reasons import reason
 from probe.search.records.search import SearchResult, TrialResult
 from probe.units import format_count, format_seconds, format_value
@@ -18,7 +16,7 @@ from probe.units import format_count, format_seconds, format_value
 TRIALS_FILE = "trials.csv"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TrialColumn:
     """One column: where its values come from and how they are written."""
 
@@ -30,6 +28,7 @@ class TrialColumn:
     """The value in trials.csv; None leaves the cell empty."""
     text: Callable[[TrialResult], str]
     """The cell in the report, as plain text."""
+    _: KW_ONLY
     is_number: bool = False
     is_code: bool = False
     """Whether the heading is code: the name of a hyperparameter."""
@@ -39,42 +38,23 @@ class TrialColumn:
 
 def trial_columns(result: SearchResult) -> list[TrialColumn]:
     """All columns in their order: hyperparameters are in the order of the space."""
+    objective = objective_text(result.metric)
     return [
-        TrialColumn(
-            name="number", title="trial", value=lambda t: t.number, text=lambda t: str(t.number), is_number=True
-        ),
-        TrialColumn(name="status", title="status", value=lambda t: t.status, text=lambda t: t.status),
-        TrialColumn(
-            name="value",
-            title=objective_text(result.metric),
-            value=lambda t: t.value,
-            text=partial(_value_text, result),
-            is_number=True,
-        ),
-        TrialColumn(
-            name="epochs",
-            title="epochs",
-            value=lambda t: t.epochs,
-            text=lambda t: format_count(t.epochs),
-            is_number=True,
-        ),
-        TrialColumn(
-            name="seconds",
-            title="time",
-            value=lambda t: t.seconds,
-            text=lambda t: format_seconds(t.seconds),
-            is_number=True,
-        ),
+        TrialColumn("number", "trial", lambda t: t.number, lambda t: str(t.number), is_number=True),
+        TrialColumn("status", "status", lambda t: t.status, lambda t: t.status),
+        TrialColumn("value", objective, lambda t: t.value, partial(_value_text, result), is_number=True),
+        TrialColumn("epochs", "epochs", lambda t: t.epochs, lambda t: format_count(t.epochs), is_number=True),
+        TrialColumn("seconds", "time", lambda t: t.seconds, lambda t: format_seconds(t.seconds), is_number=True),
         *[_param_column(name) for name in param_names(result)],
         TrialColumn(
-            name="gradient_accumulation",
-            title="gradient accumulation",
-            value=lambda t: t.gradient_accumulation,
-            text=lambda t: "" if t.gradient_accumulation is None else format_count(t.gradient_accumulation),
+            "gradient_accumulation",
+            "gradient accumulation",
+            lambda t: t.gradient_accumulation,
+            lambda t: cell(t.gradient_accumulation, format_count),
             is_number=True,
             if_any=True,
         ),
-        TrialColumn(name="message", title="message", value=lambda t: _message(t) or None, text=_message, if_any=True),
+        TrialColumn("message", "message", lambda t: _message(t) or None, _message, if_any=True),
     ]
 
 
@@ -85,19 +65,11 @@ def trials_rows(result: SearchResult) -> tuple[list[str], list[list[Any]]]:
     return [column.name if not column.is_code else f"param_{column.name}" for column in columns], rows
 
 
-def write_trials(result: SearchResult, path: Path) -> None:
-    """Write trials.csv. Raises OutputError if that is not possible."""
-    write_csv(path, *trials_rows(result))
-
-
 def _param_column(name: str) -> TrialColumn:
-    return TrialColumn(
-        name=name,
-        title=name,
-        value=lambda t: t.params.get(name),
-        text=lambda t: format_value(t.params[name]) if name in t.params else "",
-        is_code=True,
-    )
+    def text(trial: TrialResult) -> str:
+        return format_value(trial.params[name]) if name in trial.params else ""
+
+    return TrialColumn(name, name, lambda t: t.params.get(name), text, is_code=True)
 
 
 def _value_text(result: SearchResult, trial: TrialResult) -> str:

@@ -13,6 +13,7 @@ from probe.records import RunMeta
 from probe.report.shared.summary import Line, Summary, Table
 from probe.report.shared.wording import sentence
 
+_CODE = re.compile("(`[^`]*`)")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#$])")
 
 
@@ -21,30 +22,36 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
+def prose(text: str) -> str:
+    """Like `escape`, but keep what is in backquotes as code."""
+    parts = _CODE.split(" ".join(text.split()))
+    return "".join(part if part.startswith("`") else _SPECIAL.sub(r"\\\1", part) for part in parts)
+
+
 def code(text: str) -> str:
     """`text` as inline code on one line, also inside a table."""
     line = " ".join(text.split())
     if not line:
         return ""
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    padding = " " if longest else ""
+    fence = _fence(line)
+    padding = " " if "`" in line else ""
     return f"{fence}{padding}{line}{padding}{fence}"
 
 
 def code_cell(text: str) -> str:
-    """Inline code for a table cell, where GitHub splits the row at every unescaped bar, even inside code.
-
-    Text with a backslash before a bar is not shown as code, since code cannot distinguish that backslash from the escape.
-    """
+    """Inline code for a table cell, where GitHub splits the row at every bar; text with an escaped bar cannot be code."""
     return escape(text) if r"\|" in text else code(text).replace("|", r"\|")
 
 
 def fenced(text: str, language: str = "") -> str:
     """A block of code, fenced so that backticks in `text` cannot end it."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = _fence(text, least=3)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _fence(text: str, least: int = 1) -> str:
+    """More backticks than `text` has in a row."""
+    return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -66,11 +73,7 @@ def answer_block(summary: Summary) -> str:
 
 
 def summary_blocks(summary: Summary, *, without: Sequence[str] = ()) -> list[str]:
-    """The answer in bold, then each label with its texts and tables.
-
-    Args:
-        without: labels that the page leaves out because it shows the same in a section of its own.
-    """
+    """The answer in bold, then each label with its texts and tables, except the labels in `without`."""
     blocks = [answer_block(summary)]
     for label, contents in _by_label(summary.lines):
         if label not in without:
@@ -82,9 +85,8 @@ def _by_label(lines: Sequence[Line]) -> list[tuple[str, list[str | Table]]]:
     groups: list[tuple[str, list[str | Table]]] = []
     for label, content in lines:
         if label or not groups:
-            groups.append((label, [content]))
-        else:
-            groups[-1][1].append(content)
+            groups.append((label, []))
+        groups[-1][1].append(content)
     return groups
 
 
@@ -126,14 +128,17 @@ def command(argv: Sequence[str]) -> str | None:
     return shlex.join(["probe" if is_ours else program, *argv[1:]])
 
 
+IN_SETTINGS = ("Task", "Device")
+"""Labels of a summary whose content the settings show."""
 CURVES_CAPTION = (
     "Loss and metrics by epoch: for training the mean over the epoch's batches, for validation after the epoch."
 )
 
 
-def partial_note(reason: str | None) -> str | None:
-    """The note at the top of the page of a run that ended early."""
-    return None if reason is None else f"> **Partial result:** {reason}"
+def result_page(title: str, meta: RunMeta, blocks: Sequence[str | None], *, partial: str | None = None) -> str:
+    """A whole page: title, why the result is partial (if it is), the blocks, and the environment."""
+    note = None if partial is None else f"> **Partial result:** {partial}"
+    return page([f"# {title}", note, *blocks, environment_block(meta)])
 
 
 def settings_block(meta: RunMeta, rows: Sequence[tuple[str, str]]) -> str:
@@ -141,7 +146,7 @@ def settings_block(meta: RunMeta, rows: Sequence[tuple[str, str]]) -> str:
     typed = command(meta.argv)
     first = ("command", code_cell(typed)) if typed else ("called from", "Python")
     everything = [first, *rows, ("device", escape(meta.device)), ("seed", str(meta.seed))]
-    return "## Settings\n\n" + table(["", ""], [[name, value] for name, value in everything])
+    return "## Settings\n\n" + table(["", ""], everything)
 
 
 def environment_block(meta: RunMeta) -> str:
@@ -179,11 +184,6 @@ def plot_block(plots: Sequence[str], file: str, caption: str) -> str | None:
 def folded(summary: str, blocks: Sequence[str | None]) -> str:
     """Blocks that are hidden until a reader opens them."""
     return f"<details><summary>{escape(summary)}</summary>\n\n{page(blocks).rstrip()}\n\n</details>"
-
-
-def data_pointer(what: str, file: str = "result.json") -> str:
-    """Where the complete data are."""
-    return f"{what}: {code(file)}."
 
 
 def loading_text(file: str) -> str:

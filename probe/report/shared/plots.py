@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from PIL import Image
@@ -74,10 +75,7 @@ def new_figure(num_columns: int = 1, *, width: float = 7.0, height: float = 3.8)
 
 
 def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
-    """Write a PNG whose bytes depend on the figure only: it holds no date and no version. Raises OutputError.
-
-    With a palette of 128 colors the file has a third of the size of full color, and a line plot looks the same.
-    """
+    """Write a PNG whose bytes depend on the figure only. A palette of 128 colors needs a third of the size of full color."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # Characters that matplotlib's font lacks are drawn as boxes; report.md shows them.
@@ -90,25 +88,49 @@ def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def ticks_at(axes: Axes, values: list[float], label: Callable[[float], str]) -> None:
-    """Put ticks of the x axis at these values only: for batch sizes and rungs."""
-    axes.xaxis.set_major_locator(FixedLocator(values))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+def draw_points(axes: Axes, points: Sequence[tuple[float, float]], **style: Any) -> None:
+    """Draw pairs of x and y as a line, or with linestyle "none" as markers alone; nothing without any pair."""
+    if points:
+        axes.plot(*zip(*points, strict=True), **style)
+
+
+def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Write `text` at an offset in points from a place."""
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
+
+
+def ticks_at(axis: Axis, values: Sequence[float], label: Callable[[float], str]) -> None:
+    """Put ticks at these values only: for batch sizes, rungs and names of rows."""
+    axis.set_major_locator(FixedLocator([float(value) for value in values]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+
+
+def powers_of_two(lowest: float, highest: float, most: int) -> list[float]:
+    """At most `most` powers of two from that at or below `lowest` to that at or below `highest`."""
+    first, last = int(lowest).bit_length() - 1, int(highest).bit_length() - 1
+    return [2.0**power for power in range(first, last + 1, -(-(last - first + 1) // most))]
 
 
 def byte_ticks(axes: Axes, lowest: float, highest: float) -> None:
     """Make the y axis logarithmic in bytes, with ticks at powers of two."""
-    first, last = int(lowest).bit_length() - 1, int(highest).bit_length()
-    apart = -(-(last - first + 1) // _MAX_BYTE_TICKS)
     axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_locator(FixedLocator([float(2**power) for power in range(first, last + 1, apart)]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_gpu_memory(round(value))))
+    ticks = powers_of_two(lowest, 2 * highest, _MAX_BYTE_TICKS)
+    ticks_at(axes.yaxis, ticks, lambda value: format_gpu_memory(round(value)))
 
 
 def color_of(index: int) -> str:
     return COLORS[index % len(COLORS)]
+
+
+def series_style(index: int) -> dict[str, Any]:
+    """Color, dashes and marker of a line among many, of which no two are equal."""
+    shifted = index + index // len(COLORS)
+    return {
+        "color": color_of(index),
+        "linestyle": LINES[shifted % len(LINES)],
+        "marker": MARKERS[shifted % len(MARKERS)],
+    }
 
 
 def shown_range(values: Sequence[float], mode: str) -> tuple[float, float]:
@@ -186,16 +208,12 @@ def _draw_line(
     axes: Axes, reports: Sequence[EpochReport], values: Sequence[float | None], index: int, label: str
 ) -> None:
     points = [(report.epoch, value) for report, value in zip(reports, values, strict=True) if value is not None]
-    if points:
-        size = 4.5 if len(points) <= MAX_MARKED_EPOCHS else 0.0
-        [line] = axes.plot(*zip(*points, strict=True), color=color_of(index), linestyle=LINES[index], label=label)
-        line.set_marker(MARKERS[index])
-        line.set_markersize(size)
+    size = 4.5 if len(points) <= MAX_MARKED_EPOCHS else 0.0
+    draw_points(axes, points, **series_style(index), markersize=size, label=label)
 
 
 def _finish_panel(axes: Axes, name: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(name)
+    axes.set(xlabel="epoch", ylabel=name)
     if axes.lines:
         axes.legend(loc="best")

@@ -35,6 +35,7 @@ class Summary:
     """Evidence, warnings, cost, and what to do next."""
 
 
-def labelled(label: str, contents: Sequence[str | Table]) -> list[Line]:
-    """Several texts or tables under one label."""
-    return [(label if index == 0 else "", content) for index, content in enumerate(contents)]
+def labelled(label: str, contents: Sequence[str | Table | None]) -> list[Line]:
+    """The texts and tables that are not None or empty, under one label."""
+    given = [content for content in contents if content]
+    return [(label if index == 0 else "", content) for index, content in enumerate(given)]

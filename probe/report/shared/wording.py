@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from probe.search.records.search import Score
 from probe.units import format_count, format_percent, format_value
 
 NONE = "-"
 """A table cell without a value."""
+
+
+def cell(value: float | None, write: Callable[[float], str], *, none: str = "") -> str:
+    """A number in a table, or `none` if it is None."""
+    return none if value is None else write(value)
 
 
 def plural(count: float, noun: str, nouns: str | None = None) -> str:
@@ -61,8 +67,7 @@ def score_text(score: Score) -> str:
 def baseline_text(score: Score | None, mode: str) -> str | None:
     """How a test score compares with its baseline: `33.0 % below the 4.8 of the naive forecast (last value)`.
 
-    An error is compared in percent of the baseline's error; other metrics are shown next to each other. None without a
-    baseline.
+    An error is compared in percent of the baseline's; other metrics are shown next to each other. None without a baseline.
     """
     if score is None or score.baseline is None:
         return None
