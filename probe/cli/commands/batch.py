@@ -43,10 +43,7 @@ class SizeOptions:
         "--max", callback=whole_number(), metavar="N", help="Largest batch size.  [default: all samples]"
     )
     confirm_steps: int | None = option(
-        "--confirm-steps",
-        callback=whole_number(0),
-        metavar="N",
-        help="Steps of the final check.  [default: 30]",
+        "--confirm-steps", callback=whole_number(0), metavar="N", help="Steps of the final check.  [default: 30]"
     )
 
 
@@ -142,9 +139,7 @@ def _with_recipe(
         sizes = replace(sizes, start=sizes.start or given.start, largest=sizes.largest or given.max)
         own_precision = (given.precision,) if given.precision else ()
         variants = replace(
-            variants,
-            optimizer=variants.optimizer or given.optimizer,
-            precision=variants.precision or own_precision,
+            variants, optimizer=variants.optimizer or given.optimizer, precision=variants.precision or own_precision
         )
         device, size = device or given.device, size or given.memory
     return setup, sizes, variants, parse_device(device or "auto", memory=size)

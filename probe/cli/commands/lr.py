@@ -100,11 +100,7 @@ class TrainingOptions:
     ),
 )
 @with_options(
-    source=LrSourceOptions,
-    test=RangeTestOptions,
-    training=TrainingOptions,
-    device=DeviceOptions,
-    output=OutputOptions,
+    source=LrSourceOptions, test=RangeTestOptions, training=TrainingOptions, device=DeviceOptions, output=OutputOptions
 )
 def lr(
     source: LrSourceOptions,

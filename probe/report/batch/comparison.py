@@ -38,14 +38,18 @@ def comparison_page(result: BatchComparison, plots: Sequence[str]) -> str:
     caption = f"Largest and recommended batch size, and {sample_noun(result)} per second, of each variant."
     if is_predicted(result):
         caption = "Largest batch that should fit against the memory of the GPU, one line per variant."
+    settings = [("task", escape(result.task)), ("optimizer", escape(result.optimizer))]
+    limits = {variant.result.limit_bytes for variant in result.variants if variant.result.limit_bytes is not None}
+    settings += [("memory limit", ", ".join(map(format_bytes, sorted(limits))))] if limits else []
+    infos = [info for variant in result.variants if (info := variant.result.prediction_info) is not None]
     blocks = [
         *summary_blocks(comparison_summary(result), without=IN_SETTINGS),
         plot_block(plots, COMPARISON_PLOT, caption),
         _reading_text(result),
-        settings_block(result.meta, _page_settings(result)),
+        settings_block(result.meta, settings),
         "## Each variant",
         *[block for variant in result.variants for block in _variant_blocks(variant)],
-        *_prediction_info_blocks(result),
+        *(["## How it was predicted", prediction_info_block(infos[0])] if infos else []),
     ]
     title = f"Batch sizes compared: {escape(result.task)}"
     return result_page(title, result.meta, blocks, partial=_PARTIAL.get(result.stopped_by))
@@ -66,12 +70,6 @@ def _reading_text(result: BatchComparison) -> str | None:
     )
 
 
-def _page_settings(result: BatchComparison) -> list[tuple[str, str]]:
-    rows = [("task", escape(result.task)), ("optimizer", escape(result.optimizer))]
-    limits = {variant.result.limit_bytes for variant in result.variants if variant.result.limit_bytes is not None}
-    return [*rows, ("memory limit", ", ".join(map(format_bytes, sorted(limits))))] if limits else rows
-
-
 def _variant_blocks(variant: Variant) -> list[str | None]:
     """The answer for one variant, and the measurements as a block to unfold."""
     result = variant.result
@@ -88,12 +86,6 @@ def _variant_blocks(variant: Variant) -> list[str | None]:
         None if check is None else escape(sentence(check)),
         folded(f"{count} in {format_seconds(result.seconds)}", [attempts_table(result.attempts)]),
     ]
-
-
-def _prediction_info_blocks(result: BatchComparison) -> list[str]:
-    """How the first variant was predicted; the others were predicted in the same way."""
-    infos = [info for variant in result.variants if (info := variant.result.prediction_info) is not None]
-    return ["## How it was predicted", prediction_info_block(infos[0])] if infos else []
 
 
 Column = tuple[str, list[str]]

@@ -16,11 +16,6 @@ def best_throughput(attempts: Sequence[Attempt]) -> float:
     return max((attempt.samples_per_second or 0.0 for attempt in timed_by_size(attempts).values()), default=0.0)
 
 
-def is_confirmed(result: BatchResult) -> bool:
-    """Whether `largest_fit` fitted again in its longer run."""
-    return confirmation(result) is not None
-
-
 def confirmation(result: BatchResult) -> Attempt | None:
     """The longer run in which `largest_fit` fitted again; None if there is none."""
     size = result.largest_fit
@@ -45,12 +40,8 @@ def max_fraction_above(num_batches: int) -> float:
 
 def peak_at(result: BatchResult, batch_size: int | None) -> int | None:
     """Largest peak of reserved memory among the attempts that fit at this size, in bytes."""
-    peaks = [
-        attempt.memory.peak_reserved_bytes
-        for attempt in result.attempts
-        if attempt.fits and attempt.batch_size == batch_size and attempt.memory is not None
-    ]
-    return max(peaks, default=None)
+    at_size = [a.memory for a in result.attempts if a.fits and a.batch_size == batch_size and a.memory is not None]
+    return max((memory.peak_reserved_bytes for memory in at_size), default=None)
 
 
 def smallest_failure(result: BatchResult) -> Attempt | None:

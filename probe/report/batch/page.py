@@ -159,7 +159,7 @@ def _sweep_text(result: BatchResult) -> str:
 
 
 _TRACES = {
-    "fake cpu": "The training step was traced on fake tensors of the CPU (`fake cpu`), which have shapes but no data",
+    "fake cpu": "The training step was traced on fake tensors of the CPU (`fake cpu`), which have shapes but no data"
 }
 
 

@@ -75,18 +75,16 @@ def draw_throughput(result: BatchResult, path: Path) -> bool:
 
 def draw_memory(result: BatchResult, path: Path) -> bool:
     """Draw predicted and measured peak memory against batch size, the limit, and the sizes that failed; at least two sizes."""
-    measured: dict[int, Attempt] = {}
-    for attempt in result.attempts:
-        if attempt.fits and attempt.memory is not None:
-            measured[attempt.batch_size] = _larger(measured.get(attempt.batch_size), attempt)
+    known = [(a.batch_size, a.memory) for a in reversed(result.attempts) if a.fits and a.memory is not None]
+    measured = dict(sorted(known, key=lambda item: item[1].peak_reserved_bytes))  # the worst of several runs counts
     failed = sorted({a.batch_size for a in result.attempts if not a.fits} - set(measured))
-    readings = [(size, measured[size].memory) for size in sorted(measured)]
-    allocated = [reading.peak_allocated_bytes for _, reading in readings if reading is not None]
-    taken = [taken_bytes(result, reading.peak_reserved_bytes) for _, reading in readings if reading is not None]
+    sizes = sorted(measured)
+    allocated = [measured[size].peak_allocated_bytes for size in sizes]
+    taken = [taken_bytes(result, measured[size].peak_reserved_bytes) for size in sizes]
     top = max([*taken, result.limit_bytes or 0], default=0)
     if top == 0 or len(measured) + len(failed) < 2:
         return False
-    sizes, tried = sorted(measured), [*measured, *failed]
+    tried = [*measured, *failed]
     figure, [axes] = new_figure()
     if sizes:
         if taken != allocated:
@@ -203,10 +201,3 @@ def _batch_axis(axes: Axes, sizes: Sequence[int], margin: float = 1.4) -> None:
 
 def _rate(attempt: Attempt) -> float:
     return attempt.samples_per_second or 0.0
-
-
-def _larger(before: Attempt | None, after: Attempt) -> Attempt:
-    """The attempt with the larger peak, since the worst of several runs of a size counts."""
-    if before is None or before.memory is None or after.memory is None:
-        return after
-    return max(before, after, key=lambda a: a.memory.peak_reserved_bytes if a.memory is not None else 0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from probe.batch.decide import timed_by_size
 from probe.batch.prediction_records import Prediction
 from probe.batch.records import Alternative, BatchResult
-from probe.report.batch.figures import deciding_failures, headroom_bytes, is_confirmed, nothing_should_fit
+from probe.report.batch.figures import confirmation, deciding_failures, headroom_bytes, nothing_should_fit
 from probe.report.batch.sample_text import confirmation_text, ranking_texts
 from probe.report.batch.sentences import (
     CAPS,
@@ -23,7 +23,7 @@ from probe.report.batch.sentences import (
     traces_text,
 )
 from probe.report.shared.summary import Line, Summary, Table, labelled
-from probe.report.shared.wording import NONE, plural
+from probe.report.shared.wording import NONE, cell, plural
 from probe.units import format_bytes, format_count, format_gpu_memory, format_percent, format_seconds
 
 _PARTS = (
@@ -65,8 +65,8 @@ def batch_answer(result: BatchResult) -> str:
         if tried[0] == 1 and result.stopped_by == "nothing_fits":
             return "no batch size fits, not even 1"
         return f"no batch size is known to fit; the smallest one tried is {format_count(tried[0])}"
-    confirmed = "confirmed by a longer run" if is_confirmed(result) else "not confirmed by a longer run"
-    answer = f"the largest batch that fits is {format_count(result.largest_fit)} ({confirmed})"
+    confirmed = "not confirmed" if confirmation(result) is None else "confirmed"
+    answer = f"the largest batch that fits is {format_count(result.largest_fit)} ({confirmed} by a longer run)"
     if result.recommended is None:
         return answer
     if result.recommended == result.largest_fit:
@@ -131,7 +131,7 @@ def gpu_table(predictions: Sequence[Prediction]) -> Table:
     names = ["GPU", "batch", "needs", *(name for name, _ in parts)]
     rows = []
     for prediction in predictions:
-        batch = NONE if prediction.largest_fit is None else format_count(prediction.largest_fit)
+        batch = cell(prediction.largest_fit, format_count, none=NONE)
         sizes = [prediction.peak_bytes, *(getattr(prediction.breakdown, field) for _, field in parts)]
         cells = [format_bytes(size) if size else "0" for size in sizes]
         rows.append((format_gpu_memory(prediction.memory_bytes), batch, *cells))

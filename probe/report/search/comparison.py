@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from probe.report.shared.markdown import code, command, escape, page, plot_block, summary_blocks, text_table
 from probe.report.shared.summary import Line, Summary, Table, labelled
@@ -26,12 +27,14 @@ _READING = (
 
 def search_comparison_page(result: SearchComparison, plots: Sequence[str]) -> str:
     """Markdown; `plots` are the files that were drawn."""
+    caption = f"Best {objective_text(result.metric)} so far against the epochs spent."
+    band = " The band spans the runs of a group, the line is their mean." if has_groups(result) else ""
     return page(
         [
             "# Searches compared",
             *summary_blocks(compare_summary(result)),
             _legend(result),
-            plot_block(plots, COMPARED_SEARCHES_PLOT, _caption(result)),
+            plot_block(plots, COMPARED_SEARCHES_PLOT, f"{caption}{band}"),
             "## Each run",
             text_table(Table(header=run_header(result), rows=tuple(run_rows(result)), num_left=3)),
             _READING,
@@ -49,11 +52,6 @@ def _legend(result: SearchComparison) -> str:
     if has_groups(result):
         text += " Rows of several runs are means over their seeds, ± the standard deviation between them."
     return text
-
-
-def _caption(result: SearchComparison) -> str:
-    band = " The band spans the runs of a group, the line is their mean." if has_groups(result) else ""
-    return f"Best {objective_text(result.metric)} so far against the epochs spent.{band}"
 
 
 def _made_by(result: SearchComparison) -> str:
@@ -81,12 +79,11 @@ def compare_summary(result: SearchComparison) -> Summary:
     optional = tuple(header.index(name) for name in ("scheduler", "sampler", "trials", "epochs"))
     num_left = header.index("scheduler") + 1
     table = Table(header=header, rows=tuple(group_rows(result)), num_left=num_left, optional=optional)
-    lines: list[Line] = [("", table)]
-    if has_groups(result):
-        lines.append(("Note", "means over the runs of a recipe, ± the standard deviation between their seeds"))
-    lines += labelled("Warning", result.warnings)
+    means = "means over the runs of a recipe, ± the standard deviation between their seeds"
+    lines: list[Line] = [("", table), *labelled("Note", [means if has_groups(result) else None])]
     epochs = format_count(sum(run.epochs for run in result.runs))
-    lines.append(("Cost", f"{plural(len(result.runs), 'run')}, {epochs} epochs in total"))
+    cost = f"{plural(len(result.runs), 'run')}, {epochs} epochs in total"
+    lines += [*labelled("Warning", result.warnings), ("Cost", cost)]
     return Summary(answer=answer_text(result), lines=tuple(lines))
 
 
@@ -103,19 +100,9 @@ def group_header(result: SearchComparison) -> tuple[str, ...]:
 
 def _number_header(result: SearchComparison) -> tuple[str, ...]:
     target = "the target" if result.target is None else metric_text(result.metric, result.target)
-    return (
-        "trials",
-        "epochs",
-        f"best {objective_text(result.metric)}",
-        f"test {_test_metric(result)}".rstrip(),
-        f"epochs to {target}",
-    )
-
-
-def _test_metric(result: SearchComparison) -> str:
-    """The test metric of all runs; empty if there is none or more than one."""
     metrics = {run.test.metric for run in result.runs if run.test is not None}
-    return metrics.pop() if len(metrics) == 1 else ""
+    test = f"test {metrics.pop()}" if len(metrics) == 1 else "test"
+    return ("trials", "epochs", f"best {objective_text(result.metric)}", test, f"epochs to {target}")
 
 
 def group_rows(result: SearchComparison) -> list[tuple[str, ...]]:
@@ -162,10 +149,8 @@ def _test_text(test: Score | None) -> str:
     """`98.61 % (98.37 % to 98.83 %)`."""
     if test is None:
         return NONE
-    text = metric_text(test.metric, test.value)
-    if test.low is None or test.high is None:
-        return text
-    return f"{text} ({metric_text(test.metric, test.low)} to {metric_text(test.metric, test.high)})"
+    value, low, high = [cell(end, partial(metric_text, test.metric)) for end in (test.value, test.low, test.high)]
+    return f"{value} ({low} to {high})" if low and high else value
 
 
 def spread_text(metric: str, value: Spread | None) -> str:

@@ -15,14 +15,7 @@ from probe.report.search.figures import ties
 from probe.report.search.refinement import refinement_blocks
 from probe.report.search.regularization import loss_note, regularization_blocks, winner_text, zero_text
 from probe.report.search.summary import counts_text, end_text, importance_text, search_summary, ties_text
-from probe.report.search.tables import (
-    best_table,
-    choices_table,
-    rungs_table,
-    space_table,
-    spent_table,
-    trials_table,
-)
+from probe.report.search.tables import best_table, choices_table, rungs_table, space_table, spent_table, trials_table
 from probe.report.shared.diagnosis_text import diagnosis_block
 from probe.report.shared.markdown import (
     CURVES_CAPTION,

@@ -11,17 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from probe.report.search.figures import by_importance, winner
-from probe.report.shared.plots import (
-    BLACK,
-    BLUE,
-    GREY,
-    LIGHT,
-    ORANGE,
-    new_figure,
-    num_hidden,
-    save_figure,
-    shown_range,
-)
+from probe.report.shared.plots import BLACK, BLUE, GREY, LIGHT, ORANGE, new_figure, num_hidden, save_figure, shown_range
 from probe.report.shared.wording import metric_text, objective_text, shorten
 from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_value

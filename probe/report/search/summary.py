@@ -56,14 +56,11 @@ def _answer(result: SearchResult) -> str:
     best, won = result.best, winner(result)
     if best is None or won is None:
         return "no trial was completed, so there is no best configuration"
-    spread = value_spread(result, won)
+    spread, value = value_spread(result, won), metric_text(result.metric, best.value)
     folds = ""
     if spread is not None:
-        deviation = metric_text(result.metric, spread)
-        folds = f", standard deviation {deviation} over {result.num_folds} folds"
-    found = (
-        f"best {objective_text(result.metric)} {metric_text(result.metric, best.value)} (trial {best.number}{folds})"
-    )
+        folds = f", standard deviation {metric_text(result.metric, spread)} over {result.num_folds} folds"
+    found = f"best {objective_text(result.metric)} {value} (trial {best.number}{folds})"
     if result.test is None:
         return found
     return f"{found}, test {result.test.metric} {metric_text(result.test.metric, result.test.value)}"
