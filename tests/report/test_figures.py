@@ -24,8 +24,7 @@ from probe.report.search.figures import (
 )
 from probe.report.search.page import search_page
 from probe.report.search.summary import importance_text, optimism_text, ties_text
-from probe.report.search.tables import best_table, rungs_table
-from probe.report.search.trial_columns import trials_rows
+from probe.report.search.tables import best_table, rungs_table, trials_rows
 from probe.report.shared.plots import value_limits
 from probe.search.records.importance import Importance
 from probe.search.records.search import SearchResult

@@ -229,12 +229,8 @@ def _recipe_optimizers(setup: TrainingSetup, optimizer: tuple[str, ...]) -> list
             "--per optimizer needs a recipe whose [space] lists optimizers.",
             hint="Or name the optimizers: --optimizer sgd,adam",
         )
-    space = build_space(recipe)
-    kept = {
-        name: value
-        for name, value in setup.params.items()
-        if name in ("lr_schedule", "precision", "epochs", "batch_size")
-    }
+    space, own = build_space(recipe), ("lr_schedule", "precision", "epochs", "batch_size")
+    kept = {name: value for name, value in setup.params.items() if name in own}
     return [{**central_params(space, optimizer=name), **kept} for name in names]
 
 

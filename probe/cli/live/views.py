@@ -131,14 +131,9 @@ class _VariantTable:
     attempts: list[Attempt] = field(default_factory=list)
 
     def draw(self) -> list[RenderableType]:
-        lines: list[RenderableType] = []
-        if self.title is not None:
-            lines.append(_line(self.title, "bold"))
-        if self.prediction is not None:
-            lines.append(_line(self.prediction, "dim"))
-        if self.attempts:
-            lines.append(_attempts_table(self.attempts))
-        return lines
+        texts = ((self.title, "bold"), (self.prediction, "dim"))
+        lines = [_line(text, style) for text, style in texts if text is not None]
+        return [*lines, _attempts_table(self.attempts)] if self.attempts else [*lines]
 
 
 def _attempts_table(attempts: Sequence[Attempt]) -> Table:

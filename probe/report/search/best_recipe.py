@@ -11,8 +11,7 @@ from probe.files import write_csv, write_text
 from probe.recipe.dump import comment, dump_plain
 from probe.recipe.fixed import fixed_plain
 from probe.report.search.figures import winner
-from probe.report.search.tables import span_text
-from probe.report.search.trial_columns import TRIALS_FILE, trials_rows
+from probe.report.search.tables import TRIALS_FILE, span_text, trials_rows
 from probe.report.shared.markdown import command
 from probe.report.shared.wording import baseline_text, interval_text, metric_text
 from probe.search.records.objective import Objective, best_epoch
@@ -47,9 +46,8 @@ def best_body(result: SearchResult) -> str | None:
         return None
     optimizer = str(best.params.get("optimizer", ""))
     comments = {f"space.{found.name}": f"searched: {_searched(found, optimizer)}" for found in result.space}
-    comments["search.fidelity"] = (
-        "epochs: the best number for this configuration; the learning rate's schedule covers them"
-    )
+    best_number = "the best number for this configuration"
+    comments["search.fidelity"] = f"epochs: {best_number}; the learning rate's schedule covers them"
     comments["search.seed"] = "holds out the same validation split as the search"
     won = winner(result)
     params = dict(best.params)

@@ -118,10 +118,8 @@ def _trust_text(result: SearchResult) -> str | None:
 
 
 def _settings(result: SearchResult) -> list[tuple[str, str]]:
-    ranked = ""
-    if result.rungs:
-        joint = "," if result.scheduler_reason is None else ";"
-        ranked = f"{joint} ranked {rung_names(result.rung_unit, result.rungs)}"
+    joint = "," if result.scheduler_reason is None else ";"
+    ranked = f"{joint} ranked {rung_names(result.rung_unit, result.rungs)}" if result.rungs else ""
     folds = [("validation", f"means over {result.num_folds} folds, ± their standard deviation")]
     return [
         ("recipe", escape(result.name)),

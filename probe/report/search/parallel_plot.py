@@ -31,6 +31,9 @@ NUM_COLORS = 24
 _THIRDS = ((BLUE, "-", 1.3, "best third"), (GREY, "--", 1.0, "middle"), (LIGHT, "-", 0.9, "worst third"))
 """Distinguished by darkness and dashes, also in black and white."""
 
+Scale = tuple[Callable[[ParamValue], float], list[tuple[float, str]]]
+"""The height of a value on its axis, and the ticks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelAxis:
@@ -103,11 +106,10 @@ def _hyperparameter(dimension: Dimension, trials: Sequence[TrialResult]) -> tupl
     known = [value for value in values if value is not None]
     numbers = [value for value in known if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if dimension.kind == "choices" or len(numbers) < len(known):
-        place, ticks = _choices(dimension, known)
-        is_discrete = True
+        is_discrete, (place, ticks) = True, _choices(dimension, known)
     else:
-        place, ticks = _numbers(dimension, [float(number) for number in numbers])
         is_discrete = dimension.kind in ("int", "pow2") or dimension.step is not None
+        place, ticks = _numbers(dimension, [float(number) for number in numbers])
     places = []
     for rank, value in enumerate(values):
         fan = SPREAD * (1 - 2 * rank / (len(values) - 1)) if is_discrete or value is None else 0.0
@@ -116,9 +118,7 @@ def _hyperparameter(dimension: Dimension, trials: Sequence[TrialResult]) -> tupl
     return axis, places
 
 
-def _choices(
-    dimension: Dimension, values: Sequence[ParamValue]
-) -> tuple[Callable[[ParamValue], float], list[tuple[float, str]]]:
+def _choices(dimension: Dimension, values: Sequence[ParamValue]) -> Scale:
     """Choices evenly spaced in the order of the recipe, the first at the top."""
     labels = list(dict.fromkeys([*map(format_value, dimension.choices), *map(format_value, values)]))
     last = len(labels) - 1
@@ -126,11 +126,9 @@ def _choices(
     return lambda value: heights[format_value(value)], [(height, label) for label, height in heights.items()]
 
 
-def _numbers(
-    dimension: Dimension, values: Sequence[float]
-) -> tuple[Callable[[ParamValue], float], list[tuple[float, str]]]:
+def _numbers(dimension: Dimension, values: Sequence[float]) -> Scale:
     """Numbers over the searched range, extended to values outside of it; logarithmic if it was sampled so."""
-    known = [*values, *[end for end in (dimension.low, dimension.high) if end is not None]]
+    known = [*values, *(end for end in (dimension.low, dimension.high) if end is not None)]
     low, high = min(known, default=0.0), max(known, default=1.0)
     is_log = (dimension.log or dimension.kind == "pow2") and low > 0
     start, end = (math.log(low), math.log(high)) if is_log else (low, high)

@@ -1,21 +1,25 @@
-"""Tables of a search's report, as Markdown."""
+"""Tables of a search's report as Markdown, and `trials.csv`. To add a column of a trial, add an entry to `trial_columns`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from statistics import median
+from typing import Any
 
 from probe.recipe.when import Bounds, condition_words
-from probe.report.search.figures import lost_epochs, ranked, spending_by_rung
+from probe.report.search.figures import lost_epochs, param_names, ranked, spending_by_rung, value_spread
 from probe.report.search.summary import importance_value
-from probe.report.search.trial_columns import TRIALS_FILE, TrialColumn, trial_columns
 from probe.report.shared.markdown import code, code_cell, escape, table
 from probe.report.shared.wording import cell, metric_text, objective_text
+from probe.search.analysis.reasons import reason
 from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.search.schedulers.fidelity import rung_name
 from probe.units import format_count, format_lr, format_percent, format_seconds, format_value
 
 MAX_TRIAL_ROWS = 50
+TRIALS_FILE = "trials.csv"
 
 
 def best_table(result: SearchResult) -> str | None:
@@ -172,3 +176,72 @@ def _when_text(dimension: Dimension) -> str:
 
 def _percent(part: float, whole: float) -> str:
     return format_percent(part / whole, decimals=0) if whole else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialColumn:
+    """One column: where its values come from and how they are written."""
+
+    name: str
+    """The heading in trials.csv."""
+    title: str
+    """The heading in the report."""
+    value: Callable[[TrialResult], Any]
+    """The value in trials.csv; None leaves the cell empty."""
+    text: Callable[[TrialResult], str]
+    """The cell in the report, as plain text."""
+    _: KW_ONLY
+    is_number: bool = False
+    is_code: bool = False
+    """Whether the heading is code: the name of a hyperparameter."""
+    if_any: bool = False
+    """Whether the report leaves the column out if all its cells are empty."""
+
+
+def trial_columns(result: SearchResult) -> list[TrialColumn]:
+    """All columns in their order: hyperparameters are in the order of the space."""
+    objective = objective_text(result.metric)
+    return [
+        TrialColumn("number", "trial", lambda t: t.number, lambda t: str(t.number), is_number=True),
+        TrialColumn("status", "status", lambda t: t.status, lambda t: t.status),
+        TrialColumn("value", objective, lambda t: t.value, partial(_value_text, result), is_number=True),
+        TrialColumn("epochs", "epochs", lambda t: t.epochs, lambda t: format_count(t.epochs), is_number=True),
+        TrialColumn("seconds", "time", lambda t: t.seconds, lambda t: format_seconds(t.seconds), is_number=True),
+        *[_param_column(name) for name in param_names(result)],
+        TrialColumn(
+            "gradient_accumulation",
+            "gradient accumulation",
+            lambda t: t.gradient_accumulation,
+            lambda t: cell(t.gradient_accumulation, format_count),
+            is_number=True,
+            if_any=True,
+        ),
+        TrialColumn("message", "message", lambda t: _message(t) or None, _message, if_any=True),
+    ]
+
+
+def trials_rows(result: SearchResult) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of trials.csv, a row per trial in the order of their numbers."""
+    columns = trial_columns(result)
+    rows = [[column.value(trial) for column in columns] for trial in result.trials]
+    return [column.name if not column.is_code else f"param_{column.name}" for column in columns], rows
+
+
+def _param_column(name: str) -> TrialColumn:
+    def text(trial: TrialResult) -> str:
+        return format_value(trial.params[name]) if name in trial.params else ""
+
+    return TrialColumn(name, name, lambda t: t.params.get(name), text, is_code=True)
+
+
+def _value_text(result: SearchResult, trial: TrialResult) -> str:
+    """The value, with its standard deviation over the folds if there are any."""
+    if trial.value is None:
+        return ""
+    spread, value = value_spread(result, trial), metric_text(result.metric, trial.value)
+    return value if spread is None else f"{value} ± {metric_text(result.metric, spread)}"
+
+
+def _message(trial: TrialResult) -> str:
+    """The message on one line; of a traceback only the error."""
+    return reason(trial.message) if trial.message and trial.message.strip() else ""
