@@ -36,6 +36,6 @@ class Summary:
 
 
 def labelled(label: str, contents: Sequence[str | Table | None]) -> list[Line]:
-    """The texts and tables that are not None or empty, under one label."""
-    given = [content for content in contents if content]
+    """The texts and tables that are not None, under one label."""
+    given = [content for content in contents if content is not None]
     return [(label if index == 0 else "", content) for index, content in enumerate(given)]
