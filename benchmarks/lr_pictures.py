@@ -18,7 +18,7 @@ import probe
 from probe.device.cpu import CpuDevice
 from probe.lr.records import LrResult
 from probe.report.lr.plots import draw_lr, lr_axis
-from probe.report.shared.style import BLACK, LINES, MARKERS, color_of, new_figure, plot_style, save_figure
+from probe.report.shared.plots import BLACK, LINES, MARKERS, color_of, new_figure, plot_style, save_figure
 from probe.training.run import TrainingRun
 from probe.units import format_lr
 

@@ -154,7 +154,7 @@ def format_epochs(epochs: float) -> str:
 
 def draw(curves: Mapping[tuple[str, int], SearchCurve], names: Sequence[str], seeds: Sequence[int], path: Path) -> None:
     """Mean best accuracy against epochs spent."""
-    from probe.report.shared.style import LINES, color_of, new_figure, plot_style, save_figure
+    from probe.report.shared.plots import LINES, color_of, new_figure, plot_style, save_figure
 
     with plot_style():
         figure, (axes,) = new_figure(1)

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from probe.recipe.load import load_recipe
-from probe.report.compare.page import search_comparison_page
-from probe.report.write import write_report
+from probe.report.search.comparison import search_comparison_page
+from probe.report.store import write_report
 from probe.search.compare.compare import NamedSearch, compare_searches
 from probe.search.find import find_hyperparameters
 from probe.search.records.comparison import SearchComparison
@@ -136,8 +136,8 @@ def main() -> None:
 
 
 def write_markdown(result: SearchComparison, told: Sequence[str], path: Path, *, num_seeds: int) -> None:
-    from probe.report.compare.plots import draw_search_comparison
-    from probe.report.shared.style import plot_style
+    from probe.report.search.comparison_plots import draw_search_comparison
+    from probe.report.shared.plots import plot_style
 
     picture = path.with_suffix(".png")
     with plot_style():

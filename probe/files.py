@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from probe.errors import DiskFullError, OutputError
 
@@ -47,6 +49,13 @@ def write_bytes(path: Path, content: bytes, *, what: str = "file") -> None:
 def write_text(path: Path, text: str) -> None:
     """Like `write_bytes`, in UTF-8. Lone surrogates (undecodable bytes of a command line) are written as escapes."""
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Like `write_text`, a table as CSV; None becomes an empty cell."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows([header, *rows])
+    write_text(path, buffer.getvalue())
 
 
 def write_error(what: str, path: Path, error: Exception) -> OutputError:

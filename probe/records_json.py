@@ -22,8 +22,10 @@ _MAX_SHOWN = 80
 
 
 def to_plain(record: Any) -> dict[str, Any]:
-    """Convert a record to dicts, lists, strings, numbers, booleans and None. Raises ValueError if a number is not finite or a
-    value does not have its field's type, TypeError if `record` is not a dataclass instance."""
+    """Convert a record to dicts, lists, strings, numbers, booleans and None.
+
+    Raises ValueError if a number is not finite, since JSON has no notation for it, or a value does not have its field's type.
+    """
     if not dataclasses.is_dataclass(record) or isinstance(record, type):
         raise TypeError(f"{type(record).__name__} cannot be stored: it is not a record")
     kind = type(record)
@@ -36,9 +38,11 @@ def to_plain(record: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[RecordType], plain: Any) -> RecordType:
-    """Build the record of type `kind` that `to_plain` converted to `plain`. Bytes of a command line that are not text (lone
-    surrogates) are read back as `?`. Raises ValueError that starts with the path of the wrong value, like
-    `Curve.points[3].lr`."""
+    """Build the record of type `kind` that `to_plain` converted to `plain`.
+
+    Bytes of a command line that are not text (lone surrogates) are read back as `?`. If `plain` does not fit, raises a
+    ValueError that starts with the path of the value, like `Curve.points[3].lr`.
+    """
     from pydantic import ValidationError
 
     name = kind.__name__

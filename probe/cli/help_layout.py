@@ -28,11 +28,7 @@ class SectionArgument(click.Argument):
 
 
 class ProbeCommand(click.Command):
-    """A command with `--debug`, option headings and examples.
-
-    Args:
-        examples: (command line, description) of each example.
-    """
+    """A command with `--debug`, option headings and `examples`: a command line and its description each."""
 
     def __init__(self, *args: Any, examples: tuple[tuple[str, str], ...] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

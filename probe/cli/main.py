@@ -20,9 +20,16 @@ from probe.cli.commands.report import report
 from probe.cli.commands.search import search
 from probe.cli.commands.space import space
 from probe.cli.commands.train import train
-from probe.cli.errors import show_bug, show_click_error, show_probe_error
 from probe.cli.help_layout import ProbeGroup
-from probe.cli.output import INTERRUPTED, note_start_folder, reserve_stdout, result_stream
+from probe.cli.output import (
+    INTERRUPTED,
+    note_start_folder,
+    reserve_stdout,
+    result_stream,
+    show_bug,
+    show_click_error,
+    show_probe_error,
+)
 from probe.errors import ProbeError
 from probe.version import VERSION
 

@@ -80,26 +80,21 @@ def whole_number(least: int = 1) -> Callable[[click.Context, click.Parameter, st
     return check
 
 
-def whole_numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """Callback for whole numbers separated by commas, like `512,256,128`. Empty if the option is not given."""
-    if value is None:
-        return ()
-    check = whole_number()
-    numbers = [check(context, parameter, part.strip()) for part in value.split(",")]
-    return _without_duplicates([number for number in numbers if number is not None])
-
-
 def single_whole_number(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
     """Callback for one whole number, as a tuple like that of `whole_numbers`."""
     number = whole_number()(context, parameter, value)
     return () if number is None else (number,)
 
 
+def whole_numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Callback for whole numbers separated by commas, like `512,256,128`. Empty if the option is not given."""
+    numbers = [single_whole_number(context, parameter, part) for part in _parts(value)]
+    return _without_duplicates([number for one in numbers for number in one])
+
+
 def optimizers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Callback for optimizers separated by commas. Empty if the option is not given."""
-    if value is None:
-        return ()
-    names = [part.strip() for part in value.split(",")]
+    names = _parts(value)
     if "" in names:
         raise click.BadParameter(f"'{value}' contains an empty name. Write it like sgd,adam.")
     return _without_duplicates(names)
@@ -107,13 +102,15 @@ def optimizers(context: click.Context, parameter: click.Parameter, value: str | 
 
 def precisions(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Callback for precisions separated by commas. Empty if the option is not given."""
-    if value is None:
-        return ()
-    names = [part.strip() for part in value.split(",")]
+    names = _parts(value)
     for name in names:
         if name not in PRECISIONS:
             raise click.BadParameter(f"'{name}' is not one of {', '.join(PRECISIONS)}.")
     return _without_duplicates(names)
+
+
+def _parts(value: str | None) -> list[str]:
+    return [] if value is None else [part.strip() for part in value.split(",")]
 
 
 def positive_number(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
@@ -177,6 +174,17 @@ def recipe_seed_option() -> Any:
     return option("--seed", callback=whole_number(0), metavar="N", help="Random seed.  [default: the recipe's]")
 
 
+def set_option() -> Any:
+    """Declare changes to a recipe."""
+    help_text = "Change a key of the recipe; can be repeated."
+    return option("--set", multiple=True, metavar="KEY=VALUE", help=help_text)
+
+
+def quiet_option() -> Any:
+    """Declare whether progress is hidden."""
+    return option("--quiet", is_flag=True, help="Print only the answer, no progress.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions:
     """Device and seed of a measurement."""
@@ -192,9 +200,7 @@ class ChangeOptions:
 
     title: ClassVar = "Recipe"
     recipe: Path | None = recipe_argument()
-    changes: tuple[str, ...] = option(
-        "--set", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
-    )
+    changes: tuple[str, ...] = set_option()
     tries: tuple[str, ...] = option(
         "--try", multiple=True, metavar="K=V,..", help="Try this configuration first; can be repeated."
     )
@@ -207,4 +213,4 @@ class OutputOptions:
     title: ClassVar = "Output"
     out: Path | None = path_option("--out", metavar="DIR", help="Folder of the run.  [default: reports/<name>-<time>]")
     json_target: str | None = option("--json", metavar="FILE|-", help="Also write the result as JSON; - is stdout.")
-    quiet: bool = option("--quiet", is_flag=True, help="Print only the answer, no progress.")
+    quiet: bool = quiet_option()

@@ -1,9 +1,10 @@
-"""Where a command's answer, JSON and report go. All places are checked before anything is measured."""
+"""Where the answer, the JSON, the report and the errors of a command go. All places are checked before anything is measured."""
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from probe.cli.options import OutputOptions
-from probe.errors import OutputError, ProbeError
+from probe.errors import OutputError, ProbeError, UserCodeError
 
 if TYPE_CHECKING:
     from probe.report.kinds import Result
+    from probe.report.shared.summary import Line
 
 INTERRUPTED = 130
 """Exit code that shells expect of a command ended by Ctrl-C: 128 + SIGINT."""
@@ -66,9 +68,11 @@ class Output:
     """`-`, the absolute path of a file, or None."""
     quiet: bool
 
-    def print_line(self, line: str) -> None:
-        """Print a line of the answer to stdout, or to stderr if stdout is reserved for JSON."""
-        click.echo(line, err=self.json_target == "-")
+    def print_answer(self, lines: Sequence[Line]) -> None:
+        """Print lines of the answer to stdout, or to stderr if stdout is reserved for JSON."""
+        from probe.cli.answers import print_lines
+
+        print_lines(lines, err=self.json_target == "-")
 
     def print_note(self, line: str | None) -> None:
         """Print a line about progress to stderr, unless it is None or the run is quiet."""
@@ -77,39 +81,29 @@ class Output:
 
     def finish(self, result: Result) -> None:
         """Print the answer, then write the JSON and the report. The answer comes first, so that a full disk cannot hide it."""
-        from probe.cli.answers.answers import answer_lines
-        from probe.cli.answers.layout import layout_lines
+        from probe.cli.answers import answer_lines
         from probe.cli.live.progress import waiting
         from probe.report.store import result_text, save_result
 
-        for line in layout_lines(answer_lines(result)):
-            self.print_line(line)
+        self.print_answer(answer_lines(result))
         if self.json_target == "-":
             click.echo(result_text(result), file=result_stream(), nl=False)
         elif self.json_target is not None:
             save_result(result, Path(self.json_target))
         with waiting("drawing the report", quiet=self.quiet):
-            from probe.report.write import write_report
+            from probe.report.store import write_report
 
             path = write_report(result, self.folder)
-        for line in layout_lines([("Report", str(self.shown_folder / path.name))]):
-            self.print_line(line)
+        self.print_answer([("Report", str(self.shown_folder / path.name))])
 
 
 @contextmanager
 def open_output(name: str, options: OutputOptions, *, resume: bool = False) -> Iterator[Output]:
-    """Create the folder of a run, or find the one to resume. On exit, an empty folder is removed again.
-
-    Args:
-        name: name of the run, which is part of the default folder.
-
-    Raises:
-        OutputError: the folder or the JSON file exists already or cannot be created.
-    """
+    """Create the folder of the run `name`, or find the one to resume. On exit, an empty folder is removed again."""
     from datetime import UTC, datetime
 
-    from probe.cli.runs import run_to_resume
-    from probe.report.folders import default_folder, prepare_folder
+    from probe.cli.inputs import run_to_resume
+    from probe.report.store import default_folder, prepare_folder
 
     target = options.json_target
     with chdir(_start_folder):
@@ -156,3 +150,76 @@ def exit_code(result: Any, error: ProbeError | None) -> int:
     if error is not None:
         raise error
     return INTERRUPTED if result.stopped_by == "interrupted" else 0
+
+
+PROBE_FOLDER = Path(__file__).parents[1]
+
+
+@contextmanager
+def task_errors(title: str) -> Iterator[None]:
+    """Translate exceptions raised while the task `title` is trained in this process. Bugs of probe are raised unchanged."""
+    from probe.device.failures import find_failure
+    from probe.errors import NothingFitsError, user_code_error
+
+    try:
+        yield
+    except Exception as error:
+        failure, culprit = find_failure(error)
+        if failure in ("oom", "host_oom"):
+            raise NothingFitsError(
+                f"A training step of {title} does not fit into memory: {culprit}",
+                hint="Use a smaller batch size; `probe batch` finds the largest one that fits.",
+            ) from None
+        if isinstance(error, ProbeError) or (failure is None and _raised_by_probe(error)):
+            raise
+        hint = None
+        if failure == "kernel_limit":
+            hint = "This may be a limit of a GPU kernel: `probe batch` finds out whether a smaller batch size runs."
+        message = f"Training {title} raised {type(error).__name__}: {error}"
+        raise user_code_error(message, error, hint=hint) from None
+
+
+def _raised_by_probe(error: Exception) -> bool:
+    """Return whether the innermost frame is probe's own."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(innermost).is_relative_to(PROBE_FOLDER)
+
+
+def show_click_error(error: click.ClickException) -> None:
+    """Print an error in the command line, and where to find help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    _echo_error(error.format_message())
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        click.echo(f"See {context.command_path} --help.", err=True)
+
+
+def show_probe_error(error: ProbeError, *, debug: bool) -> None:
+    """Print an error and its hint, with the traceback of the task's code if that raised it."""
+    if debug:
+        _echo_traceback(error)
+    if isinstance(error, UserCodeError):
+        click.echo(error.traceback.rstrip("\n"), err=True)
+    _echo_error(error.message)
+    if error.hint is not None:
+        click.echo(error.hint, err=True)
+
+
+def show_bug(error: Exception, args: Sequence[str], *, debug: bool) -> None:
+    """Print an unexpected exception, and how to report it."""
+    if debug:
+        _echo_traceback(error)
+    _echo_error(f"This is a bug in probe: {type(error).__name__}: {error}")
+    click.echo("Please report it with the command line and its output.", err=True)
+    if not debug:
+        click.echo(f"For the traceback, run: probe {' '.join([*args, '--debug'])}", err=True)
+
+
+def _echo_traceback(error: Exception) -> None:
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+
+
+def _echo_error(message: str) -> None:
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)

@@ -6,32 +6,29 @@ Plots and files are named by module and function, and imported when they are dra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from probe.batch.records import BatchComparison, BatchResult
 from probe.lr.records import LrComparison, LrResult
-from probe.report.batch.comparison_page import comparison_page
-from probe.report.batch.comparison_summary import comparison_summary
+from probe.report.batch.comparison import comparison_page, comparison_summary
 from probe.report.batch.page import batch_page
 from probe.report.batch.summary import batch_summary
-from probe.report.compare.page import COMPARED_SEARCHES_FILE, search_comparison_page
-from probe.report.compare.summary import compare_summary
 from probe.report.lr.page import lr_comparison_page, lr_page
 from probe.report.lr.summary import lr_comparison_summary, lr_summary
+from probe.report.search.comparison import COMPARED_SEARCHES_FILE, compare_summary, search_comparison_page
 from probe.report.search.page import search_page
 from probe.report.search.summary import search_summary
 from probe.report.shared.summary import Summary
-from probe.report.train.page import train_page
-from probe.report.train.summary import train_summary
+from probe.report.train import train_page, train_summary
 from probe.search.records.comparison import SearchComparison
 from probe.search.records.search import SearchResult
 from probe.single.records import TrainResult
 
 if TYPE_CHECKING:
-    from probe.report.shared.style import Drawings
+    from probe.report.shared.plots import Drawings
 
 REPORT_FILE = "report.md"
 
@@ -39,7 +36,7 @@ Result = BatchResult | BatchComparison | LrResult | LrComparison | SearchResult 
 ResultType = TypeVar("ResultType")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ResultKind(Generic[ResultType]):
     """What there is to show of one kind of result."""
 
@@ -49,9 +46,10 @@ class ResultKind(Generic[ResultType]):
     page: Callable[[ResultType, Sequence[str]], str]
     """The Markdown of the report, given the files of the plots that were drawn."""
     plots: str
-    """`module:function` of type (result) -> Drawings."""
+    """`module:function` in probe.report, of type (result) -> Drawings."""
+    _: KW_ONLY
     files: str | None = None
-    """`module:function` of type (result, folder) -> None, which writes files for programs; None if there are none."""
+    """`module:function` in probe.report, of type (result, folder) -> None, which writes files for programs."""
     page_file: str = REPORT_FILE
 
     def drawings(self, result: ResultType) -> Drawings:
@@ -66,55 +64,33 @@ class ResultKind(Generic[ResultType]):
 
 def _function(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
-    return cast(Callable[..., Any], getattr(import_module(module), function))
+    return cast(Callable[..., Any], getattr(import_module(f"probe.report.{module}"), function))
 
 
 KINDS: dict[str, ResultKind[Any]] = {
-    "batch": ResultKind(
-        record=BatchResult,
-        summarize=batch_summary,
-        page=batch_page,
-        plots="probe.report.batch.plots:batch_plots",
-    ),
+    "batch": ResultKind(BatchResult, batch_summary, batch_page, "batch.plots:batch_plots"),
     "batch_comparison": ResultKind(
-        record=BatchComparison,
-        summarize=comparison_summary,
-        page=comparison_page,
-        plots="probe.report.batch.comparison_plots:comparison_plots",
+        BatchComparison, comparison_summary, comparison_page, "batch.comparison_plots:comparison_plots"
     ),
-    "lr": ResultKind(
-        record=LrResult,
-        summarize=lr_summary,
-        page=lr_page,
-        plots="probe.report.lr.plots:lr_plots",
-    ),
+    "lr": ResultKind(LrResult, lr_summary, lr_page, "lr.plots:lr_plots"),
     "lr_comparison": ResultKind(
-        record=LrComparison,
-        summarize=lr_comparison_summary,
-        page=lr_comparison_page,
-        plots="probe.report.lr.plots:lr_comparison_plots",
+        LrComparison, lr_comparison_summary, lr_comparison_page, "lr.plots:lr_comparison_plots"
     ),
     "search": ResultKind(
-        record=SearchResult,
-        summarize=search_summary,
-        page=search_page,
-        plots="probe.report.search.plots:search_plots",
-        files="probe.report.search.best_recipe:write_search_files",
+        SearchResult,
+        search_summary,
+        search_page,
+        "search.plots:search_plots",
+        files="search.best_recipe:write_search_files",
     ),
     "search_comparison": ResultKind(
-        record=SearchComparison,
-        summarize=compare_summary,
-        page=search_comparison_page,
-        plots="probe.report.compare.plots:compare_plots",
+        SearchComparison,
+        compare_summary,
+        search_comparison_page,
+        "search.comparison_plots:compare_plots",
         page_file=COMPARED_SEARCHES_FILE,
     ),
-    "train": ResultKind(
-        record=TrainResult,
-        summarize=train_summary,
-        page=train_page,
-        plots="probe.report.train.plots:train_plots",
-        files="probe.report.train.history_csv:write_train_files",
-    ),
+    "train": ResultKind(TrainResult, train_summary, train_page, "train:train_plots", files="train:write_train_files"),
 }
 
 

@@ -1,8 +1,10 @@
-"""Results as JSON: `result.json` and what `--json` prints."""
+"""The folder of a run: its name, its `result.json` (also what `--json` prints), and the report drawn from it."""
 
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,29 +12,73 @@ from probe.errors import OutputError, UsageError
 from probe.files import write_text
 from probe.records import SCHEMA_VERSION
 from probe.records_json import from_plain, to_plain
-from probe.report.kinds import KINDS, Result
+from probe.report.kinds import KINDS, Result, kind_of
+from probe.report.shared.wording import file_name
+from probe.search.records.search import DATABASE_FILE
 
+REPORTS = Path("reports")
 RESULT_FILE = "result.json"
 _LINE_WIDTH = 120
 
 
+def default_folder(name: str, now: datetime, *, parent: Path = REPORTS) -> Path:
+    """`reports/<name>-<UTC time>`, with a number if two runs with the same name start in the same second."""
+    stem = f"{file_name(name)}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    folder = parent / stem
+    number = 2
+    while folder.exists():
+        folder = parent / f"{stem}-{number}"
+        number += 1
+    return folder
+
+
+def newest_folder(name: str, *, parent: Path = REPORTS) -> Path | None:
+    """The latest folder of a run called `name`, by the time in the folder's name; None if there is none."""
+    pattern = re.compile(rf"{re.escape(file_name(name))}-(\d{{8}}T\d{{6}}Z)(?:-(\d+))?")
+    found = []
+    for folder in parent.iterdir() if parent.is_dir() else ():
+        match = pattern.fullmatch(folder.name)
+        if match is not None and folder.is_dir():
+            found.append((match[1], int(match[2] or 1), folder))
+    return max(found)[2] if found else None
+
+
+def prepare_folder(path: Path) -> Path:
+    """Create the folder of a run before anything is measured. Raises OutputError if it exists, even if it is empty."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        if path.exists():
+            raise OutputError(
+                f"{path} already exists.",
+                hint="Give a new folder with --out; a run never overwrites another one."
+                + (" To resume the search in it, add --resume." if (path / DATABASE_FILE).is_file() else ""),
+            ) from error
+        raise _cannot_create(path, error) from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise _cannot_create(path, error) from error
+    return path
+
+
+def _cannot_create(path: Path, error: Exception) -> OutputError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return OutputError(
+        f"The folder {path} cannot be created: {reason}.", hint="Give a folder with write permission with --out."
+    )
+
+
 def result_text(result: Result) -> str:
-    """The record as JSON text in ASCII that ends with a newline; lists and objects that fit on a line are on one."""
+    """The record as JSON text in ASCII; lists and objects that fit on a line are on one."""
     return f"{_layout(to_plain(result), indent=0)}\n"
 
 
 def save_result(result: Result, path: Path) -> None:
-    """Write the record to the file `path`. Raises OutputError if that is not possible."""
+    """Write the record to the file `path`."""
     write_text(path, result_text(result))
 
 
 def load_result(path: Path) -> Result:
-    """Read the result stored in `path`, a run's folder or its result.json.
-
-    Raises:
-        UsageError: if the path does not exist.
-        OutputError: if its content is not a valid result.
-    """
+    """Read the result in `path`, a run's folder or its result.json. Raises UsageError or, if it is not valid, OutputError."""
     if not path.exists():
         raise UsageError(f"{path} does not exist.", hint=f"Give the folder of a run or its {RESULT_FILE}.")
     file = path / RESULT_FILE if path.is_dir() else path
@@ -89,3 +135,35 @@ def _layout(plain: Any, *, indent: int) -> str:
         opening, closing = "[]"
     body = ",\n".join(" " * inner + part for part in parts)
     return f"{opening}\n{body}\n{' ' * indent}{closing}"
+
+
+def write_report(result: Result, folder: Path) -> Path:
+    """Store `result` in `folder`, which is created if needed, and draw its report. Returns the path of the page.
+
+    result.json is written first, so that no measurement is lost if drawing fails.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be created: {error.strerror or error}.") from error
+    save_result(result, folder / RESULT_FILE)
+    return draw_report(result, folder)
+
+
+def redraw_report(path: Path) -> Path:
+    """Draw the report again from a run's folder or its result.json. Returns the path of the page."""
+    result = load_result(path)
+    return draw_report(result, path if path.is_dir() else path.parent)
+
+
+def draw_report(result: Result, folder: Path) -> Path:
+    """Draw the report of `result` without writing result.json. Returns the path of the page."""
+    from probe.report.shared.plots import plot_style
+
+    kind = kind_of(result)
+    kind.write_files(result, folder)
+    with plot_style():
+        plots = [file for file, draw in kind.drawings(result).items() if draw(folder / file)]
+    path = folder / kind.page_file
+    write_text(path, kind.page(result, plots))
+    return path

@@ -28,9 +28,8 @@ from made_records import (
 )
 
 from probe.batch.prediction_records import PredictionInfo
-from probe.cli.answers.answers import answer_lines
-from probe.cli.answers.layout import layout_lines
-from probe.cli.answers.progress_text import plan_text, trial_text
+from probe.cli.answers import answer_lines, layout_lines
+from probe.cli.live.lines import plan_text, trial_text
 from probe.diagnosis.diagnose import diagnose
 from probe.lr.plan import plan_probe
 from probe.lr.suggest import FREE_PASSES

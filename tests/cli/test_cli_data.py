@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from probe.cli.live.download import QuarterLines, open_download
+from probe.cli.live.progress import QuarterLines, open_download
 from probe.cli.main import run
 from probe.data import cifar10, reuters
 from probe.data.json_lines import LabelledText
@@ -122,7 +122,7 @@ def test_progress_without_a_terminal_is_a_line_per_quarter(capsys: pytest.Captur
 def test_a_terminal_gets_a_bar_that_vanishes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("probe.cli.live.download.wants_live", lambda stream, environ: True)
+    monkeypatch.setattr("probe.cli.live.progress.wants_live", lambda stream, environ: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with open_download(quiet=False) as update:
         update("Downloading", 1, 4)

@@ -147,7 +147,7 @@ def test_nothing_fits_is_an_error_with_a_report(tmp_path: Path, capsys: pytest.C
     assert run(["batch", "--task", "clitask:huge", "--device", "simulated:8MiB", "--start", "1"]) == 5
     assert read_result(tmp_path)["stopped_by"] == "nothing_fits"
     out, err = capsys.readouterr()
-    assert "nothing fits" in out
+    assert "no batch size fits" in out
     assert re.search(r"Error: Nothing fits: .* batch size 1", err)
 
 

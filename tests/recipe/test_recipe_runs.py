@@ -10,7 +10,7 @@ import pytest
 
 from probe.recipe.load import load_recipe, parse_recipe
 from probe.recipe.schema import Recipe
-from probe.report.write import write_report
+from probe.report.store import write_report
 from probe.search.find import find_hyperparameters
 
 ROOT = Path(__file__).parents[2]

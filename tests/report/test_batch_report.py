@@ -27,12 +27,11 @@ from record_strategies import attempts, comparisons
 
 from probe.batch.prediction_records import Contradiction, PredictionInfo, TraceCheck
 from probe.batch.records import Attempt
-from probe.report.batch.comparison_page import comparison_page
-from probe.report.batch.comparison_summary import comparison_table
+from probe.report.batch.comparison import comparison_page, comparison_table
 from probe.report.batch.figures import check_prediction, collapsed_sizes, headroom_bytes, step_spread
 from probe.report.batch.page import attempts_table, batch_page
 from probe.report.batch.sentences import batch_warnings, check_text, needs_text, predicted_answer, traces_text
-from probe.report.write import write_report
+from probe.report.store import write_report
 
 quick = settings(deadline=None, max_examples=25)
 

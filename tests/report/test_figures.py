@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_records import attempt, batch_result, lr_curve, plain_search_result, search_result, trial
 from record_strategies import search_results
 
-from probe.report.batch.figures import best_throughput, is_confirmed, peak_at, smallest_failure
+from probe.report.batch.figures import best_throughput, confirmation, peak_at, smallest_failure
 from probe.report.lr.page import chosen_points
 from probe.report.lr.plots import loss_limits
 from probe.report.search.figures import (
@@ -24,9 +24,8 @@ from probe.report.search.figures import (
 )
 from probe.report.search.page import search_page
 from probe.report.search.summary import importance_text, optimism_text, ties_text
-from probe.report.search.tables import best_table, rungs_table
-from probe.report.search.trial_columns import trials_rows
-from probe.report.shared.style import value_limits
+from probe.report.search.tables import best_table, rungs_table, trials_rows
+from probe.report.shared.plots import value_limits
 from probe.search.records.search import Importance, SearchResult
 
 quick = settings(deadline=None, max_examples=25)
@@ -41,7 +40,7 @@ def test_the_best_throughput_compares_short_runs_with_short_runs() -> None:
 def test_facts_of_a_sweep() -> None:
     result = batch_result()
     failure = smallest_failure(result)
-    assert is_confirmed(result)
+    assert confirmation(result) is not None
     assert failure is not None
     assert failure.batch_size == 128
     assert peak_at(result, 64) == max(a.memory.peak_reserved_bytes for a in result.attempts if a.memory is not None)

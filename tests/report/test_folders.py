@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.errors import OutputError
-from probe.report.folders import default_folder, file_name, prepare_folder
+from probe.report.shared.wording import file_name
+from probe.report.store import default_folder, prepare_folder
 
 NOON = datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC)
 

@@ -21,4 +21,4 @@ def test_plots_and_files_that_are_imported_late_exist(name: str) -> None:
     for reference in (KINDS[name].plots, KINDS[name].files):
         if reference is not None:
             module, _, function = reference.partition(":")
-            assert callable(getattr(import_module(module), function))
+            assert callable(getattr(import_module(f"probe.report.{module}"), function))

@@ -43,7 +43,7 @@ from probe.report.lr.summary import (
     training_steps_text,
     unseen_text,
 )
-from probe.report.shared.style import save_figure
+from probe.report.shared.plots import save_figure
 from probe.units import format_lr
 
 quick = settings(deadline=None, max_examples=40)

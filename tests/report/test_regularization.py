@@ -20,7 +20,7 @@ from probe.report.search.regularization import (
     winner_text,
 )
 from probe.report.search.summary import search_summary
-from probe.report.train.page import train_page
+from probe.report.train import train_page
 from probe.search.records.search import Dimension, FinalTraining, SearchResult, TrialResult
 from probe.training.records import EpochReport, SplitScore, TrainingSummary, WeightCounts
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_records import attempt, batch_result, nothing_fits_result
 
 from probe.batch.records import Attempt, BatchResult, MemoryGrowth, SampleCoverage
-from probe.cli.answers.answers import answer_lines
+from probe.cli.answers import answer_lines
 from probe.report.batch.figures import max_fraction_above
 from probe.report.batch.page import batch_page
 from probe.report.batch.sample_text import confirmation_text, ranking_texts, sample_warnings

@@ -16,10 +16,16 @@ from record_strategies import search_results
 
 from probe.errors import UsageError
 from probe.records_json import from_plain, to_plain
-from probe.report.compare.page import search_comparison_page
-from probe.report.compare.summary import answer_text, group_header, group_rows, mean_curve, run_rows, spread_text
-from probe.report.store import load_result
-from probe.report.write import redraw_report, write_report
+from probe.report.search.comparison import (
+    answer_text,
+    group_header,
+    group_rows,
+    mean_curve,
+    run_rows,
+    search_comparison_page,
+    spread_text,
+)
+from probe.report.store import load_result, redraw_report, write_report
 from probe.search.compare.compare import NamedSearch, compare_searches, incumbents_of_trials, spread
 from probe.search.records.comparison import SearchComparison, Spread
 from probe.search.records.search import SearchResult

@@ -24,10 +24,9 @@ from made_records import (
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from probe.cli.answers.answers import answer_lines
-from probe.cli.answers.layout import layout_lines
+from probe.cli.answers import answer_lines, layout_lines
 from probe.report.kinds import KINDS, Result, kind_of
-from probe.report.write import draw_report
+from probe.report.store import draw_report
 
 
 class _MarkdownFile(SingleFileSnapshotExtension):

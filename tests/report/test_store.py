@@ -26,8 +26,7 @@ from probe.errors import OutputError, ProbeError, UsageError
 from probe.lr.records import LrResult
 from probe.records_json import to_plain
 from probe.report.kinds import Result
-from probe.report.store import load_result, result_text, save_result
-from probe.report.write import redraw_report
+from probe.report.store import load_result, redraw_report, result_text, save_result
 
 
 @pytest.mark.parametrize(

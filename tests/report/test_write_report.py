@@ -35,11 +35,9 @@ from written_pages import check_page, written
 from probe.errors import OutputError
 from probe.lr.records import LrCurve
 from probe.report.kinds import Result
-from probe.report.search.best_recipe import best_recipe
+from probe.report.search.best_recipe import best_recipe, write_search_files
 from probe.report.search.page import search_page
-from probe.report.search.trial_columns import write_trials
-from probe.report.store import load_result
-from probe.report.write import redraw_report, write_report
+from probe.report.store import load_result, redraw_report, write_report
 from probe.search.records.search import SearchResult
 
 
@@ -159,14 +157,14 @@ def test_a_long_search_shows_its_best_trials_and_points_to_the_rest(tmp_path: Pa
     result = search_result(num_trials=120)
     text = search_page(result, [])
     assert "The best 50 of 120 trials" in text
-    write_trials(result, tmp_path / "trials.csv")
+    write_search_files(result, tmp_path)
     assert len((tmp_path / "trials.csv").read_text().splitlines()) == 121
     check_page(text, tmp_path)
 
 
 def test_trials_csv_has_the_promised_columns_in_the_order_of_the_space(tmp_path: Path) -> None:
     result = search_result()
-    write_trials(result, tmp_path / "trials.csv")
+    write_search_files(result, tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "trials.csv").read_text())))
     names = ["batch_size", "optimizer", "lr", "momentum", "weight_decay", "width"]
     assert list(rows[0]) == [
@@ -298,7 +296,7 @@ def test_redrawing_needs_no_torch_and_gives_the_same_files(tmp_path: Path) -> No
         if path.name != "result.json":
             path.unlink()
     program = (
-        "import sys; from pathlib import Path; from probe.report.write import redraw_report\n"
+        "import sys; from pathlib import Path; from probe.report.store import redraw_report\n"
         "heavy = {'torch', 'optuna', 'click', 'rich', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "redraw_report(Path(sys.argv[1]))\n"
         "print(sorted(heavy), sorted({'torch', 'optuna', 'click', 'rich', 'matplotlib.pyplot'} & set(sys.modules)))"

@@ -14,7 +14,7 @@ from made_recipes import blobs_recipe
 from searches import search_outcome
 
 from probe.device.select import DeviceSpec
-from probe.report.write import write_report
+from probe.report.store import write_report
 from probe.search.flow import Search
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import SearchProgress, SearchResult, TrialResult

@@ -11,7 +11,7 @@ from made_recipes import blobs_recipe
 from rung_jobs import job, numbers, ran
 from searches import search_outcome
 
-from probe.cli.answers.answers import answer_lines
+from probe.cli.answers import answer_lines
 from probe.device.select import DeviceSpec
 from probe.errors import ChangedDataError, DataError
 from probe.loading.records import DataReference, ValidationSplit

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from probe.report.kinds import Result
-from probe.report.write import write_report
+from probe.report.store import write_report
 
 MAX_PLOT_BYTES = 80_000
 

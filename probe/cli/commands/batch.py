@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import click
 
 from probe.cli.help_layout import ProbeCommand
+from probe.cli.inputs import SourceOptions
 from probe.cli.options import (
     OutputOptions,
     command_line,
@@ -19,13 +20,12 @@ from probe.cli.options import (
     whole_number,
     with_options,
 )
-from probe.cli.sources import SourceOptions
 
 if TYPE_CHECKING:
     from probe.batch.compare import Axes
     from probe.batch.records import BatchComparison, BatchResult
+    from probe.cli.inputs import TrainingSetup
     from probe.cli.output import Output
-    from probe.cli.sources import TrainingSetup
     from probe.device.select import DeviceSpec
     from probe.errors import NothingFitsError
     from probe.records import Precision
@@ -43,10 +43,7 @@ class SizeOptions:
         "--max", callback=whole_number(), metavar="N", help="Largest batch size.  [default: all samples]"
     )
     confirm_steps: int | None = option(
-        "--confirm-steps",
-        callback=whole_number(0),
-        metavar="N",
-        help="Steps of the final check.  [default: 30]",
+        "--confirm-steps", callback=whole_number(0), metavar="N", help="Steps of the final check.  [default: 30]"
     )
 
 
@@ -96,9 +93,9 @@ def batch(
     Runs real training steps: doubles the batch while it fits, halves it when memory runs out. Without a GPU, predicts
     what fits on common GPUs.
     """
+    from probe.cli.inputs import find_training_setup, with_settings
     from probe.cli.live.progress import waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
-    from probe.cli.sources import find_training_setup, with_settings
     from probe.records import RunOrigin
 
     with waiting("starting", quiet=output.quiet):
@@ -142,9 +139,7 @@ def _with_recipe(
         sizes = replace(sizes, start=sizes.start or given.start, largest=sizes.largest or given.max)
         own_precision = (given.precision,) if given.precision else ()
         variants = replace(
-            variants,
-            optimizer=variants.optimizer or given.optimizer,
-            precision=variants.precision or own_precision,
+            variants, optimizer=variants.optimizer or given.optimizer, precision=variants.precision or own_precision
         )
         device, size = device or given.device, size or given.memory
     return setup, sizes, variants, parse_device(device or "auto", memory=size)

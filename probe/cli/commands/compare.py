@@ -54,7 +54,7 @@ def compare(runs: RunsOptions, output: OutputOptions) -> None:
 
 
 def _check_runs(runs: tuple[Path, ...]) -> None:
-    from probe.cli.runs import run_folder
+    from probe.cli.inputs import run_folder
 
     if len(runs) < 2:
         raise UsageError(
@@ -71,12 +71,13 @@ def _check_runs(runs: tuple[Path, ...]) -> None:
 
 def _load(run: Path) -> NamedSearch:
     """Load a search. Its curve is exact if the events in its search.sqlite can be read."""
-    from probe.cli.runs import SEARCH_FILE, load_search, run_folder
+    from probe.cli.inputs import load_search, run_folder
     from probe.search.compare.compare import NamedSearch, incumbents_of_trials
+    from probe.search.records.search import DATABASE_FILE
     from probe.search.stored_result import stored_incumbents
 
     result = load_search(run, hint="Only searches can be compared.")
-    database = run_folder(run) / SEARCH_FILE
+    database = run_folder(run) / DATABASE_FILE
     try:
         curve = stored_incumbents(database, result) if database.is_file() else None
     except (OutputError, RecipeError):  # a damaged database; result.json is enough for a comparison

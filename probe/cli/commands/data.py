@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 
 from probe.cli.help_layout import ProbeCommand
-from probe.cli.options import argument, data_dir_option, option, with_options
+from probe.cli.options import argument, data_dir_option, quiet_option, with_options
 
 if TYPE_CHECKING:
     from probe.data.download import FetchedData
@@ -23,7 +23,7 @@ class DataOptions:
     title: ClassVar = None
     name: str | None = argument(required=False, help="Name of a data set.  [default: list them]")
     data_dir: Path = data_dir_option()
-    quiet: bool = option("--quiet", is_flag=True, help="Print only the answer, no progress.")
+    quiet: bool = quiet_option()
 
 
 @click.command(
@@ -37,19 +37,18 @@ def data(options: DataOptions) -> None:
 
     Without NAME, lists the data sets. Recipes download their data on their own.
     """
-    from probe.cli.answers.layout import layout_lines
+    from probe.cli.answers import print_lines
 
     if options.name is None:
         rows = _catalogue(options.data_dir)
     else:
-        from probe.cli.live.download import open_download
+        from probe.cli.live.progress import open_download
         from probe.data.download import fetch_data
 
         with open_download(quiet=options.quiet) as progress:
             fetched = fetch_data(options.name, options.data_dir, progress=progress)
         rows = fetched_rows(fetched)
-    for line in layout_lines(rows):
-        click.echo(line)
+    print_lines(rows)
 
 
 def fetched_rows(fetched: FetchedData) -> list[Line]:

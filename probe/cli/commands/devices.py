@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 )
 def devices() -> None:
     """Show what probe finds on this machine, what is missing, and what that means for measurements."""
-    from probe.cli.answers.layout import layout_lines
+    from probe.cli.answers import print_lines
     from probe.device.environment import describe_environment
 
-    for line in layout_lines(environment_rows(describe_environment())):
-        click.echo(line)
+    print_lines(environment_rows(describe_environment()))
 
 
 def environment_rows(found: EnvironmentReport) -> list[Line]:

@@ -23,7 +23,7 @@ def export(run: Path, storage: str | None) -> None:
 
     RUN is not changed, and its search may still be running. For pandas, read the trials.csv in RUN.
     """
-    from probe.cli.runs import load_search, run_folder
+    from probe.cli.inputs import load_search, run_folder
 
     if storage is None:
         raise UsageError("No destination is given.", hint="Give one, like: --optuna sqlite:///x.db")

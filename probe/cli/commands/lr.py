@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import click
 
 from probe.cli.help_layout import ProbeCommand
+from probe.cli.inputs import SourceOptions
 from probe.cli.options import (
     PRECISIONS,
     DeviceOptions,
@@ -22,11 +23,10 @@ from probe.cli.options import (
     whole_numbers,
     with_options,
 )
-from probe.cli.sources import SourceOptions
 
 if TYPE_CHECKING:
+    from probe.cli.inputs import TrainingSetup
     from probe.cli.output import Output
-    from probe.cli.sources import TrainingSetup
     from probe.lr.records import Axis, LrComparison, LrResult
     from probe.tasks.source import TaskSource
 
@@ -100,11 +100,7 @@ class TrainingOptions:
     ),
 )
 @with_options(
-    source=LrSourceOptions,
-    test=RangeTestOptions,
-    training=TrainingOptions,
-    device=DeviceOptions,
-    output=OutputOptions,
+    source=LrSourceOptions, test=RangeTestOptions, training=TrainingOptions, device=DeviceOptions, output=OutputOptions
 )
 def lr(
     source: LrSourceOptions,
@@ -117,9 +113,9 @@ def lr(
 
     With a schedule, it is the peak learning rate. The model is not changed.
     """
+    from probe.cli.inputs import find_training_setup
     from probe.cli.live.progress import waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
-    from probe.cli.sources import find_training_setup
     from probe.records import RunOrigin
 
     with waiting("starting", quiet=output.quiet):
@@ -184,7 +180,7 @@ def _checked_settings(test: RangeTestOptions, confirm: bool | str, training_step
 
 def _with_training(setup: TrainingSetup, training: TrainingOptions) -> TrainingSetup:
     """Set the hyperparameters of the training. Without a planned length, it is the longest training of the recipe."""
-    from probe.cli.sources import with_settings
+    from probe.cli.inputs import with_settings
 
     epochs = None
     if not training.training_steps and setup.recipe is not None:
@@ -200,12 +196,8 @@ def _with_training(setup: TrainingSetup, training: TrainingOptions) -> TrainingS
 
 
 def _compared(setup: TrainingSetup, training: TrainingOptions) -> tuple[Axis, list[Mapping[str, Any]]] | None:
-    """Return what is compared and the hyperparameters of each variant, or None if one probe is enough.
-
-    Raises:
-        UsageError: two comparisons at once, or no optimizers to compare.
-    """
-    from probe.cli.sources import with_settings
+    """Return what is compared and the hyperparameters of each variant, or None if one probe is enough."""
+    from probe.cli.inputs import with_settings
     from probe.errors import UsageError
 
     comparisons = (
@@ -237,12 +229,8 @@ def _recipe_optimizers(setup: TrainingSetup, optimizer: tuple[str, ...]) -> list
             "--per optimizer needs a recipe whose [space] lists optimizers.",
             hint="Or name the optimizers: --optimizer sgd,adam",
         )
-    space = build_space(recipe)
-    kept = {
-        name: value
-        for name, value in setup.params.items()
-        if name in ("lr_schedule", "precision", "epochs", "batch_size")
-    }
+    space, own = build_space(recipe), ("lr_schedule", "precision", "epochs", "batch_size")
+    kept = {name: value for name, value in setup.params.items() if name in own}
     return [{**central_params(space, optimizer=name), **kept} for name in names]
 
 
@@ -266,7 +254,7 @@ def _measure(
 
 def _find(source: TaskSource, **settings: Any) -> LrResult:
     """Call `find_lr`, with errors of the task's code as the command line shows them."""
-    from probe.cli.errors import task_errors
+    from probe.cli.output import task_errors
     from probe.lr.find import find_lr
 
     with task_errors(source.title):

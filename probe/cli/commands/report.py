@@ -22,13 +22,10 @@ def report(run: Path, quiet: bool) -> None:
 
     For a search that was killed, the report shows the trials in its search.sqlite. Nothing is trained.
     """
-    from probe.cli.answers.answers import answer_lines
-    from probe.cli.answers.layout import layout_lines
-    from probe.cli.runs import load_run, run_folder
-    from probe.report.write import draw_report
+    from probe.cli.answers import answer_lines, print_lines
+    from probe.cli.inputs import load_run, run_folder
+    from probe.report.store import draw_report
 
     result = load_run(run)
     path = draw_report(result, run_folder(run))
-    rows = [("Report", str(path))] if quiet else [*answer_lines(result), ("Report", str(path))]
-    for line in layout_lines(rows):
-        click.echo(line)
+    print_lines([*([] if quiet else answer_lines(result)), ("Report", str(path))])

@@ -49,7 +49,11 @@ class ExecutionOptions:
     device: str | None = device_option()
     data_dir: Path = data_dir_option()
     ray: str | None = option("--ray", metavar="ADDRESS", help="Ray cluster: auto, HOST:PORT, or local:N to start one.")
-    storage: Path | None = path_option("--storage", metavar="PATH", help="Folder for checkpoints that all nodes share.")
+    storage: Path | None = path_option(
+        "--storage",
+        metavar="PATH",
+        help="Folder for checkpoints that all nodes see; required if the cluster has several machines.",
+    )
     seed: int | None = recipe_seed_option()
     deterministic: bool = option("--deterministic", is_flag=True, help="Reproducible: one worker, no use of the clock.")
 
@@ -91,9 +95,9 @@ def search(
     Finds batch size and learning rate if the recipe asks for it, tries configurations within the budget, trains the best
     one again and scores it once on the test data. RECIPE defaults to the probe.toml in this folder.
     """
+    from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
-    from probe.cli.sources import search_recipe_path
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
 
@@ -110,9 +114,8 @@ def search(
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
         device = parse_device(execution.device or "auto")
     with open_output(loaded.name, output, resume=resuming.resume) as run:
-        run.print_note(
-            f"Searching {path}: {_summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)}."
-        )
+        summary = _summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)
+        run.print_note(f"Searching {path}: {summary}.")
         with open_progress("search", quiet=output.quiet, constants=loaded.constants) as observer:
             result, error = with_partial_result(
                 find_hyperparameters,

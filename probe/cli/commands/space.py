@@ -22,11 +22,10 @@ def space(options: ChangeOptions) -> None:
 
     Nothing is trained. RECIPE defaults to the probe.toml in this folder.
     """
-    from probe.cli.answers.layout import layout_lines
-    from probe.cli.answers.space import space_lines
-    from probe.cli.sources import search_recipe_path
+    from probe.cli.answers import print_lines
+    from probe.cli.inputs import search_recipe_path
+    from probe.cli.space_answer import space_lines
     from probe.recipe.load import load_recipe
 
     recipe = load_recipe(search_recipe_path(options.recipe), overrides=options.changes, tries=options.tries)
-    for line in layout_lines(space_lines(recipe)):
-        click.echo(line)
+    print_lines(space_lines(recipe))

@@ -17,6 +17,7 @@ from probe.cli.options import (
     device_option,
     option,
     recipe_seed_option,
+    set_option,
     whole_number,
     with_options,
 )
@@ -28,9 +29,7 @@ class TrainOptions:
 
     title: ClassVar = "Training"
     recipe: Path = argument(type=click.Path(path_type=Path), help="Recipe with one configuration, like best.toml.")
-    changes: tuple[str, ...] = option(
-        "--set", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; can be repeated."
-    )
+    changes: tuple[str, ...] = set_option()
     epochs: int | None = option(
         "--epochs", callback=whole_number(), metavar="N", help="Number of epochs.  [default: search.fidelity.max]"
     )
@@ -55,10 +54,9 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
 
     A search writes such a recipe as best.toml. Ctrl-C keeps the weights trained so far.
     """
-    from probe.cli.errors import task_errors
+    from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
-    from probe.cli.output import exit_code, open_output
-    from probe.cli.sources import search_recipe_path
+    from probe.cli.output import exit_code, open_output, task_errors
     from probe.device.select import parse_device
     from probe.recipe.dump import fixed_params
     from probe.recipe.load import load_recipe

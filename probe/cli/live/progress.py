@@ -1,12 +1,14 @@
-"""Progress on stderr while a command works: a live view on a terminal, plain lines elsewhere."""
+"""Progress on stderr while a command works or downloads: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TextIO
+
+import click
 
 Observer = Callable[[Any], None]
 """Called with progress records: attempts, steps, epochs, trials."""
@@ -15,11 +17,7 @@ Kind = Literal["batch", "lr", "search", "train"]
 
 
 def open_progress(kind: Kind, *, quiet: bool, constants: Collection[str] = ()) -> AbstractContextManager[Observer]:
-    """Return a context with the observer of one run. Leaving it clears temporary output from the screen.
-
-    Args:
-        constants: hyperparameters that are equal in all trials and therefore not shown.
-    """
+    """Return a context with the observer of one run; `constants` are equal in all trials and therefore not shown."""
     if quiet:
         return nullcontext(_ignore)
     if wants_live(sys.stderr, os.environ):
@@ -48,5 +46,46 @@ def wants_live(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return stream.isatty() and not environ.get("NO_COLOR") and "CI" not in environ and environ.get("TERM") != "dumb"
 
 
-def _ignore(record: Any) -> None:
-    """Discard a record."""
+DownloadObserver = Callable[[str, int, int | None], None]
+"""Called with (activity, amount done, total amount or None if unknown)."""
+
+
+def open_download(*, quiet: bool) -> AbstractContextManager[DownloadObserver]:
+    """Return a context with the observer of one download."""
+    if quiet:
+        return nullcontext(_ignore)
+    return _bar() if wants_live(sys.stderr, os.environ) else nullcontext(QuarterLines())
+
+
+class QuarterLines:
+    """Prints a line when an activity starts, and at each quarter if the total is known."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] | None = None
+
+    def __call__(self, activity: str, done: int, total: int | None) -> None:
+        quarters = 4 * done // total if total else 0
+        if (activity, quarters) != self._last:
+            self._last = (activity, quarters)
+            click.echo(f"{activity}: {25 * quarters} %" if total else activity, err=True)
+
+
+@contextmanager
+def _bar() -> Iterator[DownloadObserver]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+    tasks: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+
+        def update(activity: str, done: int, total: int | None) -> None:
+            if activity not in tasks:
+                tasks[activity] = progress.add_task(activity, total=total)
+            progress.update(tasks[activity], completed=done, total=total)
+
+        yield update
+
+
+def _ignore(*progress: Any) -> None:
+    """Discard progress."""

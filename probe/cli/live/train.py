@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from probe.cli.answers.progress_text import training_text
+from probe.cli.live.lines import training_text
 from probe.report.shared.wording import metric_text
 from probe.single.records import TrainStarted
 from probe.training.records import EpochReport

@@ -22,11 +22,11 @@ from rich.text import Text
 from probe.batch.decide import NextAttempt
 from probe.batch.prediction_records import PredictionInfo
 from probe.batch.records import Attempt
-from probe.cli.answers.progress_text import params_text
-from probe.cli.live.lines import RecordText, stage_text
+from probe.cli.live.lines import RecordText, params_text, stage_text
+from probe.cli.live.train import TrainView
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
-from probe.report.batch.sentences import OUTCOMES
+from probe.report.batch.sentences import OUTCOMES, rate_text
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import RunningTrial, SearchProgress
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value
@@ -57,8 +57,6 @@ def open_waiting(reason: str) -> Status:
 @contextmanager
 def open_live(kind: str, constants: Collection[str] = ()) -> Iterator[Callable[[Any], None]]:
     """Draw the view of a `kind` of run on stderr until the context ends. Yields the observer that updates it."""
-    from probe.cli.live.train import TrainView
-
     views: dict[str, Callable[[], View]] = {
         "batch": BatchView,
         "lr": LrView,
@@ -133,31 +131,22 @@ class _VariantTable:
     attempts: list[Attempt] = field(default_factory=list)
 
     def draw(self) -> list[RenderableType]:
-        lines: list[RenderableType] = []
-        if self.title is not None:
-            lines.append(_line(self.title, "bold"))
-        if self.prediction is not None:
-            lines.append(_line(self.prediction, "dim"))
-        if self.attempts:
-            lines.append(_attempts_table(self.attempts))
-        return lines
+        texts = ((self.title, "bold"), (self.prediction, "dim"))
+        lines = [_line(text, style) for text, style in texts if text is not None]
+        return [*lines, _attempts_table(self.attempts)] if self.attempts else [*lines]
 
 
 def _attempts_table(attempts: Sequence[Attempt]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("batch", "purpose", "outcome", "samples/s", "peak memory"):
-        right = name in ("batch", "samples/s", "peak memory")
-        table.add_column(
-            Text(name, style="dim"),
-            justify="right" if right else "left",
-            no_wrap=right,
-            min_width=10 if not right else 5,
-        )
+        if name in ("purpose", "outcome"):
+            table.add_column(Text(name, style="dim"), min_width=10)
+        else:
+            table.add_column(Text(name, style="dim"), justify="right", no_wrap=True, min_width=5)
     for attempt in attempts:
-        rate = format_count(attempt.samples_per_second) if attempt.samples_per_second is not None else ""
         memory = format_bytes(attempt.memory.peak_reserved_bytes) if attempt.memory and attempt.fits else ""
         outcome = Text(OUTCOMES[attempt.outcome], style="green" if attempt.fits else "yellow")
-        table.add_row(str(attempt.batch_size), attempt.purpose, outcome, rate, memory)
+        table.add_row(str(attempt.batch_size), attempt.purpose, outcome, rate_text(attempt), memory)
     return table
 
 
@@ -190,14 +179,9 @@ class LrView:
         lines = [_line(line, "dim") for line in self._lines if line is not None]
         if last is None:
             return Group(*lines, self._spinner)
-        row = Table.grid(padding=(0, 2, 0, 0))
-        row.add_row(
-            ProgressBar(total=last.num_steps, completed=last.step, width=BAR_WIDTH),
-            f"{last.phase}: {last.step} of {last.num_steps} steps",
-            f"lr {format_lr(last.lr)}",
-            f"loss {format_value(last.loss)}",
-        )
-        return Group(*lines, row, Text(sparkline(self._losses, SPARK_WIDTH), style="cyan"))
+        steps = f"{last.phase}: {last.step} of {last.num_steps} steps"
+        bar = _bar(last.step, last.num_steps, steps, f"lr {format_lr(last.lr)}", f"loss {format_value(last.loss)}")
+        return Group(*lines, bar, Text(sparkline(self._losses, SPARK_WIDTH), style="cyan"))
 
 
 class SearchView:
@@ -229,7 +213,8 @@ class SearchView:
         table.add_column(style="dim", no_wrap=True, min_width=len("running"))
         table.add_column()
         for label, spent, limit in _budget(progress, time.monotonic() - self._since):
-            table.add_row(label, _bar(spent, limit, label))
+            write = format_seconds if label == "time" else format_count
+            table.add_row(label, _bar(min(spent, limit), limit, f"{write(spent)} of {write(limit)}"))
         utilization = None if progress.slots is None else use_text(progress.slots)
         if utilization is not None:
             table.add_row("on", _line(utilization))
@@ -267,11 +252,9 @@ def _budget(progress: SearchProgress, since: float) -> list[tuple[str, float, fl
     return [(label, done, limit) for label, done, limit in rows if limit is not None]
 
 
-def _bar(done: float, limit: float, label: str) -> RenderableType:
+def _bar(done: float, limit: float, *texts: str) -> RenderableType:
     row = Table.grid(padding=(0, 2, 0, 0))
-    write = format_seconds if label == "time" else format_count
-    bar = ProgressBar(total=limit, completed=min(done, limit), width=BAR_WIDTH)
-    row.add_row(bar, f"{write(done)} of {write(limit)}")
+    row.add_row(ProgressBar(total=limit, completed=done, width=BAR_WIDTH), *texts)
     return row
 
 

@@ -2,7 +2,8 @@
 
 - figures: numbers read off the attempts
 - sentences, sample_text: sentences about the result, its warnings, the samples
-- summary, comparison_summary: the answer on the terminal and at the top of the page
-- page, prediction_page, comparison_page: the report
-- plots, comparison_plots: its plots
+- summary: the answer on the terminal and at the top of the page
+- page: the report, with its sections on predictions
+- plots: its plots
+- comparison, comparison_plots: summary, page and plot of batch sizes compared
 """

@@ -6,22 +6,21 @@ from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from probe.batch.records import BatchComparison, Variant
-from probe.report.batch.comparison_page import COMPARISON_PLOT
-from probe.report.batch.comparison_summary import is_predicted, rate_at_recommended, sample_noun, short_names
-from probe.report.shared.style import (
+from probe.report.batch.comparison import COMPARISON_PLOT, is_predicted, rate_at_recommended, sample_noun, short_names
+from probe.report.shared.plots import (
     BLUE,
-    COLORS,
     GREY,
-    LINES,
-    MARKERS,
     ORANGE,
     Drawings,
-    color_of,
+    draw_points,
     new_figure,
+    note,
+    powers_of_two,
     save_figure,
+    series_style,
     ticks_at,
 )
 from probe.report.shared.wording import shorten
@@ -38,10 +37,7 @@ def comparison_plots(result: BatchComparison) -> Drawings:
 
 
 def draw_comparison(result: BatchComparison, path: Path) -> bool:
-    """Draw largest and recommended sizes next to the throughput; if nothing was measured, the largest against GPU memory.
-
-    Returns False if fewer than two variants have an answer, or if there are too many to distinguish.
-    """
+    """Draw largest and recommended sizes next to the throughput; if nothing was measured, the largest against GPU memory."""
     if is_predicted(result):
         return _draw_gpus(result, path)
     names = [shorten(name, _MAX_NAME) for name in short_names(result)]
@@ -53,20 +49,18 @@ def draw_comparison(result: BatchComparison, path: Path) -> bool:
     figure, [left, right] = new_figure(2, height=1.5 + 0.34 * len(names), width=8.0)
     _plot_sizes(left, result.variants)
     right.barh(rows, [rate or 0.0 for rate in rates], height=0.55, color=BLUE)
-    for row, rate in zip(rows, rates, strict=True):
+    for row, rate in enumerate(rates):
         text = "nothing fits" if rate is None else format_count(rate)
-        right.annotate(text, (rate or 0.0, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+        note(right, text, (rate or 0.0, row), (4, 0), va="center", fontsize=8)
     right.set_xlim(0, 1.22 * max(rate or 0.0 for rate in rates))
     right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     right.xaxis.set_major_locator(MaxNLocator(5))
     right.set_title(f"{sample_noun(result).capitalize()}/s at the recommended size")
     for axes in (left, right):
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.yaxis.set_major_locator(FixedLocator([float(row) for row in rows]))
-        axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(visible=False, axis="y")
-    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: names[round(value)] if value in rows else ""))
-    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: ""))
+    ticks_at(left.yaxis, rows, lambda row: names[round(row)] if row in rows else "")
+    ticks_at(right.yaxis, rows, lambda _: "")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     save_figure(figure, path)
     return True
@@ -74,41 +68,18 @@ def draw_comparison(result: BatchComparison, path: Path) -> bool:
 
 def _plot_sizes(axes: Axes, variants: tuple[Variant, ...]) -> None:
     """Draw batch sizes on an axis of powers of two: a dot for the largest, a diamond for the recommended one."""
-    largest = [(row, v.result.largest_fit) for row, v in enumerate(variants) if v.result.largest_fit is not None]
-    chosen = [(row, v.result.recommended) for row, v in enumerate(variants) if v.result.recommended is not None]
+    largest = [(v.result.largest_fit, row) for row, v in enumerate(variants) if v.result.largest_fit is not None]
+    chosen = [(v.result.recommended, row) for row, v in enumerate(variants) if v.result.recommended is not None]
     axes.set_xscale("log", base=2)
-    ends = dict(chosen)
-    for row, size in largest:
-        axes.plot([ends.get(row, size), size], [row, row], color=GREY, linewidth=1.2, zorder=2)
-        axes.annotate(
-            format_count(size), (size, row), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8
-        )
-    axes.plot(
-        [s for _, s in largest],
-        [r for r, _ in largest],
-        marker="o",
-        linestyle="none",
-        color=BLUE,
-        label="largest",
-        zorder=5,
-    )
-    if chosen:
-        axes.plot(
-            [size for _, size in chosen],
-            [row for row, _ in chosen],
-            marker="D",
-            markersize=9,
-            markerfacecolor="white",
-            markeredgewidth=1.8,
-            linestyle="none",
-            color=ORANGE,
-            label="recommended",
-            zorder=3,
-        )
-    sizes = [size for _, size in (*largest, *chosen)]
-    low, high = min(sizes).bit_length() - 1, max(sizes).bit_length() - 1
-    step = 1 + (high - low) // 8
-    ticks_at(axes, [float(2**power) for power in range(low, high + 1, step)], format_count)
+    starts = {row: size for size, row in chosen}
+    for size, row in largest:
+        axes.plot([starts.get(row, size), size], [row, row], color=GREY, linewidth=1.2, zorder=2)
+        note(axes, format_count(size), (size, row), (7, 0), va="center", fontsize=8)
+    draw_points(axes, largest, marker="o", linestyle="none", color=BLUE, label="largest", zorder=5)
+    diamond = {"marker": "D", "markersize": 9, "markerfacecolor": "white", "markeredgewidth": 1.8, "color": ORANGE}
+    draw_points(axes, chosen, **diamond, linestyle="none", label="recommended", zorder=3)
+    sizes = [size for size, _ in (*largest, *chosen)]
+    ticks_at(axes.xaxis, powers_of_two(min(sizes), max(sizes), 8), format_count)
     axes.set_xlim(min(sizes) / 1.5, max(sizes) * 2.2)
     axes.set_title("Batch size")
 
@@ -127,25 +98,18 @@ def _draw_gpus(result: BatchComparison, path: Path) -> bool:
         axes.plot(
             [memory for memory, _ in points],
             [size for _, size in points],
-            color=color_of(index),
-            linestyle=LINES[(index + index // len(COLORS)) % len(LINES)],
-            marker=MARKERS[(index + index // len(COLORS)) % len(MARKERS)],
+            **series_style(index),
             label=shorten(name, _MAX_NAME),
         )
     if not sizes:
         return False
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    ticks_at(axes, [float(memory) for memory in gpus], lambda value: format_gpu_memory(round(value)).replace(" ", "\n"))
-    low, high = min(sizes).bit_length() - 1, max(sizes).bit_length() - 1
-    axes.yaxis.set_major_locator(
-        FixedLocator([float(2**power) for power in range(low, high + 1, 1 + (high - low) // 10)])
-    )
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
-    axes.set_ylim(2**low / 1.4, 2**high * 1.4)
-    axes.set_xlabel("GPU memory")
-    axes.set_ylabel("largest batch that should fit")
+    ticks_at(axes.xaxis, gpus, lambda value: format_gpu_memory(round(value)).replace(" ", "\n"))
+    powers = powers_of_two(min(sizes), max(sizes), 10)
+    ticks_at(axes.yaxis, powers, format_count)
+    axes.set_ylim(powers[0] / 1.4, 2 ** (max(sizes).bit_length() - 1) * 1.4)
+    axes.set(xlabel="GPU memory", ylabel="largest batch that should fit")
     axes.set_title("Predicted: largest batch for each GPU (not measured)")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_figure(figure, path)

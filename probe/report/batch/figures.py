@@ -16,11 +16,6 @@ def best_throughput(attempts: Sequence[Attempt]) -> float:
     return max((attempt.samples_per_second or 0.0 for attempt in timed_by_size(attempts).values()), default=0.0)
 
 
-def is_confirmed(result: BatchResult) -> bool:
-    """Whether `largest_fit` fitted again in its longer run."""
-    return confirmation(result) is not None
-
-
 def confirmation(result: BatchResult) -> Attempt | None:
     """The longer run in which `largest_fit` fitted again; None if there is none."""
     size = result.largest_fit
@@ -28,10 +23,7 @@ def confirmation(result: BatchResult) -> Attempt | None:
 
 
 def largest_samples_peak(result: BatchResult, batch_size: int) -> int:
-    """Peak of allocated memory at this size with the largest samples, in bytes.
-
-    The peak of the confirming run counts only if there is no other run of this size.
-    """
+    """Peak of allocated memory at this size with the largest samples, in bytes; the confirming run counts only if alone."""
     at_size = [one for one in result.attempts if one.fits and one.batch_size == batch_size and one.memory is not None]
     with_largest = [one for one in at_size if one.purpose != "confirm"] or at_size
     return max((one.memory.peak_allocated_bytes for one in with_largest if one.memory is not None), default=0)
@@ -48,12 +40,8 @@ def max_fraction_above(num_batches: int) -> float:
 
 def peak_at(result: BatchResult, batch_size: int | None) -> int | None:
     """Largest peak of reserved memory among the attempts that fit at this size, in bytes."""
-    peaks = [
-        attempt.memory.peak_reserved_bytes
-        for attempt in result.attempts
-        if attempt.fits and attempt.batch_size == batch_size and attempt.memory is not None
-    ]
-    return max(peaks, default=None)
+    at_size = [a.memory for a in result.attempts if a.fits and a.batch_size == batch_size and a.memory is not None]
+    return max((memory.peak_reserved_bytes for memory in at_size), default=None)
 
 
 def smallest_failure(result: BatchResult) -> Attempt | None:

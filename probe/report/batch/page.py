@@ -5,20 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from probe.batch.decide import GOOD_ENOUGH, timed_by_size
+from probe.batch.prediction_records import PredictionInfo
 from probe.batch.records import Attempt, BatchResult
-from probe.report.batch.figures import best_throughput, smallest_failure, step_spread
-from probe.report.batch.prediction_page import prediction_blocks, prediction_info_block
-from probe.report.batch.sentences import CAPS, NOT_MEASURED, OUTCOMES, limit_text, rate_with_spread
+from probe.report.batch.figures import best_throughput, check_prediction, smallest_failure, step_spread
+from probe.report.batch.sentences import (
+    CAPS,
+    NOT_MEASURED,
+    OUTCOMES,
+    limit_text,
+    rate_with_spread,
+    signed_percent,
+    traces_text,
+)
 from probe.report.batch.summary import batch_summary
-from probe.report.shared.markdown import bullets, escape, page, summary_blocks, table
-from probe.report.shared.sections import environment_block, partial_note, plot_block, settings_block
-from probe.report.shared.wording import shorten
+from probe.report.shared.markdown import (
+    IN_SETTINGS,
+    bullets,
+    escape,
+    plot_block,
+    result_page,
+    settings_block,
+    summary_blocks,
+    table,
+)
+from probe.report.shared.wording import cell, sentence, shorten
 from probe.units import format_bytes, format_count, format_gpu_memory, format_percent, format_seconds
 
 THROUGHPUT_PLOT = "throughput.png"
 MEMORY_PLOT = "memory.png"
-IN_SETTINGS = ("Task", "Device")
-"""Labels of the summary that the settings of every page show."""
 
 _PURPOSES = {"size": "does it fit", "throughput": "throughput", "confirm": "confirm"}
 _PARTIAL = {
@@ -39,36 +53,17 @@ _CEILING = (
 
 def batch_page(result: BatchResult, plots: Sequence[str]) -> str:
     """Markdown; `plots` are the files that were drawn."""
-    top = [f"# Batch size: {escape(result.task)}", partial_note(_PARTIAL.get(result.stopped_by))]
-    top += summary_blocks(batch_summary(result), without=IN_SETTINGS)
     settings = settings_block(result.meta, _settings(result))
+    blocks: list[str | None] = [*summary_blocks(batch_summary(result), without=IN_SETTINGS)]
     if result.stopped_by == "predicted":
         how = prediction_info_block(result.prediction_info) if result.prediction_info is not None else None
-        return page(
-            [
-                *top,
-                NOT_MEASURED,
-                settings,
-                "## How it was predicted",
-                *plot_blocks(plots),
-                how,
-                environment_block(result.meta),
-            ]
-        )
-    return page(
-        [
-            *top,
-            _meaning(result) if result.largest_fit is not None else None,
-            settings,
-            *_device_blocks(result),
-            "## How it was measured",
-            _sweep_text(result),
-            *plot_blocks(plots),
-            attempts_table(result.attempts),
-            *prediction_blocks(result),
-            environment_block(result.meta),
-        ]
-    )
+        blocks += [NOT_MEASURED, settings, "## How it was predicted", *plot_blocks(plots), how]
+    else:
+        blocks += [_meaning(result) if result.largest_fit is not None else None, settings, *_device_blocks(result)]
+        blocks += ["## How it was measured", _sweep_text(result), *plot_blocks(plots), attempts_table(result.attempts)]
+        blocks += prediction_blocks(result)
+    title = f"Batch size: {escape(result.task)}"
+    return result_page(title, result.meta, blocks, partial=_PARTIAL.get(result.stopped_by))
 
 
 def plot_blocks(plots: Sequence[str], prefix: str = "") -> list[str]:
@@ -85,7 +80,7 @@ def attempts_table(attempts: Sequence[Attempt]) -> str:
         ("batch size", True, lambda a: format_count(a.batch_size)),
         ("purpose", False, lambda a: _PURPOSES[a.purpose]),
         ("outcome", False, lambda a: OUTCOMES[a.outcome]),
-        ("step", True, lambda a: "" if a.step_seconds is None else format_seconds(a.step_seconds)),
+        ("step", True, lambda a: cell(a.step_seconds, format_seconds)),
         ("samples/s", True, rate_with_spread),
         ("peak allocated", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_allocated_bytes)),
         ("peak reserved", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_reserved_bytes)),
@@ -161,3 +156,59 @@ def _sweep_text(result: BatchResult) -> str:
         return f"{how} No size above {size} was tried."
     end = f"It ended between {size}, which fits, and {format_count(failure.batch_size)}: {OUTCOMES[failure.outcome]}."
     return f"{how} {end}" + ("" if limit is None else f" {escape(limit)}")
+
+
+_TRACES = {
+    "fake cpu": "The training step was traced on fake tensors of the CPU (`fake cpu`), which have shapes but no data"
+}
+
+
+def prediction_info_block(prediction_info: PredictionInfo) -> str:
+    """How the prediction was made and what it does not model, or why there is none."""
+    if prediction_info.traced_as is None:
+        return f"There is no prediction: {escape((prediction_info.failure or 'the reason is not known').rstrip('.'))}."
+    how = (
+        f"{_TRACES[prediction_info.traced_as]}, in {format_seconds(prediction_info.seconds)}. The size of every allocation "
+        "was fitted as a function of the batch size and, for a GPU, replayed through a model of its caching allocator. The "
+        "memory needed is the peak of all tensors, what the allocator keeps beyond that, and the CUDA context if there is one."
+    )
+    checked = traces_text(prediction_info)
+    if checked is not None:
+        how += f" {sentence(checked)}"
+    if not prediction_info.unseen:
+        return how
+    return f"{how}\n\nWhat it does not model:\n\n{bullets([escape(text) for text in prediction_info.unseen])}"
+
+
+def check_table(result: BatchResult) -> str | None:
+    """Predicted against measured memory at the largest size that fits; None if it was not both predicted and measured."""
+    check = check_prediction(result)
+    if check is None:
+        return None
+    allocated = (check.predicted_allocated_bytes, check.measured_allocated_bytes)
+    device = (check.predicted_bytes, check.measured_bytes)
+    rows = [["allocated by tensors", *map(format_bytes, allocated), signed_percent(check.allocated_error)]]
+    if device != allocated:
+        rows.append(["used of the device", *map(format_bytes, device), signed_percent(check.error)])
+    header = [f"peak at batch {format_count(check.batch_size)}", "predicted", "measured", "error"]
+    return table(header, rows, right=(1, 2, 3))
+
+
+def prediction_blocks(result: BatchResult) -> list[str | None]:
+    """The section about the prediction in the report of a measured answer."""
+    if result.prediction_info is None:
+        return []
+    return ["## Prediction", _expected_text(result), check_table(result), prediction_info_block(result.prediction_info)]
+
+
+def _expected_text(result: BatchResult) -> str | None:
+    """What was predicted to fit and what was measured."""
+    if not result.predictions:
+        return None
+    expected = result.predictions[0]
+    found = "nothing fits" if result.largest_fit is None else f"batch {format_count(result.largest_fit)} fits"
+    peak = format_bytes(expected.peak_bytes)
+    if expected.largest_fit is None:
+        memory = format_gpu_memory(expected.memory_bytes)
+        return f"Predicted: nothing fits, as batch size 1 needs {peak} of {memory}. Measured: {found}."
+    return f"Predicted: batch {format_count(expected.largest_fit)} fits, with a peak of {peak}. Measured: {found}."

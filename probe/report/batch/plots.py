@@ -14,7 +14,7 @@ from probe.batch.prediction_records import PredictedPeak
 from probe.batch.records import MEMORY_OUTCOMES, Attempt, BatchResult
 from probe.report.batch.figures import best_throughput, taken_bytes
 from probe.report.batch.page import MEMORY_PLOT, THROUGHPUT_PLOT
-from probe.report.shared.style import (
+from probe.report.shared.plots import (
     BLACK,
     BLUE,
     GREEN,
@@ -23,7 +23,9 @@ from probe.report.shared.style import (
     ORANGE,
     Drawings,
     byte_ticks,
+    draw_points,
     new_figure,
+    note,
     save_figure,
     ticks_at,
 )
@@ -57,20 +59,10 @@ def draw_throughput(result: BatchResult, path: Path) -> bool:
     best = best_throughput(result.attempts)
     axes.axhline(0.95 * best, color=GREY, linestyle=":", linewidth=1.2, label="5 % below the best")
     if result.recommended in timed:
-        rate = _rate(timed[result.recommended])
         label = f"recommended: {format_count(result.recommended)}"
-        axes.plot(
-            [result.recommended],
-            [rate],
-            marker="D",
-            markersize=11,
-            markerfacecolor="none",
-            markeredgewidth=2,
-            linestyle="none",
-            color=ORANGE,
-            label=label,
-            zorder=4,
-        )
+        diamond = {"marker": "D", "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 2, "color": ORANGE}
+        place = (result.recommended, _rate(timed[result.recommended]))
+        draw_points(axes, [place], **diamond, linestyle="none", label=label, zorder=4)
     axes.set_ylim(0, 1.12 * max(rates))
     axes.set_ylabel("samples per second")
     axes.yaxis.set_major_formatter(lambda value, _: format_count(value))
@@ -82,22 +74,17 @@ def draw_throughput(result: BatchResult, path: Path) -> bool:
 
 
 def draw_memory(result: BatchResult, path: Path) -> bool:
-    """Draw predicted and measured peak memory against batch size, the limit, and the sizes that failed.
-
-    Returns False if fewer than two sizes were tried.
-    """
-    measured: dict[int, Attempt] = {}
-    for attempt in result.attempts:
-        if attempt.fits and attempt.memory is not None:
-            measured[attempt.batch_size] = _larger(measured.get(attempt.batch_size), attempt)
+    """Draw predicted and measured peak memory against batch size, the limit, and the sizes that failed; at least two sizes."""
+    known = [(a.batch_size, a.memory) for a in reversed(result.attempts) if a.fits and a.memory is not None]
+    measured = dict(sorted(known, key=lambda item: item[1].peak_reserved_bytes))  # the worst of several runs counts
     failed = sorted({a.batch_size for a in result.attempts if not a.fits} - set(measured))
-    readings = [(size, measured[size].memory) for size in sorted(measured)]
-    allocated = [reading.peak_allocated_bytes for _, reading in readings if reading is not None]
-    taken = [taken_bytes(result, reading.peak_reserved_bytes) for _, reading in readings if reading is not None]
+    sizes = sorted(measured)
+    allocated = [measured[size].peak_allocated_bytes for size in sizes]
+    taken = [taken_bytes(result, measured[size].peak_reserved_bytes) for size in sizes]
     top = max([*taken, result.limit_bytes or 0], default=0)
     if top == 0 or len(measured) + len(failed) < 2:
         return False
-    sizes, tried = sorted(measured), [*measured, *failed]
+    tried = [*measured, *failed]
     figure, [axes] = new_figure()
     if sizes:
         if taken != allocated:
@@ -165,55 +152,29 @@ def _mark_failures(axes: Axes, result: BatchResult, sizes: Sequence[int], height
     short = [size for size in sizes if outcomes[size] in MEMORY_OUTCOMES]
     other = [size for size in sizes if outcomes[size] not in MEMORY_OUTCOMES]
     for group, y, marker, label in ((short, height, "x", "out of memory"), (other, floor, "P", "failed otherwise")):
-        if group:
-            axes.plot(
-                group,
-                [y] * len(group),
-                marker=marker,
-                markersize=9,
-                markeredgewidth=2.2,
-                linestyle="none",
-                color=ORANGE,
-                label=label,
-                zorder=4,
-                clip_on=False,
-            )
+        style = {"marker": marker, "markersize": 9, "markeredgewidth": 2.2, "color": ORANGE, "label": label}
+        draw_points(axes, [(size, y) for size in group], **style, linestyle="none", zorder=4, clip_on=False)
 
 
 def draw_predicted_memory(result: BatchResult, path: Path) -> bool:
-    """Draw predicted memory against batch size, both in powers of two, with a labelled line for each GPU.
-
-    Returns False if there are fewer than two points or no GPUs.
-    """
+    """Draw predicted memory against batch size, both in powers of two, with a labelled line for each GPU."""
     curve = result.prediction_info.curve if result.prediction_info is not None else ()
     if len(curve) < 2 or not result.predictions or any(point.allocated_bytes < 1 for point in curve):
         return False
     figure, [axes] = new_figure(height=5.0)
     sizes = [point.batch_size for point in curve]
-    axes.plot(
-        sizes, [point.allocated_bytes for point in curve], color=LIGHT, linestyle="--", label="predicted: tensors"
-    )
+    tensors = [point.allocated_bytes for point in curve]
+    axes.plot(sizes, tensors, color=LIGHT, linestyle="--", label="predicted: tensors")
     axes.plot(sizes, [point.peak_bytes for point in curve], color=BLUE, label="predicted: used of the GPU", zorder=3)
-    axes.set_xscale("log", base=2)
     _gpu_lines(axes, result)
     fitting = [(p.largest_fit, p.peak_bytes) for p in result.predictions if p.largest_fit is not None]
-    if fitting:
-        axes.plot(
-            [size for size, _ in fitting],
-            [peak for _, peak in fitting],
-            marker="o",
-            linestyle="none",
-            color=ORANGE,
-            label="largest that should fit",
-            zorder=4,
-        )
-    lowest = min(point.allocated_bytes for point in curve)
+    label = "largest that should fit"
+    draw_points(axes, fitting, marker="o", linestyle="none", color=ORANGE, label=label, zorder=4)
+    lowest = min(tensors)
     highest = max(*(p.memory_bytes for p in result.predictions), *(point.peak_bytes for point in curve))
     axes.set_ylim(lowest / 1.5, highest * 1.5)
     byte_ticks(axes, lowest, highest)
-    ticks_at(axes, [float(size) for size in sizes[:: -(-len(sizes) // _MAX_TICKS)]], format_count)
-    axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
-    axes.set_xlabel("batch size")
+    _batch_axis(axes, sizes, margin=1.3)
     axes.set_ylabel("memory")
     axes.legend(loc="lower right")
     axes.set_title("Predicted memory against batch size (not measured)")
@@ -225,32 +186,18 @@ def _gpu_lines(axes: Axes, result: BatchResult) -> None:
     """Draw a line for each GPU, with its memory written at the right end."""
     for prediction in result.predictions:
         axes.axhline(prediction.memory_bytes, color=GREY, linewidth=0.8, zorder=2)
-        axes.annotate(
-            format_gpu_memory(prediction.memory_bytes),
-            (1.0, prediction.memory_bytes),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-            color=BLACK,
-        )
+        text, right_end = format_gpu_memory(prediction.memory_bytes), ("axes fraction", "data")
+        place = (1.0, prediction.memory_bytes)
+        note(axes, text, place, (4, 0), xycoords=right_end, va="center", fontsize=7, color=BLACK)
 
 
-def _batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
+def _batch_axis(axes: Axes, sizes: Sequence[int], margin: float = 1.4) -> None:
     axes.set_xscale("log", base=2)
     every = sorted(set(sizes))
-    ticks_at(axes, [float(size) for size in every[:: -(-len(every) // _MAX_TICKS)]], format_count)
-    axes.set_xlim(every[0] / 1.4, every[-1] * 1.4)
+    ticks_at(axes.xaxis, every[:: -(-len(every) // _MAX_TICKS)], format_count)
+    axes.set_xlim(every[0] / margin, every[-1] * margin)
     axes.set_xlabel("batch size")
 
 
 def _rate(attempt: Attempt) -> float:
     return attempt.samples_per_second or 0.0
-
-
-def _larger(before: Attempt | None, after: Attempt) -> Attempt:
-    """The attempt with the larger peak, since the worst of several runs of a size counts."""
-    if before is None or before.memory is None or after.memory is None:
-        return after
-    return max(before, after, key=lambda a: a.memory.peak_reserved_bytes if a.memory is not None else 0)

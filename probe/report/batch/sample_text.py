@@ -13,40 +13,28 @@ _NOTABLE_EXCESS = 0.02
 
 
 def confirmation_text(result: BatchResult) -> str | None:
-    """What the confirming run shows about the data set; None without one.
-
-    `batch 64 fitted on 312 shuffled batches (33 whole epochs): with 95 % confidence, at most 0.96 % of batches need more`
-    """
+    """What the confirming run shows about the data set: on how many batches the size fitted. None without one."""
     attempt = confirmation(result)
     if attempt is None or not attempt.num_batches:
         return None
     size, count = format_count(attempt.batch_size), format_count(attempt.num_batches)
-    if attempt.batches_per_epoch is None:
-        fitted = f"batch {size} fitted on {count} batches"
-    else:
-        fitted = (
-            f"batch {size} fitted on {count} shuffled batches{_epochs(attempt.num_batches, attempt.batches_per_epoch)}"
-        )
+    batches = f"{count} batches"
+    if attempt.batches_per_epoch is not None:
+        whole = attempt.num_batches // attempt.batches_per_epoch
+        batches = f"{count} shuffled batches" + (f" ({plural(whole, 'whole epoch')})" if whole else "")
     fraction = format_percent(max_fraction_above(attempt.num_batches))
-    return f"{fitted}: with 95 % confidence, at most {fraction} of batches need more memory"
-
-
-def _epochs(num_batches: int, batches_per_epoch: int) -> str:
-    whole = num_batches // batches_per_epoch
-    return f" ({plural(whole, 'whole epoch')})" if whole else ""
+    return f"batch {size} fitted on {batches}: with 95 % confidence, at most {fraction} of batches need more memory"
 
 
 def ranking_texts(result: BatchResult) -> list[str]:
     """How the costliest samples of each split were found, if samples differ or not all of them were measured."""
-    return [text for text in map(_ranking_text, result.samples) if text is not None]
-
-
-def _ranking_text(coverage: SampleCoverage) -> str | None:
-    if not coverage.ranked_by:
-        return None
-    of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.split]} samples"
-    of = of if _is_complete(coverage) else f"{format_count(coverage.num_measured)} of {of}"
-    return f"measured with the largest of {of}, by {', '.join(coverage.ranked_by)}"
+    texts = []
+    for coverage in result.samples:
+        of = f"{format_count(coverage.num_samples)} {_PARTS[coverage.split]} samples"
+        of = of if _is_complete(coverage) else f"{format_count(coverage.num_measured)} of {of}"
+        if coverage.ranked_by:
+            texts.append(f"measured with the largest of {of}, by {', '.join(coverage.ranked_by)}")
+    return texts
 
 
 def _is_complete(coverage: SampleCoverage) -> bool:

@@ -77,10 +77,8 @@ def prediction_text(prediction_info: PredictionInfo) -> str | None:
         return f"no prediction: {prediction_info.failure}"
     if not prediction_info.curve:
         return None
-    sizes = [
-        f"batch {format_count(p.batch_size)} needs {format_bytes(p.peak_bytes)}" for p in prediction_info.curve[-2:]
-    ]
-    return f"predicted: {', '.join(sizes)}"
+    last = [(format_count(point.batch_size), format_bytes(point.peak_bytes)) for point in prediction_info.curve[-2:]]
+    return "predicted: " + ", ".join(f"batch {size} needs {peak}" for size, peak in last)
 
 
 def predicted_answer(result: BatchResult) -> str:
@@ -164,7 +162,9 @@ def batch_warnings(result: BatchResult) -> list[str]:
     memory = result.device_memory
     texts = [] if memory is None else [_others_text(memory), _emulation_text(memory), _integrated_text(memory)]
     texts += map(_contradiction_text, result.contradictions)
-    texts += [_collapse_text(result), *sample_warnings(result)]
+    collapsed = ", ".join(map(format_count, collapsed_sizes(result.attempts)))
+    falling = f"Throughput at batch {collapsed} is below half of that of a smaller batch"
+    texts += [f"{falling}: memory may be spilling to the host." if collapsed else None, *sample_warnings(result)]
     answers = (result.recommended, result.largest_fit)
     odd = dict.fromkeys(a.message for a in result.attempts if a.fits and a.batch_size in answers)
     return [text for text in texts if text is not None] + [sentence(message) for message in odd if message]
@@ -200,12 +200,10 @@ def gradient_accumulation_text(alternatives: Sequence[Alternative]) -> str:
 
 def _contradiction_text(contradiction: Contradiction) -> str:
     size = format_count(contradiction.batch_size)
-    if contradiction.kind == "fits":
-        text = f"Batch size {size} fits, although it was predicted not to"
-    elif contradiction.kind == "does not fit":
-        text = f"Batch size {size} does not fit, although it was predicted to"
-    else:
-        text = f"The prediction contradicts the measurement at batch size {size}"
+    text = f"The prediction contradicts the measurement at batch size {size}"
+    if contradiction.kind in ("fits", "does not fit"):
+        predicted_to = "not to" if contradiction.kind == "fits" else "to"
+        text = f"Batch size {size} {contradiction.kind}, although it was predicted {predicted_to}"
     predicted, measured, error = contradiction.predicted_bytes, contradiction.measured_bytes, contradiction.error
     if predicted is None or measured is None or error is None:
         return f"{text}."
@@ -242,10 +240,3 @@ def _integrated_text(memory: DeviceMemory) -> str | None:
     if not memory.is_integrated:
         return None
     return "The device shares the host's memory with all other programs: if it runs short, everything slows down."
-
-
-def _collapse_text(result: BatchResult) -> str | None:
-    sizes = ", ".join(map(format_count, collapsed_sizes(result.attempts)))
-    if not sizes:
-        return None
-    return f"Throughput at batch {sizes} is below half of that of a smaller batch: memory may be spilling to the host."

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from probe.batch.decide import timed_by_size
 from probe.batch.prediction_records import Prediction
-from probe.batch.records import Alternative, Attempt, BatchResult
-from probe.report.batch.figures import deciding_failures, headroom_bytes, is_confirmed, nothing_should_fit
+from probe.batch.records import Alternative, BatchResult
+from probe.report.batch.figures import confirmation, deciding_failures, headroom_bytes, nothing_should_fit
 from probe.report.batch.sample_text import confirmation_text, ranking_texts
 from probe.report.batch.sentences import (
     CAPS,
@@ -18,11 +18,12 @@ from probe.report.batch.sentences import (
     gradient_accumulation_text,
     needs_text,
     predicted_answer,
+    prediction_text,
     too_small_text,
     traces_text,
 )
 from probe.report.shared.summary import Line, Summary, Table, labelled
-from probe.report.shared.wording import NONE, plural
+from probe.report.shared.wording import NONE, cell, plural
 from probe.units import format_bytes, format_count, format_gpu_memory, format_percent, format_seconds
 
 _PARTS = (
@@ -45,8 +46,7 @@ def batch_summary(result: BatchResult) -> Summary:
     if result.stopped_by == "predicted":
         return _predicted_summary(result)
     lines = [*_alternative_lines(result.alternatives), ("Task", _task_text(result)), ("Device", result.meta.device)]
-    lines += labelled("Evidence", _evidence(result))
-    lines += [("Headroom", text) for text in (_headroom_text(result),) if text]
+    lines += labelled("Evidence", _evidence(result)) + labelled("Headroom", [_headroom_text(result)])
     lines += labelled("Warning", batch_warnings(result))
     if result.largest_fit is None and not result.alternatives:
         lines.append(("Next", what_to_try(result)))
@@ -65,8 +65,8 @@ def batch_answer(result: BatchResult) -> str:
         if tried[0] == 1 and result.stopped_by == "nothing_fits":
             return "no batch size fits, not even 1"
         return f"no batch size is known to fit; the smallest one tried is {format_count(tried[0])}"
-    confirmed = "confirmed by a longer run" if is_confirmed(result) else "not confirmed by a longer run"
-    answer = f"the largest batch that fits is {format_count(result.largest_fit)} ({confirmed})"
+    confirmed = "not confirmed" if confirmation(result) is None else "confirmed"
+    answer = f"the largest batch that fits is {format_count(result.largest_fit)} ({confirmed} by a longer run)"
     if result.recommended is None:
         return answer
     if result.recommended == result.largest_fit:
@@ -86,31 +86,33 @@ def what_to_try(result: BatchResult) -> str:
 
 def _predicted_summary(result: BatchResult) -> Summary:
     lines: list[Line] = [("", gpu_table(result.predictions))] if result.predictions else []
-    lines += [("", text) for text in (needs_text(result), data_bound_text(result)) if text]
+    lines += labelled("", [needs_text(result), data_bound_text(result)])
     if nothing_should_fit(result) and not result.alternatives:
         lines.append(("Instead", what_to_try(result)))
     lines += _alternative_lines(result.alternatives)
     lines += [("Task", _task_text(result)), ("Device", result.meta.device)]
     prediction_info = result.prediction_info
     if prediction_info is not None and prediction_info.traced_as is not None:
+        traced = f"training steps traced without data ({prediction_info.traced_as})"
         unseen = [f"not modelled: {text}" for text in prediction_info.unseen]
-        checked = [text for text in (traces_text(prediction_info),) if text]
-        lines += labelled(
-            "Evidence", [f"training steps traced without data ({prediction_info.traced_as})", *checked, *unseen]
-        )
+        lines += labelled("Evidence", [traced, traces_text(prediction_info), *unseen])
     elif prediction_info is not None:
         lines.append(("Evidence", f"no prediction: {prediction_info.failure or 'unknown reason'}"))
     lines += [("Next", MEASURE_NEXT), ("Cost", f"{format_seconds(result.seconds)}, without a GPU")]
     return Summary(answer=predicted_answer(result), lines=tuple(lines))
 
 
-def _evidence(result: BatchResult) -> list[str]:
+def _evidence(result: BatchResult) -> list[str | None]:
     """The deciding attempts, the confirming run, the samples, the prediction, and why no larger size was tried."""
-    lines = [*map(attempt_text, _deciding_attempts(result))]
-    lines += [text for text in (confirmation_text(result), *ranking_texts(result), _prediction_line(result)) if text]
+    timed, prediction_info = timed_by_size(result.attempts), result.prediction_info
+    sizes = sorted({size for size in (result.recommended, result.largest_fit) if size is not None})
+    deciding = [timed[size] for size in sizes if size in timed] + deciding_failures(result)
+    failed = prediction_info is not None and prediction_info.failure is not None
+    prediction = prediction_text(prediction_info) if prediction_info is not None and failed else check_text(result)
+    lines = [*map(attempt_text, deciding), confirmation_text(result), *ranking_texts(result), prediction]
     if result.capped_by is not None and result.largest_fit is not None:
         lines.append(f"larger batches were not tried: {CAPS[result.capped_by]}")
-    return lines + [text for text in (too_small_text(result),) if text]
+    return [*lines, too_small_text(result)]
 
 
 def _headroom_text(result: BatchResult) -> str | None:
@@ -129,7 +131,7 @@ def gpu_table(predictions: Sequence[Prediction]) -> Table:
     names = ["GPU", "batch", "needs", *(name for name, _ in parts)]
     rows = []
     for prediction in predictions:
-        batch = NONE if prediction.largest_fit is None else format_count(prediction.largest_fit)
+        batch = cell(prediction.largest_fit, format_count, none=NONE)
         sizes = [prediction.peak_bytes, *(getattr(prediction.breakdown, field) for _, field in parts)]
         cells = [format_bytes(size) if size else "0" for size in sizes]
         rows.append((format_gpu_memory(prediction.memory_bytes), batch, *cells))
@@ -144,19 +146,6 @@ def _alternative_lines(alternatives: Sequence[Alternative]) -> list[Line]:
     cells = [(a.change, format_count(a.largest_fit), format_bytes(a.peak_bytes)) for a in alternatives]
     table = Table(header=("change", "batch that should fit", "needs"), rows=tuple(cells), num_left=1)
     return labelled("Instead", [table, gradient_accumulation_text(alternatives)])
-
-
-def _prediction_line(result: BatchResult) -> str | None:
-    if result.prediction_info is not None and result.prediction_info.failure is not None:
-        return f"no prediction: {result.prediction_info.failure}"
-    return check_text(result)
-
-
-def _deciding_attempts(result: BatchResult) -> list[Attempt]:
-    """The recommended size, the largest that fits, and the one that does not."""
-    timed = timed_by_size(result.attempts)
-    sizes = {size for size in (result.recommended, result.largest_fit) if size is not None}
-    return [timed[size] for size in sorted(sizes) if size in timed] + deciding_failures(result)
 
 
 def _task_text(result: BatchResult) -> str:

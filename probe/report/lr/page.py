@@ -16,22 +16,22 @@ from probe.report.lr.summary import (
     range_text,
     unseen_text,
 )
-from probe.report.shared.markdown import escape, page, summary_blocks, table
-from probe.report.shared.sections import (
-    data_pointer,
-    environment_block,
+from probe.report.shared.markdown import (
+    IN_SETTINGS,
+    code,
+    escape,
     folded,
-    partial_note,
     plot_block,
+    result_page,
     settings_block,
+    summary_blocks,
+    table,
 )
 from probe.units import format_count, format_lr, format_percent, format_value
 
 LR_PLOT = "loss_against_lr.png"
 COMPARED_LRS_PLOT = "learning_rates.png"
 NUM_TABLE_POINTS = 9
-IN_SETTINGS = ("Task", "Device")
-"""Labels of the summary that the settings of every page show."""
 
 _PARTIAL = {
     "interrupted": "the comparison was interrupted: rows may be missing.",
@@ -52,38 +52,32 @@ _READING = {
 
 def lr_page(result: LrResult, plots: Sequence[str]) -> str:
     """Markdown; `plots` are the files that were drawn."""
-    return page(
-        [
-            f"# Learning rate: {escape(result.task)}",
-            partial_note("the probe was interrupted." if result.stopped_by == "interrupted" else None),
-            *summary_blocks(lr_summary(result), without=IN_SETTINGS),
-            range_text(result) if result.suggestion is not None else None,
-            settings_block(result.meta, _settings(result)),
-            "## How it was found",
-            _method_text(result),
-            plot_block(plots, LR_PLOT, lr_caption(result)),
-            *_detail_blocks(result),
-            environment_block(result.meta),
-        ]
-    )
+    blocks = [
+        *summary_blocks(lr_summary(result), without=IN_SETTINGS),
+        range_text(result) if result.suggestion is not None else None,
+        settings_block(result.meta, _settings(result)),
+        "## How it was found",
+        _method_text(result),
+        plot_block(plots, LR_PLOT, lr_caption(result)),
+        *_detail_blocks(result),
+    ]
+    partial = "the probe was interrupted." if result.stopped_by == "interrupted" else None
+    return result_page(f"Learning rate: {escape(result.task)}", result.meta, blocks, partial=partial)
 
 
 def lr_comparison_page(result: LrComparison, plots: Sequence[str]) -> str:
     """Markdown; `plots` are the files that were drawn."""
     title, names = axis_title(result), [row[0] for row in comparison_rows(result)]
-    return page(
-        [
-            f"# Learning rates for each {title}: {escape(result.task)}",
-            partial_note(_PARTIAL.get(result.stopped_by)),
-            *summary_blocks(lr_comparison_summary(result), without=IN_SETTINGS),
-            _READING[result.axis],
-            plot_block(plots, COMPARED_LRS_PLOT, f"Suggestion and good range for each {title}."),
-            settings_block(result.meta, _comparison_settings(result)),
-            f"## Each {title}",
-            *[block for name, one in zip(names, result.results, strict=True) for block in _result_blocks(name, one)],
-            environment_block(result.meta),
-        ]
-    )
+    blocks = [
+        *summary_blocks(lr_comparison_summary(result), without=IN_SETTINGS),
+        _READING[result.axis],
+        plot_block(plots, COMPARED_LRS_PLOT, f"Suggestion and good range for each {title}."),
+        settings_block(result.meta, _comparison_settings(result)),
+        f"## Each {title}",
+        *[block for name, one in zip(names, result.results, strict=True) for block in _result_blocks(name, one)],
+    ]
+    heading = f"Learning rates for each {title}: {escape(result.task)}"
+    return result_page(heading, result.meta, blocks, partial=_PARTIAL.get(result.stopped_by))
 
 
 def _result_blocks(name: str, result: LrResult) -> list[str | None]:
@@ -93,7 +87,9 @@ def _result_blocks(name: str, result: LrResult) -> list[str | None]:
 
 
 def _detail_blocks(result: LrResult) -> list[str | None]:
-    return [_other_finders_block(result), *_confirmation_blocks(result), "### Range test", points_table(result)]
+    confirmation = result.confirmation
+    runs = [] if confirmation is None else ["### Confirmation runs", _runs_text(result, confirmation)]
+    return [_other_finders_block(result), *runs, "### Range test", points_table(result)]
 
 
 def _method_text(result: LrResult) -> str:
@@ -130,15 +126,8 @@ def _other_finders_block(result: LrResult) -> str | None:
     return f"Rules of other learning-rate finders, applied to the same smoothed curve:\n\n{cells}"
 
 
-def _confirmation_blocks(result: LrResult) -> list[str]:
-    """What the runs that check the suggestion measure; the summary has their table."""
-    confirmation = result.confirmation
-    if confirmation is None:
-        return []
-    return ["### Confirmation runs", _runs_text(result, confirmation)]
-
-
 def _runs_text(result: LrResult, confirmation: Confirmation) -> str:
+    """What the runs that check the suggestion measure; the summary has their table."""
     text = (
         "Each run starts from the same initial weights and uses the same batches, at a constant learning rate; its loss is "
         f"measured on {unseen_text(confirmation)} ({format_value(confirmation.initial_loss)} before training). How far a run "
@@ -161,7 +150,7 @@ def points_table(result: LrResult) -> str:
         for point in chosen_points(result.curves[0].points, wanted)
     ]
     cells = table(["learning rate", "loss", "smoothed loss"], rows, right=(0, 1, 2))
-    return f"{cells}\n\n{data_pointer('Every step of every curve')}"
+    return f"{cells}\n\nEvery step of every curve: {code('result.json')}."
 
 
 def chosen_points(points: Sequence[LrPoint], lrs: Sequence[float]) -> list[LrPoint]:
@@ -173,12 +162,8 @@ def chosen_points(points: Sequence[LrPoint], lrs: Sequence[float]) -> list[LrPoi
 
 
 def _settings(result: LrResult) -> list[tuple[str, str]]:
-    rows = [
-        ("task", escape(result.task)),
-        ("optimizer", escape(result.optimizer)),
-        ("batch size", format_count(result.batch_size)),
-        *_common_settings(result),
-    ]
+    own = [("optimizer", escape(result.optimizer)), ("batch size", format_count(result.batch_size))]
+    rows = [("task", escape(result.task)), *own, *_common_settings(result)]
     if result.training_steps is not None:
         assumed = " (assumed)" if result.training_steps_assumed else ""
         rows.append(("planned training", f"{format_count(result.training_steps)} steps{assumed}"))
@@ -186,10 +171,10 @@ def _settings(result: LrResult) -> list[tuple[str, str]]:
 
 
 def _comparison_settings(result: LrComparison) -> list[tuple[str, str]]:
-    first, is_by_optimizer = result.results[0], result.axis == "optimizer"
-    shared = (
-        ("batch size", format_count(first.batch_size)) if is_by_optimizer else ("optimizer", escape(first.optimizer))
-    )
+    first = result.results[0]
+    shared = ("optimizer", escape(first.optimizer))
+    if result.axis == "optimizer":
+        shared = ("batch size", format_count(first.batch_size))
     return [("task", escape(result.task)), shared, *_common_settings(first)]
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probe.lr.curve import mean_curve
 from probe.lr.records import Confirmation, LrComparison, LrCurve, LrResult
 from probe.report.lr.page import COMPARED_LRS_PLOT, LR_PLOT
-from probe.report.lr.summary import comparison_rows
-from probe.report.shared.style import (
+from probe.report.lr.summary import comparison_rows, other_finders
+from probe.report.shared.plots import (
     BLACK,
     BLUE,
     GREEN,
@@ -23,8 +24,11 @@ from probe.report.shared.style import (
     ORANGE,
     PURPLE,
     Drawings,
+    draw_points,
     new_figure,
+    note,
     save_figure,
+    ticks_at,
 )
 from probe.report.shared.wording import shorten
 from probe.units import format_count, format_lr
@@ -41,10 +45,7 @@ def lr_comparison_plots(result: LrComparison) -> Drawings:
 
 
 def draw_lr(result: LrResult, path: Path, *, title: str = "LR range test") -> bool:
-    """Draw raw and smoothed loss against lr, with the suggestion, its good range and other finders' picks.
-
-    Confirmation runs get a panel of their own. Returns False without a point.
-    """
+    """Draw loss against lr with the suggestion and other finders' picks; confirmation runs get a panel of their own."""
     curves = [curve for curve in result.curves if curve.points]
     if not curves:
         return False
@@ -67,21 +68,11 @@ def draw_lr_comparison(result: LrComparison, path: Path) -> bool:
     for row, (_, suggestion) in enumerate(found):
         if suggestion is None:
             continue
-        axes.plot(
-            [suggestion.low, suggestion.high], [row, row], color=LIGHT, linewidth=9, solid_capstyle="butt", zorder=1
-        )
+        good = [suggestion.low, suggestion.high]
+        axes.plot(good, [row, row], color=LIGHT, linewidth=9, solid_capstyle="butt", zorder=1)
         axes.plot(suggestion.lr, row, marker="D", color=BLUE, markersize=7, zorder=3)
-        axes.annotate(
-            format_lr(suggestion.lr),
-            (suggestion.lr, row),
-            xytext=(0, 8),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-        )
-    axes.yaxis.set_major_locator(FixedLocator(list(range(len(found)))))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda row, _: shorten(names[round(row)], 24)))
+        note(axes, format_lr(suggestion.lr), (suggestion.lr, row), (0, 8), ha="center", fontsize=9)
+    ticks_at(axes.yaxis, range(len(found)), lambda row: shorten(names[round(row)], 24))
     axes.set_ylim(len(found) - 0.4, -0.7)
     lr_axis(axes)
     low = min(one.low for _, one in found if one is not None)
@@ -100,15 +91,8 @@ def _draw_range_test(axes: Axes, result: LrResult, curves: Sequence[LrCurve], ti
     axes.plot([], [], color=LIGHT, linewidth=0.9, label="raw losses" if len(curves) > 1 else "raw loss of each step")
     if len(curves) > 1:
         rows = _on_common_steps(curves, len(mean.lrs))
-        axes.fill_between(
-            mean.lrs,
-            np.nanmin(rows, 0),
-            np.nanmax(rows, 0),
-            color=BLUE,
-            alpha=0.25,
-            linewidth=0,
-            label="smoothed, all seeds",
-        )
+        lows, highs, label = np.nanmin(rows, 0), np.nanmax(rows, 0), "smoothed, all seeds"
+        axes.fill_between(mean.lrs, lows, highs, color=BLUE, alpha=0.25, linewidth=0, label=label)
     label = f"mean of {len(curves)} smoothed" if len(curves) > 1 else "smoothed loss"
     marker = "o" if len(mean.lrs) == 1 else None
     axes.plot(mean.lrs, mean.losses, color=BLUE, linewidth=2.4, marker=marker, label=label, zorder=3)
@@ -128,20 +112,16 @@ def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None
     expected = [(run.lr, run.expected_loss) for run in confirmation.runs if run.expected_loss is not None]
     failed = [run.lr for run in confirmation.runs if not run.finished]
     steps = format_count(confirmation.planned_steps)
-    axes.plot(
-        *zip(*measured, strict=True), "o-", color=ORANGE, label=f"measured after {steps} steps"
-    ) if measured else None
-    if expected:
-        training_steps = format_count(result.training_steps or 0)
-        axes.plot(*zip(*expected, strict=True), "s--", color=GREEN, label=f"expected after {training_steps} steps")
+    training_steps = format_count(result.training_steps or 0)
+    draw_points(axes, measured, marker="o", color=ORANGE, label=f"measured after {steps} steps")
+    label = f"expected after {training_steps} steps"
+    draw_points(axes, expected, marker="s", linestyle="--", color=GREEN, label=label)
     axes.axhline(confirmation.initial_loss, color=GREY, linestyle=":", label="before training")
     for number, lr in enumerate(failed):
         axes.axvline(lr, color=PURPLE, linestyle="-.", label=None if number else "diverged")
     _mark_suggestion(axes, result)
     lr_axis(axes)
-    losses = [
-        loss for _, loss in (*measured, *expected) if loss is not None and loss <= 2 * abs(confirmation.initial_loss)
-    ]
+    losses = [loss for _, loss in (*measured, *expected) if loss <= 2 * abs(confirmation.initial_loss)]
     low, high = min(losses, default=0.0), max([*losses, confirmation.initial_loss])
     extent = high - low or abs(high) or 1.0  # a margin of 1 would vanish beside one huge loss
     axes.set_ylim(low - 0.08 * extent, high + 0.12 * extent)
@@ -161,27 +141,11 @@ def _mark_suggestion(axes: Axes, result: LrResult) -> None:
 
 def _mark_other_finders(axes: Axes, result: LrResult, lrs: np.ndarray, losses: np.ndarray) -> None:
     """Mark the suggestions of other rules on the curve with hollow markers."""
-    picks = result.other_finders
-    if picks is None:
-        return
-    named = (
-        ("steepest", picks.steepest, "v"),
-        ("minimum / 10", picks.minimum_tenth, "s"),
-        ("valley", picks.valley, "o"),
-    )
-    for name, lr, marker in named:
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": BLACK, "markersize": 7}
+    for (name, lr), marker in zip(other_finders(result), "vso", strict=False):
         if lr is not None:
             loss = float(np.interp(np.log(lr), np.log(lrs), losses))
-            axes.plot(
-                lr,
-                loss,
-                marker,
-                markerfacecolor="white",
-                markeredgecolor=BLACK,
-                markersize=7,
-                label=f"{name}: {format_lr(lr)}",
-                zorder=5,
-            )
+            axes.plot(lr, loss, marker, **hollow, label=f"{name}: {format_lr(lr)}", zorder=5)
 
 
 def _on_common_steps(curves: Sequence[LrCurve], num_steps: int) -> np.ndarray:

@@ -22,13 +22,12 @@ def lr_summary(result: LrResult) -> Summary:
     lr_schedule = f", {result.lr_schedule} schedule" if result.lr_schedule != "constant" else ""
     batch = f"batch {format_count(result.batch_size)}{lr_schedule}"
     task = f"{result.task}, {result.optimizer}, {result.precision}, {batch}"
-    lines: list[Line] = [("", text) for text in (training_steps_text(result),) if text]
+    lines: list[Line] = labelled("", [training_steps_text(result)])
     lines += [("Task", task), ("Device", result.meta.device), *labelled("Evidence", _evidence(result))]
     if result.confirmation is not None:
         lines.append(("", run_table(result.confirmation)))
     lines += labelled("Warning", result.warnings)
-    lines += [("Note", text) for text in (scaling_text(result),) if text]
-    lines += [("Next", text) for text in (next_text(result),) if text]
+    lines += labelled("Note", [scaling_text(result)]) + labelled("Next", [next_text(result)])
     lines.append(("Cost", f"{plural(result.num_steps, 'training step')}, {format_seconds(result.seconds)}"))
     return Summary(answer=answer_text(result), lines=tuple(lines))
 
@@ -36,18 +35,14 @@ def lr_summary(result: LrResult) -> Summary:
 def lr_comparison_summary(result: LrComparison) -> Summary:
     """A row for each optimizer or batch size."""
     found = sum(one.suggestion is not None for one in result.results)
-    header = (axis_title(result), "suggested", "good range", "steps")
-    rows = tuple(comparison_rows(result))
-    lines: list[Line] = [("", Table(header=header, rows=rows, num_left=1))]
-    lines += [("Task", result.task), ("Device", result.meta.device)]
-    title = axis_title(result)
-    warnings = [
-        f"{title} {row[0]}: {text}" for row, one in zip(rows, result.results, strict=True) for text in one.warnings
-    ]
-    lines += labelled("Warning", warnings)
+    title, rows = axis_title(result), tuple(comparison_rows(result))
+    table = Table(header=(title, "suggested", "good range", "steps"), rows=rows, num_left=1)
+    lines: list[Line] = [("", table), ("Task", result.task), ("Device", result.meta.device)]
+    warned = [(row[0], text) for row, one in zip(rows, result.results, strict=True) for text in one.warnings]
+    lines += labelled("Warning", [f"{title} {name}: {text}" for name, text in warned])
     steps = sum(one.num_steps for one in result.results)
     lines.append(("Cost", f"{plural(steps, 'training step')}, {format_seconds(result.seconds)}"))
-    answer = f"learning rates for {found} of {plural(len(result.results), axis_title(result))}"
+    answer = f"learning rates for {found} of {plural(len(result.results), title)}"
     return Summary(answer=answer, lines=tuple(lines))
 
 
@@ -74,11 +69,10 @@ def next_text(result: LrResult) -> str | None:
     )
 
 
-def _evidence(result: LrResult) -> list[str]:
+def _evidence(result: LrResult) -> list[str | None]:
     """How the suggestion was found, each range test, and what other rules suggest."""
-    method = [method_text(result)] if result.suggestion is not None else []
-    others = [text for text in (spread_text(result), other_finders_text(result)) if text]
-    return [*method, *map(curve_text, result.curves), *others]
+    method = None if result.suggestion is None else method_text(result)
+    return [method, *map(curve_text, result.curves), spread_text(result), other_finders_text(result)]
 
 
 def method_text(result: LrResult) -> str:
@@ -155,13 +149,17 @@ def other_finders_text(result: LrResult) -> str | None:
     return "other rules on this curve: " + ", ".join(f"{name} {lr}" for name, lr in rows) if rows else None
 
 
-def other_finders_rows(result: LrResult) -> list[tuple[str, str]]:
-    """Name and suggestion of each other rule."""
+def other_finders(result: LrResult) -> list[tuple[str, float | None]]:
+    """Name and suggestion of each other rule; empty in results of older versions."""
     picks = result.other_finders
     if picks is None:
         return []
-    named = (("steepest", picks.steepest), ("minimum / 10", picks.minimum_tenth), ("valley", picks.valley))
-    return [(name, NONE if lr is None else format_lr(lr)) for name, lr in named]
+    return [("steepest", picks.steepest), ("minimum / 10", picks.minimum_tenth), ("valley", picks.valley)]
+
+
+def other_finders_rows(result: LrResult) -> list[tuple[str, str]]:
+    """Name of each other rule and its suggestion as text."""
+    return [(name, NONE if lr is None else format_lr(lr)) for name, lr in other_finders(result)]
 
 
 def spread_text(result: LrResult) -> str | None:
@@ -174,13 +172,9 @@ def spread_text(result: LrResult) -> str | None:
 
 def single_suggestions(result: LrResult) -> list[float]:
     """The suggestion of each range test alone, without those that have none."""
-    found = [_single(result, curve) for curve in result.curves]
-    return [lr for lr in found if lr is not None]
-
-
-def _single(result: LrResult, curve: LrCurve) -> float | None:
-    found, _ = suggest([curve], num_steps=result.ramp_steps, passes=result.passes, lowest_lr=result.lowest_lr)
-    return None if found is None else found.lr
+    ramp, passes, lowest = result.ramp_steps, result.passes, result.lowest_lr
+    found = [suggest([one], num_steps=ramp, passes=passes, lowest_lr=lowest)[0] for one in result.curves]
+    return [suggestion.lr for suggestion in found if suggestion is not None]
 
 
 def run_table(confirmation: Confirmation) -> Table:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from probe.files import write_text
+from probe.files import write_csv, write_text
 from probe.recipe.dump import comment, dump_plain, fixed_plain
 from probe.report.search.figures import winner
-from probe.report.search.tables import end_text
-from probe.report.search.trial_columns import TRIALS_FILE, write_trials
+from probe.report.search.tables import TRIALS_FILE, span_text, trials_rows
 from probe.report.shared.markdown import command
 from probe.report.shared.wording import baseline_text, interval_text, metric_text
 from probe.search.records.objective import Objective, best_epoch
@@ -22,8 +21,8 @@ BEST_FILE = "best.toml"
 
 
 def write_search_files(result: SearchResult, folder: Path) -> None:
-    """Write trials.csv, and best.toml if there is a best trial. Raises OutputError if that is not possible."""
-    write_trials(result, folder / TRIALS_FILE)
+    """Write trials.csv, and best.toml if there is a best trial."""
+    write_csv(folder / TRIALS_FILE, *trials_rows(result))
     recipe = best_recipe(result)
     if recipe is not None:
         write_text(folder / BEST_FILE, recipe)
@@ -46,9 +45,8 @@ def best_body(result: SearchResult) -> str | None:
         return None
     optimizer = str(best.params.get("optimizer", ""))
     comments = {f"space.{found.name}": f"searched: {_searched(found, optimizer)}" for found in result.space}
-    comments["search.fidelity"] = (
-        "epochs: the best number for this configuration; the learning rate's schedule covers them"
-    )
+    best_number = "the best number for this configuration"
+    comments["search.fidelity"] = f"epochs: {best_number}; the learning rate's schedule covers them"
     comments["search.seed"] = "holds out the same validation split as the search"
     won = winner(result)
     params = dict(best.params)
@@ -86,8 +84,8 @@ def _origin(result: SearchResult) -> list[str]:
     test = result.test
     if test is not None:
         score = f"{test.metric} {metric_text(test.metric, test.value)}"
-        notes = [interval_text(test.metric, test.low, test.high), baseline_text(test, result.mode)]
-        texts = [score, *(text for text in notes if text), "after a final training on train + validation"]
+        notes = [score, interval_text(test.metric, test.low, test.high), baseline_text(test, result.mode)]
+        texts = [*filter(None, notes), "after a final training on train + validation"]
         lines.append(f"test:        {', '.join(texts)}")
     return lines
 
@@ -97,10 +95,6 @@ def _searched(dimension: Dimension, optimizer: str) -> str:
     if dimension.kind == "choices":
         return ", ".join(format_value(choice) for choice in dimension.choices)
     ends = (dimension.per or {}).get(optimizer)
-    low, high = (dimension.low, dimension.high) if ends is None else (ends[0], ends[-1])
-    if low is None or high is None:
-        return "not known"
-    steps = "" if dimension.step is None else f" in steps of {end_text(dimension, dimension.step)}"
-    return (
-        f"{end_text(dimension, low)} to {end_text(dimension, high)}{steps}{'' if ends is None else f' for {optimizer}'}"
-    )
+    if ends is None:
+        return span_text(dimension, dimension.low, dimension.high)
+    return f"{span_text(dimension, ends[0], ends[-1])} for {optimizer}"

@@ -43,7 +43,13 @@ def cluster_blocks(result: SearchResult) -> list[str]:
         sessions = format_count(1 + result.num_resumes)
         where = f"The last of {sessions} sessions of the search ran on the Ray cluster {code(cluster.address)}:"
     sentences = [] if use is None else [_use_sentence(use, joined=bool(cluster.joined_nodes))]
-    sentences += [_job_sentence(cluster), _storage_sentence(cluster)]
+    num_gpus = cluster.gpus_per_job or 0
+    gpus = plural(num_gpus, "GPU") if num_gpus >= 1 else f"{num_gpus:.2g} of a GPU"
+    each = plural(cluster.cpus_per_job, "CPU") + (f" and {gpus}" if num_gpus else "")
+    stored = "sent through Ray's object store"
+    if cluster.storage is not None:
+        stored = f"stored in {code(cluster.storage)}, a folder that all nodes share"
+    sentences += [f"Each job had {each}.", f"Checkpoints were {stored}."]
     return ["## Cluster", where, _nodes_table(cluster), " ".join(sentences)]
 
 
@@ -64,15 +70,9 @@ def _presence(cluster: ClusterUse, node: NodeInfo) -> str:
 
 def _node_row(cluster: ClusterUse, node: NodeInfo, is_ambiguous: bool) -> list[str]:
     name = f"{node.name} ({node.node_id[:ID_LENGTH]})" if is_ambiguous else node.name
-    return [
-        escape(name),
-        format_count(node.num_cpus),
-        _gpus_cell(node),
-        escape(node.torch_version),
-        escape(node.cuda_version or "not used"),
-        escape(node.driver_version or "not used"),
-        escape(node.python_version),
-    ]
+    versions = (node.torch_version, node.cuda_version, node.driver_version, node.python_version)
+    cells = [escape(version or "not used") for version in versions]
+    return [escape(name), format_count(node.num_cpus), _gpus_cell(node), *cells]
 
 
 def _gpus_cell(node: NodeInfo) -> str:
@@ -90,15 +90,3 @@ def _use_sentence(use: SlotUse, *, joined: bool = False) -> str:
     rungs = {0: "no rung was", 1: "1 rung was"}.get(use.num_retries, f"{format_count(use.num_retries)} rungs were")
     slots = plural(use.num_slots, "slot")
     return f"Trials {'started' if joined else 'ran'} on {slots}{used}; {rungs} run again because a worker died."
-
-
-def _job_sentence(cluster: ClusterUse) -> str:
-    num_gpus = cluster.gpus_per_job
-    gpus = "" if not num_gpus else f" and {plural(num_gpus, 'GPU') if num_gpus >= 1 else f'{num_gpus:.2g} of a GPU'}"
-    return f"Each job had {plural(cluster.cpus_per_job, 'CPU')}{gpus}."
-
-
-def _storage_sentence(cluster: ClusterUse) -> str:
-    if cluster.storage is None:
-        return "Checkpoints were sent through Ray's object store."
-    return f"Checkpoints were stored in {code(cluster.storage)}, a folder that all nodes share."

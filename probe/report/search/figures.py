@@ -23,11 +23,7 @@ def param_names(result: SearchResult) -> list[str]:
 def ranked(result: SearchResult) -> list[TrialResult]:
     """Trials by value, best first; then those without a value, by number."""
     sign = -1.0 if result.mode == "max" else 1.0
-    valued = sorted(
-        (trial for trial in result.trials if trial.value is not None),
-        key=lambda trial: (sign * (trial.value or 0.0), trial.number),
-    )
-    return valued + sorted((trial for trial in result.trials if trial.value is None), key=lambda trial: trial.number)
+    return sorted(result.trials, key=lambda t: (t.value is None, sign * (t.value or 0.0), t.number))
 
 
 def winner(result: SearchResult) -> TrialResult | None:
@@ -100,7 +96,9 @@ def spending_by_rung(result: SearchResult) -> list[RungSpending]:
     spending: list[RungSpending] = []
     floors = (0, *result.rungs)[: len(result.rungs)]
     costs = result.rung_costs or [rung - floor for floor, rung in zip(floors, result.rungs, strict=True)]
-    left = {trial.number: trial.epochs - trial.lost_epochs - _gradient_epochs(trial) for trial in result.trials}
+    left = {trial.number: trial.epochs - trial.lost_epochs for trial in result.trials}
+    for trial in result.trials:
+        left[trial.number] -= 0 if trial.refinement is None else trial.refinement.epochs
     for floor, rung, cost in zip(floors, result.rungs, costs, strict=True):
         paid = {number: min(epochs, cost) for number, epochs in left.items()}
         left = {number: epochs - paid[number] for number, epochs in left.items()}
@@ -115,10 +113,6 @@ def spending_by_rung(result: SearchResult) -> list[RungSpending]:
     return spending
 
 
-def _gradient_epochs(trial: TrialResult) -> float:
-    return 0 if trial.refinement is None else trial.refinement.epochs
-
-
 def lost_epochs(trials: Sequence[TrialResult]) -> float:
     """Epochs spent without a report: those in which a trial diverged or its worker died."""
     return sum(trial.lost_epochs for trial in trials)
@@ -129,14 +123,8 @@ def ties(result: SearchResult) -> tuple[TrialResult, ...] | None:
     interval, best = result.best_interval, result.best
     if interval is None or best is None:
         return None
-    return tuple(
-        trial
-        for trial in ranked(result)
-        if trial.status == "complete"
-        and trial.number != best.number
-        and trial.value is not None
-        and interval.low <= trial.value <= interval.high
-    )
+    others = [trial for trial in ranked(result) if trial.status == "complete" and trial.number != best.number]
+    return tuple(one for one in others if one.value is not None and interval.low <= one.value <= interval.high)
 
 
 def by_importance(result: SearchResult) -> list[tuple[str, Importance]]:

@@ -8,7 +8,6 @@ from probe.report.batch.page import attempts_table
 from probe.report.batch.page import plot_blocks as batch_plot_blocks
 from probe.report.batch.sentences import limit_text
 from probe.report.batch.summary import batch_summary
-from probe.report.folders import file_name
 from probe.report.lr.page import lr_caption
 from probe.report.lr.summary import lr_summary
 from probe.report.search.cluster_page import cluster_blocks, slots_line
@@ -16,26 +15,23 @@ from probe.report.search.figures import ties
 from probe.report.search.refinement import refinement_blocks
 from probe.report.search.regularization import loss_note, regularization_blocks, winner_text, zero_text
 from probe.report.search.summary import counts_text, end_text, importance_text, search_summary, ties_text
-from probe.report.search.tables import (
-    best_table,
-    choices_table,
-    rungs_table,
-    space_table,
-    spent_table,
-    trials_table,
-)
+from probe.report.search.tables import best_table, choices_table, rungs_table, space_table, spent_table, trials_table
 from probe.report.shared.diagnosis_text import diagnosis_block
-from probe.report.shared.markdown import answer_block, code, escape, fenced, page, summary_blocks
-from probe.report.shared.sections import (
+from probe.report.shared.markdown import (
     CURVES_CAPTION,
-    environment_block,
+    IN_SETTINGS,
+    answer_block,
+    code,
+    escape,
+    fenced,
     loading_text,
-    partial_note,
     plot_block,
     reproduce_blocks,
+    result_page,
     settings_block,
+    summary_blocks,
 )
-from probe.report.shared.wording import objective_text, plural, sentence, test_trust
+from probe.report.shared.wording import file_name, objective_text, plural, sentence, test_trust
 from probe.search.records.search import SearchResult
 from probe.search.schedulers.fidelity import rung_names
 from probe.units import format_count
@@ -61,6 +57,14 @@ _PARTIAL_IMPORTANCE_NOTE = (
     "fraction is of their variation alone: it tells how important that hyperparameter is where it exists, and does not add up "
     "with the others."
 )
+_HISTORY_CAPTION = "Value of every trial at the epochs spent so far; the line is the best value so far."
+_IMPORTANCE_CAPTION = (
+    "Fraction of the variation that each hyperparameter explains beyond chance, among the trials that have it."
+)
+_PARALLEL_CAPTION = (
+    "Parallel coordinates: each line is a trial, which crosses the axes at its hyperparameters and its {objective}, better "
+    "values at the top; the thick line with dots is the best trial."
+)
 _PARTIAL = {
     "interrupted": "the search was interrupted before its budget was spent.",
     "failures": "the search stopped because too many trials failed.",
@@ -69,43 +73,38 @@ _PARTIAL = {
 
 def search_page(result: SearchResult, plots: Sequence[str]) -> str:
     """Markdown; `plots` are the files that were drawn."""
-    return page(
-        [
-            f"# Search: {escape(result.name)}",
-            partial_note(_PARTIAL.get(result.stopped_by)),
-            *summary_blocks(search_summary(result), without=("Best", "Task", "Device", "Cost")),
-            _trust_text(result),
-            best_table(result),
-            settings_block(result.meta, _settings(result)),
-            *_winner_blocks(result, plots),
-            *_history_blocks(result, plots),
-            *refinement_blocks(result),
-            *_probe_blocks(result, plots),
-            *_headed("### Choices compared", choices_table(result)),
-            "### Space",
-            space_table(result),
-            "### Trials",
-            trials_table(result),
-            "## Cost",
-            spent_table(result),
-            rungs_table(result),
-            slots_line(result),
-            *cluster_blocks(result),
-            *reproduce_blocks(result.meta, result.recipe),
-            environment_block(result.meta),
-        ]
-    )
+    choices = choices_table(result)
+    blocks = [
+        *summary_blocks(search_summary(result), without=("Best", *IN_SETTINGS, "Cost")),
+        _trust_text(result),
+        best_table(result),
+        settings_block(result.meta, _settings(result)),
+        *_winner_blocks(result, plots),
+        *_history_blocks(result, plots),
+        *refinement_blocks(result),
+        *_probe_blocks(result, plots),
+        *([] if choices is None else ["### Choices compared", choices]),
+        "### Space",
+        space_table(result),
+        "### Trials",
+        trials_table(result),
+        "## Cost",
+        spent_table(result),
+        rungs_table(result),
+        slots_line(result),
+        *cluster_blocks(result),
+        *reproduce_blocks(result.meta, result.recipe),
+    ]
+    title = f"Search: {escape(result.name)}"
+    return result_page(title, result.meta, blocks, partial=_PARTIAL.get(result.stopped_by))
 
 
 def _trust_text(result: SearchResult) -> str | None:
     """How far the test score and the order of the trials can be trusted."""
     if result.best is None:
         return None
-    if result.test is None:
-        texts = [
-            "The best value is not scored on test data: a test split, read once at the end, would show its optimism."
-        ]
-    else:
+    texts = ["The best value is not scored on test data: a test split, read once at the end, would show its optimism."]
+    if result.test is not None:
         texts = [f"The validation value is optimistic, because it was selected; {test_trust(result.test)}"]
     if ties_text(result) is None and len(result.trials) > 1:
         objective = escape(objective_text(result.metric))
@@ -119,10 +118,8 @@ def _trust_text(result: SearchResult) -> str | None:
 
 
 def _settings(result: SearchResult) -> list[tuple[str, str]]:
-    ranked = ""
-    if result.rungs:
-        joint = "," if result.scheduler_reason is None else ";"
-        ranked = f"{joint} ranked {rung_names(result.rung_unit, result.rungs)}"
+    joint = "," if result.scheduler_reason is None else ";"
+    ranked = f"{joint} ranked {rung_names(result.rung_unit, result.rungs)}" if result.rungs else ""
     folds = [("validation", f"means over {result.num_folds} folds, ± their standard deviation")]
     return [
         ("recipe", escape(result.name)),
@@ -184,37 +181,18 @@ def _history_blocks(result: SearchResult, plots: Sequence[str]) -> list[str | No
     """How the search went: its trials over time, their curves, and which hyperparameters matter."""
     objective = objective_text(result.metric)
     trials = f"{plural(len(result.trials), 'trial')}: {escape(counts_text(result))}"
-    importance = importance_text(result)
+    importance, found = importance_text(result), (result.importance or {}).values()
+    notes = [_IMPORTANCE_NOTE] * bool(found) + [_PARTIAL_IMPORTANCE_NOTE] * any(one.is_partial for one in found)
     return [
         "## How it was found",
         f"{trials}. The search ended because {end_text(result)}.",
         loss_note(result),
-        plot_block(
-            plots, HISTORY_PLOT, "Value of every trial at the epochs spent so far; the line is the best value so far."
-        ),
+        plot_block(plots, HISTORY_PLOT, _HISTORY_CAPTION),
         plot_block(plots, ALL_CURVES_PLOT, f"Learning curves ({objective}) of all trials; the best trial is bold."),
-        None if importance is None else " ".join([escape(sentence(importance)), *_importance_notes(result)]),
-        plot_block(
-            plots,
-            IMPORTANCE_PLOT,
-            "Fraction of the variation that each hyperparameter explains beyond chance, among the trials that have it.",
-        ),
-        plot_block(
-            plots,
-            PARALLEL_PLOT,
-            "Parallel coordinates: each line is a trial, which crosses the axes at its hyperparameters and its "
-            f"{objective}, better values at the top; the thick line with dots is the best trial.",
-        ),
+        None if importance is None else " ".join([escape(sentence(importance)), *notes]),
+        plot_block(plots, IMPORTANCE_PLOT, _IMPORTANCE_CAPTION),
+        plot_block(plots, PARALLEL_PLOT, _PARALLEL_CAPTION.format(objective=objective)),
     ]
-
-
-def _importance_notes(result: SearchResult) -> list[str]:
-    found = (result.importance or {}).values()
-    return [_IMPORTANCE_NOTE] * bool(found) + [_PARTIAL_IMPORTANCE_NOTE] * any(one.is_partial for one in found)
-
-
-def _headed(heading: str, text: str | None) -> list[str]:
-    return [] if text is None else [heading, text]
 
 
 def _probe_blocks(result: SearchResult, plots: Sequence[str]) -> list[str | None]:

@@ -6,21 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 
 from probe.report.search.figures import by_importance, winner
-from probe.report.shared.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    LIGHT,
-    ORANGE,
-    new_figure,
-    num_hidden,
-    save_figure,
-    shown_range,
-)
+from probe.report.shared.plots import BLACK, BLUE, GREY, LIGHT, ORANGE, new_figure, num_hidden, save_figure, shown_range
 from probe.report.shared.wording import metric_text, objective_text, shorten
 from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_value
@@ -39,6 +30,9 @@ MAX_NAME = 16
 NUM_COLORS = 24
 _THIRDS = ((BLUE, "-", 1.3, "best third"), (GREY, "--", 1.0, "middle"), (LIGHT, "-", 0.9, "worst third"))
 """Distinguished by darkness and dashes, also in black and white."""
+
+Scale = tuple[Callable[[ParamValue], float], list[tuple[float, str]]]
+"""The height of a value on its axis, and the ticks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,22 +74,11 @@ def parallel_layout(result: SearchResult) -> ParallelLayout | None:
     trials = _drawn_trials(result)
     if len(trials) < 2 or not result.space:
         return None
-    axes: list[ParallelAxis] = []
-    columns: list[list[float]] = []
-    for dimension in _drawn_dimensions(result):
-        axis, places = _hyperparameter(dimension, trials)
-        axes.append(axis)
-        columns.append(places)
-    axis, places = _objective(result, trials)
-    axes.append(axis)
-    columns.append(places)
+    found = [_hyperparameter(dimension, trials) for dimension in _drawn_dimensions(result)]
+    axes, columns = zip(*found, _objective(result, trials), strict=True)
     lines = [
-        ParallelLine(
-            number=trial.number,
-            positions=tuple(column[rank] for column in columns),
-            third=3 * rank // len(trials),
-        )
-        for rank, trial in enumerate(trials)
+        ParallelLine(number=trial.number, positions=positions, third=3 * rank // len(trials))
+        for rank, (trial, positions) in enumerate(zip(trials, zip(*columns, strict=True), strict=True))
     ]
     num_trials = sum(trial.value is not None for trial in result.trials)
     return ParallelLayout(axes=tuple(axes), lines=tuple(lines), num_trials=num_trials)
@@ -123,11 +106,10 @@ def _hyperparameter(dimension: Dimension, trials: Sequence[TrialResult]) -> tupl
     known = [value for value in values if value is not None]
     numbers = [value for value in known if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if dimension.kind == "choices" or len(numbers) < len(known):
-        place, ticks = _choices(dimension, known)
-        is_discrete = True
+        is_discrete, (place, ticks) = True, _choices(dimension, known)
     else:
-        place, ticks = _numbers(dimension, [float(number) for number in numbers])
         is_discrete = dimension.kind in ("int", "pow2") or dimension.step is not None
+        place, ticks = _numbers(dimension, [float(number) for number in numbers])
     places = []
     for rank, value in enumerate(values):
         fan = SPREAD * (1 - 2 * rank / (len(values) - 1)) if is_discrete or value is None else 0.0
@@ -136,9 +118,7 @@ def _hyperparameter(dimension: Dimension, trials: Sequence[TrialResult]) -> tupl
     return axis, places
 
 
-def _choices(
-    dimension: Dimension, values: Sequence[ParamValue]
-) -> tuple[Callable[[ParamValue], float], list[tuple[float, str]]]:
+def _choices(dimension: Dimension, values: Sequence[ParamValue]) -> Scale:
     """Choices evenly spaced in the order of the recipe, the first at the top."""
     labels = list(dict.fromkeys([*map(format_value, dimension.choices), *map(format_value, values)]))
     last = len(labels) - 1
@@ -146,11 +126,9 @@ def _choices(
     return lambda value: heights[format_value(value)], [(height, label) for label, height in heights.items()]
 
 
-def _numbers(
-    dimension: Dimension, values: Sequence[float]
-) -> tuple[Callable[[ParamValue], float], list[tuple[float, str]]]:
+def _numbers(dimension: Dimension, values: Sequence[float]) -> Scale:
     """Numbers over the searched range, extended to values outside of it; logarithmic if it was sampled so."""
-    known = [*values, *[end for end in (dimension.low, dimension.high) if end is not None]]
+    known = [*values, *(end for end in (dimension.low, dimension.high) if end is not None)]
     low, high = min(known, default=0.0), max(known, default=1.0)
     is_log = (dimension.log or dimension.kind == "pow2") and low > 0
     start, end = (math.log(low), math.log(high)) if is_log else (low, high)
@@ -173,16 +151,12 @@ def _tick_values(dimension: Dimension, low: float, high: float, is_log: bool) ->
     elif is_log:
         inner = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     elif dimension.kind == "int":
-        inner = [float(number) for number in range(math.ceil(low), math.floor(high) + 1, _stride(low, high))]
+        stride = max(1, math.ceil((high - low) / MAX_TICKS))
+        inner = [float(number) for number in range(math.ceil(low), math.floor(high) + 1, stride)]
     else:
         return [low, (low + high) / 2, high]
     step = -(-len(inner) // MAX_TICKS)
     return [low, *_apart(inner[::step] if step else [], low, high, is_log), high]
-
-
-def _stride(low: float, high: float) -> int:
-    """The step between ticks at whole numbers, so that there are at most MAX_TICKS."""
-    return max(1, math.ceil((high - low) / MAX_TICKS))
 
 
 def _apart(inner: Sequence[float], low: float, high: float, is_log: bool) -> list[float]:
@@ -220,17 +194,15 @@ def draw_parallel(result: SearchResult, path: Path) -> bool:
         if line is not layout.lines[0]:
             axes.plot(xs, line.positions, color=color, linestyle=dashes, linewidth=width, zorder=4 - line.third)
     won = layout.lines[0]
-    axes.plot(
-        xs,
-        won.positions,
-        color=ORANGE,
-        linewidth=3.0,
-        marker="o",
-        markersize=7,
-        markeredgecolor=BLACK,
-        zorder=6,
-        label=f"best trial ({won.number})",
-    )
+    bold: dict[str, Any] = {
+        "color": ORANGE,
+        "linewidth": 3.0,
+        "marker": "o",
+        "markersize": 7,
+        "markeredgecolor": BLACK,
+        "zorder": 6,
+    }
+    axes.plot(xs, won.positions, **bold, label=f"best trial ({won.number})")
     for third in sorted({line.third for line in layout.lines[1:]}):
         color, dashes, width, label = _THIRDS[third]
         axes.plot([], [], color=color, linestyle=dashes, linewidth=width, label=label)

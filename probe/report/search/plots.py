@@ -22,14 +22,15 @@ from probe.report.search.page import (
     lr_plot_files,
 )
 from probe.report.search.parallel_plot import draw_parallel
-from probe.report.shared.curve_plots import draw_curves
-from probe.report.shared.style import (
+from probe.report.shared.plots import (
     BLACK,
     BLUE,
     GREY,
     LIGHT,
     ORANGE,
     Drawings,
+    draw_curves,
+    draw_points,
     new_figure,
     num_hidden,
     save_figure,
@@ -68,24 +69,12 @@ def draw_history(result: SearchResult, path: Path) -> bool:
     figure, [axes] = new_figure(height=4.0)
     _plot_values(axes, past)
     steps = [(x, value) for x, value in zip(past.ends, past.best, strict=True) if value is not None]
-    if steps:
-        steps.append((past.ends[-1], steps[-1][1]))
-        xs, ys = zip(*steps, strict=True)
-        axes.plot(xs, ys, drawstyle="steps-post", color=ORANGE, linewidth=2.2, label="best so far", zorder=4)
-    without = [x for x, trial in zip(past.ends, past.trials, strict=True) if trial.value is None]
-    if without:
-        axes.plot(
-            without,
-            [0.0] * len(without),
-            transform=axes.get_xaxis_transform(),
-            marker="x",
-            markeredgewidth=2,
-            linestyle="none",
-            color=BLACK,
-            label="no value",
-            clip_on=False,
-            zorder=5,
-        )
+    steps += [(past.ends[-1], value) for _, value in steps[-1:]]
+    draw_points(axes, steps, drawstyle="steps-post", color=ORANGE, linewidth=2.2, label="best so far", zorder=4)
+    without = [(x, 0.0) for x, trial in zip(past.ends, past.trials, strict=True) if trial.value is None]
+    cross: dict[str, Any] = {"marker": "x", "markeredgewidth": 2, "linestyle": "none", "color": BLACK}
+    at_bottom = axes.get_xaxis_transform()
+    draw_points(axes, without, **cross, transform=at_bottom, label="no value", clip_on=False, zorder=5)
     values = [trial.value for trial in past.trials if trial.value is not None]
     if values:
         axes.set_ylim(*value_limits(values, result.mode))
@@ -93,11 +82,9 @@ def draw_history(result: SearchResult, path: Path) -> bool:
     else:
         axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(
-        "epochs spent, trials one after the other" + (" (probes first)" if result.spent.probe_epochs else "")
-    )
+    probes = " (probes first)" if result.spent.probe_epochs else ""
+    axes.set(xlabel=f"epochs spent, trials one after the other{probes}", ylabel=objective_text(result.metric))
     axes.set_xlim(0, max(past.ends) * 1.03 or 1)
-    axes.set_ylabel(objective_text(result.metric))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     axes.set_title("History of the search")
     save_figure(figure, path)
@@ -117,10 +104,8 @@ def _plot_values(axes: Axes, past: History) -> None:
             for x, trial in zip(past.ends, past.trials, strict=True)
             if trial.status == status and trial.value is not None
         ]
-        if points:
-            xs, ys = zip(*points, strict=True)
-            style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "linestyle": "none"}
-            axes.plot(xs, ys, marker=marker, label=label, zorder=3, **style)
+        style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "linestyle": "none"}
+        draw_points(axes, points, marker=marker, label=label, zorder=3, **style)
 
 
 def draw_winner(result: SearchResult, path: Path) -> bool:
@@ -134,8 +119,7 @@ def draw_winner(result: SearchResult, path: Path) -> bool:
 
 def draw_all_curves(result: SearchResult, path: Path) -> bool:
     """Draw the objective of every trial by epoch, the best trial in bold. Returns False if nothing was reported."""
-    curves = [(trial, objective_curve(result, trial)) for trial in result.trials]
-    curves = [(trial, curve) for trial, curve in curves if curve]
+    curves = [(trial, curve) for trial in result.trials if (curve := objective_curve(result, trial))]
     if not curves:
         return False
     best = None if result.best is None else result.best.number
@@ -156,7 +140,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
     axes.plot([], [], color=GREY, marker="v", markerfacecolor="white", markersize=5, linestyle="none", label="stopped")
     if last >= 8 and len(rungs) > 1:
         axes.set_xscale("log")
-        ticks_at(axes, sorted({1.0, *rungs, float(last)}), lambda value: f"{value:.0f}")
+        ticks_at(axes.xaxis, sorted({1.0, *rungs, float(last)}), lambda value: f"{value:.0f}")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     ends = [curve[-1][1] for _, curve in curves]
@@ -165,8 +149,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
     low, high = min([low, *bold]), max([high, *bold])
     axes.set_ylim(low, high)
     _note_hidden(axes, sum(not low <= end <= high for end in ends), result.mode)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(objective_text(result.metric))
+    axes.set(xlabel="epoch", ylabel=objective_text(result.metric))
     axes.legend(loc="lower right" if result.mode == "max" else "upper right")
     axes.set_title("Learning curves of all trials")
     save_figure(figure, path)

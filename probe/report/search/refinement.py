@@ -108,11 +108,5 @@ def refinement_blocks(result: SearchResult) -> list[str]:
     if info is None:
         return []
     truncated = truncation_text(info)
-    notes = [] if truncated is None else [escape(truncated)]
-    return [
-        "### Gradient steps",
-        escape(sentence(refinement_text(info))),
-        _READING,
-        *notes,
-        text_table(step_table(info)),
-    ]
+    notes = [_READING] if truncated is None else [_READING, escape(truncated)]
+    return ["### Gradient steps", escape(sentence(refinement_text(info))), *notes, text_table(step_table(info))]

@@ -37,11 +37,8 @@ class Kind:
 
     def others(self) -> dict[str, ParamValue]:
         """The hyperparameters that do not regularize."""
-        return {
-            name: value
-            for name, value in self.trial.params.items()
-            if name not in (*REGULARIZERS, *_REGULARIZER_OPTIONS)
-        }
+        regularizing = (*REGULARIZERS, *_REGULARIZER_OPTIONS)
+        return {name: value for name, value in self.trial.params.items() if name not in regularizing}
 
     @property
     def text(self) -> str:
@@ -55,13 +52,9 @@ def active_regularizers(params: Mapping[str, ParamValue]) -> tuple[str, ...]:
 
 
 def best_kinds(result: SearchResult) -> list[Kind]:
-    """The best trial of each combination of regularizers: without any first, then from the best to the worst.
-
-    Only complete trials count if there are any, since a trial that was stopped early had less time to overfit.
-    """
-    known = [
-        (trial, trial.summary) for trial in ranked(result) if trial.value is not None and trial.summary is not None
-    ]
+    """The best trial of each combination of regularizers, that without any first. Complete trials only, if there are any."""
+    valued = [trial for trial in ranked(result) if trial.value is not None]
+    known = [(trial, trial.summary) for trial in valued if trial.summary is not None]
     complete = [(trial, fit) for trial, fit in known if trial.status == "complete"]
     found: dict[tuple[str, ...], Kind] = {}
     for trial, fit in complete or known:
@@ -98,10 +91,7 @@ def _kinds_table(result: SearchResult, kinds: Sequence[Kind], bare: Kind | None)
         row += [format_value(kind.gap), _closed(kind, bare)]
         if metric is not None:
             row += [metric_text(metric, part.metrics[metric]) for part in (train, val)]
-        if has_l1:
-            row += [
-                format_percent(fraction, decimals=1) for fraction in (weights.near_zero_fraction, weights.zero_fraction)
-            ]
+        row += _zero_percents(weights) if has_l1 else []
         rows.append(row)
     return table(header, rows, right=tuple(range(1, len(header))))
 
@@ -124,29 +114,27 @@ def fit_table(fit: TrainingSummary | None, weights: WeightCounts | None) -> str 
         for name, value in fit.train.metrics.items():
             ends = (value, fit.val.metrics[name])
             rows.append([escape(name), *[metric_text(name, end) for end in ends], format_value(ends[1] - ends[0])])
-    blocks = [table(["", "training", "validation", "difference"], rows, right=(1, 2, 3))] if rows else []
-    if rows:
-        blocks.append(
-            "After the last epoch, without dropout and augmentation, on as many training samples as validation has."
-        )
+    note = "After the last epoch, without dropout and augmentation, on as many training samples as validation has."
+    blocks = [table(["", "training", "validation", "difference"], rows, right=(1, 2, 3)), note] if rows else []
     return "\n\n".join([*blocks, *([] if weights is None else [f"{zero_text(weights)}."])])
 
 
 def zero_text(weights: WeightCounts) -> str:
     """Fractions of weights that are zero, or near zero: below a hundredth of the largest weight of their layer."""
-    near, zero = [
-        format_percent(fraction, decimals=1) for fraction in (weights.near_zero_fraction, weights.zero_fraction)
-    ]
+    near, zero = _zero_percents(weights)
     return f"Weights near zero (below a hundredth of their layer's largest): {near}; exactly zero: {zero}"
+
+
+def _zero_percents(weights: WeightCounts) -> list[str]:
+    return [format_percent(one, decimals=1) for one in (weights.near_zero_fraction, weights.zero_fraction)]
 
 
 def loss_note(result: SearchResult) -> str | None:
     """A note for trials that minimize different losses: which one their curves show, and how that affects their ranking."""
     names = {dimension.name for dimension in result.space} | result.constants.keys()
     changed = [name for name in CHANGED_LOSSES if name in names]
-    if (
-        not changed or ":" in result.task.partition(" on ")[0]
-    ):  # in a task of the user, these names may mean anything else
+    is_users = ":" in result.task.partition(" on ")[0]  # in a task of the user, these names may mean anything else
+    if not changed or is_users:
         return None
     note = (
         "All losses shown are values of the same function (cross-entropy or squared error), whatever a trial minimized, so"
@@ -191,11 +179,8 @@ def _gap_text(kinds: Sequence[Kind], bare: Kind | None) -> str:
 
 def _shown_metric(result: SearchResult, kinds: Sequence[Kind]) -> str | None:
     """The metric of the objective, or the first one if the objective is the loss."""
-    shared = [
-        name
-        for name in kinds[0].fit.train.metrics
-        if all(name in part.metrics for kind in kinds for part in (kind.fit.train, kind.fit.val))
-    ]
+    parts = [part for kind in kinds for part in (kind.fit.train, kind.fit.val)]
+    shared = [name for name in kinds[0].fit.train.metrics if all(name in part.metrics for part in parts)]
     return result.metric if result.metric in shared else next(iter(shared), None)
 
 

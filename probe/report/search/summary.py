@@ -44,7 +44,7 @@ def search_summary(result: SearchResult) -> Summary:
     lines += labelled("Evidence", _evidence(result))
     lines += labelled("Failed", _failure_texts(result))
     limit = None if result.batch_probe is None else limit_text(result.batch_probe)
-    lines += labelled("Warning", [*result.warnings, *([limit] if limit else [])])
+    lines += labelled("Warning", [*result.warnings, limit])
     if result.best is None:
         lines.append(("Next", _what_to_try(result)))
     lines.append(("Cost", _cost_text(result)))
@@ -55,20 +55,17 @@ def _answer(result: SearchResult) -> str:
     best, won = result.best, winner(result)
     if best is None or won is None:
         return "no trial was completed, so there is no best configuration"
-    spread = value_spread(result, won)
+    spread, value = value_spread(result, won), metric_text(result.metric, best.value)
     folds = ""
     if spread is not None:
-        deviation = metric_text(result.metric, spread)
-        folds = f", standard deviation {deviation} over {result.num_folds} folds"
-    found = (
-        f"best {objective_text(result.metric)} {metric_text(result.metric, best.value)} (trial {best.number}{folds})"
-    )
+        folds = f", standard deviation {metric_text(result.metric, spread)} over {result.num_folds} folds"
+    found = f"best {objective_text(result.metric)} {value} (trial {best.number}{folds})"
     if result.test is None:
         return found
     return f"{found}, test {result.test.metric} {metric_text(result.test.metric, result.test.value)}"
 
 
-def _test_texts(result: SearchResult) -> list[str]:
+def _test_texts(result: SearchResult) -> list[str | None]:
     test = result.test
     if test is None:
         return []
@@ -76,8 +73,7 @@ def _test_texts(result: SearchResult) -> list[str]:
     final = ""
     if result.final is not None:
         final = f", after a final training of {plural(result.final.epochs, 'epoch')} on train + validation"
-    compared = baseline_text(test, result.mode)
-    return [f"{score_text(test)}{comma} {test_note(test)}{final}", *([] if compared is None else [compared])]
+    return [f"{score_text(test)}{comma} {test_note(test)}{final}", baseline_text(test, result.mode)]
 
 
 def _what_to_try(result: SearchResult) -> str:
@@ -89,24 +85,19 @@ def _what_to_try(result: SearchResult) -> str:
     )
 
 
-def _evidence(result: SearchResult) -> list[str]:
-    texts = [
-        f"{plural(len(result.trials), 'trial')}: {counts_text(result)}" if result.trials else "no trial was started"
+def _evidence(result: SearchResult) -> list[str | None]:
+    refined, chosen, diagnosis = refinement_info(result), optimism_text(result), result.diagnosis
+    is_chosen = result.best is not None and chosen is not None
+    return [
+        f"{plural(len(result.trials), 'trial')}: {counts_text(result)}" if result.trials else "no trial was started",
+        None if refined is None else refinement_text(refined),
+        f"the {objective_text(result.metric)} is {chosen}, and therefore optimistic" if is_chosen else None,
+        ties_text(result),
+        importance_text(result),
+        None if diagnosis is None else f"learning curves of the best trial: {diagnosis_line(diagnosis)}",
+        None if result.sampler_reason is None else f"sampler: {result.sampler_reason}",
+        None if result.scheduler_reason is None else f"scheduler: {result.scheduler_reason}",
     ]
-    refined = refinement_info(result)
-    if refined is not None:
-        texts.append(refinement_text(refined))
-    chosen = optimism_text(result)
-    if result.best is not None and chosen is not None:
-        texts.append(f"the {objective_text(result.metric)} is {chosen}, and therefore optimistic")
-    texts += [text for text in (ties_text(result), importance_text(result)) if text is not None]
-    if result.diagnosis is not None:
-        texts.append(f"learning curves of the best trial: {diagnosis_line(result.diagnosis)}")
-    if result.sampler_reason is not None:
-        texts.append(f"sampler: {result.sampler_reason}")
-    if result.scheduler_reason is not None:
-        texts.append(f"scheduler: {result.scheduler_reason}")
-    return texts
 
 
 def counts_text(result: SearchResult) -> str:

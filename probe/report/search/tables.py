@@ -1,20 +1,25 @@
-"""Tables of a search's report, as Markdown."""
+"""Tables of a search's report as Markdown, and `trials.csv`. To add a column of a trial, add an entry to `trial_columns`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from statistics import median
+from typing import Any
 
 from probe.recipe.when import Bounds, condition_words
-from probe.report.search.figures import lost_epochs, ranked, spending_by_rung
+from probe.report.search.figures import lost_epochs, param_names, ranked, spending_by_rung, value_spread
 from probe.report.search.summary import importance_value
-from probe.report.search.trial_columns import TRIALS_FILE, TrialColumn, trial_columns
-from probe.report.shared.markdown import code, code_cell, escape, page, table
-from probe.report.shared.wording import metric_text, objective_text
+from probe.report.shared.markdown import code, code_cell, escape, table
+from probe.report.shared.wording import cell, metric_text, objective_text
+from probe.search.analysis.messages import reason
 from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.search.schedulers.fidelity import rung_name
 from probe.units import format_count, format_lr, format_percent, format_seconds, format_value
 
 MAX_TRIAL_ROWS = 50
+TRIALS_FILE = "trials.csv"
 
 
 def best_table(result: SearchResult) -> str | None:
@@ -46,19 +51,23 @@ def range_text(dimension: Dimension) -> str:
     if dimension.kind == "choices":
         return ", ".join(_value_cell(choice) for choice in dimension.choices)
     if dimension.per:
-        return "; ".join(
-            f"{escape(name)}: {' to '.join(end_text(dimension, end) for end in ends)}"
-            for name, ends in dimension.per.items()
-        )
-    if dimension.low is None or dimension.high is None:
+        write = _end_format(dimension)
+        return "; ".join(f"{escape(name)}: {' to '.join(map(write, ends))}" for name, ends in dimension.per.items())
+    return span_text(dimension, dimension.low, dimension.high)
+
+
+def span_text(dimension: Dimension, low: float | None, high: float | None) -> str:
+    """A range and its step: `8 to 64 in steps of 8`."""
+    if low is None or high is None:
         return "not known"
-    steps = "" if dimension.step is None else f" in steps of {end_text(dimension, dimension.step)}"
-    return f"{end_text(dimension, dimension.low)} to {end_text(dimension, dimension.high)}{steps}"
+    write = _end_format(dimension)
+    return f"{write(low)} to {write(high)}" + (
+        "" if dimension.step is None else f" in steps of {write(dimension.step)}"
+    )
 
 
-def end_text(dimension: Dimension, end: float) -> str:
-    """One end of a range."""
-    return format_count(round(end)) if dimension.kind in ("int", "pow2") else format_lr(end)
+def _end_format(dimension: Dimension) -> Callable[[float], str]:
+    return (lambda end: format_count(round(end))) if dimension.kind in ("int", "pow2") else format_lr
 
 
 def trials_table(result: SearchResult) -> str:
@@ -84,16 +93,13 @@ def _trial_cell(result: SearchResult, column: TrialColumn, trial: TrialResult) -
 
 def choices_table(result: SearchResult) -> str | None:
     """The best trial with each value of the hyperparameters that are chosen from a list; None if there are none."""
-    rows = []
-    for dimension in result.space:
-        if dimension.kind == "choices" and len(dimension.choices) > 1:
-            rows += [_choice_row(result, dimension, choice) for choice in dimension.choices]
+    listed = [dimension for dimension in result.space if dimension.kind == "choices" and len(dimension.choices) > 1]
+    rows = [_choice_row(result, dimension, choice) for dimension in listed for choice in dimension.choices]
     if not rows or not result.trials:
         return None
     header = ["hyperparameter", "value", "trials", f"best {escape(objective_text(result.metric))}", "trial", "epochs"]
     text = table([*header, "median time of an epoch"], rows, right=(2, 3, 4, 5, 6))
-    note = "The sampler decided how often each value was tried, and prefers values that did well."
-    return page([text, note]).rstrip()
+    return f"{text}\n\nThe sampler decided how often each value was tried, and prefers values that did well."
 
 
 def _choice_row(result: SearchResult, dimension: Dimension, choice: ParamValue) -> list[str]:
@@ -126,11 +132,9 @@ def rungs_table(result: SearchResult) -> str | None:
     total = probes + lost + sum(rung.epochs for rung in spending)
     rows = [["probes", "", "", format_count(probes), _percent(probes, total)]] if probes else []
     for number, rung in enumerate(spending, start=1):
-        span = (
-            f"{rung.first_epoch} to {rung.last_epoch}"
-            if rung.first_epoch < rung.last_epoch
-            else rung_name(result.rung_unit, rung.last_epoch)
-        )
+        span = rung_name(result.rung_unit, rung.last_epoch)
+        if rung.first_epoch < rung.last_epoch:
+            span = f"{rung.first_epoch} to {rung.last_epoch}"
         completed = format_count(rung.num_trials)
         rows.append([str(number), span, completed, format_count(rung.epochs), _percent(rung.epochs, total)])
     if lost:
@@ -144,20 +148,16 @@ def rungs_table(result: SearchResult) -> str | None:
 def spent_table(result: SearchResult) -> str:
     """The budget: what was spent and its limits."""
     spent, limits = result.spent, result.limits
-    rows = [
-        ["trials", format_count(spent.trials), _limit(limits.trials)],
-        ["epochs", format_count(spent.epochs), _limit(limits.epochs)],
-        ["of these, for probes", format_count(spent.probe_epochs), ""],
-        ["time", format_seconds(spent.seconds), _limit_time(limits.time_seconds)],
-        [
-            "final training, in addition",
-            f"{format_count(spent.final_epochs)} epochs, {format_seconds(spent.final_seconds)}",
-            "",
-        ],
-    ]
+    final = f"{format_count(spent.final_epochs)} epochs, {format_seconds(spent.final_seconds)}"
     gradients = sum(trial.refinement.epochs for trial in result.trials if trial.refinement is not None)
-    if gradients:
-        rows.insert(3, ["of these, for gradients", format_count(gradients), ""])
+    rows = [
+        ["trials", format_count(spent.trials), cell(limits.trials, format_count, none="none")],
+        ["epochs", format_count(spent.epochs), cell(limits.epochs, format_count, none="none")],
+        ["of these, for probes", format_count(spent.probe_epochs), ""],
+        *([["of these, for gradients", format_count(gradients), ""]] if gradients else []),
+        ["time", format_seconds(spent.seconds), cell(limits.time_seconds, format_seconds, none="none")],
+        ["final training, in addition", final, ""],
+    ]
     if spent.lost_epochs:
         rows.append(["lost when it was stopped, in addition", f"{format_count(spent.lost_epochs)} epochs", ""])
     return table(["", "spent", "limit"], rows, right=(1, 2))
@@ -178,9 +178,70 @@ def _percent(part: float, whole: float) -> str:
     return format_percent(part / whole, decimals=0) if whole else ""
 
 
-def _limit(limit: float | None) -> str:
-    return "none" if limit is None else format_count(limit)
+@dataclass(frozen=True, slots=True)
+class TrialColumn:
+    """One column: where its values come from and how they are written."""
+
+    name: str
+    """The heading in trials.csv."""
+    title: str
+    """The heading in the report."""
+    value: Callable[[TrialResult], Any]
+    """The value in trials.csv; None leaves the cell empty."""
+    text: Callable[[TrialResult], str]
+    """The cell in the report, as plain text."""
+    _: KW_ONLY
+    is_number: bool = False
+    is_code: bool = False
+    """Whether the heading is code: the name of a hyperparameter."""
+    if_any: bool = False
+    """Whether the report leaves the column out if all its cells are empty."""
 
 
-def _limit_time(seconds: float | None) -> str:
-    return "none" if seconds is None else format_seconds(seconds)
+def trial_columns(result: SearchResult) -> list[TrialColumn]:
+    """All columns in their order: hyperparameters are in the order of the space."""
+    objective = objective_text(result.metric)
+    return [
+        TrialColumn("number", "trial", lambda t: t.number, lambda t: str(t.number), is_number=True),
+        TrialColumn("status", "status", lambda t: t.status, lambda t: t.status),
+        TrialColumn("value", objective, lambda t: t.value, partial(_value_text, result), is_number=True),
+        TrialColumn("epochs", "epochs", lambda t: t.epochs, lambda t: format_count(t.epochs), is_number=True),
+        TrialColumn("seconds", "time", lambda t: t.seconds, lambda t: format_seconds(t.seconds), is_number=True),
+        *[_param_column(name) for name in param_names(result)],
+        TrialColumn(
+            "gradient_accumulation",
+            "gradient accumulation",
+            lambda t: t.gradient_accumulation,
+            lambda t: cell(t.gradient_accumulation, format_count),
+            is_number=True,
+            if_any=True,
+        ),
+        TrialColumn("message", "message", lambda t: _message(t) or None, _message, if_any=True),
+    ]
+
+
+def trials_rows(result: SearchResult) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of trials.csv, a row per trial in the order of their numbers."""
+    columns = trial_columns(result)
+    rows = [[column.value(trial) for column in columns] for trial in result.trials]
+    return [column.name if not column.is_code else f"param_{column.name}" for column in columns], rows
+
+
+def _param_column(name: str) -> TrialColumn:
+    def text(trial: TrialResult) -> str:
+        return format_value(trial.params[name]) if name in trial.params else ""
+
+    return TrialColumn(name, name, lambda t: t.params.get(name), text, is_code=True)
+
+
+def _value_text(result: SearchResult, trial: TrialResult) -> str:
+    """The value, with its standard deviation over the folds if there are any."""
+    if trial.value is None:
+        return ""
+    spread, value = value_spread(result, trial), metric_text(result.metric, trial.value)
+    return value if spread is None else f"{value} ± {metric_text(result.metric, spread)}"
+
+
+def _message(trial: TrialResult) -> str:
+    """The message on one line; of a traceback only the error."""
+    return reason(trial.message) if trial.message and trial.message.strip() else ""

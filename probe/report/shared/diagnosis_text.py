@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from probe.diagnosis.diagnose import NOTICEABLE, UNSTABLE
 from probe.diagnosis.remedies import is_held_back
-from probe.report.shared.markdown import bullets, escape, table
+from probe.report.shared.markdown import bullets, escape, prose, table
 from probe.report.shared.wording import sentence
 from probe.training.records import Confidence, CurveEvidence, Diagnosis, DiagnosisKind
 from probe.units import format_count, format_percent, format_value
@@ -21,7 +19,6 @@ _NAMES: dict[DiagnosisKind, str] = {
     "healthy": "healthy",
 }
 _CONFIDENCE: dict[Confidence, str] = {"high": "clearly", "moderate": "probably", "low": "perhaps"}
-_CODE = re.compile("(`[^`]*`)")
 
 
 def diagnosis_line(diagnosis: Diagnosis) -> str:
@@ -37,7 +34,7 @@ def diagnosis_block(diagnosis: Diagnosis) -> list[str]:
     blocks = ["### Diagnosis", f"**{escape(sentence(diagnosis_line(diagnosis)))}**"]
     if diagnosis.remedies:
         head = "What to do next:" if diagnosis.kind == "healthy" else "What to try, the most promising first:"
-        blocks += [head, bullets([_with_code(text) for text in diagnosis.remedies])]
+        blocks += [head, bullets(list(map(prose, diagnosis.remedies)))]
     if diagnosis.evidence is not None:
         blocks += ["Measured on the curves:", _numbers(diagnosis.evidence)]
     return blocks
@@ -92,14 +89,12 @@ def _start_name(found: CurveEvidence) -> str:
 
 def _numbers(found: CurveEvidence) -> str:
     start = "before training" if found.start_is_untrained else "first epoch, the larger of both"
-    rows = [
-        [f"loss at the start ({start})", format_value(found.start_loss)],
-        ["training loss at the end", format_value(found.train_loss)],
+    losses = [
+        (f"loss at the start ({start})", found.start_loss),
+        ("training loss at the end", found.train_loss),
+        ("validation loss at the end", found.val_loss),
+        (f"lowest validation loss (around epoch {found.best_epoch})", found.best_val_loss),
     ]
-    if found.val_loss is not None:
-        rows.append(["validation loss at the end", format_value(found.val_loss)])
-    if found.best_val_loss is not None:
-        rows.append([f"lowest validation loss (around epoch {found.best_epoch})", format_value(found.best_val_loss)])
     fractions = [
         ("rise since the lowest, relative to it", found.rise),
         (f"change over the last {found.recent_epochs} epochs, relative to the end", found.recent_change),
@@ -108,22 +103,9 @@ def _numbers(found: CurveEvidence) -> str:
         ("progress from the start to no loss", found.progress),
         ("progress from half wrong to all right", found.metric_progress),
     ]
+    rows = [[name, format_value(value)] for name, value in losses if value is not None]
     rows += [[name, _percent(value)] for name, value in fractions if value is not None]
     return table([f"over {format_count(found.num_epochs)} epochs, each a mean of a few", ""], rows, right=(1,))
-
-
-def _with_code(text: str) -> str:
-    """Escape prose and keep what is in backquotes as code."""
-    return "".join(part if part.startswith("`") else _escaped(part) for part in _CODE.split(text))
-
-
-def _escaped(text: str) -> str:
-    """Like `escape`, but keep the spaces at both ends."""
-    core = text.strip()
-    if not core:
-        return text
-    start = text.index(core)
-    return text[:start] + escape(core) + text[start + len(core) :]
 
 
 def _percent(fraction: float) -> str:

@@ -1,4 +1,4 @@
-"""Markdown in GitHub's dialect: escaping, tables, lists, and the rendering of a summary.
+"""Markdown in GitHub's dialect: escaping, tables, the rendering of a summary, and the sections that every page has.
 
 Every text that comes from users or libraries is escaped here.
 """
@@ -9,9 +9,11 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from probe.records import RunMeta
 from probe.report.shared.summary import Line, Summary, Table
 from probe.report.shared.wording import sentence
 
+_CODE = re.compile("(`[^`]*`)")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#$])")
 
 
@@ -20,30 +22,36 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
+def prose(text: str) -> str:
+    """Like `escape`, but keep what is in backquotes as code."""
+    parts = _CODE.split(" ".join(text.split()))
+    return "".join(part if part.startswith("`") else _SPECIAL.sub(r"\\\1", part) for part in parts)
+
+
 def code(text: str) -> str:
     """`text` as inline code on one line, also inside a table."""
     line = " ".join(text.split())
     if not line:
         return ""
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    padding = " " if longest else ""
+    fence = _fence(line)
+    padding = " " if "`" in line else ""
     return f"{fence}{padding}{line}{padding}{fence}"
 
 
 def code_cell(text: str) -> str:
-    """Inline code for a table cell, where GitHub splits the row at every unescaped bar, even inside code.
-
-    Text with a backslash before a bar is not shown as code, since code cannot distinguish that backslash from the escape.
-    """
+    """Inline code for a table cell, where GitHub splits the row at every bar; text with an escaped bar cannot be code."""
     return escape(text) if r"\|" in text else code(text).replace("|", r"\|")
 
 
 def fenced(text: str, language: str = "") -> str:
     """A block of code, fenced so that backticks in `text` cannot end it."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = _fence(text, least=3)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _fence(text: str, least: int = 1) -> str:
+    """More backticks than `text` has in a row."""
+    return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -65,11 +73,7 @@ def answer_block(summary: Summary) -> str:
 
 
 def summary_blocks(summary: Summary, *, without: Sequence[str] = ()) -> list[str]:
-    """The answer in bold, then each label with its texts and tables.
-
-    Args:
-        without: labels that the page leaves out because it shows the same in a section of its own.
-    """
+    """The answer in bold, then each label with its texts and tables, except the labels in `without`."""
     blocks = [answer_block(summary)]
     for label, contents in _by_label(summary.lines):
         if label not in without:
@@ -81,9 +85,8 @@ def _by_label(lines: Sequence[Line]) -> list[tuple[str, list[str | Table]]]:
     groups: list[tuple[str, list[str | Table]]] = []
     for label, content in lines:
         if label or not groups:
-            groups.append((label, [content]))
-        else:
-            groups[-1][1].append(content)
+            groups.append((label, []))
+        groups[-1][1].append(content)
     return groups
 
 
@@ -123,3 +126,66 @@ def command(argv: Sequence[str]) -> str | None:
     if program in ("batch", "lr", "search"):
         return shlex.join(["probe", *argv])
     return shlex.join(["probe" if is_ours else program, *argv[1:]])
+
+
+IN_SETTINGS = ("Task", "Device")
+"""Labels of a summary whose content the settings show."""
+CURVES_CAPTION = (
+    "Loss and metrics by epoch: for training the mean over the epoch's batches, for validation after the epoch."
+)
+
+
+def result_page(title: str, meta: RunMeta, blocks: Sequence[str | None], *, partial: str | None = None) -> str:
+    """A whole page: title, why the result is partial (if it is), the blocks, and the environment."""
+    note = None if partial is None else f"> **Partial result:** {partial}"
+    return page([f"# {title}", note, *blocks, environment_block(meta)])
+
+
+def settings_block(meta: RunMeta, rows: Sequence[tuple[str, str]]) -> str:
+    """The command line and `rows` of names and values, which are Markdown already."""
+    typed = command(meta.argv)
+    first = ("command", code_cell(typed)) if typed else ("called from", "Python")
+    everything = [first, *rows, ("device", escape(meta.device)), ("seed", str(meta.seed))]
+    return "## Settings\n\n" + table(["", ""], everything)
+
+
+def environment_block(meta: RunMeta) -> str:
+    """The last section: what readers need to judge whether their numbers should agree."""
+    rows = [
+        ("started", meta.started_at),
+        ("device", meta.device),
+        ("probe", meta.probe_version),
+        ("PyTorch", meta.torch_version),
+        ("CUDA", meta.cuda_version or "not used"),
+        ("driver", meta.driver_version or "not used"),
+        ("Python", meta.python_version),
+        ("platform", meta.platform),
+        ("CPU threads", str(meta.num_threads)),
+        ("seed", str(meta.seed)),
+        ("recipe hash", meta.recipe_hash or "no recipe"),
+    ]
+    return "## Environment\n\n" + table(["", ""], [[name, escape(value)] for name, value in rows])
+
+
+def reproduce_blocks(meta: RunMeta, recipe: str) -> list[str]:
+    """How to run it again: the command line and the recipe as it ran."""
+    typed = command(meta.argv)
+    if typed is None:
+        return ["## Reproduce", "The run was started from Python with this recipe:", fenced(recipe, "toml")]
+    how = "The recipe as it ran, with the changes of the command line:"
+    return ["## Reproduce", fenced(typed, "sh"), how, fenced(recipe, "toml")]
+
+
+def plot_block(plots: Sequence[str], file: str, caption: str) -> str | None:
+    """The plot `file` with its caption; None if it was not drawn."""
+    return image(file, caption) if file in plots else None
+
+
+def folded(summary: str, blocks: Sequence[str | None]) -> str:
+    """Blocks that are hidden until a reader opens them."""
+    return f"<details><summary>{escape(summary)}</summary>\n\n{page(blocks).rstrip()}\n\n</details>"
+
+
+def loading_text(file: str) -> str:
+    """The call that loads a weights file into a model; `load_model` handles tied weights, which are stored once."""
+    return code(f'safetensors.torch.load_model(model, "{file}")')

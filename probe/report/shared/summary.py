@@ -1,6 +1,6 @@
 """The summary of a result: what a command prints at its end and what the top of its report says.
 
-A summary is plain text. `probe.report.shared.markdown` renders it for the report, `probe.cli.answers.layout` for a terminal.
+A summary is plain text. `probe.report.shared.markdown` renders it for the report, `probe.cli.answers` for a terminal.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Summary:
     """Evidence, warnings, cost, and what to do next."""
 
 
-def labelled(label: str, contents: Sequence[str | Table]) -> list[Line]:
-    """Several texts or tables under one label."""
-    return [(label if index == 0 else "", content) for index, content in enumerate(contents)]
+def labelled(label: str, contents: Sequence[str | Table | None]) -> list[Line]:
+    """The texts and tables that are not None, under one label."""
+    given = [content for content in contents if content is not None]
+    return [(label if index == 0 else "", content) for index, content in enumerate(given)]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from probe.search.records.search import Score
 from probe.units import format_count, format_percent, format_value
 
 NONE = "-"
 """A table cell without a value."""
+
+
+def cell(value: float | None, write: Callable[[float], str], *, none: str = "") -> str:
+    """A number in a table, or `none` if it is None."""
+    return none if value is None else write(value)
 
 
 def plural(count: float, noun: str, nouns: str | None = None) -> str:
@@ -25,6 +33,11 @@ def shorten(text: str, most: int = 160) -> str:
     if len(line) <= most:
         return line
     return f"{line[: most - 1].rsplit(' ', 1)[0][: most - 1]}…"
+
+
+def file_name(name: str) -> str:
+    """`name` reduced to letters, digits, dots, hyphens and underscores: not empty, not hidden, at most 80 characters."""
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:80] or "run"
 
 
 def objective_text(metric: str) -> str:
@@ -54,8 +67,7 @@ def score_text(score: Score) -> str:
 def baseline_text(score: Score | None, mode: str) -> str | None:
     """How a test score compares with its baseline: `33.0 % below the 4.8 of the naive forecast (last value)`.
 
-    An error is compared in percent of the baseline's error; other metrics are shown next to each other. None without a
-    baseline.
+    An error is compared in percent of the baseline's; other metrics are shown next to each other. None without a baseline.
     """
     if score is None or score.baseline is None:
         return None

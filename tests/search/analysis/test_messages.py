@@ -19,8 +19,8 @@ from scripted_executor import ScriptedExecutor, steady_accuracy
 from probe.errors import user_code_error
 from probe.recipe.schema import SchedulerName
 from probe.records_json import from_plain, to_plain
-from probe.report.train.history_csv import history_rows
-from probe.report.write import write_report
+from probe.report.store import write_report
+from probe.report.train import history_rows
 from probe.search.analysis.messages import epochs_text, reason, training_warnings, trials_warnings
 from probe.search.jobs.folds import mean_report
 from probe.search.jobs.jobs import RungJob

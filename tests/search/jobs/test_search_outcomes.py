@@ -11,7 +11,7 @@ from searches import search_outcome
 from probe.errors import NothingFitsError
 from probe.records_json import from_plain, to_plain
 from probe.report.search.page import search_page
-from probe.report.search.trial_columns import trials_rows
+from probe.report.search.tables import trials_rows
 from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 

@@ -35,10 +35,7 @@ from probe.units import format_bytes, format_count, format_seconds, format_value
 
 
 def space_lines(recipe: Recipe) -> list[Line]:
-    """The space, the sampler, the scheduler, the budget and the probes of a recipe.
-
-    Raises RecipeError if the recipe requests a grid that is too large.
-    """
+    """The space, sampler, scheduler, budget and probes of a recipe. Raises RecipeError if its grid is too large."""
     space, scheduler = expected_space(recipe), choose_scheduler(recipe)
     fidelity = make_fidelity_schedule(recipe, scheduler.rungs)
     rungs = fidelity.total_costs
@@ -58,15 +55,14 @@ def space_lines(recipe: Recipe) -> list[Line]:
     lines.append(("Budget", _budget(limits)))
     lines += labelled("Probes", _probes(recipe, limits, first_rung_epochs=rungs[0]))
     starts = [", ".join(f"{name} {format_value(value)}" for name, value in start.items()) for start in recipe.start]
-    lines += labelled(
-        "First", [text or "a configuration drawn at random" for text in starts] + _default_starts(recipe, space, choice)
-    )
+    first = [text or "a configuration drawn at random" for text in starts]
+    lines += labelled("First", first + _default_starts(recipe, space, choice))
     warnings = [
         None if space.dimensions else NOTHING_SEARCHED,
         direction_warning(recipe.task.objective.metric, recipe.task.objective.mode),
         grid_warning(space, limits=limits, rungs=rungs) if choice.name == "grid" else None,
     ]
-    return lines + labelled("Warning", [warning for warning in warnings if warning is not None])
+    return lines + labelled("Warning", warnings)
 
 
 def _default_starts(recipe: Recipe, space: Space, choice: SamplerChoice) -> list[str]:
@@ -132,15 +128,10 @@ def _scheduler(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySch
     first, *lines = _scheduler_lines(recipe, scheduler, fidelity)
     lines = [f"{scheduler.name}: {first}", *lines] if scheduler.reason is None else [scheduler.reason, first, *lines]
     if fidelity.unit == "data":
-        each = ", ".join(format_count(cost) for cost in fidelity.costs)
-        lines.append(
-            f"each rung trains from scratch for {plural(fidelity.data_epochs, 'epoch')}: the rungs cost {each} epochs"
-        )
-    if fidelity.num_folds > 1:
-        lines.append(
-            f"in {fidelity.num_folds} folds: an epoch of a trial costs {fidelity.num_folds} epochs of the budget"
-        )
-    return lines
+        each, epochs = ", ".join(map(format_count, fidelity.costs)), plural(fidelity.data_epochs, "epoch")
+        lines.append(f"each rung trains from scratch for {epochs}: the rungs cost {each} epochs")
+    folds = fidelity.num_folds
+    return lines + [f"in {folds} folds: an epoch of a trial costs {folds} epochs of the budget"] * (folds > 1)
 
 
 def _scheduler_lines(recipe: Recipe, scheduler: SchedulerChoice, fidelity: FidelitySchedule) -> list[str]:
@@ -158,10 +149,8 @@ def _scheduler_lines(recipe: Recipe, scheduler: SchedulerChoice, fidelity: Fidel
     when = f"on {steps} of the training data" if by_data else f"after {steps} epoch{'s' if steps != '1' else ''}"
     lines = [f"trials are ranked {when}; the best 1 in {factor} is promoted, at most to {names[-1]}"]
     if scheduler.name == "halving":
-        size = factor ** (len(names) - 1)
-        lines.append(
-            f"in cohorts of {plural(size, 'trial')}, and each rung is decided when all of them have reached it"
-        )
+        cohort = plural(factor ** (len(names) - 1), "trial")
+        lines.append(f"in cohorts of {cohort}, and each rung is decided when all of them have reached it")
     if scheduler.name == "hyperband":
         for bracket in brackets_of(len(names) - 1, factor):
             rung = names[bracket.first_decision_rung]
@@ -203,12 +192,9 @@ def _state_values(recipe: Recipe) -> list[int]:
 
 
 def _budget(limits: BudgetLimits) -> str:
-    parts = [
-        plural(limits.trials, "trial") if limits.trials is not None else "",
-        f"{format_count(limits.epochs)} epochs" if limits.epochs is not None else "",
-        format_seconds(limits.time_seconds) if limits.time_seconds is not None else "",
-    ]
-    given = [part for part in parts if part]
+    given = [plural(limits.trials, "trial")] if limits.trials is not None else []
+    given += [f"{format_count(limits.epochs)} epochs"] if limits.epochs is not None else []
+    given += [format_seconds(limits.time_seconds)] if limits.time_seconds is not None else []
     return ", ".join(given) + (", whichever is reached first" if len(given) > 1 else "")
 
 
@@ -223,8 +209,6 @@ def _probes(recipe: Recipe, limits: BudgetLimits, *, first_rung_epochs: float) -
         each = f" for each of {', '.join(optimizers)}" if len(optimizers) > 1 else ""
         lines.append(f"learning rate: a range test of up to {recipe.lr.steps or LR_STEPS} training steps{each}")
     if lines and limits.epochs is not None:
-        most = probe_allowance(limits, first_rung_epochs=first_rung_epochs)
-        lines.append(
-            f"together at most {format_count(most)} of the epochs; a rule of thumb replaces what they do not cover"
-        )
+        most = format_count(probe_allowance(limits, first_rung_epochs=first_rung_epochs))
+        lines.append(f"together at most {most} of the epochs; a rule of thumb replaces what they do not cover")
     return lines

@@ -1,4 +1,4 @@
-"""From RECIPE, --task or --model to what is trained: the same rules for `probe batch` and `probe lr`."""
+"""What a command works on: a recipe, task or model to train, or the folder of an earlier run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from probe.cli.options import data_dir_option, option, recipe_argument, whole_numbers
-from probe.errors import UsageError
+from probe.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
     from probe.recipe.values import ParamValue
+    from probe.report.kinds import Result
+    from probe.search.records.search import SearchResult
     from probe.tasks.source import TaskSource
+
 
 LOCAL_RECIPE = Path("probe.toml")
 """Recipe that is used if neither a recipe nor a task nor a model is given."""
@@ -23,11 +26,7 @@ _ONE_SOURCE = "Give only one of RECIPE, --task M:F and --model NAME."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """What to train, as typed.
-
-    Raises:
-        UsageError: the options exclude each other.
-    """
+    """What to train, as typed. Raises UsageError if the options exclude each other."""
 
     title: ClassVar = "What to train"
     recipe: Path | None = recipe_argument()
@@ -78,11 +77,7 @@ class TrainingSetup:
 
 
 def find_training_setup(options: SourceOptions) -> TrainingSetup:
-    """Return the training that the options name, or a default if they name none.
-
-    Raises:
-        UsageError, RecipeError, TaskError: the recipe, task or model does not exist.
-    """
+    """Return the training that the options name, or a default if they name none."""
     if options.target is not None:
         return _setup_of_target(options.target)
     if options.model is not None:
@@ -97,11 +92,7 @@ def find_training_setup(options: SourceOptions) -> TrainingSetup:
 
 
 def search_recipe_path(given: Path | None) -> Path:
-    """Return the path of the recipe to search.
-
-    Raises:
-        UsageError: no recipe is given, and the current folder has no probe.toml.
-    """
+    """Return the path of the recipe to search: the given one, or probe.toml in the current folder."""
     if given is not None:
         _check_recipe_path(given)
         return given
@@ -117,9 +108,6 @@ def with_settings(setup: TrainingSetup, **settings: ParamValue | None) -> Traini
     """Replace settings of the trainer; None keeps the recipe's or the task's.
 
     A new optimizer drops the recipe's hyperparameters that it does not take, like momentum for Adam.
-
-    Raises:
-        UsageError: the optimizer is unknown.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     kept = dict(setup.params)
@@ -183,3 +171,52 @@ def _check_recipe_path(path: Path) -> None:
 
     if text in model_names():
         raise UsageError(f"There is no recipe {text}.", hint=f"To name a model, use --model {text}")
+
+
+def run_folder(run: Path) -> Path:
+    """Return the folder of a run that is given by its folder or by its result.json."""
+    return run if run.is_dir() else run.parent
+
+
+def load_run(path: Path) -> Result:
+    """Load the result of a run from its folder or from its result.json.
+
+    The result of a search that was killed, or resumed after its result.json was written, is read from its search.sqlite.
+    """
+    from probe.report.store import RESULT_FILE, load_result
+    from probe.search.records.search import DATABASE_FILE
+
+    if not path.is_dir() or not (path / DATABASE_FILE).is_file():
+        return load_result(path)
+    result = load_result(path) if (path / RESULT_FILE).exists() else None
+    if result is not None and result.kind == "search":
+        from probe.search.storage.database import num_sessions
+
+        sessions = num_sessions(path)
+        if sessions is None or sessions - 1 <= result.num_resumes:
+            return result
+    from probe.search.stored_result import stored_result
+
+    return stored_result(path)
+
+
+def load_search(run: Path, *, hint: str) -> SearchResult:
+    """Load the result of a search. If the run is not a search, raises UsageError with `hint`."""
+    result = load_run(run)
+    if result.kind != "search":
+        raise UsageError(f"{run} is not a search: its result is of kind {result.kind}.", hint=hint)
+    return result
+
+
+def run_to_resume(name: str, out: Path | None) -> Path:
+    """Return the folder of the search to resume: `out`, or the newest run with this name."""
+    from probe.report.store import REPORTS, newest_folder
+    from probe.search.records.search import DATABASE_FILE
+
+    folder = out or newest_folder(name)
+    hint = "Give the folder of a search with --out, or start a new search without --resume."
+    if folder is None:
+        raise OutputError(f"There is no run named {name} in {REPORTS} to resume.", hint=hint)
+    if not (folder / DATABASE_FILE).is_file():
+        raise OutputError(f"{folder} contains no {DATABASE_FILE}, so there is nothing to resume.", hint=hint)
+    return folder

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from probe.report.compare.page import COMPARED_SEARCHES_PLOT
-from probe.report.compare.summary import has_groups, mean_curve
-from probe.report.shared.style import COLORS, LINES, Drawings, color_of, new_figure, save_figure, value_limits
+from probe.report.search.comparison import COMPARED_SEARCHES_PLOT, has_groups, mean_curve
+from probe.report.shared.plots import Drawings, new_figure, save_figure, series_style, value_limits
 from probe.report.shared.wording import objective_text, shorten
 from probe.search.records.comparison import SearchComparison
 
@@ -22,31 +21,26 @@ def compare_plots(result: SearchComparison) -> Drawings:
 
 
 def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
-    """Draw the best value so far against the epochs spent, a line for each group and a band over its runs.
-
-    Returns False without any value, or if there are too many lines to distinguish.
-    """
+    """Draw the best value so far against the epochs spent, a line for each group and a band over its runs."""
     curves = [(group, curve) for group in result.groups if (curve := mean_curve(result, group)) is not None]
     if not curves or len(curves) > MAX_LINES:
         return False
     figure, [axes] = new_figure(height=4.4)
     for index, (group, curve) in enumerate(curves):
-        color, line = color_of(index), LINES[(index + index // len(COLORS)) % len(LINES)]
+        style = series_style(index) | {"marker": None}
+        color = style["color"]
         label = shorten(group.title, _MAX_NAME) + (f" ({group.num_runs} runs)" if group.num_runs > 1 else "")
-        axes.plot(curve.epochs, curve.means, drawstyle="steps-post", color=color, linestyle=line, label=label, zorder=3)
+        axes.plot(curve.epochs, curve.means, drawstyle="steps-post", **style, label=label, zorder=3)
         axes.plot(curve.epochs[-1], curve.means[-1], marker="o", color=color, zorder=4)
         if group.num_runs > 1:
-            axes.fill_between(
-                curve.epochs, curve.lows, curve.highs, step="post", color=color, alpha=0.13, linewidth=0, zorder=2
-            )
+            band = {"color": color, "alpha": 0.13, "linewidth": 0, "zorder": 2}
+            axes.fill_between(curve.epochs, curve.lows, curve.highs, step="post", **band)
     axes.set_ylim(*_limits([(curve.means, curve.lows, curve.highs) for _, curve in curves], result.mode))
     axes.set_xlim(0, max(curve.epochs[-1] for _, curve in curves) * 1.03 or 1)
-    axes.set_xlabel("epochs spent (probes included)")
-    axes.set_ylabel(f"best {objective_text(result.metric)} so far")
+    axes.set(xlabel="epochs spent (probes included)", ylabel=f"best {objective_text(result.metric)} so far")
     axes.legend(loc="lower right" if result.mode == "max" else "upper right")
-    axes.set_title(
-        "Searches compared" + (": means, bands from the worst to the best run" if has_groups(result) else "")
-    )
+    bands = ": means, bands from the worst to the best run" if has_groups(result) else ""
+    axes.set_title(f"Searches compared{bands}")
     save_figure(figure, path)
     return True
 

@@ -1,4 +1,4 @@
-"""Labelled lines and tables on a terminal: one column of labels, texts wrapped, tables cut to the width."""
+"""What a command prints at its end: labelled lines and tables, laid out in one column for the terminal."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import re
 import shutil
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
 
 from probe.report.shared.summary import Line, Table
+
+if TYPE_CHECKING:
+    from probe.report.kinds import Result
 
 LABEL_WIDTH = len("Evidence")
 MAX_WIDTH = 100
@@ -16,12 +22,22 @@ GAP = "  "
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[KMGT]iB|B|%|s|ms|µs|min|h)(?!\w))")
 
 
-def layout_lines(lines: Sequence[Line], *, width: int | None = None) -> list[str]:
-    """Lay out labelled lines with their texts in one column.
+def print_lines(lines: Sequence[Line], *, err: bool = False) -> None:
+    """Print labelled lines to stdout or stderr."""
+    for line in layout_lines(lines):
+        click.echo(line, err=err)
 
-    Args:
-        width: characters per line. None: the width of the terminal, at most MAX_WIDTH.
-    """
+
+def answer_lines(result: Result) -> list[Line]:
+    """The answer and what supports it, without the place of the report."""
+    from probe.report.kinds import kind_of
+
+    summary = kind_of(result).summarize(result)
+    return [("Answer", summary.answer), *summary.lines]
+
+
+def layout_lines(lines: Sequence[Line], *, width: int | None = None) -> list[str]:
+    """Lay out labelled lines with their texts in one column; `width` is by default that of the terminal, at most MAX_WIDTH."""
     width = width or min(MAX_WIDTH, shutil.get_terminal_size().columns)
     indent = max(LABEL_WIDTH, *(len(label) for label, _ in lines)) + 2
     text_width = max(MIN_TEXT_WIDTH, width - indent)

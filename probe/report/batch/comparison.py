@@ -1,15 +1,92 @@
-"""The summary of batch sizes compared over image sizes, precisions, and activation checkpointing."""
+"""Batch sizes compared over image sizes, precisions and activation checkpointing: the summary and the page."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from probe.batch.decide import timed_by_size
 from probe.batch.records import BatchComparison, Variant
 from probe.report.batch.figures import peak_at, taken_bytes
-from probe.report.batch.sentences import batch_warnings
-from probe.report.batch.summary import MEASURE_NEXT
+from probe.report.batch.page import attempts_table, prediction_info_block
+from probe.report.batch.sentences import NOT_MEASURED, batch_warnings, check_text
+from probe.report.batch.summary import MEASURE_NEXT, batch_summary, gpu_table
+from probe.report.shared.markdown import (
+    IN_SETTINGS,
+    answer_block,
+    escape,
+    folded,
+    plot_block,
+    result_page,
+    settings_block,
+    summary_blocks,
+    text_table,
+)
 from probe.report.shared.summary import Line, Summary, Table, labelled
-from probe.report.shared.wording import NONE, plural
+from probe.report.shared.wording import NONE, cell, plural, sentence
 from probe.units import format_bytes, format_count, format_gpu_memory, format_seconds
+
+COMPARISON_PLOT = "comparison.png"
+
+_PARTIAL = {
+    "interrupted": "the comparison was interrupted: rows are missing, and the last one may be incomplete.",
+    "error": "an error ended the comparison: rows are missing.",
+}
+
+
+def comparison_page(result: BatchComparison, plots: Sequence[str]) -> str:
+    """Markdown; `plots` are the files that were drawn."""
+    caption = f"Largest and recommended batch size, and {sample_noun(result)} per second, of each variant."
+    if is_predicted(result):
+        caption = "Largest batch that should fit against the memory of the GPU, one line per variant."
+    settings = [("task", escape(result.task)), ("optimizer", escape(result.optimizer))]
+    limits = {variant.result.limit_bytes for variant in result.variants if variant.result.limit_bytes is not None}
+    settings += [("memory limit", ", ".join(map(format_bytes, sorted(limits))))] if limits else []
+    infos = [info for variant in result.variants if (info := variant.result.prediction_info) is not None]
+    blocks = [
+        *summary_blocks(comparison_summary(result), without=IN_SETTINGS),
+        plot_block(plots, COMPARISON_PLOT, caption),
+        _reading_text(result),
+        settings_block(result.meta, settings),
+        "## Each variant",
+        *[block for variant in result.variants for block in _variant_blocks(variant)],
+        *(["## How it was predicted", prediction_info_block(infos[0])] if infos else []),
+    ]
+    title = f"Batch sizes compared: {escape(result.task)}"
+    return result_page(title, result.meta, blocks, partial=_PARTIAL.get(result.stopped_by))
+
+
+def _reading_text(result: BatchComparison) -> str | None:
+    if not result.variants:
+        return None
+    if is_predicted(result):
+        return NOT_MEASURED
+    megapixels, change = "", "a larger batch"
+    if sample_noun(result) == "images":
+        megapixels = ", and megapixels per second compare images of different size"
+        change = "a smaller image or a larger batch"
+    return (
+        f"Throughput is measured at the recommended size, the smallest within 5 % of the best{megapixels}; peak memory at the "
+        f"largest size. Neither tells which variant trains the better model: whether {change} helps is decided by a search."
+    )
+
+
+def _variant_blocks(variant: Variant) -> list[str | None]:
+    """The answer for one variant, and the measurements as a block to unfold."""
+    result = variant.result
+    heading, summary = f"### {escape(variant.title)}", batch_summary(result)
+    if result.stopped_by == "predicted":
+        return [heading, folded("memory of each GPU", [text_table(gpu_table(result.predictions))])]
+    check, count = check_text(result), plural(len(result.attempts), "attempt")
+    top = [answer_block(summary)]
+    if result.stopped_by == "nothing_fits":
+        top = summary_blocks(summary, without=(*IN_SETTINGS, "Evidence", "Headroom", "Warning", "Cost"))
+    return [
+        heading,
+        *top,
+        None if check is None else escape(sentence(check)),
+        folded(f"{count} in {format_seconds(result.seconds)}", [attempts_table(result.attempts)]),
+    ]
+
 
 Column = tuple[str, list[str]]
 """A heading and its cells, one for each variant."""
@@ -19,11 +96,9 @@ def comparison_summary(result: BatchComparison) -> Summary:
     """The range of the largest batches, and a row for each variant."""
     lines: list[Line] = []
     if result.variants:
-        common = common_text(result)
-        lines += [("", f"all variants: {common}")] if common else []
-        lines.append(("", comparison_table(result)))
-        if any(_is_capped(variant) for variant in result.variants):
-            lines.append(("", "+: larger sizes were not tried"))
+        common, is_capped = common_text(result), any(map(_is_capped, result.variants))
+        lines += labelled("", [f"all variants: {common}" if common else None, comparison_table(result)])
+        lines += labelled("", ["+: larger sizes were not tried" if is_capped else None])
     lines += [("Task", f"{result.task}, {result.optimizer}"), ("Device", result.meta.device)]
     warnings = dict.fromkeys(text for variant in result.variants for text in batch_warnings(variant.result))
     lines += labelled("Warning", list(warnings))
@@ -54,18 +129,13 @@ def _answer(result: BatchComparison) -> str:
 def short_names(result: BatchComparison) -> list[str]:
     """Names of the variants by what differs between them; the full name if there is only one variant."""
     variants = result.variants
-    parts = [
-        (
-            f"{v.image_size} x {v.image_size}",
-            v.precision,
-            "with checkpointing" if v.activation_checkpointing else "without",
-        )
-        for v in variants
-    ]
-    differing = [column for column in range(3) if len({part[column] for part in parts}) > 1]
+    checkpointing = ["with checkpointing" if v.activation_checkpointing else "without" for v in variants]
+    sizes = [f"{v.image_size} x {v.image_size}" for v in variants]
+    columns: list[list[str]] = [sizes, [v.precision for v in variants], checkpointing]
+    differing = [column for column in columns if len(set(column)) > 1]
     if not differing:
         return [variant.title for variant in variants]
-    return [", ".join(part[column] for column in differing) for part in parts]
+    return list(map(", ".join, zip(*differing, strict=True)))
 
 
 def is_predicted(result: BatchComparison) -> bool:
@@ -80,7 +150,7 @@ def rate_at_recommended(variant: Variant) -> float | None:
     return None if attempt is None else attempt.samples_per_second
 
 
-def megapixel_rate(variant: Variant) -> float | None:
+def _megapixel_rate(variant: Variant) -> float | None:
     """Millions of pixels per second at the recommended size, which compares images of different size."""
     rate = rate_at_recommended(variant)
     return None if rate is None or variant.image_size is None else rate * variant.image_size**2 / 1e6
@@ -130,28 +200,21 @@ def _gpu_columns(result: BatchComparison) -> list[Column]:
     sizes = sorted({p.memory_bytes for variant in result.variants for p in variant.result.predictions})
     columns = []
     for size in sizes:
-        largest = [
-            next((p.largest_fit for p in variant.result.predictions if p.memory_bytes == size), None)
-            for variant in result.variants
-        ]
-        columns.append((format_gpu_memory(size), [_count(batch_size) for batch_size in largest]))
+        fits = [{p.memory_bytes: p.largest_fit for p in variant.result.predictions} for variant in result.variants]
+        columns.append((format_gpu_memory(size), [_count(largest.get(size)) for largest in fits]))
     return columns
 
 
 def _measured_columns(result: BatchComparison) -> list[Column]:
     noun = sample_noun(result)
     columns = [
-        ("largest", [_largest(v) for v in result.variants]),
+        ("largest", [_count(v.result.largest_fit) + "+" * _is_capped(v) for v in result.variants]),
         ("recommended", [_count(v.result.recommended) for v in result.variants]),
         (f"{noun}/s", [_count(rate_at_recommended(v)) for v in result.variants]),
     ]
     if noun == "images":
-        columns.append(("megapixels/s", [_count(megapixel_rate(v)) for v in result.variants]))
+        columns.append(("megapixels/s", [_count(_megapixel_rate(v)) for v in result.variants]))
     return [*columns, ("peak memory", [_peak(v) for v in result.variants])]
-
-
-def _largest(variant: Variant) -> str:
-    return _count(variant.result.largest_fit) + ("+" if _is_capped(variant) else "")
 
 
 def _is_capped(variant: Variant) -> bool:
@@ -159,7 +222,7 @@ def _is_capped(variant: Variant) -> bool:
 
 
 def _count(value: float | None) -> str:
-    return NONE if value is None else format_count(value)
+    return cell(value, format_count, none=NONE)
 
 
 def _peak(variant: Variant) -> str:

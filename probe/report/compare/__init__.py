@@ -1,1 +1,0 @@
-"""Reports of searches compared: the summary, the page, and the plot."""
