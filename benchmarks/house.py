@@ -24,6 +24,16 @@ ROOT = Path(__file__).parent.parent
 MOST_FILES, MOST_LINES, MOST_PARAMETERS = 15, 60, 8
 LEAST_COVERAGE = 95.0
 """Minimum percentage of the branches of all pure modules that their tests take."""
+SLOW_TESTS = (
+    "test_batch_predict.py",
+    "test_batch_predict_kinds.py",
+    "test_batch_predict_options.py",
+    "test_own_data_recipes.py",
+    "test_recipe_runs.py",
+    "test_strategy_recipes.py",
+    "test_text_recipes.py",
+)
+"""Tests that train or trace, and are left out of the measurement of coverage."""
 
 
 def main() -> None:
@@ -182,6 +192,7 @@ def measure_coverage(folders: Sequence[str]) -> int:
         omitted = "\n    ".join(("if TYPE_CHECKING", "@overload", r"^\s*\.\.\.$"))
         settings.write_text(f"[run]\ndata_file = {folder}/data\n[report]\nexclude_also =\n    {omitted}\n")
         options = ["--cov-branch", f"--cov-config={settings}", f"--cov-report=json:{found}", "-m", "not ray"]
+        options += [f"--ignore-glob=*/{name}" for name in SLOW_TESTS]
         sources = [f"--cov={name}" for name in chosen]
         code = subprocess.run(
             [sys.executable, "-m", "pytest", "--cov-report=term-missing:skip-covered", *options, *sources, *tests],
@@ -213,7 +224,8 @@ def tests_of(name: str) -> Iterator[Path]:
     if (ROOT / path).is_dir():
         yield path
     else:
-        yield from (file.relative_to(ROOT) for file in (ROOT / path.parent).glob(f"test_*{path.name}*.py"))
+        found = (ROOT / path.parent).glob(f"test_*{path.name}*.py")
+        yield from (file.relative_to(ROOT) for file in found if file.name not in SLOW_TESTS)
 
 
 def wanted(module: str, folder: str) -> bool:
