@@ -43,7 +43,7 @@ def test_a_table_to_its_report_beside_the_mean(monkeypatch: pytest.MonkeyPatch) 
     assert result.test is not None
     assert (result.test.metric, result.test.num_samples) == ("rmse", 88)
     assert result.test.baseline is not None
-    assert result.test.baseline.name == "mean of the training part"
+    assert result.test.baseline.name == "mean of the training split"
     assert 60 < result.test.baseline.value < 90
 
 
