@@ -197,3 +197,15 @@ def test_parse_and_load_agree(path: Path) -> None:
 
     assert parse_recipe(tomllib.loads(RECIPE), where="text") == load_recipe(path)
     assert isinstance(load_recipe(path), Recipe)
+
+
+def test_a_starting_configuration_may_repeat_constants_and_must_be_on_the_steps(path: Path) -> None:
+    stepped = "space.width={low=2, high=10, step=4}"
+    recipe = load_recipe(path, overrides=[stepped, "start=[{dropout=0.1, width=6}]"])
+    assert recipe.start == ({"dropout": 0.1, "width": 6},)
+    assert message(path, stepped, "start=[{width=8}]").startswith("start[1].width:")
+
+
+def test_a_file_that_the_system_refuses_to_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"Could not read .*xxx\.toml: File name too long"):
+        load_recipe(tmp_path / f"{300 * 'x'}.toml")
