@@ -101,3 +101,14 @@ def test_short_curves_give_none(ended_by: CurveEnd, num_points: int, message: st
     found, warnings = suggest([curve_of([1.0] * num_points, ended_by)], num_steps=NUM_STEPS)
     assert found is None
     assert message in warnings[0]
+
+
+def test_a_suggestion_from_an_interrupted_range_test_says_so() -> None:
+    whole, part = (
+        suggest([curve_of(falling(0.01)[:num], ended_by)], num_steps=NUM_STEPS)
+        for num, ended_by in ((NUM_STEPS, "finished"), (200, "interrupted"))
+    )
+    assert part[0] is not None
+    assert whole[0] is not None
+    assert part[0].lr == pytest.approx(whole[0].lr, rel=0.05)  # the drop was over by then
+    assert any("interrupted" in warning for warning in part[1])
