@@ -50,3 +50,9 @@ def test_noise_of_batches_of_different_sizes_hardly_ever_looks_like_growth() -> 
         growth_per_step([draw.randrange(10**6) for _ in range(count)]) for count in range(9, 109) for _ in range(20)
     ]
     assert sum(growth is not None for growth in found) <= 2
+
+
+@pytest.mark.parametrize(("ratio", "is_growth"), [(1, True), (2, True), (10, False)])
+def test_memory_that_grows_ever_faster_is_not_steady(ratio: int, is_growth: bool) -> None:
+    readings = [10 * number for number in range(20)] + [190 + 10 * ratio * number for number in range(1, 11)]
+    assert (growth_per_step(readings) is not None) == is_growth
