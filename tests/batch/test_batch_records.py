@@ -56,7 +56,7 @@ def test_a_prediction_has_a_trace_or_a_reason() -> None:
     assert PredictionInfo(traced_as=None, failure="no data").curve == ()
     for contradictory in ({"failure": "why"}, {"traced_as": None}):
         with pytest.raises(ValueError, match="either a trace or the reason"):
-            replace(prediction_info(), **contradictory)  # type: ignore[arg-type]  # by name
+            replace(prediction_info(), **contradictory)
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))

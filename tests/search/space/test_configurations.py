@@ -76,3 +76,12 @@ def test_a_part_of_the_space_keeps_what_was_given() -> None:
     assert len(found) == 2 * 3
     assert all(params["width"] == 7 and params["l2"] == 1.0 for params in found)
     assert {params.get("momentum") for params in found} == {0.5, None}
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.02, 0.03), (0.0, 0.01), (-0.01, 0.0)])
+def test_numbers_around_zero_stay_in_their_range_and_do_not_repeat(low: float, high: float) -> None:
+    width = 1e-4
+    space = one(kind="float", low=low * width, high=high * width)
+    found = [params["x"] for params in islice(configurations(space), 50)]
+    assert all(low * width <= float(value) <= high * width for value in found)
+    assert len(set(found)) == len(found)
