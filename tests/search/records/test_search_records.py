@@ -66,7 +66,7 @@ def test_a_compared_run_has_a_curve_if_it_has_a_value() -> None:
     run = search_comparison().runs[0]
     for changes in ({"value": None}, {"curve": ()}):
         with pytest.raises(ValueError, match="if and only if it has a value"):
-            replace(run, **changes)  # type: ignore[arg-type]  # by name
+            replace(run, **changes)
 
 
 @pytest.mark.parametrize(("num_shared", "earlier_reads", "untouched"), [(0, 0, True), (1, 0, False), (0, 1, False)])
