@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +13,10 @@ from probe.errors import (
     DataError,
     DeviceError,
     ProbeError,
+    TaskError,
     UserCodeError,
+    check_whole,
+    exit_error,
     first_line,
     last_line,
     unknown_name,
@@ -66,3 +72,29 @@ def test_the_traceback_of_user_code_has_no_frames_of_probe() -> None:
     error = user_code_error("it fails", caught.value)
     assert "in fail" in error.traceback
     assert "KeyError: 'lost'" in error.traceback
+
+
+@pytest.mark.parametrize(
+    ("leave", "said"),
+    [
+        (lambda: sys.exit(), "calls sys.exit() when imported"),
+        (lambda: sys.exit(3), "calls sys.exit(3) when imported"),
+        (lambda: argparse.ArgumentParser().parse_args(["--unknown"]), "parses the command line when imported"),
+    ],
+)
+def test_code_that_ends_the_process_is_told_from_code_that_parses_arguments(
+    leave: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        leave()
+    error = exit_error("mytask.py", caught.value, when="when imported", hint="Guard it.")
+    assert str(error) == f"mytask.py {said}.\nGuard it."
+    assert error.traceback.startswith("Traceback")
+
+
+def test_whole_numbers_are_checked_with_their_bounds() -> None:
+    for value in (1, 4):
+        check_whole("num_folds", value, least=1, most=4)
+    for bad in (0, 5, 2.0, True, "2", None):
+        with pytest.raises(TaskError, match="num_folds must be an integer from 1 to 4, not"):
+            check_whole("num_folds", bad, least=1, most=4)

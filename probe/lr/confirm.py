@@ -204,9 +204,8 @@ def _extrapolated(tracks: Sequence[_Track], start: float, loss: float, end: floa
             return loss
         last = track
         reached = min(end, track.end)
-        if reached > start:
-            loss = _changed(loss, track.loss_at(start), track.loss_at(reached))
-            start = reached
+        loss = _changed(loss, track.loss_at(start), track.loss_at(reached))
+        start = reached
     if start >= end or not last.has_trend:
         return loss
     # Beyond the longest distance, the last trend continues in part.

@@ -102,10 +102,8 @@ def smoothing_steps(num_steps: int) -> float:
 
 
 def smooth(losses: Sequence[float], deviation: float) -> list[float]:
-    """Return Gaussian means over neighbors within three deviations. At the ends, the weights are renormalized."""
+    """Return Gaussian means of one or more losses within three deviations. At the ends, the weights are renormalized."""
     values = np.asarray(losses, dtype=np.float64)
-    if len(values) == 0:
-        return []
     reach = math.ceil(3 * deviation)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     weighted = np.convolve(values, weights)[reach : reach + len(values)]

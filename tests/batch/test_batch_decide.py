@@ -8,19 +8,26 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_records import GIB, prediction
 from scripted_device import ScriptedDevice
 
 from probe.batch.decide import (
+    DEFAULT_START,
     GOOD_ENOUGH,
     MIN_READINGS,
+    QUICK,
+    UNTIMED,
     Limits,
+    NextAttempt,
     capped_by,
+    duration_of,
     fatal_error,
     floor_power_of_two,
     growth_per_step,
     largest_fit,
     next_attempt,
     recommended,
+    start_at,
     timed_by_size,
 )
 from probe.batch.records import Attempt, Purpose
@@ -260,3 +267,44 @@ def test_noise_of_batches_of_different_sizes_hardly_ever_looks_like_growth() -> 
         growth_per_step([draw.randrange(10**6) for _ in range(count)]) for count in range(9, 109) for _ in range(20)
     ]
     assert sum(growth is not None for growth in found) <= 2
+
+
+def test_only_a_confirming_attempt_trains_on_shuffled_batches() -> None:
+    assert duration_of("size", 200, 60.0) == duration_of("throughput", 200, 60.0) == QUICK
+    confirming = duration_of("confirm", 200, 60.0)
+    assert (confirming.num_batches, confirming.batch_seconds) == (200, 60.0)
+    assert (confirming.max_steps, QUICK.num_batches) == (QUICK.max_steps, 0)
+    assert duration_of("confirm", 200, 60.0, timed=False) == UNTIMED
+
+
+def test_a_sweep_starts_at_the_given_size_or_the_predicted_one() -> None:
+    predicted = prediction(8 * GIB)
+    assert start_at(32, predicted) == 32
+    assert start_at(None, predicted) == predicted.largest_fit
+    assert start_at(None, prediction(2**20)) == 1  # predicted not to fit at all
+    assert start_at(None, None) == DEFAULT_START
+
+
+def test_a_failure_becomes_the_record_of_its_attempt() -> None:
+    failed = NextAttempt(64, "confirm").failed("crashed", "segmentation fault", "Traceback")
+    assert (failed.batch_size, failed.purpose, failed.outcome) == (64, "confirm", "crashed")
+    assert (failed.message, failed.traceback, failed.fits) == ("segmentation fault", "Traceback", False)
+
+
+@pytest.mark.parametrize(("outcome", "expected"), [("crashed", "error"), ("error", "error"), ("oom", None)])
+def test_an_error_above_the_largest_fit_caps_the_sweep(outcome: str, expected: str | None) -> None:
+    attempts = attempts_of((64, outcome), (32, "fits", 100.0))
+    assert capped_by(attempts, Limits()) == expected
+    assert capped_by(attempts_of((1, outcome)), Limits()) is None
+
+
+def test_without_confirmation_or_throughput_a_sweep_ends_at_the_size() -> None:
+    device = ScriptedDevice(limit_bytes=100)
+    assert {attempt.purpose for attempt in device.sweep(Limits(size_only=True))} == {"size"}
+    assert {attempt.purpose for attempt in device.sweep(Limits(confirms=False))} == {"size", "throughput"}
+
+
+@pytest.mark.parametrize(("ratio", "is_growth"), [(1, True), (2, True), (10, False)])
+def test_memory_that_grows_ever_faster_is_not_steady(ratio: int, is_growth: bool) -> None:
+    readings = [10 * number for number in range(20)] + [190 + 10 * ratio * number for number in range(1, 11)]
+    assert (growth_per_step(readings) is not None) == is_growth

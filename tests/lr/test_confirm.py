@@ -34,14 +34,18 @@ def noisy(lr: float, steps: int) -> float:
     return learning(lr, steps) + 2 * lr
 
 
-def runs_of(loss: Loss, lrs: Sequence[float], *, unstable_above: float = math.inf) -> Confirmation:
+def runs_of(
+    loss: Loss, lrs: Sequence[float], *, unstable_above: float = math.inf, num_steps: int = STEPS
+) -> Confirmation:
     runs = []
     for lr in lrs:
         finished = lr <= unstable_above
-        taken = tuple(LossAt(step=step, loss=loss(lr, step)) for step in steps_to_evaluate(STEPS))
-        runs.append(ConfirmRun(lr=lr, num_steps=STEPS, evaluations=taken if finished else taken[:1], finished=finished))
+        taken = tuple(LossAt(step=step, loss=loss(lr, step)) for step in steps_to_evaluate(num_steps))
+        runs.append(
+            ConfirmRun(lr=lr, num_steps=num_steps, evaluations=taken if finished else taken[:1], finished=finished)
+        )
     return Confirmation(
-        measured_on="validation", num_samples=500, initial_loss=INITIAL, planned_steps=STEPS, runs=tuple(runs)
+        measured_on="validation", num_samples=500, initial_loss=INITIAL, planned_steps=num_steps, runs=tuple(runs)
     )
 
 
@@ -144,3 +148,24 @@ def test_every_run_is_evaluated_at_its_end(num_steps: int) -> None:
     assert steps[-1] == num_steps
     assert list(steps) == sorted(set(steps))
     assert len(steps) <= 6
+
+
+@given(st.integers(1, 12), st.integers(1, 1000))
+@settings(deadline=None, max_examples=60)
+def test_runs_of_a_few_steps_give_a_suggestion_in_the_range(num_steps: int, training_steps: int) -> None:
+    lrs = lrs_around(0.1, lowest=1e-5, highest=10)
+    confirmation = runs_of(learning, lrs, num_steps=num_steps)
+    assert 1e-5 <= suggested(confirmation, training_steps) <= 10
+    expected = with_expectations(confirmation, effective_steps=num_steps).runs
+    for run in expected:  # a training as long as the runs is expected to end where they did
+        assert run.expected_loss == pytest.approx(learning(run.lr, num_steps), rel=0.2)
+
+
+def test_where_every_step_makes_the_loss_worse_the_lowest_rate_is_the_best() -> None:
+    lrs = lrs_around(0.1, lowest=1e-5, highest=10)
+    found, warnings = suggest_confirmed(
+        runs_of(lambda lr, steps: 1 + 0.1 * math.log1p(lr * steps), lrs), effective_steps=100, lowest=1e-5, highest=10
+    )
+    assert found is not None
+    assert found.lr < lrs[0]
+    assert "lower" in warnings[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_curves import LRS, NUM_STEPS, curve_of, falling
+from made_records import lr_result
 
 from probe.lr.curve import CAP_FACTOR, RunningLoss, mean_curve, ramp, smooth
+from probe.lr.records import LrCurve, LrSuggestion
 from probe.lr.suggest import MIN_STEPS
 
 
@@ -64,3 +67,33 @@ def test_averaging_shrinks_the_standard_error() -> None:
     alone, together = mean_curve(noisy[:1], NUM_STEPS), mean_curve(noisy, NUM_STEPS)
     assert together.standard_error == pytest.approx(alone.standard_error / 2, rel=0.3)
     assert list(alone.lrs) == LRS
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_a_loss_that_only_rises_has_made_its_whole_drop_at_the_lowest_learning_rate(fraction: float) -> None:
+    curve = mean_curve([curve_of([1.0 + 0.01 * step for step in range(NUM_STEPS)])], NUM_STEPS)
+    assert curve.lowest == 0
+    assert curve.lr_at_drop(fraction) == LRS[0]
+
+
+def test_a_range_test_counts_the_steps_after_the_end_of_its_curve() -> None:
+    assert replace(curve_of([2.0] * 100, "diverged"), num_extra_steps=5).num_steps == 105
+
+
+def test_learning_rates_of_a_range_test_increase() -> None:
+    points = curve_of([2.0, 1.0]).points
+    with pytest.raises(ValueError, match="increase"):
+        LrCurve(seed=0, points=points[::-1], ended_by="finished")
+
+
+@pytest.mark.parametrize(("low", "lr", "high"), [(0.0, 0.1, 0.2), (0.2, 0.1, 0.3), (0.1, 0.3, 0.2)])
+def test_a_suggestion_is_positive_and_in_its_good_range(low: float, lr: float, high: float) -> None:
+    with pytest.raises(ValueError, match="low <= lr <= high"):
+        LrSuggestion(low=low, lr=lr, high=high)
+
+
+def test_a_result_suggests_nothing_outside_the_tested_range() -> None:
+    found = LrSuggestion(low=0.1, lr=0.2, high=0.3)
+    assert lr_result(suggestion=found, lowest_lr=0.1, highest_lr=0.3).suggestion == found
+    with pytest.raises(ValueError, match="outside the tested range"):
+        lr_result(suggestion=found, lowest_lr=0.1, highest_lr=0.25)

@@ -139,3 +139,12 @@ def test_the_longest_fall_is_the_longest(losses: list[int]) -> None:
                 lengths[end] = max(lengths[end], lengths[start] + 1)
     longest = max(lengths)
     assert _longest_fall([float(loss) for loss in losses]) == (lengths.index(longest), longest)
+
+
+def test_a_suggestion_from_an_interrupted_range_test_says_so() -> None:
+    whole = suggest([curve_of(falling(0.01))], num_steps=NUM_STEPS)
+    part = suggest([curve_of(falling(0.01)[:200], "interrupted")], num_steps=NUM_STEPS)
+    assert part[0] is not None
+    assert whole[0] is not None
+    assert part[0].lr == pytest.approx(whole[0].lr, rel=0.05)  # the drop was over by then
+    assert any("interrupted" in warning for warning in part[1])

@@ -214,3 +214,15 @@ def test_a_task_of_the_users_own_may_have_hyperparameters_with_old_names(tmp_pat
     path.write_text(RECIPE)
     recipe = load_recipe(path, overrides=["space.schedule=linear"], target="mytask:task")
     assert recipe.constants["schedule"] == "linear"
+
+
+def test_a_starting_configuration_may_repeat_constants_and_must_be_on_the_steps(path: Path) -> None:
+    stepped = "space.width={low=2, high=10, step=4}"
+    recipe = load_recipe(path, overrides=[stepped, "start=[{dropout=0.1, width=6}]"])
+    assert recipe.start == ({"dropout": 0.1, "width": 6},)
+    assert message(path, stepped, "start=[{width=8}]").startswith("start[1].width:")
+
+
+def test_a_file_that_the_system_refuses_to_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"Could not read .*xxx\.toml: File name too long"):
+        load_recipe(tmp_path / f"{300 * 'x'}.toml")

@@ -40,6 +40,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "task.target=a:b": ("task:",),
     'task={model="cnn", objective={metric="a", mode="max"}}': ("task:",),
     "task.validation.fraction=1.0": ("task.validation.fraction:", "not 1.0"),
+    "task.validation=3": ("task.validation:", "not 3"),
     "task.validation.k=3": ("task.validation.k:", 'not "holdout"'),
     'task.validation={kind="kfold", fraction=0.2}': ("task.validation.fraction:", 'not "kfold"'),
     'task.validation={kind="kfold", k=1}': ("task.validation.k:", "not 1"),
@@ -98,6 +99,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     'space.momentum.when={optimiser="sgd"}': ("space.momentum.when:", "optimizer?"),
     "space.momentum.when={dropout=0.2, width=8}": ("space.momentum.when:",),
     "space.width.when={layers=9}": ("space.width.when.layers:", "not 9"),
+    "space.width.when={layers=2020-01-01}": ("space.width.when.layers:", "not 2020-01-01"),
     "space.momentum.when={}": ("space.momentum.when:", "not be"),
     # Search and budget.
     "search.sampler=qmc": ("search.sampler:",),

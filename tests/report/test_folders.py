@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from probe.errors import OutputError
 from probe.report.shared.wording import file_name
-from probe.report.store import default_folder, prepare_folder
+from probe.report.store import default_folder, newest_folder, prepare_folder
 
 NOON = datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC)
 
@@ -52,3 +52,14 @@ def test_prepare_folder_names_the_folder_and_the_reason_where_it_cannot_be_creat
     for path in (tmp_path / "file" / "run", tmp_path / ("x" * 300), tmp_path / "a\0b"):
         with pytest.raises(OutputError, match="cannot be created"):
             prepare_folder(path)
+
+
+def test_a_default_folder_is_named_by_the_run_and_its_time_and_is_always_a_new_one(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 31, 13, 0, 5, tzinfo=timezone(timedelta(hours=1)))
+    names = []
+    for _ in range(3):
+        folder = default_folder("mytask:task", now, parent=tmp_path)
+        prepare_folder(folder)
+        names.append(folder.name)
+    assert names == [f"mytask-task-20260131T120005Z{end}" for end in ("", "-2", "-3")]
+    assert newest_folder("mytask:task", parent=tmp_path) == tmp_path / names[-1]

@@ -146,3 +146,11 @@ def test_a_data_set_is_kept_on_a_gpu_that_is_large_enough() -> None:
     assert model.resident_bytes(4 * 2**30 - 1) == 0
     with_data, without = (model.simulate(1, card, costs=COSTS) for card in (2**40, 2**31))
     assert with_data.peak_reserved_bytes - without.peak_reserved_bytes == 2**30
+
+
+def test_empty_tensors_take_no_memory() -> None:
+    full, empty = (
+        made_model([(0, 2**20, 0), (0, 2**20, 0)]),
+        made_model([(0, 2**20, 0), (0, 2**20, 0), (0, 0, 0), (0, 0, 0)]),
+    )
+    assert full.simulate(10, costs=COSTS) == empty.simulate(10, costs=COSTS)

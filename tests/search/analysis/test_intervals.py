@@ -76,3 +76,9 @@ def test_a_share_of_samples_is_known_and_a_loss_only_where_there_are_folds() -> 
 def test_shares_of_samples_are_known_by_what_they_are_not_only_by_their_name() -> None:
     metrics = {"top": "accuracy", "wrong": "error_rate", "off": "mae", "accuracy": len, "f1": len, "error_rate": "rmse"}
     assert proportions(metrics) == ("top", "wrong", "accuracy")
+
+
+def test_folds_without_a_spread_of_the_value_leave_it_unknown() -> None:
+    assert interval(LOSS, 0.5, num_folds=5) is None  # reports of an older search have no spreads
+    stored = [report(0.5, spread=0.1)]
+    assert value_interval(LOSS, 0.25, stored, proportions=(), num_samples=40, num_folds=5) is None  # of no stored epoch

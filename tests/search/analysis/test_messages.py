@@ -267,3 +267,8 @@ def test_other_messages_are_joined_and_long_outputs_keep_their_ends() -> None:
     died = "The worker was killed by SIGSEGV\nwarning\nwarning\nFatal Python error: Segmentation fault"
     assert reason(died) == "The worker was killed by SIGSEGV ... Fatal Python error: Segmentation fault"
     assert reason("") == ""
+
+
+def test_a_traceback_that_was_cut_within_its_frames_keeps_its_last_line() -> None:
+    cut = 'Traceback (most recent call last):\n  File "model.py", line 3, in forward\n    return self.layer(x)\n'
+    assert reason(cut) == "return self.layer(x)"

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_recipes import blobs_recipe
+from made_records import plain_search_result, search_result
 from scripted_executor import ScriptedExecutor, make_job, steady_accuracy
 
 from probe.recipe.schema import Recipe
-from probe.search.compare.compare import epochs_to, incumbents_of_trials, value_after
+from probe.search.compare.compare import epochs_to, improving, incumbents_of_trials, value_after
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.plans import study_plan
 from probe.search.records.comparison import Incumbent
@@ -157,3 +158,17 @@ def test_epochs_to_a_target_in_both_directions() -> None:
     assert epochs_to(CURVE, 0.81, mode="max") is None
     falling = tuple(Incumbent(epochs=point.epochs, value=-point.value) for point in CURVE)
     assert epochs_to(falling, -0.8, mode="min") == 7.0
+
+
+def test_a_search_without_a_value_has_no_curve() -> None:
+    assert incumbents_of_trials(plain_search_result()) == ()
+
+
+def test_a_value_that_a_later_one_replaced_is_no_incumbent() -> None:
+    """The result's best is the last word: it is appended if no trial before it stands for it."""
+    whole = search_result()
+    assert whole.best is not None
+    better = Incumbent(epochs=1.0, value=whole.best.value + 1)
+    assert improving([better], lambda one, other: one > other, whole) == (
+        Incumbent(epochs=whole.spent.epochs, value=whole.best.value),
+    )

@@ -128,3 +128,18 @@ def test_when_closing_every_rung_sends_somebody_on() -> None:
 def test_a_score_must_be_finite() -> None:
     with pytest.raises(ValueError, match="finite"):
         AsynchronousSuccessiveHalving((1,), factor=3, mode="max").record(0, 0, float("nan"))
+
+
+@pytest.mark.parametrize("rungs", [(), (0, 1), (3, 1), (1, 1), (1, 3, 2)])
+def test_rungs_are_positive_and_ascending(rungs: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="positive and ascending"):
+        AsynchronousSuccessiveHalving(rungs, factor=3, mode="max")
+
+
+def test_a_trial_that_was_completed_counts_on_its_rung_and_is_not_promoted() -> None:
+    scheduler = AsynchronousSuccessiveHalving((1, 3), factor=2, mode="max")
+    scheduler.complete(0, 0)
+    scheduler.record(1, 0, 0.1)
+    assert scheduler.num_ranked(0) == 2
+    assert scheduler.paused() == [(1, 0)]
+    assert scheduler.next_promotion() == Promotion(number=1, rung=1)

@@ -215,3 +215,12 @@ def test_a_grid_costs_the_sum_of_its_configurations_own_epochs(space: Space, len
     if grid_size(longer) <= 2000:
         assert grid_epochs(longer, max(lengths)) == sum(int(point["epochs"]) for point in grid(longer))
     assert grid_epochs(space, 7) == 7 * grid_size(space)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.02, 0.03), (0.0, 0.01), (-0.01, 0.0)])
+def test_numbers_around_zero_stay_in_their_range_and_do_not_repeat(low: float, high: float) -> None:
+    width = 1e-4
+    space = one(kind="float", low=low * width, high=high * width)
+    found = [params["x"] for params in islice(configurations(space), 50)]
+    assert all(low * width <= float(value) <= high * width for value in found)
+    assert len(set(found)) == len(found)

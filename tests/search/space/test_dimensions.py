@@ -13,9 +13,11 @@ from probe.search.space.dimensions import (
     batch_dimension,
     build_space,
     central_params,
+    expected_space,
     lr_range,
     optimizers_of,
     params_near,
+    usual_lr,
     usual_starts,
 )
 from probe.search.space.space import Space, params_at, positions_of
@@ -123,3 +125,24 @@ def test_optimizers_are_the_spaces_or_the_tasks_own() -> None:
     assert optimizers_of(blobs_recipe(), "adamw") == ("adamw",)
     assert optimizers_of(blobs_recipe({"optimizer": "sgd"}), "adamw") == ("sgd",)
     assert optimizers_of(blobs_recipe(), None) == ()
+
+
+def test_before_the_probes_usual_ranges_are_expected() -> None:
+    by_name = {one.name: one for one in expected_space(digits_recipe()).dimensions}
+    assert list(by_name) == ["optimizer", "lr", "momentum", "batch_size", "width"]
+    assert by_name["batch_size"].high == 64  # the recipe's own bound
+    per = by_name["lr"].per
+    assert per is not None
+    assert {name: low < usual_lr(name) < high for name, (low, high) in per.items()} == {"sgd": True, "adam": True}
+    assert per["adam"][1] < per["sgd"][1]
+    bounded = expected_space(digits_recipe(batch={"max": 16}))
+    assert {one.name: one.high for one in bounded.dimensions}["batch_size"] == 16
+    one_range = {"lr": {"probe": "range_test"}, "batch_size": {"probe": "max_batch"}}
+    lr, batch = expected_space(digits_recipe(space=one_range, start=[])).dimensions
+    assert lr.per is None
+    assert (batch.high or 0) > 64
+
+
+def test_a_recipe_without_probes_is_the_space_that_it_names() -> None:
+    recipe = blobs_recipe()
+    assert expected_space(recipe) == build_space(recipe)

@@ -15,6 +15,8 @@ from probe.search.study.budget import (
     Usage,
     epochs_left,
     next_step,
+    outlook,
+    probe_allowance,
     probe_steps,
     reached_limit,
     steps_in_epochs,
@@ -153,3 +155,47 @@ def test_without_a_limit_on_epochs_probes_take_what_they_want() -> None:
     )
     assert steps == 300
     assert math.isinf(epochs_left(BudgetLimits(trials=5), Usage(spent_epochs=99)))
+
+
+@quick
+@given(limits, usages, st.floats(0.01, 100) | st.none(), st.integers(1, 8), st.none() | st.integers(0, 9))
+def test_the_outlook_is_no_more_than_the_limits_leave(
+    limit: BudgetLimits, usage: Usage, seconds: float | None, num_slots: int, left_in_space: int | None
+) -> None:
+    scheduler = make_scheduler((1, 3, 9), 3)
+    found = outlook(
+        scheduler, limit, usage, pace=seconds, num_slots=num_slots,
+        max_new=math.inf if left_in_space is None else left_in_space, prices=(1.0, 2.0, 6.0), on_the_way={1: 1},
+    )  # fmt: skip
+    assert found.first_new == usage.trials
+    assert 0 <= found.new_trials <= (math.inf if left_in_space is None else left_in_space)
+    if limit.trials is not None:
+        assert found.new_trials <= max(0, limit.trials - usage.trials)
+    if limit.epochs is not None:
+        assert found.epochs <= max(0.0, limit.epochs - usage.spent_epochs) + 1e-6
+    assert 0 < found.open_epochs <= found.epochs + usage.promised_epochs
+    # Only while new trials may start do the last promotions have to share the rest of the budget with them.
+    assert found.new_trials > 0 or found.open_epochs <= 1e-6
+    # Without any limit on what is left, nothing is out of reach.
+    if limit.epochs is None and (limit.time_seconds is None or seconds is None):
+        assert math.isinf(found.epochs)
+
+
+def test_the_limit_that_ends_a_search_is_named() -> None:
+    scheduler, pace = make_scheduler((2, 6), 0), 10.0
+    limit = BudgetLimits(trials=3, epochs=20, time_seconds=100)
+    used = [
+        Usage(trials=1, spent_epochs=5, seconds=50), Usage(trials=1, spent_epochs=5, seconds=81),
+        Usage(trials=1, spent_epochs=5, seconds=100), Usage(trials=3, spent_epochs=5), Usage(trials=2, spent_epochs=19),
+    ]  # fmt: skip
+    assert [reached_limit(scheduler, limit, usage, pace=pace) for usage in used] == [
+        None, "time", "time", "trials", "epochs",
+    ]  # fmt: skip
+    assert reached_limit(scheduler, limit, used[1]) is None  # 19 s may be enough at an unknown pace
+
+
+def test_probes_leave_the_epochs_of_a_first_trial() -> None:
+    assert probe_allowance(BudgetLimits(epochs=100), first_rung_epochs=5) == 10
+    assert probe_allowance(BudgetLimits(epochs=100), first_rung_epochs=95) == 5
+    assert probe_allowance(BudgetLimits(epochs=10), first_rung_epochs=20) == 0
+    assert math.isinf(probe_allowance(BudgetLimits(trials=3), first_rung_epochs=20))
