@@ -20,6 +20,8 @@ from probe.search.find import find_hyperparameters
 from probe.search.records.search import SearchResult
 from probe.tasks.source import NamedSource, recipe_source
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "recipes" / "data"
 

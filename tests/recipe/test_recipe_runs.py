@@ -13,6 +13,8 @@ from probe.recipe.schema import Recipe
 from probe.report.store import write_report
 from probe.search.find import find_hyperparameters
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 DATA_DIR = Path(os.environ.get("PROBE_DATA", "data"))

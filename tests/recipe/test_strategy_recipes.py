@@ -12,6 +12,8 @@ from probe.recipe.load import load_recipe
 from probe.search.space.configurations import grid_size
 from probe.search.space.dimensions import build_space
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 STRATEGIES = ("grid", "random", "bayes", "evolution")
 

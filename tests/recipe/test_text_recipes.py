@@ -10,6 +10,8 @@ import pytest
 
 from probe.cli.main import run
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 TOPICS = {"grain": ("wheat", "corn", "crop"), "crude": ("oil", "barrel", "opec"), "gold": ("mine", "ounce", "bullion")}
 
