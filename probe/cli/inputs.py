@@ -175,7 +175,7 @@ def _check_recipe_path(path: Path) -> None:
 
 def run_folder(run: Path) -> Path:
     """Return the folder of a run that is given by its folder or by its result.json."""
-    return run if run.is_dir() else run.parent
+    return run.parent if run.is_file() else run
 
 
 def load_run(path: Path) -> Result:

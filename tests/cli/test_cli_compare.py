@@ -108,6 +108,7 @@ def test_a_comparison_needs_no_torch(here: Path) -> None:
         (["random0", "random0/"], 2, "random0 is given twice"),
         (["random0", "random0/result.json"], 2, "random0/result.json is given twice"),
         (["random0", "nowhere"], 2, "nowhere"),
+        (["nowhere", "neither"], 2, "nowhere does not exist"),
         (["random0", "empty"], 6, "empty .* result.json"),
         (["random0", "trained"], 2, "trained is not a search.* kind train"),
         (["random0", "loss"], 2, "max accuracy.*min loss"),
