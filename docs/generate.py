@@ -213,11 +213,12 @@ def commands_page() -> str:
         "# Commands\n\n",
         "What `probe COMMAND --help` prints.\n",
     ]
-    with click.Context(cli, info_name="probe", max_content_width=100, terminal_width=100) as context:
+    width: dict[str, Any] = {"max_content_width": 100, "terminal_width": 100}
+    with click.Context(cli, info_name="probe", **{**cli.context_settings, **width}) as context:
         for name in cli.list_commands(context):
             command = cli.get_command(context, name)
             assert command is not None
-            inner = click.Context(command, info_name=name, parent=context, max_content_width=100, terminal_width=100)
+            inner = click.Context(command, info_name=name, parent=context, **width)
             text = re.sub(r"[ \t]+$", "", click.unstyle(command.get_help(inner)), flags=re.MULTILINE)
             parts.append(f"\n## probe {name}\n\n```text\n{text}\n```\n")
     return "".join(parts)
