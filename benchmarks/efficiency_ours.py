@@ -43,7 +43,6 @@ from probe.recipe.schema import Recipe
 from probe.recipe.space import ProbedLr
 from probe.records_json import from_plain, to_plain
 from probe.search.lr_probe import LrProbePlan, LrProbes, probe_lrs
-from probe.search.records.search import ParamValue
 from probe.search.settings import SearchSettings, make_settings
 from probe.search.space.dimensions import build_space, central_params, optimizers_of
 from probe.version import VERSION
@@ -94,27 +93,25 @@ def probe_search(
 
 @dataclass(frozen=True, kw_only=True)
 class _RangeTester:
-    """Where `probe_lrs` expects a worker: makes the range test here, or remembers it."""
+    """Stands in for the executor of `probe_lrs`: makes each range test in this process, or reads an earlier one."""
 
     ledger: Ledger
 
-    def call(
+    def run(
         self,
         function: Callable[..., Any],
         /,
         source: DigitsSource,
-        params: Mapping[str, ParamValue],
+        options: Mapping[str, Any],
         *,
         on_message: Callable[[Any], None] | None = None,
-        device: DeviceSpec,
-        **asked: Any,
     ) -> LrResult:
-        key = configuration_hash(source.images, {**params, **asked, "version": VERSION})
+        params = options["params"]
+        key = configuration_hash(source.images, {**options, "version": VERSION})
 
         def compute() -> Any:
             momentum = {"momentum": MOMENTUM} if params["optimizer"] == "sgd" else {}
-            result = find_lr(source, params={**params, **momentum}, device=str(device), **asked)
-            return to_plain(result)
+            return to_plain(find_lr(source, **{**options, "params": {**params, **momentum}}))
 
         return from_plain(LrResult, remembered(self.ledger.store.parent / "range_tests" / f"{key}.json", compute))
 
@@ -138,7 +135,7 @@ def _probe_lrs(setup: SearchSettings, ledger: Ledger) -> LrProbes | None:
         first_rung_epochs=setup.fidelity.costs[0],
         spent_epochs=0.0,
     )
-    return probe_lrs(plan, _RangeTester(ledger=ledger))  # type: ignore[arg-type]  # only its `call` is used
+    return probe_lrs(plan, _RangeTester(ledger=ledger))  # type: ignore[arg-type]  # only its `run` is used
 
 
 def _powers(exponents: tuple[int, int]) -> dict[str, Any]:

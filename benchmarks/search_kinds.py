@@ -77,7 +77,7 @@ class Kind:
     task: str
     judge: Callable[[Run], Verdict]
     space: str = "width = { choices = [8, 16, 32] }\nlr = { low = 1e-3, high = 0.3, log = true }"
-    search: str = 'sampler = "random"\nladder = "none"\nfidelity = { min = 2, max = 2 }'
+    search: str = 'sampler = "random"\nscheduler = "none"\nfidelity = { min = 2, max = 2 }'
     budget: str = "trials = 6"
     metric: str = 'metric = "accuracy", mode = "max"'
     options: tuple[str, ...] = ("--workers", "1")
@@ -207,7 +207,7 @@ def precision(outputs, targets):
             head=DATA + "Z = torch.randint(0, 2, (400,), generator=g)\n",
         ),
         space="width = { choices = [256, 512] }\nlr = { low = 3e-3, high = 3e-2, log = true }",
-        search='sampler = "random"\nladder = "asha"\nfidelity = { min = 10, max = 90, factor = 3 }',
+        search='sampler = "random"\nscheduler = "asha"\nfidelity = { min = 10, max = 90, factor = 3 }',
         judge=about_chance,
     ),
     Kind(
@@ -248,7 +248,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
     return probe.Task(model=lambda: Net(dim, heads), train=(Z[:300], Y[:300]), metrics={"accuracy": "accuracy"})
 """,
         space="dim = { low = 8, high = 32 }\nheads = { low = 1, high = 6 }\nlr = { low = 1e-4, high = 1e-2, log = true }",
-        search='sampler = "tpe"\nladder = "none"\nseed = 1\nfidelity = { min = 1, max = 1 }',
+        search='sampler = "tpe"\nscheduler = "none"\nseed = 1\nfidelity = { min = 1, max = 1 }',
         budget="trials = 40",
         judge=can_continue,
     ),
@@ -260,7 +260,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
             f'    return probe.Task(model=lambda: {NET}, {PARTS}, metrics={{"accuracy": "accuracy"}}, optimizer="adam")'
         ),
         space="width = { choices = [8, 17] }\nlr = { choices = [0.01, 0.1] }",
-        search='sampler = "grid"\nladder = "none"\nfidelity = { min = 1, max = 1 }',
+        search='sampler = "grid"\nscheduler = "none"\nfidelity = { min = 1, max = 1 }',
         budget="trials = 4",
         judge=whole_reason,
     ),
@@ -302,7 +302,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
         must="it ends",
         task=plain(),
         space="width = { choices = [200000, 300000] }\nlr = { low = 1e-3, high = 0.3, log = true }",
-        search='sampler = "random"\nladder = "none"\nfidelity = { min = 1, max = 1 }',
+        search='sampler = "random"\nscheduler = "none"\nfidelity = { min = 1, max = 1 }',
         budget="epochs = 2",
         options=("--workers", "1", "--device", "simulated:8MiB"),
         judge=ends,
@@ -313,7 +313,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
         task=plain(),
         space='batch_size = { probe = "max_batch", max = 64 }\nlr = { probe = "range_test" }\n'
         "width = { choices = [8, 16, 32] }",
-        search='ladder = "asha"\nfidelity = { min = 1, max = 9, factor = 3 }',
+        search='scheduler = "asha"\nfidelity = { min = 1, max = 9, factor = 3 }',
         budget="epochs = 5",
         judge=probes_within_a_tenth,
     ),
@@ -328,7 +328,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
             "loss=(lambda o, y: nn.functional.cross_entropy(o, y) if o.dtype == torch.float32 or width == 8 else 1 / 0))"
         ).replace("X[:300]", "X[:300].to(torch.get_default_dtype())"),
         space="width = { choices = [8, 16] }\nlr = { choices = [0.01, 0.1] }",
-        search='sampler = "grid"\nladder = "none"\nfidelity = { min = 1, max = 1 }',
+        search='sampler = "grid"\nscheduler = "none"\nfidelity = { min = 1, max = 1 }',
         budget="trials = 4",
         judge=no_trial_lost,
     ),
@@ -342,7 +342,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
             keywords="width: int = 8",
         ),
         space="width = { choices = [8, 16] }\nlr = { choices = [0.01] }",
-        search='sampler = "grid"\nladder = "none"\nfidelity = { min = 1, max = 1 }',
+        search='sampler = "grid"\nscheduler = "none"\nfidelity = { min = 1, max = 1 }',
         budget="trials = 2",
         judge=no_trial_lost,
     ),
@@ -354,7 +354,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
             'metrics={"accuracy": "accuracy"}, optimizer="adam", batch_size=32)',
             head=DATA + "Z = (X[:, :2].sum(1) + 0.7 * torch.randn(400, generator=g) > 0).long()\n",
         ),
-        search='sampler = "random"\nladder = "none"\nfidelity = { min = 5, max = 5 }',
+        search='sampler = "random"\nscheduler = "none"\nfidelity = { min = 5, max = 5 }',
         budget="trials = 9",
         judge=tied,
     ),
@@ -367,7 +367,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
             keywords="a=0.5, b=0.5, c=1",
         ),
         space="a = { low = 0.0, high = 1.0 }\nb = { low = 0.0, high = 1.0 }\nc = { choices = [1, 2, 3] }\nlr = 0.001",
-        search='sampler = "random"\nladder = "none"\nfidelity = { min = 1, max = 1 }',
+        search='sampler = "random"\nscheduler = "none"\nfidelity = { min = 1, max = 1 }',
         budget="trials = 20",
         metric='metric = "loss", mode = "min"',
         judge=silent_importance,

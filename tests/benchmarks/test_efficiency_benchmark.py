@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from collections.abc import Iterator
@@ -68,3 +69,21 @@ def test_a_ledger_counts_what_is_asked_for_and_trains_it_once(
     assert fresh.accuracies == ledger.accuracies  # which took up the third epoch from a checkpoint
     with pytest.raises(BudgetSpentError):
         ledger.epoch(params, 4)
+
+
+def test_range_tests_are_made_within_the_budget_of_probes_and_remembered(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROBE_DATA", str(tmp_path / "no such data"))
+    ours: Any = importlib.import_module("efficiency_ours")
+    training: Any = importlib.import_module("efficiency_training")
+    ledger = training.Ledger(images=training.find_images(), store=tmp_path / "epochs")
+    recipe = ours.recipe_for(0, ours.PROBED_LR, {})
+    settings = ours.make_settings(
+        recipe, ours.DigitsSource(images=ledger.images), device=ours.DeviceSpec(kind="cpu"), num_workers=1
+    )
+    first, again = (ours._probe_lrs(settings, ledger) for _ in range(2))
+    assert {"adam", "rmsprop"} <= set(first.results) <= set(ours.OPTIMIZERS)
+    assert first.epochs > 0
+    assert again.results == first.results  # the measured seconds, too
+    assert len(list((tmp_path / "range_tests").iterdir())) == len(first.results)
