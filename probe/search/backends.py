@@ -68,12 +68,12 @@ class LocalBackend:
 
     def open(self, session: SearchSession) -> AbstractContextManager[SearchExecutor]:
         """The executor of a session. Raises DeviceError, OutputError or UsageError before the first trial."""
-        begun = session.start
+        start = session.start
         return LocalExecutor(
-            begun.num_workers,
-            num_threads=begun.meta.num_threads,
-            env=DETERMINISTIC_ENVIRONMENT if begun.deterministic else None,
-            prepare=make_deterministic if begun.deterministic else None,
+            start.num_workers,
+            num_threads=start.meta.num_threads,
+            env=DETERMINISTIC_ENVIRONMENT if start.deterministic else None,
+            prepare=make_deterministic if start.deterministic else None,
             gpus=self.gpus,
         )
 
@@ -102,7 +102,7 @@ class RayBackend:
 
         nodes = probe_nodes(session.checkpoints, self.plan)
         check_storage(nodes, driver=driver_address(), storage=session.storage, checkpoints=session.checkpoints)
-        begun = session.start
+        start = session.start
         shares_gpus = self.plan.shares_gpus(sum(node.info.num_gpus for node in nodes))
         use = ClusterUse(
             address=self.address.text,
@@ -112,8 +112,8 @@ class RayBackend:
             gpus_per_job=1.0 if self.plan.on_gpu and not shares_gpus else None,
             storage=str(session.storage or session.checkpoints),
         )
-        prepare = make_deterministic if begun.deterministic else None
-        return closing(RayExecutor(nodes, self.plan, use=use, num_threads=begun.meta.num_threads, prepare=prepare))
+        prepare = make_deterministic if start.deterministic else None
+        return closing(RayExecutor(nodes, self.plan, use=use, num_threads=start.meta.num_threads, prepare=prepare))
 
 
 Backend = LocalBackend | RayBackend
