@@ -152,8 +152,8 @@ def tied(run: Run) -> Verdict:
 
 
 def silent_importance(run: Run) -> Verdict:
-    claims = [line.strip() for line in run.screen.splitlines() if "atters most" in line]
-    return run.code == 0 and not claims, claims[0] if claims else "no claim"
+    claims = run.result.get("importance")
+    return run.code == 0 and not claims, f"importance of {', '.join(claims)}" if claims else "no claim"
 
 
 def says_what_changed(run: Run) -> Verdict:
@@ -393,7 +393,7 @@ def task(dim: int = 16, heads: int = 4) -> probe.Task:
         must="refused, and how it is done",
         task=plain(keywords="width=8, layers=None"),
         space="layers = { choices = [[8, 8], [16]] }\nlr = 0.01",
-        judge=refused("name each choice"),
+        judge=refused("each choice a name", "name each choice"),
     ),
     Kind(
         name="a range with a step",

@@ -169,13 +169,13 @@ def test_overfitting_of_the_loss_alone_is_less_sure_and_names_calibration() -> N
     assert not any("calibration" in remedy for remedy in told["lost"].remedies)
 
 
-def test_a_plateau_below_the_training_loss_asks_for_less_regularisation() -> None:
+def test_a_plateau_below_the_training_loss_asks_for_less_regularization() -> None:
     level = [START * math.exp(-epoch) + 0.5 for epoch in range(20)]
     above, below = run([loss + 0.2 for loss in level], level), run(level, level)
     told = [diagnose(reports, untrained_loss=START) for reports in (above, below)]
     assert [diagnosis.kind for diagnosis in told] == ["plateau", "plateau"]
     assert "less regularization" in told[0].remedies[0]
-    assert not any("regularisation" in remedy for remedy in told[1].remedies)
+    assert not any("less regularization" in remedy for remedy in told[1].remedies)
 
 
 def test_both_losses_going_up_is_no_overfitting() -> None:
