@@ -47,9 +47,12 @@ def add_node(cluster: Any, **options: Any) -> Any:
         return cluster.add_node(num_cpus=1, **options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A cluster of one node with one core, shared by all tests. Tests remove the nodes that they add."""
+    """A cluster of one node with one core, shared by the tests of a module. Tests remove the nodes that they add.
+
+    Not shared by several modules: what some tests do to processes can leave its core taken, and a search then waits for it.
+    """
     pytest.importorskip("ray")
     with one_core_cluster() as cluster:
         yield cluster

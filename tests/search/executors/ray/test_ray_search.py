@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_recipes import blobs_recipe
-from ray_clusters import add_node, one_core_cluster
+from ray_clusters import add_node
 
 from probe.errors import UsageError
 from probe.search.find import find_hyperparameters
@@ -46,21 +45,17 @@ def test_a_deterministic_search_decides_and_measures_as_on_this_machine(tmp_path
     assert list((tmp_path / "shared").iterdir()) == []  # the search is complete
 
 
-@pytest.fixture
-def two_machines() -> Iterator[Any]:
-    """A cluster of its own: work that other tests left behind may still hold the core of the shared one."""
-    with one_core_cluster() as cluster:
-        add_node(cluster, node_ip_address="127.0.0.2")  # an address of its own makes it another machine
-        yield cluster
-
-
-def test_a_search_on_several_machines_needs_a_storage(two_machines: Any, tmp_path: Path) -> None:
-    search = partial(find_hyperparameters, blobs_recipe(), device="cpu", num_workers=2, ray=two_machines.address)
-    with pytest.raises(UsageError, match="2 machines") as raised:
-        search(folder=tmp_path / "run")
-    assert "--storage" in raised.value.message
-    assert list((tmp_path / "run").glob("search.sqlite*")) == []  # no trial was started
-    result = search(folder=tmp_path / "run", storage=tmp_path / "shared")
+def test_a_search_on_several_machines_needs_a_storage(cluster: Any, tmp_path: Path) -> None:
+    node = add_node(cluster, node_ip_address="127.0.0.2")  # an address of its own makes it another machine
+    search = partial(find_hyperparameters, blobs_recipe(), device="cpu", num_workers=2, ray=cluster.address)
+    try:
+        with pytest.raises(UsageError, match="2 machines") as raised:
+            search(folder=tmp_path / "run")
+        assert "--storage" in raised.value.message
+        assert list((tmp_path / "run").glob("search.sqlite*")) == []  # no trial was started
+        result = search(folder=tmp_path / "run", storage=tmp_path / "shared")
+    finally:
+        cluster.remove_node(node)
     assert result.cluster is not None
     assert len({node.address for node in result.cluster.nodes}) == 2
     assert (tmp_path / "run" / "winner.safetensors").is_file()
