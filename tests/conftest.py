@@ -32,4 +32,4 @@ def warm_workers(worker_pool: None) -> Iterator[None]:
         yield
 
 
-pytest_plugins = ["cli_tools", "ray_clusters"]
+pytest_plugins = ["cli_tools", "fake_gpus", "ray_clusters"]

@@ -1,0 +1,100 @@
+"""Machines with fake GPUs: processes whose PyTorch runs under the driver of tests/fake_cuda."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probe.workers.worker import Worker
+
+REQUIRED = "PROBE_TEST_FAKE_CUDA"
+"""Environment variable that makes a driver that cannot be built an error instead of a skip."""
+DRIVER_FOLDER = Path(__file__).parents[1] / "fake_cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class FakeMachine:
+    """One machine. Its processes see the same GPUs and the memory that each of them uses."""
+
+    env: Mapping[str, str]
+    stack: ExitStack
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a function in a new process on the machine and return its result. Its exceptions arrive as UserCodeErrors."""
+        with Worker(env=self.env, num_threads=1) as worker:
+            return worker.call(function, *args, **kwargs)
+
+    def worker(self) -> Worker:
+        """A process on the machine that stays until the test ends."""
+        return self.stack.enter_context(Worker(env=self.env, num_threads=1))
+
+    def run(self, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run `probe` on the machine."""
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "probe", *args],
+            cwd=cwd,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture(scope="session")
+def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built driver. Skips the test if it cannot be built here."""
+    reason = _reason_to_skip()
+    if reason is not None:
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{REQUIRED} is set, but {reason}")
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("fake_cuda")
+    subprocess.run([sys.executable, str(DRIVER_FOLDER / "build.py"), str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture
+def fake_machine(fake_driver: Path, tmp_path: Path) -> Iterator[Callable[..., FakeMachine]]:
+    """Makes machines: `fake_machine(count=2, mib=2048, nvml="memory")` sets FAKE_GPU_COUNT, FAKE_GPU_MIB and FAKE_NVML."""
+    with ExitStack() as stack:
+        number = 0
+
+        def make(**settings: object) -> FakeMachine:
+            nonlocal number
+            number += 1
+            env = {
+                "LD_PRELOAD": str(fake_driver / "fakecuda.so"),
+                "LD_LIBRARY_PATH": str(fake_driver),
+                "FAKE_GPU_STATE": str(tmp_path / f"machine-{number}"),
+            }
+            own = {"nvml": "FAKE_NVML", "plans_mib": "FAKE_CUDNN_PLANS_MIB", "visible": "CUDA_VISIBLE_DEVICES"}
+            env |= {own.get(name, f"FAKE_GPU_{name.upper()}"): str(value) for name, value in settings.items()}
+            return FakeMachine(env=env, stack=stack)
+
+        yield make
+
+
+def _reason_to_skip() -> str | None:
+    import torch
+
+    if not sys.platform.startswith("linux"):
+        return "the fake CUDA driver needs Linux"
+    if torch.version.cuda is None:
+        return "this PyTorch is built without CUDA"
+    missing = [tool for tool in ("gcc", "nm") if shutil.which(tool) is None]
+    if missing:
+        return f"the fake CUDA driver needs {' and '.join(missing)}"
+    site = Path(str(torch.__file__)).parents[1]
+    if not list(site.glob("nvidia/cu1*/include/cuda_runtime_api.h")) or find_spec("pynvml") is None:
+        return "the headers of CUDA are not installed beside PyTorch"
+    return None
