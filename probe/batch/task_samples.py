@@ -157,7 +157,8 @@ def load_batch(task: Task, data: Any, indices: Indices) -> Batch:
         samples = samples_to_load(data, task)
         return BatchCollate(task.collate)([samples[int(index)] for index in indices])
     rows = torch.from_numpy(tensors.indices[indices])
-    return Batch(map_tensors(lambda tensor: tensor.index_select(0, rows), tensors.tensors), len(rows))
+    # A task's tensors may be on a GPU.
+    return Batch(map_tensors(lambda all: all.index_select(0, rows.to(all.device)).cpu(), tensors.tensors), len(rows))
 
 
 def _rank_split(task: Task, split: Split, data: Any, seed: int, max_seconds: float) -> SampleRanking:

@@ -171,19 +171,24 @@ class TrainingRun:
         self.model.train()
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to continue exactly: copies of tensors, and plain values."""
+        """Everything that `restore` needs to continue exactly: copies of tensors on the host, and plain values. Between steps,
+        gradients are not part of it; they are freed, so that nothing here needs more memory than a step."""
         scaler = self._step.scaler
-        return {
-            "model": _copied(self.model.state_dict()),
-            "optimizer": _copied(self.optimizer.state_dict()),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "epoch": self.epoch,
-            "random": random_state(self._device.torch_device),
-        }
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._device.untracked():
+            return {
+                "model": _copied(self.model.state_dict()),
+                "optimizer": _copied(self.optimizer.state_dict()),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "epoch": self.epoch,
+                "random": random_state(self._device.torch_device),
+            }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`. On the same machine's CPU, the next epoch is bitwise identical to an uninterrupted run."""
         self.model.load_state_dict(state["model"])
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()  # so that the old and the new tensors are not on the device at the same time
         self.optimizer.load_state_dict(state["optimizer"])
         if self._step.scaler is not None and state["scaler"] is not None:
             self._step.scaler.load_state_dict(state["scaler"])
@@ -217,4 +222,4 @@ def _build_model(task: Task) -> torch.nn.Module:
 
 
 def _copied(state: Any) -> Any:
-    return map_tensors(lambda tensor: tensor.detach().clone(), state)
+    return map_tensors(lambda tensor: tensor.detach().to("cpu", copy=True), state)

@@ -21,6 +21,7 @@ from probe.tasks.losses import loss_function
 from probe.training import optimizers
 from probe.training.metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
+from probe.workers.process_state import read_precisions, write_precisions
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -187,11 +188,16 @@ def check_loss(loss: Any) -> None:
 
 @contextmanager
 def matmul_precision(precision: Precision) -> Iterator[None]:
-    """A context in which matrix products use TF32 if the precision is 'tf32', and PyTorch's default otherwise."""
-    before = torch.get_float32_matmul_precision()
-    if precision == "tf32":
+    """A context in which matrix products use TF32 if the precision is 'tf32', and as the program has set it otherwise."""
+    if precision != "tf32":
+        yield
+        return
+    before = read_precisions()
+    if before[0] is None:  # the program uses the newer switches, beside which PyTorch refuses the older one
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+    else:
         torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        write_precisions(before)

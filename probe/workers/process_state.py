@@ -162,7 +162,7 @@ def _torch_settings() -> Sequence[Setting]:
             lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
         ),
         Setting(torch.get_num_threads, torch.set_num_threads),
-        Setting(_read_precisions, _write_precisions),
+        Setting(read_precisions, write_precisions),
         Setting(torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy),
         Setting(_current_gpu, lambda gpu: None if gpu is None else torch.cuda.set_device(gpu)),
         *flags,
@@ -239,7 +239,7 @@ def _current_gpu() -> int | None:
     return torch.cuda.current_device() if is_used else None
 
 
-def _read_precisions() -> tuple[str | None, ...]:
+def read_precisions() -> tuple[str | None, ...]:
     """Precisions of float32 products and convolutions. The first is the older setting for all of them; None if it contradicts
     the newer ones, when PyTorch cannot read it."""
     import torch
@@ -251,7 +251,8 @@ def _read_precisions() -> tuple[str | None, ...]:
     return for_all, *(owner.fp32_precision for owner in _precision_owners())
 
 
-def _write_precisions(precisions: Sequence[str | None]) -> None:
+def write_precisions(precisions: Sequence[str | None]) -> None:
+    """Restore what `read_precisions` returned."""
     import torch
 
     for_all, *rest = precisions

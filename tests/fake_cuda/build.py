@@ -2,8 +2,8 @@
 
     python tests/fake_cuda/build.py FOLDER
 
-It needs gcc and nm. Functions that PyTorch imports from CUDA's libraries, and that no file here defines, are generated: they
-return 0. So a new version of PyTorch needs a change here only where it looks at the answers of a function it did not call before.
+It needs gcc and nm. Functions that PyTorch imports from CUDA's libraries and that no file here defines are generated, and
+return 0. A new version of PyTorch needs a change here only where it looks at the result of a function that it did not call yet.
 """
 
 from __future__ import annotations

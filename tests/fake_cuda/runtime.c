@@ -18,6 +18,7 @@ static int g_visible[MAX_GPUS], g_num_visible = -1, g_has_context[MAX_GPUS];
 static cudaError_t failed(cudaError_t error) { return t_last_error = error; }
 
 /* ---- faults and counters, called by tests */
+void fake_set_sticky_error(int error) { g_sticky = (cudaError_t)error; }
 void fake_fail_mallocs_after(long count) { g_mallocs_left = count; }
 void fake_fail_launch_after(long count, int error, int is_sticky) {
   g_launches_left = count;
