@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,26 @@ from typing import IO, Any
 
 from probe.errors import DiskFullError, OutputError
 
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+
+
+def temporary_path(path: Path) -> Path:
+    """A new name for the unfinished content of `path`, in the same folder. It is unique, also in a folder that several
+    machines share."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def finished_name(name: str) -> str:
+    """The name of the file whose unfinished content is in a file with this name; `name` itself for any other file."""
+    match = _TEMPORARY.fullmatch(name)
+    return name if match is None else match[1]
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; after the block, sync that file and rename it to `path`. If the block
-    raises, the file is removed. Its name is unique, also in a folder that several machines share."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    raises, the file is removed."""
+    temporary = temporary_path(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:

@@ -16,6 +16,7 @@ from probe.search.analysis.messages import reason
 from probe.search.backends import Backend, find_backend
 from probe.search.checks import check_constraints, check_grid, check_names, check_values
 from probe.search.flow import ENDED_EARLY, Search
+from probe.search.jobs.checkpoint_files import WEIGHTS_FILE
 from probe.search.records.search import SearchResult
 from probe.search.session import SearchRequest, open_session
 from probe.search.settings import make_settings
@@ -24,8 +25,6 @@ from probe.tasks.given import TaskFunction, given_source, pickled_source
 from probe.tasks.source import TaskSource, recipe_source, recipe_with_task, task_seed
 
 Observer = Callable[[Any], None]
-WEIGHTS_FILE = "winner.safetensors"
-"""Name of the file in the run's folder with the weights of the final training."""
 
 
 def find_hyperparameters(

@@ -10,7 +10,8 @@ from pathlib import Path
 from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probe import BatchProbePlan
-from probe.search.jobs.jobs import FinalJob, RungJob, checkpoint_path, final_seed
+from probe.search.jobs.checkpoint_files import checkpoint_path
+from probe.search.jobs.jobs import FinalJob, RungJob, final_seed
 from probe.search.lr_probe import HIGHEST_LR, LOWEST_LR, LrProbePlan
 from probe.search.records.search import BestTrial, ParamValue
 from probe.search.results import StageResults

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -25,11 +23,9 @@ from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
 from probe.search.schedulers.registry import SchedulerChoice
 from probe.search.storage.database import IN_MEMORY, SearchDatabase
-from probe.search.storage.folder import run_lock
+from probe.search.storage.folder import CheckpointFolder, folder_of_checkpoints, new_name_in_storage, run_lock
 from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
 from probe.search.task_info import TaskInfo
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +54,7 @@ class SearchSession:
     """An open search: its stored state, and whether this process may change it."""
 
     database: SearchDatabase
-    checkpoints: Path
+    checkpoint_folder: CheckpointFolder
     storage: Path | None
     """Shared folder as the user named it; the checkpoints are in a subfolder of it."""
     start: SearchStart
@@ -72,6 +68,10 @@ class SearchSession:
     pending: tuple[RunMeta, Recipe] | None = None
     """Metadata and recipe of a resuming process, until `accept` stores them."""
     allow_code_changes: bool = False
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.checkpoint_folder.path
 
     @property
     def scheduler(self) -> SchedulerChoice | None:
@@ -124,10 +124,10 @@ def open_session(request: SearchRequest) -> Iterator[SearchSession]:
         with tempfile.TemporaryDirectory(prefix="probe-search-", ignore_cleanup_errors=True) as name:
             session = _start(IN_MEMORY, Path(name), request)
             try:
-                _make_folder(session.checkpoints)
+                session.checkpoint_folder.create()
                 yield session
             finally:
-                shutil.rmtree(session.checkpoints, ignore_errors=True)
+                session.checkpoint_folder.remove()
         return
     path = folder / DATABASE_FILE
     if request.resume and not path.is_file():
@@ -139,16 +139,16 @@ def open_session(request: SearchRequest) -> Iterator[SearchSession]:
     with run_lock(folder):
         session = _resume(path, request) if request.resume else _start(path, folder, request)
         try:
-            _make_folder(session.checkpoints)
+            session.checkpoint_folder.create()
             yield session
         finally:
             is_empty = not session.database.stage_names()
             session.database.close()
             if is_empty:
-                for file in folder.glob(f"{DATABASE_FILE}*"):
-                    file.unlink(missing_ok=True)
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    path.with_name(f"{DATABASE_FILE}{suffix}").unlink(missing_ok=True)
             if is_empty or session.completed:
-                shutil.rmtree(session.checkpoints, ignore_errors=True)
+                session.checkpoint_folder.remove()
 
 
 def stored_start(database: SearchDatabase) -> SearchStart:
@@ -189,7 +189,6 @@ def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
         deterministic=request.deterministic,
         meta=meta,
     )
-    name_in_storage = f"{folder.name}-{CHECKPOINTS}-{secrets.token_hex(4)}"
     rows = {
         "name": request.recipe.name,
         "recipe": start.recipe,
@@ -200,27 +199,12 @@ def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
         "deterministic": "yes" if start.deterministic else "no",
         "probe_version": meta.probe_version,
         "storage": "" if request.storage is None else str(request.storage.absolute()),
-        "name_in_storage": name_in_storage,
+        "name_in_storage": new_name_in_storage(folder),
     }
     database = SearchDatabase.create(path, rows)
     database.add_session(meta, 0.0)
-    checkpoints = _checkpoints(folder, request.storage, name_in_storage)
-    return SearchSession(database=database, checkpoints=checkpoints, storage=request.storage, start=start)
-
-
-def _checkpoints(folder: Path, storage: Path | None, name_in_storage: str) -> Path:
-    """The folder of the checkpoints. Names in a storage are unique, since several searches may share it."""
-    return folder / CHECKPOINTS if storage is None else storage.absolute() / name_in_storage
-
-
-def _make_folder(checkpoints: Path) -> None:
-    try:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder for checkpoints, {checkpoints}, cannot be created: {error}",
-            hint="Use another one with --storage.",
-        ) from None
+    checkpoints = folder_of_checkpoints(folder, request.storage, rows, is_given=True)
+    return SearchSession(database=database, checkpoint_folder=checkpoints, storage=request.storage, start=start)
 
 
 def _resume(path: Path, request: SearchRequest) -> SearchSession:
@@ -235,7 +219,7 @@ def _resume(path: Path, request: SearchRequest) -> SearchSession:
             num_threads = request.num_threads or threads_per_slot(num_workers)
         rows = database.facts()
         storage = request.storage or (Path(rows["storage"]) if rows.get("storage") else None)
-        name_in_storage = rows.get("name_in_storage", f"{path.parent.name}-{CHECKPOINTS}")
+        checkpoints = folder_of_checkpoints(path.parent, storage, rows, is_given=request.storage is not None)
         now = _meta(request, num_threads=num_threads)
         warning = version_warning(start.meta, now, deterministic=start.deterministic)
     except BaseException:
@@ -243,7 +227,7 @@ def _resume(path: Path, request: SearchRequest) -> SearchSession:
         raise
     return SearchSession(
         database=database,
-        checkpoints=_checkpoints(path.parent, storage, name_in_storage),
+        checkpoint_folder=checkpoints,
         storage=storage,
         start=replace(start, num_workers=num_workers, meta=replace(start.meta, num_threads=num_threads)),
         num_resumes=len(database.sessions()),

@@ -121,11 +121,6 @@ class JobEnd:
 JobEvent = JobEpoch | JobEnd
 
 
-def checkpoint_path(folder: Path, number: int, epochs: int) -> Path:
-    """Return the file of the checkpoint of trial `number` after so many epochs."""
-    return folder / f"trial-{number:05d}-epoch-{epochs:05d}.pt"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalJob(TrainingJob):
     """Train a configuration again and score it on the test split."""

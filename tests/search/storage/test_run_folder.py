@@ -13,7 +13,7 @@ from small_disks import mounted
 
 from probe.errors import DiskFullError, OutputError
 from probe.search.find import find_hyperparameters
-from probe.search.jobs.jobs import checkpoint_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
 from probe.search.jobs.trial import run_rung
 from probe.search.records.search import BudgetLimits
 from probe.search.storage.folder import CheckpointFolder
