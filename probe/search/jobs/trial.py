@@ -135,7 +135,7 @@ def _load_state(job: RungJob, owner: Mapping[str, int | str]) -> tuple[Mapping[s
         differing.append("number of epochs")
     if differing:
         which = ", ".join(differing)
-        return {}, f"The checkpoint {job.checkpoint_in} belongs to another training (another {which}). {again}"
+        return {}, f"The checkpoint {job.checkpoint_in} belongs to another training (different {which}). {again}"
     return state, None
 
 
