@@ -264,9 +264,8 @@ class Search:
         try:
             outcome = self._executor.run(run_final_training, job, on="alone", on_message=self._observe)
         except ProbeError as error:  # the results of the search must not be lost
-            return FinalOutcome(
-                training=None, test=None, seconds=0.0, warning=f"The final training failed: {error.message}"
-            )
+            reason = " ".join(filter(None, (error.message, error.hint)))
+            return FinalOutcome(training=None, test=None, seconds=0.0, warning=f"The final training failed: {reason}")
         outcome = with_history(moved_weights(outcome, weights, self._weights), self._database)
         self._keep(FINAL, outcome)
         return outcome

@@ -33,6 +33,7 @@ from probe.search.study.plan import StudyPlan
 from probe.search.study.state import Trial
 from probe.search.task_info import TaskInfo
 from probe.seeds import derive_seed
+from probe.workers.worker import SAVE_MEMORY
 
 NUM_CANDIDATES = 20
 """Random configurations to build a task with if its code refuses the preferred one (`probe.Infeasible`)."""
@@ -176,6 +177,12 @@ def end_warnings(sampler: str, trials: Sequence[Trial]) -> list[str]:
             f"Failed once, but not when repeated in a fresh process: trial {', '.join(again)}. The cause is not the "
             "configuration; it may be what an earlier trial left behind in the process."
         )
+    killed = [str(trial.number) for trial in trials if trial.killed_rung is not None]
+    if killed:
+        found.append(
+            f"Signal 9 killed a worker in trial {', '.join(killed)}, most likely because the machine ran out of memory. "
+            f"The rung was repeated once in a fresh process. {SAVE_MEMORY}"
+        )
     return found
 
 
@@ -225,7 +232,7 @@ def rung_job(
         gpu=gpu,
         reference=settings.reference,
         peak_bytes=peak_bytes,
-        needs_fresh_process=trial.failed_rung == rung,
+        needs_fresh_process=rung in (trial.failed_rung, trial.killed_rung),
     )
 
 

@@ -22,6 +22,7 @@ _STATES: Mapping[Status, optuna.trial.TrialState] = {
     "stopped": optuna.trial.TrialState.COMPLETE,
     # TPE ignores failed trials, but learns to avoid pruned ones.
     "oom": optuna.trial.TrialState.PRUNED,
+    "host_oom": optuna.trial.TrialState.PRUNED,
     "diverged": optuna.trial.TrialState.PRUNED,
     "infeasible": optuna.trial.TrialState.PRUNED,
     "undefined": optuna.trial.TrialState.PRUNED,
