@@ -112,7 +112,7 @@ def load_result(path: Path) -> Result:
 
 
 def check_result(result: Result) -> None:
-    """Make the answer and the page of a result, without writing them. Raises any exception if its values contradict each other."""
+    """Make the answer and the page of a result, without writing them. Raises any exception if values contradict each other."""
     kind = kind_of(result)
     kind.summarize(result)
     kind.page(result, ())

@@ -18,6 +18,12 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 KINDS = ("TrialSuggested", "TrialStarted", "EpochReported", "TrialEnded", "SearchResumed", "Dreamed")
 SECONDS: tuple[Any, ...] = (-1.0, 0.0, 1e308, 9e999, -9e999, "abc", b"\x00\xff", 10**18)
+TEXTS: tuple[Any, ...] = (
+    "", "abc", "0", "-1", "cuda:9", "yes", 7, b"\xff\xfe", "schema = 1", "9" * 5000, "x = [" * 300
+)  # fmt: skip
+RECORDS: tuple[Any, ...] = (
+    "", "{}", "[]", "null", "7", "NaN", b"\xff", 7, 0.5, "[" * 100_000, '{"number":' + "9" * 5000 + "}"
+)  # fmt: skip
 Change = Callable[[random.Random, sqlite3.Connection], object]
 
 
@@ -127,13 +133,13 @@ CHANGES: tuple[tuple[int, Change], ...] = (
     (4, _delete("stages")),
     (1, _delete("sessions")),
     (3, _delete("search")),
-    (5, _set("search", "value", ("", "abc", "0", "-1", "cuda:9", "yes", 7, b"\xff\xfe", "schema = 1", "9" * 5000, "x = [" * 300))),
+    (5, _set("search", "value", TEXTS)),
     (4, _set("events", "kind", (*KINDS, b"\xff", 3))),
     (4, _set("events", "seconds", SECONDS)),
     (2, _set("stages", "seconds", SECONDS)),
     (2, _set("sessions", "seconds", SECONDS)),
-    (3, _set("events", "record", ("", "{}", "[]", "null", "7", "NaN", b"\xff", 7, 0.5, "[" * 100_000, '{"number":' + "9" * 5000 + "}"))),
-    (3, _set("stages", "record", ("", "{}", "[]", "null", "7", b"\xff", 7, "[" * 100_000))),
+    (3, _set("events", "record", RECORDS)),
+    (3, _set("stages", "record", RECORDS)),
     (2, _set("stages", "name", ("load", "lr:sgd", "dreamed", "cluster", "lr:"))),
     (1, _set("events", "trial", (None, 99, "abc"))),
     (1, lambda draw, rows: rows.execute(f"PRAGMA user_version = {draw.choice((0, 2, 99, -1))}")),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from probe.errors import OutputError
+from probe.errors import DiskFullError, OutputError, first_line
 from probe.search.storage.mounts import uses_log
 
 IN_MEMORY = Path(":memory:")
@@ -17,6 +18,8 @@ LOG, COMPANIONS = "-wal", ("-wal", "-shm", "-journal")
 """Ends of the names of SQLite's files beside a database; LOG holds committed rows until they are folded into it."""
 WAIT_SECONDS = 60.0
 """How long a write waits for a reader. Without a log, writers and readers exclude each other."""
+_DAMAGE = ("malformed", "no such table", "no such column", "UTF-8")
+"""Words of SQLite's errors about the content of a file."""
 _HEADER_BYTES, _LOG_FLAG = 100, 19
 
 
@@ -44,6 +47,24 @@ def damaged(path: Path, what: str, *, to_write: bool, without_log: bool) -> Outp
     else:
         hint = "Restore the file from a backup."
     return OutputError(f"{path} is damaged: {what.rstrip('.')}.", hint=hint)
+
+
+@contextmanager
+def sqlite_errors(path: Path, damaged: Callable[[str], OutputError]) -> Iterator[None]:
+    """Raise OutputError for SQLite's errors: DiskFullError if the disk is full, `damaged(reason)` for the file's content."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = first_line(error)
+        if not isinstance(error, sqlite3.OperationalError) or any(word in text for word in _DAMAGE):
+            raise damaged(text) from error
+        is_full = "disk is full" in text
+        reason = "the disk is full" if is_full else text
+        todo = "Free some space" if is_full else "Check whether the disk is full or read-only"
+        raise (DiskFullError if is_full else OutputError)(
+            f"{path} cannot be read or written: {reason}.",
+            hint=f"All rows written so far are kept. {todo}, then resume with --resume.",
+        ) from error
 
 
 def connect(path: Path, *, create: bool = False, to_write: bool = True) -> sqlite3.Connection:

@@ -19,11 +19,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from probe.errors import DiskFullError, OutputError, ProbeError, first_line, last_line
+from probe.errors import OutputError, ProbeError, first_line, last_line
 from probe.records import RunMeta
 from probe.records_json import from_plain, to_plain
 from probe.search.storage.connection import (
@@ -35,13 +35,12 @@ from probe.search.storage.connection import (
     make_durable,
     open_connection,
     remove_database,
+    sqlite_errors,
 )
 from probe.search.storage.schema import FILE_SCHEMA, TABLES
 from probe.search.study.events import Event, SearchResumed, TrialEnded
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
-_DAMAGE = ("malformed", "no such table", "no such column", "UTF-8")
-"""Words of SQLite's errors about the content of a file."""
 _MOST_SHOWN = 200
 """Characters of a damaged value that a message shows."""
 _MOST_SECONDS = 1e10
@@ -234,10 +233,11 @@ class SearchDatabase:
 
     def seconds(self) -> float:
         """Return the seconds spent on the search up to its last row."""
-        with self._guarded():
+        with self._noting(), self._guarded():
             last = "SELECT max(seconds) FROM (SELECT max(seconds) AS seconds FROM stages UNION ALL SELECT max(seconds) "
             [row] = self._connection.execute(f"{last} FROM events WHERE id = (SELECT max(id) FROM events))")
-        return self._seconds(row[0] or 0.0, "its last row")
+            return self._seconds(row[0] or 0.0, "its last row")
+        return 0.0
 
     def _read(self, kind: type[Record] | None, text: str, what: str) -> Record:
         if kind is None:
@@ -286,22 +286,8 @@ class SearchDatabase:
     def _damaged(self, what: str) -> OutputError:
         return damaged(self.path, what, to_write=self._writes, without_log=self.lacks_log)
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if any(word in str(error) for word in _DAMAGE):
-                raise self._damaged(str(error)) from error
-            is_full = "disk is full" in str(error)
-            reason = "the disk is full" if is_full else str(error)
-            todo = "Free some space" if is_full else "Check whether the disk is full or read-only"
-            raise (DiskFullError if is_full else OutputError)(
-                f"{self.path} cannot be read or written: {reason}.",
-                hint=f"All rows written so far are kept. {todo}, then resume with --resume.",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
+    def _guarded(self) -> AbstractContextManager[None]:
+        return sqlite_errors(self.path, self._damaged)
 
 
 def _text(record: Any) -> str:
