@@ -188,7 +188,7 @@ def test_a_file_that_may_not_grow_ends_the_search_with_a_sentence(tmp_path: Path
         "import resource, sys; from pathlib import Path; from stored_searches import work_on\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))\n"
         "from probe.errors import OutputError\n"
-        "try: work_on(Path(sys.argv[1]), sampler='random')\n"
+        "try: work_on(Path(sys.argv[1]), sampler='random', checkpoint_bytes=64)\n"
         "except OutputError as error: print(error.message)\n"
     )
     done = subprocess.run(
@@ -201,5 +201,5 @@ def test_a_file_that_may_not_grow_ends_the_search_with_a_sentence(tmp_path: Path
     assert "cannot be read or written" in done.stdout
     acknowledged = stored_events(tmp_path)
     assert acknowledged
-    work_on(tmp_path, sampler="random")
+    work_on(tmp_path, sampler="random", checkpoint_bytes=64)
     assert stored_events(tmp_path)[: len(acknowledged)] == acknowledged
