@@ -13,6 +13,7 @@ from probe.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
     from probe.recipe.values import ParamValue
+    from probe.records import RunMeta
     from probe.report.kinds import Result
     from probe.search.records.search import SearchResult
     from probe.tasks.source import TaskSource
@@ -181,23 +182,68 @@ def run_folder(run: Path) -> Path:
 def load_run(path: Path) -> Result:
     """Load the result of a run from its folder or from its result.json.
 
-    The result of a search that was killed, or resumed after its result.json was written, is read from its search.sqlite.
+    The result of a search that was killed, or resumed after its result.json was written, or whose result.json is damaged or
+    of another run, is read from its search.sqlite.
     """
     from probe.report.store import RESULT_FILE, load_result
     from probe.search.records.search import DATABASE_FILE
 
-    if not path.is_dir() or not (path / DATABASE_FILE).is_file():
+    folder = path.parent if path.name == RESULT_FILE and path.is_file() else path
+    if not (folder / DATABASE_FILE).is_file():
         return load_result(path)
-    result = load_result(path) if (path / RESULT_FILE).exists() else None
-    if result is not None and result.kind == "search":
-        from probe.search.storage.database import num_sessions
+    damage: OutputError | None = None
+    if (folder / RESULT_FILE).exists():
+        try:
+            result = load_result(folder)
+        except OutputError as error:
+            damage = error
+        else:
+            damage = _foreign(folder, result)
+            if damage is None and (path != folder or not _is_outdated(folder, result)):
+                return result
+    return _result_of_rows(folder, damage)
 
-        sessions = num_sessions(path)
-        if sessions is None or sessions - 1 <= result.num_resumes:
-            return result
+
+def _sessions(folder: Path) -> list[RunMeta]:
+    """Metadata of the processes that have worked on the search in `folder`; empty if its file cannot be read."""
+    from probe.search.records.search import DATABASE_FILE
+    from probe.search.storage.database import SearchDatabase
+
+    try:
+        with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
+            return database.sessions()
+    except OutputError:
+        return []
+
+
+def _foreign(folder: Path, result: Result) -> OutputError | None:
+    """The error for a result.json that is not of the search in the same folder; None if it may be."""
+    sessions = _sessions(folder)
+    if not sessions or (result.kind == "search" and result.meta.started_at == sessions[0].started_at):
+        return None
+    return OutputError(f"result.json in {folder} is of another run, of kind {result.kind}.")
+
+
+def _is_outdated(folder: Path, result: Result) -> bool:
+    """Whether the search went on after its result.json was written."""
+    return result.kind == "search" and len(_sessions(folder)) - 1 > result.num_resumes
+
+
+def _result_of_rows(folder: Path, damage: OutputError | None) -> SearchResult:
+    """The result of the rows in search.sqlite. `damage`: why result.json is not used, if there is one."""
+    from probe.report.store import check_result
     from probe.search.stored_result import stored_result
 
-    return stored_result(path)
+    try:
+        result = stored_result(folder, check=check_result)
+    except OutputError:
+        if damage is None:
+            raise
+        raise damage from None
+    if damage is None:
+        return result
+    note = f"This report was made from search.sqlite. {damage.message}"
+    return replace(result, warnings=(*result.warnings, note))
 
 
 def load_search(run: Path, *, hint: str) -> SearchResult:

@@ -103,13 +103,15 @@ def open_output(name: str, options: OutputOptions, *, resume: bool = False) -> I
     from datetime import UTC, datetime
 
     from probe.cli.inputs import run_to_resume
-    from probe.report.store import default_folder, prepare_folder
+    from probe.report.store import make_default_folder, prepare_folder
 
     target = options.json_target
     with chdir(_start_folder):
         check_json_target(target)
-        new_folder = options.out or default_folder(name, datetime.now(UTC))
-        shown = run_to_resume(name, options.out) if resume else prepare_folder(new_folder)
+        if resume:
+            shown = run_to_resume(name, options.out)
+        else:
+            shown = prepare_folder(options.out) if options.out else make_default_folder(name, datetime.now(UTC))
         folder = shown.absolute()
         if target is not None and target != "-":
             target = str(Path(target).absolute())

@@ -44,12 +44,16 @@ def compare(runs: RunsOptions, output: OutputOptions) -> None:
     from datetime import UTC, datetime
 
     from probe.cli.output import open_output
+    from probe.report.store import check_result, stored_data
     from probe.search.compare.compare import compare_searches
 
     _check_runs(runs.runs)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    result = compare_searches([_load(run) for run in runs.runs], argv=command_line(), started_at=started)
-    with open_output("compare", output) as run:
+    searches = [_load(run) for run in runs.runs]
+    with stored_data("One of the runs"):
+        result = compare_searches(searches, argv=command_line(), started_at=started)
+        check_result(result)
+    with open_output("compare", output) as run, stored_data("One of the runs"):
         run.finish(result)
 
 

@@ -28,8 +28,10 @@ def export(run: Path, storage: str | None) -> None:
     if storage is None:
         raise UsageError("No destination is given.", hint="Give one, like: --optuna sqlite:///x.db")
     result = load_search(run, hint="Only searches can be exported.")
+    from probe.report.store import stored_data
     from probe.search.samplers.optuna_export import export_to_optuna
 
     name = run_folder(run).resolve().name
-    number = export_to_optuna(result, storage=storage, study_name=name)
+    with stored_data(run):
+        number = export_to_optuna(result, storage=storage, study_name=name)
     click.echo(f"Wrote {number} trials to {storage} as the study {name}.")
