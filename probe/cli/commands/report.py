@@ -24,8 +24,10 @@ def report(run: Path, quiet: bool) -> None:
     """
     from probe.cli.answers import answer_lines, print_lines
     from probe.cli.inputs import load_run, run_folder
+    from probe.cli.output import note_unprinted
     from probe.report.store import draw_report
 
     result = load_run(run)
     path = draw_report(result, run_folder(run))
     print_lines([*([] if quiet else answer_lines(result)), ("Report", str(path))])
+    note_unprinted(path.parent)
