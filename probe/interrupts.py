@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 INTERRUPTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Their numbers. Windows has no SIGHUP."""
+"""Windows has no SIGHUP."""
 
 Handler = Callable[[int, Any], object]
 
@@ -20,7 +20,7 @@ def handle_interrupts(handler: Handler) -> None:
     before = {number: signal.getsignal(number) for number in INTERRUPTS}
     replaced = {number: known for number, known in before.items() if known not in (signal.SIG_IGN, None)}
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=partial(_restore, replaced))
+        _give_back_in_forks(replaced)
     for number in replaced:
         signal.signal(number, handler)
 
@@ -33,7 +33,20 @@ def ignore_interrupts() -> None:
             signal.siginterrupt(number, False)
 
 
-def _restore(handlers: Mapping[int, Any]) -> None:
-    signal.set_wakeup_fd(-1)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+def _give_back_in_forks(handlers: Mapping[int, Any]) -> None:
+    """Let forked processes start with `handlers`. A signal to one that has not got them yet waits until then."""
+    masks = threading.local()
+
+    def block() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def give_back() -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=give_back)
