@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from probe.interrupts import INTERRUPTS
 from probe.workers.child import send_message
-from probe.workers.worker import Message, Returned, Worker, wait_any
+from probe.workers.worker import Died, Message, Returned, Worker, wait_any
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals of POSIX")
 
@@ -43,6 +44,30 @@ def test_workers_of_a_data_loader_in_a_worker_end() -> None:
         first, alive = worker.call(_read_one_batch)
     assert first == [0, 1]
     assert alive == [False, False]
+
+
+def test_interrupted_close_ends_the_worker() -> None:
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    worker = Worker(prepare=_exit_slowly)
+    worker.call(_add, 1, 2)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            worker.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    [(_, event)] = wait_any([worker], 60)
+    assert isinstance(event, Died)
+    assert event.signal == signal.SIGKILL
+    worker.close()
+
+
+def _exit_slowly() -> None:
+    atexit.register(time.sleep, 600)
 
 
 def _wait_for_signal() -> str:
