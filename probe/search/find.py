@@ -133,24 +133,30 @@ def _search(
     request: SearchRequest, source: TaskSource, backend: Backend, observer: Observer | None, started: float
 ) -> SearchResult:
     """Open the session and run the search. Raises ProbeError with the partial result."""
-    with open_session(request) as session, backend.open(session) as executor:
-        settings = make_settings(
-            request.recipe,
-            source,
-            device=request.device,
-            num_workers=session.start.num_workers,
-            scheduler=session.scheduler,
-        )
-        search = Search(
-            settings,
-            session=session,
-            executor=executor,
-            weights=None if request.folder is None else request.folder / WEIGHTS_FILE,
-            observer=observer,
-            started=started,
-        )
-        result = search.run()
-        session.completed = result.stopped_by not in ENDED_EARLY
+    result: SearchResult | None = None
+    try:
+        with open_session(request) as session, backend.open(session) as executor:
+            settings = make_settings(
+                request.recipe,
+                source,
+                device=request.device,
+                num_workers=session.start.num_workers,
+                scheduler=session.scheduler,
+            )
+            search = Search(
+                settings,
+                session=session,
+                executor=executor,
+                weights=None if request.folder is None else request.folder / WEIGHTS_FILE,
+                observer=observer,
+                started=started,
+            )
+            result = search.run()
+            session.completed = result.stopped_by not in ENDED_EARLY
+    except KeyboardInterrupt:
+        if result is None:
+            raise
+        # Pressed while the workers were ended: the result must not be lost.
     return result
 
 

@@ -15,7 +15,6 @@ import faulthandler
 import io
 import os
 import queue
-import signal
 import struct
 import sys
 import threading
@@ -26,6 +25,7 @@ from typing import IO, Any, Protocol
 import cloudpickle
 
 from probe.errors import ProbeError, TaskError, UserCodeError, user_code_error
+from probe.interrupts import ignore_interrupts
 from probe.workers.process_state import begin, complete, put_back
 
 _LENGTH = struct.Struct(">Q")
@@ -105,7 +105,7 @@ def main() -> None:
     """Serve calls until the parent closes the worker."""
     global _channel
     calls_from, answers_to = _take_over_pipes()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    ignore_interrupts()  # the parent handles them, and closes the pipe
     faulthandler.enable()
     _channel = _Pipe(answers_to)
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()

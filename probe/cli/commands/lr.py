@@ -26,7 +26,6 @@ from probe.cli.options import (
 
 if TYPE_CHECKING:
     from probe.cli.inputs import TrainingSetup
-    from probe.cli.output import Output
     from probe.lr.records import Axis, LrComparison, LrResult
     from probe.tasks.source import TaskSource
 
@@ -114,7 +113,7 @@ def lr(
     With a schedule, it is the peak learning rate. The model is not changed.
     """
     from probe.cli.inputs import find_training_setup
-    from probe.cli.live.progress import waiting
+    from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.records import RunOrigin
 
@@ -132,7 +131,8 @@ def lr(
     }
     with open_output(f"lr-{setup.name}", output) as run:
         run.print_note(setup.note)
-        result, error = with_partial_result(_measure, setup, compared, settings, run)
+        with open_progress("lr", quiet=output.quiet) as observer:
+            result, error = with_partial_result(_measure, setup, compared, settings | {"observer": observer})
         run.finish(result)
     return exit_code(result, error)
 
@@ -238,18 +238,14 @@ def _measure(
     setup: TrainingSetup,
     compared: tuple[Axis, list[Mapping[str, Any]]] | None,
     settings: dict[str, Any],
-    output: Output,
 ) -> LrResult | LrComparison:
     """Run one probe, or one for each variant."""
-    from probe.cli.live.progress import open_progress
     from probe.lr.find import compare_lrs
 
-    with open_progress("lr", quiet=output.quiet) as observer:
-        settings = settings | {"observer": observer}
-        if compared is None:
-            return _find(setup.source, params=setup.params, **settings)
-        axis, variants = compared
-        return compare_lrs(setup.source, variants, axis=axis, find=_find, begin=observer, **settings)
+    if compared is None:
+        return _find(setup.source, params=setup.params, **settings)
+    axis, variants = compared
+    return compare_lrs(setup.source, variants, axis=axis, find=_find, begin=settings["observer"], **settings)
 
 
 def _find(source: TaskSource, **settings: Any) -> LrResult:

@@ -33,6 +33,7 @@ def report(run: Path, out: Path | None, quiet: bool) -> None:
     """
     from probe.cli.answers import answer_lines, print_lines
     from probe.cli.inputs import load_run, run_folder
+    from probe.cli.output import note_unprinted
     from probe.report.store import draw_report, prepare_folder, stored_data
 
     result = load_run(run)
@@ -47,3 +48,4 @@ def report(run: Path, out: Path | None, quiet: bool) -> None:
             raise OutputError(error.message, hint=hint) from error
         raise
     print_lines([*lines, ("Report", str(path))])
+    note_unprinted(path.parent)

@@ -109,6 +109,7 @@ def search(
     }
     with waiting("starting", quiet=output.quiet):
         from probe.search.find import find_hyperparameters
+        from probe.search.records.search import DATABASE_FILE
 
         path = search_recipe_path(recipe.recipe)
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
@@ -137,6 +138,9 @@ def search(
         except OutputError:
             if error is None:  # a full disk causes two errors, and the first one is raised below
                 raise
+        if result.stopped_by == "interrupted" and (run.folder / DATABASE_FILE).is_file():
+            how = f"to resume the search, add --resume --out {run.shown_folder} to the same command"
+            run.print_answer([("Next", how)])
     return exit_code(result, error)
 
 

@@ -56,7 +56,7 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
     """
     from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
-    from probe.cli.output import exit_code, open_output, task_errors
+    from probe.cli.output import exit_code, open_output, task_errors, with_partial_result
     from probe.device.select import parse_device
     from probe.recipe.dump import fixed_params
     from probe.recipe.load import load_recipe
@@ -71,7 +71,8 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
         device = parse_device(training.device or "auto")
     with open_output(f"train-{recipe.name}", output) as run:
         with open_progress("train", quiet=output.quiet) as observer, task_errors(recipe.name):
-            result = train_recipe(
+            result, _ = with_partial_result(
+                train_recipe,
                 recipe,
                 epochs=training.epochs,
                 all_data=training.all_data,
