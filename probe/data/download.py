@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from probe.data.registry import Download, download_of
 from probe.errors import DataError, first_line
-from probe.files import atomic_path
+from probe.files import atomic_path, system_errors
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (description, bytes done, total bytes or None if unknown)."""
@@ -48,12 +48,13 @@ def no_progress(description: str, done: int, total: int | None) -> None:
 def fetch_data(name: str, data_dir: Path, *, progress: Progress) -> FetchedData:
     """Download and prepare a data set, or check the files that exist already. Raises DataError."""
     data = download_of(name)
-    was_there = find_files(data, data_dir) is not None
-    contents: str = importlib.import_module(data.module).fetch(name, data_dir, progress)
-    paths = find_files(data, data_dir)
-    if paths is None:
-        raise AssertionError(f"{name} was fetched, but is not in {data_dir / data.folder}")
-    num_bytes = sum(path.stat().st_size for path in paths)
+    with system_errors(DataError):
+        was_there = find_files(data, data_dir) is not None
+        contents: str = importlib.import_module(data.module).fetch(name, data_dir, progress)
+        paths = find_files(data, data_dir)
+        if paths is None:
+            raise AssertionError(f"{name} was fetched, but is not in {data_dir / data.folder}")
+        num_bytes = sum(path.stat().st_size for path in paths)
     return FetchedData(name=name, paths=paths, num_bytes=num_bytes, contents=contents, was_there=was_there)
 
 

@@ -240,6 +240,8 @@ def num_sessions(folder: Path) -> int | None:
 
 def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Connection:
     try:
+        if create and path != IN_MEMORY:
+            path.touch()  # with the mode that the umask says; SQLite's own is 0644 at most
         if path == IN_MEMORY or create:
             return sqlite3.connect(str(path), isolation_level=None)
         uri = f"{path.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
@@ -257,7 +259,7 @@ def _connect(path: Path, *, create: bool, to_write: bool = True) -> sqlite3.Conn
                 connection.close()
                 connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
                 connection.execute("PRAGMA writable_schema = ON")
-    except sqlite3.OperationalError as error:
+    except (OSError, sqlite3.OperationalError) as error:
         raise OutputError(f"{path} cannot be opened: {error}.", hint="Check the permissions of its folder.") from error
     except sqlite3.DatabaseError as error:
         raise _damaged(path, str(error), to_write=to_write) from error
