@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import IO, Any
 from probe.errors import DiskFullError, OutputError, ProbeError, UsageError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 _KEPT_LETTERS = 50
 """Letters of a file's name in the name of its temporary file: that of a file with the longest name is no longer."""
 
@@ -87,28 +87,28 @@ def system_errors(kind: type[ProbeError]) -> Iterator[None]:
 def system_error(error: OSError, kind: type[ProbeError] = UsageError) -> ProbeError:
     """The error to raise for an OSError: of `kind` if a path cannot be used, and of a kind of its own if the disk is full, too
     many files are open, or the working directory was deleted."""
-    reason = error.strerror or str(error)
     if error.errno in _DISK_FULL:
         return DiskFullError(
             f"{error.filename or 'A file'} cannot be written: the disk is full.", hint="Free some space."
         )
-    if error.errno in _TOO_MANY_OPEN:
-        return _too_many_open()
+    if error.errno == errno.EMFILE:
+        hint = "Raise the limit before the command: ulimit -n 1024. Fewer workers open fewer files."
+        return ProbeError(f"{reason(error)}.", hint=hint)
     if error.filename is not None:
-        return kind(f"{os.fsdecode(error.filename)} cannot be used: {reason}.")
+        return kind(f"{error.filename} cannot be used: {reason(error)}.")
     if working_directory_is_gone():
         return UsageError("The working directory was deleted.", hint="Change to another one with cd, and run again.")
-    return kind(f"The operating system refused: {reason}.")
+    return kind(f"The operating system refused: {reason(error)}.")
 
 
-def _too_many_open() -> ProbeError:
-    import resource  # not on Windows, which has no such limit
+def reason(error: OSError) -> str:
+    """Why the system refused, without the error's number and path. Names the limit if too many files are open."""
+    text = error.strerror or str(error)
+    if error.errno != errno.EMFILE or sys.platform == "win32":
+        return text
+    import resource
 
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return ProbeError(
-        f"Too many files are open: the limit of this process is {limit} (`ulimit -n`).",
-        hint=f"Raise it before the command: ulimit -n {max(1024, 4 * limit)}. Fewer workers open fewer files.",
-    )
+    return f"{text}: the limit of this process is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} (`ulimit -n`)"
 
 
 def working_directory_is_gone() -> bool:
@@ -170,9 +170,9 @@ def write_error(what: str, path: Path, error: Exception) -> OutputError:
         if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
             return DiskFullError(f"The {what} {path} cannot be written: the disk is full.", hint="Free some space.")
         cause = cause.__cause__ or cause.__context__
-    reason = (isinstance(error, OSError) and error.strerror) or error
+    why = reason(error) if isinstance(error, OSError) else error
     return OutputError(
-        f"The {what} {path} cannot be written: {reason}", hint="Check that its folder exists and is writable."
+        f"The {what} {path} cannot be written: {why}", hint="Check that its folder exists and is writable."
     )
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from probe.data.registry import Download, download_of
 from probe.errors import DataError, first_line
-from probe.files import atomic_path, system_errors
+from probe.files import atomic_path, reason, system_errors
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (description, bytes done, total bytes or None if unknown)."""
@@ -110,7 +110,7 @@ def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progres
                     reasons.setdefault(_reason(error), []).append(urlsplit(url).hostname or url)
             raise _not_downloaded(urls, path, reasons)
     except OSError as error:
-        raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.", hint=WRITE_HINT) from None
+        raise DataError(f"{path.parent} cannot be written: {reason(error)}.", hint=WRITE_HINT) from None
 
 
 def _not_downloaded(urls: Sequence[str], path: Path, reasons: Mapping[str, Sequence[str]]) -> DataError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probe.errors import DataError
-from probe.files import open_file
+from probe.files import open_file, reason
 
 _EXAMPLE = 'Each line is one JSON object, like {"text": "Shares fell sharply.", "label": "markets"}'
 _KEYS = ("text", "label")
@@ -64,7 +64,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged or incomplete after line {number}: {error}.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def _parse(line: str, path: Path, number: int) -> LabelledText:

@@ -19,7 +19,7 @@ from probe.data.download import RETRY_HINT, Progress, download_by_torchvision, f
 from probe.data.protocol import DataRequest, LoadedData
 from probe.data.registry import download_of
 from probe.errors import DataError
-from probe.files import read_bytes
+from probe.files import read_bytes, reason
 
 KEYWORDS: tuple[str, ...] = ()
 TITLES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
@@ -84,7 +84,7 @@ def _read(folder: Path, file: str, *, dimensions: int) -> Tensor:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged or incomplete: {error}.", hint=RETRY_HINT) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
     header = 4 + 4 * dimensions
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < header:
         raise DataError(f"{path} is not an idx file of {dimensions}-dimensional bytes.", hint=RETRY_HINT)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from probe.errors import DataError, first_line
-from probe.files import open_file, relative_hint
+from probe.files import open_file, reason, relative_hint
 
 _IGNORED = ("AuxLogits.", "aux1.", "aux2.")
 """Prefixes of the auxiliary classifiers of GoogLeNet and Inception, which named models do not have."""
@@ -61,7 +61,7 @@ def _stamp(path: Path) -> tuple[int, int]:
             status = os.fstat(file.fileno())
     except OSError as error:
         raise DataError(
-            f"The weights file {path} cannot be read: {error.strerror or error}.",
+            f"The weights file {path} cannot be read: {reason(error)}.",
             hint=f"{relative_hint()} Remove weights to start from random ones.",
         ) from None
     if status.st_size == 0:

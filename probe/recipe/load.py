@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from probe.errors import RecipeError, near_misses
-from probe.files import read_text, relative_hint, working_directory_is_gone
+from probe.files import read_text, reason, relative_hint, working_directory_is_gone
 from probe.recipe.checks import check_start
 from probe.recipe.explain import explain
 from probe.recipe.schema import Recipe
@@ -88,7 +88,7 @@ def _read_text(path: Path) -> str:
             f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding."
         ) from None
     except OSError as error:
-        raise RecipeError(f"Could not read {path}: {error.strerror or error}.") from None
+        raise RecipeError(f"Could not read {path}: {reason(error)}.") from None
 
 
 def _similar_files(path: Path) -> str | None:

@@ -122,6 +122,8 @@ class Place:
     arguments: Callable[[str, Path], list[str]]
     """The command line, given the path and a folder for files that it needs."""
     writes: bool = False
+    in_worker: bool = False
+    """Whether the path is used in a worker process, whose start takes seconds."""
 
     def bad(self, kind: Callable[[Path], str]) -> bool:
         """Whether a path of this kind is an error here. Arguments of a process have no null bytes."""
@@ -129,11 +131,12 @@ class Place:
 
     @property
     def in_recipe(self) -> bool:
+        """Whether a recipe has the path, which may have a null byte there."""
         return " task." in self.name
 
 
-def _recipe(folder: Path, **keys: str) -> str:
-    """A recipe of a named model whose [task] has these keys."""
+def recipe(folder: Path, **keys: str) -> str:
+    """The path of a recipe of a named model whose [task] has these keys."""
     text = "".join(f"{key} = {_quoted(value)}\n" for key, value in keys.items())
     path = folder / "made.toml"
     path.write_text(
@@ -149,58 +152,48 @@ def _quoted(text: str) -> str:
 
 
 CPU = ["--device", "cpu"]
-SMALL = "simulated:1GiB"
 TASK = ["--task", "clitask:task"]
+MLP = ["--model", "mlp"]
+MNIST = ["lr", *MLP, "--data", "mnist", *CPU]
+RUNS = {
+    "search": ["search", "blobs.toml", *CPU],
+    "train": ["train", "one.toml", *CPU],
+    "batch": ["batch", *TASK, "--device", "simulated:1GiB", "--max", "2"],
+    "lr": ["lr", *TASK, *CPU],
+    "compare": ["compare", "random0", "grid0"],
+}
+"""Command lines that write a run."""
 
 
 def _places() -> Iterator[Place]:
     for command in ("space", "search", "train", "batch", "lr"):
-        yield Place(f"{command} RECIPE", lambda path, _, command=command: [command, path])
+        yield Place(f"{command} RECIPE", lambda path, _, c=command: [c, path])
     yield Place("report RUN", lambda path, _: ["report", path])
     yield Place("compare RUN", lambda path, _: ["compare", path, "random0"])
     yield Place("export RUN", lambda path, folder: ["export", path, "--optuna", f"sqlite:///{folder}/x.db"])
-    yield Place("export --optuna", lambda path, _: ["export", "random0", "--optuna", f"sqlite:///{path}"], writes=True)
     yield Place("search --resume --out", lambda path, _: ["search", "blobs.toml", "--resume", "--out", path])
-    runs = {
-        "search": ["search", "blobs.toml", *CPU],
-        "train": ["train", "one.toml", *CPU],
-        "batch": ["batch", *TASK, "--device", SMALL, "--confirm-steps", "0", "--max", "2"],
-        "lr": ["lr", *TASK, *CPU],
-        "compare": ["compare", "random0", "grid0"],
-    }
-    for command, line in runs.items():
+    for command, line in RUNS.items():
         for option in ("--out", "--json"):
             yield Place(f"{command} {option}", lambda path, _, o=option, given=line: [*given, o, path], writes=True)
-    yield Place("search --storage", lambda path, _: [*runs["search"], "--storage", path], writes=True)
     yield Place("data --data-dir", lambda path, _: ["data", "mnist", "--data-dir", path], writes=True)
-    yield Place("data (list) --data-dir", lambda path, _: ["data", "--data-dir", path], writes=True)
-    for command in ("batch", "lr"):
-        mnist = [command, "--model", "mlp", "--data", "mnist", "--device", SMALL]
-        yield Place(f"{command} --data-dir", lambda path, _, m=mnist: [*m, "--data-dir", path], writes=True)
+    yield Place("lr --data-dir", lambda path, _: [*MNIST, "--data-dir", path], writes=True)
+    for kind in ("csv", "folder", "series", "text"):
+        yield Place(f"lr --data {kind}:", lambda path, _, k=kind: ["lr", *MLP, "--data", f"{k}:{path}", *CPU])
+        yield Place(
+            f"train task.data={kind}:",
+            lambda path, folder, k=kind: ["train", recipe(folder, model="mlp", data=f"{k}:{path}"), *CPU],
+        )
+    yield Place("batch --data text:", lambda path, _: ["batch", *MLP, "--data", f"text:{path}"], in_worker=True)
+    yield Place(
+        "search task.data",
+        lambda path, folder: ["search", recipe(folder, model="mlp", data=f"csv:{path}"), *CPU],
+        in_worker=True,
+    )
     for command in ("search", "train"):
         yield Place(
-            f"{command} --data-dir",
-            lambda path, folder, c=command: [c, _recipe(folder, model="mlp", data="mnist"), *CPU, "--data-dir", path],
-            writes=True,
-        )
-    for kind in ("csv", "folder", "series", "text"):
-        for command in ("batch", "lr"):
-            yield Place(
-                f"{command} --data {kind}:",
-                lambda path, _, c=command, k=kind: [c, "--model", "mlp", "--data", f"{k}:{path}", "--device", SMALL],
-            )
-        for command in ("search", "train"):
-            yield Place(
-                f"{command} task.data={kind}:",
-                lambda path, folder, c=command, k=kind: [c, _recipe(folder, model="mlp", data=f"{k}:{path}"), *CPU],
-            )
-    for command in ("search", "train", "batch", "lr"):
-        yield Place(
             f"{command} task.weights",
-            lambda path, folder, c=command: [
-                *(c, _recipe(folder, model="resnet18", data="synthetic", weights=path)),
-                *("--device", SMALL if c == "batch" else "cpu"),
-            ],
+            lambda path, folder, c=command: [c, recipe(folder, model="resnet18", data="synthetic", weights=path), *CPU],
+            in_worker=command == "search",
         )
 
 

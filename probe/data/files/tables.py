@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from probe.errors import DataError, check_known, near_misses
-from probe.files import read_text, relative_hint
+from probe.files import read_text, reason, relative_hint
 from probe.units import format_count_of
 
 _DELIMITERS = (",", ";", "\t")
@@ -135,7 +135,7 @@ def _read_text(path: Path) -> str:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def _similar_files(path: Path) -> str:
