@@ -122,11 +122,15 @@ def working_directory_is_gone() -> bool:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; after the block, sync that file and rename it to `path`. If the block
-    raises, the file is removed. Its name is unique, also in a folder that several machines share."""
+    """Yield the path of a new, empty file in the folder of `path`; after the block, sync that file and rename it to `path`. If
+    the block raises, the file is removed. Its name is unique, also in a folder that several machines share. Its mode is what
+    the umask says, whatever mode the library has that writes it."""
     temporary = path.with_name(f".{path.name[:_KEPT_LETTERS]}.{secrets.token_hex(8)}.tmp")
     try:
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -137,7 +141,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Like `atomic_path`, but yield the temporary file opened for writing bytes."""
-    with atomic_path(path) as temporary, temporary.open("xb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
 
 

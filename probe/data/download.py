@@ -102,7 +102,6 @@ def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progres
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.touch()  # fails before the download if the folder cannot be written
             for url in urls:
                 try:
                     return _copy(url, temporary, progress, title=path.name)
