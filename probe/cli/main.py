@@ -82,6 +82,13 @@ def run(args: Sequence[str]) -> int:
     except ProbeError as error:
         show_probe_error(error, debug=debug)
         return error.exit_code
+    except OSError as error:  # a path that cannot be used, or a limit of the system
+        from probe.files import system_error
+
+        shown = system_error(error)
+        shown.__cause__ = error
+        show_probe_error(shown, debug=debug)
+        return shown.exit_code
     except Exception as error:  # a bug in probe
         show_bug(error, args, debug=debug)
         return 1

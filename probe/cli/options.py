@@ -140,17 +140,17 @@ def command_line() -> tuple[str, ...]:
 
 def path_option(flag: str, *, metavar: str, help: str, **settings: Any) -> Any:
     """Declare a field that is a path, which need not exist."""
-    return option(flag, type=click.Path(path_type=Path), metavar=metavar, help=help, **settings)
+    return option(flag, type=Path, metavar=metavar, help=help, **settings)
 
 
 def recipe_argument() -> Any:
     """Declare an optional recipe."""
-    return argument(required=False, type=click.Path(path_type=Path), help="Recipe file.  [default: probe.toml]")
+    return argument(required=False, type=Path, help="Recipe file.  [default: probe.toml]")
 
 
 def run_argument(help: str = "Folder of a run, or its result.json.") -> Callable[[Command], Command]:
     """Declare the folder of a run."""
-    return click.argument("run", type=click.Path(path_type=Path), cls=SectionArgument, help=help)
+    return click.argument("run", type=Path, cls=SectionArgument, help=help)
 
 
 def data_dir_option() -> Any:

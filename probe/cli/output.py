@@ -155,7 +155,7 @@ def check_json_target(target: str | None) -> None:
     if target is None or target == "-":
         return
     path = Path(target)
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise OutputError(f"--json: {path} already exists.", hint="Give the name of a new file.")
     if not path.parent.is_dir():
         raise OutputError(f"--json: there is no folder {path.parent}.", hint=f"Create it: mkdir -p {path.parent}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from probe.data.protocol import NO_OPTIONS, DataModule, DataOptions, DataRequest, LoadedData
 from probe.errors import DataError, TaskError, check_known, unknown_name
-from probe.files import file_stamp
+from probe.files import file_stamp, system_errors
 
 if TYPE_CHECKING:
     from probe.data.protocol import Split
@@ -139,15 +139,16 @@ def load_data(
     """Load a data set by name, or by kind and path like `csv:houses.csv`. Raises DataError, and TaskError if `image_size` is
     given for data that are not images."""
     check_data_name(name)
-    request = DataRequest(
-        name=name,
-        data_dir=data_dir.absolute(),
-        image_size=image_size,
-        params=tuple(sorted((params or {}).items())),
-        options=options,
-        val_fraction=val_fraction,
-    )
-    return _load(request, file_stamp(request.path) if ":" in name else None)
+    with system_errors(DataError):
+        request = DataRequest(
+            name=name,
+            data_dir=data_dir.absolute(),
+            image_size=image_size,
+            params=tuple(sorted((params or {}).items())),
+            options=options,
+            val_fraction=val_fraction,
+        )
+        return _load(request, file_stamp(request.path) if ":" in name else None)
 
 
 @lru_cache(maxsize=4)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from probe.errors import RecipeError, near_misses
+from probe.files import read_text, reason, relative_hint, working_directory_is_gone
 from probe.recipe.checks import check_start
 from probe.recipe.explain import explain
 from probe.recipe.schema import Recipe
@@ -19,6 +20,8 @@ from probe.recipe.values import ParamValue, check_param_value
 _OUTSIDE_QUOTES = re.compile(r""",(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
 MAX_MISTAKES = 5
 """Maximum number of mistakes that one error message lists."""
+MAX_BYTES = 2**20
+"""Maximum size of a recipe."""
 
 
 def load_recipe(
@@ -72,7 +75,7 @@ def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, most=MAX_BYTES)
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe {path}.", hint=_similar_files(path)) from None
     except IsADirectoryError:
@@ -85,12 +88,14 @@ def _read_text(path: Path) -> str:
             f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding."
         ) from None
     except OSError as error:
-        raise RecipeError(f"Could not read {path}: {error.strerror or error}.") from None
+        raise RecipeError(f"Could not read {path}: {reason(error)}.") from None
 
 
 def _similar_files(path: Path) -> str | None:
     if not path.parent.is_dir():
         return f"There is no folder {path.parent} either."
+    if not path.is_absolute() and working_directory_is_gone():
+        return relative_hint()
     names = [file.name for file in path.parent.glob("*.toml")]
     close = near_misses(path.name, names) or near_misses(f"{path.name}.toml", names)
     if close:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from probe.errors import OutputError, ProbeError, UsageError, first_line
-from probe.files import write_text
+from probe.files import read_text, write_text
 from probe.records import SCHEMA_VERSION
 from probe.records_json import from_plain, to_plain
 from probe.report.kinds import KINDS, Result, kind_of
@@ -100,7 +100,7 @@ def load_result(path: Path) -> Result:
         hint = "Give the folder of a run that has finished or was interrupted; a run that was killed has none."
         raise OutputError(f"The folder {path} has no {RESULT_FILE}.", hint=hint)
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
+        plain = json.loads(read_text(file))
     except OSError as error:
         raise OutputError(f"{file} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, truncated, nested too deeply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -21,9 +22,7 @@ class RunsOptions:
     """The searches to compare."""
 
     title: ClassVar = "Runs"
-    runs: tuple[Path, ...] = argument(
-        nargs=-1, metavar="RUN RUN ..", type=click.Path(path_type=Path), help="Folders of searches."
-    )
+    runs: tuple[Path, ...] = argument(nargs=-1, metavar="RUN RUN ..", type=Path, help="Folders of searches.")
 
 
 @click.command(
@@ -67,7 +66,7 @@ def _check_runs(runs: tuple[Path, ...]) -> None:
         )
     seen: set[Path] = set()
     for run in runs:
-        folder = run_folder(run).resolve()
+        folder = Path(os.path.realpath(run_folder(run)))
         if folder in seen:
             raise UsageError(f"{run} is given twice.", hint="Give each run once.")
         seen.add(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ def export(run: Path, storage: str | None) -> None:
     from probe.report.store import stored_data
     from probe.search.samplers.optuna_export import export_to_optuna
 
-    name = run_folder(run).resolve().name
+    name = Path(os.path.realpath(run_folder(run))).name
     with stored_data(run):
         number = export_to_optuna(result, storage=storage, study_name=name)
     click.echo(f"Wrote {number} trials to {storage} as the study {name}.")

@@ -28,7 +28,7 @@ class TrainOptions:
     """What to train, and how."""
 
     title: ClassVar = "Training"
-    recipe: Path = argument(type=click.Path(path_type=Path), help="Recipe with one configuration, like best.toml.")
+    recipe: Path = argument(type=Path, help="Recipe with one configuration, like best.toml.")
     changes: tuple[str, ...] = set_option()
     epochs: int | None = option(
         "--epochs", callback=whole_number(), metavar="N", help="Number of epochs.  [default: search.fidelity.max]"

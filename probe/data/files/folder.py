@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from probe.data.images import IMAGENET, MAX_RESIZED_BYTES
 from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.errors import DataError
+from probe.files import relative_hint
 from probe.splits import hold_out_indices
 from probe.units import format_count_of
 
@@ -116,7 +117,7 @@ def _check_folder(path: Path) -> Path:
         return path
     if path.exists():
         raise DataError(f"{path} is a file, not a folder of images.")
-    raise DataError(f"There is no folder {path}.", hint=f"Paths are relative to the working directory, {Path.cwd()}.")
+    raise DataError(f"There is no folder {path}.", hint=relative_hint())
 
 
 def _class_folders(root: Path) -> list[Path]:

@@ -70,6 +70,8 @@ def sqlite_errors(path: Path, damaged: Callable[[str], OutputError]) -> Iterator
 def connect(path: Path, *, create: bool = False, to_write: bool = True) -> sqlite3.Connection:
     """Open a database. One that is only read is not changed, may be truncated, and may be on a read-only disk. Raises
     sqlite3.Error."""
+    if create and path != IN_MEMORY:
+        path.touch()  # with the mode that the umask says; SQLite's own is 0644 at most
     if path == IN_MEMORY or create:
         return sqlite3.connect(str(path), isolation_level=None, timeout=WAIT_SECONDS)
     uri = f"{path.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"

@@ -33,7 +33,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Hold a file lock on a run. Child processes do not inherit it, so a killed driver releases it at once. Raises OutputError
     if another process holds the lock, or if it cannot be made."""
     path = folder / LOCK_FILE
-    lock = FileLock(path, timeout=0, mode=0o644)
+    lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout:
