@@ -30,7 +30,8 @@ from probe.cli.output import (
     show_click_error,
     show_probe_error,
 )
-from probe.errors import ProbeError
+from probe.errors import ProbeError, user_code_error
+from probe.module_names import namesake_of
 from probe.version import VERSION
 
 
@@ -83,9 +84,13 @@ def run(args: Sequence[str]) -> int:
     except ProbeError as error:
         show_probe_error(error, debug=debug)
         return error.exit_code
-    except Exception as error:  # a bug in probe
-        show_bug(error, args, debug=debug)
-        return 1
+    except Exception as error:
+        if namesake_of(error) is None:
+            show_bug(error, args, debug=debug)
+            return 1
+        users = user_code_error(f"{type(error).__name__}: {error}", error)
+        show_probe_error(users, debug=debug)
+        return users.exit_code
     return code if isinstance(code, int) else 0
 
 
