@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -40,22 +41,35 @@ def is_standard(module_name: str) -> bool:
     return file.is_relative_to(folder) and file.relative_to(folder).parts[0] not in INSTALLED
 
 
-def add_working_folder() -> str:
-    """Put the working folder on the module search path, and return it.
+def working_folder() -> Path | None:
+    """The working folder, or None if it was removed."""
+    with suppress(FileNotFoundError):
+        return Path.cwd()
+    return None
 
-    The standard library comes before it, so that no file of the user replaces a module that Python or a library imports later.
-    All other modules come after it, so that the user's own files have precedence over installed packages.
+
+def add_working_folder() -> None:
+    """Put the working folder on the module search path, as `put_on_path` does, unless it is on the path."""
+    folder = str(working_folder() or "")
+    if folder and folder not in sys.path:
+        put_on_path(folder)
+
+
+def put_on_path(*folders: str) -> None:
+    """Put the user's `folders` on the module search path.
+
+    The standard library comes before them, so that no file of the user replaces a module that Python or a library imports
+    later. All other modules come after them, so that the user's own files have precedence over installed packages.
     """
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        standard = [path for path in sys.path if _is_standard_path(path)]
-        sys.path[:] = [*standard, folder, *(path for path in sys.path if path not in standard)]
-    return folder
+    standard = [path for path in sys.path if _is_standard_path(path)]
+    sys.path[:] = dict.fromkeys([*standard, *folders, *sys.path])
 
 
 def namesake_hint(module_name: str) -> str | None:
     """What to do if the working folder contains a module with the name of another one; None if it does not."""
-    top, folder = module_name.partition(".")[0], Path.cwd()
+    top, folder = module_name.partition(".")[0], working_folder()
+    if folder is None:
+        return None
     file = next((path for path in (Path(f"{top}.py"), Path(top, "__init__.py")) if (folder / path).is_file()), None)
     if file is None:
         return None

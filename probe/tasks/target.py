@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from probe.errors import ProbeError, TaskError, check_known, exit_error, user_code_error
-from probe.module_names import INSTALLED, add_working_folder, is_standard, namesake_hint
+from probe.module_names import INSTALLED, add_working_folder, is_standard, namesake_hint, working_folder
 from probe.task import Task
 from probe.workers.process_state import complete
 
@@ -58,13 +58,13 @@ def find_target(target: str) -> Callable[..., Any]:
     module_name, colon, attribute = target.partition(":")
     if not (module_name and colon and attribute):
         raise TaskError(f"'{target}' does not name a task.", hint=f"Write module:callable. {_OWN_HINT}")
-    folder = add_working_folder()
+    add_working_folder()
     if owner := _foreign_owner(module_name):
         raise TaskError(
             f"{target} cannot be a task: {module_name} is a module of {owner}.",
             hint=namesake_hint(module_name) or _OWN_HINT,
         )
-    module = _import(target, module_name, folder)
+    module = _import(target, module_name)
     if not hasattr(module, attribute):
         names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         kind = f"callable of module {module_name}:"
@@ -127,7 +127,7 @@ def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str
             )
 
 
-def _import(target: str, module_name: str, folder: str) -> object:
+def _import(target: str, module_name: str) -> object:
     known = sys.modules.get(module_name)
     if known is not None:
         return known
@@ -135,9 +135,10 @@ def _import(target: str, module_name: str, folder: str) -> object:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
+            file, folder = f"{module_name.replace('.', '/')}.py", working_folder() or "a folder that was removed"
             raise TaskError(
                 f"There is no module '{module_name}' for the task {target}.",
-                hint=f"Searched for {module_name.replace('.', '/')}.py in {folder}, and among the installed packages.",
+                hint=f"Searched for {file} in {folder}, and among the installed packages.",
             ) from None
         raise user_code_error(f"{module_name} could not be imported: {error}", error) from None
     except SystemExit as error:
