@@ -30,7 +30,7 @@ from probe.cli.output import (
     show_click_error,
     show_probe_error,
 )
-from probe.errors import ProbeError, user_code_error
+from probe.errors import ProbeError, TaskError
 from probe.module_names import namesake_of
 from probe.version import VERSION
 
@@ -85,12 +85,14 @@ def run(args: Sequence[str]) -> int:
         show_probe_error(error, debug=debug)
         return error.exit_code
     except Exception as error:
-        if namesake_of(error) is None:
+        hint = namesake_of(error)
+        if hint is None:
             show_bug(error, args, debug=debug)
             return 1
-        users = user_code_error(f"{type(error).__name__}: {error}", error)
-        show_probe_error(users, debug=debug)
-        return users.exit_code
+        hidden = TaskError(f"{type(error).__name__}: {error}", hint=hint)
+        hidden.__cause__ = error
+        show_probe_error(hidden, debug=debug)
+        return hidden.exit_code
     return code if isinstance(code, int) else 0
 
 
