@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from probe.cli.options import data_dir_option, option, recipe_argument, whole_numbers
+from probe.cli.options import data_dir_option, option, recipe_argument, trust_option, whole_numbers
 from probe.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class SourceOptions:
         "--img", callback=whole_numbers, metavar="N,..", help="Its image size; several are compared."
     )
     data_dir: Path = data_dir_option()
+    trust: bool = trust_option()
 
     def __post_init__(self) -> None:
         sources = (("RECIPE", self.recipe), ("--task", self.target), ("--model", self.model))
@@ -84,9 +85,9 @@ def find_training_setup(options: SourceOptions) -> TrainingSetup:
     if options.model is not None:
         return _setup_of_model(options)
     if options.recipe is not None:
-        return _setup_of_recipe(options.recipe, options.data_dir)
+        return _setup_of_recipe(options.recipe, options)
     if LOCAL_RECIPE.is_file():
-        setup = _setup_of_recipe(LOCAL_RECIPE, options.data_dir)
+        setup = _setup_of_recipe(LOCAL_RECIPE, options)
         return replace(setup, note=f"Using {LOCAL_RECIPE} in the current folder: {setup.source.title}.")
     setup = _setup_of_model(replace(options, model="cnn", data="digits"))
     return replace(setup, note=f"No recipe, task or model is given: using the built-in {setup.source.title}.")
@@ -151,13 +152,15 @@ def _short_data_name(data: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in stem) or kind
 
 
-def _setup_of_recipe(path: Path, data_dir: Path) -> TrainingSetup:
+def _setup_of_recipe(path: Path, options: SourceOptions) -> TrainingSetup:
+    from probe.cli.trust import check_trusted
     from probe.recipe.load import load_recipe
     from probe.tasks.source import recipe_source
 
     _check_recipe_path(path)
     recipe = load_recipe(path)
-    source = recipe_source(recipe, data_dir=data_dir)
+    check_trusted(path, recipe, trust=options.trust)
+    source = recipe_source(recipe, data_dir=options.data_dir)
     return TrainingSetup(name=recipe.name, source=source, params=recipe.first_values, recipe=recipe)
 
 

@@ -29,7 +29,8 @@ from probe.cli.interrupts import (
 )
 from probe.cli.output import note_start_folder, reserve_stdout, show_bug, show_click_error, show_probe_error
 from probe.cli.streams import check_stdout, protect_streams
-from probe.errors import ProbeError
+from probe.errors import ProbeError, TaskError
+from probe.module_names import namesake_of
 from probe.version import VERSION
 
 
@@ -85,14 +86,20 @@ def run(args: Sequence[str]) -> int:
     except OSError as error:  # a path that cannot be used, or a limit of the system
         from probe.files import system_error
 
-        shown = system_error(error)
-        shown.__cause__ = error
-        show_probe_error(shown, debug=debug)
-        return shown.exit_code
-    except Exception as error:  # a bug in probe
-        show_bug(error, args, debug=debug)
-        return 1
+        return _show_translated(system_error(error), error, debug=debug)
+    except Exception as error:
+        hint = namesake_of(error)
+        if hint is None:
+            show_bug(error, args, debug=debug)
+            return 1
+        return _show_translated(TaskError(f"{type(error).__name__}: {error}", hint=hint), error, debug=debug)
     return code
+
+
+def _show_translated(shown: ProbeError, error: Exception, *, debug: bool) -> int:
+    shown.__cause__ = error
+    show_probe_error(shown, debug=debug)
+    return shown.exit_code
 
 
 def _run_command(args: Sequence[str]) -> int:

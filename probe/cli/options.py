@@ -180,6 +180,11 @@ def set_option() -> Any:
     return option("--set", multiple=True, metavar="KEY=VALUE", help=help_text)
 
 
+def trust_option() -> Any:
+    """Declare whether the task of someone else's search may be imported."""
+    return option("--trust", is_flag=True, help="Run the code of a search that you have not started.")
+
+
 def quiet_option() -> Any:
     """Declare whether progress is hidden."""
     return option("--quiet", is_flag=True, help="Print only the answer, no progress.")

@@ -42,6 +42,7 @@ def find_hyperparameters(
     resume: bool = False,
     deterministic: bool = False,
     allow_code_changes: bool = False,
+    trust: bool = True,
     argv: Sequence[str] = (),
 ) -> SearchResult:
     """Probe batch size and learning rate, search the rest within the budget, then train and test the winner.
@@ -67,6 +68,8 @@ def find_hyperparameters(
             same decisions, and so does a resumed run.
         allow_code_changes: resume although the task's source files were edited since the search was started. Other
             data, or a model of another size, are refused in any case.
+        trust: resume a search that this user has not started, although that imports the target that its recipe names. The
+            command line sets it only with --trust; in Python the caller has chosen the recipe.
         argv: the command line, stored in the result.
 
     Returns:
@@ -104,6 +107,7 @@ def find_hyperparameters(
             storage=storage,
             deterministic=deterministic,
             allow_code_changes=allow_code_changes,
+            trust=trust,
             argv=argv,
         )
         result = _search(request, source, backend, observer, started)

@@ -29,6 +29,7 @@ from probe.search.storage.folder import (
     new_name_in_storage,
     run_lock,
 )
+from probe.search.storage.own_runs import check_own, new_run_id, remember
 from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
 from probe.search.stored_result import check_stored, stored_recipe, stored_start
 from probe.search.task_info import TaskInfo
@@ -52,6 +53,8 @@ class SearchRequest:
     num_gpus: int = 1
     deterministic: bool = False
     allow_code_changes: bool = False
+    trust: bool = True
+    """Whether to resume a search that this user has not started, although that runs the code that its recipe names."""
     argv: Sequence[str] = ()
 
 
@@ -101,6 +104,8 @@ class SearchSession:
         if self.pending is None:
             return
         now, recipe = self.pending
+        if now.run_id is not None:
+            remember(now.run_id)
         self.database.add_session(now, self.database.seconds())
         self.database.change("recipe", dump_recipe(recipe))
         self.database.change("recipe_hash", recipe_hash(recipe))
@@ -167,7 +172,8 @@ def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
             )
         remove_database(path)
     num_workers = 1 if request.deterministic else _num_workers(request)
-    meta = _meta(request, num_threads=request.num_threads or threads_per_slot(num_workers))
+    run_id = None if path == IN_MEMORY else new_run_id()
+    meta = _meta(request, run_id, num_threads=request.num_threads or threads_per_slot(num_workers))
     start = SearchStart(
         recipe=dump_recipe(request.recipe),
         device=str(request.device),
@@ -189,6 +195,8 @@ def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
         "name_in_storage": new_name_in_storage(folder),
     }
     database = SearchDatabase.create(path, rows, meta)
+    if run_id is not None:
+        remember(run_id)
     checkpoints = folder_of_checkpoints(folder, request.storage, rows, is_given=True)
     return SearchSession(database=database, checkpoint_folder=checkpoints, storage=request.storage, start=start)
 
@@ -198,6 +206,8 @@ def _resume(path: Path, request: SearchRequest) -> SearchSession:
     try:
         start = stored_start(database)
         _check_same_settings(start, request, database)
+        if not request.trust and request.recipe.task.target is not None:
+            check_own(start.meta.run_id, request.recipe.task.target, asked_for=f"Resuming {path.parent}")
         if start.deterministic:
             num_workers, num_threads = 1, start.meta.num_threads
         else:
@@ -207,7 +217,7 @@ def _resume(path: Path, request: SearchRequest) -> SearchSession:
         storage = request.storage or (Path(rows["storage"]) if rows.get("storage") else None)
         checkpoints = folder_of_checkpoints(path.parent, storage, rows, is_given=request.storage is not None)
         check_stored(database, start)
-        now = _meta(request, num_threads=num_threads)
+        now = _meta(request, start.meta.run_id, num_threads=num_threads)
         warning = version_warning(start.meta, now, deterministic=start.deterministic)
         num_resumes = len(database.sessions())
     except BaseException:
@@ -245,11 +255,11 @@ def _check_same_settings(start: SearchStart, request: SearchRequest, database: S
         )
 
 
-def _meta(request: SearchRequest, *, num_threads: int) -> RunMeta:
+def _meta(request: SearchRequest, run_id: str | None, *, num_threads: int) -> RunMeta:
     """Metadata of this session. `num_threads` are those of the workers, which do all the work."""
     return collect_meta(
         device=str(request.device),
         seed=request.recipe.search.seed,
-        origin=RunOrigin(argv=tuple(request.argv), recipe_hash=recipe_hash(request.recipe)),
+        origin=RunOrigin(argv=tuple(request.argv), recipe_hash=recipe_hash(request.recipe), run_id=run_id),
         num_threads=num_threads,
     )

@@ -19,6 +19,7 @@ from probe.cli.options import (
     option,
     path_option,
     recipe_seed_option,
+    trust_option,
     whole_number,
     with_options,
 )
@@ -67,6 +68,7 @@ class ResumeOptions:
     allow_code_changes: bool = option(
         "--allow-code-changes", is_flag=True, help="Resume even if the code of the task has changed."
     )
+    trust: bool = trust_option()
 
 
 @click.command(
@@ -98,6 +100,7 @@ def search(
     from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
+    from probe.cli.trust import check_trusted
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
 
@@ -113,6 +116,7 @@ def search(
 
         path = search_recipe_path(recipe.recipe)
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
+        check_trusted(path, loaded, trust=resuming.trust)
         device = parse_device(execution.device or "auto")
     with open_output(loaded.name, output, resume=resuming.resume) as run:
         summary = _summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)
@@ -131,6 +135,7 @@ def search(
                 resume=resuming.resume,
                 deterministic=execution.deterministic,
                 allow_code_changes=resuming.allow_code_changes,
+                trust=resuming.trust,
                 argv=command_line(),
             )
         try:

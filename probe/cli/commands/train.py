@@ -18,6 +18,7 @@ from probe.cli.options import (
     option,
     recipe_seed_option,
     set_option,
+    trust_option,
     whole_number,
     with_options,
 )
@@ -37,6 +38,7 @@ class TrainOptions:
     device: str | None = device_option()
     data_dir: Path = data_dir_option()
     seed: int | None = recipe_seed_option()
+    trust: bool = trust_option()
 
 
 @click.command(
@@ -57,6 +59,7 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
     from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, task_errors, with_partial_result
+    from probe.cli.trust import check_trusted
     from probe.device.select import parse_device
     from probe.recipe.dump import fixed_params
     from probe.recipe.load import load_recipe
@@ -68,6 +71,7 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
         path = search_recipe_path(training.recipe)
         recipe = load_recipe(path, overrides=training.changes)
         fixed_params(recipe)  # raises if there is anything left to search
+        check_trusted(path, recipe, trust=training.trust)
         device = parse_device(training.device or "auto")
     with open_output(f"train-{recipe.name}", output) as run:
         with open_progress("train", quiet=output.quiet) as observer, task_errors(recipe.name):
