@@ -16,7 +16,6 @@ from probe.data.protocol import DataRequest, LoadedData
 from probe.data.registry import download_of
 from probe.errors import DataError
 
-KEYWORDS: tuple[str, ...] = ()
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 """Checksum of the archive, as published with the data set."""

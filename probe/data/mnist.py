@@ -20,7 +20,6 @@ from probe.data.protocol import DataRequest, LoadedData
 from probe.data.registry import download_of
 from probe.errors import DataError
 
-KEYWORDS: tuple[str, ...] = ()
 TITLES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 """Names of the data sets in torchvision."""
 FILES = download_of("mnist").files

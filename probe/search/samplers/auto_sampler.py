@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from probe.limits import MAX_GRID
 from probe.search.records.search import BudgetLimits
-from probe.search.space.configurations import MAX_GRID, check_grid_size, grid_epochs, grid_size, is_listed
+from probe.search.space.configurations import check_grid_size, grid_epochs, grid_size, is_listed
 from probe.search.space.space import Space
 from probe.units import format_count
 
