@@ -152,9 +152,9 @@ def _parse_try(recipe: Recipe, given: str) -> dict[str, ParamValue]:
             raise RecipeError(f"--try {text}: {name} is set twice.")
         configuration[name] = _parse_value(f"--try {text}", value)
     try:
-        for name, given in configuration.items():
+        for name, chosen in configuration.items():
             try:
-                check_param_value(given)
+                check_param_value(chosen)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         check_start(recipe.space, configuration, 1)

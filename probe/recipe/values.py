@@ -41,14 +41,13 @@ def show(value: object) -> str:
 
 def check_number(value: object) -> object:
     """Return `value`. Raises ValueError if it is not a finite number of usual size."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"must be a finite number, not {show(value)}")
-    if not is_number(value):
-        sizes = (
-            f"64 bits, not {show(value)}" if isinstance(value, int) else f"{SMALLEST:g} to {LARGEST:g}, not {value:g}"
-        )
-        raise ValueError(f"must be {'an integer of' if isinstance(value, int) else '0, or of size'} {sizes}")
-    return value
+    if is_number(value):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"must be an integer of 64 bits, not {show(value)}")
+    if isinstance(value, float) and math.isfinite(value):
+        raise ValueError(f"must be 0 or from {SMALLEST:g} to {LARGEST:g} in size, not {value:g}")
+    raise ValueError(f"must be a finite number, not {show(value)}")
 
 
 def check_param_value(value: object) -> object:

@@ -36,7 +36,7 @@ MAX_LISTED = MAX_GRID
 GRID_STEPS = 5
 """Default number of values of a range. A learning rate from 1e-5 to 1e-1 is tried at every power of ten."""
 MAX_COUNTED = 10**15
-"""Largest number of configurations that is counted."""
+"""Largest number of configurations whose cost is computed: floats end at 1e308."""
 
 
 def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
@@ -152,7 +152,7 @@ def is_listed(space: Space) -> bool:
 
 
 def grid_size(space: Space) -> int:
-    """Number of configurations of the grid, without building it; at most MAX_COUNTED. If conditions depend on more than
+    """Number of configurations of the grid, without building it. If conditions depend on more than
     MAX_GRID combinations of values, it is an upper bound, as if all hyperparameters always existed."""
     # Dimension by dimension, count the configurations for each combination of values that a later condition uses.
     counts: dict[tuple[tuple[str, ParamValue], ...], int] = {(): 1}
@@ -168,13 +168,9 @@ def grid_size(space: Space) -> int:
                 key = tuple(kept.items())
                 following[key] = following.get(key, 0) + count * times
             if len(following) > MAX_GRID:
-                return _at_most(math.prod(len(grid_positions(one)) for one in space.dimensions))
+                return math.prod(len(grid_positions(one)) for one in space.dimensions)
         counts = following
-    return _at_most(sum(counts.values()))
-
-
-def _at_most(count: int) -> int:
-    return min(count, MAX_COUNTED)
+    return sum(counts.values())
 
 
 def grid_epochs(space: Space, full_epochs: float) -> float:
@@ -182,12 +178,12 @@ def grid_epochs(space: Space, full_epochs: float) -> float:
     shorter trainings cost in proportion."""
     lengths = next((dimension for dimension in space.dimensions if dimension.name == "epochs"), None)
     if lengths is None:
-        return grid_size(space) * full_epochs
+        return min(grid_size(space), MAX_COUNTED) * full_epochs
     total = 0
     for length in lengths.choices:
         only = replace(lengths, choices=(length,))
         with_it = tuple(only if dimension is lengths else dimension for dimension in space.dimensions)
-        total += int(length) * grid_size(replace(space, dimensions=with_it))
+        total += int(length) * min(grid_size(replace(space, dimensions=with_it)), MAX_COUNTED)
     return total * full_epochs / max(map(int, lengths.choices))
 
 
