@@ -188,9 +188,3 @@ def check_known(
     if given not in known:
         message, names = unknown_name(kind, str(given), known or ("(none)",))
         raise error(message, hint=f"{names} {hint}".rstrip())
-
-
-def check_whole(name: str, value: object, *, least: int, most: int) -> None:
-    """Raise TaskError unless `value` is an integer from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TaskError(f"{name} must be an integer from {least} to {most}, not {value!r}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from probe.cli.options import data_dir_option, option, recipe_argument, trust_option, whole_numbers
 from probe.errors import OutputError, UsageError
+from probe.limits import MAX_IMAGE_SIZE
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
@@ -35,7 +36,7 @@ class SourceOptions:
     model: str | None = option("--model", metavar="NAME", help="Named model: mlp, cnn, or one of torchvision.")
     data: str | None = option("--data", metavar="NAME", help="Its data: digits, csv:PATH, ...  [default: synthetic]")
     img: tuple[int, ...] = option(
-        "--img", callback=whole_numbers, metavar="N,..", help="Its image size; several are compared."
+        "--img", callback=whole_numbers(MAX_IMAGE_SIZE), metavar="N,..", help="Its image size; several are compared."
     )
     data_dir: Path = data_dir_option()
     trust: bool = trust_option()
@@ -155,11 +156,13 @@ def _short_data_name(data: str) -> str:
 def _setup_of_recipe(path: Path, options: SourceOptions) -> TrainingSetup:
     from probe.cli.trust import check_trusted
     from probe.recipe.load import load_recipe
+    from probe.search.checks import check_recipe
     from probe.tasks.source import recipe_source
 
     _check_recipe_path(path)
     recipe = load_recipe(path)
     check_trusted(path, recipe, trust=options.trust)
+    check_recipe(recipe)
     source = recipe_source(recipe, data_dir=options.data_dir)
     return TrainingSetup(name=recipe.name, source=source, params=recipe.first_values, recipe=recipe)
 

@@ -17,7 +17,6 @@ from probe.data.registry import download_of
 from probe.errors import DataError
 from probe.files import read_bytes, reason
 
-KEYWORDS: tuple[str, ...] = ()
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 """Checksum of the archive, as published with the data set."""

@@ -21,7 +21,6 @@ from probe.data.registry import download_of
 from probe.errors import DataError
 from probe.files import read_bytes, reason
 
-KEYWORDS: tuple[str, ...] = ()
 TITLES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 """Names of the data sets in torchvision."""
 FILES = download_of("mnist").files

@@ -102,9 +102,6 @@ class LoadedData:
 class DataModule(Protocol):
     """Contents of a module that loads data, like probe/data/files/csv.py."""
 
-    KEYWORDS: tuple[str, ...]
-    """Hyperparameters of the data set, like the window of a series."""
-
     def load(self, request: DataRequest) -> LoadedData:
         """Load the data. `request.image_size` is None unless the registry says that the module makes images of any size. Raises
         DataError if files are missing or have wrong contents, with the row and column of the mistake."""

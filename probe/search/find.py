@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from probe.device.select import DeviceSpec, parse_device
-from probe.errors import NothingFitsError, ProbeError, UserCodeError
+from probe.errors import NothingFitsError, ProbeError, UsageError, UserCodeError
+from probe.limits import MAX_WORKERS, Whole
 from probe.recipe.schema import Recipe
 from probe.search.analysis.messages import reason
 from probe.search.backends import Backend, find_backend
-from probe.search.checks import check_constraints, check_grid, check_names, check_values
+from probe.search.checks import check_constraints, check_grid, check_names, check_recipe
 from probe.search.flow import ENDED_EARLY, Search
 from probe.search.jobs.checkpoint_files import WEIGHTS_FILE
 from probe.search.records.search import SearchResult
@@ -25,6 +26,7 @@ from probe.tasks.given import TaskFunction, given_source, pickled_source
 from probe.tasks.source import TaskSource, recipe_source, recipe_with_task, task_seed
 
 Observer = Callable[[Any], None]
+WORKERS = Whole(1, MAX_WORKERS)
 
 
 def find_hyperparameters(
@@ -92,6 +94,8 @@ def find_hyperparameters(
     folder, storage = (None if path is None else Path(path).absolute() for path in (folder, storage))
     source = _source(recipe, task, data_dir)
     _check(recipe, source, is_new=not resume)
+    if num_workers is not None and not WORKERS.allows(num_workers):
+        raise UsageError(f"The number of workers must be {WORKERS}, not {num_workers!r}.")
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
     with find_backend(ray, device=spec, num_workers=num_workers, deterministic=deterministic) as backend:
         check_constraints(recipe, backend.device)
@@ -127,9 +131,10 @@ def _source(recipe: Recipe, task: Task | TaskFunction | None, data_dir: Path) ->
 def _check(recipe: Recipe, source: TaskSource, *, is_new: bool) -> None:
     """Check the recipe. A resumed one was checked before, and these checks import PyTorch."""
     if is_new:
-        with contextlib.chdir("."):  # the task's code may change the folder in which the workers start
-            check_names(recipe, source)
-        check_values(recipe)
+        check_recipe(recipe)
+        if recipe.task.target is not None:
+            with contextlib.chdir("."):  # the task's code may change the folder in which the workers start
+                check_names(recipe, source)
     check_grid(recipe)
 
 

@@ -20,6 +20,7 @@ from probe.cli.options import (
     whole_number,
     with_options,
 )
+from probe.limits import MAX_MEASURED_STEPS, MAX_SAMPLES
 
 if TYPE_CHECKING:
     from probe.batch.compare import Axes
@@ -37,13 +38,16 @@ class SizeOptions:
 
     title: ClassVar = "Batch sizes"
     start: int | None = option(
-        "--start", callback=whole_number(), metavar="N", help="First batch size.  [default: as predicted]"
+        "--start", callback=whole_number(MAX_SAMPLES), metavar="N", help="First batch size.  [default: as predicted]"
     )
     largest: int | None = option(
-        "--max", callback=whole_number(), metavar="N", help="Largest batch size.  [default: all samples]"
+        "--max", callback=whole_number(MAX_SAMPLES), metavar="N", help="Largest batch size.  [default: all samples]"
     )
     confirm_steps: int | None = option(
-        "--confirm-steps", callback=whole_number(0), metavar="N", help="Steps of the final check.  [default: 30]"
+        "--confirm-steps",
+        callback=whole_number(MAX_MEASURED_STEPS, least=0),
+        metavar="N",
+        help="Steps of the final check.  [default: 30]",
     )
 
 

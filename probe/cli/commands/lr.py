@@ -23,6 +23,7 @@ from probe.cli.options import (
     whole_numbers,
     with_options,
 )
+from probe.limits import MAX_IMAGE_SIZE, MAX_MEASURED_STEPS, MAX_REPEATS, MAX_SAMPLES, MAX_STEPS
 
 if TYPE_CHECKING:
     from probe.cli.inputs import TrainingSetup
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 class LrSourceOptions(SourceOptions):
     """What to train, with a single image size."""
 
-    img: tuple[int, ...] = option("--img", callback=single_whole_number, metavar="N", help="Its image size.")
+    img: tuple[int, ...] = option(
+        "--img", callback=single_whole_number(MAX_IMAGE_SIZE), metavar="N", help="Its image size."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +52,16 @@ class RangeTestOptions:
         "--to", callback=positive_number, metavar="X", help="Highest learning rate.  [default: 10]"
     )
     steps: int | None = option(
-        "--steps", callback=whole_number(), metavar="N", help="Steps of a range test.  [default: 300, or fewer]"
+        "--steps",
+        callback=whole_number(MAX_MEASURED_STEPS),
+        metavar="N",
+        help="Steps of a range test.  [default: 300, or fewer]",
     )
     repeats: int | None = option(
-        "--repeats", callback=whole_number(), metavar="N", help="Average this many range tests.  [default: 1]"
+        "--repeats",
+        callback=whole_number(MAX_REPEATS),
+        metavar="N",
+        help="Average this many range tests.  [default: 1]",
     )
     confirm: Literal["short", "full"] | None = option(
         "--confirm",
@@ -70,10 +79,13 @@ class TrainingOptions:
 
     title: ClassVar = "Training"
     training_steps: int | None = option(
-        "--training-steps", callback=whole_number(), metavar="N", help="Planned length.  [default: the recipe's]"
+        "--training-steps",
+        callback=whole_number(MAX_STEPS),
+        metavar="N",
+        help="Planned length.  [default: the recipe's]",
     )
     batch: tuple[int, ...] = option(
-        "--batch", callback=whole_numbers, metavar="N,..", help="Batch size; several are compared."
+        "--batch", callback=whole_numbers(MAX_SAMPLES), metavar="N,..", help="Batch size; several are compared."
     )
     optimizer: tuple[str, ...] = option(
         "--optimizer", callback=optimizers, metavar="NAME,..", help="sgd, adam, adamw, ...; several are compared."

@@ -24,6 +24,7 @@ from probe.cli.options import (
     with_options,
 )
 from probe.errors import OutputError
+from probe.limits import MAX_WORKERS
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
@@ -45,7 +46,10 @@ class ExecutionOptions:
 
     title: ClassVar = "Execution"
     workers: int | None = option(
-        "--workers", callback=whole_number(), metavar="N", help="Parallel trials.  [default: one per GPU, or 1 to 4]"
+        "--workers",
+        callback=whole_number(MAX_WORKERS),
+        metavar="N",
+        help="Parallel trials.  [default: one per GPU, or 1 to 4]",
     )
     device: str | None = device_option()
     data_dir: Path = data_dir_option()
@@ -103,6 +107,7 @@ def search(
     from probe.cli.trust import check_trusted
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
+    from probe.search.checks import check_recipe
 
     shortcuts = {
         "budget.trials": budget.trials,
@@ -111,13 +116,15 @@ def search(
         "search.seed": execution.seed,
     }
     with waiting("starting", quiet=output.quiet):
-        from probe.search.find import find_hyperparameters
         from probe.search.records.search import DATABASE_FILE
 
         path = search_recipe_path(recipe.recipe)
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
         check_trusted(path, loaded, trust=resuming.trust)
         device = parse_device(execution.device or "auto")
+        if not resuming.resume:
+            check_recipe(loaded)  # before the import below, which loads PyTorch
+        from probe.search.find import find_hyperparameters
     with open_output(loaded.name, output, resume=resuming.resume) as run:
         summary = _summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)
         run.print_note(f"Searching {path}: {summary}.")

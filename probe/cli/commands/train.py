@@ -22,6 +22,7 @@ from probe.cli.options import (
     whole_number,
     with_options,
 )
+from probe.limits import MAX_EPOCHS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,10 @@ class TrainOptions:
     recipe: Path = argument(type=Path, help="Recipe with one configuration, like best.toml.")
     changes: tuple[str, ...] = set_option()
     epochs: int | None = option(
-        "--epochs", callback=whole_number(), metavar="N", help="Number of epochs.  [default: search.fidelity.max]"
+        "--epochs",
+        callback=whole_number(MAX_EPOCHS),
+        metavar="N",
+        help="Number of epochs.  [default: search.fidelity.max]",
     )
     all_data: bool = option("--all-data", is_flag=True, help="Train on the validation data as well.")
     device: str | None = device_option()

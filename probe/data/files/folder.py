@@ -26,7 +26,6 @@ from probe.units import format_count_of
 if TYPE_CHECKING:
     from probe.data.protocol import Split
 
-KEYWORDS: tuple[str, ...] = ()
 DEFAULT_SIZE = 224
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
