@@ -30,6 +30,7 @@ from probe.cli.output import (
     show_click_error,
     show_probe_error,
 )
+from probe.cli.terminal import echo
 from probe.errors import ProbeError
 from probe.version import VERSION
 
@@ -75,7 +76,7 @@ def run(args: Sequence[str]) -> int:
         show_probe_error(exited, debug=debug)
         return exited.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         return INTERRUPTED
     except click.ClickException as error:
         show_click_error(error)

@@ -19,6 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from PIL import Image
 
 from probe.files import write_bytes
+from probe.report.shared.wording import shorten
 from probe.training.records import EpochReport
 from probe.units import format_gpu_memory
 
@@ -99,6 +100,12 @@ def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, fl
     axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
+def label_text(text: str, most: int = 48) -> str:
+    """A text that is not probe's own as a label of one line; matplotlib hides labels that start with an underscore."""
+    line = shorten(text, most)
+    return f" {line}" if line.startswith("_") else line
+
+
 def ticks_at(axis: Axis, values: Sequence[float], label: Callable[[float], str]) -> None:
     """Put ticks at these values only: for batch sizes, rungs and names of rows."""
     axis.set_major_locator(FixedLocator([float(value) for value in values]))
@@ -160,6 +167,7 @@ def num_hidden(values: Sequence[float], mode: str) -> int:
 
 
 MAX_METRICS = 3
+MAX_TITLE = 80
 MAX_MARKED_EPOCHS = 30
 
 
@@ -187,7 +195,7 @@ def draw_curves(
             for index, name in enumerate(names):
                 _draw_line(axes, reports, [r.metrics.get(name) for r in reports], 1 + index, name)
             _finish_panel(axes, "on validation data")
-    loss.set_title(title)
+    loss.set_title(label_text(title, MAX_TITLE))
     save_figure(figure, path)
     return True
 
@@ -209,11 +217,11 @@ def _draw_line(
 ) -> None:
     points = [(report.epoch, value) for report, value in zip(reports, values, strict=True) if value is not None]
     size = 4.5 if len(points) <= MAX_MARKED_EPOCHS else 0.0
-    draw_points(axes, points, **series_style(index), markersize=size, label=label)
+    draw_points(axes, points, **series_style(index), markersize=size, label=label_text(label))
 
 
 def _finish_panel(axes: Axes, name: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=name)
+    axes.set(xlabel="epoch", ylabel=label_text(name))
     if axes.lines:
         axes.legend(loc="best")
