@@ -23,13 +23,17 @@ _UNSAFE_IN_QUOTES = re.compile(rf"{_UNSEEN.pattern}|[\n\\']")
 
 def printable(text: str) -> str:
     """`text` in its lines, without colors, with tabs as spaces, and with an escape for each character that is not seen."""
-    lines = _LINE_END.sub("\n", _COLOR.sub("", text)).expandtabs()
-    return _UNSEEN.sub(lambda found: _escape(found[0]), lines)
+    return escaped(_LINE_END.sub("\n", _COLOR.sub("", text)).expandtabs())
 
 
 def one_line(text: str) -> str:
     """Like `printable`, with a space for each line break and each run of spaces."""
     return printable(" ".join(text.split()))
+
+
+def escaped(text: str) -> str:
+    """`text` with an escape for each character that is not seen, except line feeds: strings of TOML keep their values."""
+    return _UNSEEN.sub(lambda found: _escape(found[0]), text)
 
 
 def shell_line(words: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from unicodedata import category
 
 RecordType = TypeVar("RecordType")
 
@@ -57,13 +58,23 @@ OTHER_TEXTS = {
     "format": "{0} {} %s %(a)s {a!r}",
     "formula": "=cmd|' /C calc'!A0",
     "underscore": "_hidden",
-    "long word": "w" * 5000,
+    "long word": "w" * 500,
     "spaces": "   ",
 }
 READABLE_TEXTS = ("Größe µ", "模型", "🙂 👩‍👩‍👧", "snake_case", "a|b", "C:\\data\\x", "<unk>", "price ($)", "نمونه‌ها")
 """Texts of ordinary users, which are shown as they are."""
 
 FOREIGN_TEXTS = {**TERMINAL_TEXTS, **MARKDOWN_TEXTS, **OTHER_TEXTS}
+
+
+def unseen(text: str) -> set[str]:
+    """The characters of `text` that a terminal obeys or does not show: all that Unicode calls control or format characters,
+    surrogates and separators of lines, except the joiners in emoji and scripts and the few format characters that are drawn."""
+    kept = {"\u200c", "\u200d"} | {
+        one for one in text if "\u0600" <= one <= "\u0605" or one in "\u06dd\u070f\u0890\u0891\u08e2"
+    }
+    kept |= {one for one in text if "\U000110bd" <= one <= "\U0001d17a"}
+    return {one for one in text if category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - kept
 
 
 def with_texts(record: RecordType, change: Callable[[str], str]) -> RecordType:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -81,6 +82,8 @@ def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
     with warnings.catch_warnings():
         # Characters that matplotlib's font lacks are drawn as boxes; report.md shows them.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        # Names of many wide letters leave no room for the curves: they are drawn across the names.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
     picture = Image.open(buffer).convert("RGB")
     picture = picture.quantize(num_colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -100,9 +103,10 @@ def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, fl
     axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
-def label_text(text: str, most: int = 48) -> str:
+def label_text(text: str, most: int = 40) -> str:
     """A text that is not probe's own as a label of one line; matplotlib hides labels that start with an underscore."""
-    line = shorten(text, most)
+    num_wide = sum(east_asian_width(letter) in "WF" for letter in shorten(text, most))
+    line = shorten(text, most - num_wide // 2)
     return f" {line}" if line.startswith("_") else line
 
 
@@ -167,7 +171,7 @@ def num_hidden(values: Sequence[float], mode: str) -> int:
 
 
 MAX_METRICS = 3
-MAX_TITLE = 80
+MAX_TITLE = 60
 MAX_MARKED_EPOCHS = 30
 
 
