@@ -29,6 +29,7 @@ from probe.cli.interrupts import (
 )
 from probe.cli.output import note_start_folder, reserve_stdout, show_bug, show_click_error, show_probe_error
 from probe.cli.streams import check_stdout, protect_streams
+from probe.cli.terminal import echo
 from probe.errors import ProbeError, TaskError
 from probe.module_names import namesake_of
 from probe.version import VERSION
@@ -75,7 +76,7 @@ def run(args: Sequence[str]) -> int:
         show_probe_error(exited, debug=debug)
         return exited.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo(interrupted_text(), err=True)
+        echo(interrupted_text(), err=True)
         return interrupted_exit_code()
     except click.ClickException as error:
         show_click_error(error)

@@ -17,7 +17,9 @@ import click
 from probe.cli.interrupts import hold_interrupts, interrupted_exit_code
 from probe.cli.options import OutputOptions
 from probe.cli.streams import duplicate_stream, forget_error, is_unwanted, output_error
+from probe.cli.terminal import echo
 from probe.errors import OutputError, ProbeError, UserCodeError
+from probe.printable import shell_line
 
 if TYPE_CHECKING:
     from probe.report.kinds import Result
@@ -76,7 +78,7 @@ class Output:
     def print_note(self, line: str | None) -> None:
         """Print a line about progress to stderr, unless it is None or the run is quiet."""
         if line is not None and not self.quiet:
-            click.echo(line, err=True)
+            echo(line, err=True)
 
     def finish(self, result: Result) -> None:
         """Write the JSON and the report, then print the answer. Also prints it if they cannot be written."""
@@ -158,7 +160,10 @@ def check_json_target(target: str | None) -> None:
     if path.exists() or path.is_symlink():
         raise OutputError(f"--json: {path} already exists.", hint="Give the name of a new file.")
     if not path.parent.is_dir():
-        raise OutputError(f"--json: there is no folder {path.parent}.", hint=f"Create it: mkdir -p {path.parent}")
+        raise OutputError(
+            f"--json: there is no folder {path.parent}.",
+            hint=f"Create it: {shell_line(['mkdir', '-p', str(path.parent)])}",
+        )
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"--json: {path.parent} is not writable.", hint="Give a file in another folder.")
 
@@ -226,7 +231,7 @@ def show_click_error(error: click.ClickException) -> None:
     _echo_error(error.format_message())
     context = getattr(error, "ctx", None)
     if context is not None:
-        click.echo(f"See {context.command_path} --help.", err=True)
+        echo(f"See {context.command_path} --help.", err=True)
 
 
 def show_probe_error(error: ProbeError, *, debug: bool) -> None:
@@ -234,10 +239,10 @@ def show_probe_error(error: ProbeError, *, debug: bool) -> None:
     if debug:
         _echo_traceback(error)
     if isinstance(error, UserCodeError):
-        click.echo(error.traceback.rstrip("\n"), err=True)
+        echo(error.traceback.rstrip("\n"), err=True)
     _echo_error(error.message)
     if error.hint is not None:
-        click.echo(error.hint, err=True)
+        echo(error.hint, err=True)
 
 
 def show_bug(error: Exception, args: Sequence[str], *, debug: bool) -> None:
@@ -245,14 +250,14 @@ def show_bug(error: Exception, args: Sequence[str], *, debug: bool) -> None:
     if debug:
         _echo_traceback(error)
     _echo_error(f"This is a bug in probe: {type(error).__name__}: {error}")
-    click.echo("Please report it with the command line and its output.", err=True)
+    echo("Please report it with the command line and its output.", err=True)
     if not debug:
-        click.echo(f"For the traceback, run: probe {' '.join([*args, '--debug'])}", err=True)
+        echo(f"For the traceback, run: {shell_line(['probe', *args, '--debug'])}", err=True)
 
 
 def _echo_traceback(error: Exception) -> None:
-    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    echo("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
 
 
 def _echo_error(message: str) -> None:
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
+    echo(message, err=True, head=click.style("Error:", fg="red", bold=True) + " ")

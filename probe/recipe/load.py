@@ -71,6 +71,8 @@ def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
         return Recipe.model_validate(dict(content))
     except ValidationError as error:
         mistakes = list(dict.fromkeys(explain(detail) for detail in error.errors(include_url=False)))
+    except UnicodeEncodeError:  # a message that quotes bytes of the command line
+        raise RecipeError(f"{where}: a value contains bytes that are not UTF-8 text.") from None
     except ValueError as error:
         raise RecipeError(f"{where}: {error}.") from None
     if len(mistakes) == 1:

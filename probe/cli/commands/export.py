@@ -9,6 +9,7 @@ import click
 
 from probe.cli.help_layout import ProbeCommand
 from probe.cli.options import run_argument
+from probe.cli.terminal import echo
 from probe.errors import UsageError
 
 
@@ -35,4 +36,4 @@ def export(run: Path, storage: str | None) -> None:
     name = Path(os.path.realpath(run_folder(run))).name
     with stored_data(run):
         number = export_to_optuna(result, storage=storage, study_name=name)
-    click.echo(f"Wrote {number} trials to {storage} as the study {name}.")
+    echo(f"Wrote {number} trials to {storage} as the study {name}.")
