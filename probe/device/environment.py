@@ -118,6 +118,7 @@ def collect_meta(
         argv=origin.argv,
         recipe_hash=origin.recipe_hash,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_id=origin.run_id,
     )
 
 

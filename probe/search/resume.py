@@ -102,7 +102,8 @@ def resume_study(
 ) -> SearchStoppedBy | None:
     """Restore a study from its stored events, if there are any, and prepare it to run. Returns how the search had ended
     if it may not train more trials; otherwise None."""
-    study.replay(database.events())
+    with database.restoring():
+        study.replay(database.events())
     study.state.utilization.earlier_seconds = database.event_seconds
     ended = database.stage(END, StudyEnded)
     if not can_continue(ended, study.plan.limits, seconds=seconds):

@@ -102,9 +102,9 @@ class WorkerDied(ProbeError):  # noqa: N818  # it names an event
 class Worker:
     """A child process that runs one call at a time, so that imports (PyTorch takes seconds) are paid for once.
 
-    The child ignores Ctrl-C, and exits by itself when this process ends. Its output is hidden; the end of it is part of `Died`.
-    `prepare` is called once in the child, to import what calls need; after each call, settings are restored to the state after
-    it (see `probe.workers.process_state`).
+    The child ignores Ctrl-C, SIGTERM and SIGHUP, and exits by itself when this process ends. Its output is hidden; the end of
+    it is part of `Died`. `prepare` is called once in the child, to import what calls need; after each call, settings are
+    restored to the state after it (see `probe.workers.process_state`).
     """
 
     def __init__(
@@ -193,11 +193,13 @@ class Worker:
 
     def close(self) -> None:
         """End the child: ask it to exit if it is idle, and kill it otherwise."""
-        if self._process.poll() is None and not self._busy:
-            self._send(CLOSE)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_CLOSE_SECONDS)
-        self.kill()
+        try:
+            if self._process.poll() is None and not self._busy:
+                self._send(CLOSE)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_CLOSE_SECONDS)
+        finally:  # also after Ctrl-C
+            self.kill()
         self._waiter.join()
         with contextlib.suppress(OSError):  # the dead child has not read all bytes
             _pipe(self._process.stdin).close()

@@ -14,6 +14,7 @@ from probe.report.shared.wording import (
     objective_text,
     plural,
     score_text,
+    shorten,
     test_note,
 )
 from probe.search.records.search import MIN_COMPARED_TRIALS, Importance, SearchResult
@@ -21,6 +22,7 @@ from probe.units import format_count, format_percent, format_seconds, format_val
 
 MAX_REASONS = 3
 """Reasons for failed trials in a summary; trials.csv has all of them."""
+MAX_REASON = 300
 _LINE_WIDTH = 64
 
 _ENDS = {
@@ -109,7 +111,7 @@ def _failure_texts(result: SearchResult) -> list[str]:
     """One for each reason, at most MAX_REASONS."""
     found = failures(result)
     texts = [
-        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {why}"
+        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {shorten(why, MAX_REASON)}"
         for why, numbers in list(found.items())[:MAX_REASONS]
     ]
     more = len(found) - MAX_REASONS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from probe.printable import one_line
 from probe.search.records.search import Score
 from probe.units import format_count, format_percent, format_value
 
@@ -29,7 +30,7 @@ def sentence(text: str) -> str:
 
 def shorten(text: str, most: int = 160) -> str:
     """`text` on one line; if it is longer than `most` characters, it is cut at a word and ends with an ellipsis."""
-    line = " ".join(text.split())
+    line = one_line(text)
     if len(line) <= most:
         return line
     return f"{line[: most - 1].rsplit(' ', 1)[0][: most - 1]}…"

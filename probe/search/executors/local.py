@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -189,8 +189,9 @@ class LocalExecutor:
                 self._drop(slot)
 
     def close(self) -> None:
-        for slot in self._slots:
-            self._drop(slot)
+        with ExitStack() as stack:  # which ends all workers, also if Ctrl-C interrupts the end of one
+            for slot in self._slots:
+                stack.callback(self._drop, slot)
 
     def _free_slot(self, gpu: int | None = None) -> _Slot:
         """The first free slot of `gpu`; by default, of the GPU with the fewest jobs."""

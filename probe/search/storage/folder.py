@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from probe.errors import DiskFullError, OutputError
 from probe.search.jobs.checkpoint_files import checkpoint_path, is_own_file
 from probe.search.records.search import DATABASE_FILE
+from probe.search.storage.connection import COMPANIONS, beside, is_unstarted
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.state import SearchState, Trial
 
@@ -32,7 +33,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Hold a file lock on a run. Child processes do not inherit it, so a killed driver releases it at once. Raises OutputError
     if another process holds the lock, or if it cannot be made."""
     path = folder / LOCK_FILE
-    lock = FileLock(path, timeout=0, mode=0o644)
+    lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -46,13 +47,27 @@ def run_lock(folder: Path) -> Iterator[None]:
             hint="Use a folder that you may write to, on a disk that supports file locks.",
         ) from error
     try:
-        with suppress(PermissionError):  # Windows: a locked file cannot be written
+        with suppress(
+            OSError
+        ):  # Windows: a locked file cannot be written; the number is for messages, the disk may be full
             path.write_text(str(os.getpid()))
         yield
     finally:
         with suppress(PermissionError):  # Windows: an open file cannot be removed
             path.unlink(missing_ok=True)
         lock.release()
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder contains nothing but an empty database and a lock: the files of a search that was killed, or whose disk
+    was full, in its first moment."""
+    database = folder / DATABASE_FILE
+    own = {LOCK_FILE, database.name, *(beside(database, end).name for end in COMPANIONS)}
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:
+        return False
+    return bool(names) and names <= own and (database.name not in names or is_unstarted(database))
 
 
 def _holder(path: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 
 from probe.errors import DeviceError, ProbeError, TaskError
+from probe.module_names import put_on_path
 from probe.search.executors.local import prepare_worker
 from probe.search.jobs.jobs import Outcome, RungJob, RungReport
 from probe.version import VERSION
@@ -50,7 +51,7 @@ def run_on_node(options: CallOptions, payload: bytes) -> Iterator[bytes]:
 def _run_with_options(options: CallOptions, payload: bytes) -> Any:
     if os.path.isdir(options.folder):
         os.chdir(options.folder)
-    sys.path[:] = [*options.paths, *(path for path in sys.path if path not in options.paths)]
+    put_on_path(*options.paths)
     import torch
 
     torch.set_num_threads(options.num_threads)
