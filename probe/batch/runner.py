@@ -12,8 +12,9 @@ from probe.batch.prediction.build_memory_model import lost_trace
 from probe.batch.prediction.memory_model import MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
+from probe.workers.death import WorkerDied
 from probe.workers.process_state import complete
-from probe.workers.worker import Worker, WorkerDied
+from probe.workers.worker import Worker
 
 
 class AttemptRunner(Protocol):

@@ -33,7 +33,7 @@ from probe.search.study.plan import StudyPlan
 from probe.search.study.state import Trial
 from probe.search.task_info import TaskInfo
 from probe.seeds import derive_seed
-from probe.workers.worker import SAVE_MEMORY
+from probe.workers.death import SAVE_MEMORY
 
 NUM_CANDIDATES = 20
 """Random configurations to build a task with if its code refuses the preferred one (`probe.Infeasible`)."""

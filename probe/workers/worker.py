@@ -17,14 +17,12 @@ from typing import IO, Any
 
 from probe.errors import DeviceError, ProbeError, TaskError
 from probe.host_memory import free_memory_bytes
-from probe.units import format_bytes
 from probe.workers.child import CLOSE, decode, encode, read_frame, write_frame
+from probe.workers.death import Died, WorkerDied
 from probe.workers.process_state import child_environment
 
 _STDERR_KEPT_BYTES = 16 * 1024
 _CLOSE_SECONDS = 2.0
-SAVE_MEMORY = "Use fewer --workers, smaller batches, or fewer num_workers of the loaders."
-"""Hint after a lack of host memory."""
 
 _arrived = threading.Condition()
 """Notified when an event of any worker arrives."""
@@ -51,52 +49,7 @@ class Raised:
     error: ProbeError
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
-    """The child died. `exit_code` is negative for a signal."""
-
-    exit_code: int
-    stderr: str = ""
-    """The end of the child's output, including the user's prints."""
-    free_bytes: int | None = None
-    """Free memory of the machine right after the death; None if it was not read."""
-
-    @property
-    def signal(self) -> int | None:
-        return -self.exit_code if self.exit_code < 0 else None
-
-    @property
-    def lacked_memory(self) -> bool:
-        """Whether it died of signal 9, by which the system frees memory when there is none left."""
-        return self.signal == 9
-
-    @property
-    def summary(self) -> str:
-        """`was killed by SIGSEGV` or `exited with code 3`. For signal 9, also the likely cause and the free memory."""
-        if self.signal is None:
-            return f"exited with code {self.exit_code}"
-        known = self.signal in {member.value for member in signal.Signals}
-        text = f"was killed by {signal.Signals(self.signal).name if known else f'signal {self.signal}'}"
-        if not self.lacked_memory:
-            return text
-        free = "" if self.free_bytes is None else f" ({format_bytes(self.free_bytes)} of memory were free afterwards)"
-        return f"{text}, most likely by the system's out-of-memory killer{free}"
-
-    @property
-    def description(self) -> str:
-        """The summary, with the end of the child's output on further lines."""
-        return f"{self.summary}\n{self.stderr.strip()}" if self.stderr.strip() else self.summary
-
-
 Event = Message | Returned | Raised | Died
-
-
-class WorkerDied(ProbeError):  # noqa: N818  # it names an event
-    """The child died before or during a call."""
-
-    def __init__(self, died: Died) -> None:
-        super().__init__(f"A worker process {died.description}", hint=SAVE_MEMORY if died.lacked_memory else None)
-        self.died = died
 
 
 class Worker:

@@ -19,7 +19,8 @@ from probe.errors import DeviceError, TaskError, UserCodeError
 from probe.host_memory import total_memory_bytes
 from probe.units import format_bytes
 from probe.workers.child import send_message
-from probe.workers.worker import SAVE_MEMORY, Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
+from probe.workers.death import SAVE_MEMORY, Died, WorkerDied
+from probe.workers.worker import Message, Raised, Returned, Worker, wait_any
 
 MIB = 2**20
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -15,7 +15,8 @@ import pytest
 
 from probe.interrupts import INTERRUPTS
 from probe.workers.child import send_message
-from probe.workers.worker import Died, Message, Returned, Worker, wait_any
+from probe.workers.death import Died
+from probe.workers.worker import Message, Returned, Worker, wait_any
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals of POSIX")
 

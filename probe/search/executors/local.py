@@ -20,7 +20,8 @@ from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.units import format_seconds
-from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, broadcast, wait_any
+from probe.workers.death import Died, WorkerDied
+from probe.workers.worker import Message, Raised, Returned, Worker, broadcast, wait_any
 
 ENDS_SEARCH = (OutputError, ChangedDataError)
 """Errors of a job that end the search: a checkpoint cannot be written, or the data have changed."""

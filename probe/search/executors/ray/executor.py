@@ -26,7 +26,8 @@ from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJ
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.search.records.cluster import ClusterUse
 from probe.workers.child import encode
-from probe.workers.worker import SAVE_MEMORY, Died, Message, Raised, Returned
+from probe.workers.death import SAVE_MEMORY, Died
+from probe.workers.worker import Message, Raised, Returned
 
 CALL_POLL_SECONDS = 0.5
 MAX_STARTS = 3

@@ -22,8 +22,9 @@ from probe.search.executors.local import prepare_worker
 from probe.search.jobs.jobs import Outcome, RungJob, RungReport
 from probe.version import VERSION
 from probe.workers.child import decode, encode, stream_call
+from probe.workers.death import Died
 from probe.workers.process_state import begin
-from probe.workers.worker import Died, Message, Raised, Returned, decode_event
+from probe.workers.worker import Message, Raised, Returned, decode_event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

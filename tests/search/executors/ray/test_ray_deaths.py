@@ -10,7 +10,7 @@ import ray
 from rung_jobs import job
 
 from probe.search.executors.ray.tasks import RayTask, lost_report
-from probe.workers.worker import Died
+from probe.workers.death import Died
 
 FULL = "Task was killed due to the node running low on memory. Memory on the node was 15.2GB / 16.0GB."
 
