@@ -84,7 +84,7 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
     ends=st.dictionaries(
         st.integers(0, 8),
-        st.sampled_from(["oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
+        st.sampled_from(["oom", "host_oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
         max_size=5,
     ),
     at_epoch=st.integers(1, 4),

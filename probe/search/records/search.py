@@ -39,12 +39,11 @@ ParamValue = bool | int | float | str
 Status = Literal[
     "complete", "stopped", "undefined", "oom", "host_oom", "diverged", "infeasible", "timeout", "crashed", "failed"
 ]
-"""How a trial ended.
-
-complete: trained to the top rung, or until nothing improved for the recipe's patience. stopped: not promoted further.
-undefined: the objective was NaN or infinite in every epoch. oom: out of memory. host_oom: signal 9 killed its worker
-twice in one rung. diverged: the loss was not finite. infeasible: it broke a constraint, or the user's code raised
-`probe.Infeasible`. timeout: cut off by a time limit. crashed: its workers died. failed: the user's code raised."""
+"""How a trial ended. complete: trained to the top rung, or until nothing improved for the recipe's patience. stopped:
+not promoted further. undefined: the objective was NaN or infinite in every epoch. oom: out of memory. host_oom: signal 9
+killed its worker twice in one rung. diverged: the loss was not finite. infeasible: it broke a constraint, or the user's
+code raised `probe.Infeasible`. timeout: cut off by a time limit. crashed: its workers died. failed: the user's code
+raised."""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
 """Statuses of trials that may have a value; the first two always have one."""
 Stage = Literal["load", "batch", "lr", "search", "final"]

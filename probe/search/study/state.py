@@ -183,7 +183,6 @@ class SearchState:
         if rung is None:
             raise ValueError(f"trial {trial.number} is not running")
         is_first_failure = outcome == "failed" and trial.failed_rung is None
-        is_first_kill = outcome == "host_oom" and trial.killed_rung != rung
         self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure)
         self._leave(trial)
         trial.measured = trial.measured.then(event.report)
@@ -199,7 +198,7 @@ class SearchState:
         elif is_first_failure:
             trial.failed_rung = rung
             self._run_again(trial, rung, True)
-        elif is_first_kill:
+        elif outcome == "host_oom" and trial.killed_rung != rung:
             trial.killed_rung = rung
             self._run_again(trial, rung, True)
         elif outcome == "oom" and event.gradient_accumulation is not None:
