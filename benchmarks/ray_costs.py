@@ -17,7 +17,8 @@ from probe.loading.records import ValidationSplit
 from probe.search.executors import local
 from probe.search.executors.local import LocalExecutor
 from probe.search.executors.protocol import Executor
-from probe.search.jobs.jobs import RungJob, checkpoint_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
+from probe.search.jobs.jobs import RungJob
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler

@@ -146,6 +146,6 @@ def _opened_context() -> ProbeContext:
 
 def _lost(upcoming: NextAttempt, death: WorkerDied) -> Attempt:
     """Return the attempt of a child that died: signal 9 means a lack of host memory, anything else a crash."""
-    if death.signal == 9:
-        return upcoming.failed("host_oom", "its process was killed, most likely by the system's out-of-memory killer")
+    if death.died.lacked_memory:
+        return upcoming.failed("host_oom", f"its process {death.died.summary}")
     return upcoming.failed("crashed", death.message)

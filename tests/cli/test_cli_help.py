@@ -15,7 +15,7 @@ from probe.cli.main import cli, run
 from probe.cli.options import PRECISIONS
 from probe.records import Precision
 
-SOURCE = ["recipe", "--task", "--model", "--data", "--img", "--data-dir"]
+SOURCE = ["recipe", "--task", "--model", "--data", "--img", "--data-dir", "--trust"]
 OUTPUT = ["--out", "--json", "--quiet", "--debug"]
 OPTIONS = {
     "batch": [
@@ -29,9 +29,9 @@ OPTIONS = {
     "space": ["recipe", "--set", "--try", "--debug"],
     "search": [
         *["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--device", "--data-dir", "--ray"],
-        *["--storage", "--seed", "--deterministic", "--resume", "--allow-code-changes", *OUTPUT],
+        *["--storage", "--seed", "--deterministic", "--resume", "--allow-code-changes", "--trust", *OUTPUT],
     ],
-    "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--data-dir", "--seed", *OUTPUT],
+    "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--data-dir", "--seed", "--trust", *OUTPUT],
     "compare": ["runs", *OUTPUT],
     "report": ["run", "--quiet", "--debug"],
     "export": ["run", "--optuna", "--debug"],
@@ -65,7 +65,8 @@ def test_help_imports_no_library_but_click() -> None:
     )
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == f"LOADED 0 {len(OPTIONS) + 1} [] ['cli', 'errors', 'printable', 'version']"
+    loaded = ["cli", "errors", "interrupts", "module_names", "printable", "version"]
+    assert done.stdout.splitlines()[-1] == f"LOADED 0 {len(OPTIONS) + 1} [] {loaded}"
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -342,11 +342,13 @@ def test_orphans_are_removed_and_needed_checkpoints_kept(tmp_path: Path) -> None
         work_on(tmp_path, acknowledged=stop_after(80))
     folder = tmp_path / "checkpoints"
     needed = {path.name for path in folder.iterdir()}
-    (folder / ".trial-00000-epoch-00001.pt.99.tmp").write_bytes(b"half")
+    (folder / ".trial-00000-epoch-00001.pt.0123456789abcdef.tmp").write_bytes(b"half")
     (folder / "trial-09999-epoch-00003.pt").write_bytes(b"nobody's")
+    (folder / "notes.txt").write_bytes(b"the user's")
     with pytest.raises(DriverGoneError):
         work_on(tmp_path, acknowledged=stop_after(2))
-    assert {path.name for path in folder.iterdir()} <= needed
+    assert {path.name for path in folder.iterdir()} <= needed | {"notes.txt"}
+    assert (folder / "notes.txt").read_bytes() == b"the user's"
     work_on(tmp_path)
     (tmp_path / "whole").mkdir()
     work_on(tmp_path / "whole")

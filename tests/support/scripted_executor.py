@@ -157,5 +157,5 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         checkpoint_in=None,
         checkpoint_out=None,
         gradient_accumulation=trial.gradient_accumulation,
-        needs_fresh_process=trial.failed_rung == trial.rung + 1,
+        needs_fresh_process=trial.rung + 1 in (trial.failed_rung, trial.killed_rung),
     )

@@ -19,10 +19,12 @@ from probe.cli.options import (
     option,
     path_option,
     recipe_seed_option,
+    trust_option,
     whole_number,
     with_options,
 )
 from probe.errors import OutputError
+from probe.limits import MAX_WORKERS
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
@@ -44,7 +46,10 @@ class ExecutionOptions:
 
     title: ClassVar = "Execution"
     workers: int | None = option(
-        "--workers", callback=whole_number(), metavar="N", help="Parallel trials.  [default: one per GPU, or 1 to 4]"
+        "--workers",
+        callback=whole_number(MAX_WORKERS),
+        metavar="N",
+        help="Parallel trials.  [default: one per GPU, or 1 to 4]",
     )
     device: str | None = device_option()
     data_dir: Path = data_dir_option()
@@ -67,6 +72,7 @@ class ResumeOptions:
     allow_code_changes: bool = option(
         "--allow-code-changes", is_flag=True, help="Resume even if the code of the task has changed."
     )
+    trust: bool = trust_option()
 
 
 @click.command(
@@ -98,8 +104,10 @@ def search(
     from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
+    from probe.cli.trust import check_trusted
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
+    from probe.search.checks import check_recipe
 
     shortcuts = {
         "budget.trials": budget.trials,
@@ -108,11 +116,15 @@ def search(
         "search.seed": execution.seed,
     }
     with waiting("starting", quiet=output.quiet):
-        from probe.search.find import find_hyperparameters
+        from probe.search.records.search import DATABASE_FILE
 
         path = search_recipe_path(recipe.recipe)
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
+        check_trusted(path, loaded, trust=resuming.trust)
         device = parse_device(execution.device or "auto")
+        if not resuming.resume:
+            check_recipe(loaded)  # before the import below, which loads PyTorch
+        from probe.search.find import find_hyperparameters
     with open_output(loaded.name, output, resume=resuming.resume) as run:
         summary = _summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)
         run.print_note(f"Searching {path}: {summary}.")
@@ -130,6 +142,7 @@ def search(
                 resume=resuming.resume,
                 deterministic=execution.deterministic,
                 allow_code_changes=resuming.allow_code_changes,
+                trust=resuming.trust,
                 argv=command_line(),
             )
         try:
@@ -137,6 +150,9 @@ def search(
         except OutputError:
             if error is None:  # a full disk causes two errors, and the first one is raised below
                 raise
+        if result.stopped_by == "interrupted" and (run.folder / DATABASE_FILE).is_file():
+            how = f"to resume the search, add --resume --out {run.shown_folder} to the same command"
+            run.print_answer([("Next", how)])
     return exit_code(result, error)
 
 

@@ -20,8 +20,8 @@ from probe.search.study.utilization import Utilization
 from probe.training.records import EpochReport
 
 MAX_RETRIES = 3
-"""How often a trial is retried after its worker died."""
-Dead = Literal["oom", "diverged", "infeasible", "timeout", "failed"]
+"""How often a trial is retried after its worker died of anything but signal 9."""
+Dead = Literal["oom", "host_oom", "diverged", "infeasible", "timeout", "failed"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class Trial:
     num_crashes: int = 0
     failed_rung: int | None = None
     """Rung in which the task's code failed. It is repeated once in a fresh process."""
+    killed_rung: int | None = None
+    """Last rung in which signal 9 killed the worker. Each rung is repeated once in a fresh process."""
     gradient_accumulation: int | None = None
     """Micro-batches per batch, after whole batches ran out of memory."""
     status: Status | None = None
@@ -181,6 +183,7 @@ class SearchState:
         if rung is None:
             raise ValueError(f"trial {trial.number} is not running")
         is_first_failure = outcome == "failed" and trial.failed_rung is None
+        is_first_kill = outcome == "host_oom" and trial.killed_rung != rung
         self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure)
         self._leave(trial)
         trial.measured = trial.measured.then(event.report)
@@ -196,6 +199,9 @@ class SearchState:
         elif is_first_failure:
             trial.failed_rung = rung
             self._run_again(trial, rung, True)
+        elif is_first_kill:
+            trial.killed_rung = rung
+            self._run_again(trial, rung, True)
         elif outcome == "oom" and event.gradient_accumulation is not None:
             trial.gradient_accumulation = event.gradient_accumulation
             self._run_again(trial, rung, True)
@@ -206,7 +212,7 @@ class SearchState:
         if trial.before and trial.rung < rung:  # an unfinished training on more data gives no value
             trial.lost += len(trial.reports) * self.fidelity.epoch_cost(rung)
             trial.reports, trial.before = trial.before, []
-        if outcome not in ("crashed", "cancelled", "failed"):
+        if outcome not in ("crashed", "host_oom", "cancelled", "failed"):
             self.num_failed_in_a_row = 0
         elif trial.status == "failed":
             self.num_failed_in_a_row += 1

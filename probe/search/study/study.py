@@ -208,7 +208,7 @@ class Study:
     def _tell_sampler(self, trial: Trial, outcome: Outcome) -> None:
         """Tell the sampler the score of each rung, and which configurations are infeasible: also one that exceeds the
         recipe's trial_time or whose code fails in the first rung, since the cause is usually the configuration."""
-        if trial.status in ("oom", "diverged", "infeasible") or (
+        if trial.status in ("oom", "host_oom", "diverged", "infeasible") or (
             trial.status in ("timeout", "failed") and trial.rung < 0
         ):
             self._sampler.tell(trial.number, "infeasible")
