@@ -111,7 +111,7 @@ class Output:
     def _print_json(self, result: Result) -> None:
         from probe.report.store import RESULT_FILE, result_text
 
-        click.echo(result_text(result), file=result_stream(), nl=False)
+        click.echo(result_text(result), file=result_stream(), nl=False)  # noqa: TID251 - JSON is ASCII, with escapes
         if (error := output_error(result_stream())) is not None:
             raise OutputError(
                 f"The result cannot be written to standard output: {error.strerror}.",
@@ -122,7 +122,7 @@ class Output:
 def note_unprinted(folder: Path) -> None:
     """Print to stderr that an answer could not be printed to stdout; it is in `folder` as well, so the command succeeds."""
     if (error := forget_error(sys.stdout)) is not None and not is_unwanted(error):
-        click.echo(f"Standard output cannot be written: {error.strerror}. The answer is in {folder}.", err=True)
+        echo(f"Standard output cannot be written: {error.strerror}. The answer is in {folder}.", err=True)
 
 
 @contextmanager

@@ -67,8 +67,9 @@ def hidden(screen: str) -> set[str]:
 def test_an_error_shows_the_command_line_as_text(
     command: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for text in TYPED.values():
-        code = run([word.format(text.replace("\ud800", "")) if "{}" in word else word for word in command])
+    texts = [text.replace("\ud800", "") for text in TYPED.values()]
+    for text in ["".join(texts[start : start + 4]) for start in range(0, len(texts), 4)]:
+        code = run([word.replace("{}", text) for word in command])
         out, err = capsys.readouterr()
         assert 2 <= code <= 6, err
         assert (hidden(out), hidden(err)) == (set(), set())

@@ -83,7 +83,7 @@ def with_texts(record: RecordType, change: Callable[[str], str]) -> RecordType:
 
 
 def _changed(value: Any, kind: Any, change: Callable[[str], str]) -> Any:
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value))
         fields = [field.name for field in dataclasses.fields(value) if field.init]
         return dataclasses.replace(

@@ -8,6 +8,7 @@ from probe.report.search.refinement import refinement_info, refinement_text
 from probe.report.shared.diagnosis_text import diagnosis_line
 from probe.report.shared.summary import Line, Summary, labelled
 from probe.report.shared.wording import (
+    MAX_MESSAGE,
     baseline_text,
     interval_text,
     metric_text,
@@ -22,7 +23,6 @@ from probe.units import format_count, format_percent, format_seconds, format_val
 
 MAX_REASONS = 3
 """Reasons for failed trials in a summary; trials.csv has all of them."""
-MAX_REASON = 300
 _LINE_WIDTH = 64
 
 _ENDS = {
@@ -111,7 +111,7 @@ def _failure_texts(result: SearchResult) -> list[str]:
     """One for each reason, at most MAX_REASONS."""
     found = failures(result)
     texts = [
-        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {shorten(why, MAX_REASON)}"
+        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {shorten(why, MAX_MESSAGE)}"
         for why, numbers in list(found.items())[:MAX_REASONS]
     ]
     more = len(found) - MAX_REASONS

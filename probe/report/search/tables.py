@@ -12,14 +12,13 @@ from probe.recipe.when import Bounds, condition_words
 from probe.report.search.figures import lost_epochs, param_names, ranked, spending_by_rung, value_spread
 from probe.report.search.summary import importance_value
 from probe.report.shared.markdown import code, code_cell, escape, table
-from probe.report.shared.wording import cell, metric_text, objective_text, shorten
+from probe.report.shared.wording import MAX_MESSAGE, cell, metric_text, objective_text, shorten
 from probe.search.analysis.messages import reason
 from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.search.schedulers.fidelity import rung_name
 from probe.units import format_count, format_lr, format_percent, format_seconds, format_value
 
 MAX_TRIAL_ROWS = 50
-MAX_MESSAGE = 300
 TRIALS_FILE = "trials.csv"
 
 

@@ -19,21 +19,21 @@ _CODE = re.compile("(?<!`)(`[^`]+`)(?!`)")
 _SPECIAL = re.compile(r"[\\`*_\[\]|~#$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 """What is markup anywhere in a line, addresses included, which GitHub turns into links. Angle brackets become entities, because
 not every renderer lets a backslash escape them."""
-_LIST_ITEM = re.compile(r"^([0-9]{0,9})([-+](?=\s|$)|-(?=[-\s]*$)|(?<=[0-9])[.)](?=\s|$))")
-"""A mark at the start of a line that would make it an item of a list, or a rule."""
+_LIST_ITEM = re.compile(r"^([0-9]{1,9}(?=[.)](?:\s|$))|(?=[-+](?:\s|$)|-[-\s]*$))")
+"""The start of a line that would be an item of a list or a rule, up to its mark."""
 
 
 def escape(text: str) -> str:
     """`text` on one line without markup: it is shown as it is, cannot end a table cell and starts no list."""
     line = _escape_inline(one_line(text))
-    return line if line == NONE else _LIST_ITEM.sub(r"\1\\\2", line)
+    return line if line == NONE else _LIST_ITEM.sub(r"\1\\", line)
 
 
 def prose(text: str) -> str:
     """Like `escape`, but keep what is in backquotes as code."""
     parts = _CODE.split(one_line(text))
     line = "".join(part if number % 2 else _escape_inline(part) for number, part in enumerate(parts))
-    return _LIST_ITEM.sub(r"\1\\\2", line)
+    return _LIST_ITEM.sub(r"\1\\", line)
 
 
 def _escape_inline(text: str) -> str:

@@ -11,6 +11,8 @@ from probe.units import format_count, format_percent, format_value
 
 NONE = "-"
 """A table cell without a value."""
+MAX_MESSAGE = 1000
+"""Characters of an error message that a table or a summary shows; trials.csv has all of them."""
 
 
 def cell(value: float | None, write: Callable[[float], str], *, none: str = "") -> str:
