@@ -114,6 +114,12 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int) -> 
     assert set(modes.values()) == {0o666 & ~umask}
 
 
+def test_a_search_can_run_in_a_folder_whose_name_is_not_text(tmp_path: Path) -> None:
+    facts = {"data_dir": str(tmp_path / "caf\udce9's")}
+    with SearchDatabase.create(tmp_path / "search.sqlite", facts) as database:
+        assert database.facts()["data_dir"].endswith(r"caf\udce9's")
+
+
 def write_with_its_own_mode(path: Path) -> None:
     """As a library that replaces the file by one of mode 0600."""
     path.unlink()

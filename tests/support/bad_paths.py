@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,12 +114,15 @@ NEW = {"missing", "undecodable", "with_a_newline"}
 """Kinds that are good paths of something new."""
 
 
+Arguments = Callable[[str, Path], list[str]]
+
+
 @dataclass(frozen=True)
 class Place:
     """A place of a command line, or of a recipe, that takes a path."""
 
     name: str
-    arguments: Callable[[str, Path], list[str]]
+    arguments: Arguments
     """The command line, given the path and a folder for files that it needs."""
     writes: bool = False
     in_worker: bool = False
@@ -154,7 +157,6 @@ def _quoted(text: str) -> str:
 CPU = ["--device", "cpu"]
 TASK = ["--task", "clitask:task"]
 MLP = ["--model", "mlp"]
-MNIST = ["lr", *MLP, "--data", "mnist", *CPU]
 RUNS = {
     "search": ["search", "blobs.toml", *CPU],
     "train": ["train", "one.toml", *CPU],
@@ -165,36 +167,36 @@ RUNS = {
 """Command lines that write a run."""
 
 
+def _after(*words: str, prefix: str = "", then: Sequence[str] = ()) -> Arguments:
+    """The words, and the path after them."""
+    return lambda path, folder: [*words, f"{prefix}{path}", *then]
+
+
+def _in_task(command: str, key: str, *, prefix: str = "", **keys: str) -> Arguments:
+    """A command with a recipe that has the path in [task]."""
+    return lambda path, folder: [command, recipe(folder, **keys, **{key: f"{prefix}{path}"}), *CPU]
+
+
 def _places() -> Iterator[Place]:
     for command in ("space", "search", "train", "batch", "lr"):
-        yield Place(f"{command} RECIPE", lambda path, _, c=command: [c, path])
-    yield Place("report RUN", lambda path, _: ["report", path])
-    yield Place("compare RUN", lambda path, _: ["compare", path, "random0"])
-    yield Place("export RUN", lambda path, folder: ["export", path, "--optuna", f"sqlite:///{folder}/x.db"])
-    yield Place("search --resume --out", lambda path, _: ["search", "blobs.toml", "--resume", "--out", path])
+        yield Place(f"{command} RECIPE", _after(command))
+    yield Place("report RUN", _after("report"))
+    yield Place("compare RUN", _after("compare", then=["random0"]))
+    yield Place("export RUN", _after("export", then=["--optuna", "sqlite:///x.db"]))
+    yield Place("search --resume --out", _after("search", "blobs.toml", "--resume", "--out"))
     for command, line in RUNS.items():
         for option in ("--out", "--json"):
-            yield Place(f"{command} {option}", lambda path, _, o=option, given=line: [*given, o, path], writes=True)
-    yield Place("data --data-dir", lambda path, _: ["data", "mnist", "--data-dir", path], writes=True)
-    yield Place("lr --data-dir", lambda path, _: [*MNIST, "--data-dir", path], writes=True)
+            yield Place(f"{command} {option}", _after(*line, option), writes=True)
+    yield Place("data --data-dir", _after("data", "mnist", "--data-dir"), writes=True)
+    yield Place("lr --data-dir", _after("lr", *MLP, "--data", "mnist", *CPU, "--data-dir"), writes=True)
     for kind in ("csv", "folder", "series", "text"):
-        yield Place(f"lr --data {kind}:", lambda path, _, k=kind: ["lr", *MLP, "--data", f"{k}:{path}", *CPU])
-        yield Place(
-            f"train task.data={kind}:",
-            lambda path, folder, k=kind: ["train", recipe(folder, model="mlp", data=f"{k}:{path}"), *CPU],
-        )
-    yield Place("batch --data text:", lambda path, _: ["batch", *MLP, "--data", f"text:{path}"], in_worker=True)
-    yield Place(
-        "search task.data",
-        lambda path, folder: ["search", recipe(folder, model="mlp", data=f"csv:{path}"), *CPU],
-        in_worker=True,
-    )
-    for command in ("search", "train"):
-        yield Place(
-            f"{command} task.weights",
-            lambda path, folder, c=command: [c, recipe(folder, model="resnet18", data="synthetic", weights=path), *CPU],
-            in_worker=command == "search",
-        )
+        yield Place(f"lr --data {kind}:", _after("lr", *MLP, *CPU, "--data", prefix=f"{kind}:"))
+        yield Place(f"train task.data={kind}:", _in_task("train", "data", prefix=f"{kind}:", model="mlp"))
+    yield Place("train task.weights", _in_task("train", "weights", model="resnet18", data="synthetic"))
+    yield Place("batch --data text:", _after("batch", *MLP, "--data", prefix="text:"), in_worker=True)
+    yield Place("search task.data=csv:", _in_task("search", "data", prefix="csv:", model="mlp"), in_worker=True)
+    weights = _in_task("search", "weights", model="resnet18", data="synthetic")
+    yield Place("search task.weights", weights, in_worker=True)
 
 
 PLACES = tuple(_places())

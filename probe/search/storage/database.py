@@ -295,4 +295,5 @@ def _text(record: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    """SQL text. Undecodable bytes of a path (lone surrogates) are written as escapes."""
+    return "'" + text.encode("utf-8", errors="backslashreplace").decode().replace("'", "''") + "'"
