@@ -108,6 +108,7 @@ def search(
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
     from probe.search.checks import check_recipe
+    from probe.search.executors.ray.resources import parse_ray_address
 
     shortcuts = {
         "budget.trials": budget.trials,
@@ -122,8 +123,11 @@ def search(
         loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
         check_trusted(path, loaded, trust=resuming.trust)
         device = parse_device(execution.device or "auto")
+        if execution.ray is not None:
+            parse_ray_address(execution.ray)
         if not resuming.resume:
-            check_recipe(loaded)  # before the import below, which loads PyTorch
+            check_recipe(loaded)
+        # The import loads PyTorch, so the checks come first.
         from probe.search.find import find_hyperparameters
     with open_output(loaded.name, output, resume=resuming.resume) as run:
         summary = _summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)
