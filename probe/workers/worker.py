@@ -55,9 +55,9 @@ Event = Message | Returned | Raised | Died
 class Worker:
     """A child process that runs one call at a time, so that imports (PyTorch takes seconds) are paid for once.
 
-    The child ignores Ctrl-C, SIGTERM and SIGHUP, and exits by itself when this process ends. Its output is hidden; the end of
-    it is part of `Died`. `prepare` is called once in the child, to import what calls need; after each call, settings are
-    restored to the state after it (see `probe.workers.process_state`).
+    The child ignores Ctrl-C, SIGTERM and SIGHUP, and exits when this process ends. Its output is hidden; the end of it is part
+    of `Died`. `prepare` is called once in the child, to import what calls need; after each call, settings are restored to the
+    state after it (see `probe.workers.process_state`).
     """
 
     def __init__(
@@ -146,13 +146,11 @@ class Worker:
 
     def close(self) -> None:
         """End the child: ask it to exit if it is idle, and kill it otherwise."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired), contextlib.ExitStack() as last:
+            last.callback(self.kill)  # also after Ctrl-C
             if self._process.poll() is None and not self._busy:
                 self._send(CLOSE)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_CLOSE_SECONDS)
-        finally:  # also after Ctrl-C
-            self.kill()
+                self._process.wait(_CLOSE_SECONDS)
         self._waiter.join()
         with contextlib.suppress(OSError):  # the dead child has not read all bytes
             _pipe(self._process.stdin).close()

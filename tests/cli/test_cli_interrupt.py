@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,6 +146,36 @@ def hangs():
             running.send_signal(second)
             time.sleep(0.1)
     assert running.returncode == 128 + second
+
+
+def test_a_closed_terminal_leaves_a_partial_report(folder: Path) -> None:
+    """The kernel sends SIGHUP, and nothing can be printed any more."""
+    args, _ = RUNS["train"]
+    master, slave = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "probe", *args],
+        cwd=folder,
+        env=environment(TERM="xterm"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    try:
+        os.close(slave)
+        shown = b""
+        while b" left" not in shown:  # the live view estimates the time once an epoch is complete
+            shown += os.read(master, 1000)
+        os.close(master)
+        running.wait(60)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 128 + signal.SIGHUP
+    assert read_result(folder)["stopped_by"] == "interrupted"
+    [run] = (folder / "reports").iterdir()
+    assert "Partial result" in (run / "report.md").read_text()
 
 
 def test_hangup_that_is_ignored_at_the_start_stays_ignored(folder: Path) -> None:

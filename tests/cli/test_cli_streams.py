@@ -133,7 +133,7 @@ def test_commands_that_measure_nothing(args: list[str], code_if_full: int, searc
     codes, _, err = shell(args, ">&-", tmp_path)
     assert codes == [0], err
     if args[0] == "compare":
-        assert len(list(tmp_path.glob("reports/compare-*/report.md"))) == 3
+        assert len(list(tmp_path.glob("reports/compare-*/comparison.md"))) == 3
 
 
 def test_closed_stdout_is_not_taken_by_a_file(tmp_path: Path) -> None:

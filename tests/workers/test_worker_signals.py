@@ -99,8 +99,8 @@ def _read_one_batch() -> tuple[list[int], list[bool]]:
     import torch
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(torch.arange(100), batch_size=2, num_workers=2)  # type: ignore[var-annotated]
-    batches: Any = iter(loader)
+    numbers: Any = torch.arange(100)
+    batches: Any = iter(DataLoader(numbers, batch_size=2, num_workers=2))
     first = next(batches).tolist()
     workers = batches._workers
     for one in workers:
