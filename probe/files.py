@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,16 +18,27 @@ from probe.errors import DiskFullError, OutputError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; after the block, sync that file and rename it to `path`. If the block
-    raises, the file is removed. Its name is unique, also in a folder that several machines share."""
+    """Yield a temporary path in the folder of `path`; after the block, sync that file, rename it to `path` and sync the folder.
+    If the block raises, the file is removed. Its name is unique, also in a folder that several machines share."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder, so that a new file is found after a power cut, where the system supports that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

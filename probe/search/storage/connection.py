@@ -75,6 +75,8 @@ def connect(path: Path, *, create: bool = False, to_write: bool = True) -> sqlit
     uri = f"{path.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
     if to_write:
         return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=WAIT_SECONDS)
+    if lacks_log(path):  # nobody writes it, and SQLite would make a new log
+        return _to_read(f"{uri}&immutable=1")
     try:
         return _to_read(uri)
     except sqlite3.OperationalError:
