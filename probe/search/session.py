@@ -22,9 +22,9 @@ from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
 from probe.search.schedulers.registry import SchedulerChoice
-from probe.search.storage.connection import IN_MEMORY, is_unstarted, remove_database
+from probe.search.storage.connection import IN_MEMORY, is_unstarted, is_unused, remove_database
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.folder import is_unused, run_lock
+from probe.search.storage.folder import run_lock
 from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
 from probe.search.stored_result import check_stored, stored_recipe, stored_start
 from probe.search.task_info import TaskInfo
