@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ class Refusing(sqlite3.Connection):
 
     mode: str | None = None
 
-    def execute(self, sql: str, *args: object) -> sqlite3.Cursor:
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
         if sql == "PRAGMA journal_mode = WAL" or (self.mode is not None and sql.startswith("PRAGMA journal_mode")):
             if self.mode is None:
                 raise sqlite3.OperationalError("unable to open database file")
