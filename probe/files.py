@@ -15,7 +15,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -139,8 +139,9 @@ def finished_name(name: str) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield the path of a new, empty file in the folder of `path`; after the block, sync that file and rename it to `path`. If
-    the block raises, the file is removed. Its mode is what the umask says, whatever mode the library has that writes it."""
+    """Yield the path of a new, empty file in the folder of `path`; after the block, sync that file, rename it to `path` and sync
+    the folder. If the block raises, the file is removed. Its mode is what the umask says, whatever mode the library has that
+    writes it."""
     temporary = temporary_path(path)
     try:
         temporary.touch(exist_ok=False)
@@ -150,8 +151,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder, so that a new file is found after a power cut, where the system supports that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from probe.records_json import from_plain, to_plain
 from probe.report.kinds import KINDS, Result, kind_of
 from probe.report.shared.wording import file_name
 from probe.search.records.search import DATABASE_FILE
-from probe.search.storage.folder import is_unused
+from probe.search.storage.connection import is_unused
 
 REPORTS = Path("reports")
 RESULT_FILE = "result.json"

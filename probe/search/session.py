@@ -20,15 +20,9 @@ from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
 from probe.search.schedulers.registry import SchedulerChoice
-from probe.search.storage.connection import IN_MEMORY, is_unstarted, remove_database
+from probe.search.storage.connection import IN_MEMORY, is_unstarted, is_unused, remove_database
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.folder import (
-    CheckpointFolder,
-    folder_of_checkpoints,
-    is_unused,
-    new_name_in_storage,
-    run_lock,
-)
+from probe.search.storage.folder import CheckpointFolder, folder_of_checkpoints, new_name_in_storage, run_lock
 from probe.search.storage.own_runs import check_own, new_run_id, remember
 from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
 from probe.search.stored_result import check_stored, stored_recipe, stored_start

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from probe.device.select import parse_device
+from probe.errors import OutputError
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.search.compare.compare import improving
@@ -66,7 +67,8 @@ def stored_result(folder: Path, *, check: Callable[[SearchResult], object] | Non
         try:
             result = rows.result(len(rows.events))
         except Exception as error:
-            result = rows.result_before(error)
+            result, problem = rows.result_before(error)
+            database.damage = [*(database.damage or ()), problem.message]
         damage = [f"Only part of the search could be read: {text}" for text in database.damage or ()]
         added = [*filter(None, [database.log_warning]), *damage]
         return replace(result, warnings=(*result.warnings, *added)) if added else result
@@ -75,8 +77,10 @@ def stored_result(folder: Path, *, check: Callable[[SearchResult], object] | Non
 def check_stored(database: SearchDatabase, start: SearchStart) -> None:
     """Raise OutputError if rows of a search are damaged or contradict each other."""
     rows = _Rows(database, start, None)
-    with database.restoring():
+    try:
         rows.result(len(rows.events))
+    except Exception as error:
+        raise rows.result_before(error)[1] from error
 
 
 class _Rows:
@@ -135,8 +139,8 @@ class _Rows:
             self._check(result)
         return result
 
-    def result_before(self, error: Exception) -> SearchResult:
-        """Return the result after the last event that it can be made of, and note the next one as damage. `error`: why it
+    def result_before(self, error: Exception) -> tuple[SearchResult, OutputError]:
+        """Return the result after the last event that it can be made of, and the error for the next one. `error`: why it
         cannot be made of all events. Raises OutputError if it cannot be made of none."""
         works, fails = 0, len(self.events)
         with self._database.restoring():
@@ -148,8 +152,7 @@ class _Rows:
             except Exception as earlier:
                 error, fails = earlier, middle
         problem = self._database.contradiction(error, self.events[works][1])
-        self._database.damage = [*(self._database.damage or ()), problem.message]
-        return replace(result, stopped_by="interrupted")
+        return replace(result, stopped_by="interrupted"), problem
 
     def _final_of(self, found: StageResults) -> FinalOutcome | None:
         """The stored final training, unless it is of an earlier winner: a resumed search may have found a better trial."""

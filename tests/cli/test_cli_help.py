@@ -33,7 +33,7 @@ OPTIONS = {
     ],
     "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--data-dir", "--seed", "--trust", *OUTPUT],
     "compare": ["runs", *OUTPUT],
-    "report": ["run", "--quiet", "--debug"],
+    "report": ["run", "--out", "--quiet", "--debug"],
     "export": ["run", "--optuna", "--debug"],
     "data": ["name", "--data-dir", "--quiet", "--debug"],
     "devices": ["--debug"],

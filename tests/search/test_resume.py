@@ -27,8 +27,9 @@ from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import can_continue, check_same_recipe, recipe_changes, same_task, version_warning
 from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.storage.connection import LOCK_FILE
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.folder import LOCK_FILE, run_lock
+from probe.search.storage.folder import run_lock
 from probe.search.storage.schema import StudyEnded
 from probe.search.stored_result import stored_result
 from probe.search.study.events import Event

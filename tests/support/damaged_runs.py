@@ -58,7 +58,7 @@ def _changed_text(draw: random.Random, text: str) -> str:
 
 
 def _pick(draw: random.Random, rows: sqlite3.Connection, table: str) -> int:
-    return draw.choice([row[0] for row in rows.execute(f"SELECT rowid FROM {table}")])
+    return int(draw.choice([row[0] for row in rows.execute(f"SELECT rowid FROM {table}")]))
 
 
 def _change_record(table: str, column: str) -> Change:

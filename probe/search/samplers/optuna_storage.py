@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from probe.errors import OutputError, UsageError
@@ -26,7 +27,8 @@ def sqlite_file(storage: str) -> Path | None:
         return None
     if url.get_backend_name() != "sqlite":
         return None
-    name, query = url.database or "", dict(url.query)
+    name = url.database or ""
+    query: dict[str, Any] = dict(url.query)
     if name.startswith("file:") and str(query.get("uri", "")).lower() in ("true", "1", "yes", "on"):
         parts = urlsplit(name)
         name, query = unquote(parts.path), {**query, **parse_qs(parts.query)}

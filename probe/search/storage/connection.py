@@ -10,12 +10,15 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from probe.errors import DiskFullError, OutputError, first_line
+from probe.search.records.search import DATABASE_FILE
 from probe.search.storage.mounts import uses_log
 
 IN_MEMORY = Path(":memory:")
 """Path of a database in memory, for a search that cannot be resumed."""
 LOG, COMPANIONS = "-wal", ("-wal", "-shm", "-journal")
 """Ends of the names of SQLite's files beside a database; LOG holds committed rows until they are folded into it."""
+LOCK_FILE = "search.lock"
+"""Name of the lock file beside the database. It contains the process id of its holder."""
 WAIT_SECONDS = 60.0
 """How long a write waits for a reader. Without a log, writers and readers exclude each other."""
 _DAMAGE = ("malformed", "no such table", "no such column", "UTF-8")
@@ -77,6 +80,8 @@ def connect(path: Path, *, create: bool = False, to_write: bool = True) -> sqlit
     uri = f"{path.absolute().as_uri()}?mode={'rw' if to_write else 'ro'}"
     if to_write:
         return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=WAIT_SECONDS)
+    if lacks_log(path):  # nobody writes it, and SQLite would make a new log
+        return _to_read(f"{uri}&immutable=1")
     try:
         return _to_read(uri)
     except sqlite3.OperationalError:
@@ -161,6 +166,18 @@ def is_unstarted(path: Path) -> bool:
             return not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except (OSError, sqlite3.Error):
         return False
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder contains nothing but an empty database and a lock: the files of a search that was killed, or whose disk
+    was full, in its first moment."""
+    database = folder / DATABASE_FILE
+    own = {LOCK_FILE, database.name, *(beside(database, end).name for end in COMPANIONS)}
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:
+        return False
+    return bool(names) and names <= own and (database.name not in names or is_unstarted(database))
 
 
 def remove_database(path: Path) -> None:

@@ -14,16 +14,13 @@ from filelock import FileLock, Timeout
 
 from probe.errors import DiskFullError, OutputError
 from probe.search.jobs.checkpoint_files import checkpoint_path, is_own_file
-from probe.search.records.search import DATABASE_FILE
-from probe.search.storage.connection import COMPANIONS, beside, is_unstarted
+from probe.search.storage.connection import LOCK_FILE
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.state import SearchState, Trial
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder of checkpoints in a run's folder."""
 _NAME_IN_STORAGE = re.compile(rf"[^/\\\0]*-{CHECKPOINTS}-[0-9a-f]{{8}}")
-LOCK_FILE = "search.lock"
-"""Name of the lock file beside the database. It contains the process id of its holder."""
 SPARE_BYTES = 16 * 2**20
 """Free space that is left for the database and the report."""
 
@@ -56,18 +53,6 @@ def run_lock(folder: Path) -> Iterator[None]:
         with suppress(PermissionError):  # Windows: an open file cannot be removed
             path.unlink(missing_ok=True)
         lock.release()
-
-
-def is_unused(folder: Path) -> bool:
-    """Whether a folder contains nothing but an empty database and a lock: the files of a search that was killed, or whose disk
-    was full, in its first moment."""
-    database = folder / DATABASE_FILE
-    own = {LOCK_FILE, database.name, *(beside(database, end).name for end in COMPANIONS)}
-    try:
-        names = {path.name for path in folder.iterdir()}
-    except OSError:
-        return False
-    return bool(names) and names <= own and (database.name not in names or is_unstarted(database))
 
 
 def _holder(path: Path) -> str:

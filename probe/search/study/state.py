@@ -131,14 +131,19 @@ class SearchState:
         if isinstance(event, TrialSuggested):
             self._add(event)
         elif isinstance(event, TrialStarted):
-            self._start(self.trials[event.number], event.rung)
+            self._start(self._trial(event.number), event.rung)
         elif isinstance(event, EpochReported):
-            self._report(self.trials[event.number], event.report)
+            self._report(self._trial(event.number), event.report)
         elif isinstance(event, SearchResumed):
             self._resume(event)
         else:
-            self._end(self.trials[event.number], event)
+            self._end(self._trial(event.number), event)
         self.utilization.apply(event, seconds)
+
+    def _trial(self, number: int) -> Trial:
+        if not 0 <= number < len(self.trials):
+            raise ValueError(f"trial {number} was not suggested")
+        return self.trials[number]
 
     def _add(self, event: TrialSuggested) -> None:
         if event.number != len(self.trials):

@@ -16,7 +16,6 @@ from small_disks import mounted
 
 from probe.errors import OutputError, ProbeError, UsageError
 from probe.search.records.search import SearchResult
-from probe.search.samplers import optuna_export
 from probe.search.samplers.optuna_export import export_to_optuna
 from probe.search.samplers.optuna_storage import check_is_optuna, sqlite_file
 from probe.search.storage.database import SearchDatabase
@@ -119,7 +118,7 @@ def test_an_export_that_fails_leaves_nothing(
     run: Path, result: SearchResult, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     export_to_optuna(result, storage="sqlite:///old.db", study_name="one")
-    monkeypatch.setattr(optuna_export.optuna.Study, "add_trials", broken(error))
+    monkeypatch.setattr(optuna.Study, "add_trials", broken(error))
     expected = OutputError if isinstance(error, Exception) else KeyboardInterrupt
     for storage in ("sqlite:///old.db", "sqlite:///new.db"):
         with pytest.raises(expected):
