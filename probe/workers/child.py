@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import IO, Any, Protocol
 
 import cloudpickle
@@ -111,21 +112,25 @@ def main() -> None:
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_calls, args=(calls_from, frames), daemon=True).start()
     paths = decode(frames.get())
-    sys.path[:] = paths
+    sys.path[:] = _working_folder_last(paths)  # the modules of `prepare` are not files of the user with the same names
     prepare = decode(frames.get())
     if prepare is not None:
-        begin(lambda: _prepare(prepare, paths))
+        begin(partial(_prepare, prepare, paths))
+    sys.path[:] = paths
     while (payload := frames.get()) != CLOSE:
         serve_call(_channel, payload)
 
 
 def _prepare(prepare: Callable[[], object], paths: list[str]) -> None:
-    """Import what calls need, not files with the same names in the working folder: that comes last meanwhile."""
-    with contextlib.suppress(FileNotFoundError):  # the folder was removed
-        folder = os.getcwd()
-        sys.path[:] = sorted(paths, key=lambda path: path == folder)
     prepare()
     sys.path[:] = paths
+
+
+def _working_folder_last(paths: list[str]) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):  # the folder was removed
+        folder = os.getcwd()
+        return sorted(paths, key=lambda path: path == folder)
+    return paths
 
 
 def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:
