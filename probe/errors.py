@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from probe.module_names import namesake_of
+from probe.system.module_names import namesake_of
 
 
 class ProbeError(Exception):

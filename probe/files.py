@@ -139,9 +139,8 @@ def finished_name(name: str) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield the path of a new, empty file in the folder of `path`; after the block, sync that file, rename it to `path` and sync
-    the folder. If the block raises, the file is removed. Its mode is what the umask says, whatever mode the library has that
-    writes it."""
+    """Yield the path of a new, empty file in the folder of `path`; after the block, sync that file, rename it to `path` and
+    sync the folder. If the block raises, the file is removed. The mode is what the umask says, whatever the writer sets."""
     temporary = temporary_path(path)
     try:
         temporary.touch(exist_ok=False)

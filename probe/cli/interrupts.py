@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from probe.cli.live.progress import wants_live
-from probe.interrupts import INTERRUPTS, handle_interrupts
+from probe.system.interrupts import INTERRUPTS, handle_interrupts
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs

@@ -31,7 +31,7 @@ from probe.cli.output import note_start_folder, reserve_stdout, show_bug, show_c
 from probe.cli.streams import check_stdout, protect_streams
 from probe.cli.terminal import echo
 from probe.errors import ProbeError, TaskError
-from probe.module_names import namesake_of
+from probe.system.module_names import namesake_of
 from probe.version import VERSION
 
 

@@ -17,8 +17,8 @@ from probe.device.nvml import driver_version, nvml_problem
 from probe.device.protocol import GpuReport
 from probe.device.select import gpu_problem, list_gpus
 from probe.errors import DeviceError
-from probe.host_memory import free_memory_bytes, total_memory_bytes
 from probe.records import RunMeta, RunOrigin
+from probe.system.host_memory import free_memory_bytes, total_memory_bytes
 from probe.units import format_bytes
 from probe.version import VERSION
 

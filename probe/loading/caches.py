@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from probe.errors import DataError, TaskError
-from probe.host_memory import free_memory_bytes
 from probe.loading.batch import stack_samples
 from probe.loading.trees import map_tensors, num_bytes, tensors_of
+from probe.system.host_memory import free_memory_bytes
 from probe.units import format_bytes
 
 Value = TypeVar("Value")

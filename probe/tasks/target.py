@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from probe.errors import ProbeError, TaskError, check_known, exit_error, user_code_error
-from probe.module_names import INSTALLED, add_working_folder, is_standard, namesake_hint, working_folder
+from probe.system.module_names import INSTALLED, add_working_folder, is_standard, namesake_hint, working_folder
 from probe.task import Task
 from probe.workers.process_state import complete
 

@@ -26,7 +26,7 @@ from typing import IO, Any, Protocol
 import cloudpickle
 
 from probe.errors import ProbeError, TaskError, UserCodeError, user_code_error
-from probe.interrupts import ignore_interrupts
+from probe.system.interrupts import ignore_interrupts
 from probe.workers.process_state import begin, complete, put_back
 
 _LENGTH = struct.Struct(">Q")

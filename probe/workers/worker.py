@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from probe.errors import DeviceError, ProbeError, TaskError
-from probe.host_memory import free_memory_bytes
+from probe.system.host_memory import free_memory_bytes
 from probe.workers.child import CLOSE, decode, encode, read_frame, write_frame
 from probe.workers.death import Died, WorkerDied
 from probe.workers.process_state import child_environment

@@ -65,7 +65,7 @@ def test_help_imports_no_library_but_click() -> None:
     )
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    loaded = ["cli", "errors", "interrupts", "limits", "module_names", "printable", "version"]
+    loaded = ["cli", "errors", "limits", "printable", "system", "version"]
     assert done.stdout.splitlines()[-1] == f"LOADED 0 {len(OPTIONS) + 1} [] {loaded}"
 
 

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe import host_memory
 from probe.device import cuda, environment
 from probe.device.cpu import CpuDevice
 from probe.device.select import (
@@ -25,7 +24,8 @@ from probe.device.select import (
 )
 from probe.device.simulated import SimulatedDevice
 from probe.errors import DeviceError, UsageError
-from probe.host_memory import free_memory_bytes, total_memory_bytes
+from probe.system import host_memory
+from probe.system.host_memory import free_memory_bytes, total_memory_bytes
 
 GIB = 2**30
 no_cuda = pytest.mark.skipif(cuda.find_problem() is None, reason="says what happens without a CUDA device")

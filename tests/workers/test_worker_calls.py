@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from probe.errors import DeviceError, TaskError, UserCodeError
-from probe.host_memory import total_memory_bytes
+from probe.system.host_memory import total_memory_bytes
 from probe.units import format_bytes
 from probe.workers.child import send_message
 from probe.workers.death import SAVE_MEMORY, Died, WorkerDied

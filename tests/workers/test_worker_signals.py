@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from probe.interrupts import INTERRUPTS
+from probe.system.interrupts import INTERRUPTS
 from probe.workers.child import send_message
 from probe.workers.death import Died
 from probe.workers.worker import Message, Returned, Worker, wait_any

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from probe.errors import DiskFullError, OutputError
 from probe.search.jobs.checkpoint_files import checkpoint_path, is_own_file
+from probe.search.records.search import DATABASE_FILE
 from probe.search.storage.connection import LOCK_FILE
 from probe.search.study.kept_checkpoints import expendable
 from probe.search.study.state import SearchState, Trial

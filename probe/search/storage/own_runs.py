@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from probe.errors import OutputError, UsageError
 from probe.files import write_text
-from probe.module_names import add_working_folder, find_file
+from probe.system.module_names import add_working_folder, find_file
 
 MAX_RUNS = 10_000
 """Number of ids that are kept, the newest ones."""

@@ -17,9 +17,9 @@ from typing import Any
 import ray
 
 from probe.errors import DeviceError, ProbeError, TaskError
-from probe.module_names import put_on_path
 from probe.search.executors.local import prepare_worker
 from probe.search.jobs.jobs import Outcome, RungJob, RungReport
+from probe.system.module_names import put_on_path
 from probe.version import VERSION
 from probe.workers.child import decode, encode, stream_call
 from probe.workers.death import Died

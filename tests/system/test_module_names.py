@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from probe.module_names import add_working_folder, find_file, is_standard, namesake_hint, namesake_of
+from probe.system.module_names import add_working_folder, find_file, is_standard, namesake_hint, namesake_of
 
 
 @pytest.fixture
