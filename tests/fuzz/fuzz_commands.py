@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 from fuzz_case import Case
-from fuzz_runs import USERS_FILES
+from fuzz_runs import RUN_NAMES, USERS_FILES
 from hypothesis import strategies as st
 
 from probe.cli.main import cli
@@ -20,7 +20,6 @@ ODD = (
     "mine.txt",
     "mine.txt/x", "missing/a/b", "a b", "a:b", ":", "os:system", "key=value", "=", "a=", "=b", "%s", "$HOME", "*",
 )  # fmt: skip
-RUN_NAMES = ("search", "killed", "other", "batch", "lr", "train")
 RUNS = (
     *RUN_NAMES,
     "search/result.json",

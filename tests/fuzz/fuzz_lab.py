@@ -6,6 +6,7 @@ machines are busy.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -74,12 +75,10 @@ def _serve(connection: Connection, root: Path, is_heavy: bool) -> None:
     os.chdir(sandbox.work)
     fuzz_runs.warm_up(sandbox.private / "drawn", is_heavy=is_heavy)
     workshop = _Workshop(sandbox)
-    while True:
-        try:
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the lab was closed
+        while True:
             what, *arguments = connection.recv()
-        except EOFError:
-            return
-        connection.send(getattr(workshop, what)(*arguments))
+            connection.send(getattr(workshop, what)(*arguments))
 
 
 class _Workshop:
@@ -113,17 +112,19 @@ class _Workshop:
 
     def _make_run(self, name: str) -> None:
         """A real run, once."""
-        if (self.runs / name).exists():
+        folder = self.runs / name
+        if folder.exists():
             return
-        case, finish = fuzz_runs.RUNS[name]
-        for needed in case.runs:
-            self._make_run(needed)
-        ended = self._run(replace(case, writes=(*case.writes, name)), limit=600.0)
+        if name == fuzz_runs.KILLED:
+            self._make_run("search")
+            shutil.copytree(self.runs / "search", folder)
+            fuzz_runs.unfinish(folder)
+            return
+        case = fuzz_runs.RUNS[name]
+        ended = self._run(replace(case, writes=(name,)), limit=600.0)
         if ended.code != 0:
             raise RuntimeError(f"the run {name} ended with {ended.code}: {ended.output}")
-        folder = self.sandbox.work / name
-        finish(folder)
-        shutil.copytree(folder, self.runs / name)
+        shutil.copytree(self.sandbox.work / name, folder)
 
     def _cpu_seconds(self, command: str) -> float:
         """What the command needs for an undamaged run."""

@@ -9,7 +9,6 @@ import io
 import pkgutil
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 from cli_tools import RECIPE, TASK
@@ -51,10 +50,6 @@ USERS_FILES = {"tiny.toml": TINY, "one.toml": ONE, "blobs.toml": RECIPE.encode()
 SEARCH = ("search", "tiny.toml", "--workers", "1", "--device", "cpu", "--quiet")
 
 
-def keep(folder: Path) -> None:
-    """Leave the run as it is."""
-
-
 def unfinish(folder: Path) -> None:
     """Make a finished search one that was killed: its last third is not there, and its last rows are in the log only."""
     for path in folder.iterdir():
@@ -78,28 +73,25 @@ def unfinish(folder: Path) -> None:
     (folder / "checkpoints").mkdir()
 
 
-Finish = Callable[[Path], None]
-RUNS: dict[str, tuple[Case, Finish]] = {
-    "search": (Case(args=(*SEARCH, "--out", "search"), files=USERS_FILES), keep),
-    "other": (Case(args=(*SEARCH, "--seed", "1", "--trials", "2", "--out", "other"), files=USERS_FILES), keep),
-    "killed": (Case(args=(*SEARCH, "--out", "killed"), files=USERS_FILES), unfinish),
-    "batch": (
-        Case(
-            args=("batch", "--task", "clitask:task", "--device", "simulated:64MiB", "--max", "16", "--out", "batch"),
-            files=USERS_FILES,
-        ),
-        keep,
+RUNS: dict[str, Case] = {
+    "search": Case(args=(*SEARCH, "--out", "search"), files=USERS_FILES),
+    "batch": Case(
+        args=("batch", "--task", "clitask:task", "--device", "simulated:64MiB", "--max", "16", "--out", "batch"),
+        files=USERS_FILES,
     ),
-    "lr": (Case(args=("lr", "--task", "clitask:task", "--steps", "40", "--out", "lr"), files=USERS_FILES), keep),
-    "train": (Case(args=("train", "one.toml", "--epochs", "2", "--out", "train"), files=USERS_FILES), keep),
+    "lr": Case(args=("lr", "--task", "clitask:task", "--steps", "40", "--out", "lr"), files=USERS_FILES),
+    "train": Case(args=("train", "one.toml", "--epochs", "2", "--out", "train"), files=USERS_FILES),
 }
+KILLED = "killed"
+"""The search as a kill would have left it."""
+RUN_NAMES = (*RUNS, KILLED)
 PLAIN: dict[str, Case] = {
     "space": Case(args=("space", "tiny.toml"), files=USERS_FILES),
     "search": Case(
         args=(*SEARCH, "--resume", "--out", "search"), files=USERS_FILES, runs=("search",), writes=("search",)
     ),
     "report": Case(args=("report", "search"), runs=("search",), writes=("search",)),
-    "compare": Case(args=("compare", "search", "other"), runs=("search", "other"), writes=("reports",)),
+    "compare": Case(args=("compare", "search", KILLED), runs=("search", KILLED), writes=("reports",)),
     "export": Case(args=("export", "search", "--optuna", "sqlite:///x.db"), runs=("search",), writes=("x.db",)),
     "train": Case(args=("train", "one.toml", "--epochs", "1"), files=USERS_FILES, writes=("reports",)),
 }

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fuzz_case import Case, Ended
-from fuzz_commands import RUN_NAMES, command_lines
+from fuzz_commands import command_lines
 from fuzz_damage import damages
 from fuzz_lab import Lab
 from fuzz_recipes import recipes, search_case, space_case, trials_case
-from fuzz_runs import SEARCH, USERS_FILES
+from fuzz_runs import KILLED, RUN_NAMES, SEARCH, USERS_FILES
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -133,23 +133,26 @@ def _is_at_hand(recipe: bytes) -> bool:
 @st.composite
 def damaged_runs(draw: st.DrawFn) -> Case:
     """A command on a made run after one to three damages."""
-    run, other = draw(st.sampled_from(("search", "killed", *RUN_NAMES))), draw(st.sampled_from(RUN_NAMES))
+    run, other = draw(st.sampled_from(("search", KILLED, *RUN_NAMES))), draw(st.sampled_from(RUN_NAMES))
     damage = tuple(draw(st.lists(damages, min_size=1, max_size=3)))
     leads_elsewhere = damage[0].how in ("checkpoints", "storage")
-    if run in ("search", "killed") and draw(st.integers(0, 39)) < (20 if leads_elsewhere else 1):
+    if run in ("search", KILLED) and draw(st.integers(0, 39)) < (20 if leads_elsewhere else 1):
         args: tuple[str, ...] = (*SEARCH, "--resume", "--out", run)
     else:
         commands: tuple[tuple[str, ...], ...] = (
             ("report", run),
             ("report", run),
-            ("compare", run, "other" if run != "other" else "search"),
+            ("compare", run, KILLED if run != KILLED else "search"),
             ("export", run, "--optuna", "sqlite:///x.db"),
             ("train", f"{run}/best.toml", "--epochs", "1"),
         )
         args = draw(st.sampled_from(commands[: 5 if run in ("search", "train") else 4]))
     needed = dict.fromkeys((run, *(name for name in args[1:] if name in RUN_NAMES), other))
     writes = {"report": (run,), "search": (run,), "export": ("x.db", "x.db-journal")}.get(args[0], ("reports",))
-    return Case(args=args, files=USERS_FILES, runs=tuple(needed), damage=damage, writes=writes)
+    logs = (
+        f"{name}/search.sqlite-{end}" for name in needed for end in ("shm", "wal")
+    )  # SQLite's own, also of a reader
+    return Case(args=args, files=USERS_FILES, runs=tuple(needed), damage=damage, writes=(*writes, *logs))
 
 
 KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Lab, Tally, Any], object]]] = {
