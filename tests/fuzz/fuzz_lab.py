@@ -88,7 +88,6 @@ class _Workshop:
         self.sandbox = sandbox
         self.runs = sandbox.private / "runs"
         self._needed: dict[str, float] = {}
-        self._own_bytes = 0
 
     def run(self, case: Case) -> Ended:
         for name in case.runs:
@@ -140,26 +139,31 @@ class _Workshop:
         sandbox = self.sandbox
         allowed = [*(sandbox.work / name for name in case.writes), sandbox.root / STATE]
         before = sandbox.snapshot(allowed)
-        files = {name: sandbox.private / name for name in ("out", "audit")}
+        files = {name: sandbox.private / name for name in ("out", "audit", "memory")}
         for path in files.values():
             path.unlink(missing_ok=True)
-        self._own_bytes = psutil.Process().memory_info().rss
         pid = os.fork()
         if pid == 0:
+            files["memory"].write_text(str(psutil.Process().memory_info().rss))
             Audit(sandbox, allowed, files["audit"]).install()
             _run_command(case, files["out"])
         ended = self._watch(pid, case, limit)
+        grown = ended.peak_bytes - int(files["memory"].read_text())
+        killed = "memory" if grown > MOST_BYTES else ended.killed
         noted = files["audit"].read_text(errors="replace").splitlines() if files["audit"].exists() else []
         touched = [*dict.fromkeys(noted), *sandbox.touched(before, sandbox.snapshot(allowed))]
         pages = [path.read_text(errors="replace") for path in sandbox.work.glob("**/report.md") if path.is_file()]
         output = files["out"].read_text(errors="replace") if files["out"].exists() else ""
-        return replace(ended, output=output, touched=tuple(touched), pages="\n".join(pages))
+        return replace(
+            ended, killed=killed, peak_bytes=grown, output=output, touched=tuple(touched), pages="\n".join(pages)
+        )
 
     def _watch(self, pid: int, case: Case, limit: float) -> Ended:
         """Wait for the end of the process, interrupt it if the case says so, and kill it at its limits."""
         process, started = psutil.Process(pid), time.monotonic()
         interrupted = not case.interrupt
         killed: str | None = None
+        most = MOST_BYTES + psutil.Process().memory_info().rss
         cpu, peak, handle = 0.0, 0, os.pidfd_open(pid)
         while True:
             found, status, usage = os.wait4(pid, os.WNOHANG)
@@ -171,23 +175,23 @@ class _Workshop:
             except psutil.NoSuchProcess:
                 continue
             cpu, waited = times.user + times.system, time.monotonic() - started
-            peak = max(peak, memory.rss - self._own_bytes)
+            peak = max(peak, memory.rss)
             if not interrupted and (cpu > INTERRUPT_CPU_SECONDS or waited > INTERRUPT_WALL_SECONDS):
                 interrupted = True
                 os.kill(pid, signal.SIGINT)
-            if killed is None and (peak > MOST_BYTES or cpu > limit or waited > MOST_WALL_SECONDS):
-                killed = "memory" if peak > MOST_BYTES else "hang"
+            if killed is None and (peak > most or cpu > limit or waited > MOST_WALL_SECONDS):
+                killed = "memory" if peak > most else "hang"
                 os.kill(pid, signal.SIGUSR1)  # prints where it is
                 time.sleep(0.2)
                 os.kill(pid, signal.SIGKILL)
         os.close(handle)
-        peak = max(peak, usage.ru_maxrss * 1024 - self._own_bytes)
+        peak = max(peak, usage.ru_maxrss * 1024)
         return Ended(
             code=os.waitstatus_to_exitcode(status),
             output="",
             cpu_seconds=max(cpu, usage.ru_utime + usage.ru_stime),
             peak_bytes=peak,
-            killed=killed or ("memory" if peak > MOST_BYTES else None),
+            killed=killed,
         )
 
 
