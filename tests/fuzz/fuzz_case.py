@@ -77,8 +77,8 @@ class Ended:
         for line in self.output.splitlines():
             if "This is a bug in probe" in line:
                 found["bug"] = line[:300]
-        if "Traceback (most recent call last)" in self.output and self.killed is None:
-            found["traceback"] = last_line_of_traceback(self.output)
+        if self.killed is None and (raised := _raised_in_probe(self.output)) is not None:
+            found["traceback"] = raised
         for what, text in (("output", self.output), ("page", self.pages)):
             if self.killed is None and (match := _CONTROL.search(text)) is not None:
                 found[f"control characters in {what}"] = repr(text[max(0, match.start() - 60) : match.end() + 10])
@@ -89,8 +89,12 @@ class Ended:
         return found
 
 
-def last_line_of_traceback(text: str) -> str:
-    lines = text[text.rindex("Traceback (most recent call last)") :].splitlines()
-    raised = next((line for line in lines[1:] if line and not line.startswith(" ")), lines[-1])
+def _raised_in_probe(text: str) -> str | None:
+    """The end of a traceback whose last frame is probe's own. --debug prints those of probe's errors as well."""
+    _, heading, rest = text.rpartition("Traceback (most recent call last)")
+    lines = rest.splitlines()
+    raised = next((line for line in lines[1:] if line and not line.startswith(" ")), "")
     frames = [line.strip() for line in lines if line.startswith("  File ")]
-    return f"{raised[:200]}; in {frames[-1] if frames else 'no frame'}"
+    if not heading or not frames or "/probe/" not in frames[-1] or raised.startswith("probe.errors."):
+        return None
+    return f"{raised[:200]}; in {frames[-1]}"

@@ -13,12 +13,10 @@ from probe.cli.main import cli
 
 ODD = (
     "", " ", "0", "-1", "1", "2", "3.5", "1e3", "1_000", "２０", "99999999999999999999", "9223372036854775807", "nan",
-    "inf", "1e-400",
-    "1e400", "abc", "none", "auto", "-", "--", "--help", "-x", "a,b", ",", "1,1", "1,2,", "\x1b[31mred", "\u202e",
-    "日本", "\udcff",
-    "x" * 300, "x" * 5000, "/", "..", ".", "~", "../neighbour", "../neighbour/notes.txt", "/dev/null", "/dev/full",
-    "mine.txt",
-    "mine.txt/x", "missing/a/b", "a b", "a:b", ":", "os:system", "key=value", "=", "a=", "=b", "%s", "$HOME", "*",
+    "inf", "1e-400", "1e400", "abc", "none", "auto", "-", "--", "--help", "-x", "a,b", ",", "1,1", "1,2,",
+    "\x1b[31mred", "\u202e", "日本", "\udcff", "x" * 300, "x" * 5000, "/", "..", ".", "~", "../neighbour",
+    "../neighbour/notes.txt", "/dev/null", "/dev/full", "mine.txt", "mine.txt/x", "missing/a/b", "a b", "a:b", ":",
+    "os:system", "key=value", "=", "a=", "=b", "%s", "$HOME", "*",
 )  # fmt: skip
 RUNS = (
     *RUN_NAMES,

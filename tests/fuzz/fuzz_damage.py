@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 NEIGHBOUR = "../neighbour"
 """Files of the user, seen from a file of the working folder; a run is one folder deeper."""
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 3, 7, 10**6, 2**31, 2**63, 10**30, 0.5, -0.5, 1e308, math.nan, math.inf, "", "x", "nan",
-    "1e999", "\x1b[31mred\x07", "\u202ereversed", "a|b`c`<script>alert(1)</script>", "x" * 300, "../neighbour", [], [1],
-    {}, {"a": 1}, [[]], "finished", "oom", "sgd", "os:system", "2026-01-01T00:00:00Z",
+    None, True, False, 0, -1, 1, 3, 7, 10**6, 2**31, 2**63, 10**30, 0.5, -0.5, 1e308, math.nan, math.inf, "", "x",
+    "nan", "1e999", "\x1b[31mred\x07", "\u202ereversed", "a|b`c`<script>alert(1)</script>", "x" * 300, "../neighbour",
+    [], [1], {}, {"a": 1}, [[]], "finished", "oom", "sgd", "os:system", "2026-01-01T00:00:00Z",
 )  # fmt: skip
 ODD_FACTS = (
     "", "x", "-1", "0", "1000000000", "cuda:7", "simulated:1KiB", "yes", "maybe", "../store", "../neighbour", "..",

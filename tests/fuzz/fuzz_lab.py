@@ -48,7 +48,7 @@ class Lab:
             process.join()
 
     def run(self, case: Case) -> Ended:
-        return self._ask("light" if case.args[:1] == ("space",) else "heavy", "run", case)  # type: ignore[no-any-return]
+        return self._ask("light" if case.args[:2] == ("space", "recipe.toml") else "heavy", "run", case)  # type: ignore[no-any-return]
 
     def keep(self, case: Case, folder: Path) -> None:
         """Write what the case finds to a folder, to look at it by hand."""
