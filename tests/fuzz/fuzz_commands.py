@@ -120,7 +120,7 @@ def command_lines(draw: st.DrawFn) -> Case:
     for param in params:
         if isinstance(param, click.Argument):
             args += draw(_arguments(param))
-        elif draw(st.integers(0, len(params))) < 3:
+        elif draw(st.integers(0, len(params))) < 2:
             args += draw(_options(param))
     options = CHEAP.get(name, ())
     for flag, value in zip(options[::2], options[1::2], strict=True):

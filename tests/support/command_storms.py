@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -139,12 +140,16 @@ def started(args: tuple[str, ...], folder: Path) -> Iterator[Driver]:
             os.chdir(folder)
             os.dup2(writes, 2)
             os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False, encoding="utf-8") for number in (1, 2))
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.argv, sys.path = ["probe", *args], [str(folder), *sys.path]
             main()
         except SystemExit as error:
             code = error.code
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(code if isinstance(code, int) else 0)
     os.close(writes)
     with os.fdopen(reads, errors="replace") as lines:
