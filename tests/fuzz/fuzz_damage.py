@@ -147,7 +147,11 @@ def _json(folder: Path, damage: Damage) -> None:
             plain = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             return
-        file.write_text(json.dumps(change_json(plain, damage)), encoding="utf-8", errors="surrogatepass")
+        file.write_text(
+            json.dumps((nudge if damage.odd % 2 else change_json)(plain, damage)),
+            encoding="utf-8",
+            errors="surrogatepass",
+        )
 
 
 def _row(folder: Path, damage: Damage) -> None:
@@ -169,33 +173,43 @@ def _row(folder: Path, damage: Damage) -> None:
         connection.close()
 
 
+def nudge(plain: Any, damage: Damage) -> Any:
+    """Change one number to another that could be there."""
+    places = [(container, key) for container, key in places_of(plain) if type(container[key]) in (int, float)]
+    if places:
+        container, key = _pick(places, damage.at[1])
+        value = container[key]
+        container[key] = _pick([value + 1, value - 1, 2 * value, -value, 0 * value, value + 100, 10**6], damage.at[2])
+    return plain
+
+
 def _change_row(
     connection: sqlite3.Connection, table: str, columns: list[str], rows: list[Any], damage: Damage
 ) -> None:
     row, other = _pick(rows, damage.at[1]), _pick(rows, (damage.at[1] + damage.at[2]) % 1)
-    last = columns[-1]
-    match damage.odd % 7:
+    last, is_event = columns[-1], table == "events"
+    match damage.odd % 8:
         case 0:
             connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (row[0],))
-        case 1 if table == "events":
+        case 1 | 2 if is_event:  # once more at the end, or moved there
             connection.execute("INSERT INTO events (seconds, kind, trial, record) VALUES (?, ?, ?, ?)", row[2:])
-        case 2:
-            for one, two in ((row, other), (other, row)):
-                connection.execute(f"UPDATE {table} SET {last} = ? WHERE rowid = ?", (two[-1], one[0]))
+            if damage.odd % 8 == 2:
+                connection.execute("DELETE FROM events WHERE rowid = ?", (row[0],))
         case 3:
-            column = _pick(columns, damage.at[2])
+            values = [(two[-1], one[0]) for one, two in ((row, other), (other, row))]
+            connection.executemany(f"UPDATE {table} SET {last} = ? WHERE rowid = ?", values)
+        case 4:
             odd = ODD_VALUES[(damage.odd * 31 + int(damage.at[2] * 997)) % len(ODD_VALUES)]
-            value = (
-                odd if isinstance(odd, (str, float, type(None))) or (isinstance(odd, int) and abs(odd) < 2**63) else "x"
-            )
+            value = odd if isinstance(odd, (str, float)) else 7 if isinstance(odd, int) else None
+            column = _pick(columns, damage.at[2])
             connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, row[0]))
         case _ if table == "search":
-            connection.execute(
-                "UPDATE search SET value = ? WHERE rowid = ?", (ODD_FACTS[damage.odd % len(ODD_FACTS)], row[0])
-            )
-        case _:
-            changed = change_json(json.loads(row[-1]), damage)
-            connection.execute(f"UPDATE {table} SET {last} = ? WHERE rowid = ?", (json.dumps(changed), row[0]))
+            fact = ODD_FACTS[damage.odd % len(ODD_FACTS)]
+            connection.execute("UPDATE search SET value = ? WHERE rowid = ?", (fact, row[0]))
+        case case:
+            change = change_json if case == 5 else nudge
+            changed = json.dumps(change(json.loads(row[-1]), damage))
+            connection.execute(f"UPDATE {table} SET {last} = ? WHERE rowid = ?", (changed, row[0]))
 
 
 def _log(folder: Path, other: Path, damage: Damage) -> None:

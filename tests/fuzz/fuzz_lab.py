@@ -29,6 +29,8 @@ from fuzz_sandbox import Audit, Sandbox
 STATE = Path("home/.state/probe")
 """Where probe may remember the runs of a user."""
 INTERRUPT_CPU_SECONDS, INTERRUPT_WALL_SECONDS = 1.0, 10.0
+REPORT_CPU_SECONDS = 2.0
+"""For the report of an interrupted command."""
 NUM_DRAWN = 20
 
 
@@ -73,7 +75,7 @@ def _serve(connection: Connection, root: Path, is_heavy: bool) -> None:
     sys.dont_write_bytecode = True
     sandbox.clear()
     os.chdir(sandbox.work)
-    fuzz_runs.warm_up(sandbox.private / "drawn", is_heavy=is_heavy)
+    fuzz_runs.warm_up(sandbox.private / "runs", is_heavy=is_heavy)
     workshop = _Workshop(sandbox)
     with contextlib.suppress(EOFError, BrokenPipeError):  # the lab was closed
         while True:
@@ -92,8 +94,11 @@ class _Workshop:
     def run(self, case: Case) -> Ended:
         for name in case.runs:
             self._make_run(name)
-        limit = MOST_CPU_SECONDS + (0 if case.interrupt else 2 * self._cpu_seconds(case.args[0] if case.args else ""))
-        return self._run(case, limit + INTERRUPT_CPU_SECONDS * case.interrupt + 4 * case.interrupt)
+        limit = MOST_CPU_SECONDS + (INTERRUPT_CPU_SECONDS if case.interrupt else 0.0)
+        ended = self._run(case, limit)
+        if ended.killed == "hang" and (needed := self._cpu_seconds(case)):
+            ended = self._run(case, limit + 2 * needed)
+        return ended
 
     def keep(self, case: Case, folder: Path) -> None:
         self._prepare(case)
@@ -110,7 +115,7 @@ class _Workshop:
             apply(one, self.sandbox.work / case.runs[0], self.sandbox.work / case.runs[-1])
 
     def _make_run(self, name: str) -> None:
-        """A real run, once."""
+        """Make a search, once."""
         folder = self.runs / name
         if folder.exists():
             return
@@ -119,20 +124,20 @@ class _Workshop:
             shutil.copytree(self.runs / "search", folder)
             fuzz_runs.unfinish(folder)
             return
-        case = fuzz_runs.RUNS[name]
-        ended = self._run(replace(case, writes=(name,)), limit=600.0)
+        ended = self._run(fuzz_runs.SEARCHED, limit=600.0)
         if ended.code != 0:
-            raise RuntimeError(f"the run {name} ended with {ended.code}: {ended.output}")
+            raise RuntimeError(f"the search ended with {ended.code}: {ended.output}")
         shutil.copytree(self.sandbox.work / name, folder)
 
-    def _cpu_seconds(self, command: str) -> float:
-        """What the command needs for an undamaged run."""
-        if command not in self._needed:
-            case = fuzz_runs.PLAIN.get(command)
-            for name in () if case is None else case.runs:
+    def _cpu_seconds(self, case: Case) -> float:
+        """What the command needs without damage."""
+        command = case.args[0] if case.args else ""
+        plain = fuzz_runs.PLAIN.get(command)
+        if command not in self._needed and plain is not None:
+            for name in plain.runs:
                 self._make_run(name)
-            self._needed[command] = 0.0 if case is None else self._run(case, limit=600.0).cpu_seconds
-        return self._needed[command]
+            self._needed[command] = self._run(plain, limit=600.0).cpu_seconds
+        return self._needed.get(command, 0.0) + (REPORT_CPU_SECONDS if case.interrupt else 0.0)
 
     def _run(self, case: Case, limit: float) -> Ended:
         self._prepare(case)

@@ -73,47 +73,40 @@ def unfinish(folder: Path) -> None:
     (folder / "checkpoints").mkdir()
 
 
-RUNS: dict[str, Case] = {
-    "search": Case(args=(*SEARCH, "--out", "search"), files=USERS_FILES),
-    "batch": Case(
-        args=("batch", "--task", "clitask:task", "--device", "simulated:64MiB", "--max", "16", "--out", "batch"),
-        files=USERS_FILES,
-    ),
-    "lr": Case(args=("lr", "--task", "clitask:task", "--steps", "40", "--out", "lr"), files=USERS_FILES),
-    "train": Case(args=("train", "one.toml", "--epochs", "2", "--out", "train"), files=USERS_FILES),
-}
+SEARCHED = Case(args=(*SEARCH, "--out", "search"), files=USERS_FILES, writes=("search",))
+"""Makes the run `search`."""
 KILLED = "killed"
-"""The search as a kill would have left it."""
-RUN_NAMES = (*RUNS, KILLED)
+"""The same search as a kill would have left it."""
+DRAWN = ("batch", "lr", "train")
+"""Runs that are drawn from records made by hand."""
+RUN_NAMES = ("search", KILLED, *DRAWN)
 PLAIN: dict[str, Case] = {
     "space": Case(args=("space", "tiny.toml"), files=USERS_FILES),
-    "search": Case(
-        args=(*SEARCH, "--resume", "--out", "search"), files=USERS_FILES, runs=("search",), writes=("search",)
-    ),
     "report": Case(args=("report", "search"), runs=("search",), writes=("search",)),
     "compare": Case(args=("compare", "search", KILLED), runs=("search", KILLED), writes=("reports",)),
     "export": Case(args=("export", "search", "--optuna", "sqlite:///x.db"), runs=("search",), writes=("x.db",)),
     "train": Case(args=("train", "one.toml", "--epochs", "1"), files=USERS_FILES, writes=("reports",)),
 }
+PLAIN["search"] = PLAIN["report"]  # which is what a resumed search does in its own process
 """An undisturbed command of each kind: what it needs of CPU time is not counted against one with damage."""
 
 
-def warm_up(folder: Path, *, is_heavy: bool) -> None:
-    """Import once what the commands import, or what `probe space` imports, and fill the caches."""
+def warm_up(runs: Path, *, is_heavy: bool) -> None:
+    """Import once what the commands import, or what `probe space` imports. The reports that fill the caches of libraries are
+    the drawn runs, in `runs`."""
     from probe.cli.main import run
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tiny.toml").write_bytes(TINY)
+    Path("tiny.toml").write_bytes(TINY)
     with contextlib.redirect_stdout(io.StringIO()):
-        run(["space", str(folder / "tiny.toml")])
+        run(["space", "tiny.toml"])
     if is_heavy:
-        _import_everything(folder)
+        _import_everything(runs)
     gc.collect()
     gc.freeze()
     gc.disable()
 
 
-def _import_everything(folder: Path) -> None:
+def _import_everything(runs: Path) -> None:
     import made_records
 
     import probe
@@ -124,5 +117,5 @@ def _import_everything(folder: Path) -> None:
             importlib.import_module(module.name)
     for name in ("optuna", "sklearn.datasets"):
         importlib.import_module(name)
-    for result in (made_records.search_result(), made_records.batch_result(), made_records.lr_result()):
-        write_report(result, folder)
+    for name in DRAWN:
+        write_report(getattr(made_records, f"{name}_result")(), runs / name)
