@@ -155,9 +155,7 @@ def _options(param: Any) -> st.SearchStrategy[list[str]]:
 
 
 def _values(name: str) -> st.SearchStrategy[str]:
-    odd = st.sampled_from(ODD) | st.text(
-        st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=8
-    )
+    odd = st.sampled_from(ODD) | st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=8)
     return (
         st.sampled_from(VALID[name] * 3 + ("1",)) | st.sampled_from(VALID[name]) | odd
         if name in VALID

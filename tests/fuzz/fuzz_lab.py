@@ -232,7 +232,7 @@ def _code_of(case: Case) -> int:
     if case.before_first_trial:
         from probe.search import find
 
-        find.open_session = _draw_configurations  # type: ignore[assignment]
+        find.__dict__["open_session"] = _draw_configurations
     sys.argv = ["probe", *case.args]
     try:
         main()

@@ -164,7 +164,8 @@ CHANGES = (
 @st.composite
 def contents(draw: st.DrawFn) -> dict[str, Any]:
     """A base recipe after one to four changes of its structure."""
-    content, tame = copy.deepcopy(draw(st.sampled_from(BASES))), draw(st.integers(0, 1))
+    content: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(BASES)))
+    tame = draw(st.integers(0, 1))
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 2, 3)))):
         how = draw(
             st.sampled_from(

@@ -110,8 +110,8 @@ class Audit:
     The hook of a process stays until its end, so that one is made in a process that runs one case."""
 
     def __init__(self, sandbox: Sandbox, allowed: Iterable[Path], log: Path) -> None:
-        own = (sandbox.tmp, sandbox.store, sandbox.private, "/dev")
-        self._allowed = tuple(os.path.realpath(path) for path in (*allowed, *map(Path, own)))
+        own = (sandbox.tmp, sandbox.store, sandbox.private, Path("/dev"))
+        self._allowed = tuple(os.path.realpath(path) for path in (*allowed, *own))
         self._outer = (os.path.realpath(sandbox.root), *self._allowed)
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 

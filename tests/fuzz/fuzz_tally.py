@@ -127,7 +127,7 @@ def _run_recipe(lab: Lab, tally: Tally, example: tuple[bytes, tuple[str, ...]]) 
 def _is_at_hand(recipe: bytes) -> bool:
     """Whether its data need no download."""
     task = tomllib.loads(recipe.decode())["task"]
-    return task.get("data") == "digits" or task.get("target") == "clitask:task"
+    return bool(task.get("data") == "digits" or task.get("target") == "clitask:task")
 
 
 @st.composite
