@@ -40,7 +40,14 @@ class Case:
     @property
     def text(self) -> str:
         damage = "; ".join(str(one) for one in self.damage)
-        return f"probe {' '.join(map(repr, self.args))}" + (f"  # after {damage}" if damage else "")
+        recipe = self.files.get("recipe.toml")
+        return "".join(
+            (
+                f"probe {' '.join(map(repr, self.args))}",
+                f"  # after {damage}" if damage else "",
+                f"  # {recipe[:2000]!r}" if recipe is not None else "",
+            )
+        )
 
     @property
     def size(self) -> int:

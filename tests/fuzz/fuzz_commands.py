@@ -156,8 +156,6 @@ def _options(param: Any) -> st.SearchStrategy[list[str]]:
 
 def _values(name: str) -> st.SearchStrategy[str]:
     odd = st.sampled_from(ODD) | st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=8)
-    return (
-        st.sampled_from(VALID[name] * 3 + ("1",)) | st.sampled_from(VALID[name]) | odd
-        if name in VALID
-        else odd | st.just("2")
-    )
+    if name not in VALID:
+        return odd | st.just("2")
+    return st.integers(0, 9).flatmap(lambda place: odd if place == 9 else st.sampled_from(VALID[name]))

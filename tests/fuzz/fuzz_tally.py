@@ -69,7 +69,7 @@ class Tally:
     def text(self) -> str:
         """One entry for each kind of fault, the most frequent first."""
         return "\n".join(
-            f"{count} x {kind.partition(':')[0]}: {self.smallest[kind][1]}\n    {self.smallest[kind][0].text[:600]}"
+            f"{count} x {kind.partition(':')[0]}: {self.smallest[kind][1]}\n    {self.smallest[kind][0].text[:3000]}"
             for kind, count in self.kinds.most_common()
         )
 
