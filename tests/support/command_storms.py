@@ -57,6 +57,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
 """Command -> a command line that takes long, and the beginning of a line that says that something was measured."""
 MOST_LINES, MOST_ROWS = 6, 12
 ORPHAN_SECONDS = 20.0
+CLOCK_SECONDS = 0.1
+"""How far the time of a file may be behind the clock."""
 
 
 @dataclass
@@ -84,25 +86,28 @@ class Storm:
         for item in fields(self):
             setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
-    def judge(self, folder: Path, number: signal.Signals, code: int) -> None:
-        """The end of a driver that got a signal."""
+    def judge(self, folder: Path, number: signal.Signals, code: int, *, since: float) -> None:
+        """The end of a driver that got a signal at the time `since`."""
         expected = POLITE.get(number, -number)
         if code != expected:
             self.wrong_codes.append(f"{number.name} {code}")
         if number in POLITE:
             self.num_polite += 1
-            self.num_reports += has_report(folder / RUN)
+            self.num_reports += has_report(folder / RUN, since=since)
 
 
-def has_report(run: Path) -> bool:
-    """Whether the run has a whole result, its page and, of a training, its weights."""
+def has_report(run: Path, *, since: float) -> bool:
+    """Whether the run has a whole result and its page, both written after the time `since`, and, of a training, its weights."""
     try:
+        if min((run / name).stat().st_mtime for name in ("result.json", "report.md")) < since:
+            return False
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     weights = result.get("weights_file")
-    is_whole = result["stopped_by"] == "interrupted" and (run / "report.md").is_file()
-    return is_whole and (result["kind"] != "train" or (weights is not None and (run / weights).stat().st_size > 0))
+    return result["stopped_by"] == "interrupted" and (
+        result["kind"] != "train" or (weights is not None and (run / weights).stat().st_size > 0)
+    )
 
 
 @dataclass
@@ -184,10 +189,11 @@ def command_storm(command: str, folder: Path, *, num_kills: int, seed: int) -> S
             if not driver.wait_for(news, generator.randint(1, MOST_LINES)):
                 raise RuntimeError(f"{command} ended before it was killed: {driver.last}")
             processes = descendants(driver.pid)
+            since = time.time() - CLOCK_SECONDS
             os.kill(driver.pid, number)
             code = driver.end()
         storm.count("driver", number)
-        storm.judge(place, number, code)
+        storm.judge(place, number, code, since=since)
         storm.num_orphans += num_running(processes)
     return storm
 
@@ -202,7 +208,7 @@ def search_storm(folder: Path, whole: list[Event], *, num_kills: int, seed: int)
     left = num_kills
     while True:
         with started((*SEARCH, *resume), folder) as driver:
-            sent, seen = None, len(events)
+            sent, seen, since = None, len(events), 0.0
             while left and sent is None:
                 seen = _wait_for_rows(folder / RUN, driver, seen + generator.randint(2, MOST_ROWS))
                 processes = descendants(driver.pid)
@@ -212,6 +218,7 @@ def search_storm(folder: Path, whole: list[Event], *, num_kills: int, seed: int)
                 number, victim = generator.choice(SIGNALS), generator.choice(("driver", "worker"))
                 storm.count(victim, number)
                 if victim == "driver":
+                    since = time.time() - CLOCK_SECONDS
                     os.kill(driver.pid, number)
                     sent = number
                 for process in processes if victim == "worker" else ():
@@ -228,7 +235,7 @@ def search_storm(folder: Path, whole: list[Event], *, num_kills: int, seed: int)
             storm.wrong_codes += [] if code == 0 else [f"none {code}"]
             storm.num_different += decisions(events) != decisions(whole)
             return storm
-        storm.judge(folder, sent, code)
+        storm.judge(folder, sent, code, since=since)
 
 
 def whole_search(folder: Path) -> list[Event]:
