@@ -188,8 +188,11 @@ def write_text(path: Path, text: str) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Like `write_text`, a table as CSV; None becomes an empty cell."""
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([header, *rows])
+    buffer, table = io.StringIO(newline=""), [header, *rows]
+    # Python quotes the characters of its own line ends only, but readers take a carriage return for one.
+    has_return = any(isinstance(cell, str) and "\r" in cell for row in table for cell in row)
+    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
+    writer.writerows(table)
     write_text(path, buffer.getvalue())
 
 

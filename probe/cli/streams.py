@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class _ForgivingWriter(io.RawIOBase):
     """Writes to another raw stream. What that stream refuses is dropped, and the error is kept."""
 
-    def __init__(self, raw: io.RawIOBase, error: OSError | None = None) -> None:
+    def __init__(self, raw: io.RawIOBase, error: OSError | None = None, owner: TextIO | None = None) -> None:
         self._raw = raw
+        self._owner = owner  # would close the raw stream if it was collected
         self.error = error
 
     def writable(self) -> bool:
@@ -43,8 +44,10 @@ class _ForgivingWriter(io.RawIOBase):
 class ForgivingStream(io.TextIOWrapper):
     """A text stream that never raises: text that cannot be written is dropped, letters that cannot be encoded become `?`."""
 
-    def __init__(self, raw: io.RawIOBase, *, error: OSError | None = None, **options: Any) -> None:
-        self._writer = _ForgivingWriter(raw, error)
+    def __init__(
+        self, raw: io.RawIOBase, *, error: OSError | None = None, owner: TextIO | None = None, **options: Any
+    ) -> None:
+        self._writer = _ForgivingWriter(raw, error, owner)
         super().__init__(io.BufferedWriter(self._writer), errors="replace", **options)
 
     @property
@@ -107,6 +110,7 @@ def _protected(stream: TextIO | None, descriptor: int) -> ForgivingStream:
     buffer: Any = stream.buffer
     return ForgivingStream(
         cast("io.RawIOBase", getattr(buffer, "raw", buffer)),  # with `python -u`, the buffer is the raw stream
+        owner=stream,
         encoding=stream.encoding,
         line_buffering=stream.isatty() or descriptor == 2,
     )

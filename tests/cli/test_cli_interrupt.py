@@ -37,7 +37,7 @@ trials = 2
 """
 
 RUNS = {
-    "lr": (["lr", "--task", "clitask:task", "--steps", "2000000"], "step 50 of"),
+    "lr": (["lr", "--task", "clitask:task", "--steps", "1000000"], "step 50 of"),
     "search": (
         ["search", "blobs.toml", "--trials", "100000", "--workers", "1", "--set", "search.fidelity.max=100"],
         "trial 0 after",

@@ -26,7 +26,7 @@ from fuzz_case import MOST_BYTES, MOST_CPU_SECONDS, MOST_WALL_SECONDS, Case, End
 from fuzz_damage import apply
 from fuzz_sandbox import Audit, Sandbox
 
-STATE = Path("home/.state/probe")
+STATE = Path("home/.state")
 """Where probe may remember the runs of a user."""
 INTERRUPT_CPU_SECONDS, INTERRUPT_WALL_SECONDS = 1.0, 10.0
 REPORT_CPU_SECONDS = 2.0

@@ -78,7 +78,7 @@ def test_a_huge_recipe_is_refused(users_folder: Path, capsys: pytest.CaptureFixt
         file.truncate(2**40)  # a terabyte of nothing
     with no_waiting():
         assert run(["space", "huge.toml"]) == 2
-    assert "more than 1,048,576 bytes" in capsys.readouterr().err
+    assert "more than 262,144 bytes" in capsys.readouterr().err
 
 
 def test_a_link_is_not_replaced_by_json(users_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
