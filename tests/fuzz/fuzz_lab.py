@@ -101,6 +101,8 @@ class _Workshop:
         return ended
 
     def keep(self, case: Case, folder: Path) -> None:
+        for name in case.runs:
+            self._make_run(name)
         self._prepare(case)
         shutil.copytree(self.sandbox.work, folder, symlinks=True, dirs_exist_ok=True)
         (folder / "command.txt").write_text(f"{case.text}\n", encoding="utf-8", errors="backslashreplace")
@@ -147,6 +149,7 @@ class _Workshop:
         files = {name: sandbox.private / name for name in ("out", "audit", "memory")}
         for path in files.values():
             path.unlink(missing_ok=True)
+        started = time.time_ns()
         pid = os.fork()
         if pid == 0:
             files["memory"].write_text(str(psutil.Process().memory_info().rss))
@@ -157,7 +160,10 @@ class _Workshop:
         killed = "memory" if grown > MOST_BYTES else ended.killed
         noted = files["audit"].read_text(errors="replace").splitlines() if files["audit"].exists() else []
         touched = [*dict.fromkeys(noted), *sandbox.touched(before, sandbox.snapshot(allowed))]
-        pages = [path.read_text(errors="replace") for path in sandbox.work.glob("**/report.md") if path.is_file()]
+        written = [
+            path for path in sandbox.work.glob("**/*.md") if path.is_file() and path.stat().st_mtime_ns >= started
+        ]
+        pages = [path.read_text(errors="replace") for path in written]
         output = files["out"].read_text(errors="replace") if files["out"].exists() else ""
         return replace(
             ended, killed=killed, peak_bytes=grown, output=output, touched=tuple(touched), pages="\n".join(pages)

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from probe.files import finished_name
+
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {
     "os.remove": 1,
@@ -127,7 +129,8 @@ class Audit:
                 self._check(event, path)
         elif event == "sqlite3.connect":
             name = os.fsdecode(args[0])
-            if "mode=ro" not in name and name not in ("", ":memory:"):
+            # A connection that creates no file is no write yet; the snapshot shows what it changes.
+            if "mode=r" not in name and name not in ("", ":memory:"):
                 self._check(event, name.removeprefix("file://").partition("?")[0], follow=True)
         elif event == "os.system":
             self._note(event, args[0])
@@ -155,4 +158,6 @@ class Audit:
 
 
 def _is_in(place: str, folders: Iterable[str]) -> bool:
+    folder, name = os.path.split(place)
+    place = f"{folder}/{finished_name(name)}"  # the unfinished content of a file is written beside it
     return any(place == folder or place.startswith(f"{folder}/") for folder in folders)
