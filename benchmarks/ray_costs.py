@@ -26,8 +26,8 @@ from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import Event, TrialEnded
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.tasks.source import TargetSource
 
 EXECUTORS = ("Ray, local:2", "local processes")

@@ -35,8 +35,8 @@ from probe.search.storage.schema import BATCH, END, FINAL, LOAD, LR_PREFIX, PROB
 from probe.search.study.events import Event
 from probe.search.study.plan import StudyHooks, new_state
 from probe.search.study.snapshots import best_trial, with_nodes
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.search.task_info import describe_task, first_feasible, same_task_info
 
 Observer = Callable[[Any], None]

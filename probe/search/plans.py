@@ -30,7 +30,7 @@ from probe.search.space.dimensions import (
 from probe.search.space.space import Params, Space
 from probe.search.study.budget import LR_STEPS, MIN_PROBE_STEPS, probe_allowance
 from probe.search.study.plan import StudyPlan
-from probe.search.study.state import Trial
+from probe.search.study.trial import Trial
 from probe.search.task_info import TaskInfo
 from probe.seeds import derive_seed
 from probe.workers.death import SAVE_MEMORY

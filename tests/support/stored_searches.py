@@ -24,8 +24,8 @@ from probe.search.storage.database import SearchDatabase
 from probe.search.storage.folder import CheckpointFolder, run_lock
 from probe.search.study.events import Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.training.records import EpochReport
 
 PLAN = StudyPlan(

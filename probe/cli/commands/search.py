@@ -27,7 +27,10 @@ from probe.errors import OutputError
 from probe.limits import MAX_WORKERS
 
 if TYPE_CHECKING:
+    from probe.cli.output import Output
+    from probe.errors import ProbeError
     from probe.recipe.schema import Recipe
+    from probe.search.records.search import SearchResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,17 +113,11 @@ def search(
     from probe.search.checks import check_recipe
     from probe.search.executors.ray.resources import parse_ray_address
 
-    shortcuts = {
-        "budget.trials": budget.trials,
-        "budget.epochs": budget.epochs,
-        "budget.time": budget.time,
-        "search.seed": execution.seed,
-    }
     with waiting("starting", quiet=output.quiet):
-        from probe.search.records.search import DATABASE_FILE
-
         path = search_recipe_path(recipe.recipe)
-        loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
+        loaded = load_recipe(
+            path, overrides=all_changes(recipe.changes, _shortcuts(budget, execution)), tries=recipe.tries
+        )
         check_trusted(path, loaded, trust=resuming.trust)
         device = parse_device(execution.device or "auto")
         if execution.ray is not None:
@@ -149,15 +146,32 @@ def search(
                 trust=resuming.trust,
                 argv=command_line(),
             )
-        try:
-            run.finish(result)
-        except OutputError:
-            if error is None:  # a full disk causes two errors, and the first one is raised below
-                raise
-        if result.stopped_by == "interrupted" and (run.folder / DATABASE_FILE).is_file():
-            how = f"to resume the search, add --resume --out {run.shown_folder} to the same command"
-            run.print_answer([("Next", how)])
+        _finish(run, result, error)
     return exit_code(result, error)
+
+
+def _shortcuts(budget: BudgetOptions, execution: ExecutionOptions) -> dict[str, str | int | None]:
+    """Return the keys of the recipe that options stand for."""
+    return {
+        "budget.trials": budget.trials,
+        "budget.epochs": budget.epochs,
+        "budget.time": budget.time,
+        "search.seed": execution.seed,
+    }
+
+
+def _finish(run: Output, result: SearchResult, error: ProbeError | None) -> None:
+    """Write and print the result, and how to resume an interrupted search."""
+    from probe.search.records.search import DATABASE_FILE
+
+    try:
+        run.finish(result)
+    except OutputError:
+        if error is None:  # a full disk causes two errors, and the first one is raised by the caller
+            raise
+    if result.stopped_by == "interrupted" and (run.folder / DATABASE_FILE).is_file():
+        how = f"to resume the search, add --resume --out {run.shown_folder} to the same command"
+        run.print_answer([("Next", how)])
 
 
 def _summary(recipe: Recipe, *, resumed_in: Path | None) -> str:

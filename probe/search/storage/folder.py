@@ -17,7 +17,8 @@ from probe.search.jobs.checkpoint_files import checkpoint_path, is_own_file
 from probe.search.records.search import DATABASE_FILE
 from probe.search.storage.connection import LOCK_FILE
 from probe.search.study.kept_checkpoints import expendable
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder of checkpoints in a run's folder."""

@@ -22,7 +22,8 @@ from probe.search.records.search import (
 )
 from probe.search.schedulers.fidelity import in_epochs
 from probe.search.study.budget import Usage
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 
 SHOW_SECONDS = 0.1
 """Least time between two progress records: making one takes a millisecond with a thousand slots."""

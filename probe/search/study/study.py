@@ -16,7 +16,8 @@ from probe.search.study.events import EpochReported, Event, SearchResumed, Trial
 from probe.search.study.kept_checkpoints import CheckpointKeeper, epochs_of_ended_jobs
 from probe.search.study.plan import Proposal, Proposer, StudyHooks, StudyPlan
 from probe.search.study.snapshots import ProgressTimer, progress, trial_result
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 from probe.search.study.tried import TriedConfigurations
 from probe.seeds import derive_seed
 
