@@ -48,7 +48,7 @@ trials = 8
 SEARCH = ("search", "storm.toml", "--deterministic", "--device", "cpu", "--out", RUN)
 COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("train", "one.toml", "--epochs", "100000", "--device", "cpu", "--out", RUN), "epoch "),
-    "lr": (("lr", "--task", "clitask:task", "--steps", "2000000", "--out", RUN), "range test: step"),
+    "lr": (("lr", "--task", "clitask:task", "--steps", "1000000", "--out", RUN), "range test: step"),
     "batch": (
         ("batch", "--model", "cnn", "--img", "32", "--device", "simulated:2GiB", "--start", "2", "--out", RUN),
         "batch ",
