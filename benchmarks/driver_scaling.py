@@ -34,7 +34,7 @@ from driver_simulation import DriverClock, Parts, SimulatedCluster, TimedSampler
 from search_overhead import SPACE, make_job
 
 from probe.records_json import from_plain, to_plain
-from probe.search.jobs.jobs import checkpoint_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler

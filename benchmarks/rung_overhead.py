@@ -33,7 +33,8 @@ import probe
 from probe.device.select import DeviceSpec
 from probe.loading.records import ValidationSplit
 from probe.search.executors.local import LocalExecutor
-from probe.search.jobs.jobs import RungJob, RungReport, checkpoint_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
+from probe.search.jobs.jobs import RungJob, RungReport
 from probe.tasks.source import TargetSource
 from probe.units import format_seconds
 from probe.workers.process_state import freeze_imports

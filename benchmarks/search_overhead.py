@@ -39,8 +39,8 @@ from probe.search.space.space import Positions, Space
 from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import Event
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.seeds import derive_seed
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport

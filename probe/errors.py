@@ -22,6 +22,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from probe.system.module_names import namesake_of
+
 
 class ProbeError(Exception):
     """Base class of all errors of probe.
@@ -122,7 +124,8 @@ def _rebuild(kind: type[ProbeError], state: dict[str, object]) -> ProbeError:
 
 
 def user_code_error(message: str, error: BaseException, *, hint: str | None = None) -> UserCodeError:
-    """Turn an exception from the user's code into a UserCodeError, dropping probe's own frames above it."""
+    """Turn an exception from the user's code into a UserCodeError, dropping probe's own frames above it. If a file of the user
+    has the name of the module that the exception is about, the hint says so."""
     probe_folder = str(Path(__file__).parent)
     frames = error.__traceback__
     while (
@@ -132,7 +135,7 @@ def user_code_error(message: str, error: BaseException, *, hint: str | None = No
     ):
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames))
-    return UserCodeError(message, traceback=text, hint=hint)
+    return UserCodeError(message, traceback=text, hint=namesake_of(error) or hint)
 
 
 def exit_error(subject: str, error: SystemExit, *, when: str, hint: str) -> UserCodeError:
@@ -185,9 +188,3 @@ def check_known(
     if given not in known:
         message, names = unknown_name(kind, str(given), known or ("(none)",))
         raise error(message, hint=f"{names} {hint}".rstrip())
-
-
-def check_whole(name: str, value: object, *, least: int, most: int) -> None:
-    """Raise TaskError unless `value` is an integer from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TaskError(f"{name} must be an integer from {least} to {most}, not {value!r}.")

@@ -51,6 +51,8 @@ class RunOrigin:
     """Command line; empty if the run was started from Python."""
     recipe_hash: str | None = None
     """Hash of the recipe, or None without a recipe."""
+    run_id: str | None = None
+    """Random id of a search that can be resumed, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,8 @@ class RunMeta:
     recipe_hash: str | None
     started_at: str
     """Start time in UTC, ISO 8601."""
+    run_id: str | None = None
+    """Random id of a search, equal in all of its sessions; None for other runs and without a folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

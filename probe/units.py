@@ -13,6 +13,8 @@ _BYTE_UNITS |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "k": 2**10,
 _SECOND_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*")
+MAX_SECONDS = 10 * 366 * 86_400.0
+"""Longest duration: ten years."""
 _FOUR_DIGITS = 999.5
 """Smallest number that has four digits when it is rounded to three figures."""
 
@@ -35,7 +37,8 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """Parse a duration in seconds: `90`, `90s`, `2m`, `1h30m`, `1.5h`. Raises UsageError unless it is positive and finite."""
+    """Parse a duration in seconds: `90`, `90s`, `2m`, `1h30m`, `1.5h`. Raises UsageError unless it is positive and at most
+    MAX_SECONDS."""
     parts = _DURATION_PART.findall(text.strip())
     whole = "".join(_DURATION_PART.sub("", text.strip()).split())
     units = [unit.lower() for _, unit in parts]
@@ -44,7 +47,7 @@ def parse_seconds(text: str) -> float:
     seconds = sum(float(number) * _SECOND_UNITS[unit.lower()] for number, unit in parts)
     if seconds <= 0:
         raise UsageError(f"A duration must be longer than zero, not '{text}'.")
-    if math.isinf(seconds):
+    if seconds > MAX_SECONDS:
         raise UsageError(f"'{text}' is too long a duration.", hint="Remove it if you want no limit.")
     return seconds
 

@@ -13,9 +13,7 @@ from probe.errors import (
     DataError,
     DeviceError,
     ProbeError,
-    TaskError,
     UserCodeError,
-    check_whole,
     exit_error,
     first_line,
     last_line,
@@ -90,11 +88,3 @@ def test_code_that_ends_the_process_is_told_from_code_that_parses_arguments(
     error = exit_error("mytask.py", caught.value, when="when imported", hint="Guard it.")
     assert str(error) == f"mytask.py {said}.\nGuard it."
     assert error.traceback.startswith("Traceback")
-
-
-def test_whole_numbers_are_checked_with_their_bounds() -> None:
-    for value in (1, 4):
-        check_whole("num_folds", value, least=1, most=4)
-    for bad in (0, 5, 2.0, True, "2", None):
-        with pytest.raises(TaskError, match="num_folds must be an integer from 1 to 4, not"):
-            check_whole("num_folds", bad, least=1, most=4)

@@ -15,7 +15,8 @@ from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
 from probe.batch.records import Alternative, BatchResult
 from probe.errors import ProbeError
 from probe.tasks.source import NamedSource, TaskSource
-from probe.workers.worker import Worker, WorkerDied
+from probe.workers.death import WorkerDied
+from probe.workers.worker import Worker
 
 SYNTHETIC_IMAGE_SIZE = 224
 """Size of synthetic images if none is given."""

@@ -12,8 +12,9 @@ from probe.batch.prediction.build_memory_model import lost_trace
 from probe.batch.prediction.memory_model import MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
+from probe.workers.death import WorkerDied
 from probe.workers.process_state import complete
-from probe.workers.worker import Worker, WorkerDied
+from probe.workers.worker import Worker
 
 
 class AttemptRunner(Protocol):
@@ -146,6 +147,6 @@ def _opened_context() -> ProbeContext:
 
 def _lost(upcoming: NextAttempt, death: WorkerDied) -> Attempt:
     """Return the attempt of a child that died: signal 9 means a lack of host memory, anything else a crash."""
-    if death.signal == 9:
-        return upcoming.failed("host_oom", "its process was killed, most likely by the system's out-of-memory killer")
+    if death.died.lacked_memory:
+        return upcoming.failed("host_oom", f"its process {death.died.summary}")
     return upcoming.failed("crashed", death.message)

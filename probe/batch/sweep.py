@@ -161,7 +161,10 @@ def run_sweep(
         if info.device_problem is None:
             sweep.make_attempts()
     finally:
-        runner.close()
+        try:
+            runner.close()
+        except KeyboardInterrupt:  # must not discard the attempts
+            sweep.interrupted = True
     result = sweep.result(info, task, prediction_info, predictions, time.perf_counter() - started)
     return result, sweep.error
 

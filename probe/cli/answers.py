@@ -8,8 +8,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
+from rich.cells import cell_len
 
+from probe.cli.terminal import echo
+from probe.printable import one_line
 from probe.report.shared.summary import Line, Table
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[KMGT]iB|B|%|s|ms|µs|min|h)(?!\w))")
 def print_lines(lines: Sequence[Line], *, err: bool = False) -> None:
     """Print labelled lines to stdout or stderr."""
     for line in layout_lines(lines):
-        click.echo(line, err=err)
+        echo(line, err=err)
 
 
 def answer_lines(result: Result) -> list[Line]:
@@ -53,20 +55,21 @@ def table_lines(table: Table, width: int) -> list[str]:
     columns = list(range(len(table.header)))
     for column in (*table.optional, None):
         made = _columns(table, columns)
-        if column is None or max(map(len, made)) <= width:
+        if column is None or max(map(cell_len, made)) <= width:
             return made
         columns.remove(column)
     return made
 
 
 def _columns(table: Table, columns: Sequence[int]) -> list[str]:
-    rows = [table.header, *table.rows]
-    widths = {column: max(len(row[column]) for row in rows) for column in columns}
+    rows = [[one_line(row[column]) for column in columns] for row in (table.header, *table.rows)]
+    widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
     lines = []
     for row in rows:
+        pads = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
         cells = [
-            row[column].ljust(widths[column]) if column < table.num_left else row[column].rjust(widths[column])
-            for column in columns
+            cell + pad if column < table.num_left else pad + cell
+            for column, cell, pad in zip(columns, row, pads, strict=True)
         ]
         lines.append(GAP.join(cells).rstrip())
     return lines
@@ -74,6 +77,6 @@ def _columns(table: Table, columns: Sequence[int]) -> list[str]:
 
 def _wrap(text: str, width: int) -> list[str]:
     """Lines of at most `width` characters that do not separate a number from its unit."""
-    joined = _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
+    joined = _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", one_line(text))
     lines = textwrap.wrap(joined, width, break_long_words=False, break_on_hyphens=False) or [""]
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from probe.cli.options import data_dir_option, option, recipe_argument, whole_numbers
+from probe.cli.options import data_dir_option, option, recipe_argument, trust_option, whole_numbers
 from probe.errors import OutputError, UsageError
+from probe.limits import MAX_IMAGE_SIZE
 
 if TYPE_CHECKING:
     from probe.recipe.schema import Recipe
     from probe.recipe.values import ParamValue
+    from probe.records import RunMeta
     from probe.report.kinds import Result
     from probe.search.records.search import SearchResult
     from probe.tasks.source import TaskSource
@@ -34,9 +36,10 @@ class SourceOptions:
     model: str | None = option("--model", metavar="NAME", help="Named model: mlp, cnn, or one of torchvision.")
     data: str | None = option("--data", metavar="NAME", help="Its data: digits, csv:PATH, ...  [default: synthetic]")
     img: tuple[int, ...] = option(
-        "--img", callback=whole_numbers, metavar="N,..", help="Its image size; several are compared."
+        "--img", callback=whole_numbers(MAX_IMAGE_SIZE), metavar="N,..", help="Its image size; several are compared."
     )
     data_dir: Path = data_dir_option()
+    trust: bool = trust_option()
 
     def __post_init__(self) -> None:
         sources = (("RECIPE", self.recipe), ("--task", self.target), ("--model", self.model))
@@ -83,9 +86,9 @@ def find_training_setup(options: SourceOptions) -> TrainingSetup:
     if options.model is not None:
         return _setup_of_model(options)
     if options.recipe is not None:
-        return _setup_of_recipe(options.recipe, options.data_dir)
+        return _setup_of_recipe(options.recipe, options)
     if LOCAL_RECIPE.is_file():
-        setup = _setup_of_recipe(LOCAL_RECIPE, options.data_dir)
+        setup = _setup_of_recipe(LOCAL_RECIPE, options)
         return replace(setup, note=f"Using {LOCAL_RECIPE} in the current folder: {setup.source.title}.")
     setup = _setup_of_model(replace(options, model="cnn", data="digits"))
     return replace(setup, note=f"No recipe, task or model is given: using the built-in {setup.source.title}.")
@@ -150,13 +153,17 @@ def _short_data_name(data: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in stem) or kind
 
 
-def _setup_of_recipe(path: Path, data_dir: Path) -> TrainingSetup:
+def _setup_of_recipe(path: Path, options: SourceOptions) -> TrainingSetup:
+    from probe.cli.trust import check_trusted
     from probe.recipe.load import load_recipe
+    from probe.search.checks import check_recipe
     from probe.tasks.source import recipe_source
 
     _check_recipe_path(path)
     recipe = load_recipe(path)
-    source = recipe_source(recipe, data_dir=data_dir)
+    check_trusted(path, recipe, trust=options.trust)
+    check_recipe(recipe)
+    source = recipe_source(recipe, data_dir=options.data_dir)
     return TrainingSetup(name=recipe.name, source=source, params=recipe.first_values, recipe=recipe)
 
 
@@ -181,23 +188,68 @@ def run_folder(run: Path) -> Path:
 def load_run(path: Path) -> Result:
     """Load the result of a run from its folder or from its result.json.
 
-    The result of a search that was killed, or resumed after its result.json was written, is read from its search.sqlite.
+    The result of a search that was killed, or resumed after its result.json was written, or whose result.json is damaged or
+    of another run, is read from its search.sqlite.
     """
     from probe.report.store import RESULT_FILE, load_result
     from probe.search.records.search import DATABASE_FILE
 
-    if not path.is_dir() or not (path / DATABASE_FILE).is_file():
+    folder = path.parent if path.name == RESULT_FILE and path.is_file() else path
+    if not (folder / DATABASE_FILE).is_file():
         return load_result(path)
-    result = load_result(path) if (path / RESULT_FILE).exists() else None
-    if result is not None and result.kind == "search":
-        from probe.search.storage.database import num_sessions
+    damage: OutputError | None = None
+    if (folder / RESULT_FILE).exists():
+        try:
+            result = load_result(folder)
+        except OutputError as error:
+            damage = error
+        else:
+            damage = _foreign(folder, result)
+            if damage is None and (path != folder or not _is_outdated(folder, result)):
+                return result
+    return _result_of_rows(folder, damage)
 
-        sessions = num_sessions(path)
-        if sessions is None or sessions - 1 <= result.num_resumes:
-            return result
+
+def _sessions(folder: Path) -> list[RunMeta]:
+    """Metadata of the processes that have worked on the search in `folder`; empty if its file cannot be read."""
+    from probe.search.records.search import DATABASE_FILE
+    from probe.search.storage.database import SearchDatabase
+
+    try:
+        with SearchDatabase.open(folder / DATABASE_FILE, to_write=False) as database:
+            return database.sessions()
+    except OutputError:
+        return []
+
+
+def _foreign(folder: Path, result: Result) -> OutputError | None:
+    """The error for a result.json that is not of the search in the same folder; None if it may be."""
+    sessions = _sessions(folder)
+    if not sessions or (result.kind == "search" and result.meta.started_at == sessions[0].started_at):
+        return None
+    return OutputError(f"result.json in {folder} is of another run, of kind {result.kind}.")
+
+
+def _is_outdated(folder: Path, result: Result) -> bool:
+    """Whether the search went on after its result.json was written."""
+    return result.kind == "search" and len(_sessions(folder)) - 1 > result.num_resumes
+
+
+def _result_of_rows(folder: Path, damage: OutputError | None) -> SearchResult:
+    """The result of the rows in search.sqlite. `damage`: why result.json is not used, if there is one."""
+    from probe.report.store import check_result
     from probe.search.stored_result import stored_result
 
-    return stored_result(path)
+    try:
+        result = stored_result(folder, check=check_result)
+    except OutputError:
+        if damage is None:
+            raise
+        raise damage from None
+    if damage is None:
+        return result
+    note = f"This report was made from search.sqlite. {damage.message}"
+    return replace(result, warnings=(*result.warnings, note))
 
 
 def load_search(run: Path, *, hint: str) -> SearchResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,16 +20,18 @@ from probe.cli.commands.search import search
 from probe.cli.commands.space import space
 from probe.cli.commands.train import train
 from probe.cli.help_layout import ProbeGroup
-from probe.cli.output import (
-    INTERRUPTED,
-    note_start_folder,
-    reserve_stdout,
-    result_stream,
-    show_bug,
-    show_click_error,
-    show_probe_error,
+from probe.cli.interrupts import (
+    hold_interrupts,
+    install_handlers,
+    interrupted_exit_code,
+    interrupted_text,
+    was_interrupted,
 )
-from probe.errors import ProbeError
+from probe.cli.output import note_start_folder, reserve_stdout, show_bug, show_click_error, show_probe_error
+from probe.cli.streams import check_stdout, protect_streams
+from probe.cli.terminal import echo
+from probe.errors import ProbeError, TaskError
+from probe.system.module_names import namesake_of
 from probe.version import VERSION
 
 
@@ -46,12 +47,16 @@ for _command in (batch, lr, space, search, train, compare, report, export, data,
 
 def main() -> None:
     """Run the command line of this process, then exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A terminal that cannot show the letter µ prints a question mark: a long run must not crash at its end.
-            stream.reconfigure(errors="replace")
+    protect_streams()
     reserve_stdout(sys.argv[1:])
-    sys.exit(run(sys.argv[1:]))
+    install_handlers()
+    code = run(sys.argv[1:])
+    try:
+        check_stdout()
+    except ProbeError as error:
+        show_probe_error(error, debug=False)
+        code = code or error.exit_code
+    sys.exit(code)
 
 
 def run(args: Sequence[str]) -> int:
@@ -59,15 +64,11 @@ def run(args: Sequence[str]) -> int:
     debug = "--debug" in args  # not parsed by click, because it also applies to errors in the command line
     note_start_folder()
     try:
-        code = cli.main(args=list(args), prog_name="probe", standalone_mode=False, obj=tuple(args))
-        result_stream().flush()
-    except BrokenPipeError:
-        _drop_output()
-        return 1
+        code = _run_command(args)
     except SystemExit as error:
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        if raised_in.is_relative_to(Path(click.__file__).parent):  # click exits when a pipe breaks
-            _drop_output()
+        if raised_in.is_relative_to(Path(click.__file__).parent) and isinstance(error.__context__, OSError):
+            show_bug(error.__context__, args, debug=debug)  # click takes any broken pipe for that of standard output
             return 1
         from probe.errors import exit_error
 
@@ -75,20 +76,39 @@ def run(args: Sequence[str]) -> int:
         show_probe_error(exited, debug=debug)
         return exited.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        return INTERRUPTED
+        echo(interrupted_text(), err=True)
+        return interrupted_exit_code()
     except click.ClickException as error:
         show_click_error(error)
         return error.exit_code
     except ProbeError as error:
         show_probe_error(error, debug=debug)
         return error.exit_code
-    except Exception as error:  # a bug in probe
-        show_bug(error, args, debug=debug)
-        return 1
+    except OSError as error:  # a path that cannot be used, or a limit of the system
+        from probe.files import system_error
+
+        return _show_translated(system_error(error), error, debug=debug)
+    except Exception as error:
+        hint = namesake_of(error)
+        if hint is None:
+            show_bug(error, args, debug=debug)
+            return 1
+        return _show_translated(TaskError(f"{type(error).__name__}: {error}", hint=hint), error, debug=debug)
+    return code
+
+
+def _show_translated(shown: ProbeError, error: Exception, *, debug: bool) -> int:
+    shown.__cause__ = error
+    show_probe_error(shown, debug=debug)
+    return shown.exit_code
+
+
+def _run_command(args: Sequence[str]) -> int:
+    """Return the exit code of a command that ended without an error."""
+    try:
+        code = cli.main(args=list(args), prog_name="probe", standalone_mode=False, obj=tuple(args))
+    finally:
+        hold_interrupts()  # an error that is being shown is shown completely
+    if was_interrupted():  # while the report was drawn
+        return interrupted_exit_code()
     return code if isinstance(code, int) else 0
-
-
-def _drop_output() -> None:
-    """Redirect stdout to the null device: its reader is gone, and flushing it at exit would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), result_stream().fileno())

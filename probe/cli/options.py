@@ -26,6 +26,7 @@ from typing import Any, ClassVar, TypeVar
 import click
 
 from probe.cli.help_layout import SectionArgument, SectionOption
+from probe.limits import LARGEST, MAX_INTEGER, SMALLEST, is_number
 
 Value = TypeVar("Value", int, str)
 Command = Callable[..., Any]
@@ -66,30 +67,44 @@ def with_options(**groups: type[Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-def whole_number(least: int = 1) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
-    """Return a callback for whole numbers of at least `least`. click's IntRange would print its range in every help line."""
+def whole_number(most: int, *, least: int = 1) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """Return a callback for whole numbers from `least` to `most`. click's IntRange would print its range in every help line."""
 
     def check(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
         if value is None:
             return None
-        number = int(value) if re.fullmatch("[0-9]{1,19}", str(value)) else -1
-        if not least <= number < 2**63:
-            raise click.BadParameter(f"'{value}' is not a whole number of at least {least}.")
-        return number
+        text = str(value)
+        if re.fullmatch("[0-9]+", text) and (len(text.lstrip("0")) > len(str(most)) or int(text) > most):
+            raise click.BadParameter(f"'{_shortened(text)}' is too large: at most {most:,} is allowed.")
+        if not re.fullmatch("[0-9]+", text) or int(text) < least:
+            raise click.BadParameter(f"'{_shortened(text)}' is not a whole number of at least {least}.")
+        return int(text)
 
     return check
 
 
-def single_whole_number(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """Callback for one whole number, as a tuple like that of `whole_numbers`."""
-    number = whole_number()(context, parameter, value)
-    return () if number is None else (number,)
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def whole_numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """Callback for whole numbers separated by commas, like `512,256,128`. Empty if the option is not given."""
-    numbers = [single_whole_number(context, parameter, part) for part in _parts(value)]
-    return _without_duplicates([number for one in numbers for number in one])
+def single_whole_number(most: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...]]:
+    """Return a callback for one whole number, as a tuple like that of `whole_numbers`."""
+
+    def check(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+        number = whole_number(most)(context, parameter, value)
+        return () if number is None else (number,)
+
+    return check
+
+
+def whole_numbers(most: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...]]:
+    """Return a callback for whole numbers separated by commas, like `512,256,128`. Empty if the option is not given."""
+
+    def check(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+        numbers = [whole_number(most)(context, parameter, part) for part in _parts(value)]
+        return _without_duplicates([number for number in numbers if number is not None])
+
+    return check
 
 
 def optimizers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -114,7 +129,7 @@ def _parts(value: str | None) -> list[str]:
 
 
 def positive_number(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """Callback for finite numbers above zero, like 3e-4."""
+    """Callback for numbers above zero, like 3e-4."""
     if value is None:
         return None
     try:
@@ -122,7 +137,9 @@ def positive_number(context: click.Context, parameter: click.Parameter, value: s
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise click.BadParameter(f"'{value}' is not a number above zero. Write it like 0.0003 or 3e-4.")
+        raise click.BadParameter(f"'{_shortened(value)}' is not a number above zero. Write it like 0.0003 or 3e-4.")
+    if not is_number(number):
+        raise click.BadParameter(f"'{_shortened(value)}' must be between {SMALLEST:g} and {LARGEST:g}.")
     return number
 
 
@@ -140,17 +157,17 @@ def command_line() -> tuple[str, ...]:
 
 def path_option(flag: str, *, metavar: str, help: str, **settings: Any) -> Any:
     """Declare a field that is a path, which need not exist."""
-    return option(flag, type=click.Path(path_type=Path), metavar=metavar, help=help, **settings)
+    return option(flag, type=Path, metavar=metavar, help=help, **settings)
 
 
 def recipe_argument() -> Any:
     """Declare an optional recipe."""
-    return argument(required=False, type=click.Path(path_type=Path), help="Recipe file.  [default: probe.toml]")
+    return argument(required=False, type=Path, help="Recipe file.  [default: probe.toml]")
 
 
 def run_argument(help: str = "Folder of a run, or its result.json.") -> Callable[[Command], Command]:
     """Declare the folder of a run."""
-    return click.argument("run", type=click.Path(path_type=Path), cls=SectionArgument, help=help)
+    return click.argument("run", type=Path, cls=SectionArgument, help=help)
 
 
 def data_dir_option() -> Any:
@@ -164,20 +181,28 @@ def device_option() -> Any:
     return option("--device", metavar="D", help="auto, cuda[:N], cpu or simulated:SIZE.  [default: auto]")
 
 
+_seed = whole_number(MAX_INTEGER, least=0)
+
+
 def seed_option() -> Any:
     """Declare a seed."""
-    return option("--seed", callback=whole_number(0), metavar="N", default=0, show_default=True, help="Random seed.")
+    return option("--seed", callback=_seed, metavar="N", default=0, show_default=True, help="Random seed.")
 
 
 def recipe_seed_option() -> Any:
     """Declare a seed that replaces the recipe's."""
-    return option("--seed", callback=whole_number(0), metavar="N", help="Random seed.  [default: the recipe's]")
+    return option("--seed", callback=_seed, metavar="N", help="Random seed.  [default: the recipe's]")
 
 
 def set_option() -> Any:
     """Declare changes to a recipe."""
     help_text = "Change a key of the recipe; can be repeated."
     return option("--set", multiple=True, metavar="KEY=VALUE", help=help_text)
+
+
+def trust_option() -> Any:
+    """Declare whether the task of someone else's search may be imported."""
+    return option("--trust", is_flag=True, help="Run the code of a search that you have not started.")
 
 
 def quiet_option() -> Any:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from probe.cli.interrupts import hold_interrupts, interrupted_exit_code
 from probe.cli.options import OutputOptions
+from probe.cli.streams import duplicate_stream, forget_error, is_unwanted, output_error
+from probe.cli.terminal import echo
 from probe.errors import OutputError, ProbeError, UserCodeError
+from probe.printable import shell_line
 
 if TYPE_CHECKING:
     from probe.report.kinds import Result
     from probe.report.shared.summary import Line
-
-INTERRUPTED = 130
-"""Exit code that shells expect of a command ended by Ctrl-C: 128 + SIGINT."""
 
 Measured = TypeVar("Measured")
 
@@ -36,7 +37,7 @@ def reserve_stdout(args: Sequence[str]) -> None:
     global _result_stdout
     if "--json=-" not in args and ("--json", "-") not in pairwise(args):
         return
-    _result_stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    _result_stdout = duplicate_stream(sys.stdout)
     os.dup2(2, 1)
 
 
@@ -77,24 +78,51 @@ class Output:
     def print_note(self, line: str | None) -> None:
         """Print a line about progress to stderr, unless it is None or the run is quiet."""
         if line is not None and not self.quiet:
-            click.echo(line, err=True)
+            echo(line, err=True)
 
     def finish(self, result: Result) -> None:
-        """Print the answer, then write the JSON and the report. The answer comes first, so that a full disk cannot hide it."""
+        """Write the JSON and the report, then print the answer. Also prints it if they cannot be written."""
         from probe.cli.answers import answer_lines
+
+        try:
+            page = self._write(result)
+        finally:
+            self.print_answer(answer_lines(result))
+            if self.json_target == "-":
+                self._print_json(result)
+        self.print_answer([("Report", str(self.shown_folder / page.name))])
+        note_unprinted(self.shown_folder)
+
+    def _write(self, result: Result) -> Path:
+        """Write the JSON, then the report, also if the JSON cannot be written. Returns the path of its page."""
         from probe.cli.live.progress import waiting
-        from probe.report.store import result_text, save_result
+        from probe.report.store import save_result
 
-        self.print_answer(answer_lines(result))
-        if self.json_target == "-":
-            click.echo(result_text(result), file=result_stream(), nl=False)
-        elif self.json_target is not None:
-            save_result(result, Path(self.json_target))
-        with waiting("drawing the report", quiet=self.quiet):
-            from probe.report.store import write_report
+        try:
+            if self.json_target not in (None, "-"):
+                save_result(result, Path(self.json_target))
+        finally:
+            with waiting("drawing the report", quiet=self.quiet):
+                from probe.report.store import write_report
 
-            path = write_report(result, self.folder)
-        self.print_answer([("Report", str(self.shown_folder / path.name))])
+                page = write_report(result, self.folder)
+        return page
+
+    def _print_json(self, result: Result) -> None:
+        from probe.report.store import RESULT_FILE, result_text
+
+        click.echo(result_text(result), file=result_stream(), nl=False)  # noqa: TID251 - JSON is ASCII, with escapes
+        if (error := output_error(result_stream())) is not None:
+            raise OutputError(
+                f"The result cannot be written to standard output: {error.strerror}.",
+                hint=f"It is in {self.shown_folder / RESULT_FILE}.",
+            )
+
+
+def note_unprinted(folder: Path) -> None:
+    """Print to stderr that an answer could not be printed to stdout; it is in `folder` as well, so the command succeeds."""
+    if (error := forget_error(sys.stdout)) is not None and not is_unwanted(error):
+        echo(f"Standard output cannot be written: {error.strerror}. The answer is in {folder}.", err=True)
 
 
 @contextmanager
@@ -103,13 +131,15 @@ def open_output(name: str, options: OutputOptions, *, resume: bool = False) -> I
     from datetime import UTC, datetime
 
     from probe.cli.inputs import run_to_resume
-    from probe.report.store import default_folder, prepare_folder
+    from probe.report.store import make_default_folder, prepare_folder
 
     target = options.json_target
     with chdir(_start_folder):
         check_json_target(target)
-        new_folder = options.out or default_folder(name, datetime.now(UTC))
-        shown = run_to_resume(name, options.out) if resume else prepare_folder(new_folder)
+        if resume:
+            shown = run_to_resume(name, options.out)
+        else:
+            shown = prepare_folder(options.out) if options.out else make_default_folder(name, datetime.now(UTC))
         folder = shown.absolute()
         if target is not None and target != "-":
             target = str(Path(target).absolute())
@@ -122,13 +152,18 @@ def open_output(name: str, options: OutputOptions, *, resume: bool = False) -> I
 
 def check_json_target(target: str | None) -> None:
     """Raise OutputError unless `--json` names stdout or a file that can be created."""
+    if target == "-" and output_error(result_stream()) is not None:
+        raise OutputError("--json -: standard output is closed.", hint="Give the name of a file.")
     if target is None or target == "-":
         return
     path = Path(target)
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise OutputError(f"--json: {path} already exists.", hint="Give the name of a new file.")
     if not path.parent.is_dir():
-        raise OutputError(f"--json: there is no folder {path.parent}.", hint=f"Create it: mkdir -p {path.parent}")
+        raise OutputError(
+            f"--json: there is no folder {path.parent}.",
+            hint=f"Create it: {shell_line(['mkdir', '-p', str(path.parent)])}",
+        )
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"--json: {path.parent} is not writable.", hint="Give a file in another folder.")
 
@@ -136,20 +171,23 @@ def check_json_target(target: str | None) -> None:
 def with_partial_result(
     measure: Callable[..., Measured], *args: Any, **kwargs: Any
 ) -> tuple[Measured, ProbeError | None]:
-    """Call `measure`. If it fails after it measured something, return its partial result and the error."""
+    """Call `measure`. If it fails after it measured something, return its partial result and the error. Interrupts that
+    arrive later let the result be written."""
     try:
         return measure(*args, **kwargs), None
     except ProbeError as error:
         if error.result is None:
             raise
         return error.result, error
+    finally:
+        hold_interrupts()
 
 
 def exit_code(result: Any, error: ProbeError | None) -> int:
     """Return the exit code of a finished or interrupted run, or raise the error that ended it."""
     if error is not None:
         raise error
-    return INTERRUPTED if result.stopped_by == "interrupted" else 0
+    return interrupted_exit_code() if result.stopped_by == "interrupted" else 0
 
 
 PROBE_FOLDER = Path(__file__).parents[1]
@@ -193,7 +231,7 @@ def show_click_error(error: click.ClickException) -> None:
     _echo_error(error.format_message())
     context = getattr(error, "ctx", None)
     if context is not None:
-        click.echo(f"See {context.command_path} --help.", err=True)
+        echo(f"See {context.command_path} --help.", err=True)
 
 
 def show_probe_error(error: ProbeError, *, debug: bool) -> None:
@@ -201,10 +239,10 @@ def show_probe_error(error: ProbeError, *, debug: bool) -> None:
     if debug:
         _echo_traceback(error)
     if isinstance(error, UserCodeError):
-        click.echo(error.traceback.rstrip("\n"), err=True)
+        echo(error.traceback.rstrip("\n"), err=True)
     _echo_error(error.message)
     if error.hint is not None:
-        click.echo(error.hint, err=True)
+        echo(error.hint, err=True)
 
 
 def show_bug(error: Exception, args: Sequence[str], *, debug: bool) -> None:
@@ -212,14 +250,14 @@ def show_bug(error: Exception, args: Sequence[str], *, debug: bool) -> None:
     if debug:
         _echo_traceback(error)
     _echo_error(f"This is a bug in probe: {type(error).__name__}: {error}")
-    click.echo("Please report it with the command line and its output.", err=True)
+    echo("Please report it with the command line and its output.", err=True)
     if not debug:
-        click.echo(f"For the traceback, run: probe {' '.join([*args, '--debug'])}", err=True)
+        echo(f"For the traceback, run: {shell_line(['probe', *args, '--debug'])}", err=True)
 
 
 def _echo_traceback(error: Exception) -> None:
-    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    echo("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
 
 
 def _echo_error(message: str) -> None:
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
+    echo(message, err=True, head=click.style("Error:", fg="red", bold=True) + " ")

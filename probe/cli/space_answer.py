@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from probe.batch.decide import SIZE_STEPS
+from probe.limits import MAX_GRID
 from probe.recipe.schema import Recipe
 from probe.recipe.space import Choices, ProbedBatch, ProbedLr, Range, SpaceEntry
 from probe.recipe.when import condition_words
@@ -25,7 +26,7 @@ from probe.search.samplers.auto_sampler import (
 from probe.search.schedulers.fidelity import FidelitySchedule, make_fidelity_schedule, rung_name
 from probe.search.schedulers.hyperband import brackets_of
 from probe.search.schedulers.registry import SchedulerChoice, choose_scheduler, make_scheduler
-from probe.search.space.configurations import MAX_GRID, grid_positions, num_configurations
+from probe.search.space.configurations import MAX_COUNTED, grid_positions, num_configurations
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.space.space import Space, axis_of
 from probe.search.study.budget import LR_STEPS, probe_allowance
@@ -115,6 +116,8 @@ def _size(space: Space) -> str:
 
 def _grid(space: Space, limits: BudgetLimits, rungs: Sequence[float]) -> str:
     cost = grid_cost(space, limits=limits, full_epochs=rungs[-1])
+    if cost.size == MAX_COUNTED:
+        return f"more than {format_count(MAX_COUNTED)} configurations"
     text = f"{plural(cost.size, 'configuration')}, {plural(cost.epochs, 'epoch')} to train each to the end"
     if limits.epochs is not None and cost.epochs > limits.epochs:
         return f"{text}: {format_count(cost.epochs / limits.epochs)} times the budget"

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.splits import hold_out_indices
 
-KEYWORDS: tuple[str, ...] = ()
 DEFAULT_SIZE = 224
 _POOL_SIZE = 32
 _DIGITS_FILE = ("datasets", "data", "digits.csv.gz")

@@ -15,8 +15,8 @@ from probe.data.images import PixelScaling
 from probe.data.protocol import DataRequest, LoadedData
 from probe.data.registry import download_of
 from probe.errors import DataError
+from probe.files import read_bytes, reason
 
-KEYWORDS: tuple[str, ...] = ()
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 """Checksum of the archive, as published with the data set."""
@@ -63,9 +63,9 @@ def _read_splits(data_dir: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, T
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
     expected = IMAGES_PER_FILE * _RECORD_BYTES
     if len(content) != expected:
         problem = "incomplete" if len(content) < expected else "damaged"

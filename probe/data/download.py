@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from probe.data.registry import Download, download_of
 from probe.errors import DataError, first_line
-from probe.files import atomic_path
+from probe.files import atomic_path, reason, system_errors
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (description, bytes done, total bytes or None if unknown)."""
@@ -48,12 +48,13 @@ def no_progress(description: str, done: int, total: int | None) -> None:
 def fetch_data(name: str, data_dir: Path, *, progress: Progress) -> FetchedData:
     """Download and prepare a data set, or check the files that exist already. Raises DataError."""
     data = download_of(name)
-    was_there = find_files(data, data_dir) is not None
-    contents: str = importlib.import_module(data.module).fetch(name, data_dir, progress)
-    paths = find_files(data, data_dir)
-    if paths is None:
-        raise AssertionError(f"{name} was fetched, but is not in {data_dir / data.folder}")
-    num_bytes = sum(path.stat().st_size for path in paths)
+    with system_errors(DataError):
+        was_there = find_files(data, data_dir) is not None
+        contents: str = importlib.import_module(data.module).fetch(name, data_dir, progress)
+        paths = find_files(data, data_dir)
+        if paths is None:
+            raise AssertionError(f"{name} was fetched, but is not in {data_dir / data.folder}")
+        num_bytes = sum(path.stat().st_size for path in paths)
     return FetchedData(name=name, paths=paths, num_bytes=num_bytes, contents=contents, was_there=was_there)
 
 
@@ -101,7 +102,6 @@ def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progres
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.touch()  # fails before the download if the folder cannot be written
             for url in urls:
                 try:
                     return _copy(url, temporary, progress, title=path.name)
@@ -109,7 +109,7 @@ def download(urls: Sequence[str], path: Path, *, progress: Progress = no_progres
                     reasons.setdefault(_reason(error), []).append(urlsplit(url).hostname or url)
             raise _not_downloaded(urls, path, reasons)
     except OSError as error:
-        raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.", hint=WRITE_HINT) from None
+        raise DataError(f"{path.parent} cannot be written: {reason(error)}.", hint=WRITE_HINT) from None
 
 
 def _not_downloaded(urls: Sequence[str], path: Path, reasons: Mapping[str, Sequence[str]]) -> DataError:

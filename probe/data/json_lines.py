@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probe.errors import DataError
+from probe.files import open_file, reason
 
 _EXAMPLE = 'Each line is one JSON object, like {"text": "Shares fell sharply.", "label": "markets"}'
 _KEYS = ("text", "label")
@@ -52,7 +53,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number from 1, line) for each line that is not empty."""
     number = 0
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        with open_file(path) as raw:
+            file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
             for number, line in enumerate(file, start=1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 if text:
@@ -62,7 +64,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged or incomplete after line {number}: {error}.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def _parse(line: str, path: Path, number: int) -> LabelledText:

@@ -19,8 +19,8 @@ from probe.data.download import RETRY_HINT, Progress, download_by_torchvision, f
 from probe.data.protocol import DataRequest, LoadedData
 from probe.data.registry import download_of
 from probe.errors import DataError
+from probe.files import read_bytes, reason
 
-KEYWORDS: tuple[str, ...] = ()
 TITLES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 """Names of the data sets in torchvision."""
 FILES = download_of("mnist").files
@@ -79,11 +79,11 @@ def _read(folder: Path, file: str, *, dimensions: int) -> Tensor:
     Format: http://yann.lecun.com/exdb/mnist, "The IDX file format"."""
     path = find_file(folder, file) or folder / file
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = gzip.decompress(read_bytes(path)) if path.suffix == ".gz" else read_bytes(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged or incomplete: {error}.", hint=RETRY_HINT) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
     header = 4 + 4 * dimensions
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < header:
         raise DataError(f"{path} is not an idx file of {dimensions}-dimensional bytes.", hint=RETRY_HINT)

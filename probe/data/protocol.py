@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class DataRequest:
     @property
     def path(self) -> Path:
         """The path in `csv:houses.csv`, relative to the working directory."""
-        return Path(self.name.partition(":")[2]).expanduser()
+        return Path(os.path.expanduser(self.name.partition(":")[2]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +101,6 @@ class LoadedData:
 
 class DataModule(Protocol):
     """Contents of a module that loads data, like probe/data/files/csv.py."""
-
-    KEYWORDS: tuple[str, ...]
-    """Hyperparameters of the data set, like the window of a series."""
 
     def load(self, request: DataRequest) -> LoadedData:
         """Load the data. `request.image_size` is None unless the registry says that the module makes images of any size. Raises

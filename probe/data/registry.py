@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os.path
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from probe.data import hyperparameters
 from probe.data.protocol import NO_OPTIONS, DataModule, DataOptions, DataRequest, LoadedData
 from probe.errors import DataError, TaskError, check_known, unknown_name
-from probe.files import file_stamp
+from probe.files import file_stamp, system_errors
+from probe.limits import Rules
 
 if TYPE_CHECKING:
     from probe.data.protocol import Split
@@ -45,6 +48,10 @@ class DataSource:
     """Module with the contents of `DataModule`, imported on first use."""
     download: Download | None = None
     """How it is downloaded, or None if it needs no download."""
+    hyperparameters: Rules = field(default_factory=dict)
+    """Hyperparameters of the data set, like the window of a series."""
+    metrics: tuple[str, ...] = ("accuracy",)
+    """Metrics that a task on these data may have."""
     makes_sizes: bool = False
     """Whether the module makes images of `request.image_size` itself. Others are loaded once for all sizes, then resized."""
 
@@ -79,6 +86,7 @@ NAMED: dict[str, DataSource] = {
     ),
     "reuters": DataSource(
         module="probe.data.files.text",
+        hyperparameters=hyperparameters.TEXT,
         download=Download(
             about="11,228 newswires of 46 topics (Reuters-21578)",
             folder="reuters",
@@ -91,11 +99,12 @@ NAMED: dict[str, DataSource] = {
 }
 """Named data sets, those with a download in the order in which `probe data` lists them."""
 
+_OF_NUMBERS = ("rmse", "mae")
 KINDS: dict[str, DataSource] = {
-    "csv": DataSource(module="probe.data.files.csv"),
+    "csv": DataSource(module="probe.data.files.csv", metrics=("accuracy", *_OF_NUMBERS)),
     "folder": DataSource(module="probe.data.files.folder", makes_sizes=True),
-    "series": DataSource(module="probe.data.files.series"),
-    "text": DataSource(module="probe.data.files.text"),
+    "series": DataSource(module="probe.data.files.series", hyperparameters=hyperparameters.SERIES, metrics=_OF_NUMBERS),
+    "text": DataSource(module="probe.data.files.text", hyperparameters=hyperparameters.TEXT),
 }
 """Kinds of files, by the text before the colon."""
 
@@ -121,10 +130,21 @@ def check_data_name(name: str) -> None:
         raise DataError(f"'{name}' names no file.", hint=f"Write the path after the colon: {kind}:PATH")
 
 
-def data_keywords(name: str) -> tuple[str, ...]:
-    """The hyperparameters of a data set, like the window of a series. Raises DataError for an unknown name."""
+def check_data_exist(name: str) -> None:
+    """Raise DataError unless `name` is a named data set, or a kind of data with an existing path. Nothing is read."""
     check_data_name(name)
-    return _module(name).KEYWORDS
+    path = Path(name.partition(":")[2])
+    if ":" in name and not os.path.exists(os.path.expanduser(path)):
+        raise DataError(
+            f"There is no file or folder {path}.",
+            hint=f"Paths are relative to the working directory, {os.path.abspath('.')}.",
+        )
+
+
+def data_source(name: str) -> DataSource:
+    """Where the data set comes from, and its hyperparameters. Raises DataError for an unknown name."""
+    check_data_name(name)
+    return _source(name)
 
 
 def load_data(
@@ -139,15 +159,16 @@ def load_data(
     """Load a data set by name, or by kind and path like `csv:houses.csv`. Raises DataError, and TaskError if `image_size` is
     given for data that are not images."""
     check_data_name(name)
-    request = DataRequest(
-        name=name,
-        data_dir=data_dir.absolute(),
-        image_size=image_size,
-        params=tuple(sorted((params or {}).items())),
-        options=options,
-        val_fraction=val_fraction,
-    )
-    return _load(request, file_stamp(request.path) if ":" in name else None)
+    with system_errors(DataError):
+        request = DataRequest(
+            name=name,
+            data_dir=data_dir.absolute(),
+            image_size=image_size,
+            params=tuple(sorted((params or {}).items())),
+            options=options,
+            val_fraction=val_fraction,
+        )
+        return _load(request, file_stamp(request.path) if ":" in name else None)
 
 
 @lru_cache(maxsize=4)

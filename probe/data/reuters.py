@@ -20,7 +20,7 @@ from probe.data.download import WRITE_HINT, Progress, download, no_progress, sha
 from probe.data.json_lines import LabelledText, read_labelled_texts
 from probe.data.registry import download_of
 from probe.errors import DataError
-from probe.files import atomic_file
+from probe.files import atomic_file, reason
 
 ARCHIVE = "reuters21578.tar.gz"
 FOLDER = download_of("reuters").folder
@@ -125,7 +125,7 @@ def read_archive(archive: Path, *, progress: Progress = no_progress) -> list[Lab
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} is damaged or incomplete: {error}.", hint=_again(archive)) from None
     except OSError as error:
-        raise DataError(f"{archive} cannot be read: {error.strerror or error}.", hint=_again(archive)) from None
+        raise DataError(f"{archive} cannot be read: {reason(error)}.", hint=_again(archive)) from None
     if len(contents) != NUM_SGML_FILES:
         raise DataError(
             f"{archive} has {len(contents)} files reut2-000.sgm, reut2-001.sgm ..., not {NUM_SGML_FILES}.",
@@ -160,7 +160,7 @@ def write_lines(newswires: Iterable[LabelledText], path: Path) -> None:
                 packed.write(f"{line}\n".encode())
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written: {error.strerror or error}.",
+            f"{path} cannot be written: {reason(error)}.",
             hint=WRITE_HINT,
         ) from None
 

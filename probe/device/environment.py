@@ -1,4 +1,4 @@
-"""This machine: memory and cores within the limits of its container, the metadata of results, the report of `probe devices`."""
+"""This machine: its cores and the memory of this process, the metadata of results, the report of `probe devices`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from probe.device.protocol import GpuReport
 from probe.device.select import gpu_problem, list_gpus
 from probe.errors import DeviceError
 from probe.records import RunMeta, RunOrigin
+from probe.system.host_memory import free_memory_bytes, total_memory_bytes
 from probe.units import format_bytes
 from probe.version import VERSION
 
@@ -25,22 +26,8 @@ FRACTION_FOR_TENSORS = 0.8
 """Fraction of the free memory that a batch probe on the CPU may use. The rest is left to Python and to other programs, because
 a system that runs out of memory swaps or kills processes."""
 
-_CGROUP = Path("/sys/fs/cgroup")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
-
-
-def total_memory_bytes() -> int:
-    """Memory of the machine, or the limit of its container if that is smaller."""
-    total, limit = int(psutil.virtual_memory().total), _cgroup_limit_bytes()
-    return total if limit is None else min(total, limit)
-
-
-def free_memory_bytes() -> int:
-    """Memory that a new program can use without swapping, within the limit of the container."""
-    free = int(psutil.virtual_memory().available)
-    limit, used = _cgroup_limit_bytes(), _cgroup_used_bytes()
-    return free if limit is None or used is None else min(free, max(0, limit - used))
 
 
 def check_limit(limit_bytes: int | None) -> int:
@@ -83,32 +70,6 @@ def peak_resident_bytes() -> int | None:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere
-    return None
-
-
-def _cgroup_limit_bytes() -> int | None:
-    """Memory limit of the container, or None. Without a limit, version 2 holds `max` and version 1 a number near 2^63."""
-    limit = _first_number(_CGROUP / "memory.max", _CGROUP / "memory" / "memory.limit_in_bytes")
-    return limit if limit is not None and limit < 2**60 else None
-
-
-def _cgroup_used_bytes() -> int | None:
-    """Memory used by the container, without the file cache that the kernel frees first."""
-    used = _first_number(_CGROUP / "memory.current", _CGROUP / "memory" / "memory.usage_in_bytes")
-    if used is None:
-        return None
-    for stat in (_CGROUP / "memory.stat", _CGROUP / "memory" / "memory.stat"):
-        with contextlib.suppress(OSError, ValueError):
-            for line in stat.read_text().splitlines():
-                if line.startswith(("inactive_file ", "total_inactive_file ")):
-                    return max(0, used - int(line.split()[1]))
-    return used
-
-
-def _first_number(*files: Path) -> int | None:
-    for file in files:
-        with contextlib.suppress(OSError, ValueError):
-            return int(file.read_text())
     return None
 
 
@@ -157,6 +118,7 @@ def collect_meta(
         argv=origin.argv,
         recipe_hash=origin.recipe_hash,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_id=origin.run_id,
     )
 
 

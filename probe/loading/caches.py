@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe.device.environment import free_memory_bytes
 from probe.errors import DataError, TaskError
 from probe.loading.batch import stack_samples
 from probe.loading.trees import map_tensors, num_bytes, tensors_of
+from probe.system.host_memory import free_memory_bytes
 from probe.units import format_bytes
 
 Value = TypeVar("Value")

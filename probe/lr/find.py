@@ -16,7 +16,7 @@ from probe.lr.curve import mean_curve
 from probe.lr.measure import ProbeContext, measure_confirmation, measure_curves
 from probe.lr.plan import Confirm, LrPlan, TrainingLength, plan_probe, training_length
 from probe.lr.records import Axis, Confirmation, LrComparison, LrCurve, LrResult, LrSuggestion
-from probe.lr.suggest import finder_picks, suggest
+from probe.lr.suggest import finder_picks, suggest, usable_curves
 from probe.records import RunOrigin
 from probe.task import Task
 from probe.tasks.given import TaskFunction
@@ -87,7 +87,7 @@ def find_lr(
     if confirmation is not None:
         confirmation = with_expectations(confirmation, effective_steps=length.effective_steps)
     suggestion, warnings, is_confirmed = _suggest(curves, confirmation, plan, length)
-    trainer, measured = context.settings, [curve for curve in curves if curve.points]
+    trainer, measured = context.settings, [curve for curve in usable_curves(curves) if curve.points]
     return LrResult(
         meta=meta,
         stopped_by="interrupted" if _was_interrupted(curves, confirmation, plan, suggestion) else "finished",

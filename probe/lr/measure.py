@@ -46,19 +46,21 @@ def run_range_test(
     before = run.state()
     losses = _LossReader(num_steps, phase, observer)
     try:
-        with matmul_precision(run.settings.precision):
-            batches = run.batches()
-            for lr in ramp(lowest_lr, highest_lr, num_steps):
-                run.set_lr(lr)
-                # No variable keeps the batch, so that its memory is free for the next one.
-                losses.add(lr, run.train_step(next(batches)))
-                if losses.ended_by is not None:
-                    break
-            losses.read()
+        try:
+            with matmul_precision(run.settings.precision):
+                batches = run.batches()
+                for lr in ramp(lowest_lr, highest_lr, num_steps):
+                    run.set_lr(lr)
+                    # No variable keeps the batch, so that its memory is free for the next one.
+                    losses.add(lr, run.train_step(next(batches)))
+                    if losses.ended_by is not None:
+                        break
+                losses.read()
+        finally:
+            run.restore(before)
     except KeyboardInterrupt:
         losses.interrupt()
-    finally:
-        run.restore(before)
+        run.restore(before)  # once more, in case that it was interrupted
     return LrCurve(
         seed=seed,
         points=points_of(losses.lrs, losses.losses, num_steps),
@@ -154,15 +156,20 @@ def measure_curves(context: ProbeContext, plan: LrPlan) -> tuple[LrCurve, ...]:
     curves: list[LrCurve] = []
     for number in range(plan.repeats):
         seed = context.seed if number == 0 else derive_seed(context.seed, "repeat", number)
-        curve = run_range_test(
-            _new_run(context, context.task, seed),
-            lowest_lr=plan.lowest_lr,
-            highest_lr=plan.highest_lr,
-            num_steps=plan.ramp_steps,
-            seed=seed,
-            phase="range test" if plan.repeats == 1 else f"range test {number + 1} of {plan.repeats}",
-            observer=context.observer,
-        )
+        try:
+            curve = run_range_test(
+                _new_run(context, context.task, seed),
+                lowest_lr=plan.lowest_lr,
+                highest_lr=plan.highest_lr,
+                num_steps=plan.ramp_steps,
+                seed=seed,
+                phase="range test" if plan.repeats == 1 else f"range test {number + 1} of {plan.repeats}",
+                observer=context.observer,
+            )
+        except KeyboardInterrupt:  # while the model is built
+            if not curves:
+                raise
+            curve = LrCurve(seed=seed, points=(), ended_by="interrupted")
         curves.append(curve)
         context.report(curve)
         if curve.ended_by == "interrupted":
@@ -173,11 +180,11 @@ def measure_curves(context: ProbeContext, plan: LrPlan) -> tuple[LrCurve, ...]:
 def measure_confirmation(context: ProbeContext, plan: LrPlan, lr: float) -> Confirmation | None:
     """Run at learning rates around `lr`. Ctrl-C returns the finished runs, or None before the first one. Raises UsageError
     without validation data, and DataError if the loss of the untrained model is not finite."""
-    task, is_held_out = _with_validation(context, plan)
-    run = _new_run(context, task, context.seed)
     finished: list[ConfirmRun] = []
     initial = math.nan
     try:
+        task, is_held_out = _with_validation(context, plan)
+        run = _new_run(context, task, context.seed)
         initial = run.evaluate(task.val).loss
         if not math.isfinite(initial):
             raise DataError("The loss on the validation data is not finite before training: check the data for NaN.")

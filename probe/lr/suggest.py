@@ -35,10 +35,11 @@ def suggest(
 ) -> tuple[LrSuggestion | None, list[str]]:
     """Return the suggestion of the mean curve and warnings. Without a suggestion, the first warning says why. `passes` are
     those of the planned training over its data, times the mean factor of its schedule; 0 if unbounded."""
-    short = [curve for curve in curves if len(curve.points) < MIN_STEPS]
+    used = usable_curves(curves)
+    short = [curve for curve in used if len(curve.points) < MIN_STEPS]
     if short:
         return None, [_too_short(short[0])]
-    curve = mean_curve(curves, num_steps)
+    curve = mean_curve(used, num_steps)
     reason = _no_suggestion(curve)
     if reason is not None:
         return None, [reason]
@@ -54,6 +55,11 @@ def suggest(
         for fraction in (BAND_FRACTIONS[0], DROP_FRACTION, BAND_FRACTIONS[1])
     )
     return LrSuggestion(low=low, lr=lr, high=high), warnings
+
+
+def usable_curves(curves: Sequence[LrCurve]) -> Sequence[LrCurve]:
+    """Return the curves without one that Ctrl-C has cut off, if there are others: its loss did not diverge at its end."""
+    return [curve for curve in curves if curve.ended_by != "interrupted"] or curves
 
 
 def passes_factor(passes: float) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from probe.errors import TaskError, check_known, check_whole
+from probe.limits import check_values
+from probe.models.hyperparameters import CNN, LSTM, MLP
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -17,11 +18,6 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
 }
-NORMALIZATIONS = ("none", "batch", "layer")
-INITIALIZATIONS = ("default", "kaiming", "xavier", "orthogonal")
-MAX_CONV_LAYERS = 4
-MAX_DEPTH = 64
-MAX_WIDTH = 65536
 
 
 class Mlp(nn.Module):
@@ -43,9 +39,15 @@ class Mlp(nn.Module):
         initialization: str = "default",
     ) -> None:
         super().__init__()
-        check_whole("depth", depth, least=0, most=MAX_DEPTH)
-        check_whole("width", width, least=1, most=MAX_WIDTH)
-        check_shared(activation, dropout, normalization, initialization)
+        check_values(
+            MLP,
+            depth=depth,
+            width=width,
+            activation=activation,
+            dropout=dropout,
+            normalization=normalization,
+            initialization=initialization,
+        )
         layers: list[nn.Module] = [nn.Flatten()]
         size = num_inputs
         for _ in range(depth):
@@ -84,12 +86,17 @@ class Cnn(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        check_whole("layers", layers, least=1, most=MAX_CONV_LAYERS)
-        check_whole("width", width, least=1, most=MAX_WIDTH)
-        check_whole("hidden", hidden, least=1, most=MAX_WIDTH)
-        if isinstance(kernel_size, bool) or kernel_size not in (1, 3, 5, 7):
-            raise TaskError(f"kernel_size must be 1, 3, 5 or 7, not {kernel_size!r}.")
-        check_shared(activation, dropout, normalization, initialization)
+        check_values(
+            CNN,
+            layers=layers,
+            width=width,
+            kernel_size=kernel_size,
+            activation=activation,
+            dropout=dropout,
+            normalization=normalization,
+            initialization=initialization,
+            hidden=hidden,
+        )
         channels, height, side = input_shape
         convolutions: list[nn.Module] = []
         for layer in range(layers):
@@ -136,11 +143,7 @@ class Lstm(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_whole("hidden_size", hidden_size, least=1, most=MAX_WIDTH)
-        check_whole("num_layers", num_layers, least=1, most=MAX_DEPTH)
-        check_dropout(dropout)
-        if not isinstance(residual, bool):
-            raise TaskError(f"residual must be true or false, not {residual!r}.")
+        check_values(LSTM, hidden_size=hidden_size, num_layers=num_layers, dropout=dropout, residual=residual)
         _, num_columns = input_shape
         between = dropout if num_layers > 1 else 0.0  # PyTorch warns of dropout between the layers of a single one
         self.lstm = nn.LSTM(num_columns, hidden_size, num_layers, batch_first=True, dropout=between)
@@ -191,17 +194,3 @@ def _norm_of_channels(name: str, channels: int) -> list[nn.Module]:
 
 def _chosen_norm(name: str, **norms: nn.Module) -> list[nn.Module]:
     return [] if name == "none" else [norms[name]]
-
-
-def check_shared(activation: str, dropout: float, normalization: str, initialization: str) -> None:
-    """Check the hyperparameters that several networks share. Raises TaskError."""
-    check_known(TaskError, "activation", activation, tuple(ACTIVATIONS))
-    check_known(TaskError, "normalization", normalization, NORMALIZATIONS)
-    check_known(TaskError, "initialization", initialization, INITIALIZATIONS)
-    check_dropout(dropout)
-
-
-def check_dropout(dropout: object) -> None:
-    """Raise TaskError unless `dropout` is a number from 0 to below 1."""
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise TaskError(f"dropout must be a number from 0 to below 1, not {dropout!r}.")

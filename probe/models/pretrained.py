@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from probe.errors import DataError, first_line
+from probe.files import open_file, reason, relative_hint
 
 _IGNORED = ("AuxLogits.", "aux1.", "aux2.")
 """Prefixes of the auxiliary classifiers of GoogLeNet and Inception, which named models do not have."""
@@ -55,12 +57,15 @@ def head_names(one: nn.Module, other: nn.Module) -> frozenset[str]:
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        status = path.stat()
+        with open_file(path) as file:
+            status = os.fstat(file.fileno())
     except OSError as error:
         raise DataError(
-            f"The weights file {path} cannot be read: {error.strerror or error}.",
-            hint=f"Paths are relative to the working directory, {Path.cwd()}. Remove weights to start from random ones.",
+            f"The weights file {path} cannot be read: {reason(error)}.",
+            hint=f"{relative_hint()} Remove weights to start from random ones.",
         ) from None
+    if status.st_size == 0:
+        raise DataError(f"The weights file {path} is empty.", hint="It may be incomplete: copy or save it again.")
     return status.st_mtime_ns, status.st_size
 
 

@@ -1,7 +1,7 @@
 """All models by name: torchvision's classifiers, short names for them, and the built-in networks.
 
-PyTorch and torchvision are imported only when they are needed: without torchvision a worker process starts in two thirds of the
-time.
+PyTorch and torchvision are imported only when a model is built: without torchvision a worker process starts in two thirds of
+the time, and a recipe is checked at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import TaskError, check_known
+from probe.limits import Rules
+from probe.models import hyperparameters
+from probe.models.torchvision_names import dropout_keyword, torchvision_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,8 +55,9 @@ class BuiltIn:
 
     module: str
     class_name: str
-    """A torch.nn.Module. Its keywords are the model's hyperparameters, except for those that come from the data."""
+    """A torch.nn.Module. Its keywords are the hyperparameters, and some that come from the data."""
     kinds: tuple[DataKind, ...]
+    hyperparameters: Rules
 
     @property
     def network(self) -> type[nn.Module]:
@@ -62,16 +66,18 @@ class BuiltIn:
 
 
 BUILT_IN = {
-    "cnn": BuiltIn("probe.models.networks", "Cnn", ("images",)),
-    "lstm": BuiltIn("probe.models.networks", "Lstm", ("series",)),
-    "mlp": BuiltIn("probe.models.networks", "Mlp", ("images", "table", "series")),
-    "text-embedding": BuiltIn("probe.models.text_networks", "TextEmbedding", ("tokens",)),
-    "text-mlp": BuiltIn("probe.models.text_networks", "TextMlp", ("tokens",)),
-    "text-transformer": BuiltIn("probe.models.text_networks", "TextTransformer", ("tokens",)),
+    "cnn": BuiltIn("probe.models.networks", "Cnn", ("images",), hyperparameters.CNN),
+    "lstm": BuiltIn("probe.models.networks", "Lstm", ("series",), hyperparameters.LSTM),
+    "mlp": BuiltIn("probe.models.networks", "Mlp", ("images", "table", "series"), hyperparameters.MLP),
+    "text-embedding": BuiltIn(
+        "probe.models.text_networks", "TextEmbedding", ("tokens",), hyperparameters.TEXT_EMBEDDING
+    ),
+    "text-mlp": BuiltIn("probe.models.text_networks", "TextMlp", ("tokens",), hyperparameters.TEXT_MLP),
+    "text-transformer": BuiltIn(
+        "probe.models.text_networks", "TextTransformer", ("tokens",), hyperparameters.TEXT_TRANSFORMER
+    ),
 }
 
-_FROM_DATA = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
-"""Keywords of built-in networks that come from the data."""
 _KIND_TEXTS: dict[DataKind, str] = {
     "images": "images",
     "table": "the rows of a table",
@@ -87,35 +93,28 @@ def full_name(name: str) -> str:
 
 def model_names() -> tuple[str, ...]:
     """All names of models, short names included, sorted."""
-    from probe.models.torchvision_models import torchvision_names
-
     return tuple(sorted({*torchvision_names(), *ALIASES, *BUILT_IN}))
 
 
 def resolve_model(name: str) -> str:
     """The full name of a model: `densenet` -> `densenet121`. Raises TaskError for an unknown name."""
     full = full_name(name)
-    if full not in BUILT_IN:
-        from probe.models.torchvision_models import torchvision_names
-
-        if full not in torchvision_names():
-            check_known(TaskError, "model", name, model_names())
+    if full not in BUILT_IN and full not in torchvision_names():
+        check_known(TaskError, "model", name, model_names())
     return full
 
 
-def model_keywords(name: str) -> tuple[str, ...]:
-    """The hyperparameters of a model. Raises TaskError for an unknown name."""
+def model_rules(name: str) -> Rules:
+    """The hyperparameters of a model, and the values that they can have. Raises TaskError for an unknown name."""
     full = resolve_model(name)
     if full in BUILT_IN:
-        return tuple(key for key in inspect.signature(BUILT_IN[full].network).parameters if key not in _FROM_DATA)
-    from probe.models.torchvision_models import dropout_keyword
-
-    return ("dropout",) if dropout_keyword(full) else ()
+        return BUILT_IN[full].hyperparameters
+    return hyperparameters.TORCHVISION if dropout_keyword(full) else {}
 
 
 def check_hyperparameters(name: str, params: Mapping[str, Any]) -> None:
     """Raise TaskError for the first of `params` that is not a hyperparameter of the model."""
-    known = model_keywords(name)
+    known = tuple(model_rules(name))
     for param in params:
         check_known(TaskError, f"hyperparameter of {name}:", param, known)
 

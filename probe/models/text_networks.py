@@ -11,20 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from probe.data.files.text import PADDING
-from probe.errors import TaskError, check_known, check_whole
-from probe.models.networks import (
-    ACTIVATIONS,
-    MAX_DEPTH,
-    MAX_WIDTH,
-    check_dropout,
-    check_shared,
-    initialize,
-    norm_of_units,
-)
-
-BAGS = ("binary", "counts")
-MAX_HEADS = 64
-MAX_LAYERS = 24
+from probe.errors import TaskError
+from probe.limits import check_values
+from probe.models.hyperparameters import MAX_HEADS, TEXT_EMBEDDING, TEXT_MLP, TEXT_TRANSFORMER
+from probe.models.networks import ACTIVATIONS, initialize, norm_of_units
 
 
 class BagOfWords(nn.Module):
@@ -88,11 +78,17 @@ class TextMlp(nn.Module):
         initialization: str = "default",
     ) -> None:
         super().__init__()
-        check_whole("depth", depth, least=1, most=MAX_DEPTH)
-        check_whole("width", width, least=1, most=MAX_WIDTH)
-        check_whole("embedding", embedding, least=0, most=MAX_WIDTH)
-        check_known(TaskError, "bag", bag, BAGS)
-        check_shared(activation, dropout, normalization, initialization)
+        check_values(
+            TEXT_MLP,
+            depth=depth,
+            width=width,
+            embedding=embedding,
+            bag=bag,
+            activation=activation,
+            dropout=dropout,
+            normalization=normalization,
+            initialization=initialization,
+        )
         first: list[nn.Module]
         if embedding:
             first = [MeanEmbedding(vocabulary_size=vocabulary_size, dimension=embedding), nn.Linear(embedding, width)]
@@ -134,7 +130,7 @@ class TextEmbedding(TextMlp):
         normalization: str = "none",
         initialization: str = "default",
     ) -> None:
-        check_whole("embedding", embedding, least=1, most=MAX_WIDTH)
+        check_values(TEXT_EMBEDDING, embedding=embedding)
         super().__init__(
             vocabulary_size=vocabulary_size,
             num_outputs=num_outputs,
@@ -172,12 +168,15 @@ class TextTransformer(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        check_whole("embedding", embedding, least=1, most=MAX_WIDTH)
-        check_whole("heads", heads, least=1, most=MAX_HEADS)
-        check_whole("layers", layers, least=1, most=MAX_LAYERS)
-        check_whole("feedforward", feedforward, least=1, most=MAX_HEADS)
-        check_known(TaskError, "activation", activation, tuple(ACTIVATIONS))
-        check_dropout(dropout)
+        check_values(
+            TEXT_TRANSFORMER,
+            embedding=embedding,
+            heads=heads,
+            layers=layers,
+            feedforward=feedforward,
+            activation=activation,
+            dropout=dropout,
+        )
         if embedding % heads:
             raise TaskError(
                 f"heads = {heads} does not divide embedding = {embedding}: each head uses an equal part of it.",

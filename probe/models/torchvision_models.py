@@ -1,4 +1,4 @@
-"""torchvision's classifiers: their names, the images that they take, and how they are built."""
+"""torchvision's classifiers: the images that they take, and how they are built."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ import torchvision.models
 from torch import Tensor, nn
 
 from probe.errors import TaskError
-from probe.models.networks import check_dropout
-
-_DROPOUT_KEYWORDS = {
-    "alexnet": "dropout",
-    "densenet": "drop_rate",
-    "efficientnet": "dropout",
-    "googlenet": "dropout",
-    "inception": "dropout",
-    "mnasnet": "dropout",
-    "mobilenet": "dropout",
-    "squeezenet": "dropout",
-    "swin": "dropout",
-    "vgg": "dropout",
-    "vit": "dropout",
-}
-"""Families with dropout, by the start of their names, and torchvision's keyword for its probability."""
+from probe.limits import check_values
+from probe.models.hyperparameters import TORCHVISION
+from probe.models.torchvision_names import dropout_keyword
 
 
 class GrayToColor(nn.Module):
@@ -36,16 +23,6 @@ class GrayToColor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images.expand(-1, 3, -1, -1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
-
-
-def torchvision_names() -> list[str]:
-    """Names of all classifiers."""
-    return torchvision.models.list_models(module=torchvision.models)  # type: ignore[no-any-return]  # untyped package
-
-
-def dropout_keyword(full: str) -> str | None:
-    """torchvision's keyword for the dropout probability of a model, or None if it has no dropout."""
-    return next((keyword for family, keyword in _DROPOUT_KEYWORDS.items() if full.startswith(family)), None)
 
 
 def check_shape(full: str, input_shape: tuple[int, ...]) -> None:
@@ -87,7 +64,7 @@ def build_torchvision(
         # Without auxiliary classifiers the training output is one tensor. init_weights silences a warning about its default.
         keywords |= {"aux_logits": False, "init_weights": True}
     if "dropout" in params:
-        check_dropout(params["dropout"])
+        check_values(TORCHVISION, dropout=params["dropout"])
         keywords[dropout_keyword(full) or "dropout"] = float(params["dropout"])
     model: nn.Module = torchvision.models.get_model(full, **keywords)
     return GrayToColor(model) if channels == 1 else model

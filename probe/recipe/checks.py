@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from probe.errors import did_you_mean
+from probe.limits import MAX_NAME
 from probe.recipe.space import Choices, Constant, ProbedBatch, ProbedLr, Range
 from probe.recipe.values import ParamValue, broken_rule, same_value, show
 from probe.recipe.when import (
@@ -41,8 +42,11 @@ RENAMED_KEYS = {
 def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
     """Names must be identifiers; probes and values must suit the trainer's own hyperparameters."""
     for name, entry in space.items():
-        if not name.isidentifier():
-            raise ValueError(f"{name}: the name of a hyperparameter may contain letters, digits and underscores only")
+        if not name.isidentifier() or len(name) > MAX_NAME:
+            shown = name if name.isprintable() and 0 < len(name) <= MAX_NAME and " " not in name else show(name)
+            raise ValueError(
+                f"{shown}: the name of a hyperparameter may contain letters, digits and underscores only, at most {MAX_NAME}"
+            )
         if name == "epochs" and (not isinstance(entry, Choices) or entry.when):
             raise ValueError(
                 "epochs: must be choices without a condition, like { choices = [5, 10, 20] }; to train all trials equally "
@@ -51,7 +55,7 @@ def check_entry_names(space: Mapping[str, SpaceEntry]) -> None:
         for kind, home in ((ProbedBatch, "batch_size"), (ProbedLr, "lr")):
             if isinstance(entry, kind) and name != home:
                 raise ValueError(f'{name}: probe = "{entry.probe}" is allowed for {home} only')
-        for value in _values_of(entry):
+        for value in values_of(entry):
             rule = broken_rule(name, value)
             if rule is not None:
                 raise ValueError(f"{name}: must be {rule}, not {show(value)}")
@@ -65,12 +69,13 @@ def check_renamed_entries(space: Mapping[str, SpaceEntry]) -> None:
             raise ValueError(f"space.{name}: was renamed; write {new}")
 
 
-def _values_of(entry: SpaceEntry) -> tuple[ParamValue, ...]:
+def values_of(entry: SpaceEntry | None) -> tuple[ParamValue, ...]:
+    """All values that the entry lists, or both ends of its range; empty for an entry that a probe finds."""
     if isinstance(entry, Constant):
         return (entry.value,)
     if isinstance(entry, Choices):
         return entry.choices
-    return (entry.low, entry.high) if isinstance(entry, Range) else ()
+    return entry.ends if isinstance(entry, Range) else ()
 
 
 def resolve_conditions(space: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]:
@@ -116,7 +121,7 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, con
         )
     where = f"{name}.when.{other}"
     if isinstance(condition, Bounds):
-        texts = [value for value in _values_of(parent) if isinstance(value, (bool, str))]
+        texts = [value for value in values_of(parent) if isinstance(value, (bool, str))]
         if texts:
             raise ValueError(f"{where}: min and max apply to numbers, but {other} can be {show(texts[0])}")
     if isinstance(parent, Constant):
@@ -138,11 +143,13 @@ def _check_condition(space: Mapping[str, SpaceEntry], name: str, other: str, con
 def _check_chain(space: Mapping[str, SpaceEntry], name: str) -> None:
     """Raise ValueError unless the conditions of `name`, and of the entries they refer to, can hold at the same time."""
     needed: dict[str, list[Condition]] = {}
-    waiting = [name]
+    waiting, seen = [name], {name}
     while waiting:
         for other, condition in conditions_of(space[waiting.pop()]).items():
             needed.setdefault(other, []).append(condition)
-            waiting.append(other)
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
     for other, conditions in needed.items():
         if not _can_hold(space[other], conditions):
             listed = " and ".join(dict.fromkeys(_stated(other, condition) for condition in conditions))
@@ -158,7 +165,7 @@ def _can_hold(parent: SpaceEntry, conditions: Sequence[Condition]) -> bool:
     if isinstance(parent, Range):
         whole, pow2 = parent.kind != "float", parent.pow2
         return holds_in_range(conditions, low=parent.low, high=parent.high, whole=whole, pow2=pow2)
-    return any(all(holds(condition, value) for condition in conditions) for value in _values_of(parent))
+    return any(all(holds(condition, value) for condition in conditions) for value in values_of(parent))
 
 
 def check_scheduler(scheduler: str, space: Mapping[str, SpaceEntry]) -> None:

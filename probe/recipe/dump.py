@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from probe.errors import RecipeError
+from probe.printable import escaped
 from probe.recipe.schema import Recipe
 from probe.recipe.values import ParamValue
 
@@ -61,11 +62,11 @@ def _inline(value: Any) -> str:
         return "{ " + ", ".join(_pair(key, item) for key, item in value.items()) + " }" if value else "{}"
     if isinstance(value, list):
         return "[" + ", ".join(_inline(item) for item in value) + "]"
-    return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
+    return escaped(tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n"))
 
 
 def _key(key: str) -> str:
-    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")
+    return escaped(tomli_w.dumps({key: 0}).removesuffix(" = 0\n"))
 
 
 def fixed_params(recipe: Recipe) -> dict[str, ParamValue]:

@@ -48,6 +48,7 @@ _RULES = {
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries",
 }
 _PATTERNS = {
     "name": "must consist of letters, digits, dots, dashes and underscores, and start with a letter or a digit",

@@ -11,12 +11,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from probe.errors import RecipeError, near_misses
+from probe.files import read_text, reason, relative_hint, working_directory_is_gone
 from probe.recipe.checks import check_start
 from probe.recipe.explain import explain
 from probe.recipe.schema import Recipe
-from probe.recipe.values import ParamValue, check_param_value
+from probe.recipe.toml import MAX_BYTES, check_plain, parse_toml
+from probe.recipe.values import ParamValue, check_param_value, show
 
 _OUTSIDE_QUOTES = re.compile(r""",(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
+MAX_SHOWN = 200
+"""Characters of a line or an option with a mistake that are shown."""
 MAX_MISTAKES = 5
 """Maximum number of mistakes that one error message lists."""
 
@@ -38,10 +42,14 @@ def load_recipe(
         content["task"] = with_target(content["task"], target)
     where = str(path)
     if overrides:
-        where += f" with {', '.join(overrides)}"
+        where += f" with {', '.join(map(_shortened, overrides))}"
     recipe = parse_recipe(content, where=where)
     given = tuple(_parse_try(recipe, text) for text in tries)
     return recipe.model_copy(update={"start": (*given, *recipe.start)}) if given else recipe
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def with_target(task: Mapping[str, Any], target: str) -> dict[str, Any]:
@@ -55,13 +63,18 @@ def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
     schema = content.get("schema")
     if isinstance(schema, int) and not isinstance(schema, bool) and schema > 1:
         raise RecipeError(
-            f"{where}: schema {schema} is not supported; this version of probe reads schema 1.",
+            f"{where}: schema {show(schema)} is not supported; this version of probe reads schema 1.",
             hint="Install a newer version of torch-probe, or write the recipe for schema 1.",
         )
     try:
+        check_plain(content)
         return Recipe.model_validate(dict(content))
     except ValidationError as error:
         mistakes = list(dict.fromkeys(explain(detail) for detail in error.errors(include_url=False)))
+    except UnicodeEncodeError:  # a message that quotes bytes of the command line
+        raise RecipeError(f"{where}: a value contains bytes that are not UTF-8 text.") from None
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}.") from None
     if len(mistakes) == 1:
         raise RecipeError(f"{where}: {mistakes[0]}")
     shown = [f"  {mistake}" for mistake in mistakes[:MAX_MISTAKES]]
@@ -72,7 +85,7 @@ def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, most=MAX_BYTES)
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe {path}.", hint=_similar_files(path)) from None
     except IsADirectoryError:
@@ -85,12 +98,14 @@ def _read_text(path: Path) -> str:
             f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding."
         ) from None
     except OSError as error:
-        raise RecipeError(f"Could not read {path}: {error.strerror or error}.") from None
+        raise RecipeError(f"Could not read {path}: {reason(error)}.") from None
 
 
 def _similar_files(path: Path) -> str | None:
     if not path.parent.is_dir():
         return f"There is no folder {path.parent} either."
+    if not path.is_absolute() and working_directory_is_gone():
+        return relative_hint()
     names = [file.name for file in path.parent.glob("*.toml")]
     close = near_misses(path.name, names) or near_misses(f"{path.name}.toml", names)
     if close:
@@ -100,18 +115,21 @@ def _similar_files(path: Path) -> str | None:
 
 def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), flags=re.DOTALL)
         if found is None:
             raise RecipeError(f"{path} is not valid TOML: {error}.") from None
         problem, line, column = found.groups()
-        written = text.splitlines()[int(line) - 1].strip()
+        written = _shortened(text.split("\n")[int(line) - 1].strip())
         raise RecipeError(f"{path}, line {line}, column {column}: not valid TOML: {problem}.", hint=written) from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}.") from None
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
+def _apply(content: dict[str, Any], given: str) -> None:
+    key, equals, text = given.partition("=")
+    override = _shortened(given)
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts) or not text.strip():
         raise RecipeError(
@@ -125,9 +143,10 @@ def _apply(content: dict[str, Any], override: str) -> None:
     table[parts[-1]] = _parse_value(override, text.strip())
 
 
-def _parse_try(recipe: Recipe, text: str) -> dict[str, ParamValue]:
+def _parse_try(recipe: Recipe, given: str) -> dict[str, ParamValue]:
     configuration: dict[str, ParamValue] = {}
-    for pair in _OUTSIDE_QUOTES.split(text):
+    text = _shortened(given)
+    for pair in _OUTSIDE_QUOTES.split(given):
         name, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not name or not value:
             raise RecipeError(
@@ -138,9 +157,9 @@ def _parse_try(recipe: Recipe, text: str) -> dict[str, ParamValue]:
             raise RecipeError(f"--try {text}: {name} is set twice.")
         configuration[name] = _parse_value(f"--try {text}", value)
     try:
-        for name, given in configuration.items():
+        for name, chosen in configuration.items():
             try:
-                check_param_value(given)
+                check_param_value(chosen)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         check_start(recipe.space, configuration, 1)
@@ -152,12 +171,14 @@ def _parse_try(recipe: Recipe, text: str) -> dict[str, ParamValue]:
 
 def _parse_value(override: str, text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError as error:
         if text[0] in "\"'[{":
             problem = str(error).partition(" (at")[0]
             raise RecipeError(f"'{override}': the value is not valid TOML: {problem}.") from None
         return _number_or_word(text)
+    except ValueError as error:
+        raise RecipeError(f"'{override}': {str(error).removeprefix('value: ')}.") from None
     return parsed["value"] if len(parsed) == 1 else text
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from probe.errors import did_you_mean
+from probe.limits import MAX_STEPS, MAX_TRIALS
 from probe.recipe.space import Choices, Constant, Number, ProbedLr, Range, Scalar, Section
 from probe.recipe.values import show
 
@@ -29,13 +30,13 @@ class Refine(Section):
 
     method: Literal["hypergradient"]
     """How gradients are computed: `hypergradient` differentiates the validation loss through the unrolled training."""
-    after: int = Field(ge=1)
+    after: int = Field(ge=1, le=MAX_TRIALS)
     """Number of the sampler's trials; all later ones are gradient steps."""
     hyperparameters: tuple[str, ...] = Field(strict=False)
     """Hyperparameters to refine."""
     step: Number = 0.1
     """Length of the first step: the largest change of a hyperparameter, as a fraction of its range on its own scale."""
-    unroll: int | None = Field(default=None, ge=1)
+    unroll: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     """Number of last training steps to differentiate through; all by default."""
 
     @field_validator("hyperparameters")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from probe import limits
 from probe.recipe.checks import (
     check_entry_names,
     check_renamed_entries,
@@ -20,7 +21,7 @@ from probe.recipe.checks import (
 )
 from probe.recipe.refine import Refine, RefinedSearch, check_refine
 from probe.recipe.sections import Constraints, DataOptions, Duration, Fidelity, MemorySize, Validation
-from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry
+from probe.recipe.space import Choices, Constant, Scalar, Section, SpaceEntry, Text
 from probe.recipe.values import ParamValue, show
 from probe.recipe.when import all_hold
 from probe.records import Precision
@@ -32,7 +33,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 class Objective(Section):
     """The metric that the search optimizes."""
 
-    metric: str = Field(min_length=1)
+    metric: Text
     """Name of a metric of the task, or `loss` for the validation loss."""
     mode: Literal["max", "min"]
     """Whether the metric is maximized or minimized."""
@@ -43,19 +44,19 @@ class Objective(Section):
 class TaskSection(Section):
     """What is trained: a named model on named data, or a callable that returns a `probe.Task`."""
 
-    model: str | None = Field(default=None, min_length=1)
+    model: Text | None = None
     """Name of a model: one of `probe`'s own networks or of torchvision's."""
-    data: str | None = Field(default=None, min_length=1)
+    data: Text | None = None
     """Name of a data set, or a kind and a path like `csv:houses.csv`."""
-    image_size: int | None = Field(default=None, ge=1)
+    image_size: int | None = Field(default=None, ge=1, le=limits.MAX_IMAGE_SIZE)
     """Height and width in pixels to which images are resized."""
-    num_train: int | None = Field(default=None, ge=2)
+    num_train: int | None = Field(default=None, ge=2, le=limits.MAX_SAMPLES)
     """Number of training samples to use, the validation split included; all by default."""
-    weights: str | None = Field(default=None, min_length=1)
+    weights: Text | None = None
     """File of weights from which training starts."""
     data_options: DataOptions = DataOptions()
     """Options of a data file; see task.data_options."""
-    target: str | None = Field(default=None, pattern=r"^[^:\s]+:[^:\s]+$")
+    target: Text | None = Field(default=None, pattern=r"^[^:\s]+:[^:\s]+$")
     """`module:callable` that returns a `probe.Task`; replaces model and data."""
     validation: Validation = Validation()
     """How trials are validated; see task.validation."""
@@ -102,7 +103,7 @@ class SearchSection(Section):
     """The method that suggests configurations."""
     scheduler: Literal["auto", SchedulerName] = "auto"
     """The method that decides how far each trial is trained."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=limits.MAX_INTEGER)
     """Seed of every random draw: configurations, initial weights, order of the batches."""
     fidelity: Fidelity = Fidelity()
     """The lengths of training at which trials are ranked; see search.fidelity."""
@@ -111,7 +112,7 @@ class SearchSection(Section):
     their gradients; `infeasible` ends the trial."""
     trial_time: Duration | None = None
     """Maximum training time of one trial, over all of its rungs."""
-    patience: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1, le=limits.MAX_EPOCHS)
     """Number of epochs without improvement after which a trial stops."""
     constraints: Constraints = Constraints()
     """Limits on a trial; see search.constraints."""
@@ -126,9 +127,9 @@ class SearchSection(Section):
 class BudgetSection(Section):
     """Limits of the search; the first one reached ends it. At least one is required."""
 
-    trials: int | None = Field(default=None, ge=1)
+    trials: int | None = Field(default=None, ge=1, le=limits.MAX_TRIALS)
     """Maximum number of trials."""
-    epochs: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0, le=limits.MAX_BUDGET_EPOCHS)
     """Maximum number of training epochs, summed over all trials and probes; final training is not counted."""
     time: Duration | None = None
     """Maximum duration, like `90s`, `2m` or `1h30m`; `none` removes a limit that was set before."""
@@ -152,42 +153,42 @@ class BudgetSection(Section):
 class BatchOptions(Section):
     """Options of `probe batch` and of the batch probe of a search."""
 
-    start: int | None = Field(default=None, ge=1)
+    start: int | None = Field(default=None, ge=1, le=limits.MAX_SAMPLES)
     """First batch size to try; predicted by default."""
-    max: int | None = Field(default=None, ge=1)
+    max: int | None = Field(default=None, ge=1, le=limits.MAX_SAMPLES)
     """Largest batch size to try."""
-    img: int | None = Field(default=None, ge=1)
+    img: int | None = Field(default=None, ge=1, le=limits.MAX_IMAGE_SIZE)
     """Height and width in pixels to which images are resized."""
-    device: str | None = Field(default=None, min_length=1)
+    device: Text | None = None
     """Device to measure on: `auto`, `cuda:N`, `cpu` or `simulated:SIZE`."""
     memory: MemorySize | None = None
     """Amount of GPU memory to emulate, like `8GiB`."""
     precision: Precision | None = None
     """Precision of the training steps."""
-    optimizer: str | None = Field(default=None, min_length=1)
+    optimizer: Text | None = None
     """Optimizer of the training steps."""
 
 
 class LrOptions(Section):
     """Options of `probe lr` and of the range tests of a search."""
 
-    lowest: float | None = Field(default=None, gt=0, alias="from")
+    lowest: float | None = Field(default=None, ge=limits.SMALLEST, le=limits.LARGEST, alias="from")
     """Learning rate at the start of a range test."""
-    highest: float | None = Field(default=None, gt=0, alias="to")
+    highest: float | None = Field(default=None, ge=limits.SMALLEST, le=limits.LARGEST, alias="to")
     """Learning rate at the end of a range test."""
-    steps: int | None = Field(default=None, ge=2)
+    steps: int | None = Field(default=None, ge=2, le=limits.MAX_MEASURED_STEPS)
     """Number of training steps of a range test."""
-    training_steps: int | None = Field(default=None, ge=1)
+    training_steps: int | None = Field(default=None, ge=1, le=limits.MAX_STEPS)
     """Length of the planned training in steps; by default that of the recipe's epochs."""
-    repeats: int | None = Field(default=None, ge=1)
+    repeats: int | None = Field(default=None, ge=1, le=limits.MAX_REPEATS)
     """Number of range tests with different seeds."""
     confirm: bool | Literal["full"] = False
     """Whether to check the suggestion with short runs on held-out data; `"full"` makes them longer."""
     per: Literal["optimizer"] | None = None
     """`"optimizer"` makes one range test for each optimizer of the space."""
-    batch: int | None = Field(default=None, ge=1)
+    batch: int | None = Field(default=None, ge=1, le=limits.MAX_SAMPLES)
     """Batch size of the range tests."""
-    optimizer: str | None = Field(default=None, min_length=1)
+    optimizer: Text | None = None
     """Optimizer of the range tests."""
 
     @field_validator("confirm", mode="before")
@@ -209,11 +210,11 @@ class Recipe(Section):
 
     schema_version: Literal[1] = Field(alias="schema")
     """Version of this format."""
-    name: str = Field(pattern=NAME_PATTERN, max_length=100)
+    name: str = Field(pattern=NAME_PATTERN, max_length=limits.MAX_NAME)
     """Name of the search; results are written to `reports/<name>-<time>`."""
     task: TaskSection
     """What is trained."""
-    space: dict[str, SpaceEntry]
+    space: dict[str, SpaceEntry] = Field(max_length=limits.MAX_DIMENSIONS)
     """The hyperparameters: a plain value is fixed, a table is searched."""
     search: SearchSection = SearchSection()
     """How the space is searched."""
@@ -223,7 +224,7 @@ class Recipe(Section):
     """Options of the batch probe."""
     lr: LrOptions = LrOptions()
     """Options of the range tests."""
-    start: tuple[dict[str, Scalar], ...] = Field(default=(), strict=False)
+    start: tuple[dict[str, Scalar], ...] = Field(default=(), strict=False, max_length=limits.MAX_STARTS)
     """Configurations to try first; the sampler draws the hyperparameters that they omit."""
 
     @field_validator("space")

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from probe.errors import UsageError
-from probe.recipe.space import Number, Section
+from probe.limits import MAX_EPOCHS, MAX_FOLDS, MAX_SAMPLES
+from probe.recipe.space import Number, Section, Text
 from probe.recipe.values import show
 from probe.units import parse_bytes, parse_seconds
 
@@ -35,7 +36,7 @@ def _readable(parse: Callable[[str], float], rule: str) -> AfterValidator:
 Duration = Annotated[
     str,
     BeforeValidator(_plain_seconds),
-    _readable(parse_seconds, "a duration above zero like 90s, 2m or 1h30m"),
+    _readable(parse_seconds, "a duration above zero, of at most ten years, like 90s, 2m or 1h30m"),
 ]
 MemorySize = Annotated[str, _readable(parse_bytes, "an amount of memory like 512MiB or 8GiB")]
 
@@ -48,7 +49,7 @@ class Validation(Section):
     """A held-out split, or k-fold cross-validation."""
     fraction: float | None = Field(default=None, gt=0, lt=1)
     """Fraction of the training data to hold out (0.2 by default); for `holdout`."""
-    k: int | None = Field(default=None, ge=2)
+    k: int | None = Field(default=None, ge=2, le=MAX_FOLDS)
     """Number of folds (5 by default); for `kfold`."""
 
     @model_validator(mode="before")
@@ -80,9 +81,9 @@ class Fidelity(Section):
     """First rung; by default a ninth of max with unit `epochs`, a tenth with unit `data`."""
     max: Number = 27
     """Last rung: the longest training (1.0 by default with unit `data`)."""
-    factor: int | None = Field(default=None, ge=2)
+    factor: int | None = Field(default=None, ge=2, le=MAX_EPOCHS)
     """One in `factor` trials is promoted from each rung to the next (3 by default)."""
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=MAX_EPOCHS)
     """Epochs of each training (10 by default); for unit `data`."""
 
     @model_validator(mode="before")
@@ -102,8 +103,9 @@ class Fidelity(Section):
                 continue
             if self.unit == "epochs" and not isinstance(value, int):
                 raise ValueError(f"{end}: must be a whole number, not {show(value)}")
-            if self.unit == "epochs" and value < 1:
-                raise ValueError(f"{end}: must be at least 1, not {show(value)}")
+            if self.unit == "epochs" and not 1 <= value <= MAX_EPOCHS:
+                limit = "at least 1" if value < 1 else f"at most {MAX_EPOCHS:,}"
+                raise ValueError(f"{end}: must be {limit}, not {show(value)}")
             if self.unit == "data" and not 0.001 <= value <= 1:
                 raise ValueError(f"{end}: must be a fraction of the training data from 0.001 to 1, not {show(value)}")
         if self.min is not None and self.min > self.max:
@@ -165,17 +167,17 @@ _KINDS = {
 class DataOptions(Section):
     """How a data file is read. The defaults are those of `probe.data.options`."""
 
-    target: str | None = Field(default=None, min_length=1)
+    target: Text | None = None
     """Column to predict; the last one by default. For `csv` and `series`."""
     task_type: Literal["classification", "regression"] | None = None
     """Kind of prediction; inferred from the target column by default. For `csv`."""
-    ignore: tuple[str, ...] | None = Field(default=None, strict=False)
+    ignore: tuple[Text, ...] | None = Field(default=None, strict=False)
     """Columns to ignore. For `csv` and `series`."""
-    categorical: tuple[str, ...] | None = Field(default=None, strict=False)
+    categorical: tuple[Text, ...] | None = Field(default=None, strict=False)
     """Columns of numbers to read as categories. For `csv`."""
     test_fraction: float | None = Field(default=None, gt=0, lt=1)
     """Fraction of the samples in the test split (0.2 by default). For `csv`, `series`, `folder` and `text`."""
-    horizon: int | None = Field(default=None, ge=1)
+    horizon: int | None = Field(default=None, ge=1, le=MAX_SAMPLES)
     """Number of steps ahead to forecast (1 by default). For `series`."""
 
     @field_validator("ignore", "categorical", mode="before")

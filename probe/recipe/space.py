@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from probe.limits import MAX_CHOICES, MAX_GRID, MAX_RANGE_END, MAX_SAMPLES, MAX_TEXT, is_text
 from probe.recipe.values import (
     ParamValue,
     check_number,
@@ -27,6 +29,7 @@ from probe.recipe.values import (
     is_power_of_two,
     is_step,
     nearest_powers_of_two,
+    num_steps,
     same_value,
     show,
 )
@@ -36,6 +39,16 @@ Number = Annotated[int | float, BeforeValidator(check_number)]
 """A finite number. 1 and 1.0 stay distinct, because whole numbers define an integer hyperparameter."""
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(check_param_value)]
+
+
+def _check_text(text: str) -> str:
+    if not is_text(text, one_line=True):
+        raise ValueError(f"must have at most {MAX_TEXT:,} printable characters, not {text[:40]!a}")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
+"""A name or a path."""
 
 When = dict[str, Annotated[Condition, PlainValidator(read_condition), PlainSerializer(plain_condition)]]
 """Conditions on other hyperparameters, all of which must hold for this one to exist."""
@@ -76,10 +89,15 @@ class Range(Section):
     """Whether only powers of two are allowed."""
     step: Number | None = None
     """Distance between allowed values: low, low + step, ... and high."""
-    steps: int | None = Field(default=None, ge=2)
+    steps: int | None = Field(default=None, ge=2, le=MAX_GRID)
     """Number of values in a grid."""
     when: When | None = Field(default=None, min_length=1)
     """Condition with which the hyperparameter exists."""
+
+    @property
+    def ends(self) -> tuple[ParamValue, ParamValue]:
+        """The smallest and the largest value, with the type that values have."""
+        return (float(self.low), float(self.high)) if self.kind == "float" else (self.low, self.high)
 
     @property
     def kind(self) -> Literal["int", "float", "pow2"]:
@@ -92,6 +110,11 @@ class Range(Section):
     def _check(self) -> Range:
         if self.low >= self.high:
             raise ValueError(f"low must be below high, not {show(self.low)} to {show(self.high)}")
+        if self.kind != "float" and max(-self.low, self.high) > MAX_RANGE_END:
+            raise ValueError(
+                f"a range of whole numbers must be within {-MAX_RANGE_END:,} to {MAX_RANGE_END:,}, not {show(self.low)} "
+                f"to {show(self.high)}"
+            )
         if self.log and self.low <= 0:
             raise ValueError(f"log = true needs a low above 0, not {show(self.low)}")
         if self.pow2 and self.log:
@@ -103,6 +126,11 @@ class Range(Section):
             if other is not None:
                 why = "a grid uses every step" if other == "steps" else "steps are evenly spaced between low and high"
                 raise ValueError(f"step and {other} cannot be combined: {why}")
+            if self.step > 0 and num_steps(self.low, self.high, self.step) >= MAX_GRID:
+                raise ValueError(
+                    f"step must leave at most {MAX_GRID:,} values, not {show(self.step)} for {show(self.low)} to "
+                    f"{show(self.high)}; remove it to allow all values between"
+                )
             check_step(self.low, self.high, self.step)
         for end in ("low", "high"):
             value = getattr(self, end)
@@ -124,7 +152,7 @@ class Range(Section):
 class Choices(Section):
     """A list of values."""
 
-    choices: tuple[Scalar, ...] = Field(strict=False)
+    choices: tuple[Scalar, ...] = Field(strict=False, max_length=MAX_CHOICES)
     """The allowed values: text, numbers, true or false."""
     when: When | None = Field(default=None, min_length=1)
     """Condition with which the hyperparameter exists."""
@@ -159,7 +187,7 @@ class ProbedBatch(Section):
 
     probe: Literal["max_batch"]
     """`"max_batch"`: measure the largest batch that fits."""
-    max: int | None = Field(default=None, ge=1)
+    max: int | None = Field(default=None, ge=1, le=MAX_SAMPLES)
     """Upper limit of the batch size."""
 
     def contains(self, value: ParamValue) -> bool:
@@ -177,7 +205,7 @@ class ProbedLr(Section):
     """Decades from the suggestion to the lower end of the range."""
     above: float = Field(default=0.5, ge=0, le=8)
     """Decades from the suggestion to the upper end of the range."""
-    steps: int | None = Field(default=None, ge=2)
+    steps: int | None = Field(default=None, ge=2, le=MAX_GRID)
     """Number of values in a grid."""
 
     @model_validator(mode="after")

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from fractions import Fraction
+
+from probe.limits import (
+    BOOLEAN,
+    LARGEST,
+    MAX_EPOCHS,
+    MAX_INTEGER,
+    MAX_SAMPLES,
+    MAX_TEXT,
+    PROBABILITY,
+    SMALLEST,
+    Name,
+    Real,
+    Rule,
+    Rules,
+    Whole,
+    is_number,
+    is_text,
+)
 
 ParamValue = bool | int | float | str
 """The value of one hyperparameter."""
@@ -13,6 +30,8 @@ ParamValue = bool | int | float | str
 
 def show(value: object) -> str:
     """The value as TOML, at most 60 characters long: `"adam"`, `true`, `[1, 2]`."""
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return f"an integer of {value.bit_length()} bits"  # Python does not convert long ones to text
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -21,16 +40,22 @@ def show(value: object) -> str:
 
 
 def check_number(value: object) -> object:
-    """Return `value`. Raises ValueError if it is not a finite number."""
-    if not _is_number(value):
-        raise ValueError(f"must be a finite number, not {show(value)}")
-    return value
+    """Return `value`. Raises ValueError if it is not a finite number of usual size."""
+    if is_number(value):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"must be an integer of 64 bits, not {show(value)}")
+    if isinstance(value, float) and math.isfinite(value):
+        raise ValueError(f"must be 0 or from {SMALLEST:g} to {LARGEST:g} in size, not {value:g}")
+    raise ValueError(f"must be a finite number, not {show(value)}")
 
 
 def check_param_value(value: object) -> object:
     """Return `value`. Raises ValueError if no hyperparameter can have it: a list, a date, infinity."""
     if not isinstance(value, (bool, int, float, str)):
         raise ValueError(f"must be text, a number, true or false, not {show(value)}")
+    if isinstance(value, str) and not is_text(value):
+        raise ValueError(f"must be text of at most {MAX_TEXT:,} Unicode characters, not {value[:40]!a}")
     return value if isinstance(value, (bool, str)) else check_number(value)
 
 
@@ -87,33 +112,26 @@ def _exact(number: float) -> Fraction:
     return Fraction(str(number))
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_RULES: dict[str, tuple[str, Callable[..., bool]]] = {
-    "lr": ("a number above 0", lambda value: _is_number(value) and value > 0),
-    "optimizer": ("the name of an optimizer", lambda value: isinstance(value, str)),
-    "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
-    "weight_decay": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
-    "l1": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
-    "l2": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
-    "decoupled": ("true or false", lambda value: isinstance(value, bool)),
-    "batch_size": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
-    "epochs": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
-    "gradient_accumulation": ("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1),
-    "activation_checkpointing": ("true or false", lambda value: isinstance(value, bool)),
-    "max_grad_norm": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
-    "precision": ("the name of a precision", lambda value: isinstance(value, str)),
-    "lr_schedule": ("the name of a learning rate schedule", lambda value: isinstance(value, str)),
+TRAINER: Rules = {
+    "lr": Real(0, above=True),
+    "optimizer": Name("an optimizer"),
+    "momentum": PROBABILITY,
+    "weight_decay": Real(0),
+    "l1": Real(0),
+    "l2": Real(0),
+    "decoupled": BOOLEAN,
+    "batch_size": Whole(1, MAX_SAMPLES),
+    "epochs": Whole(1, MAX_EPOCHS),
+    "gradient_accumulation": Whole(1, MAX_SAMPLES),
+    "activation_checkpointing": BOOLEAN,
+    "max_grad_norm": Real(0),
+    "precision": Name("a precision"),
+    "lr_schedule": Name("a learning rate schedule"),
 }
+"""The trainer's own hyperparameters, and the values that they can have."""
 
 
-def broken_rule(name: str, value: ParamValue) -> str | None:
-    """What the trainer's hyperparameter `name` must be, if `value` is not allowed; None if it is allowed."""
-    rule, holds = _RULES.get(name, ("", lambda _: True))
-    return None if holds(value) else rule
+def broken_rule(name: str, value: ParamValue) -> Rule | None:
+    """The rule of the trainer's hyperparameter `name`, if it does not allow `value`; otherwise None."""
+    rule = TRAINER.get(name)
+    return None if rule is None or rule.allows(value) else rule

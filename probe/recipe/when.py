@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from probe.recipe.values import ParamValue, check_param_value, is_power_of_two, same_value, show
+from probe.limits import MAX_CHOICES
+from probe.recipe.values import ParamValue, check_number, check_param_value, is_power_of_two, same_value, show
 from probe.units import format_value
 
 
@@ -34,6 +35,8 @@ def read_condition(plain: Any) -> Condition:
     if isinstance(plain, (list, tuple)):
         if not plain:
             raise ValueError(f"must be {_FORMS}, not an empty list")
+        if len(plain) > MAX_CHOICES:
+            raise ValueError(f"must have at most {MAX_CHOICES:,} values, not {len(plain):,}")
         values: list[ParamValue] = []
         for value in plain:
             check_param_value(value)
@@ -51,8 +54,10 @@ def _read_bounds(plain: Mapping[str, Any]) -> Bounds:
     for key, value in plain.items():
         if key not in ("min", "max"):
             raise ValueError(f"must be {_FORMS}, not a table with the key {show(key)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{key} must be a finite number, not {show(value)}")
+        try:
+            check_number(value)
+        except ValueError as error:
+            raise ValueError(f"{key} {error}") from None
     found = Bounds(**plain)
     if found.min is None and found.max is None:
         raise ValueError(f"must be {_FORMS}, not an empty table")

@@ -4,50 +4,64 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from probe.errors import OutputError, UsageError
-from probe.files import write_text
+from probe.errors import OutputError, ProbeError, UsageError, first_line
+from probe.files import read_text, write_text
 from probe.records import SCHEMA_VERSION
 from probe.records_json import from_plain, to_plain
 from probe.report.kinds import KINDS, Result, kind_of
 from probe.report.shared.wording import file_name
 from probe.search.records.search import DATABASE_FILE
+from probe.search.storage.connection import is_unused
 
 REPORTS = Path("reports")
 RESULT_FILE = "result.json"
-_LINE_WIDTH = 120
+_LINE_WIDTH, _MOST_SHOWN = 120, 200
 
 
-def default_folder(name: str, now: datetime, *, parent: Path = REPORTS) -> Path:
-    """`reports/<name>-<UTC time>`, with a number if two runs with the same name start in the same second."""
+def make_default_folder(name: str, now: datetime, *, parent: Path = REPORTS) -> Path:
+    """Create `reports/<name>-<UTC time>`, with a number if another run with the same name started in the same second."""
     stem = f"{file_name(name)}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     folder = parent / stem
-    number = 2
-    while folder.exists():
-        folder = parent / f"{stem}-{number}"
-        number += 1
+    for number in count(2):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if not parent.is_dir():
+                raise _cannot_create(folder, error) from error
+            folder = parent / f"{stem}-{number}"
+        except (OSError, ValueError) as error:
+            raise _cannot_create(folder, error) from error
+        else:
+            break
     return folder
 
 
 def newest_folder(name: str, *, parent: Path = REPORTS) -> Path | None:
-    """The latest folder of a run called `name`, by the time in the folder's name; None if there is none."""
+    """The latest folder of a search called `name`, by the time in the folder's name; None if there is none."""
     pattern = re.compile(rf"{re.escape(file_name(name))}-(\d{{8}}T\d{{6}}Z)(?:-(\d+))?")
     found = []
     for folder in parent.iterdir() if parent.is_dir() else ():
         match = pattern.fullmatch(folder.name)
-        if match is not None and folder.is_dir():
+        if match is not None and (folder / DATABASE_FILE).is_file():
             found.append((match[1], int(match[2] or 1), folder))
     return max(found)[2] if found else None
 
 
 def prepare_folder(path: Path) -> Path:
-    """Create the folder of a run before anything is measured. Raises OutputError if it exists, even if it is empty."""
+    """Create the folder of a run before anything is measured. Raises OutputError if it exists, even if it is empty, unless it
+    holds only what a search left that was stopped in its first moment."""
     try:
         path.mkdir(parents=True)
     except FileExistsError as error:
+        if is_unused(path):
+            return path
         if path.exists():
             raise OutputError(
                 f"{path} already exists.",
@@ -86,12 +100,37 @@ def load_result(path: Path) -> Result:
         hint = "Give the folder of a run that has finished or was interrupted; a run that was killed has none."
         raise OutputError(f"The folder {path} has no {RESULT_FILE}.", hint=hint)
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
+        plain = json.loads(read_text(file))
     except OSError as error:
         raise OutputError(f"{file} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, truncated, nested too deeply
         raise OutputError(f"{file} is not valid JSON: {error}.", hint="It may be truncated: copy it again.") from error
-    return read_result(plain, where=str(file))
+    result = read_result(plain, where=str(file))
+    with stored_data(file):
+        check_result(result)
+    return result
+
+
+def check_result(result: Result) -> None:
+    """Make the answer and the page of a result, without writing them. Raises any exception if values contradict each other."""
+    kind = kind_of(result)
+    kind.summarize(result)
+    kind.page(result, ())
+
+
+@contextmanager
+def stored_data(source: Path | str) -> Iterator[None]:
+    """Use values that were read from a file or folder. Raises OutputError if the block fails: they contradict each other."""
+    try:
+        yield
+    except (ProbeError, OSError):
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {first_line(error)}"
+        raise OutputError(
+            f"{source} is damaged: its values contradict each other ({text[:_MOST_SHOWN]}).",
+            hint="Restore it from a backup. If nothing has changed it, please report this with the output of --debug.",
+        ) from error
 
 
 def read_result(plain: Any, *, where: str) -> Result:

@@ -15,6 +15,7 @@ from probe.report.shared.markdown import (
     IN_SETTINGS,
     code_cell,
     escape,
+    link,
     loading_text,
     plot_block,
     reproduce_blocks,
@@ -160,8 +161,11 @@ def _epochs_blocks(result: TrainResult) -> list[str]:
     header = ["epoch", "training loss", *[f"training {escape(name)}" for name in trained]]
     header += ["validation loss", *[f"validation {escape(name)}" for name in names], "time"]
     rows = [["…"] * len(header) if report is None else _epoch_row(report, trained, names) for report in shown]
-    file = f"[{HISTORY_FILE}]({HISTORY_FILE})"
-    return ["### Epochs", table(header, rows, right=tuple(range(len(header)))), f"All epochs with all numbers: {file}."]
+    return [
+        "### Epochs",
+        table(header, rows, right=tuple(range(len(header)))),
+        f"All epochs with all numbers: {link(HISTORY_FILE)}.",
+    ]
 
 
 def _epoch_row(report: EpochReport, trained: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -181,7 +185,7 @@ def _weights_text(result: TrainResult) -> str:
         return "No weights were stored."
     epochs = format_count(len(result.reports))
     return (
-        f"[{file}]({file}) holds the weights after epoch {epochs}. Build the model as the task does, then call "
+        f"{link(file)} holds the weights after epoch {epochs}. Build the model as the task does, then call "
         f"{loading_text(file)}, which also restores tied weights, stored once."
     )
 

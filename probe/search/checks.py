@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os.path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import get_args
 
-from probe.device.select import DeviceSpec
-from probe.errors import RecipeError, TaskError, UsageError, unknown_name
+from probe.data.registry import check_data_exist, data_source
+from probe.device.select import DeviceSpec, parse_device
+from probe.errors import DataError, ProbeError, RecipeError, TaskError, UsageError, unknown_name
+from probe.limits import OneOf, Rule, Rules
 from probe.loading.records import overlap_warnings
-from probe.recipe.checks import conditions_of
+from probe.models.registry import model_rules
+from probe.recipe.checks import conditions_of, values_of
 from probe.recipe.schema import Recipe
-from probe.recipe.space import Choices, Constant, Range, SpaceEntry
-from probe.recipe.values import show
+from probe.recipe.space import Constant, ProbedBatch, Range, SpaceEntry
+from probe.recipe.values import TRAINER, show
 from probe.recipe.when import holds
-from probe.records import Precision
+from probe.records import DEFAULT_BATCH_SIZE, Precision
 from probe.search.records.objective import check_metric, direction_warning
 from probe.search.samplers.auto_sampler import NOTHING_SEARCHED
 from probe.search.schedulers.fidelity import FidelitySchedule
@@ -21,43 +26,124 @@ from probe.search.settings import recipe_objective
 from probe.search.space.configurations import check_grid_size
 from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.task_info import TaskInfo
+from probe.tasks.options import OPTIONS
 from probe.tasks.source import TaskSource
 from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
-from probe.training.settings import TRAINER_NAMES, LrSchedule
+from probe.training.settings import LrSchedule
+
+_NAMED: dict[str, Rule] = {
+    "optimizer": OneOf(OPTIMIZER_NAMES),
+    "precision": OneOf(get_args(Precision)),
+    "lr_schedule": OneOf(get_args(LrSchedule)),
+}
 
 
 def check_names(recipe: Recipe, source: TaskSource) -> None:
-    """Check that every hyperparameter is one of the trainer or a keyword of the task. Raises RecipeError, TaskError."""
+    """Check that every hyperparameter is one of the trainer or a keyword of the task, whose code is imported. Raises
+    RecipeError, TaskError."""
     from probe.training.building import load_keywords
 
     keywords = load_keywords(source)
-    if keywords is None:
-        return
+    if keywords is not None:
+        _check_known(recipe, keywords, title=source.title)
+
+
+def _check_known(recipe: Recipe, keywords: Iterable[str], *, title: str) -> None:
+    known = [*(keyword for keyword in keywords if keyword not in TRAINER), *TRAINER]
     for name in recipe.space:
-        if name not in TRAINER_NAMES and name not in keywords:
-            known = [*(keyword for keyword in keywords if keyword not in TRAINER_NAMES), *TRAINER_NAMES]
-            message, hint = unknown_name(f"hyperparameter of {source.title}:", name, known)
+        if name not in known:
+            message, hint = unknown_name(f"hyperparameter of {title}:", name, known)
             raise RecipeError(f"space.{name}: {message}", hint=hint)
 
 
-def _check_options(recipe: Recipe) -> None:
-    """Check that losses, augmentations and other options are known and go together. Raises RecipeError."""
-    from probe.tasks.options import OPTION_NAMES, check_option
+def check_recipe(recipe: Recipe) -> None:
+    """Check what is known without the task's code and data: the names of models, data, metrics and optimizers, and every
+    value that [space] can produce. Imports no PyTorch, reads no data. Raises RecipeError, TaskError, DataError."""
+    rules: dict[str, Rule] = {**TRAINER, **_NAMED}
+    task = recipe.task
+    if task.target is None and task.model is not None and task.data is not None:
+        with _naming("task.model"):
+            rules |= model_rules(task.model)
+        with _naming("task.data"):
+            check_data_exist(task.data)
+        rules |= {**data_source(task.data).hyperparameters, **OPTIONS}
+        _check_weights(task.weights)
+        _check_known(recipe, rules, title=f"{task.model} on {task.data}")
+        with _naming("task.objective.metric"):
+            check_metric(recipe_objective(recipe), data_source(task.data).metrics)
+        _check_options(recipe)
+    _check_values(recipe, rules)
+    _check_accumulation(recipe)
+    for name in ("momentum", "weight_decay"):
+        if name in recipe.space:
+            _check_takers(recipe, name, optimizers_of(recipe, None))
+    for key, optimizer in (("batch.optimizer", recipe.batch.optimizer), ("lr.optimizer", recipe.lr.optimizer)):
+        if optimizer is not None:
+            with _naming(key):
+                _NAMED["optimizer"].check("optimizer", optimizer)
+    if recipe.batch.device is not None:
+        with _naming("batch.device"):
+            parse_device(recipe.batch.device, memory=recipe.batch.memory)
 
-    if recipe.task.target is not None:  # the user's own task defines their meaning
-        return
-    for name in OPTION_NAMES:
-        entry = recipe.space.get(name)
-        ends = (entry.low, entry.high) if isinstance(entry, Range) else _listed(entry)
-        for value in ends:
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Name the key of the recipe in front of an error."""
+    try:
+        yield
+    except ProbeError as error:
+        raise type(error)(f"{key}: {error.message}", hint=error.hint) from None
+
+
+def _check_weights(weights: str | None) -> None:
+    if weights is not None and not os.path.isfile(weights):
+        raise DataError(
+            f"task.weights: there is no file {weights}.",
+            hint=f"Paths are relative to the working directory, {os.path.abspath('.')}.",
+        )
+
+
+def _check_values(recipe: Recipe, rules: Rules) -> None:
+    for name, entry in recipe.space.items():
+        rule = rules.get(name)
+        if rule is None:
+            continue
+        given = [configuration[name] for configuration in recipe.start if name in configuration]
+        for value in (*_produced(entry, rule), *given):
             try:
-                check_option(name, value)
+                rule.check(name, value)
             except TaskError as error:
-                raise RecipeError(f"space.{name}: {error.message}", hint=error.hint) from None
+                hint = error.hint or "Change it, or remove it to use the default."
+                raise RecipeError(f"space.{name}: {error.message}", hint=hint) from None
+
+
+def _check_accumulation(recipe: Recipe) -> None:
+    """Check that every batch can be split into the micro-batches that may be searched with it."""
+    batch, accumulation = recipe.space.get("batch_size"), recipe.space.get("gradient_accumulation")
+    smallest = min(map(int, values_of(batch)), default=DEFAULT_BATCH_SIZE if recipe.task.target is None else None)
+    most = max(map(int, values_of(accumulation)), default=1)
+    if smallest is None or isinstance(batch, ProbedBatch) or conditions_of(accumulation) or most <= smallest:
+        return
+    raise RecipeError(
+        f"space.gradient_accumulation: a batch of {smallest} samples cannot be split into {most} micro-batches.",
+        hint="Raise batch_size, or lower gradient_accumulation.",
+    )
+
+
+def _produced(entry: SpaceEntry, rule: Rule) -> Iterable[object]:
+    """Values of an entry such that the rule allows all values if it allows these."""
+    if isinstance(entry, Range) and isinstance(rule, OneOf) and entry.kind == "int":
+        whole = range(int(entry.low), int(entry.high) + 1, int(entry.step or 1))
+        return whole[: len(rule.values) + 1]
+    return values_of(entry)
+
+
+def _check_options(recipe: Recipe) -> None:
+    """Check that losses and augmentations go together."""
     gamma = recipe.space.get("focal_gamma")
-    losses = _listed(recipe.space.get("loss"))
+    losses = values_of(recipe.space.get("loss"))
     condition = conditions_of(gamma).get("loss")
-    met = losses if condition is None else [loss for loss in losses if holds(condition, str(loss))]
+    met = losses if condition is None else [loss for loss in losses if holds(condition, loss)]
     if gamma is not None and list(met) != ["focal"]:
         raise RecipeError(
             "space.focal_gamma: only the focal loss has it.",
@@ -68,17 +154,6 @@ def _check_options(recipe: Recipe) -> None:
             "space.augmentation_strength: the recipe has no augmentation.",
             hint='Add one above it, for example augmentation = "shift".',
         )
-
-
-def check_values(recipe: Recipe) -> None:
-    """Check that optimizers, precisions, schedules and the task's options are known. Raises RecipeError."""
-    _check_options(recipe)
-    known = {"optimizer": OPTIMIZER_NAMES, "precision": get_args(Precision), "lr_schedule": get_args(LrSchedule)}
-    for name, names in known.items():
-        for value in _listed(recipe.space.get(name)):
-            if value not in names:
-                message, hint = unknown_name(name, str(value), names)
-                raise RecipeError(f"space.{name}: {message}", hint=hint)
 
 
 def check_grid(recipe: Recipe) -> None:
@@ -125,12 +200,6 @@ def _check_takers(recipe: Recipe, name: str, optimizers: Sequence[str]) -> None:
 def _when_hint(name: str, entry: SpaceEntry, takers: list[str]) -> str:
     given = f"choices = [{entry.value}]" if isinstance(entry, Constant) else "..."
     return f"Add a condition: {name} = {{ {given}, when = {{ optimizer = {show(takers if takers[1:] else takers[0])} }} }}."
-
-
-def _listed(entry: SpaceEntry | None) -> tuple[object, ...]:
-    if isinstance(entry, Constant):
-        return (entry.value,)
-    return entry.choices if isinstance(entry, Choices) else ()
 
 
 def check_constraints(recipe: Recipe, device: DeviceSpec) -> None:

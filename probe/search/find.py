@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from probe.device.select import DeviceSpec, parse_device
-from probe.errors import NothingFitsError, ProbeError, UserCodeError
+from probe.errors import NothingFitsError, ProbeError, UsageError, UserCodeError
+from probe.limits import MAX_WORKERS, Whole
 from probe.recipe.schema import Recipe
 from probe.search.analysis.messages import reason
 from probe.search.backends import Backend, find_backend
-from probe.search.checks import check_constraints, check_grid, check_names, check_values
+from probe.search.checks import check_constraints, check_grid, check_names, check_recipe
 from probe.search.flow import ENDED_EARLY, Search
+from probe.search.jobs.checkpoint_files import WEIGHTS_FILE
 from probe.search.records.search import SearchResult
 from probe.search.session import SearchRequest, open_session
 from probe.search.settings import make_settings
@@ -24,8 +26,7 @@ from probe.tasks.given import TaskFunction, given_source, pickled_source
 from probe.tasks.source import TaskSource, recipe_source, recipe_with_task, task_seed
 
 Observer = Callable[[Any], None]
-WEIGHTS_FILE = "winner.safetensors"
-"""Name of the file in the run's folder with the weights of the final training."""
+WORKERS = Whole(1, MAX_WORKERS)
 
 
 def find_hyperparameters(
@@ -43,6 +44,7 @@ def find_hyperparameters(
     resume: bool = False,
     deterministic: bool = False,
     allow_code_changes: bool = False,
+    trust: bool = True,
     argv: Sequence[str] = (),
 ) -> SearchResult:
     """Probe batch size and learning rate, search the rest within the budget, then train and test the winner.
@@ -68,6 +70,8 @@ def find_hyperparameters(
             same decisions, and so does a resumed run.
         allow_code_changes: resume although the task's source files were edited since the search was started. Other
             data, or a model of another size, are refused in any case.
+        trust: resume a search that this user has not started, although that imports the target that its recipe names. The
+            command line sets it only with --trust; in Python the caller has chosen the recipe.
         argv: the command line, stored in the result.
 
     Returns:
@@ -90,6 +94,8 @@ def find_hyperparameters(
     folder, storage = (None if path is None else Path(path).absolute() for path in (folder, storage))
     source = _source(recipe, task, data_dir)
     _check(recipe, source, is_new=not resume)
+    if num_workers is not None and not WORKERS.allows(num_workers):
+        raise UsageError(f"The number of workers must be {WORKERS}, not {num_workers!r}.")
     spec = device if isinstance(device, DeviceSpec) else parse_device(device)
     with find_backend(ray, device=spec, num_workers=num_workers, deterministic=deterministic) as backend:
         check_constraints(recipe, backend.device)
@@ -105,6 +111,7 @@ def find_hyperparameters(
             storage=storage,
             deterministic=deterministic,
             allow_code_changes=allow_code_changes,
+            trust=trust,
             argv=argv,
         )
         result = _search(request, source, backend, observer, started)
@@ -124,9 +131,10 @@ def _source(recipe: Recipe, task: Task | TaskFunction | None, data_dir: Path) ->
 def _check(recipe: Recipe, source: TaskSource, *, is_new: bool) -> None:
     """Check the recipe. A resumed one was checked before, and these checks import PyTorch."""
     if is_new:
-        with contextlib.chdir("."):  # the task's code may change the folder in which the workers start
-            check_names(recipe, source)
-        check_values(recipe)
+        check_recipe(recipe)
+        if recipe.task.target is not None:
+            with contextlib.chdir("."):  # the task's code may change the folder in which the workers start
+                check_names(recipe, source)
     check_grid(recipe)
 
 
@@ -134,24 +142,30 @@ def _search(
     request: SearchRequest, source: TaskSource, backend: Backend, observer: Observer | None, started: float
 ) -> SearchResult:
     """Open the session and run the search. Raises ProbeError with the partial result."""
-    with open_session(request) as session, backend.open(session) as executor:
-        settings = make_settings(
-            request.recipe,
-            source,
-            device=request.device,
-            num_workers=session.start.num_workers,
-            scheduler=session.scheduler,
-        )
-        search = Search(
-            settings,
-            session=session,
-            executor=executor,
-            weights=None if request.folder is None else request.folder / WEIGHTS_FILE,
-            observer=observer,
-            started=started,
-        )
-        result = search.run()
-        session.completed = result.stopped_by not in ENDED_EARLY
+    result: SearchResult | None = None
+    try:
+        with open_session(request) as session, backend.open(session) as executor:
+            settings = make_settings(
+                request.recipe,
+                source,
+                device=request.device,
+                num_workers=session.start.num_workers,
+                scheduler=session.scheduler,
+            )
+            search = Search(
+                settings,
+                session=session,
+                executor=executor,
+                weights=None if request.folder is None else request.folder / WEIGHTS_FILE,
+                observer=observer,
+                started=started,
+            )
+            result = search.run()
+            session.completed = result.stopped_by not in ENDED_EARLY
+    except KeyboardInterrupt:
+        if result is None:
+            raise
+        # Pressed while the workers were ended: the result must not be lost.
     return result
 
 

@@ -31,13 +31,12 @@ from probe.search.session import SearchSession
 from probe.search.settings import SearchSettings
 from probe.search.space.dimensions import build_space
 from probe.search.space.space import Space
-from probe.search.storage.folder import CheckpointFolder
 from probe.search.storage.schema import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, SCHEDULER, Probed, StudyEnded
 from probe.search.study.events import Event
 from probe.search.study.plan import StudyHooks, new_state
 from probe.search.study.snapshots import best_trial, with_nodes
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.search.task_info import describe_task, first_feasible, same_task_info
 
 Observer = Callable[[Any], None]
@@ -71,7 +70,7 @@ class Search:
         self._session = session
         self._database = session.database
         self._executor = executor
-        self._checkpoints = CheckpointFolder(session.checkpoints)
+        self._checkpoints = session.checkpoint_folder
         self._weights = weights
         self._observer = observer
         self._started = started
@@ -219,13 +218,13 @@ class Search:
 
     def _run_study(self, study: Study) -> SearchStoppedBy:
         """Continue from the stored events, if there are any, to the end."""
-        ended_by = resume_study(study, self._database, self._checkpoints.path, seconds=self._seconds())
+        ended_by = resume_study(study, self._database, self._checkpoints, seconds=self._seconds())
         if ended_by is not None:
             return ended_by
         self._database.drop(END)
         stopped_by = study.run()
-        warnings = (*plans.end_warnings(self.found.sampler, study.state.trials), self._checkpoints.warning)
-        self.found.warnings += filter(None, warnings)
+        self.found.warnings += plans.end_warnings(self.found.sampler, study.state.trials)
+        self.found.warnings += self._checkpoints.warnings
         self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.settings.limits))
         return stopped_by
 
@@ -265,9 +264,8 @@ class Search:
         try:
             outcome = self._executor.run(run_final_training, job, on="alone", on_message=self._observe)
         except ProbeError as error:  # the results of the search must not be lost
-            return FinalOutcome(
-                training=None, test=None, seconds=0.0, warning=f"The final training failed: {error.message}"
-            )
+            reason = " ".join(filter(None, (error.message, error.hint)))
+            return FinalOutcome(training=None, test=None, seconds=0.0, warning=f"The final training failed: {reason}")
         outcome = with_history(moved_weights(outcome, weights, self._weights), self._database)
         self._keep(FINAL, outcome)
         return outcome

@@ -10,7 +10,8 @@ from pathlib import Path
 from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probe import BatchProbePlan
-from probe.search.jobs.jobs import FinalJob, RungJob, checkpoint_path, final_seed
+from probe.search.jobs.checkpoint_files import checkpoint_path
+from probe.search.jobs.jobs import FinalJob, RungJob, final_seed
 from probe.search.lr_probe import HIGHEST_LR, LOWEST_LR, LrProbePlan
 from probe.search.records.search import BestTrial, ParamValue
 from probe.search.results import StageResults
@@ -29,9 +30,10 @@ from probe.search.space.dimensions import (
 from probe.search.space.space import Params, Space
 from probe.search.study.budget import LR_STEPS, MIN_PROBE_STEPS, probe_allowance
 from probe.search.study.plan import StudyPlan
-from probe.search.study.state import Trial
+from probe.search.study.trial import Trial
 from probe.search.task_info import TaskInfo
 from probe.seeds import derive_seed
+from probe.workers.death import SAVE_MEMORY
 
 NUM_CANDIDATES = 20
 """Random configurations to build a task with if its code refuses the preferred one (`probe.Infeasible`)."""
@@ -175,6 +177,12 @@ def end_warnings(sampler: str, trials: Sequence[Trial]) -> list[str]:
             f"Failed once, but not when repeated in a fresh process: trial {', '.join(again)}. The cause is not the "
             "configuration; it may be what an earlier trial left behind in the process."
         )
+    killed = [str(trial.number) for trial in trials if trial.killed_rung is not None]
+    if killed:
+        found.append(
+            f"Signal 9 killed a worker in trial {', '.join(killed)}, most likely because the machine ran out of memory. "
+            f"The rung was repeated once in a fresh process. {SAVE_MEMORY}"
+        )
     return found
 
 
@@ -224,7 +232,7 @@ def rung_job(
         gpu=gpu,
         reference=settings.reference,
         peak_bytes=peak_bytes,
-        needs_fresh_process=trial.failed_rung == rung,
+        needs_fresh_process=rung in (trial.failed_rung, trial.killed_rung),
     )
 
 

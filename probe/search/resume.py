@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from probe.lr.records import LrResult
 from probe.recipe.schema import Recipe
 from probe.recipe.values import show
 from probe.records import RunMeta
-from probe.search.jobs.jobs import FinalOutcome, checkpoint_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
+from probe.search.jobs.jobs import FinalOutcome
 from probe.search.records.search import BudgetLimits, SearchStoppedBy
 from probe.search.results import StageResults
 from probe.search.storage.database import SearchDatabase
+from probe.search.storage.folder import CheckpointFolder
 from probe.search.storage.schema import BATCH, END, FINAL, LOAD, PROBED, Probed, StudyEnded, lr_stages
 from probe.search.study.state import SearchState
 from probe.search.study.study import Study
@@ -97,18 +98,20 @@ def can_continue(ended: StudyEnded | None, limits: BudgetLimits, *, seconds: flo
 
 
 def resume_study(
-    study: Study, database: SearchDatabase, checkpoints: Path, *, seconds: float
+    study: Study, database: SearchDatabase, checkpoints: CheckpointFolder, *, seconds: float
 ) -> SearchStoppedBy | None:
     """Restore a study from its stored events, if there are any, and prepare it to run. Returns how the search had ended
     if it may not train more trials; otherwise None."""
-    study.replay(database.events())
+    with database.restoring():
+        study.replay(database.events())
     study.state.utilization.earlier_seconds = database.event_seconds
     ended = database.stage(END, StudyEnded)
     if not can_continue(ended, study.plan.limits, seconds=seconds):
         return ended.stopped_by if ended is not None and ended.stopped_by != "interrupted" else "time"
     if study.state.trials:
         study.resume(None if ended is None else ended.stopped_by)
-        remove_orphans(study.state, checkpoints)
+        # Of a killed process: files that no trial continues from.
+        checkpoints.clear(kept=needed_checkpoints(study.state, checkpoints.path))
     return None
 
 
@@ -119,16 +122,6 @@ def needed_checkpoints(state: SearchState, folder: Path) -> set[Path]:
         for trial in state.trials
         if trial.status is None and 0 <= trial.rung < state.scheduler.top
     }
-
-
-def remove_orphans(state: SearchState, folder: Path) -> int:
-    """Delete the files in `folder` that no trial continues from, left by a killed process; return their number."""
-    needed = needed_checkpoints(state, folder)
-    orphans = [path for path in folder.iterdir() if path not in needed] if folder.is_dir() else []
-    for path in orphans:
-        with suppress(OSError):
-            path.unlink()
-    return len(orphans)
 
 
 def restore_probes(found: StageResults, database: SearchDatabase) -> bool:

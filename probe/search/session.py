@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import tempfile
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +12,6 @@ from probe.device.environment import collect_meta
 from probe.device.select import DeviceSpec
 from probe.errors import OutputError, UsageError
 from probe.recipe.dump import dump_recipe, recipe_hash
-from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta, RunOrigin
 from probe.search.checks import check_deterministic
@@ -24,12 +20,13 @@ from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning
 from probe.search.schedulers.registry import SchedulerChoice
-from probe.search.storage.database import IN_MEMORY, SearchDatabase
-from probe.search.storage.folder import run_lock
+from probe.search.storage.connection import IN_MEMORY, is_unstarted, is_unused, remove_database
+from probe.search.storage.database import SearchDatabase
+from probe.search.storage.folder import CheckpointFolder, folder_of_checkpoints, new_name_in_storage, run_lock
+from probe.search.storage.own_runs import check_own, new_run_id, remember
 from probe.search.storage.schema import CLUSTER, END, LOAD, SCHEDULER, SearchStart, StudyEnded
+from probe.search.stored_result import check_stored, stored_recipe, stored_start
 from probe.search.task_info import TaskInfo
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +47,8 @@ class SearchRequest:
     num_gpus: int = 1
     deterministic: bool = False
     allow_code_changes: bool = False
+    trust: bool = True
+    """Whether to resume a search that this user has not started, although that runs the code that its recipe names."""
     argv: Sequence[str] = ()
 
 
@@ -58,7 +57,7 @@ class SearchSession:
     """An open search: its stored state, and whether this process may change it."""
 
     database: SearchDatabase
-    checkpoints: Path
+    checkpoint_folder: CheckpointFolder
     storage: Path | None
     """Shared folder as the user named it; the checkpoints are in a subfolder of it."""
     start: SearchStart
@@ -72,6 +71,10 @@ class SearchSession:
     pending: tuple[RunMeta, Recipe] | None = None
     """Metadata and recipe of a resuming process, until `accept` stores them."""
     allow_code_changes: bool = False
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.checkpoint_folder.path
 
     @property
     def scheduler(self) -> SchedulerChoice | None:
@@ -95,6 +98,8 @@ class SearchSession:
         if self.pending is None:
             return
         now, recipe = self.pending
+        if now.run_id is not None:
+            remember(now.run_id)
         self.database.add_session(now, self.database.seconds())
         self.database.change("recipe", dump_recipe(recipe))
         self.database.change("recipe_hash", recipe_hash(recipe))
@@ -124,12 +129,13 @@ def open_session(request: SearchRequest) -> Iterator[SearchSession]:
         with tempfile.TemporaryDirectory(prefix="probe-search-", ignore_cleanup_errors=True) as name:
             session = _start(IN_MEMORY, Path(name), request)
             try:
-                _make_folder(session.checkpoints)
+                session.checkpoint_folder.create()
                 yield session
             finally:
-                shutil.rmtree(session.checkpoints, ignore_errors=True)
+                session.checkpoint_folder.remove()
         return
     path = folder / DATABASE_FILE
+    is_new = not request.resume or is_unused(folder)
     if request.resume and not path.is_file():
         raise OutputError(
             f"{folder} has no {DATABASE_FILE}, so there is nothing to resume.",
@@ -137,50 +143,31 @@ def open_session(request: SearchRequest) -> Iterator[SearchSession]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     with run_lock(folder):
-        session = _resume(path, request) if request.resume else _start(path, folder, request)
+        session = _start(path, folder, request) if is_new else _resume(path, request)
         try:
-            _make_folder(session.checkpoints)
+            session.checkpoint_folder.create()
             yield session
         finally:
-            is_empty = not session.database.stage_names()
+            is_empty = is_new and not session.database.stage_names()
             session.database.close()
             if is_empty:
-                for file in folder.glob(f"{DATABASE_FILE}*"):
-                    file.unlink(missing_ok=True)
+                remove_database(path)
             if is_empty or session.completed:
-                shutil.rmtree(session.checkpoints, ignore_errors=True)
-
-
-def stored_start(database: SearchDatabase) -> SearchStart:
-    """Return how the search in a database was started."""
-    rows, sessions = database.facts(), database.sessions()
-    missing = {"recipe", "device", "data_dir", "num_workers", "deterministic"} - rows.keys()
-    if missing or not sessions:
-        raise OutputError(f"{database.path} is damaged: {', '.join(sorted(missing)) or 'its session'} is missing.")
-    return SearchStart(
-        recipe=rows["recipe"],
-        device=rows["device"],
-        data_dir=rows["data_dir"],
-        num_workers=int(rows["num_workers"]),
-        deterministic=rows["deterministic"] == "yes",
-        meta=sessions[0],
-    )
-
-
-def stored_recipe(start: SearchStart, *, where: str) -> Recipe:
-    """Return the recipe that a search was started with."""
-    return parse_recipe(tomllib.loads(start.recipe), where=where)
+                session.checkpoint_folder.remove()
 
 
 def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
     if request.deterministic:
         check_deterministic(request.recipe, num_workers=request.num_workers)
     if path != IN_MEMORY and path.exists():
-        raise OutputError(
-            f"{path.parent} already contains a search.", hint="Resume it with --resume, or use another folder."
-        )
+        if not is_unstarted(path):
+            raise OutputError(
+                f"{path.parent} already contains a search.", hint="Resume it with --resume, or use another folder."
+            )
+        remove_database(path)
     num_workers = 1 if request.deterministic else _num_workers(request)
-    meta = _meta(request, num_threads=request.num_threads or threads_per_slot(num_workers))
+    run_id = None if path == IN_MEMORY else new_run_id()
+    meta = _meta(request, run_id, num_threads=request.num_threads or threads_per_slot(num_workers))
     start = SearchStart(
         recipe=dump_recipe(request.recipe),
         device=str(request.device),
@@ -189,7 +176,6 @@ def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
         deterministic=request.deterministic,
         meta=meta,
     )
-    name_in_storage = f"{folder.name}-{CHECKPOINTS}-{secrets.token_hex(4)}"
     rows = {
         "name": request.recipe.name,
         "recipe": start.recipe,
@@ -200,34 +186,22 @@ def _start(path: Path, folder: Path, request: SearchRequest) -> SearchSession:
         "deterministic": "yes" if start.deterministic else "no",
         "probe_version": meta.probe_version,
         "storage": "" if request.storage is None else str(request.storage.absolute()),
-        "name_in_storage": name_in_storage,
+        "name_in_storage": new_name_in_storage(folder),
     }
-    database = SearchDatabase.create(path, rows)
-    database.add_session(meta, 0.0)
-    checkpoints = _checkpoints(folder, request.storage, name_in_storage)
-    return SearchSession(database=database, checkpoints=checkpoints, storage=request.storage, start=start)
-
-
-def _checkpoints(folder: Path, storage: Path | None, name_in_storage: str) -> Path:
-    """The folder of the checkpoints. Names in a storage are unique, since several searches may share it."""
-    return folder / CHECKPOINTS if storage is None else storage.absolute() / name_in_storage
-
-
-def _make_folder(checkpoints: Path) -> None:
-    try:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder for checkpoints, {checkpoints}, cannot be created: {error}",
-            hint="Use another one with --storage.",
-        ) from None
+    database = SearchDatabase.create(path, rows, meta)
+    if run_id is not None:
+        remember(run_id)
+    checkpoints = folder_of_checkpoints(folder, request.storage, rows, is_given=True)
+    return SearchSession(database=database, checkpoint_folder=checkpoints, storage=request.storage, start=start)
 
 
 def _resume(path: Path, request: SearchRequest) -> SearchSession:
     database = SearchDatabase.open(path, to_write=True)
     try:
         start = stored_start(database)
-        _check_same_settings(start, request, path)
+        _check_same_settings(start, request, database)
+        if not request.trust and request.recipe.task.target is not None:
+            check_own(start.meta.run_id, request.recipe.task.target, asked_for=f"Resuming {path.parent}")
         if start.deterministic:
             num_workers, num_threads = 1, start.meta.num_threads
         else:
@@ -235,19 +209,21 @@ def _resume(path: Path, request: SearchRequest) -> SearchSession:
             num_threads = request.num_threads or threads_per_slot(num_workers)
         rows = database.facts()
         storage = request.storage or (Path(rows["storage"]) if rows.get("storage") else None)
-        name_in_storage = rows.get("name_in_storage", f"{path.parent.name}-{CHECKPOINTS}")
-        now = _meta(request, num_threads=num_threads)
+        checkpoints = folder_of_checkpoints(path.parent, storage, rows, is_given=request.storage is not None)
+        check_stored(database, start)
+        now = _meta(request, start.meta.run_id, num_threads=num_threads)
         warning = version_warning(start.meta, now, deterministic=start.deterministic)
+        num_resumes = len(database.sessions())
     except BaseException:
         database.close()
         raise
     return SearchSession(
         database=database,
-        checkpoints=_checkpoints(path.parent, storage, name_in_storage),
+        checkpoint_folder=checkpoints,
         storage=storage,
         start=replace(start, num_workers=num_workers, meta=replace(start.meta, num_threads=num_threads)),
-        num_resumes=len(database.sessions()),
-        warnings=() if warning is None else (warning,),
+        num_resumes=num_resumes,
+        warnings=tuple(filter(None, (warning, database.log_warning))),
         pending=(now, request.recipe),
         allow_code_changes=request.allow_code_changes,
     )
@@ -257,8 +233,8 @@ def _num_workers(request: SearchRequest) -> int:
     return request.num_workers or default_slots(request.device, request.num_gpus)
 
 
-def _check_same_settings(start: SearchStart, request: SearchRequest, path: Path) -> None:
-    check_same_recipe(stored_recipe(start, where=str(path)), request.recipe)
+def _check_same_settings(start: SearchStart, request: SearchRequest, database: SearchDatabase) -> None:
+    check_same_recipe(stored_recipe(start, database), request.recipe)
     if start.device != str(request.device):
         raise UsageError(
             f"This search was started on {start.device}, so it cannot be resumed on {request.device}.",
@@ -273,11 +249,11 @@ def _check_same_settings(start: SearchStart, request: SearchRequest, path: Path)
         )
 
 
-def _meta(request: SearchRequest, *, num_threads: int) -> RunMeta:
+def _meta(request: SearchRequest, run_id: str | None, *, num_threads: int) -> RunMeta:
     """Metadata of this session. `num_threads` are those of the workers, which do all the work."""
     return collect_meta(
         device=str(request.device),
         seed=request.recipe.search.seed,
-        origin=RunOrigin(argv=tuple(request.argv), recipe_hash=recipe_hash(request.recipe)),
+        origin=RunOrigin(argv=tuple(request.argv), recipe_hash=recipe_hash(request.recipe), run_id=run_id),
         num_threads=num_threads,
     )

@@ -19,7 +19,7 @@ from probe.recipe.dump import dump_recipe, fixed_params, recipe_hash, with_seed
 from probe.recipe.schema import Recipe
 from probe.records import RunOrigin
 from probe.search.analysis.messages import training_warnings
-from probe.search.checks import check_names, check_values
+from probe.search.checks import check_names, check_recipe
 from probe.search.records.objective import Objective, best_epoch, check_metric, epoch_value
 from probe.search.records.search import ParamValue, Score
 from probe.seeds import derive_seed
@@ -82,8 +82,8 @@ def train(
     if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
         raise UsageError(f"epochs must be an integer of at least 1, not {epochs!r}.")
     params = fixed_params(found)
+    check_recipe(found)
     check_names(found, source)
-    check_values(found)
     training = _Training(
         recipe=found,
         params=params,

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from probe.errors import TaskError
-from probe.tasks.options import AUGMENTATIONS, NO_AUGMENTATION, check_option, parse_augmentation
+from probe.limits import check_values
+from probe.tasks.options import AUGMENTATION, AUGMENTATIONS, OPTIONS
 
 MAX_SHIFT = 1 / 8
 """Largest shift as a fraction of a side: the usual 4 of 32 pixels (He et al. 2016)."""
@@ -42,8 +43,7 @@ class ImageAugmentation:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        parse_augmentation(self.name)
-        check_option("augmentation_strength", self.strength)
+        check_values(OPTIONS, augmentation=self.name, augmentation_strength=self.strength)
 
     def __call__(self, batch: Any) -> Any:
         images, *others = batch
@@ -52,7 +52,7 @@ class ImageAugmentation:
             raise TaskError(
                 f"augmentation '{self.name}' needs batches of images (samples, channels, height, width), not {given}."
             )
-        for part in parse_augmentation(self.name):
+        for part in AUGMENTATION.parts(self.name):
             images = _CHANGES[part](images, self.strength)
         return (images, *others)
 
@@ -61,7 +61,7 @@ def augmentation(augment: str | Callable[[Any], Any] | None) -> Callable[[Any], 
     """The augmentation with this name. A callable is returned as it is; None and `none` give None. Raises TaskError."""
     if not isinstance(augment, str):
         return augment
-    return ImageAugmentation(name=augment) if augment != NO_AUGMENTATION else None
+    return ImageAugmentation(name=augment) if augment != AUGMENTATION.none else None
 
 
 def shift(images: Tensor, strength: float) -> Tensor:

@@ -6,7 +6,6 @@ once per process.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import cloudpickle
 
 from probe.errors import TaskError
 from probe.task import Task
-from probe.tasks.target import make_task
+from probe.tasks.target import keyword_parameters, make_task
 from probe.workers.process_state import complete
 
 TaskFunction = Callable[..., Task]
@@ -109,11 +108,9 @@ def target_of(task: Task | TaskFunction) -> str:
 
 
 def keywords_of(function: Callable[..., Any]) -> tuple[str, ...] | None:
-    """Names of the keywords of `function`, or None if it takes any."""
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return tuple(parameter.name for parameter in parameters)
+    """Names of the keywords of `function`, or None if it takes any. Raises TaskError if it cannot be called with keywords."""
+    known, takes_any = keyword_parameters(target_of(function), function)
+    return None if takes_any else tuple(known)
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from probe.errors import TaskError, check_known
-from probe.tasks.options import check_option
+from probe.limits import check_values
+from probe.tasks.options import OPTIONS
 
 DEFAULT_FOCAL_GAMMA = 2.0
 """The best value of Lin et al. (2017)."""
@@ -34,8 +35,7 @@ class ClassificationLoss:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        check_option("focal_gamma", self.gamma)
-        check_option("label_smoothing", self.label_smoothing)
+        check_values(OPTIONS, focal_gamma=self.gamma, label_smoothing=self.label_smoothing)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over all samples, from unnormalized outputs (samples, classes, ...) and targets: class numbers

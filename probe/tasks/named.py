@@ -12,14 +12,14 @@ import torch
 
 from probe.data.images import ResizedImages
 from probe.data.protocol import LoadedData
-from probe.data.registry import data_keywords, load_data
+from probe.data.registry import data_source, load_data
 from probe.errors import DataError, TaskError, check_known
-from probe.models.registry import build_model, check_images, check_kind, model_keywords, resolve_model
+from probe.models.registry import build_model, check_images, check_kind, model_rules, resolve_model
 from probe.splits import subset_indices
 from probe.task import Task
 from probe.tasks.augment import ImageAugmentation
 from probe.tasks.losses import DEFAULT_FOCAL_GAMMA, ClassificationLoss
-from probe.tasks.options import OPTION_NAMES, NamedSpec, TaskOptions, read_options
+from probe.tasks.options import OPTIONS, NamedSpec, TaskOptions, read_options
 
 LOSSES = {"classification": "cross_entropy", "regression": "mse"}
 METRICS = {"classification": {"accuracy": "accuracy"}, "regression": {"rmse": "rmse", "mae": "mae"}}
@@ -30,8 +30,8 @@ def named_task(source: NamedSpec, params: Mapping[str, Any]) -> Task:
     those of the data set; a missing validation split is held out of the training split later. `params` are hyperparameters of
     the model and of the data set, and the options of `TaskOptions`. Raises TaskError and DataError."""
     resolve_model(source.model)
-    of_data, of_model = data_keywords(source.data), model_keywords(source.model)
-    _check_hyperparameters(source, params, (*of_model, *of_data, *OPTION_NAMES))
+    of_data, of_model = data_source(source.data).hyperparameters, model_rules(source.model)
+    _check_hyperparameters(source, params, (*of_model, *of_data, *OPTIONS))
     data = load_data(
         source.data,
         data_dir=source.data_dir,

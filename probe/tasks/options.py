@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from probe.data.protocol import NO_OPTIONS, DataOptions
-from probe.errors import TaskError, check_known, unknown_name
+from probe.errors import TaskError
+from probe.limits import PROBABILITY, OneOf, Real, Rules, SomeOf, check_values
 
 AUGMENTATIONS = ("shift", "flip", "rotate", "affine", "cutout")
-NO_AUGMENTATION = "none"
 CLASSIFICATION_LOSSES = ("cross_entropy", "focal")
 REGRESSION_LOSSES = ("mse", "l1", "smooth_l1")
-MAX_STRENGTH = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,27 +33,33 @@ class TaskOptions:
     """Factor on the largest change; 1 by default. No effect with augmentation `none`."""
 
     def __post_init__(self) -> None:
-        for name, value in self.given.items():
-            check_option(name, value)
+        check_values(OPTIONS, **self.given)
 
     @property
     def given(self) -> dict[str, Any]:
         """The options that are not None."""
-        return {name: value for name in OPTION_NAMES if (value := getattr(self, name)) is not None}
+        return {name: value for name in OPTIONS if (value := getattr(self, name)) is not None}
 
     @property
     def augments(self) -> bool:
         """Whether images are changed."""
-        return self.augmentation not in (None, NO_AUGMENTATION)
+        return self.augmentation not in (None, AUGMENTATION.none)
 
 
-OPTION_NAMES = ("loss", "label_smoothing", "focal_gamma", "augmentation", "augmentation_strength")
+AUGMENTATION = SomeOf(AUGMENTATIONS)
+OPTIONS: Rules = {
+    "loss": OneOf((*CLASSIFICATION_LOSSES, *REGRESSION_LOSSES)),
+    "label_smoothing": PROBABILITY,
+    "focal_gamma": Real(0),
+    "augmentation": AUGMENTATION,
+    "augmentation_strength": Real(0, 4, above=True),
+}
 
 
 def read_options(params: Mapping[str, Any], *, task_type: str, is_images: bool) -> TaskOptions:
     """The task options among `params`. Raises TaskError if one is out of range, contradicts another one, or does not fit the
     data."""
-    options = TaskOptions(**{name: value for name, value in params.items() if name in OPTION_NAMES})
+    options = TaskOptions(**{name: value for name, value in params.items() if name in OPTIONS})
     known = CLASSIFICATION_LOSSES if task_type == "classification" else REGRESSION_LOSSES
     if options.loss is not None and options.loss not in known:
         raise TaskError(f"loss {options.loss} is not for {task_type}.", hint=f"Choose one of: {', '.join(known)}.")
@@ -75,42 +79,6 @@ def read_options(params: Mapping[str, Any], *, task_type: str, is_images: bool) 
             "augmentation_strength is given without augmentation.", hint='Write, for example, augmentation = "shift".'
         )
     return options
-
-
-def check_option(name: str, value: Any) -> None:
-    """Raise TaskError unless `value` is valid for the option `name`."""
-    if name == "loss":
-        check_known(TaskError, "loss", value, (*CLASSIFICATION_LOSSES, *REGRESSION_LOSSES))
-    elif name == "augmentation":
-        parse_augmentation(value)
-    else:
-        _check_number(name, value)
-
-
-def parse_augmentation(name: Any) -> tuple[str, ...]:
-    """`shift+cutout` -> (shift, cutout); `none` -> (). Raises TaskError for an unknown or repeated name."""
-    if name == NO_AUGMENTATION:
-        return ()
-    parts = tuple(part.strip() for part in str(name).split("+"))
-    for place, part in enumerate(parts):
-        if part not in AUGMENTATIONS:
-            message, hint = unknown_name("augmentation", part, (NO_AUGMENTATION, *AUGMENTATIONS))
-            raise TaskError(message, hint=f"{hint} Join several like shift+cutout.")
-        if part in parts[:place]:
-            raise TaskError(f"augmentation '{name}' names {part} twice.")
-    return parts
-
-
-def _check_number(name: str, value: Any) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if name == "label_smoothing":
-        rule, fits = "from 0 to below 1", is_number and 0 <= value < 1
-    elif name == "focal_gamma":
-        rule, fits = "of at least 0", is_number and value >= 0
-    else:
-        rule, fits = f"above 0 and at most {MAX_STRENGTH:g}", is_number and 0 < value <= MAX_STRENGTH
-    if not fits:
-        raise TaskError(f"{name} must be a number {rule}, not {value!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probe.data.protocol import DataOptions
+from probe.data.registry import data_source
+from probe.limits import Rules
+from probe.models.registry import model_rules
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.tasks.given import TaskFunction, given_source, keywords_of, target_of
-from probe.tasks.options import OPTION_NAMES, NamedSpec
+from probe.tasks.options import OPTIONS, NamedSpec
 from probe.tasks.target import find_target, load_task
 
 if TYPE_CHECKING:
@@ -47,10 +50,11 @@ class NamedSource(NamedSpec):
     """A named model on a named data set: `--model densenet --img 256`, or a recipe's `model` and `data`."""
 
     def keywords(self) -> tuple[str, ...] | None:
-        from probe.data.registry import data_keywords
-        from probe.models.registry import model_keywords
+        return tuple(self.rules())
 
-        return (*model_keywords(self.model), *data_keywords(self.data), *OPTION_NAMES)
+    def rules(self) -> Rules:
+        """The hyperparameters, and the values that they can have. Raises TaskError, DataError for unknown names."""
+        return {**model_rules(self.model), **data_source(self.data).hyperparameters, **OPTIONS}
 
     def build(self, params: Mapping[str, Any]) -> Task:
         from probe.tasks.named import named_task

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from inspect import Parameter
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 from probe.errors import ProbeError, TaskError, check_known, exit_error, user_code_error
+from probe.system.module_names import INSTALLED, add_working_folder, is_standard, namesake_hint, working_folder
 from probe.task import Task
 from probe.workers.process_state import complete
 
+_OWN_HINT = (
+    "Name a function of your own that returns a probe.Task, like mytask:task for the function task in mytask.py."
+)
 _MAIN_HINT = 'probe imports the module, so put the code of your program under `if __name__ == "__main__":`.'
 
 
 def load_task(target: str, params: Mapping[str, object] | None = None) -> Task:
-    """Call the target with `params` as keywords. Modules in the working directory take precedence over installed ones. Raises
-    TaskError, or UserCodeError if the user's code raised an exception."""
+    """Call the target with `params` as keywords. Modules in the working directory take precedence over installed ones, but not
+    over Python's standard library. Raises TaskError, or UserCodeError if the user's code raised an exception."""
     return make_task(target, find_target(target), params or {})
 
 
@@ -47,33 +53,74 @@ def make_task(name: str, factory: Callable[..., Any], params: Mapping[str, objec
 
 
 def find_target(target: str) -> Callable[..., Any]:
-    """Import the callable of a target. Raises TaskError or UserCodeError as `load_task`."""
+    """Import the callable of a target, which is neither of Python's standard library nor of probe. Raises TaskError or
+    UserCodeError as `load_task`."""
     module_name, colon, attribute = target.partition(":")
     if not (module_name and colon and attribute):
+        raise TaskError(f"'{target}' does not name a task.", hint=f"Write module:callable. {_OWN_HINT}")
+    add_working_folder()
+    if owner := _foreign_owner(module_name):
         raise TaskError(
-            f"'{target}' does not name a task.",
-            hint="Write module:callable, like mytask:task for the function task in mytask.py.",
+            f"{target} cannot be a task: {module_name} is a module of {owner}.",
+            hint=namesake_hint(module_name) or _OWN_HINT,
         )
     module = _import(target, module_name)
     if not hasattr(module, attribute):
         names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        check_known(TaskError, f"callable of module {module_name}:", attribute, names)
+        kind = f"callable of module {module_name}:"
+        check_known(TaskError, kind, attribute, names, hint=namesake_hint(module_name) or "")
     factory = getattr(module, attribute)
     if not callable(factory):
         raise TaskError(f"{target} is a {type(factory).__name__}, not a function that returns a probe.Task.")
+    defined_in = _defining_module(factory)
+    if owner := _foreign_owner(defined_in):
+        raise TaskError(f"{target} cannot be a task: it comes from {defined_in}, a module of {owner}.", hint=_OWN_HINT)
+    keyword_parameters(target, factory)
     return factory  # type: ignore[no-any-return]  # an attribute of a module found at run time is Any
+
+
+def _foreign_owner(module_name: str) -> str | None:
+    """`Python's standard library` or `probe` if the module belongs to it; otherwise None."""
+    if is_standard(module_name):
+        return "Python's standard library"
+    return "probe" if module_name.partition(".")[0] == "probe" else None
+
+
+def _defining_module(factory: Callable[..., Any]) -> str:
+    """Name of the module that defines the function of a callable, which another module may have imported."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    factory = getattr(factory, "__func__", factory)  # of a bound method
+    return getattr(factory, "__module__", None) or type(factory).__module__
+
+
+def keyword_parameters(title: str, factory: Callable[..., Any]) -> tuple[dict[str, Parameter], bool]:
+    """The keywords of `factory`, and whether it takes any others. Raises TaskError if keywords are not enough to call it."""
+    try:
+        known = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # most functions of C extensions
+        raise TaskError(
+            f"{title} cannot be a task: Python does not know which keywords this {type(factory).__name__} takes.",
+            hint=_OWN_HINT,
+        ) from None
+    named = {one.name: one for one in known if one.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)}
+    for parameter in known:
+        if parameter.kind is Parameter.POSITIONAL_ONLY and parameter.default is Parameter.empty:
+            raise TaskError(
+                f"{title} must be callable with keywords, but takes '{parameter.name}' by position only.",
+                hint="Remove the / from the parameters of the function.",
+            )
+    return named, any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known)
 
 
 def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str, object]) -> None:
     """Raise TaskError if `factory` does not take one of `params`, or requires another one."""
-    known = inspect.signature(factory).parameters
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    known, takes_any = keyword_parameters(target, factory)
     for name in params:
         if not takes_any:
             check_known(TaskError, f"keyword of {target}:", name, list(known))
     for name, parameter in known.items():
-        optional = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        if parameter.default is inspect.Parameter.empty and not optional and name not in params:
+        if parameter.default is Parameter.empty and name not in params:
             raise TaskError(
                 f"{target} needs a value for '{name}'.",
                 hint=f"Add a default value to the function, or set {name} in the recipe's [space].",
@@ -81,9 +128,6 @@ def check_keywords(target: str, factory: Callable[..., Any], params: Mapping[str
 
 
 def _import(target: str, module_name: str) -> object:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     known = sys.modules.get(module_name)
     if known is not None:
         return known
@@ -91,9 +135,10 @@ def _import(target: str, module_name: str) -> object:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
+            file, folder = f"{module_name.replace('.', '/')}.py", working_folder() or "a folder that was removed"
             raise TaskError(
                 f"There is no module '{module_name}' for the task {target}.",
-                hint=f"Searched for {module_name.replace('.', '/')}.py in {folder}, and among the installed packages.",
+                hint=f"Searched for {file} in {folder}, and among the installed packages.",
             ) from None
         raise user_code_error(f"{module_name} could not be imported: {error}", error) from None
     except SystemExit as error:
@@ -102,9 +147,6 @@ def _import(target: str, module_name: str) -> object:
         raise user_code_error(f"{module_name} could not be imported: {type(error).__name__}: {error}", error) from None
     complete(imported=True)
     return module
-
-
-INSTALLED = ("site-packages", "dist-packages")
 
 
 def code_hashes(target: str) -> dict[str, str]:

@@ -92,6 +92,8 @@ def task_params(source: TaskSource, params: Mapping[str, Any]) -> dict[str, Any]
 
 WARMUP_FRACTION = 0.1
 """Fraction of a run with schedule `linear` in which the learning rate rises (Goyal et al. 2017: 5 of 90 epochs)."""
+MEASURED_STEPS = 100_000
+"""Steps at which the mean of a schedule is computed: more do not change its first four digits."""
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4 / 25
@@ -119,7 +121,8 @@ def lr_factor(lr_schedule: LrSchedule, step: int, num_steps: int) -> float:
 
 
 def mean_lr_factor(lr_schedule: LrSchedule, num_steps: int) -> float:
-    """Mean of `lr_factor` over a run of `num_steps`, in (0, 1]."""
+    """Mean of `lr_factor` over a run of `num_steps`, in (0, 1]; for a long run, that of a run of MEASURED_STEPS."""
+    num_steps = min(num_steps, MEASURED_STEPS)
     return sum(lr_factor(lr_schedule, step, num_steps) for step in range(num_steps)) / num_steps
 
 

@@ -15,17 +15,18 @@ import faulthandler
 import io
 import os
 import queue
-import signal
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import IO, Any, Protocol
 
 import cloudpickle
 
 from probe.errors import ProbeError, TaskError, UserCodeError, user_code_error
+from probe.system.interrupts import ignore_interrupts
 from probe.workers.process_state import begin, complete, put_back
 
 _LENGTH = struct.Struct(">Q")
@@ -105,17 +106,31 @@ def main() -> None:
     """Serve calls until the parent closes the worker."""
     global _channel
     calls_from, answers_to = _take_over_pipes()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    ignore_interrupts()  # the parent handles them, and closes the pipe
     faulthandler.enable()
     _channel = _Pipe(answers_to)
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_calls, args=(calls_from, frames), daemon=True).start()
-    sys.path[:] = decode(frames.get())
+    paths = decode(frames.get())
+    sys.path[:] = _working_folder_last(paths)  # the modules of `prepare` are not files of the user with the same names
     prepare = decode(frames.get())
     if prepare is not None:
-        begin(prepare)
+        begin(partial(_prepare, prepare, paths))
+    sys.path[:] = paths
     while (payload := frames.get()) != CLOSE:
         serve_call(_channel, payload)
+
+
+def _prepare(prepare: Callable[[], object], paths: list[str]) -> None:
+    prepare()
+    sys.path[:] = paths
+
+
+def _working_folder_last(paths: list[str]) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):  # the folder was removed
+        folder = os.getcwd()
+        return sorted(paths, key=lambda path: path == folder)
+    return paths
 
 
 def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from probe.errors import DeviceError, ProbeError, TaskError
+from probe.system.host_memory import free_memory_bytes
 from probe.workers.child import CLOSE, decode, encode, read_frame, write_frame
+from probe.workers.death import Died, WorkerDied
 from probe.workers.process_state import child_environment
 
 _STDERR_KEPT_BYTES = 16 * 1024
@@ -47,47 +49,15 @@ class Raised:
     error: ProbeError
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
-    """The child died. `exit_code` is negative for a signal: -9 is SIGKILL, most often by the OOM killer of the host."""
-
-    exit_code: int
-    stderr: str = ""
-    """The end of the child's output, including the user's prints."""
-
-    @property
-    def signal(self) -> int | None:
-        return -self.exit_code if self.exit_code < 0 else None
-
-    @property
-    def description(self) -> str:
-        """`was killed by SIGKILL` or `exited with code 3`, with the end of the child's output on further lines."""
-        text = f"exited with code {self.exit_code}"
-        if self.signal is not None:
-            known = self.signal in {member.value for member in signal.Signals}
-            text = f"was killed by {signal.Signals(self.signal).name if known else f'signal {self.signal}'}"
-        return f"{text}\n{self.stderr.strip()}" if self.stderr.strip() else text
-
-
 Event = Message | Returned | Raised | Died
-
-
-class WorkerDied(ProbeError):  # noqa: N818  # it names an event
-    """The child died before or during a call."""
-
-    def __init__(self, died: Died) -> None:
-        super().__init__(f"A worker process {died.description}")
-        self.exit_code = died.exit_code
-        self.signal = died.signal
-        self.stderr = died.stderr
 
 
 class Worker:
     """A child process that runs one call at a time, so that imports (PyTorch takes seconds) are paid for once.
 
-    The child ignores Ctrl-C, and exits by itself when this process ends. Its output is hidden; the end of it is part of `Died`.
-    `prepare` is called once in the child, to import what calls need; after each call, settings are restored to the state after
-    it (see `probe.workers.process_state`).
+    The child ignores Ctrl-C, SIGTERM and SIGHUP, and exits when this process ends. Its output is hidden; the end of it is part
+    of `Died`. `prepare` is called once in the child, to import what calls need; after each call, settings are restored to the
+    state after it (see `probe.workers.process_state`).
     """
 
     def __init__(
@@ -176,11 +146,11 @@ class Worker:
 
     def close(self) -> None:
         """End the child: ask it to exit if it is idle, and kill it otherwise."""
-        if self._process.poll() is None and not self._busy:
-            self._send(CLOSE)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(subprocess.TimeoutExpired), contextlib.ExitStack() as last:
+            last.callback(self.kill)  # also after Ctrl-C
+            if self._process.poll() is None and not self._busy:
+                self._send(CLOSE)
                 self._process.wait(_CLOSE_SECONDS)
-        self.kill()
         self._waiter.join()
         with contextlib.suppress(OSError):  # the dead child has not read all bytes
             _pipe(self._process.stdin).close()
@@ -227,13 +197,16 @@ class Worker:
 
     def _wait_for_death(self) -> None:
         exit_code = self._process.wait()
+        free_bytes = None
+        with contextlib.suppress(OSError):  # no file can be opened
+            free_bytes = free_memory_bytes()
         for reader in self._readers:
             reader.join(1.0)
             if reader.is_alive():  # a process that the child forked, like a DataLoader's, still has the pipe
                 _kill_group(self._process)
                 reader.join()
         stderr = b"".join(self._stderr)[-_STDERR_KEPT_BYTES:].decode(errors="replace")
-        self._post(Died(exit_code, stderr))
+        self._post(Died(exit_code, stderr, free_bytes))
 
 
 def wait_any(workers: Sequence[Worker], timeout_seconds: float | None) -> list[tuple[Worker, Event]]:

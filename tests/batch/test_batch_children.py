@@ -21,7 +21,7 @@ from probe.batch.runner import _lost
 from probe.batch.sweep import SweepOptions
 from probe.errors import TaskError, UserCodeError
 from probe.task import Task
-from probe.workers.worker import Died, WorkerDied
+from probe.workers.death import Died, WorkerDied
 
 
 class Fragile(nn.Module):

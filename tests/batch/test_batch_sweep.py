@@ -63,6 +63,15 @@ def test_ctrl_c_keeps_what_was_measured() -> None:
     assert runner.closed
 
 
+def test_ctrl_c_while_the_processes_end_keeps_what_was_measured() -> None:
+    class EndsSlowly(ScriptedRunner):
+        def close(self) -> None:
+            raise KeyboardInterrupt
+
+    result, error = sweep(EndsSlowly(ScriptedDevice(limit_bytes=300)))
+    assert (result.stopped_by, result.largest_fit, error) == ("interrupted", 256, None)
+
+
 def test_ctrl_c_before_anything_fits_is_an_interruption_too() -> None:
     result, _ = sweep(ScriptedRunner(ScriptedDevice(limit_bytes=0), raises={1: KeyboardInterrupt()}))
     assert (result.stopped_by, result.largest_fit) == ("interrupted", None)

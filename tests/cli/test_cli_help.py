@@ -15,7 +15,7 @@ from probe.cli.main import cli, run
 from probe.cli.options import PRECISIONS
 from probe.records import Precision
 
-SOURCE = ["recipe", "--task", "--model", "--data", "--img", "--data-dir"]
+SOURCE = ["recipe", "--task", "--model", "--data", "--img", "--data-dir", "--trust"]
 OUTPUT = ["--out", "--json", "--quiet", "--debug"]
 OPTIONS = {
     "batch": [
@@ -29,11 +29,11 @@ OPTIONS = {
     "space": ["recipe", "--set", "--try", "--debug"],
     "search": [
         *["recipe", "--set", "--try", "--trials", "--epochs", "--time", "--workers", "--device", "--data-dir", "--ray"],
-        *["--storage", "--seed", "--deterministic", "--resume", "--allow-code-changes", *OUTPUT],
+        *["--storage", "--seed", "--deterministic", "--resume", "--allow-code-changes", "--trust", *OUTPUT],
     ],
-    "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--data-dir", "--seed", *OUTPUT],
+    "train": ["recipe", "--set", "--epochs", "--all-data", "--device", "--data-dir", "--seed", "--trust", *OUTPUT],
     "compare": ["runs", *OUTPUT],
-    "report": ["run", "--quiet", "--debug"],
+    "report": ["run", "--out", "--quiet", "--debug"],
     "export": ["run", "--optuna", "--debug"],
     "data": ["name", "--data-dir", "--quiet", "--debug"],
     "devices": ["--debug"],
@@ -65,7 +65,8 @@ def test_help_imports_no_library_but_click() -> None:
     )
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == f"LOADED 0 {len(OPTIONS) + 1} [] ['cli', 'errors', 'version']"
+    loaded = ["cli", "errors", "limits", "printable", "system", "version"]
+    assert done.stdout.splitlines()[-1] == f"LOADED 0 {len(OPTIONS) + 1} [] {loaded}"
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -81,7 +81,8 @@ def test_the_disk_space_of_checkpoints_is_predicted(capsys: pytest.CaptureFixtur
     disk = shown(capsys, *longer, "--set", "space.optimizer='adam'")["Disk"]
     assert numbers(disk)[:2] == ["10", "12"]  # checkpoints at a time, bytes per parameter
     assert "114 MiB" in disk  # 10 * 12 bytes of a million parameters
-    mixed = ["--set", "space.optimizer={choices=['sgd', 'adam']}", "--set", "space.momentum=0.9"]
+    mixed = ["--set", "space.optimizer={choices=['sgd', 'adam']}"]
+    mixed += ["--set", "space.momentum={choices=[0.9], when={optimizer='sgd'}}"]
     assert "8 to 12" in shown(capsys, *longer, *mixed)["Disk"]
     assert "not known" in shown(capsys, *longer, "--set", "budget={time='1m'}")["Disk"]
     assert "Disk" not in shown(capsys, *longer, "--set", "search.scheduler=none")

@@ -16,8 +16,9 @@ from probe.data import built_in
 from probe.data import images as images_module
 from probe.data.built_in import SyntheticImages
 from probe.data.images import ResizedImages, resize_images
-from probe.data.registry import KINDS, NAMED, DataSource, data_keywords, load_data
+from probe.data.registry import KINDS, NAMED, DataSource, data_source, load_data
 from probe.errors import DataError
+from probe.limits import Whole
 from probe.tasks.source import NamedSource
 
 
@@ -127,15 +128,14 @@ def test_synthetic_images_have_224_pixels_unless_told_otherwise(tmp_path: Path) 
 @pytest.mark.parametrize("source", [*NAMED.values(), *KINDS.values()], ids=[*NAMED, *KINDS])
 def test_every_module_of_the_registry_keeps_the_protocol(source: DataSource) -> None:
     module = importlib.import_module(source.module)
-    assert isinstance(module.KEYWORDS, tuple)
     assert callable(module.load)
     if source.download is not None:
         assert callable(importlib.import_module(source.download.module).fetch)
 
 
 def test_a_new_kind_of_data_needs_its_module_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "fake", DataSource(module="fake_data"))
-    assert data_keywords("fake:some/path") == ("num_columns",)
+    monkeypatch.setitem(KINDS, "fake", DataSource(module="fake_data", hyperparameters={"num_columns": Whole(1, 9)}))
+    assert set(data_source("fake:some/path").hyperparameters) == {"num_columns"}
     data = load_data("fake:some/path", data_dir=tmp_path, params={"num_columns": 5})
     assert data.input_shape == (5,)
     task = NamedSource(model="mlp", data="fake:some/path", data_dir=tmp_path).build({"num_columns": 4, "width": 8})

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from probe.device import cuda, environment
 from probe.device.cpu import CpuDevice
-from probe.device.environment import free_memory_bytes, total_memory_bytes
 from probe.device.select import (
     VISIBLE_DEVICES,
     DeviceSpec,
@@ -25,6 +24,8 @@ from probe.device.select import (
 )
 from probe.device.simulated import SimulatedDevice
 from probe.errors import DeviceError, UsageError
+from probe.system import host_memory
+from probe.system.host_memory import free_memory_bytes, total_memory_bytes
 
 GIB = 2**30
 no_cuda = pytest.mark.skipif(cuda.find_problem() is None, reason="says what happens without a CUDA device")
@@ -151,7 +152,7 @@ def test_a_containers_limit_counts_if_it_is_smaller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, free: int | None
 ) -> None:
     machine = SimpleNamespace(total=10_000, available=5_000)
-    monkeypatch.setattr(environment, "_CGROUP", tmp_path)
+    monkeypatch.setattr(host_memory, "_CGROUP", tmp_path)
     monkeypatch.setattr("psutil.virtual_memory", lambda: machine)
     (tmp_path / "memory.max").write_text(limit)
     (tmp_path / "memory.current").write_text(used)

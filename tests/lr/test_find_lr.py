@@ -175,6 +175,26 @@ def test_ctrl_c_among_the_runs_keeps_the_range_test() -> None:
     assert any("interrupted" in warning for warning in result.warnings)
 
 
+@pytest.mark.parametrize("options", [{"repeats": 2}, {"confirm": True}], ids=["second range test", "runs"])
+def test_ctrl_c_while_a_model_is_built_keeps_the_curve(options: dict[str, Any]) -> None:
+    num_models, interrupted_model = 0, -1
+
+    def model() -> nn.Module:
+        nonlocal num_models
+        num_models += 1
+        if num_models == interrupted_model:
+            raise KeyboardInterrupt
+        return nn.Linear(8, 3)
+
+    settings: dict[str, Any] = {"steps": 60, "training_steps": 100}
+    assert probe.find_lr(made_task(model=model), **settings).stopped_by == "finished"
+    interrupted_model = 2 * num_models + 1  # the first one after a range test
+    result = probe.find_lr(made_task(model=model), **settings, **options)
+    assert result.stopped_by == "interrupted"
+    assert result.curves[0].ended_by in ("finished", "diverged")
+    assert result.suggestion is not None
+
+
 def test_optimizers_are_compared() -> None:
     begun: list[str] = []
     variants = [{"optimizer": name} for name in ("sgd", "adam")]

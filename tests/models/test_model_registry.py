@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 import torchvision.models
 from torch import nn
 
 from probe.errors import TaskError
+from probe.limits import BOOLEAN, OneOf, Rules
+from probe.models.networks import ACTIVATIONS
 from probe.models.registry import (
     ALIASES,
     BuiltIn,
@@ -13,12 +17,13 @@ from probe.models.registry import (
     check_hyperparameters,
     check_images,
     check_kind,
-    model_keywords,
     model_names,
+    model_rules,
     resolve_model,
 )
 from probe.models.registry import BUILT_IN as BUILT_IN_NETWORKS
 from probe.models.torchvision_models import GrayToColor
+from probe.models.torchvision_names import torchvision_names
 
 BUILT_IN = {"mlp", "cnn", "lstm", "text-embedding", "text-mlp", "text-transformer"}
 
@@ -59,7 +64,7 @@ def test_an_unknown_model_names_similar_ones() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_torchvision_models_are_built_with_the_dropout_that_they_have(name: str) -> None:
-    params = {"dropout": 0.25} if "dropout" in model_keywords(name) else {}
+    params = {"dropout": 0.25} if "dropout" in model_rules(name) else {}
     with torch.device("meta"):
         model = build_model(name, num_outputs=7, input_shape=(3, 224, 224), params=params)
     if params and name.startswith("densenet"):
@@ -99,10 +104,10 @@ def test_regnet_is_built() -> None:
 
 
 def test_hyperparameters_of_named_models() -> None:
-    assert "width" in model_keywords("mlp")
-    assert set(model_keywords("cnn")) >= {"layers", "width", "activation", "dropout", "normalization", "initialization"}
-    assert model_keywords("resnet18") == ()
-    assert model_keywords("vgg") == ("dropout",)
+    assert "width" in model_rules("mlp")
+    assert set(model_rules("cnn")) >= {"layers", "width", "activation", "dropout", "normalization", "initialization"}
+    assert model_rules("resnet18") == {}
+    assert set(model_rules("vgg")) == {"dropout"}
     with pytest.raises(TaskError, match=r"Unknown hyperparameter of cnn: 'widht'.\nDid you mean width\?"):
         check_hyperparameters("cnn", {"widht": 8})
     with pytest.raises(TaskError, match=r"Unknown hyperparameter of resnet18: 'width'.\nKnown: \(none\)"):
@@ -155,10 +160,33 @@ def test_kinds_of_data_that_a_model_cannot_take() -> None:
 
 
 def test_a_new_network_needs_its_module_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BUILT_IN_NETWORKS, "linear", BuiltIn("fake_network", "Linear", ("table",)))
-    assert model_keywords("linear") == ("bias",)
+    monkeypatch.setitem(BUILT_IN_NETWORKS, "linear", BuiltIn("fake_network", "Linear", ("table",), {"bias": BOOLEAN}))
+    assert set(model_rules("linear")) == {"bias"}
     assert "linear" in model_names()
     model = build_model("linear", num_outputs=2, input_shape=(3,), params={"bias": False})
     assert model(torch.zeros(5, 3)).shape == (5, 2)
     with pytest.raises(TaskError, match="linear cannot take images"):
         check_kind("linear", "images")
+
+
+FROM_DATA = {"self", "num_inputs", "input_shape", "num_outputs", "vocabulary_size"}
+
+
+@pytest.mark.parametrize("name", BUILT_IN_NETWORKS)
+def test_the_rules_of_a_network_are_its_keywords_and_allow_their_defaults(name: str) -> None:
+    parameters = inspect.signature(BUILT_IN_NETWORKS[name].network).parameters
+    rules: Rules = model_rules(name)
+    assert list(rules) == [key for key in parameters if key not in FROM_DATA]
+    for key, rule in rules.items():
+        assert rule.allows(parameters[key].default)
+        assert not any(rule.allows(value) for value in (-1, 1e9, "nothing", None, float("nan")))
+
+
+def test_a_network_has_a_layer_for_every_name_that_its_rules_allow() -> None:
+    rule = model_rules("mlp")["activation"]
+    assert isinstance(rule, OneOf)
+    assert set(rule.values) == set(ACTIVATIONS)
+
+
+def test_the_names_of_torchvisions_models_are_read_without_its_import() -> None:
+    assert list(torchvision_names()) == torchvision.models.list_models(module=torchvision.models)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from probe.errors import TaskError
-from probe.models.networks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS, Cnn, Mlp
+from probe.models.hyperparameters import INITIALIZATIONS, NORMALIZATIONS
+from probe.models.networks import ACTIVATIONS, Cnn, Mlp
 
 SHARED = {
     "activation": st.sampled_from(sorted(ACTIVATIONS)),
@@ -93,10 +94,10 @@ def test_equal_seeds_give_equal_networks() -> None:
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        ({"layers": 5}, "layers must be an integer from 1 to 4, not 5"),
-        ({"layers": 2.0}, "layers must be an integer from 1 to 4, not 2.0"),
-        ({"width": 0}, "width must be an integer from 1 to"),
-        ({"hidden": True}, "hidden must be an integer"),
+        ({"layers": 5}, "layers must be a whole number from 1 to 4, not 5"),
+        ({"layers": 2.0}, "layers must be a whole number from 1 to 4, not 2.0"),
+        ({"width": 0}, "width must be a whole number from 1 to"),
+        ({"hidden": True}, "hidden must be a whole number"),
         ({"kernel_size": 4}, "kernel_size must be 1, 3, 5 or 7, not 4"),
         ({"activation": "rely"}, r"Unknown activation 'rely'.\nDid you mean relu"),
         ({"normalization": "group"}, r"Unknown normalization 'group'.\nKnown: batch, layer, none"),
@@ -111,5 +112,5 @@ def test_wrong_hyperparameters(params: dict[str, Any], rule: str) -> None:
 
 
 def test_wrong_depth_of_an_mlp() -> None:
-    with pytest.raises(TaskError, match="depth must be an integer from 0 to 64, not -1"):
+    with pytest.raises(TaskError, match="depth must be a whole number from 0 to 64, not -1"):
         Mlp(num_inputs=4, num_outputs=2, depth=-1)

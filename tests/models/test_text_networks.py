@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from probe.batch.prediction.build_memory_model import build_memory_model
 from probe.batch.prediction.memory_model import MemoryModel
 from probe.errors import TaskError
-from probe.models.networks import ACTIVATIONS, INITIALIZATIONS, NORMALIZATIONS
-from probe.models.registry import build_model, check_kind, model_keywords
+from probe.models.hyperparameters import INITIALIZATIONS, NORMALIZATIONS
+from probe.models.networks import ACTIVATIONS
+from probe.models.registry import build_model, check_kind, model_rules
 from probe.models.text_networks import (
     BagOfWords,
     MeanEmbedding,
@@ -198,11 +199,11 @@ def test_the_memory_of_each_can_be_predicted(name: str, target: Any) -> None:
 
 
 def test_hyperparameters_are_what_a_recipe_may_search() -> None:
-    assert set(model_keywords("text-mlp")) >= {"depth", "width", "embedding", "bag", "dropout", "activation"}
-    assert set(model_keywords("text-embedding")) >= {"embedding", "depth", "width", "dropout"}
-    assert set(model_keywords("text-transformer")) >= {"embedding", "heads", "layers", "dropout"}
+    assert set(model_rules("text-mlp")) >= {"depth", "width", "embedding", "bag", "dropout", "activation"}
+    assert set(model_rules("text-embedding")) >= {"embedding", "depth", "width", "dropout"}
+    assert set(model_rules("text-transformer")) >= {"embedding", "heads", "layers", "dropout"}
     given = {"vocabulary_size", "input_shape", "num_outputs"}
-    assert not [name for name in SMALL if given & set(model_keywords(name))]
+    assert not [name for name in SMALL if given & set(model_rules(name))]
 
 
 def test_models_for_texts_take_nothing_else() -> None:
@@ -216,12 +217,12 @@ def test_models_for_texts_take_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "rule"),
     [
-        ("text-mlp", {"depth": 0}, "depth must be an integer from 1 to 64, not 0"),
-        ("text-mlp", {"embedding": -1}, "embedding must be an integer from 0 to"),
+        ("text-mlp", {"depth": 0}, "depth must be a whole number from 1 to 64, not 0"),
+        ("text-mlp", {"embedding": -1}, "embedding must be a whole number from 0 to"),
         ("text-mlp", {"bag": "count"}, r"Unknown bag 'count'.\nDid you mean counts"),
         ("text-mlp", {"activation": "rely"}, r"Unknown activation 'rely'.\nDid you mean relu"),
-        ("text-embedding", {"embedding": 0}, "embedding must be an integer from 1 to"),
-        ("text-transformer", {"layers": 0}, "layers must be an integer from 1 to 24, not 0"),
+        ("text-embedding", {"embedding": 0}, "embedding must be a whole number from 1 to"),
+        ("text-transformer", {"layers": 0}, "layers must be a whole number from 1 to 24, not 0"),
         ("text-transformer", {"dropout": 1}, "dropout must be a number from 0 to below 1, not 1"),
         (
             "text-transformer",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.errors import RecipeError
+from probe.limits import is_number
 from probe.recipe.dump import dump_recipe
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
@@ -19,7 +20,7 @@ from probe.search.records.search import Dimension
 from probe.search.space.dimensions import build_space
 
 quick = settings(deadline=None, max_examples=100)
-numbers = st.integers(-20, 20) | st.floats(-20, 20)
+numbers = st.integers(-20, 20) | st.floats(-20, 20).filter(is_number)
 values = st.booleans() | numbers | st.sampled_from(["sgd", "adam"])
 bounds = st.builds(Bounds, min=numbers, max=st.none()) | st.builds(
     lambda low, width: Bounds(min=low, max=low + width), st.integers(-9, 9), st.integers(0, 9)

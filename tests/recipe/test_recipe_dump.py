@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.errors import RecipeError
+from probe.limits import LARGEST, is_number, is_text
 from probe.recipe.dump import comment, dump_plain, dump_recipe, fixed_params, fixed_plain, recipe_hash, with_seed
 from probe.recipe.load import parse_recipe
 from probe.recipe.schema import Recipe
@@ -16,7 +18,7 @@ NAMES = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(lambda name
 FREE_NAMES = st.builds("x_{}".format, NAMES)
 """Names that are none of the trainer's, so that any value is allowed."""
 TEXTS = st.text(max_size=12)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.floats(-LARGEST, LARGEST).filter(is_number)
 SCALARS = st.booleans() | st.integers(-(2**40), 2**40) | FLOATS | TEXTS
 
 
@@ -75,7 +77,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
             "target": "mytask:task",
             "validation": {"kind": "holdout", "fraction": draw(st.floats(0.01, 0.99))},
             "objective": {
-                "metric": draw(st.text(min_size=1, max_size=8)),
+                "metric": draw(st.text(min_size=1, max_size=8).filter(partial(is_text, one_line=True))),
                 "mode": draw(st.sampled_from(["max", "min"])),
             },
         },

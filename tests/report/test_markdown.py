@@ -21,7 +21,7 @@ def test_no_text_breaks_a_row_of_a_table(text: str, name: str) -> None:
 
 
 def test_escape_shows_markup_as_text() -> None:
-    assert escape("a|b *c*\n`d` <e>") == r"a\|b \*c\* \`d\` \<e\>"
+    assert escape("a|b *c*\n`d` <e> & f") == r"a\|b \*c\* \`d\` &lt;e&gt; &amp; f"
 
 
 @given(st.text(alphabet="`a\n"))

@@ -18,6 +18,7 @@ from probe.diagnosis.diagnose import diagnose
 from probe.errors import NothingFitsError, ProbeError, RecipeError, UserCodeError
 from probe.lr.records import LrResult
 from probe.records_json import from_plain, to_plain
+from probe.search.executors.local import LocalExecutor
 from probe.search.find import find_hyperparameters, outcome_error
 from probe.search.records.search import SearchProgress, SearchResult, TrialResult
 from probe.search.results import untrained_loss
@@ -173,6 +174,20 @@ def test_ctrl_c_gives_the_partial_result() -> None:
     assert [trial.status for trial in result.trials[:2]] == ["complete", "complete"]
     assert result.best is not None
     assert result.final is None
+
+
+def test_ctrl_c_while_the_workers_end_keeps_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = LocalExecutor.__exit__
+
+    def interrupted(executor: LocalExecutor, *error: object) -> None:
+        close(executor, *error)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalExecutor, "__exit__", interrupted)
+    recipe = blobs_recipe(search={"scheduler": "none", "fidelity": {"max": 1}}, budget={"trials": 1})
+    result = find_hyperparameters(recipe, device="cpu", num_workers=1)
+    assert result.stopped_by == "trials"
+    assert result.final is not None
 
 
 def test_a_search_without_any_value_says_so(digits: tuple[SearchResult, list[Any], Path]) -> None:

@@ -27,8 +27,9 @@ from probe.search.records.search import DATABASE_FILE, BudgetLimits, TrialResult
 from probe.search.resume import can_continue, check_same_recipe, recipe_changes, same_task, version_warning
 from probe.search.samplers.registry import make_sampler
 from probe.search.schedulers.fidelity import FidelitySchedule
+from probe.search.storage.connection import LOCK_FILE
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.folder import LOCK_FILE, run_lock
+from probe.search.storage.folder import run_lock
 from probe.search.storage.schema import StudyEnded
 from probe.search.stored_result import stored_result
 from probe.search.study.events import Event
@@ -84,7 +85,7 @@ def test_a_search_that_is_stopped_anywhere_decides_as_one_that_is_not(
     scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
     ends=st.dictionaries(
         st.integers(0, 8),
-        st.sampled_from(["oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
+        st.sampled_from(["oom", "host_oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
         max_size=5,
     ),
     at_epoch=st.integers(1, 4),
@@ -342,11 +343,13 @@ def test_orphans_are_removed_and_needed_checkpoints_kept(tmp_path: Path) -> None
         work_on(tmp_path, acknowledged=stop_after(80))
     folder = tmp_path / "checkpoints"
     needed = {path.name for path in folder.iterdir()}
-    (folder / ".trial-00000-epoch-00001.pt.99.tmp").write_bytes(b"half")
+    (folder / ".trial-00000-epoch-00001.pt.0123456789abcdef.tmp").write_bytes(b"half")
     (folder / "trial-09999-epoch-00003.pt").write_bytes(b"nobody's")
+    (folder / "notes.txt").write_bytes(b"the user's")
     with pytest.raises(DriverGoneError):
         work_on(tmp_path, acknowledged=stop_after(2))
-    assert {path.name for path in folder.iterdir()} <= needed
+    assert {path.name for path in folder.iterdir()} <= needed | {"notes.txt"}
+    assert (folder / "notes.txt").read_bytes() == b"the user's"
     work_on(tmp_path)
     (tmp_path / "whole").mkdir()
     work_on(tmp_path / "whole")

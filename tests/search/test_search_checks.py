@@ -15,7 +15,7 @@ from probe.search.checks import (
     check_constraints,
     check_grid,
     check_names,
-    check_values,
+    check_recipe,
     warnings_for,
 )
 from probe.search.schedulers.fidelity import FidelitySchedule
@@ -35,7 +35,7 @@ def test_names_are_the_trainers_or_the_tasks() -> None:
 @pytest.mark.parametrize(("entry", "value"), [("optimizer", "adma"), ("lr_schedule", "cosin"), ("precision", "bf61")])
 def test_an_unknown_optimizer_lr_schedule_or_precision_is_named(entry: str, value: str) -> None:
     with pytest.raises(RecipeError, match=f"space.{entry}: Unknown {entry} '{value}'"):
-        check_values(blobs_recipe({entry: {"choices": [value]}}))
+        check_recipe(blobs_recipe({entry: {"choices": [value]}}))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_losses_and_augmentations_are_searched_like_anything_else() -> None:
         augmentation_strength={"low": 0.5, "high": 2.0},
     )
     check_names(recipe, NamedSource(model="mlp", data="digits"))
-    check_values(recipe)
+    check_recipe(recipe)
 
 
 @pytest.mark.parametrize(
@@ -165,18 +165,18 @@ def test_losses_and_augmentations_are_searched_like_anything_else() -> None:
 )
 def test_options_that_cannot_be_are_named_before_anything_is_loaded(space: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        check_values(digits_recipe_with(**space))
+        check_recipe(digits_recipe_with(**space))
 
 
 def test_the_focal_losss_gamma_may_be_fixed_with_it_and_names_of_a_users_own_task_are_free() -> None:
-    check_values(digits_recipe_with(loss="focal", focal_gamma=1.5))
-    check_values(blobs_recipe({"loss": "my own", "focal_gamma": -1.0}))
+    check_recipe(digits_recipe_with(loss="focal", focal_gamma=1.5))
+    check_recipe(blobs_recipe({"loss": "my own", "focal_gamma": -1.0}))
 
 
 def test_every_penalty_is_searched_coupled_or_not() -> None:
     penalties = {name: {"low": 1e-6, "high": 1e-2, "log": True} for name in ("l1", "l2", "weight_decay")}
     recipe = digits_recipe_with(**penalties, decoupled={"choices": [True, False]})
     check_names(recipe, NamedSource(model="mlp", data="digits"))
-    check_values(recipe)
+    check_recipe(recipe)
     with pytest.raises(RecipeError, match="decoupled"):
         digits_recipe_with(decoupled=1)

@@ -13,15 +13,16 @@ import probe
 from probe.device.select import DeviceSpec
 from probe.loading.records import ValidationSplit
 from probe.search.executors.protocol import Executor
-from probe.search.jobs.jobs import RungJob, checkpoint_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
+from probe.search.jobs.jobs import RungJob
 from probe.search.records.objective import Objective
 from probe.search.records.search import BudgetLimits, Dimension
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.tasks.source import TargetSource
 
 RUNGS = (1, 2, 4)

@@ -55,6 +55,9 @@ def make_job(folder: Path, number: int, *, epochs_from: int = 0, epochs_to: int 
 class ExecutorConformance:
     """Fixtures: `executor`, an executor with two slots."""
 
+    tells_signals = True
+    """Whether the executor learns by which signal a worker died."""
+
     @pytest.fixture
     def job(self, folder: Path) -> MakeJob:
         return partial(make_job, folder)
@@ -82,11 +85,20 @@ class ExecutorConformance:
 
     @pytest.mark.parametrize(
         ("fault", "outcome"),
-        [("raises", "failed"), ("dies", "crashed"), ("diverges", "diverged"), ("out_of_memory", "oom")],
+        [
+            ("raises", "failed"),
+            ("killed", "host_oom"),
+            ("dies", "crashed"),
+            ("exits", "crashed"),
+            ("diverges", "diverged"),
+            ("out_of_memory", "oom"),
+        ],
     )
     def test_each_fault_is_the_outcome_of_one_job_and_frees_its_slot(
         self, executor: Executor, job: MakeJob, fault: str, outcome: str
     ) -> None:
+        if fault == "killed" and not self.tells_signals:
+            outcome = "crashed"
         executor.submit(job(0, fault=fault))
         executor.submit(job(1))
         ends = {event.number: event.report for event in drain(executor, num_ends=2) if isinstance(event, JobEnd)}

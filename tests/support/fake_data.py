@@ -6,8 +6,6 @@ import torch
 
 from probe.data.protocol import DataRequest, LoadedData
 
-KEYWORDS = ("num_columns",)
-
 
 def load(request: DataRequest) -> LoadedData:
     num_columns = dict(request.params).get("num_columns", 3)

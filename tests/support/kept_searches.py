@@ -17,8 +17,9 @@ from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialEnded
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 
 SCHEDULERS: list[SchedulerName] = ["asha", "halving", "hyperband"]
 

@@ -388,7 +388,7 @@ def diagnoses(draw: st.DrawFn) -> Diagnosis:
 @st.composite
 def trial_results(draw: st.DrawFn, number: int) -> TrialResult:
     status: Status = draw(
-        st.sampled_from(["complete", "stopped", "oom", "diverged", "infeasible", "timeout", "crashed"])
+        st.sampled_from(["complete", "stopped", "oom", "host_oom", "diverged", "infeasible", "timeout", "crashed"])
     )
     valued = status in ("complete", "stopped") or (status == "timeout" and draw(st.booleans()))
     num_lost = draw(st.integers(0, 1))

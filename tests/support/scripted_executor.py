@@ -13,7 +13,7 @@ from probe.search.executors.slots import spread_slots
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, Outcome, RungJob, RungReport
 from probe.search.jobs.stopping import next_gradient_accumulation
 from probe.search.records.search import ParamValue
-from probe.search.study.state import Trial
+from probe.search.study.trial import Trial
 from probe.tasks.source import TargetSource
 from probe.training.records import EpochReport
 
@@ -157,5 +157,5 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         checkpoint_in=None,
         checkpoint_out=None,
         gradient_accumulation=trial.gradient_accumulation,
-        needs_fresh_process=trial.failed_rung == trial.rung + 1,
+        needs_fresh_process=trial.rung + 1 in (trial.failed_rung, trial.killed_rung),
     )

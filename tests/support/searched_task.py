@@ -23,8 +23,12 @@ class _Faulty(nn.Module):
             raise ZeroDivisionError("a bug of the user's own")
         if self.fault == "refused":
             raise probe.Infeasible("not with these layers")
-        if self.fault == "dies":
+        if self.fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "dies":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.fault == "exits":
+            os._exit(1)
         if self.fault == "out_of_memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB")
         if self.fault == "wrapped":

@@ -12,18 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from probe.errors import OutputError
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport, checkpoint_path
+from probe.files import temporary_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, RungJob, RungReport
 from probe.search.records.objective import Objective
 from probe.search.records.search import DATABASE_FILE, BudgetLimits, Dimension
-from probe.search.resume import remove_orphans
+from probe.search.resume import needed_checkpoints
 from probe.search.samplers.registry import make_sampler
 from probe.search.space.space import Space
 from probe.search.storage.database import SearchDatabase
-from probe.search.storage.folder import run_lock
+from probe.search.storage.folder import CheckpointFolder, run_lock
 from probe.search.study.events import Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.training.records import EpochReport
 
 PLAN = StudyPlan(
@@ -72,7 +74,7 @@ class CheckpointedJobs:
             self._epoch += 1
             return [JobEpoch(number=job.number, report=_report(job, self._epoch))]
         if job.checkpoint_out is not None:
-            temporary = job.checkpoint_out.with_suffix(".tmp")
+            temporary = temporary_path(job.checkpoint_out)
             temporary.write_text(self._content(job, job.epochs_to))
             temporary.replace(job.checkpoint_out)
         self._job = None
@@ -128,7 +130,8 @@ def work_on(
             acknowledged()
 
         with database:
-            (folder / "checkpoints").mkdir(exist_ok=True)
+            checkpoints = CheckpointFolder(folder / "checkpoints")
+            checkpoints.path.mkdir(exist_ok=True)
             study = Study(
                 plan,
                 new_state(plan),
@@ -136,16 +139,14 @@ def work_on(
                 executor=CheckpointedJobs(epoch_seconds=epoch_seconds, checkpoint_bytes=checkpoint_bytes),
                 make_job=make_job,
                 hooks=StudyHooks(
-                    discard=lambda trial, epochs: checkpoint_path(folder / "checkpoints", trial.number, epochs).unlink(
-                        missing_ok=True
-                    ),
+                    discard=checkpoints.discard,
                     sink=sink,
                 ),
             )
             study.replay(database.events())
             if study.state.trials:
                 study.resume(None)
-                remove_orphans(study.state, folder / "checkpoints")
+                checkpoints.clear(kept=needed_checkpoints(study.state, checkpoints.path))
             study.run()
     return study
 

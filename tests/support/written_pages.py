@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from foreign_texts import unseen
+
 from probe.report.kinds import Result
 from probe.report.store import write_report
 
@@ -16,7 +18,9 @@ def written(result: Result, folder: Path) -> str:
 
 
 def check_page(text: str, folder: Path) -> None:
-    """Every picture of the page is there and small, and every row of a table has as many cells as its header."""
+    """Every picture of the page is there and small, every row of a table has as many cells as its header, and no character
+    does more than show."""
+    assert unseen(text.replace("\n", "")) == set()
     for file in re.findall(r"^!\[.*\]\((.*)\)$", text, flags=re.MULTILINE):
         assert (folder / file).stat().st_size < MAX_PLOT_BYTES
         assert (folder / file).read_bytes().startswith(b"\x89PNG")

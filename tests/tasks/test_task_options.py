@@ -11,7 +11,7 @@ import torch
 from probe.errors import DataError, TaskError
 from probe.tasks.augment import ImageAugmentation
 from probe.tasks.losses import ClassificationLoss
-from probe.tasks.options import OPTION_NAMES, TaskOptions, read_options
+from probe.tasks.options import OPTIONS, TaskOptions, read_options
 from probe.tasks.source import NamedSource
 
 
@@ -22,7 +22,7 @@ def digits(tmp_path: Path, **changes: Any) -> NamedSource:
 def test_a_named_tasks_hyperparameters_are_the_models_and_the_options(tmp_path: Path) -> None:
     known = digits(tmp_path).keywords()
     assert known is not None
-    assert {"width", *OPTION_NAMES} <= set(known)
+    assert {"width", *OPTIONS} <= set(known)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 
 from probe.errors import DeviceError, TaskError, UserCodeError
+from probe.system.host_memory import total_memory_bytes
+from probe.units import format_bytes
 from probe.workers.child import send_message
-from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, wait_any
+from probe.workers.death import SAVE_MEMORY, Died, WorkerDied
+from probe.workers.worker import Message, Raised, Returned, Worker, wait_any
 
 MIB = 2**20
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -160,7 +164,8 @@ def test_an_exit_in_the_middle_of_a_call_is_reported_with_the_last_words() -> No
     with Worker() as worker:
         with pytest.raises(WorkerDied, match=r"(?s)exited with code 3.*last words") as caught:
             worker.call(exec, "import os; print('last words', flush=True); os._exit(3)")
-        assert (caught.value.exit_code, caught.value.signal) == (3, None)
+        assert (caught.value.died.exit_code, caught.value.died.signal) == (3, None)
+        assert (caught.value.exit_code, caught.value.hint) == (1, None)  # of the command
         with pytest.raises(WorkerDied, match="exited with code 3"):
             worker.call(echo, 1)
 
@@ -174,7 +179,24 @@ def test_a_kill_in_the_middle_of_a_call_is_an_event() -> None:
     assert found is worker
     assert isinstance(event, Died)
     assert event.signal == 9
-    assert event.description == "was killed by SIGKILL"
+    assert event.free_bytes is not None
+    assert 0 < event.free_bytes <= total_memory_bytes()
+    assert all(fact in event.summary for fact in ("SIGKILL", "out-of-memory killer", format_bytes(event.free_bytes)))
+    assert WorkerDied(event).hint == SAVE_MEMORY
+    assert "--workers" in SAVE_MEMORY
+    assert pickle.loads(pickle.dumps(WorkerDied(event))).died == event
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM, signal.SIGBUS])
+def test_other_signals_say_nothing_of_memory(number: signal.Signals) -> None:
+    died = Died(exit_code=-number, stderr="last words", free_bytes=2**30)
+    assert (died.lacked_memory, WorkerDied(died).hint) == (False, None)
+    assert (died.summary, died.description) == (
+        f"was killed by {number.name}",
+        f"was killed by {number.name}\nlast words",
+    )
+    assert Died(exit_code=9).summary == "exited with code 9"
 
 
 @posix

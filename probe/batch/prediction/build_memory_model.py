@@ -15,7 +15,8 @@ from probe.batch.sample_ranking import SampleRanking
 from probe.errors import first_line
 from probe.task import Task
 from probe.tasks.source import TaskSource, as_source
-from probe.workers.worker import Worker, WorkerDied
+from probe.workers.death import WorkerDied
+from probe.workers.worker import Worker
 
 if TYPE_CHECKING:
     from probe.batch.prediction.tracer import Tracer

@@ -20,12 +20,13 @@ from probe.cli.options import (
     whole_number,
     with_options,
 )
+from probe.limits import MAX_MEASURED_STEPS, MAX_SAMPLES
 
 if TYPE_CHECKING:
     from probe.batch.compare import Axes
     from probe.batch.records import BatchComparison, BatchResult
     from probe.cli.inputs import TrainingSetup
-    from probe.cli.output import Output
+    from probe.cli.live.progress import Observer
     from probe.device.select import DeviceSpec
     from probe.errors import NothingFitsError
     from probe.records import Precision
@@ -37,13 +38,16 @@ class SizeOptions:
 
     title: ClassVar = "Batch sizes"
     start: int | None = option(
-        "--start", callback=whole_number(), metavar="N", help="First batch size.  [default: as predicted]"
+        "--start", callback=whole_number(MAX_SAMPLES), metavar="N", help="First batch size.  [default: as predicted]"
     )
     largest: int | None = option(
-        "--max", callback=whole_number(), metavar="N", help="Largest batch size.  [default: all samples]"
+        "--max", callback=whole_number(MAX_SAMPLES), metavar="N", help="Largest batch size.  [default: all samples]"
     )
     confirm_steps: int | None = option(
-        "--confirm-steps", callback=whole_number(0), metavar="N", help="Steps of the final check.  [default: 30]"
+        "--confirm-steps",
+        callback=whole_number(MAX_MEASURED_STEPS, least=0),
+        metavar="N",
+        help="Steps of the final check.  [default: 30]",
     )
 
 
@@ -94,7 +98,7 @@ def batch(
     what fits on common GPUs.
     """
     from probe.cli.inputs import find_training_setup, with_settings
-    from probe.cli.live.progress import waiting
+    from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.records import RunOrigin
 
@@ -117,7 +121,8 @@ def batch(
     }
     with open_output(f"batch-{setup.name}", output) as run:
         run.print_note(setup.note)
-        result, error = with_partial_result(_measure, setup, axes, settings, run)
+        with open_progress("batch", quiet=output.quiet) as observer:
+            result, error = with_partial_result(_measure, setup, axes, settings, observer)
         run.finish(result)
     if error is None and result.kind == "batch" and result.stopped_by == "nothing_fits":
         raise nothing_fits(result)
@@ -161,19 +166,17 @@ def _axes(setup: TrainingSetup, image_sizes: tuple[int, ...], variants: VariantO
 
 
 def _measure(
-    setup: TrainingSetup, axes: Axes | None, settings: dict[str, Any], output: Output
+    setup: TrainingSetup, axes: Axes | None, settings: dict[str, Any], observer: Observer
 ) -> BatchResult | BatchComparison:
     """Run one sweep, or one for each combination of what is compared."""
     from probe.batch.compare import compare_batch_sizes
     from probe.batch.find import find_batch_size
     from probe.batch.sweep import SweepOptions
-    from probe.cli.live.progress import open_progress
 
-    with open_progress("batch", quiet=output.quiet) as observer:
-        settings = settings | {"observer": observer, "options": SweepOptions(announce=observer)}
-        if axes is None:
-            return find_batch_size(setup.source, params=setup.params, **settings)
-        return compare_batch_sizes(setup.source, axes, params=setup.params, begin=observer, **settings)
+    settings = settings | {"observer": observer, "options": SweepOptions(announce=observer)}
+    if axes is None:
+        return find_batch_size(setup.source, params=setup.params, **settings)
+    return compare_batch_sizes(setup.source, axes, params=setup.params, begin=observer, **settings)
 
 
 def nothing_fits(result: BatchResult) -> NothingFitsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -21,9 +22,7 @@ class RunsOptions:
     """The searches to compare."""
 
     title: ClassVar = "Runs"
-    runs: tuple[Path, ...] = argument(
-        nargs=-1, metavar="RUN RUN ..", type=click.Path(path_type=Path), help="Folders of searches."
-    )
+    runs: tuple[Path, ...] = argument(nargs=-1, metavar="RUN RUN ..", type=Path, help="Folders of searches.")
 
 
 @click.command(
@@ -44,12 +43,16 @@ def compare(runs: RunsOptions, output: OutputOptions) -> None:
     from datetime import UTC, datetime
 
     from probe.cli.output import open_output
+    from probe.report.store import check_result, stored_data
     from probe.search.compare.compare import compare_searches
 
     _check_runs(runs.runs)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    result = compare_searches([_load(run) for run in runs.runs], argv=command_line(), started_at=started)
-    with open_output("compare", output) as run:
+    searches = [_load(run) for run in runs.runs]
+    with stored_data("One of the runs"):
+        result = compare_searches(searches, argv=command_line(), started_at=started)
+        check_result(result)
+    with open_output("compare", output) as run, stored_data("One of the runs"):
         run.finish(result)
 
 
@@ -63,7 +66,7 @@ def _check_runs(runs: tuple[Path, ...]) -> None:
         )
     seen: set[Path] = set()
     for run in runs:
-        folder = run_folder(run).resolve()
+        folder = Path(os.path.realpath(run_folder(run)))
         if folder in seen:
             raise UsageError(f"{run} is given twice.", hint="Give each run once.")
         seen.add(folder)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from probe.cli.help_layout import ProbeCommand
 from probe.cli.options import run_argument
+from probe.cli.terminal import echo
 from probe.errors import UsageError
 
 
@@ -28,8 +30,10 @@ def export(run: Path, storage: str | None) -> None:
     if storage is None:
         raise UsageError("No destination is given.", hint="Give one, like: --optuna sqlite:///x.db")
     result = load_search(run, hint="Only searches can be exported.")
+    from probe.report.store import stored_data
     from probe.search.samplers.optuna_export import export_to_optuna
 
-    name = run_folder(run).resolve().name
-    number = export_to_optuna(result, storage=storage, study_name=name)
-    click.echo(f"Wrote {number} trials to {storage} as the study {name}.")
+    name = Path(os.path.realpath(run_folder(run))).name
+    with stored_data(run):
+        number = export_to_optuna(result, storage=storage, study_name=name)
+    echo(f"Wrote {number} trials to {storage} as the study {name}.")

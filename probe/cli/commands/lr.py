@@ -23,10 +23,10 @@ from probe.cli.options import (
     whole_numbers,
     with_options,
 )
+from probe.limits import MAX_IMAGE_SIZE, MAX_MEASURED_STEPS, MAX_REPEATS, MAX_SAMPLES, MAX_STEPS
 
 if TYPE_CHECKING:
     from probe.cli.inputs import TrainingSetup
-    from probe.cli.output import Output
     from probe.lr.records import Axis, LrComparison, LrResult
     from probe.tasks.source import TaskSource
 
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 class LrSourceOptions(SourceOptions):
     """What to train, with a single image size."""
 
-    img: tuple[int, ...] = option("--img", callback=single_whole_number, metavar="N", help="Its image size.")
+    img: tuple[int, ...] = option(
+        "--img", callback=single_whole_number(MAX_IMAGE_SIZE), metavar="N", help="Its image size."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +52,16 @@ class RangeTestOptions:
         "--to", callback=positive_number, metavar="X", help="Highest learning rate.  [default: 10]"
     )
     steps: int | None = option(
-        "--steps", callback=whole_number(), metavar="N", help="Steps of a range test.  [default: 300, or fewer]"
+        "--steps",
+        callback=whole_number(MAX_MEASURED_STEPS),
+        metavar="N",
+        help="Steps of a range test.  [default: 300, or fewer]",
     )
     repeats: int | None = option(
-        "--repeats", callback=whole_number(), metavar="N", help="Average this many range tests.  [default: 1]"
+        "--repeats",
+        callback=whole_number(MAX_REPEATS),
+        metavar="N",
+        help="Average this many range tests.  [default: 1]",
     )
     confirm: Literal["short", "full"] | None = option(
         "--confirm",
@@ -71,10 +79,13 @@ class TrainingOptions:
 
     title: ClassVar = "Training"
     training_steps: int | None = option(
-        "--training-steps", callback=whole_number(), metavar="N", help="Planned length.  [default: the recipe's]"
+        "--training-steps",
+        callback=whole_number(MAX_STEPS),
+        metavar="N",
+        help="Planned length.  [default: the recipe's]",
     )
     batch: tuple[int, ...] = option(
-        "--batch", callback=whole_numbers, metavar="N,..", help="Batch size; several are compared."
+        "--batch", callback=whole_numbers(MAX_SAMPLES), metavar="N,..", help="Batch size; several are compared."
     )
     optimizer: tuple[str, ...] = option(
         "--optimizer", callback=optimizers, metavar="NAME,..", help="sgd, adam, adamw, ...; several are compared."
@@ -114,7 +125,7 @@ def lr(
     With a schedule, it is the peak learning rate. The model is not changed.
     """
     from probe.cli.inputs import find_training_setup
-    from probe.cli.live.progress import waiting
+    from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.records import RunOrigin
 
@@ -132,7 +143,8 @@ def lr(
     }
     with open_output(f"lr-{setup.name}", output) as run:
         run.print_note(setup.note)
-        result, error = with_partial_result(_measure, setup, compared, settings, run)
+        with open_progress("lr", quiet=output.quiet) as observer:
+            result, error = with_partial_result(_measure, setup, compared, settings | {"observer": observer})
         run.finish(result)
     return exit_code(result, error)
 
@@ -238,18 +250,14 @@ def _measure(
     setup: TrainingSetup,
     compared: tuple[Axis, list[Mapping[str, Any]]] | None,
     settings: dict[str, Any],
-    output: Output,
 ) -> LrResult | LrComparison:
     """Run one probe, or one for each variant."""
-    from probe.cli.live.progress import open_progress
     from probe.lr.find import compare_lrs
 
-    with open_progress("lr", quiet=output.quiet) as observer:
-        settings = settings | {"observer": observer}
-        if compared is None:
-            return _find(setup.source, params=setup.params, **settings)
-        axis, variants = compared
-        return compare_lrs(setup.source, variants, axis=axis, find=_find, begin=observer, **settings)
+    if compared is None:
+        return _find(setup.source, params=setup.params, **settings)
+    axis, variants = compared
+    return compare_lrs(setup.source, variants, axis=axis, find=_find, begin=settings["observer"], **settings)
 
 
 def _find(source: TaskSource, **settings: Any) -> LrResult:

@@ -19,13 +19,18 @@ from probe.cli.options import (
     option,
     path_option,
     recipe_seed_option,
+    trust_option,
     whole_number,
     with_options,
 )
 from probe.errors import OutputError
+from probe.limits import MAX_WORKERS
 
 if TYPE_CHECKING:
+    from probe.cli.output import Output
+    from probe.errors import ProbeError
     from probe.recipe.schema import Recipe
+    from probe.search.records.search import SearchResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,10 @@ class ExecutionOptions:
 
     title: ClassVar = "Execution"
     workers: int | None = option(
-        "--workers", callback=whole_number(), metavar="N", help="Parallel trials.  [default: one per GPU, or 1 to 4]"
+        "--workers",
+        callback=whole_number(MAX_WORKERS),
+        metavar="N",
+        help="Parallel trials.  [default: one per GPU, or 1 to 4]",
     )
     device: str | None = device_option()
     data_dir: Path = data_dir_option()
@@ -67,6 +75,7 @@ class ResumeOptions:
     allow_code_changes: bool = option(
         "--allow-code-changes", is_flag=True, help="Resume even if the code of the task has changed."
     )
+    trust: bool = trust_option()
 
 
 @click.command(
@@ -98,21 +107,25 @@ def search(
     from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
+    from probe.cli.trust import check_trusted
     from probe.device.select import parse_device
     from probe.recipe.load import load_recipe
+    from probe.search.checks import check_recipe
+    from probe.search.executors.ray.resources import parse_ray_address
 
-    shortcuts = {
-        "budget.trials": budget.trials,
-        "budget.epochs": budget.epochs,
-        "budget.time": budget.time,
-        "search.seed": execution.seed,
-    }
     with waiting("starting", quiet=output.quiet):
-        from probe.search.find import find_hyperparameters
-
         path = search_recipe_path(recipe.recipe)
-        loaded = load_recipe(path, overrides=all_changes(recipe.changes, shortcuts), tries=recipe.tries)
+        loaded = load_recipe(
+            path, overrides=all_changes(recipe.changes, _shortcuts(budget, execution)), tries=recipe.tries
+        )
+        check_trusted(path, loaded, trust=resuming.trust)
         device = parse_device(execution.device or "auto")
+        if execution.ray is not None:
+            parse_ray_address(execution.ray)
+        if not resuming.resume:
+            check_recipe(loaded)
+        # The import loads PyTorch, so the checks come first.
+        from probe.search.find import find_hyperparameters
     with open_output(loaded.name, output, resume=resuming.resume) as run:
         summary = _summary(loaded, resumed_in=run.shown_folder if resuming.resume else None)
         run.print_note(f"Searching {path}: {summary}.")
@@ -130,14 +143,35 @@ def search(
                 resume=resuming.resume,
                 deterministic=execution.deterministic,
                 allow_code_changes=resuming.allow_code_changes,
+                trust=resuming.trust,
                 argv=command_line(),
             )
-        try:
-            run.finish(result)
-        except OutputError:
-            if error is None:  # a full disk causes two errors, and the first one is raised below
-                raise
+        _finish(run, result, error)
     return exit_code(result, error)
+
+
+def _shortcuts(budget: BudgetOptions, execution: ExecutionOptions) -> dict[str, str | int | None]:
+    """Return the keys of the recipe that options stand for."""
+    return {
+        "budget.trials": budget.trials,
+        "budget.epochs": budget.epochs,
+        "budget.time": budget.time,
+        "search.seed": execution.seed,
+    }
+
+
+def _finish(run: Output, result: SearchResult, error: ProbeError | None) -> None:
+    """Write and print the result, and how to resume an interrupted search."""
+    from probe.search.records.search import DATABASE_FILE
+
+    try:
+        run.finish(result)
+    except OutputError:
+        if error is None:  # a full disk causes two errors, and the first one is raised by the caller
+            raise
+    if result.stopped_by == "interrupted" and (run.folder / DATABASE_FILE).is_file():
+        how = f"to resume the search, add --resume --out {run.shown_folder} to the same command"
+        run.print_answer([("Next", how)])
 
 
 def _summary(recipe: Recipe, *, resumed_in: Path | None) -> str:

@@ -26,6 +26,8 @@ def space(options: ChangeOptions) -> None:
     from probe.cli.inputs import search_recipe_path
     from probe.cli.space_answer import space_lines
     from probe.recipe.load import load_recipe
+    from probe.search.checks import check_recipe
 
     recipe = load_recipe(search_recipe_path(options.recipe), overrides=options.changes, tries=options.tries)
+    check_recipe(recipe)
     print_lines(space_lines(recipe))

@@ -18,9 +18,11 @@ from probe.cli.options import (
     option,
     recipe_seed_option,
     set_option,
+    trust_option,
     whole_number,
     with_options,
 )
+from probe.limits import MAX_EPOCHS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +30,19 @@ class TrainOptions:
     """What to train, and how."""
 
     title: ClassVar = "Training"
-    recipe: Path = argument(type=click.Path(path_type=Path), help="Recipe with one configuration, like best.toml.")
+    recipe: Path = argument(type=Path, help="Recipe with one configuration, like best.toml.")
     changes: tuple[str, ...] = set_option()
     epochs: int | None = option(
-        "--epochs", callback=whole_number(), metavar="N", help="Number of epochs.  [default: search.fidelity.max]"
+        "--epochs",
+        callback=whole_number(MAX_EPOCHS),
+        metavar="N",
+        help="Number of epochs.  [default: search.fidelity.max]",
     )
     all_data: bool = option("--all-data", is_flag=True, help="Train on the validation data as well.")
     device: str | None = device_option()
     data_dir: Path = data_dir_option()
     seed: int | None = recipe_seed_option()
+    trust: bool = trust_option()
 
 
 @click.command(
@@ -56,7 +62,8 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
     """
     from probe.cli.inputs import search_recipe_path
     from probe.cli.live.progress import open_progress, waiting
-    from probe.cli.output import exit_code, open_output, task_errors
+    from probe.cli.output import exit_code, open_output, task_errors, with_partial_result
+    from probe.cli.trust import check_trusted
     from probe.device.select import parse_device
     from probe.recipe.dump import fixed_params
     from probe.recipe.load import load_recipe
@@ -68,10 +75,12 @@ def train(training: TrainOptions, output: OutputOptions) -> int:
         path = search_recipe_path(training.recipe)
         recipe = load_recipe(path, overrides=training.changes)
         fixed_params(recipe)  # raises if there is anything left to search
+        check_trusted(path, recipe, trust=training.trust)
         device = parse_device(training.device or "auto")
     with open_output(f"train-{recipe.name}", output) as run:
         with open_progress("train", quiet=output.quiet) as observer, task_errors(recipe.name):
-            result = train_recipe(
+            result, _ = with_partial_result(
+                train_recipe,
                 recipe,
                 epochs=training.epochs,
                 all_data=training.all_data,

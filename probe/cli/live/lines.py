@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import click
-
 from probe.batch.prediction_records import PredictionInfo
 from probe.batch.records import Attempt
+from probe.cli.terminal import echo
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.printable import one_line
 from probe.report.batch.sentences import attempt_text, prediction_text
 from probe.report.search.cluster_page import use_text
 from probe.report.shared.wording import metric_text, plural
@@ -87,7 +87,7 @@ class PlainLines:
     def __call__(self, record: Any) -> None:
         line = self._line(record)
         if line is not None:
-            click.echo(f"[{format_seconds(time.monotonic() - self._started)}] {line}", err=True)
+            echo(f"[{format_seconds(time.monotonic() - self._started)}] {one_line(line)}", err=True)
 
     def _line(self, record: Any) -> str | None:
         if isinstance(record, SearchProgress):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TextIO
 
-import click
+from probe.cli.terminal import echo
 
 Observer = Callable[[Any], None]
 """Called with progress records: attempts, steps, epochs, trials."""
@@ -67,7 +67,7 @@ class QuarterLines:
         quarters = 4 * done // total if total else 0
         if (activity, quarters) != self._last:
             self._last = (activity, quarters)
-            click.echo(f"{activity}: {25 * quarters} %" if total else activity, err=True)
+            echo(f"{activity}: {25 * quarters} %" if total else activity, err=True)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _bar() -> Iterator[DownloadObserver]:
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
     tasks: dict[str, TaskID] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TaskProgressColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), TaskProgressColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
 
         def update(activity: str, done: int, total: int | None) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probe.cli.live.lines import training_text
+from probe.printable import one_line
 from probe.report.shared.wording import metric_text
 from probe.single.records import TrainStarted
 from probe.training.records import EpochReport
@@ -58,7 +59,7 @@ class TrainView:
         has_metric = any(metric in report.metrics for report in self._reports)
         names = ["epoch", "training loss", *(["validation loss"] * has_val), *([metric] * has_metric), "time"]
         for name in names:
-            table.add_column(Text(name, style="dim"), justify="right", no_wrap=True)
+            table.add_column(Text(one_line(name), style="dim"), justify="right", no_wrap=True)
         for report in self._reports[-MAX_EPOCHS:]:
             cells = [str(report.epoch), format_value(report.train_loss)]
             if has_val:

@@ -26,6 +26,7 @@ from probe.cli.live.lines import RecordText, params_text, stage_text
 from probe.cli.live.train import TrainView
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
+from probe.printable import printable
 from probe.report.batch.sentences import OUTCOMES, rate_text
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import RunningTrial, SearchProgress
@@ -64,7 +65,7 @@ def open_live(kind: str, constants: Collection[str] = ()) -> Iterator[Callable[[
         "train": TrainView,
     }
     view = views[kind]()
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     def draw() -> RenderableType:
         # The margin holds the ^C that a terminal echoes: a wrapped line would shift the lines that are redrawn.
@@ -208,7 +209,7 @@ class SearchView:
         progress = self._progress
         if progress is None:
             return self._spinner
-        self._spinner.update(text=stage_text(progress))
+        self._spinner.update(text=_line(stage_text(progress)))
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(style="dim", no_wrap=True, min_width=len("running"))
         table.add_column()
@@ -260,4 +261,4 @@ def _bar(done: float, limit: float, *texts: str) -> RenderableType:
 
 def _line(text: str, style: str = "") -> Text:
     """Return one line of text, cut at the width of the terminal. Brackets are not markup."""
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text).replace("\n", " "), style=style, no_wrap=True, overflow="ellipsis")

@@ -14,7 +14,6 @@ from probe.data.protocol import TEST_SEED, DataRequest, LoadedData, TaskType
 from probe.errors import DataError
 from probe.splits import hold_out_indices
 
-KEYWORDS: tuple[str, ...] = ()
 MAX_CLASSES = 20
 """Largest number of different integers that are inferred to be classes."""
 MAX_CATEGORIES = 1000

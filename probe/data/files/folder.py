@@ -19,13 +19,13 @@ from torch.utils.data import Dataset
 from probe.data.images import IMAGENET, MAX_RESIZED_BYTES
 from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.errors import DataError
+from probe.files import relative_hint
 from probe.splits import hold_out_indices
 from probe.units import format_count_of
 
 if TYPE_CHECKING:
     from probe.data.protocol import Split
 
-KEYWORDS: tuple[str, ...] = ()
 DEFAULT_SIZE = 224
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
@@ -116,7 +116,7 @@ def _check_folder(path: Path) -> Path:
         return path
     if path.exists():
         raise DataError(f"{path} is a file, not a folder of images.")
-    raise DataError(f"There is no folder {path}.", hint=f"Paths are relative to the working directory, {Path.cwd()}.")
+    raise DataError(f"There is no folder {path}.", hint=relative_hint())
 
 
 def _class_folders(root: Path) -> list[Path]:

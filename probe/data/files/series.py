@@ -7,18 +7,18 @@ reach back into an earlier split, whose steps are known by then; each forecast s
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from probe.data.files.regression import NAIVE_FORECAST, Scaling, metrics_in_units
 from probe.data.files.tables import Table, read_table
+from probe.data.hyperparameters import SERIES
 from probe.data.protocol import DataRequest, LoadedData
 from probe.errors import DataError
+from probe.limits import check_values
 from probe.units import format_count_of
 
-KEYWORDS = ("window",)
 DEFAULT_WINDOW = 24
 
 
@@ -26,7 +26,8 @@ def load(request: DataRequest) -> LoadedData:
     """Windows (N, window, columns), the target column first, and targets (N, 1), `horizon` steps after the end of each window.
     All columns are standardized with the statistics of the steps that are trained on: the series without the test split and
     without `val_fraction` of the rest. Columns of dates or times are checked for their order and left out. Raises DataError."""
-    options, window = request.options, _window(request)
+    options, window = request.options, dict(request.params).get("window", DEFAULT_WINDOW)
+    check_values(SERIES, window=window)
     table = read_table(request.path)
     target = table.find_target(options.target)
     if target in options.ignore:
@@ -67,13 +68,6 @@ def _windows(steps: Tensor, window: int, horizon: int) -> tuple[Tensor, Tensor]:
     inputs = steps.unfold(0, window, 1).transpose(1, 2)
     targets = steps[window + horizon - 1 :, :1]
     return inputs[: len(targets)], targets
-
-
-def _window(request: DataRequest) -> int:
-    value: Any = dict(request.params).get("window", DEFAULT_WINDOW)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DataError(f"window must be an integer of at least 1, not {value!r}.")
-    return value
 
 
 def _check_length(table: Table, num_train: int, window: int, horizon: int) -> None:

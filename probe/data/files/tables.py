@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from probe.errors import DataError, check_known, near_misses
+from probe.files import read_text, reason, relative_hint
 from probe.units import format_count_of
 
 _DELIMITERS = (",", ";", "\t")
@@ -125,7 +126,7 @@ def read_table(path: Path) -> Table:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"There is no file {path}.", hint=_similar_files(path)) from None
     except IsADirectoryError:
@@ -134,16 +135,16 @@ def _read_text(path: Path) -> str:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}: line {line} is not UTF-8 text.", hint="Save the file with UTF-8 encoding.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def _similar_files(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"There is no folder {path.parent} either; paths are relative to the working directory, {Path.cwd()}."
+        return f"There is no folder {path.parent} either. {relative_hint()}"
     close = near_misses(path.name, [file.name for file in path.parent.iterdir()])
     if close:
         return f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
-    return f"Paths are relative to the working directory, {Path.cwd()}."
+    return relative_hint()
 
 
 def _check_header(path: Path, names: Sequence[str], delimiter: str) -> Sequence[str]:

@@ -17,23 +17,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from probe.data.hyperparameters import TEXT
 from probe.data.json_lines import LabelledText, read_labelled_texts
 from probe.data.protocol import TEST_SEED, DataRequest, LoadedData
 from probe.data.reuters import ensure_reuters, read_prepared
-from probe.errors import check_whole
 from probe.files import file_stamp
+from probe.limits import check_values
 from probe.splits import hold_out_indices
 
-KEYWORDS = ("vocabulary", "max_length")
-"""Hyperparameters of texts: the number of words with their own id, and the number of words after which a text is truncated."""
 DEFAULT_VOCABULARY = 10_000
 DEFAULT_MAX_LENGTH = 512
 PADDING = 0
 OTHER_WORD = 1
 """Id of all words that are not among the most frequent ones."""
 FIRST_WORD = 2
-MAX_VOCABULARY = 10_000_000
-MAX_MAX_LENGTH = 1_000_000
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -55,8 +52,7 @@ def load(request: DataRequest) -> LoadedData:
     params = dict(request.params)
     vocabulary = params.get("vocabulary", DEFAULT_VOCABULARY)
     max_length = params.get("max_length", DEFAULT_MAX_LENGTH)
-    check_whole("vocabulary", vocabulary, least=1, most=MAX_VOCABULARY)
-    check_whole("max_length", max_length, least=1, most=MAX_MAX_LENGTH)
+    check_values(TEXT, vocabulary=vocabulary, max_length=max_length)
     is_reuters = request.name == "reuters"
     path = ensure_reuters(request.data_dir) if is_reuters else request.path
     words, labels = _read(path, file_stamp(path), is_reuters)

@@ -16,6 +16,7 @@ from probe.report.shared.plots import (
     ORANGE,
     Drawings,
     draw_points,
+    label_text,
     new_figure,
     note,
     powers_of_two,
@@ -23,7 +24,6 @@ from probe.report.shared.plots import (
     series_style,
     ticks_at,
 )
-from probe.report.shared.wording import shorten
 from probe.units import format_count, format_gpu_memory
 
 _MAX_VARIANTS = 24
@@ -40,7 +40,7 @@ def draw_comparison(result: BatchComparison, path: Path) -> bool:
     """Draw largest and recommended sizes next to the throughput; if nothing was measured, the largest against GPU memory."""
     if is_predicted(result):
         return _draw_gpus(result, path)
-    names = [shorten(name, _MAX_NAME) for name in short_names(result)]
+    names = [label_text(name, _MAX_NAME) for name in short_names(result)]
     rates = [rate_at_recommended(variant) for variant in result.variants]
     answered = [variant for variant in result.variants if variant.result.largest_fit is not None]
     if not 2 <= len(result.variants) <= _MAX_VARIANTS or len(answered) < 2:
@@ -99,7 +99,7 @@ def _draw_gpus(result: BatchComparison, path: Path) -> bool:
             [memory for memory, _ in points],
             [size for _, size in points],
             **series_style(index),
-            label=shorten(name, _MAX_NAME),
+            label=label_text(name, _MAX_NAME),
         )
     if not sizes:
         return False

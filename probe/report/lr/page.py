@@ -180,4 +180,4 @@ def _comparison_settings(result: LrComparison) -> list[tuple[str, str]]:
 
 def _common_settings(result: LrResult) -> list[tuple[str, str]]:
     tested = f"{format_lr(result.lowest_lr)} to {format_lr(result.highest_lr)}"
-    return [("lr_schedule", result.lr_schedule), ("precision", result.precision), ("range", tested)]
+    return [("lr_schedule", escape(result.lr_schedule)), ("precision", escape(result.precision)), ("range", tested)]

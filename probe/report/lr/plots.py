@@ -21,16 +21,17 @@ from probe.report.shared.plots import (
     GREEN,
     GREY,
     LIGHT,
+    MAX_TITLE,
     ORANGE,
     PURPLE,
     Drawings,
     draw_points,
+    label_text,
     new_figure,
     note,
     save_figure,
     ticks_at,
 )
-from probe.report.shared.wording import shorten
 from probe.units import format_count, format_lr
 
 
@@ -72,7 +73,7 @@ def draw_lr_comparison(result: LrComparison, path: Path) -> bool:
         axes.plot(good, [row, row], color=LIGHT, linewidth=9, solid_capstyle="butt", zorder=1)
         axes.plot(suggestion.lr, row, marker="D", color=BLUE, markersize=7, zorder=3)
         note(axes, format_lr(suggestion.lr), (suggestion.lr, row), (0, 8), ha="center", fontsize=9)
-    ticks_at(axes.yaxis, range(len(found)), lambda row: shorten(names[round(row)], 24))
+    ticks_at(axes.yaxis, range(len(found)), lambda row: label_text(names[round(row)], 24))
     axes.set_ylim(len(found) - 0.4, -0.7)
     lr_axis(axes)
     low = min(one.low for _, one in found if one is not None)
@@ -103,7 +104,7 @@ def _draw_range_test(axes: Axes, result: LrResult, curves: Sequence[LrCurve], ti
     axes.set_ylim(*loss_limits(curves))
     axes.set_ylabel("training loss")
     axes.legend(loc="best" if result.suggestion is None else "lower left")
-    axes.set_title(title)
+    axes.set_title(label_text(title, MAX_TITLE))
 
 
 def _draw_runs(axes: Axes, result: LrResult, confirmation: Confirmation) -> None:

@@ -78,6 +78,7 @@ def _origin(result: SearchResult) -> list[str]:
         "",
         f"search:      {result.name}, {result.task}, started {result.meta.started_at}, seed {result.meta.seed}",
         *([] if typed is None else [f"command:     {typed}"]),
+        *([] if result.meta.run_id is None else [f"run:         {result.meta.run_id}"]),
         f"found:       trial {best.number}, the best of {format_count(len(result.trials))}",
         f"validation:  {value}, optimistic because it is the best of several",
     ]

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from probe.report.search.comparison import COMPARED_SEARCHES_PLOT, has_groups, mean_curve
-from probe.report.shared.plots import Drawings, new_figure, save_figure, series_style, value_limits
-from probe.report.shared.wording import objective_text, shorten
+from probe.report.shared.plots import Drawings, label_text, new_figure, save_figure, series_style, value_limits
+from probe.report.shared.wording import objective_text
 from probe.search.records.comparison import SearchComparison
 
 MAX_LINES = 12
@@ -29,7 +29,7 @@ def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
     for index, (group, curve) in enumerate(curves):
         style = series_style(index) | {"marker": None}
         color = style["color"]
-        label = shorten(group.title, _MAX_NAME) + (f" ({group.num_runs} runs)" if group.num_runs > 1 else "")
+        label = label_text(group.title, _MAX_NAME) + (f" ({group.num_runs} runs)" if group.num_runs > 1 else "")
         axes.plot(curve.epochs, curve.means, drawstyle="steps-post", **style, label=label, zorder=3)
         axes.plot(curve.epochs[-1], curve.means[-1], marker="o", color=color, zorder=4)
         if group.num_runs > 1:
@@ -37,7 +37,7 @@ def draw_search_comparison(result: SearchComparison, path: Path) -> bool:
             axes.fill_between(curve.epochs, curve.lows, curve.highs, step="post", **band)
     axes.set_ylim(*_limits([(curve.means, curve.lows, curve.highs) for _, curve in curves], result.mode))
     axes.set_xlim(0, max(curve.epochs[-1] for _, curve in curves) * 1.03 or 1)
-    axes.set(xlabel="epochs spent (probes included)", ylabel=f"best {objective_text(result.metric)} so far")
+    axes.set(xlabel="epochs spent (probes included)", ylabel=label_text(f"best {objective_text(result.metric)} so far"))
     axes.legend(loc="lower right" if result.mode == "max" else "upper right")
     bands = ": means, bands from the worst to the best run" if has_groups(result) else ""
     axes.set_title(f"Searches compared{bands}")

@@ -24,6 +24,7 @@ from probe.report.shared.markdown import (
     code,
     escape,
     fenced,
+    link,
     loading_text,
     plot_block,
     reproduce_blocks,
@@ -157,7 +158,7 @@ def _final_text(result: SearchResult) -> str | None:
     )
     if final.weights_file is not None:
         file = final.weights_file
-        text += f" Its weights are in [{file}]({file}); load them with {loading_text(file)}."
+        text += f" Its weights are in {link(file)}; load them with {loading_text(file)}."
     if final.weights is not None and result.best is not None and result.best.params.get("l1"):
         text += f" {zero_text(final.weights)}."
     return text
@@ -171,7 +172,7 @@ def _reuse_blocks(result: SearchResult) -> list[str]:
     if recipe is None:
         return []
     text = (
-        f"[{BEST_FILE}]({BEST_FILE}) is the recipe of the best trial: {code(f'probe train {BEST_FILE}')} trains it on the "
+        f"{link(BEST_FILE)} is the recipe of the best trial: {code(f'probe train {BEST_FILE}')} trains it on the "
         f"training split with curves on the validation split, or with {code('--all-data')} on both, like the final training."
     )
     return ["### Use it", text, fenced(recipe, "toml")]

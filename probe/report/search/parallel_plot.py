@@ -10,9 +10,21 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from probe.printable import one_line
 from probe.report.search.figures import by_importance, winner
-from probe.report.shared.plots import BLACK, BLUE, GREY, LIGHT, ORANGE, new_figure, num_hidden, save_figure, shown_range
-from probe.report.shared.wording import metric_text, objective_text, shorten
+from probe.report.shared.plots import (
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT,
+    ORANGE,
+    label_text,
+    new_figure,
+    num_hidden,
+    save_figure,
+    shown_range,
+)
+from probe.report.shared.wording import metric_text, objective_text
 from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.units import format_count, format_lr, format_value
 
@@ -27,6 +39,7 @@ SPREAD = 0.025
 """Lines through the same choice or whole number are spread by so much to both sides."""
 INCHES_PER_AXIS = 1.15
 MAX_NAME = 16
+MAX_LABEL = 14
 NUM_COLORS = 24
 _THIRDS = ((BLUE, "-", 1.3, "best third"), (GREY, "--", 1.0, "middle"), (LIGHT, "-", 0.9, "worst third"))
 """Distinguished by darkness and dashes, also in black and white."""
@@ -221,7 +234,7 @@ def draw_parallel(result: SearchResult, path: Path) -> bool:
 
 def _draw_axis(axes: Axes, x: int, axis: ParallelAxis, *, labels_right: bool) -> None:
     axes.plot([x, x], [0, 1], color=BLACK, linewidth=1.1, zorder=5)
-    name = shorten(axis.name, MAX_NAME) if " " not in axis.name else axis.name.replace(" ", "\n", 1)
+    name = "\n".join(label_text(word, MAX_NAME) for word in one_line(axis.name).split(" ", 1))
     axes.text(x, 1.05, name, ha="center", va="bottom", fontsize=9, fontweight="bold")
     ticks = [*axis.ticks, *([(ABSENT, "none")] if axis.has_absent else [])]
     for y, label in ticks:
@@ -229,7 +242,7 @@ def _draw_axis(axes: Axes, x: int, axis: ParallelAxis, *, labels_right: bool) ->
         axes.text(
             x + 0.1 if labels_right else x - 0.06,
             y,
-            shorten(label, 14) if "\n" not in label else label,
+            "\n".join(label_text(line, MAX_LABEL) for line in label.split("\n", 1)),
             ha="left" if labels_right else "right",
             va="center",
             fontsize=8,

@@ -31,6 +31,7 @@ from probe.report.shared.plots import (
     Drawings,
     draw_curves,
     draw_points,
+    label_text,
     new_figure,
     num_hidden,
     save_figure,
@@ -83,7 +84,9 @@ def draw_history(result: SearchResult, path: Path) -> bool:
         axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     probes = " (probes first)" if result.spent.probe_epochs else ""
-    axes.set(xlabel=f"epochs spent, trials one after the other{probes}", ylabel=objective_text(result.metric))
+    axes.set(
+        xlabel=f"epochs spent, trials one after the other{probes}", ylabel=label_text(objective_text(result.metric))
+    )
     axes.set_xlim(0, max(past.ends) * 1.03 or 1)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     axes.set_title("History of the search")
@@ -149,7 +152,7 @@ def draw_all_curves(result: SearchResult, path: Path) -> bool:
     low, high = min([low, *bold]), max([high, *bold])
     axes.set_ylim(low, high)
     _note_hidden(axes, sum(not low <= end <= high for end in ends), result.mode)
-    axes.set(xlabel="epoch", ylabel=objective_text(result.metric))
+    axes.set(xlabel="epoch", ylabel=label_text(objective_text(result.metric)))
     axes.legend(loc="lower right" if result.mode == "max" else "upper right")
     axes.set_title("Learning curves of all trials")
     save_figure(figure, path)
@@ -180,7 +183,8 @@ def draw_importance(result: SearchResult, path: Path) -> bool:
 
 
 def _trials_label(name: str, found: Importance) -> str:
-    return f"{name}\n({found.num_trials} of {found.num_compared} trials)" if found.is_partial else name
+    trials = f"\n({found.num_trials} of {found.num_compared} trials)" if found.is_partial else ""
+    return f"{label_text(name)}{trials}"
 
 
 def _note_hidden(axes: Axes, count: int, mode: str) -> None:

@@ -8,12 +8,14 @@ from probe.report.search.refinement import refinement_info, refinement_text
 from probe.report.shared.diagnosis_text import diagnosis_line
 from probe.report.shared.summary import Line, Summary, labelled
 from probe.report.shared.wording import (
+    MAX_MESSAGE,
     baseline_text,
     interval_text,
     metric_text,
     objective_text,
     plural,
     score_text,
+    shorten,
     test_note,
 )
 from probe.search.records.search import MIN_COMPARED_TRIALS, Importance, SearchResult
@@ -109,7 +111,7 @@ def _failure_texts(result: SearchResult) -> list[str]:
     """One for each reason, at most MAX_REASONS."""
     found = failures(result)
     texts = [
-        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {why}"
+        f"{plural(len(numbers), 'trial')}, first trial {numbers[0]}: {shorten(why, MAX_MESSAGE)}"
         for why, numbers in list(found.items())[:MAX_REASONS]
     ]
     more = len(found) - MAX_REASONS

@@ -12,7 +12,7 @@ from probe.recipe.when import Bounds, condition_words
 from probe.report.search.figures import lost_epochs, param_names, ranked, spending_by_rung, value_spread
 from probe.report.search.summary import importance_value
 from probe.report.shared.markdown import code, code_cell, escape, table
-from probe.report.shared.wording import cell, metric_text, objective_text
+from probe.report.shared.wording import MAX_MESSAGE, cell, metric_text, objective_text, shorten
 from probe.search.analysis.messages import reason
 from probe.search.records.search import Dimension, ParamValue, SearchResult, TrialResult
 from probe.search.schedulers.fidelity import rung_name
@@ -216,7 +216,13 @@ def trial_columns(result: SearchResult) -> list[TrialColumn]:
             is_number=True,
             if_any=True,
         ),
-        TrialColumn("message", "message", lambda t: _message(t) or None, _message, if_any=True),
+        TrialColumn(
+            "message",
+            "message",
+            lambda t: _message(t) or None,
+            lambda t: shorten(_message(t), MAX_MESSAGE),
+            if_any=True,
+        ),
     ]
 
 
@@ -245,3 +251,7 @@ def _value_text(result: SearchResult, trial: TrialResult) -> str:
 def _message(trial: TrialResult) -> str:
     """The message on one line; of a traceback only the error."""
     return reason(trial.message) if trial.message and trial.message.strip() else ""
+
+
+def _short_message(trial: TrialResult) -> str:
+    return shorten(_message(trial), MAX_MESSAGE)

@@ -5,32 +5,44 @@ Every text that comes from users or libraries is escaped here.
 
 from __future__ import annotations
 
+import html
 import re
-import shlex
 from collections.abc import Sequence
+from urllib.parse import quote
 
+from probe.printable import one_line, printable, shell_line
 from probe.records import RunMeta
 from probe.report.shared.summary import Line, Summary, Table
-from probe.report.shared.wording import sentence
+from probe.report.shared.wording import NONE, sentence
 
-_CODE = re.compile("(`[^`]*`)")
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#$])")
+_CODE = re.compile("(?<!`)(`[^`]+`)(?!`)")
+_SPECIAL = re.compile(r"[\\`*_\[\]|~#$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+"""What is markup anywhere in a line, addresses included, which GitHub turns into links. Angle brackets become entities, because
+not every renderer lets a backslash escape them."""
+_LIST_ITEM = re.compile(r"^([0-9]{1,9}(?=[.)](?:\s|$))|(?=[-+](?:\s|$)|-[-\s]*$))")
+"""The start of a line that would be an item of a list or a rule, up to its mark."""
 
 
 def escape(text: str) -> str:
-    """`text` on one line without markup: it is shown as it is and cannot end a table cell."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """`text` on one line without markup: it is shown as it is, cannot end a table cell and starts no list."""
+    line = _escape_inline(one_line(text))
+    return line if line == NONE else _LIST_ITEM.sub(r"\1\\", line)
 
 
 def prose(text: str) -> str:
     """Like `escape`, but keep what is in backquotes as code."""
-    parts = _CODE.split(" ".join(text.split()))
-    return "".join(part if part.startswith("`") else _SPECIAL.sub(r"\\\1", part) for part in parts)
+    parts = _CODE.split(one_line(text))
+    line = "".join(part if number % 2 else _escape_inline(part) for number, part in enumerate(parts))
+    return _LIST_ITEM.sub(r"\1\\", line)
+
+
+def _escape_inline(text: str) -> str:
+    return html.escape(_SPECIAL.sub(r"\\\g<0>", text), quote=False)
 
 
 def code(text: str) -> str:
     """`text` as inline code on one line, also inside a table."""
-    line = " ".join(text.split())
+    line = one_line(text)
     if not line:
         return ""
     fence = _fence(line)
@@ -46,7 +58,12 @@ def code_cell(text: str) -> str:
 def fenced(text: str, language: str = "") -> str:
     """A block of code, fenced so that backticks in `text` cannot end it."""
     fence = _fence(text, least=3)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+    return f"{fence}{language}\n{printable(text).rstrip()}\n{fence}"
+
+
+def link(file: str) -> str:
+    """A link to a file in the folder of the page: its name cannot be an address."""
+    return f"[{escape(file)}]({quote(file, errors='replace')})"
 
 
 def _fence(text: str, least: int = 1) -> str:
@@ -104,7 +121,7 @@ def _labelled_blocks(label: str, contents: list[str | Table]) -> list[str]:
 
 def image(file: str, caption: str) -> str:
     """An image; the caption is its alternative text."""
-    return f"![{escape(caption)}]({file})"
+    return f"![{escape(caption)}]({quote(file)})"
 
 
 def bullets(items: Sequence[str]) -> str:
@@ -124,8 +141,8 @@ def command(argv: Sequence[str]) -> str | None:
     program = re.split(r"[\\/]", argv[0])[-1]
     is_ours = program in ("probe", "probe.exe", "__main__.py")
     if program in ("batch", "lr", "search"):
-        return shlex.join(["probe", *argv])
-    return shlex.join(["probe" if is_ours else program, *argv[1:]])
+        return shell_line(["probe", *argv])
+    return shell_line(["probe" if is_ours else program, *argv[1:]])
 
 
 IN_SETTINGS = ("Task", "Device")
@@ -183,7 +200,7 @@ def plot_block(plots: Sequence[str], file: str, caption: str) -> str | None:
 
 def folded(summary: str, blocks: Sequence[str | None]) -> str:
     """Blocks that are hidden until a reader opens them."""
-    return f"<details><summary>{escape(summary)}</summary>\n\n{page(blocks).rstrip()}\n\n</details>"
+    return f"<details><summary>{html.escape(summary)}</summary>\n\n{page(blocks).rstrip()}\n\n</details>"
 
 
 def loading_text(file: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from PIL import Image
 
 from probe.files import write_bytes
+from probe.report.shared.wording import shorten
 from probe.training.records import EpochReport
 from probe.units import format_gpu_memory
 
@@ -80,6 +82,8 @@ def save_figure(figure: Figure, path: Path, *, num_colors: int = 128) -> None:
     with warnings.catch_warnings():
         # Characters that matplotlib's font lacks are drawn as boxes; report.md shows them.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        # Names of many wide letters leave no room for the curves: they are drawn across the names.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
     picture = Image.open(buffer).convert("RGB")
     picture = picture.quantize(num_colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -97,6 +101,13 @@ def draw_points(axes: Axes, points: Sequence[tuple[float, float]], **style: Any)
 def note(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
     """Write `text` at an offset in points from a place."""
     axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
+
+
+def label_text(text: str, most: int = 40) -> str:
+    """A text that is not probe's own as a label of one line; matplotlib hides labels that start with an underscore."""
+    num_wide = sum(east_asian_width(letter) in "WF" for letter in shorten(text, most))
+    line = shorten(text, most - num_wide // 2)
+    return f" {line}" if line.startswith("_") else line
 
 
 def ticks_at(axis: Axis, values: Sequence[float], label: Callable[[float], str]) -> None:
@@ -160,6 +171,7 @@ def num_hidden(values: Sequence[float], mode: str) -> int:
 
 
 MAX_METRICS = 3
+MAX_TITLE = 60
 MAX_MARKED_EPOCHS = 30
 
 
@@ -187,7 +199,7 @@ def draw_curves(
             for index, name in enumerate(names):
                 _draw_line(axes, reports, [r.metrics.get(name) for r in reports], 1 + index, name)
             _finish_panel(axes, "on validation data")
-    loss.set_title(title)
+    loss.set_title(label_text(title, MAX_TITLE))
     save_figure(figure, path)
     return True
 
@@ -209,11 +221,11 @@ def _draw_line(
 ) -> None:
     points = [(report.epoch, value) for report, value in zip(reports, values, strict=True) if value is not None]
     size = 4.5 if len(points) <= MAX_MARKED_EPOCHS else 0.0
-    draw_points(axes, points, **series_style(index), markersize=size, label=label)
+    draw_points(axes, points, **series_style(index), markersize=size, label=label_text(label))
 
 
 def _finish_panel(axes: Axes, name: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=name)
+    axes.set(xlabel="epoch", ylabel=label_text(name))
     if axes.lines:
         axes.legend(loc="best")

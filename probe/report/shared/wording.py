@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from probe.printable import one_line
 from probe.search.records.search import Score
 from probe.units import format_count, format_percent, format_value
 
 NONE = "-"
 """A table cell without a value."""
+MAX_MESSAGE = 1000
+"""Characters of an error message that a table or a summary shows; trials.csv has all of them."""
 
 
 def cell(value: float | None, write: Callable[[float], str], *, none: str = "") -> str:
@@ -29,7 +32,7 @@ def sentence(text: str) -> str:
 
 def shorten(text: str, most: int = 160) -> str:
     """`text` on one line; if it is longer than `most` characters, it is cut at a word and ends with an ellipsis."""
-    line = " ".join(text.split())
+    line = one_line(text)
     if len(line) <= most:
         return line
     return f"{line[: most - 1].rsplit(' ', 1)[0][: most - 1]}…"

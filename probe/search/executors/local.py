@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,10 +17,11 @@ from probe.device.select import VISIBLE_DEVICES, DeviceSpec
 from probe.errors import ChangedDataError, OutputError, UserCodeError
 from probe.search.executors.protocol import Location, Resources
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob, RungReport
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.units import format_seconds
-from probe.workers.worker import Died, Message, Raised, Returned, Worker, WorkerDied, broadcast, wait_any
+from probe.workers.death import Died, WorkerDied
+from probe.workers.worker import Message, Raised, Returned, Worker, broadcast, wait_any
 
 ENDS_SEARCH = (OutputError, ChangedDataError)
 """Errors of a job that end the search: a checkpoint cannot be written, or the data have changed."""
@@ -189,8 +190,9 @@ class LocalExecutor:
                 self._drop(slot)
 
     def close(self) -> None:
-        for slot in self._slots:
-            self._drop(slot)
+        with ExitStack() as stack:  # which ends all workers, also if Ctrl-C interrupts the end of one
+            for slot in self._slots:
+                stack.callback(self._drop, slot)
 
     def _free_slot(self, gpu: int | None = None) -> _Slot:
         """The first free slot of `gpu`; by default, of the GPU with the fewest jobs."""
@@ -251,7 +253,8 @@ def report_of(event: Returned | Raised | Died, seconds: float) -> RungReport:
         report: RungReport = event.value
         return report
     if isinstance(event, Died):
-        return RungReport(outcome="crashed", seconds=seconds, message=f"The worker {event.description}")
+        outcome: Outcome = "host_oom" if event.lacked_memory else "crashed"
+        return RungReport(outcome=outcome, seconds=seconds, message=f"The worker {event.description}")
     error = event.error
     text = error.traceback if isinstance(error, UserCodeError) else str(error)
     return RungReport(outcome="failed", seconds=seconds, message=text)

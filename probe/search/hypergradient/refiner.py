@@ -18,7 +18,8 @@ from probe.search.schedulers.fidelity import in_epochs
 from probe.search.settings import SearchSettings
 from probe.search.space.space import Space, configuration_key
 from probe.search.study.plan import Proposal, ProposerEnd
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 from probe.units import format_count
 
 Differentiate = Callable[[Trial, int], GradientReport]

@@ -21,13 +21,23 @@ from probe.training.records import EpochReport
 from probe.units import format_value
 
 Outcome = Literal[
-    "finished", "early_stopped", "oom", "diverged", "infeasible", "timeout", "failed", "crashed", "cancelled"
+    "finished",
+    "early_stopped",
+    "oom",
+    "host_oom",
+    "diverged",
+    "infeasible",
+    "timeout",
+    "failed",
+    "crashed",
+    "cancelled",
 ]
 """How a job ended.
 
-early_stopped: no improvement for the recipe's patience. infeasible: it broke a constraint of the recipe, or the user's code
-raised `probe.Infeasible`. timeout: the trial's time limit was reached, and its worker was killed. failed: the user's code
-raised. crashed: the worker died. cancelled: the search ended first.
+early_stopped: no improvement for the recipe's patience. host_oom: signal 9 killed the worker, most likely because the machine
+ran out of memory. infeasible: it broke a constraint of the recipe, or the user's code raised `probe.Infeasible`. timeout: the
+trial's time limit was reached, and its worker was killed. failed: the user's code raised. crashed: the worker died of something
+else than signal 9. cancelled: the search ended first.
 """
 UNLIKE_FRACTION_OF_FALL, UNLIKE_FRACTION_OF_LOSS = 0.05, 0.2
 """Between seeds, the last training loss of sound configurations differed by less than 1 % of its decrease. Of trainings that
@@ -119,11 +129,6 @@ class JobEnd:
 
 
 JobEvent = JobEpoch | JobEnd
-
-
-def checkpoint_path(folder: Path, number: int, epochs: int) -> Path:
-    """Return the file of the checkpoint of trial `number` after so many epochs."""
-    return folder / f"trial-{number:05d}-epoch-{epochs:05d}.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

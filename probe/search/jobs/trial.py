@@ -15,6 +15,7 @@ from probe.device.select import open_device
 from probe.errors import DiskFullError, Infeasible, OutputError, ProbeError, TaskError, first_line
 from probe.loading.trees import map_tensors
 from probe.loading.validation import split_task, take_fraction
+from probe.search.jobs.checkpoint_files import owner_of_checkpoint
 from probe.search.jobs.folds import fold_name, mean_report, mean_summary
 from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.stopping import has_stopped_improving, next_gradient_accumulation
@@ -99,36 +100,47 @@ def _failure(rung: _Rung, error: Exception) -> RungReport | None:
 
 def _train(rung: _Rung) -> RungReport:
     job = rung.job
+    owner = owner_of_checkpoint(job)
     task = build_task(job.source, job.params, job.reference)
     with rung.device.track():
         with rung.device.untracked():  # the checkpoint is on the host
-            state, lost = _load_state(job)
+            state, lost = _load_state(job, owner)
         train = _train_folds if job.split.num_folds > 1 else _train_once
         stop, new_state = train(rung, task, state)
         unsaved = None
         if stop.reason == "finished" and job.checkpoint_out is not None:
             try:
-                save_checkpoint(job.checkpoint_out, new_state())
+                save_checkpoint(job.checkpoint_out, {"owner": dict(owner), "state": new_state()})
             except DiskFullError as error:
                 rung.is_unsaved = True
                 unsaved = f"{error.message} If it is promoted, it is trained again from its seed."
         return _end(stop.reason, " ".join(filter(None, (lost, stop.message, unsaved))) or None)
 
 
-def _load_state(job: RungJob) -> tuple[Mapping[str, Any], str | None]:
-    """The state of the job's checkpoint. If the file is missing or broken: an empty state, from which the same epochs
-    are repeated, and a message."""
+def _load_state(job: RungJob, owner: Mapping[str, int | str]) -> tuple[Mapping[str, Any], str | None]:
+    """The state of the job's checkpoint. If the file is missing, broken or another owner's: an empty state, from which
+    the same epochs are repeated, and a message."""
     if job.checkpoint_in is None:
         return {}, None
     again = f"Epochs 1 to {job.epochs_from} were trained again."
     try:
-        state = load_checkpoint(job.checkpoint_in)
+        saved = load_checkpoint(job.checkpoint_in)
     except OutputError as error:
         return {}, f"{error.message} {again}"
-    parts = [state] if job.split.num_folds == 1 else [state.get(fold_name(fold)) for fold in range(job.split.num_folds)]
-    if any(not isinstance(part, Mapping) or part.get("epoch") != job.epochs_from for part in parts):
-        return {}, f"The checkpoint {job.checkpoint_in} belongs to another training. {again}"
+    found, state = (_mapping(saved.get(key)) for key in ("owner", "state"))
+    differing = [name for name, value in owner.items() if found.get(name) != value]
+    folds = [state.get(fold_name(fold)) for fold in range(job.split.num_folds)]
+    parts = [state] if job.split.num_folds == 1 else map(_mapping, folds)
+    if any(part.get("epoch") != job.epochs_from for part in parts):
+        differing.append("number of epochs")
+    if differing:
+        which = ", ".join(differing)
+        return {}, f"The checkpoint {job.checkpoint_in} belongs to another training (different {which}). {again}"
     return state, None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _train_once(rung: _Rung, task: Task, state: Mapping[str, Any]) -> tuple[Stop, Callable[[], dict[str, Any]]]:

@@ -36,13 +36,14 @@ class Importance:
 
 DATABASE_FILE = "search.sqlite"
 ParamValue = bool | int | float | str
-Status = Literal["complete", "stopped", "undefined", "oom", "diverged", "infeasible", "timeout", "crashed", "failed"]
-"""How a trial ended.
-
-complete: trained to the top rung, or until nothing improved for the recipe's patience. stopped: not promoted further.
-undefined: the objective's metric was NaN or infinite in every epoch. oom: out of memory. diverged: the loss was not
-finite. infeasible: it broke a constraint of the recipe, or the user's code raised `probe.Infeasible`. timeout: cut off
-by a time limit; it has a value if an epoch was completed. crashed: its workers died. failed: the user's code raised."""
+Status = Literal[
+    "complete", "stopped", "undefined", "oom", "host_oom", "diverged", "infeasible", "timeout", "crashed", "failed"
+]
+"""How a trial ended. complete: trained to the top rung, or until nothing improved for the recipe's patience. stopped:
+not promoted further. undefined: the objective was NaN or infinite in every epoch. oom: out of memory. host_oom: signal 9
+killed its worker twice in one rung. diverged: the loss was not finite. infeasible: it broke a constraint, or the user's
+code raised `probe.Infeasible`. timeout: cut off by a time limit. crashed: its workers died. failed: the user's code
+raised."""
 VALUED: tuple[Status, ...] = ("complete", "stopped", "timeout")
 """Statuses of trials that may have a value; the first two always have one."""
 Stage = Literal["load", "batch", "lr", "search", "final"]

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from probe.limits import MAX_GRID
 from probe.search.records.search import BudgetLimits
-from probe.search.space.configurations import MAX_GRID, check_grid_size, grid_epochs, grid_size, is_listed
+from probe.search.space.configurations import MAX_COUNTED, check_grid_size, grid_epochs, grid_size, is_listed
 from probe.search.space.space import Space
 from probe.units import format_count
 
@@ -40,7 +41,7 @@ class GridCost:
 
 def grid_cost(space: Space, *, limits: BudgetLimits, full_epochs: float, spent_epochs: float = 0.0) -> GridCost:
     """The cost of a grid, if one complete training costs `full_epochs` and the probes have spent `spent_epochs`."""
-    size, epochs = grid_size(space), grid_epochs(space, full_epochs)
+    size, epochs = min(grid_size(space), MAX_COUNTED), grid_epochs(space, full_epochs)
     limited = limits.trials is not None or limits.epochs is not None
     fits = (
         limited

@@ -10,10 +10,12 @@ from typing import Literal
 import optuna
 
 from probe.errors import OutputError, UsageError, first_line
+from probe.files import atomic_path, write_error
 from probe.recipe.values import is_step
 from probe.search.records.objective import Objective, epoch_value
 from probe.search.records.search import Dimension, ParamValue, SearchResult, Status, TrialResult
 from probe.search.samplers.optuna_samplers import quiet
+from probe.search.samplers.optuna_storage import check_is_optuna, sqlite_file
 
 Distributions = dict[str, optuna.distributions.BaseDistribution]
 _STATES: Mapping[Status, optuna.trial.TrialState] = {
@@ -22,6 +24,7 @@ _STATES: Mapping[Status, optuna.trial.TrialState] = {
     "stopped": optuna.trial.TrialState.COMPLETE,
     # TPE ignores failed trials, but learns to avoid pruned ones.
     "oom": optuna.trial.TrialState.PRUNED,
+    "host_oom": optuna.trial.TrialState.PRUNED,
     "diverged": optuna.trial.TrialState.PRUNED,
     "infeasible": optuna.trial.TrialState.PRUNED,
     "undefined": optuna.trial.TrialState.PRUNED,
@@ -34,33 +37,75 @@ def export_to_optuna(result: SearchResult, *, storage: str, study_name: str) -> 
     trials.
 
     Hyperparameters have the values that were trained, in the ranges that were searched, which are widened to include
-    all start points. The scores of all epochs are intermediate values. Other information is in user attributes. Raises
-    UsageError if Optuna cannot open such a URL, OutputError if the storage cannot be written or has a study with this
-    name.
+    all start points. The scores of all epochs are intermediate values. Other information is in user attributes. A new file
+    appears when it is complete; in an existing storage, a study that cannot be completed is deleted again. Raises
+    UsageError if Optuna cannot open such a URL, OutputError if the storage cannot be written, has a study with this name, or is
+    a file of another kind.
     """
     trials = _frozen_trials(result)
+    file = sqlite_file(storage)
+    if file is None or file.exists():
+        if file is not None:
+            check_is_optuna(file)
+        study = _new_study(result, storage, study_name, shown=storage)
+        try:
+            _fill(study, result, trials, shown=storage)
+        except BaseException:
+            _delete(storage, study_name)
+            raise
+        return len(trials)
+    if not file.parent.is_dir():
+        raise OutputError(f"Optuna cannot open {storage}: there is no folder {file.parent}.")
+    try:
+        with atomic_path(file) as temporary:
+            study = _new_study(result, f"sqlite:///{temporary}", study_name, shown=storage)
+            _fill(study, result, trials, shown=storage)
+    except OSError as error:
+        raise write_error("file of Optuna's studies", file, error) from error
+    return len(trials)
+
+
+def _new_study(result: SearchResult, storage: str, study_name: str, *, shown: str) -> optuna.Study:
+    """An empty study; `shown` is the storage as the user named it."""
     direction: Literal["maximize", "minimize"] = "maximize" if result.mode == "max" else "minimize"
     try:
         with quiet():
-            study = optuna.create_study(storage=storage, study_name=study_name, direction=direction)
+            return optuna.create_study(storage=storage, study_name=study_name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError:
         raise OutputError(
-            f"{storage} already has a study named {study_name}.",
+            f"{shown} already has a study named {study_name}.",
             hint="Give another storage; existing studies are not overwritten.",
         ) from None
     except Exception as error:  # any error of its database layer
         text = first_line(error)
-        if "://" not in storage or "parse" in text.lower():
+        if "://" not in shown or "parse" in text.lower():
             raise UsageError(
-                f"--optuna: Optuna cannot open the storage '{storage}': {text}", hint="Example: --optuna sqlite:///x.db"
+                f"--optuna: Optuna cannot open the storage '{shown}': {text}", hint="Example: --optuna sqlite:///x.db"
             ) from error
-        raise OutputError(f"Optuna cannot open {storage}: {text}") from error
-    for name, value in _study_notes(result).items():
-        study.set_user_attr(name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Optuna warns about choices of types that it does not know
-        study.add_trials(trials)
-    return len(trials)
+        raise OutputError(f"Optuna cannot open {shown}: {text}") from error
+
+
+def _fill(study: optuna.Study, result: SearchResult, trials: Sequence[optuna.trial.FrozenTrial], *, shown: str) -> None:
+    try:
+        for name, value in _study_notes(result).items():
+            study.set_user_attr(name, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Optuna warns about choices of types that it does not know
+            study.add_trials(trials)
+    except Exception as error:  # any error of its database layer
+        raise OutputError(f"Optuna cannot write to {shown}: {first_line(error)}") from error
+
+
+def _delete(storage: str, study_name: str) -> None:
+    """Delete a study that is not complete. Raises OutputError if that fails."""
+    try:
+        with quiet():
+            optuna.delete_study(study_name=study_name, storage=storage)
+    except Exception as error:  # any error of its database layer
+        raise OutputError(
+            f"The export to {storage} failed, and its incomplete study cannot be deleted: {first_line(error)}",
+            hint=f"Delete it with: optuna delete-study --study-name {study_name} --storage {storage}",
+        ) from error
 
 
 def _study_notes(result: SearchResult) -> dict[str, object]:

@@ -116,7 +116,7 @@ def lost_cost(outcome: str, num_passes: int | None, num_reports: int, *, fidelit
     happens at once."""
     if num_passes is not None:
         return max(0, num_passes - num_reports * fidelity.num_folds) * fidelity.data_thousandths(rung)
-    if outcome in ("diverged", "crashed", "timeout"):
+    if outcome in ("diverged", "crashed", "host_oom", "timeout"):
         return fidelity.job_cost(rung) if fidelity.num_folds > 1 else fidelity.epoch_cost(rung)
     return fidelity.data_thousandths(rung) if outcome in ("oom", "failed") else 0
 

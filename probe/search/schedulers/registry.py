@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from probe.errors import RecipeError
 from probe.recipe.schema import Recipe, SchedulerName
 from probe.search.records.objective import Mode
 from probe.search.schedulers.asha import AsynchronousSuccessiveHalving, make_rungs
 from probe.search.schedulers.fidelity import Unit, make_fidelity_schedule
-from probe.search.schedulers.hyperband import Hyperband
+from probe.search.schedulers.hyperband import Hyperband, brackets_of
 from probe.search.schedulers.protocol import Scheduler
 from probe.search.schedulers.successive_halving import SuccessiveHalving
-from probe.units import format_value
+from probe.units import format_count, format_value
 
 SCHEDULERS: Mapping[SchedulerName, Callable[..., Scheduler]] = {
     "none": AsynchronousSuccessiveHalving,  # with a single rung, nothing is promoted
@@ -27,6 +28,8 @@ FACTOR = 3
 https://arxiv.org/abs/1603.06560)."""
 EPOCHS_DIVISOR = 9
 """The lowest rung is the longest training divided by this: with FACTOR, trials are ranked after 1/9 and 1/3 of it."""
+MAX_ROUND = 10_000
+"""Trials in one round of all brackets of `hyperband`, which are dealt one by one."""
 DATA_DIVISOR = 10
 """The same for fractions of the training data: trials are ranked on 10 % and 30 % of them."""
 
@@ -53,7 +56,8 @@ class SchedulerChoice:
 
 def choose_scheduler(recipe: Recipe) -> SchedulerChoice:
     """The scheduler for `search.scheduler` and `search.fidelity` of a recipe. `auto` chooses `none` if the recipe
-    determines how long each trial is trained, or if there is no rung below the longest training; otherwise `asha`."""
+    determines how long each trial is trained, or if there is no rung below the longest training; otherwise `asha`. Raises
+    RecipeError if a round of `hyperband` has more than MAX_ROUND trials."""
     search, longest = recipe.search, longest_training(recipe)
     factor = search.fidelity.factor or FACTOR
     lowest = search.fidelity.lowest or lowest_rung(longest, search.fidelity.unit)
@@ -65,7 +69,19 @@ def choose_scheduler(recipe: Recipe) -> SchedulerChoice:
         name = "asha" if against is None else "none"
         reason = f"{name}, since {against or _reason_for_asha(recipe)}"
     rungs = (longest,) if name == "none" else make_rungs(lowest, longest, factor)
+    if name == "hyperband":
+        _check_round(len(rungs), factor)
     return SchedulerChoice(name=name, rungs=rungs, factor=factor, reason=reason)
+
+
+def _check_round(num_rungs: int, factor: int) -> None:
+    num_trials = sum(bracket.num_trials for bracket in brackets_of(num_rungs - 1, factor))
+    if num_trials > MAX_ROUND:
+        raise RecipeError(
+            f"search.fidelity: with {num_rungs} rungs and factor {factor}, a round of all brackets of hyperband has "
+            f"{format_count(num_trials)} trials, but at most {format_count(MAX_ROUND)} are allowed.",
+            hint="Raise search.fidelity.min or factor, or choose the scheduler asha.",
+        )
 
 
 def longest_training(recipe: Recipe) -> int:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import islice
 
 from probe.errors import RecipeError
+from probe.limits import MAX_GRID
 from probe.search.records.search import Dimension, ParamValue
 from probe.search.space.space import (
     SIGNIFICANT_DIGITS,
@@ -31,10 +32,11 @@ from probe.search.space.space import (
 )
 from probe.units import format_count
 
-MAX_LISTED = 10_000
+MAX_LISTED = MAX_GRID
 GRID_STEPS = 5
 """Default number of values of a range. A learning rate from 1e-5 to 1e-1 is tried at every power of ten."""
-MAX_GRID = 10_000
+MAX_COUNTED = 10**15
+"""Largest number of configurations whose cost is computed: floats end at 1e308."""
 
 
 def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
@@ -44,6 +46,12 @@ def configurations(space: Space) -> Iterator[dict[str, ParamValue]]:
 
 def listed_configurations(space: Space) -> list[dict[str, ParamValue]] | None:
     """The configurations of a space; None if there are more than MAX_LISTED."""
+    always = [dimension for dimension in space.dimensions if dimension.when is None and dimension.per is None]
+    least = 1
+    for dimension in always:  # their product is reached much faster than by a list
+        least *= sum(1 for _ in islice(_values(dimension, {}), MAX_LISTED + 1))
+        if least > MAX_LISTED:
+            return None
     found = list(islice(configurations(space), MAX_LISTED + 1))
     return found if len(found) <= MAX_LISTED else None
 
@@ -121,7 +129,7 @@ def grid_positions(dimension: Dimension) -> tuple[ParamValue, ...]:
     if axis.kind == "choices":
         return axis.choices
     num_values = int(axis.high) - int(axis.low) + 1 if axis.kind == "int" else math.inf
-    takes_all = dimension.kind == "pow2" or dimension.step is not None
+    takes_all = dimension.kind == "pow2" or dimension.step is not None  # at most MAX_GRID, as the recipe checks
     steps = dimension.steps or (int(num_values) if takes_all else GRID_STEPS)
     if num_values <= steps:
         return tuple(range(int(axis.low), int(axis.high) + 1))
@@ -144,7 +152,8 @@ def is_listed(space: Space) -> bool:
 
 
 def grid_size(space: Space) -> int:
-    """Number of configurations of the grid, without building it."""
+    """Number of configurations of the grid, without building it. If conditions depend on more than
+    MAX_GRID combinations of values, it is an upper bound, as if all hyperparameters always existed."""
     # Dimension by dimension, count the configurations for each combination of values that a later condition uses.
     counts: dict[tuple[tuple[str, ParamValue], ...], int] = {(): 1}
     for index, dimension in enumerate(space.dimensions):
@@ -158,6 +167,8 @@ def grid_size(space: Space) -> int:
                     kept[dimension.name] = value
                 key = tuple(kept.items())
                 following[key] = following.get(key, 0) + count * times
+            if len(following) > MAX_GRID:
+                return math.prod(len(grid_positions(one)) for one in space.dimensions)
         counts = following
     return sum(counts.values())
 
@@ -167,12 +178,12 @@ def grid_epochs(space: Space, full_epochs: float) -> float:
     shorter trainings cost in proportion."""
     lengths = next((dimension for dimension in space.dimensions if dimension.name == "epochs"), None)
     if lengths is None:
-        return grid_size(space) * full_epochs
+        return min(grid_size(space), MAX_COUNTED) * full_epochs
     total = 0
     for length in lengths.choices:
         only = replace(lengths, choices=(length,))
         with_it = tuple(only if dimension is lengths else dimension for dimension in space.dimensions)
-        total += int(length) * grid_size(replace(space, dimensions=with_it))
+        total += int(length) * min(grid_size(replace(space, dimensions=with_it)), MAX_COUNTED)
     return total * full_epochs / max(map(int, lengths.choices))
 
 

@@ -80,6 +80,20 @@ def params_at(space: Space, positions: Positions) -> dict[str, ParamValue]:
     return constants_last(space, params)
 
 
+def check_positions(space: Space, positions: Positions) -> None:
+    """Raise ValueError or KeyError unless `positions` has a place on the axis of every dimension that exists."""
+
+    def find(axis: Axis) -> ParamValue:
+        position = positions[axis.name]
+        if axis.kind != "choices":
+            margin = 1e-9 * max(abs(axis.low), abs(axis.high))
+            if isinstance(position, str) or not axis.low - margin <= position <= axis.high + margin:
+                raise ValueError(f"the position {axis.name} = {position} is not between {axis.low} and {axis.high}")
+        return position
+
+    draw(space, find)
+
+
 def positions_of(space: Space, params: Params) -> dict[str, ParamValue]:
     """The inverse of `params_at`. A value outside its range has the position of the closer end."""
     return {

@@ -16,7 +16,8 @@ from probe.search.schedulers.fidelity import WHOLE, in_epochs
 from probe.search.schedulers.protocol import Scheduler
 from probe.search.study.budget import NewTrial, Usage, next_step, outlook
 from probe.search.study.plan import StudyPlan
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 
 MAX_SIMULATED = 200
 """Trials that `peak_checkpoints` simulates. The checkpoints of a longer search are extrapolated in proportion."""

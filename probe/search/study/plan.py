@@ -15,7 +15,8 @@ from probe.search.schedulers.fidelity import FidelitySchedule
 from probe.search.schedulers.registry import make_scheduler
 from probe.search.space.space import Params, Space
 from probe.search.study.events import Event
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 
 ProposerEnd = Literal["refined", "epochs"]
 

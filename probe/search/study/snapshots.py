@@ -22,7 +22,8 @@ from probe.search.records.search import (
 )
 from probe.search.schedulers.fidelity import in_epochs
 from probe.search.study.budget import Usage
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 
 SHOW_SECONDS = 0.1
 """Least time between two progress records: making one takes a millisecond with a thousand slots."""
@@ -59,8 +60,13 @@ def _status(state: SearchState, trial: Trial, value: float | None) -> tuple[Stat
     """The status of a trial, also of one that has not ended, and the message that goes with it."""
     message, status = trial.message, trial.status
     if status is None and trial.retry and trial.rung < 0:
-        status = "oom" if trial.gradient_accumulation is not None else "crashed" if trial.num_crashes else None
-        status = status or ("failed" if trial.failed_rung is not None else None)
+        causes: list[tuple[bool, Status]] = [
+            (trial.gradient_accumulation is not None, "oom"),
+            (trial.killed_rung is not None, "host_oom"),
+            (trial.num_crashes > 0, "crashed"),
+            (trial.failed_rung is not None, "failed"),
+        ]
+        status = next((cause for applies, cause in causes if applies), None)
     if status in (None, "complete") and value is None and trial.counted:
         status = "undefined"
         message = message or (

@@ -6,65 +6,20 @@ resumed by applying its stored events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
-from probe.search.records.measurements import NOTHING_MEASURED, Measurements
 from probe.search.records.objective import Objective, reduced_value
-from probe.search.records.search import BestTrial, ParamValue, Refinement, Status
+from probe.search.records.search import BestTrial
 from probe.search.schedulers.fidelity import WHOLE, FidelitySchedule, in_epochs, least_cost, lost_cost
 from probe.search.schedulers.protocol import Promotion, Scheduler
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
+from probe.search.study.trial import Trial
 from probe.search.study.utilization import Utilization
 from probe.training.records import EpochReport
 
 MAX_RETRIES = 3
-"""How often a trial is retried after its worker died."""
-Dead = Literal["oom", "diverged", "infeasible", "timeout", "failed"]
-
-
-@dataclass(slots=True, kw_only=True)
-class Trial:
-    """The state of one trial."""
-
-    number: int
-    positions: Mapping[str, ParamValue]
-    params: Mapping[str, ParamValue]
-    seed: int
-    reports: list[EpochReport] = field(default_factory=list)
-    before: list[EpochReport] = field(default_factory=list)
-    """Reports of the rung below, if the running rung trains from scratch. They count until that rung is completed."""
-    scores: list[float | None] = field(default_factory=list)
-    """Score at the end of each completed rung; None if the objective had no value."""
-    rung: int = -1
-    target_rung: int | None = None
-    """Rung that the running job trains to; None if no job runs."""
-    promised: int = 0
-    """Cost that the running job may still cause, in thousandths of an epoch."""
-    retry: bool = False
-    """Whether the rung is to be repeated, after a crash, a first failure or running out of memory."""
-    num_crashes: int = 0
-    failed_rung: int | None = None
-    """Rung in which the task's code failed. It is repeated once in a fresh process."""
-    gradient_accumulation: int | None = None
-    """Micro-batches per batch, after whole batches ran out of memory."""
-    status: Status | None = None
-    spent: int = 0
-    """Cost in thousandths of an epoch, lost epochs included."""
-    lost: int = 0
-    """Part of `spent` that left no report."""
-    spent_at_start: int = 0
-    """`spent` at the start of the last job."""
-    lost_at_start: int = 0
-    measured: Measurements = NOTHING_MEASURED
-    message: str | None = None
-    refinement: Refinement | None = None
-
-    @property
-    def counted(self) -> list[EpochReport]:
-        """The reports that give the trial its value."""
-        return self.before or self.reports
+"""How often a trial is retried after its worker died of anything but signal 9."""
+Dead = Literal["oom", "host_oom", "diverged", "infeasible", "timeout", "failed"]
 
 
 class SearchState:
@@ -129,14 +84,19 @@ class SearchState:
         if isinstance(event, TrialSuggested):
             self._add(event)
         elif isinstance(event, TrialStarted):
-            self._start(self.trials[event.number], event.rung)
+            self._start(self._trial(event.number), event.rung)
         elif isinstance(event, EpochReported):
-            self._report(self.trials[event.number], event.report)
+            self._report(self._trial(event.number), event.report)
         elif isinstance(event, SearchResumed):
             self._resume(event)
         else:
-            self._end(self.trials[event.number], event)
+            self._end(self._trial(event.number), event)
         self.utilization.apply(event, seconds)
+
+    def _trial(self, number: int) -> Trial:
+        if not 0 <= number < len(self.trials):
+            raise ValueError(f"trial {number} was not suggested")
+        return self.trials[number]
 
     def _add(self, event: TrialSuggested) -> None:
         if event.number != len(self.trials):
@@ -196,6 +156,9 @@ class SearchState:
         elif is_first_failure:
             trial.failed_rung = rung
             self._run_again(trial, rung, True)
+        elif outcome == "host_oom" and trial.killed_rung != rung:
+            trial.killed_rung = rung
+            self._run_again(trial, rung, True)
         elif outcome == "oom" and event.gradient_accumulation is not None:
             trial.gradient_accumulation = event.gradient_accumulation
             self._run_again(trial, rung, True)
@@ -206,7 +169,7 @@ class SearchState:
         if trial.before and trial.rung < rung:  # an unfinished training on more data gives no value
             trial.lost += len(trial.reports) * self.fidelity.epoch_cost(rung)
             trial.reports, trial.before = trial.before, []
-        if outcome not in ("crashed", "cancelled", "failed"):
+        if outcome not in ("crashed", "host_oom", "cancelled", "failed"):
             self.num_failed_in_a_row = 0
         elif trial.status == "failed":
             self.num_failed_in_a_row += 1

@@ -16,7 +16,8 @@ from probe.search.study.events import EpochReported, Event, SearchResumed, Trial
 from probe.search.study.kept_checkpoints import CheckpointKeeper, epochs_of_ended_jobs
 from probe.search.study.plan import Proposal, Proposer, StudyHooks, StudyPlan
 from probe.search.study.snapshots import ProgressTimer, progress, trial_result
-from probe.search.study.state import SearchState, Trial
+from probe.search.study.state import SearchState
+from probe.search.study.trial import Trial
 from probe.search.study.tried import TriedConfigurations
 from probe.seeds import derive_seed
 
@@ -208,7 +209,7 @@ class Study:
     def _tell_sampler(self, trial: Trial, outcome: Outcome) -> None:
         """Tell the sampler the score of each rung, and which configurations are infeasible: also one that exceeds the
         recipe's trial_time or whose code fails in the first rung, since the cause is usually the configuration."""
-        if trial.status in ("oom", "diverged", "infeasible") or (
+        if trial.status in ("oom", "host_oom", "diverged", "infeasible") or (
             trial.status in ("timeout", "failed") and trial.rung < 0
         ):
             self._sampler.tell(trial.number, "infeasible")

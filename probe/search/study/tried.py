@@ -23,7 +23,7 @@ from probe.search.space.space import (
     params_at,
     random_suggest,
 )
-from probe.search.study.state import Trial
+from probe.search.study.trial import Trial
 from probe.seeds import derive_seed
 
 MAX_DRAWS = 100

@@ -45,7 +45,7 @@ class Utilization:
             self._reported[event.number] += event.report.seconds
         elif isinstance(event, TrialEnded):
             self._leave(event.number, event.report.seconds)
-            if event.report.outcome == "crashed":
+            if event.report.outcome in ("crashed", "host_oom"):
                 self._crashed.add(event.number)
         elif isinstance(event, SearchResumed):
             for number in list(self._reported):

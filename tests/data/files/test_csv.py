@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from probe.data.protocol import DataOptions, LoadedData
-from probe.data.registry import data_keywords, load_data
+from probe.data.registry import data_source, load_data
 from probe.errors import DataError
 from probe.tasks.source import NamedSource
 
@@ -217,12 +217,12 @@ def test_files_that_are_not_there_or_no_text(tmp_path: Path) -> None:
 
 def test_names_without_a_file_and_kinds_that_are_not_known() -> None:
     with pytest.raises(DataError, match=r"'csv:' names no file.\nWrite .*csv:PATH"):
-        data_keywords("csv:")
+        data_source("csv:")
     with pytest.raises(DataError, match=r"Unknown kind of data 'cvs'.\nDid you mean csv\?"):
-        data_keywords("cvs:houses.csv")
+        data_source("cvs:houses.csv")
     with pytest.raises(DataError, match=r"For your own files: csv:PATH"):
-        data_keywords("houses")
-    assert data_keywords("csv:houses.csv") == ()
+        data_source("houses")
+    assert data_source("csv:houses.csv").hyperparameters == {}
 
 
 def test_a_file_is_read_once_and_again_when_it_has_changed(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from probe.data.protocol import DataOptions, LoadedData
-from probe.data.registry import data_keywords, load_data
-from probe.errors import DataError, TaskError
+from probe.data.registry import data_source, load_data
+from probe.errors import TaskError
 from probe.loading.validation import hold_out
 from probe.models.networks import Lstm
 from probe.tasks.source import NamedSource
@@ -39,7 +39,7 @@ def load(path: Path, *, window: Any = 3, val_fraction: float = 0.0, **options: A
 
 
 def said(path: Path, **given: Any) -> str:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(TaskError) as caught:
         load(path, **given)
     return str(caught.value).replace(str(path), "FILE")
 
@@ -158,8 +158,8 @@ def test_a_column_of_times_is_checked_and_left_out(tmp_path: Path) -> None:
         (list(range(10)), {"window": 4, "horizon": 5}, "too few for a window of 4 steps and a horizon of 5 steps."),
         (list(range(10)), {"window": 1, "horizon": 9}, "a longer series."),
         ([1], {}, "FILE has 1 row, 0 before the test split"),
-        (list(range(10)), {"window": 0}, "window must be an integer of at least 1, not 0."),
-        (list(range(10)), {"window": 2.5}, "window must be an integer of at least 1, not 2.5."),
+        (list(range(10)), {"window": 0}, "window must be a whole number from 1 to 1,000,000, not 0."),
+        (list(range(10)), {"window": 2.5}, "window must be a whole number from 1 to 1,000,000, not 2.5."),
         ([0, 1, "", 3], {}, "FILE, line 4, column 'load': the value is missing."),
         ([0, 1, 2, "many"], {}, "FILE, line 5, column 'load': 'many' is not a number"),
         ([1] * 9 + [2], {}, "FILE: the column 'load' is 1 in all of the first 8 rows, which are trained on"),
@@ -180,7 +180,7 @@ def test_the_largest_window_that_is_allowed_trains_and_validates(tmp_path: Path)
 
 def test_the_window_is_a_hyperparameter(tmp_path: Path) -> None:
     path = write(tmp_path, [step % 6 for step in range(60)])
-    assert data_keywords(f"series:{path}") == ("window",)
+    assert set(data_source(f"series:{path}").hyperparameters) == {"window"}
     source = NamedSource(model="lstm", data=f"series:{path}", data_options=DataOptions(target="load"))
     assert {"window", "hidden_size", "num_layers", "dropout", "residual"} <= set(source.keywords() or ())
     task = source.build({"window": 5, "hidden_size": 4})
@@ -228,8 +228,8 @@ def test_a_residual_forecast_starts_from_the_last_value_of_the_first_column() ->
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        ({"hidden_size": 0}, "hidden_size must be an integer from 1"),
-        ({"num_layers": 1.5}, "num_layers must be an integer from 1"),
+        ({"hidden_size": 0}, "hidden_size must be a whole number from 1"),
+        ({"num_layers": 1.5}, "num_layers must be a whole number from 1"),
         ({"dropout": 1.0}, "dropout must be a number from 0 to below 1"),
         ({"residual": 1}, "residual must be true or false, not 1"),
     ],

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.data.files import text as text_data
 from probe.data.files.text import FIRST_WORD, OTHER_WORD, PADDING, encode, number_words, split_words
+from probe.data.hyperparameters import TEXT
 from probe.data.json_lines import LabelledText
 from probe.data.protocol import DataOptions, LoadedData
-from probe.data.registry import data_keywords, load_data
+from probe.data.registry import data_source, load_data
 from probe.data.reuters import FOLDER, PREPARED, write_lines
 from probe.errors import DataError, TaskError
 from probe.tasks.source import NamedSource
@@ -127,9 +127,9 @@ def test_a_file_that_was_edited_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        ({"vocabulary": 0}, "vocabulary must be an integer from 1 to"),
-        ({"vocabulary": 10.5}, "vocabulary must be an integer from 1 to"),
-        ({"max_length": -1}, "max_length must be an integer from 1 to"),
+        ({"vocabulary": 0}, "vocabulary must be a whole number from 1 to"),
+        ({"vocabulary": 10.5}, "vocabulary must be a whole number from 1 to"),
+        ({"max_length": -1}, "max_length must be a whole number from 1 to"),
     ],
 )
 def test_wrong_hyperparameters(tmp_path: Path, params: dict[str, Any], rule: str) -> None:
@@ -171,4 +171,4 @@ def test_reuters_is_read_from_the_data_folder(tmp_path: Path, monkeypatch: pytes
     assert data.class_names == ("acq", "earn")
     assert len(data.train[0]) == 24
     assert bool((data.train[0] == PADDING).all(dim=1).any()), "a newswire without a word is all padding"
-    assert data_keywords("reuters") == text_data.KEYWORDS == data_keywords("text:x.jsonl")
+    assert data_source("reuters").hyperparameters == TEXT == data_source("text:x.jsonl").hyperparameters

@@ -16,7 +16,9 @@ from probe.search.jobs.jobs import Outcome, RungJob
 
 OUTCOMES: dict[str, Outcome] = {
     "raises": "failed",
+    "killed": "host_oom",
     "dies": "crashed",
+    "exits": "crashed",
     "diverges": "diverged",
     "out_of_memory": "oom",
 }

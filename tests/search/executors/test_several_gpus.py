@@ -21,8 +21,8 @@ from probe.search.jobs.jobs import RungJob
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 from probe.tasks.source import TargetSource
 
 LOADS = st.builds(

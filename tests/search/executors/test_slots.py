@@ -14,7 +14,7 @@ from probe.device.select import DeviceSpec
 from probe.search.executors.gpu_packing import GpuPacker, PackedTrial, make_gpu_packer, predicted_peak
 from probe.search.executors.slots import MARGIN, can_start
 from probe.search.records.search import BudgetLimits, ParamValue
-from probe.search.study.state import Trial
+from probe.search.study.trial import Trial
 from probe.tasks.source import TargetSource
 
 

@@ -30,8 +30,8 @@ from probe.search.space.space import Space
 from probe.search.study.events import Event, TrialSuggested
 from probe.search.study.plan import StudyHooks, StudyPlan, new_state
 from probe.search.study.snapshots import best_trial, first_rung_scores, trial_result
-from probe.search.study.state import Trial
 from probe.search.study.study import Study
+from probe.search.study.trial import Trial
 
 LR = Dimension(name="lr", kind="float", low=1e-4, high=1.0, log=True)
 MOMENTUM = Dimension(name="momentum", kind="float", low=0.0, high=0.9)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from made_spaces import SPACE
 
 from probe.errors import RecipeError
+from probe.limits import MAX_GRID
 from probe.recipe.values import num_steps, value_after
 from probe.recipe.when import Bounds, Condition
 from probe.search.records.search import Dimension
 from probe.search.space.configurations import (
     GRID_STEPS,
-    MAX_GRID,
     MAX_LISTED,
     configurations,
     grid,

@@ -13,7 +13,7 @@ from small_disks import mounted
 
 from probe.errors import DiskFullError, OutputError
 from probe.search.find import find_hyperparameters
-from probe.search.jobs.jobs import checkpoint_path
+from probe.search.jobs.checkpoint_files import checkpoint_path
 from probe.search.jobs.trial import run_rung
 from probe.search.records.search import BudgetLimits
 from probe.search.storage.folder import CheckpointFolder
@@ -48,7 +48,7 @@ def test_with_room_enough_nothing_goes(tmp_path: Path, paused: SearchState) -> N
     folder = CheckpointFolder(tmp_path)
     assert folder.free_disk(paused) == 0
     assert all(path.exists() for path in paths)
-    assert folder.warning is None
+    assert folder.warnings == []
 
 
 def test_after_a_write_that_failed_the_worst_one_goes_and_only_checkpoints_do(
@@ -61,7 +61,8 @@ def test_after_a_write_that_failed_the_worst_one_goes_and_only_checkpoints_do(
     assert folder.free_disk(paused, has_failed=True) == 1
     assert [path.exists() for path in paths] == [False] + [True] * (len(paths) - 1)
     assert mine.exists()
-    assert "1 checkpoints of paused trials" in (folder.warning or "")
+    [warning] = folder.warnings
+    assert "1 checkpoints of paused trials" in warning
 
 
 def test_a_missing_folder_is_no_error(tmp_path: Path, paused: SearchState) -> None:

@@ -12,7 +12,8 @@ from scripted_executor import ScriptedExecutor
 
 from probe.search.jobs.jobs import Outcome, RungJob
 from probe.search.jobs.stopping import Constraints, next_gradient_accumulation
-from probe.search.records.search import BudgetLimits
+from probe.search.plans import end_warnings
+from probe.search.records.search import BudgetLimits, TrialResult
 from probe.search.schedulers.fidelity import MIN_TRIAL_FRACTION, FidelitySchedule
 from probe.search.schedulers.registry import make_scheduler
 from probe.search.study.snapshots import best_trial, trial_result
@@ -75,13 +76,75 @@ def test_a_trial_that_fits_in_no_way_is_infeasible(plan: dict[str, Any]) -> None
     assert ran.results[1].value is not None
 
 
+def test_a_rung_whose_worker_is_killed_twice_is_infeasible_and_the_sampler_learns_it() -> None:
+    told: list[tuple[int, str, float | None]] = []
+    executor = ScriptedExecutor(fault=fail_on(t1="host_oom"))
+    ran = Ran(limits=BudgetLimits(trials=4), executor=executor, listen=lambda *news: told.append(news))
+    assert [job.needs_fresh_process for job in executor.jobs if job.number == 1] == [False, True]
+    assert (ran.results[1].status, ran.results[1].value) == ("host_oom", None)
+    assert [verdict for number, verdict, _ in told if number == 1] == ["infeasible"]
+    assert ran.results[1].epochs == ran.results[1].lost_epochs == 2  # the epochs in which it was killed
+    assert {result.status for result in ran.results if result.number != 1} <= {"complete", "stopped"}
+    assert ran.state.utilization.num_retries == 1
+    [warning] = end_warnings("random", ran.state.trials)
+    assert all(fact in warning for fact in ("trial 1", "--workers", "num_workers"))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    kills=st.sets(st.tuples(st.integers(0, 8), st.integers(0, 2))),
+    scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
+    by_data=st.booleans(),
+)
+def test_one_kill_of_each_rung_loses_nothing_and_changes_no_decision(
+    kills: set[tuple[int, int]], scheduler: Any, by_data: bool
+) -> None:
+    """`kills`: (trial, rung) whose worker is killed in the last epoch."""
+    rungs: tuple[int, ...] = (100, 300, 1000) if by_data else (1, 3, 9)
+    fidelity = FidelitySchedule(unit="data", rungs=rungs, data_epochs=4) if by_data else FidelitySchedule(rungs=rungs)
+    killed: set[tuple[int, int]] = set()
+
+    def kill(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        key = (job.number, num_submitted - 1 - sum(number == job.number for number, _ in killed))
+        if key not in kills or key in killed or epoch < job.epochs_to:
+            return None
+        killed.add(key)
+        return "host_oom"
+
+    def run(executor: ScriptedExecutor) -> Ran:
+        limits = BudgetLimits(trials=9)
+        return Ran(limits=limits, executor=executor, fidelity=fidelity, rungs=rungs, scheduler=scheduler)
+
+    whole, ran = run(ScriptedExecutor()), run(ScriptedExecutor(fault=kill))
+    assert [decided(result) for result in ran.results] == [decided(result) for result in whole.results]
+    assert len(ran.executor.jobs) == len(whole.executor.jobs) + len(killed)
+    assert (ran.state.utilization.num_retries, ran.end) == (len(killed), whole.end)
+
+
+def decided(result: TrialResult) -> tuple[Any, ...]:
+    return result.params, result.seed, result.status, result.value, result.rungs, result.reports
+
+
+def test_each_kind_of_death_has_its_own_retries() -> None:
+    deaths: list[Outcome] = ["host_oom", "crashed", "failed", "crashed"]
+
+    def die(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        return deaths[num_submitted - 1] if job.number == 0 and num_submitted <= len(deaths) else None
+
+    ran = Ran(limits=BudgetLimits(trials=1), executor=ScriptedExecutor(fault=die))
+    assert ran.results[0].status == "complete"
+    deaths.append("host_oom")
+    again = Ran(limits=BudgetLimits(trials=1), executor=ScriptedExecutor(fault=die))
+    assert (again.results[0].status, len(again.executor.jobs)) == ("host_oom", 5)
+
+
 def test_a_constraint_that_is_broken_is_a_status_and_no_candidate() -> None:
     ran = Ran(limits=BudgetLimits(trials=4), executor=ScriptedExecutor(fault=fail_on(t1="infeasible")))
     assert (ran.results[1].status, ran.results[1].value, ran.results[1].message) == ("infeasible", None, "infeasible")
     assert sum(job.number == 1 for job in ran.executor.jobs) == 1
 
 
-DEAD = ("oom", "diverged", "infeasible", "timeout", "failed", "crashed")
+DEAD = ("oom", "host_oom", "diverged", "infeasible", "timeout", "failed", "crashed")
 
 
 @settings(deadline=None, max_examples=60)
@@ -197,7 +260,7 @@ def test_a_trial_without_improvement_is_complete_and_takes_nobodys_place() -> No
     scheduler=st.sampled_from(["asha", "halving", "hyperband"]),
     ends=st.dictionaries(
         st.integers(0, 8),
-        st.sampled_from(["oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
+        st.sampled_from(["oom", "host_oom", "diverged", "crashed", "timeout", "infeasible", "failed", "stops"]),
         max_size=5,
     ),
     at_epoch=st.integers(1, 4),

@@ -12,7 +12,8 @@ from stored_searches import PLAN as LONG_PLAN
 from probe.search.jobs.jobs import Outcome, RungJob, RungReport
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
-from probe.search.storage.database import IN_MEMORY, SearchDatabase
+from probe.search.storage.connection import IN_MEMORY
+from probe.search.storage.database import SearchDatabase
 from probe.search.study.events import EpochReported, Event, SearchResumed, TrialEnded, TrialStarted, TrialSuggested
 from probe.search.study.plan import StudyHooks, new_state
 from probe.search.study.study import Study

@@ -26,7 +26,8 @@ from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJ
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.search.records.cluster import ClusterUse
 from probe.workers.child import encode
-from probe.workers.worker import Died, Message, Raised, Returned
+from probe.workers.death import SAVE_MEMORY, Died
+from probe.workers.worker import Message, Raised, Returned
 
 CALL_POLL_SECONDS = 0.5
 MAX_STARTS = 3
@@ -214,7 +215,9 @@ class RayExecutor:
                     case Raised(error):
                         raise error
                     case Died() as died:
-                        raise TaskLostError(f"A task on {self._monitor.name(task.node_id)} was lost: {died.stderr}")
+                        where = self._monitor.name(task.node_id)
+                        hint = SAVE_MEMORY if died.lacked_memory else None
+                        raise TaskLostError(f"A task on {where} was lost: {died.stderr}", hint=hint)
         finally:
             self._tasks.cancel(task)
 

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from probe.errors import DeviceError, OutputError, UsageError
 from probe.search.executors.ray.resources import NodeSize, SlotPlan
 from probe.search.executors.ray.tasks import probe_node
+from probe.search.jobs.checkpoint_files import node_probe_path
 from probe.search.records.cluster import NodeInfo
 from probe.version import VERSION
 from probe.workers.worker import Raised, Returned, decode_event
@@ -138,7 +139,7 @@ def check_storage(nodes: Sequence[Node], *, driver: str, storage: Path | None, c
 
 
 def _probe_file(storage: Path, node_id: str, token: str) -> Path:
-    file = storage.absolute() / f".seen-by-{node_id[:8]}-{token[:8]}"
+    file = node_probe_path(storage.absolute(), node_id, token)
     try:
         storage.mkdir(parents=True, exist_ok=True)
         file.write_text(token, encoding="utf-8")

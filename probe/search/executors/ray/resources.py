@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probe.errors import DeviceError, UsageError
+from probe.limits import MAX_WORKERS
 from probe.search.executors.slots import MARGIN, MAX_DEFAULT_SLOTS
 
 FORMS = (
@@ -75,9 +76,12 @@ def parse_ray_address(text: str) -> RayAddress:
         return RayAddress(text=given)
     local = re.fullmatch("local:([0-9]+)", given)
     if local is not None:
-        if int(local[1]) < 1:
+        num_local = int(local[1][:10])
+        if num_local < 1:
             raise UsageError(f"--ray {given}: a cluster needs at least one worker.", hint=FORMS)
-        return RayAddress(text=given, num_local=int(local[1]))
+        if num_local > MAX_WORKERS:
+            raise UsageError(f"--ray {given[:40]}: a local cluster has at most {MAX_WORKERS:,} workers.", hint=FORMS)
+        return RayAddress(text=given, num_local=num_local)
     remote = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):([0-9]{1,5})", given)
     if remote is None or remote[1] == "local" or not 0 < int(remote[2]) < 2**16:
         raise UsageError(f"--ray {given or repr(text)}: not an address of a Ray cluster.", hint=FORMS)

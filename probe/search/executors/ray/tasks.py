@@ -18,11 +18,13 @@ import ray
 
 from probe.errors import DeviceError, ProbeError, TaskError
 from probe.search.executors.local import prepare_worker
-from probe.search.jobs.jobs import RungJob, RungReport
+from probe.search.jobs.jobs import Outcome, RungJob, RungReport
+from probe.system.module_names import put_on_path
 from probe.version import VERSION
 from probe.workers.child import decode, encode, stream_call
+from probe.workers.death import Died
 from probe.workers.process_state import begin
-from probe.workers.worker import Died, Message, Raised, Returned, decode_event
+from probe.workers.worker import Message, Raised, Returned, decode_event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ def run_on_node(options: CallOptions, payload: bytes) -> Iterator[bytes]:
 def _run_with_options(options: CallOptions, payload: bytes) -> Any:
     if os.path.isdir(options.folder):
         os.chdir(options.folder)
-    sys.path[:] = [*options.paths, *(path for path in sys.path if path not in options.paths)]
+    put_on_path(*options.paths)
     import torch
 
     torch.set_num_threads(options.num_threads)
@@ -151,6 +153,8 @@ class RayTask:
             return Died(exit_code=1, stderr=f"the node has probe {self.version}, this machine has {VERSION}")
         except ray.exceptions.TaskUnschedulableError as error:
             raise DeviceError(f"The Ray cluster cannot run a job: {_in_short(error)}") from None
+        except ray.exceptions.OutOfMemoryError as error:  # Ray killed the process, before the system would have
+            return Died(exit_code=-9, stderr=_in_short(error))
         except ray.exceptions.RayError as error:
             return Died(exit_code=1, stderr=_in_short(error))
         if self.node_id is not None:
@@ -217,7 +221,8 @@ class RayTasks:
 
 def lost_report(died: Died, node: str, task: RayTask) -> RungReport:
     """The report of a job whose worker or node died."""
-    return RungReport(outcome="crashed", seconds=task.seconds, message=f"Its task on {node} was lost: {died.stderr}")
+    outcome: Outcome = "host_oom" if died.lacked_memory else "crashed"
+    return RungReport(outcome=outcome, seconds=task.seconds, message=f"Its task on {node} was lost: {died.stderr}")
 
 
 def run_with_observer(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

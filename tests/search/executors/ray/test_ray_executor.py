@@ -51,6 +51,7 @@ def ray_executor(head: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 class TestRayExecutor(SearchExecutorConformance, DecisionConformance):
     num_machines = 2
+    tells_signals = False
 
     @pytest.fixture
     def executor(self, ray_executor: RayExecutor) -> Iterator[RayExecutor]:
