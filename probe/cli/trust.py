@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 def check_trusted(path: Path, recipe: Recipe, *, trust: bool) -> None:
     """Raise UsageError if a search of someone else wrote the recipe, which names a target, unless `trust` is given. The search
     is then known from now on."""
+    from probe.files import read_text
     from probe.search.storage.own_runs import check_own, remember, run_id_in
 
-    run_id = run_id_in(path.read_text(encoding="utf-8"))
-    if run_id is None or recipe.task.target is None:
+    # A pipe was read to its end with the recipe, and is empty now: whoever types one knows what it contains.
+    run_id = None if recipe.task.target is None else run_id_in(read_text(path))
+    if run_id is None:
         return
     if trust:
         remember(run_id)
