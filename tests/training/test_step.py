@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -113,6 +116,26 @@ def test_every_precision_trains(precision: str) -> None:
     losses = [run.train_step(batch).item() for batch, _ in zip(run.batches(), range(60), strict=False)]
     assert sum(losses[-5:]) < sum(losses[:5])
     assert all(weight.dtype == torch.float32 for weight in run.model.parameters())
+
+
+@pytest.mark.parametrize("is_newer", [True, False])
+def test_tf32_is_set_by_the_switch_that_the_program_uses(is_newer: bool) -> None:
+    """PyTorch refuses the older switch beside the newer ones, so one process tries each."""
+    script = f"""
+import torch
+from probe.training.step import matmul_precision
+if {is_newer}:
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
+before = torch.backends.cuda.matmul.fp32_precision
+with matmul_precision("tf32"):
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+assert torch.backends.cuda.matmul.fp32_precision in (before, "ieee")
+with matmul_precision("fp32"):
+    pass
+"""
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
 
 
 @pytest.mark.parametrize("name", OPTIMIZER_NAMES)
