@@ -85,8 +85,9 @@ def signals(num_kills: int) -> dict[str, SignalStorm]:
 KILLS_OF_ONE_SEARCH = 8
 SIGNAL_HEAD = (
     "| command | to drivers: KILL | TERM | HUP | INT | to workers: KILL | TERM | HUP | INT | rows on disk before | rows lost "
-    "| whole reports | of polite ends | other exit codes | processes left | searches that decided otherwise |\n"
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|"
+    "| whole reports | of polite ends | other exit codes | processes left | searches in which one rung was killed twice "
+    "| other searches that decided otherwise |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|"
 )
 
 
@@ -94,7 +95,14 @@ def signal_row(command: str, storm: SignalStorm) -> str:
     kills = [storm.num_kills[f"{victim} {number.name}"] for victim in ("driver", "worker") for number in SIGNALS]
     codes = ", ".join(f"{count} x {code}" for code, count in Counter(storm.wrong_codes).items()) or "none"
     numbers = [*kills, storm.num_rows, storm.num_lost, storm.num_reports, storm.num_polite]
-    cells = [command, *map(str, numbers), codes, str(storm.num_orphans), str(storm.num_different)]
+    cells = [
+        command,
+        *map(str, numbers),
+        codes,
+        str(storm.num_orphans),
+        str(storm.num_killed_twice),
+        str(storm.num_different),
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -15,8 +15,10 @@ def check_trusted(path: Path, recipe: Recipe, *, trust: bool) -> None:
     from probe.files import read_text
     from probe.search.storage.own_runs import check_own, remember, run_id_in
 
+    if recipe.task.target is None:
+        return
     # A pipe was read to its end with the recipe, and is empty now: whoever types one knows what it contains.
-    run_id = None if recipe.task.target is None else run_id_in(read_text(path))
+    run_id = run_id_in(read_text(path))
     if run_id is None:
         return
     if trust:

@@ -228,7 +228,9 @@ def _log(folder: Path, other: Path, damage: Damage) -> None:
 def _checkpoints(folder: Path, damage: Damage) -> None:
     """The folder of the checkpoints leads elsewhere, or contains what is not probe's."""
     path = folder / "checkpoints"
-    if path.is_dir():
+    if path.is_symlink() or path.is_file():  # damaged twice
+        path.unlink()
+    elif path.is_dir():
         shutil.rmtree(path)
     if damage.at[0] < 0.4:
         path.symlink_to(f"../{NEIGHBOUR}")

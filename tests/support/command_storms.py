@@ -22,7 +22,7 @@ from stored_searches import decisions, stored_events
 from storms import MOST_SECONDS, num_rows
 
 from probe.search.records.search import DATABASE_FILE
-from probe.search.study.events import Event
+from probe.search.study.events import Event, TrialEnded, TrialStarted
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 POLITE = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
@@ -76,8 +76,10 @@ class Storm:
     """Rows that were on the disk before a kill."""
     num_lost: int = 0
     num_orphans: int = 0
+    num_killed_twice: int = 0
+    """Searches with a rung whose worker got SIGKILL twice: they decide otherwise by design, as for a lack of memory."""
     num_different: int = 0
-    """Searches that decided otherwise than one without a kill."""
+    """Other searches that decided otherwise than one without a kill."""
 
     def count(self, victim: str, number: signal.Signals) -> None:
         self.num_kills[f"{victim} {number.name}"] += 1
@@ -233,9 +235,24 @@ def search_storm(folder: Path, whole: list[Event], *, num_kills: int, seed: int)
         events, resume = found, ("--resume",)
         if sent is None:
             storm.wrong_codes += [] if code == 0 else [f"none {code}"]
-            storm.num_different += decisions(events) != decisions(whole)
+            if was_killed_twice(events):
+                storm.num_killed_twice += 1
+            else:
+                storm.num_different += decisions(events) != decisions(whole)
             return storm
         storm.judge(folder, sent, code, since=since)
+
+
+def was_killed_twice(events: list[Event]) -> bool:
+    """Whether signal 9 ended two jobs of one rung of a trial."""
+    rungs: dict[int, int] = {}
+    kills: Counter[tuple[int, int]] = Counter()
+    for event in events:
+        if isinstance(event, TrialStarted):
+            rungs[event.number] = event.rung
+        elif isinstance(event, TrialEnded) and event.report.outcome == "host_oom":
+            kills[event.number, rungs[event.number]] += 1
+    return max(kills.values(), default=0) > 1
 
 
 def whole_search(folder: Path) -> list[Event]:
