@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -155,7 +156,10 @@ def find_problem() -> str | None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
-            return None
+            unusable = [gpu for gpu in list_gpus() if gpu.problem is not None]
+            if len(unusable) < torch.cuda.device_count():
+                return None
+            return f"{unusable[0].name} cannot be used: {unusable[0].problem}. {_OTHER_BUILD}."
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this PyTorch ({torch.__version__}) is built without CUDA."
     if caught:
@@ -169,12 +173,40 @@ def find_problem() -> str | None:
 
 
 def resolve(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
-    """Check the index; the default is the first GPU. Raises DeviceError if there is no such GPU."""
-    index, count = spec.index or 0, torch.cuda.device_count()
-    if spec.index is not None and index >= count:
-        existing = ", ".join(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count))
-        raise DeviceError(f"There is no cuda:{index} here.", hint=f"Available: {existing}.")
-    return replace(spec, index=index)
+    """Check the index; the default is the first GPU that PyTorch has kernels for. Raises DeviceError if there is none."""
+    gpus = list_gpus()
+    if spec.index is not None and spec.index >= len(gpus):
+        existing = ", ".join(f"{gpu.device} ({gpu.name})" for gpu in gpus)
+        raise DeviceError(f"There is no cuda:{spec.index} here.", hint=f"Available: {existing}.")
+    asked = gpus if spec.index is None else gpus[spec.index : spec.index + 1]
+    usable = [gpu for gpu in asked if gpu.problem is None]
+    if not usable:
+        raise DeviceError(f"{asked[0].device} ({asked[0].name}) cannot be used: {asked[0].problem}.", hint=_OTHER_BUILD)
+    return replace(spec, index=gpus.index(usable[0]))
+
+
+_OTHER_BUILD = "Install a build of PyTorch for this GPU: https://pytorch.org/get-started/locally/"
+_ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
+
+
+def kernel_problem(capability: tuple[int, int], architectures: Sequence[str]) -> str | None:
+    """Why kernels that were compiled for these architectures (torch.cuda.get_arch_list) do not run on a GPU of this compute
+    capability, as a clause, or None if they do.
+
+    Binary code (sm_80) runs on GPUs of the same major version and the same or a higher minor one, intermediate code
+    (compute_90) on all of the same or a higher version, and code for special features (sm_90a) on that version only: CUDA
+    C++ Programming Guide, "Application Compatibility".
+    """
+    found = [match.groups() for match in map(_ARCHITECTURE.fullmatch, architectures) if match]
+    versions = [(kind, (int(major), int(minor)), special) for kind, major, minor, special in found]
+    for kind, version, special in versions:
+        is_newer = version <= capability and (kind == "compute" or version[0] == capability[0])
+        if version == capability if special else is_newer:
+            return None
+    if not versions:  # other architectures, like AMD's
+        return None
+    known = ", ".join(f"{major}.{minor}" for major, minor in sorted({version for _, version, _ in versions}))
+    return f"it has compute capability {capability[0]}.{capability[1]}, and this PyTorch has kernels for {known} only"
 
 
 def open_device(spec: DeviceSpec) -> CudaDevice:
@@ -183,19 +215,24 @@ def open_device(spec: DeviceSpec) -> CudaDevice:
 
 def list_gpus() -> tuple[GpuReport, ...]:
     """All CUDA devices, without creating a context on any."""
-    return tuple(_report(index) for index in range(torch.cuda.device_count()))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch.cuda")  # find_problem says it
+        num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return tuple(_report(index) for index in range(num_gpus))
 
 
 def _report(index: int) -> GpuReport:
     properties = torch.cuda.get_device_properties(index)
     used = nvml.used_bytes(properties)
     total = int(properties.total_memory)
+    architectures = torch.cuda.get_arch_list()
     return GpuReport(
         device=f"cuda:{index}",
         name=properties.name,
         total_bytes=total,
         free_bytes=None if used is None else max(0, total - used),
         users=tuple(_user_text(user) for user in nvml.memory_users(properties)),
+        problem=kernel_problem((properties.major, properties.minor), architectures),
     )
 
 

@@ -87,3 +87,5 @@ class GpuReport:
     """Free memory, or None if it is unknown without creating a context on the GPU."""
     users: tuple[str, ...]
     """Processes known to use its memory: `python 1234 (2.50 GiB)`."""
+    problem: str | None = None
+    """Why PyTorch cannot compute on it, as a clause, or None if it can."""

@@ -101,7 +101,7 @@ class GpuModule(DeviceModule, Protocol):
         """Why no GPU of this kind can be used, as a sentence, or None if one can."""
 
     def list_gpus(self) -> tuple[GpuReport, ...]:
-        """All GPUs of this kind, without creating a context on any. Called only if there is no problem."""
+        """All GPUs of this kind that PyTorch finds, without creating a context on any."""
 
 
 def parse_device(text: str, *, memory: str | None = None) -> DeviceSpec:
@@ -184,9 +184,8 @@ def gpu_problem() -> str | None:
 
 
 def list_gpus() -> tuple[GpuReport, ...]:
-    """All GPUs that PyTorch can use, without creating a context on any."""
-    modules = [_gpu_module(name) for name in _gpu_kinds()]
-    return tuple(gpu for module in modules if module.find_problem() is None for gpu in module.list_gpus())
+    """All GPUs that PyTorch finds, without creating a context on any."""
+    return tuple(gpu for name in _gpu_kinds() for gpu in _gpu_module(name).list_gpus())
 
 
 def _first_gpu(*, only_likely: bool) -> tuple[str | None, str]:
@@ -245,7 +244,9 @@ def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]
 
     if torch.version.hip is not None:
         return ()
-    gpus = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
+    names = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
+    unusable = {number for number, gpu in enumerate(list_gpus()) if gpu.problem is not None}
+    gpus = tuple(name for number, name in enumerate(names) if number not in unusable)
     return gpus if len(gpus) > 1 else ()
 
 

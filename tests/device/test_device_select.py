@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from probe.device import cuda, environment
 from probe.device.cpu import CpuDevice
+from probe.device.protocol import GpuReport
 from probe.device.select import (
     VISIBLE_DEVICES,
     DeviceSpec,
@@ -111,13 +112,18 @@ def test_cuda_without_a_gpu_says_why() -> None:
 
 
 def test_an_index_that_is_not_there_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = [
+        GpuReport(device=f"cuda:{n}", name=f"GPU {n}", total_bytes=1, free_bytes=None, users=(), problem=problem)
+        for n, problem in enumerate(["it is too old", None])
+    ]
     monkeypatch.setattr(cuda, "find_problem", lambda: None)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: f"GPU {index}")
+    monkeypatch.setattr(cuda, "list_gpus", lambda: tuple(gpus))
     with pytest.raises(DeviceError, match=r"no cuda:2 here.\n.*cuda:0 \(GPU 0\), cuda:1 \(GPU 1\)"):
         resolve_device(parse_device("cuda:2"), measuring_memory=True)
+    with pytest.raises(DeviceError, match=r"cuda:0 \(GPU 0\) cannot be used: it is too old"):
+        resolve_device(parse_device("cuda:0"), measuring_memory=True)
     assert resolve_device(parse_device("auto"), measuring_memory=True) == DeviceSpec(
-        kind="cuda", index=0, resolved=True
+        kind="cuda", index=1, resolved=True
     )
 
 
@@ -217,3 +223,28 @@ def test_there_is_nothing_to_choose_among_one_gpu_none_or_amds(monkeypatch: pyte
         assert visible_gpus(auto, FOUND) == ()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert visible_gpus(auto, FOUND) == ()
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "runs"),
+    [
+        ((8, 6), ["sm_80"], True),
+        ((8, 0), ["sm_86"], False),
+        ((7, 5), ["sm_80", "sm_90"], False),
+        ((12, 0), ["sm_90", "compute_90"], True),
+        ((8, 0), ["compute_90"], False),
+        ((9, 0), ["sm_80", "sm_90a"], True),
+        ((9, 1), ["sm_90a"], False),
+        ((12, 1), ["sm_120"], True),
+        ((9, 4), ["gfx942"], True),
+        ((9, 0), [], True),
+    ],
+)
+def test_kernels_run_on_gpus_of_their_architecture(
+    capability: tuple[int, int], architectures: list[str], runs: bool
+) -> None:
+    from probe.device.cuda import kernel_problem
+
+    problem = kernel_problem(capability, architectures)
+    assert (problem is None) == runs
+    assert problem is None or f"{capability[0]}.{capability[1]}" in problem

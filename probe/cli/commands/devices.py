@@ -58,4 +58,5 @@ def gpu_line(gpu: GpuReport) -> str:
 
     free = f", {format_bytes(gpu.free_bytes)} free" if gpu.free_bytes is not None else ""
     users = f"; used by {', '.join(gpu.users)}" if gpu.users else ""
-    return f"{gpu.device} {gpu.name}, {format_bytes(gpu.total_bytes)}{free}{users}"
+    problem = f"; cannot be used: {gpu.problem}" if gpu.problem is not None else ""
+    return f"{gpu.device} {gpu.name}, {format_bytes(gpu.total_bytes)}{free}{users}{problem}"
