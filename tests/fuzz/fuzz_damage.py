@@ -216,13 +216,12 @@ def _log(folder: Path, other: Path, damage: Damage) -> None:
     """A log of SQLite that is foreign, removed or of no use."""
     suffix = _pick(["-wal", "-shm", "-journal"], damage.at[0])
     file = folder / f"search.sqlite{suffix}"
-    foreign = other / f"search.sqlite{suffix}"
-    if damage.at[1] < 0.3:
-        file.unlink(missing_ok=True)
-    elif damage.at[1] < 0.6 and foreign.is_file():
-        shutil.copy(foreign, file)
-    elif (folder / "search.sqlite").is_file():
-        shutil.copy(folder / "search.sqlite", file)
+    source = other / f"search.sqlite{suffix}" if damage.at[1] < 0.6 else folder / "search.sqlite"
+    content = source.read_bytes() if damage.at[1] >= 0.3 and source.is_file() else None
+    if not file.is_dir():
+        file.unlink(missing_ok=True)  # it may be a link
+        if content is not None:
+            file.write_bytes(content)
 
 
 def _checkpoints(folder: Path, damage: Damage) -> None:
