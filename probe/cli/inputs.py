@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -204,8 +204,9 @@ def load_run(path: Path) -> Result:
         except OutputError as error:
             damage = error
         else:
-            damage = _foreign(folder, result)
-            if damage is None and (path != folder or not _is_outdated(folder, result)):
+            sessions = _sessions(folder)
+            damage = _foreign(folder, result, sessions)
+            if damage is None and (path != folder or not _is_outdated(result, sessions)):
                 return result
     return _result_of_rows(folder, damage)
 
@@ -222,17 +223,16 @@ def _sessions(folder: Path) -> list[RunMeta]:
         return []
 
 
-def _foreign(folder: Path, result: Result) -> OutputError | None:
+def _foreign(folder: Path, result: Result, sessions: Sequence[RunMeta]) -> OutputError | None:
     """The error for a result.json that is not of the search in the same folder; None if it may be."""
-    sessions = _sessions(folder)
     if not sessions or (result.kind == "search" and result.meta.started_at == sessions[0].started_at):
         return None
     return OutputError(f"result.json in {folder} is of another run, of kind {result.kind}.")
 
 
-def _is_outdated(folder: Path, result: Result) -> bool:
-    """Whether the search went on after its result.json was written."""
-    return result.kind == "search" and len(_sessions(folder)) - 1 > result.num_resumes
+def _is_outdated(result: Result, sessions: Sequence[RunMeta]) -> bool:
+    """Whether the search was resumed after its result.json was written."""
+    return result.kind == "search" and len(sessions) - 1 > result.num_resumes
 
 
 def _result_of_rows(folder: Path, damage: OutputError | None) -> SearchResult:

@@ -156,10 +156,10 @@ def find_problem() -> str | None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
-            unusable = [gpu for gpu in list_gpus() if gpu.problem is not None]
-            if len(unusable) < torch.cuda.device_count():
+            problems = [_problem_of(index) for index in range(torch.cuda.device_count())]
+            if None in problems:
                 return None
-            return f"{unusable[0].name} cannot be used: {unusable[0].problem}. {_OTHER_BUILD}."
+            return f"{torch.cuda.get_device_name(0)} cannot be used: {problems[0]}. {_OTHER_BUILD}."
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this PyTorch ({torch.__version__}) is built without CUDA."
     if caught:
@@ -225,15 +225,19 @@ def _report(index: int) -> GpuReport:
     properties = torch.cuda.get_device_properties(index)
     used = nvml.used_bytes(properties)
     total = int(properties.total_memory)
-    architectures = torch.cuda.get_arch_list()
     return GpuReport(
         device=f"cuda:{index}",
         name=properties.name,
         total_bytes=total,
         free_bytes=None if used is None else max(0, total - used),
         users=tuple(_user_text(user) for user in nvml.memory_users(properties)),
-        problem=kernel_problem((properties.major, properties.minor), architectures),
+        problem=_problem_of(index),
     )
+
+
+def _problem_of(index: int) -> str | None:
+    properties = torch.cuda.get_device_properties(index)
+    return kernel_problem((properties.major, properties.minor), torch.cuda.get_arch_list())
 
 
 def _user_text(user: MemoryUser) -> str:
