@@ -10,7 +10,6 @@ from fuzz_damage import Damage
 
 EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 130}
 MOST_CPU_SECONDS = 2.0
-"""Beyond what the same command needs without damage."""
 MOST_WALL_SECONDS = 120.0
 """For a command that waits, on a busy machine."""
 MOST_BYTES = 2**30
@@ -36,6 +35,8 @@ class Case:
     """Whether a search is stopped before its first trial; 20 configurations are drawn in its place."""
     interrupt: bool = False
     """Whether the command gets Ctrl-C after a second of CPU time or ten of waiting."""
+    cpu_seconds: float = MOST_CPU_SECONDS
+    """CPU time beyond what the same command needs without damage."""
 
     @property
     def text(self) -> str:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import fuzz_runs
 import psutil
-from fuzz_case import MOST_BYTES, MOST_CPU_SECONDS, MOST_WALL_SECONDS, Case, Ended
+from fuzz_case import MOST_BYTES, MOST_WALL_SECONDS, Case, Ended
 from fuzz_damage import apply
 from fuzz_sandbox import Audit, Sandbox
 
@@ -94,7 +94,7 @@ class _Workshop:
     def run(self, case: Case) -> Ended:
         for name in case.runs:
             self._make_run(name)
-        limit = MOST_CPU_SECONDS + (INTERRUPT_CPU_SECONDS if case.interrupt else 0.0)
+        limit = case.cpu_seconds + (INTERRUPT_CPU_SECONDS if case.interrupt else 0.0)
         ended = self._run(case, limit)
         if ended.killed == "hang" and (needed := self._cpu_seconds(case)):
             ended = self._run(case, limit + 2 * needed)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fuzz_case import Case
+from fuzz_case import MOST_CPU_SECONDS, Case
 from fuzz_lab import Lab
 from fuzz_tally import fuzz
 
@@ -46,6 +46,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.mark.parametrize("fault", MISDEEDS)
 def test_a_misdeed_is_found(fault: str, lab: Lab) -> None:
     case = Case(
-        args=("lr", "--task", "misdeed:task"), files={"misdeed.py": MISDEEDS[fault].encode()}, writes=("reports",)
+        args=("lr", "--task", "misdeed:task"),
+        files={"misdeed.py": MISDEEDS[fault].encode()},
+        writes=("reports",),
+        cpu_seconds=60.0 if fault == "memory" else MOST_CPU_SECONDS,  # some machines need seconds for a gigabyte
     )
     assert fault in lab.run(case).faults
