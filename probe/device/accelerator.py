@@ -1,0 +1,254 @@
+"""A GPU through `torch.accelerator`, PyTorch's interface to all kinds of GPUs. Kinds without a module of their own are opened
+here; `cuda.py` adds what NVIDIA's libraries know. What a kind does not report is None, like the memory of MPS devices in older
+versions of PyTorch (pytorch/pytorch#167447)."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+
+from probe.device.failures import guarded, out_of_memory
+from probe.device.protocol import GpuReport, untested_text
+from probe.device.select import NO_GPU_HINT, DeviceSpec
+from probe.errors import DeviceError, first_line
+from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision
+from probe.units import format_bytes
+
+_ASSUMED_CONTEXT_BYTES = 512 * 2**20
+"""Assumed size of a process's context on a GPU if it cannot be told apart from the memory of other processes."""
+
+
+class AcceleratorDevice:
+    """An open GPU, after `start`. PyTorch's caching allocator counts its memory and enforces its limit."""
+
+    is_gpu = True
+    is_asynchronous = True
+
+    def __init__(
+        self,
+        torch_device: torch.device,
+        *,
+        title: str,
+        memory: DeviceMemory | None,
+        workspace_bytes: int | None,
+        untested: str | None = None,
+        precision_warnings: Mapping[Precision, str] | None = None,
+    ) -> None:
+        """`untested`: see GpuReport. `precision_warnings`: a sentence for each precision that the GPU lacks."""
+        self.torch_device = torch_device
+        self.memory = memory
+        self.workspace_bytes = workspace_bytes
+        self._title = title
+        self._untested = untested
+        self._precision_warnings = precision_warnings or {}
+        self._num_retries_before = 0
+        self.reset_peaks()
+
+    @property
+    def name(self) -> str:
+        real = f"{self._title} ({self.torch_device})"
+        emulated = None if self.memory is None else self.memory.emulated_bytes
+        return real if emulated is None else f"{real} emulating {format_bytes(emulated)}"
+
+    @property
+    def limit_bytes(self) -> int | None:
+        return None if self.memory is None else self.memory.offered_bytes
+
+    def warnings(self, precision: Precision) -> tuple[str, ...]:
+        untested = [] if self._untested is None else [untested_text(self._untested)]
+        emulated = self._precision_warnings.get(precision)
+        return (*untested, *([] if emulated is None else [emulated]))
+
+    @contextmanager
+    def track(self) -> Iterator[None]:
+        """Do nothing: the allocator always counts, and always enforces its limit."""
+        yield
+
+    def untracked(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        _synchronize(self.torch_device)
+
+    def mark(self) -> torch.Event:
+        with _current(self.torch_device):
+            event = torch.Event(self.torch_device, enable_timing=True)
+            event.record()
+        return event
+
+    def seconds_between(self, marks: Sequence[torch.Event]) -> tuple[float, ...]:
+        self.synchronize()
+        return tuple(before.elapsed_time(after) / 1000 for before, after in pairwise(marks))
+
+    def reset_peaks(self) -> None:
+        stats = _memory_stats(self.torch_device)
+        if stats is not None:
+            torch.accelerator.reset_peak_memory_stats(self.torch_device)
+            self._num_retries_before = stats["num_alloc_retries"]
+
+    def read_memory(self) -> MemoryReading | None:
+        stats, info = _memory_stats(self.torch_device), _memory_info(self.torch_device)
+        if stats is None:
+            return None
+        allocated = stats["allocated_bytes.all.peak"]
+        return MemoryReading(
+            peak_allocated_bytes=allocated,
+            peak_reserved_bytes=max(allocated, stats["reserved_bytes.all.peak"]),
+            device_used_bytes=None if info is None else info[1] - info[0],
+            device_total_bytes=self.limit_bytes,
+            num_alloc_retries=stats["num_alloc_retries"] - self._num_retries_before,
+        )
+
+    def live_bytes(self) -> int | None:
+        stats = _memory_stats(self.torch_device)
+        return None if stats is None else stats["allocated_bytes.all.current"]
+
+    def release(self) -> None:
+        gc.collect()
+        if _memory_stats(self.torch_device) is not None:
+            torch.accelerator.empty_cache()
+
+
+def start(device: torch.device) -> int | None:
+    """Create the context of this process on a device and load kernels into it, which drivers do when one is first used.
+    Returns the memory that one handle of the matrix library takes from the allocator at its first product and keeps
+    (at::cuda::getChosenWorkspaceSize); None if it is unknown or does not fit, in which case the first attempt ends out of
+    memory. Raises DeviceError if the device cannot be used."""
+    try:
+        torch.empty(1, device=device)
+        before = _memory_stats(device)
+        failed = guarded(lambda: _multiply(device), out_of_memory)
+        after = _memory_stats(device)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{device} exists but cannot be used: {first_line(error)}",
+            hint="Another program may use all of its memory: `probe devices` lists those that are known.",
+        ) from None
+    if failed is not None or before is None or after is None:
+        return None
+    return after["allocated_bytes.all.current"] - before["allocated_bytes.all.current"]
+
+
+def _multiply(device: torch.device) -> None:
+    matrix = torch.ones(16, 16, device=device)
+    matrix @ matrix
+    _synchronize(device)
+
+
+def device_memory(
+    device: torch.device,
+    *,
+    free_bytes: int,
+    total_bytes: int,
+    context_bytes: int | None = None,
+    others: tuple[MemoryUser, ...] = (),
+    emulated_bytes: int | None = None,
+    is_integrated: bool = False,
+) -> DeviceMemory:
+    """State of the memory of a device after `start`. What is neither free nor the allocator's nor the context's is used by
+    others. The size of the context is assumed unless it is given."""
+    stats = _memory_stats(device)
+    own_bytes = 0 if stats is None else stats["reserved_bytes.all.current"]
+    own_bytes += _ASSUMED_CONTEXT_BYTES if context_bytes is None else context_bytes
+    return DeviceMemory(
+        total_bytes=total_bytes,
+        others_bytes=max(0, total_bytes - free_bytes - own_bytes),
+        others=others,
+        context_bytes=_ASSUMED_CONTEXT_BYTES if context_bytes is None else context_bytes,
+        context_is_measured=context_bytes is not None,
+        emulated_bytes=emulated_bytes,
+        is_integrated=is_integrated,
+    )
+
+
+def find_problem(kind: str) -> str | None:
+    """See GpuModule."""
+    built = torch.accelerator.current_accelerator()
+    if built is None or built.type != kind:
+        return f"this PyTorch ({torch.__version__}) is built without {kind.upper()}."
+    if not torch.accelerator.is_available():
+        return f"this PyTorch ({torch.__version__}) finds no {kind.upper()} device that it can use."
+    return None
+
+
+def list_gpus(kind: str) -> tuple[GpuReport, ...]:
+    """See GpuModule. Neither the memory of the GPUs nor its users are known without creating a context."""
+    found = 0 if find_problem(kind) is not None else torch.accelerator.device_count()
+    devices = [torch.device(kind, index) for index in range(found)]
+    return tuple(GpuReport(device=str(each), name=_title(each), untested=_title_of_kind(kind)) for each in devices)
+
+
+def resolve(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
+    """Check the index. Raises DeviceError for a memory limit, because `torch.accelerator` cannot set one."""
+    found = choose_gpu(spec, list_gpus(spec.kind), hint="")
+    if spec.limit_bytes is not None:
+        raise DeviceError(
+            f"{found} cannot be limited to {format_bytes(spec.limit_bytes)}: PyTorch has no memory limit for all kinds of GPUs.",
+            hint=f"Remove --memory to measure with the whole memory of the GPU. {NO_GPU_HINT}",
+        )
+    return found
+
+
+def choose_gpu(spec: DeviceSpec, gpus: Sequence[GpuReport], *, hint: str) -> DeviceSpec:
+    """The GPU with the index of `spec`, by default the first that can be used. Raises DeviceError if there is none, with
+    `hint` if it cannot be used."""
+    if spec.index is not None and spec.index >= len(gpus):
+        existing = ", ".join(f"{gpu.device} ({gpu.name})" for gpu in gpus)
+        raise DeviceError(f"There is no {spec} here.", hint=f"Available: {existing}.")
+    asked = gpus if spec.index is None else gpus[spec.index : spec.index + 1]
+    usable = [gpu for gpu in asked if gpu.problem is None]
+    if not usable:
+        raise DeviceError(f"{asked[0].device} ({asked[0].name}) cannot be used: {asked[0].problem}.", hint=hint)
+    return replace(spec, index=gpus.index(usable[0]))
+
+
+def open_device(spec: DeviceSpec) -> AcceleratorDevice:
+    device = torch.device(spec.kind, spec.index or 0)
+    workspace_bytes, info = start(device), _memory_info(device)
+    return AcceleratorDevice(
+        device,
+        title=_title(device),
+        memory=None if info is None else device_memory(device, free_bytes=info[0], total_bytes=info[1]),
+        workspace_bytes=workspace_bytes,
+        untested=_title_of_kind(spec.kind),
+    )
+
+
+def _title(device: torch.device) -> str:
+    """Name of the model of a GPU, or of its kind if PyTorch does not know it."""
+    name_of = getattr(torch.get_device_module(device), "get_device_name", None)
+    return f"{device.type.upper()} device" if name_of is None else str(name_of(device))
+
+
+def _title_of_kind(kind: str) -> str:
+    return f"{kind.upper()} devices"
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a device the current one. Without it, calls return to the device that was current, which creates a context there."""
+    return torch.accelerator.device_index(device.index)
+
+
+def _synchronize(device: torch.device) -> None:
+    with _current(device):
+        torch.accelerator.synchronize()
+
+
+def _memory_stats(device: torch.device) -> Mapping[str, int] | None:
+    """Statistics of the caching allocator, or None if PyTorch has none for this kind of device."""
+    with contextlib.suppress(RuntimeError):
+        return torch.accelerator.memory_stats(device) or None
+    return None
+
+
+def _memory_info(device: torch.device) -> tuple[int, int] | None:
+    """Free and total memory of a device on which this process has a context, or None if unknown."""
+    with contextlib.suppress(RuntimeError):
+        return torch.accelerator.get_memory_info(device)
+    return None
