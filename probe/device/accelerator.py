@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import torch
 
-from probe.device.failures import guarded, out_of_memory
+from probe.device.failures import classify_failure, guarded, out_of_memory
 from probe.device.protocol import GpuReport, untested_text
 from probe.device.select import NO_GPU_HINT, DeviceSpec
 from probe.errors import DeviceError, first_line
@@ -34,17 +34,18 @@ class AcceleratorDevice:
         self,
         torch_device: torch.device,
         *,
-        title: str,
+        name: str,
         memory: DeviceMemory | None,
         workspace_bytes: int | None,
         untested: str | None = None,
         precision_warnings: Mapping[Precision, str] | None = None,
     ) -> None:
-        """`untested`: see GpuReport. `precision_warnings`: a sentence for each precision that the GPU lacks."""
+        """`name` is that of the real GPU, `untested` as in GpuReport; `precision_warnings` has a sentence for each precision
+        that the GPU lacks."""
         self.torch_device = torch_device
         self.memory = memory
         self.workspace_bytes = workspace_bytes
-        self._title = title
+        self._real_name = name
         self._untested = untested
         self._precision_warnings = precision_warnings or {}
         self._num_retries_before = 0
@@ -52,9 +53,8 @@ class AcceleratorDevice:
 
     @property
     def name(self) -> str:
-        real = f"{self._title} ({self.torch_device})"
         emulated = None if self.memory is None else self.memory.emulated_bytes
-        return real if emulated is None else f"{real} emulating {format_bytes(emulated)}"
+        return self._real_name if emulated is None else f"{self._real_name} emulating {format_bytes(emulated)}"
 
     @property
     def limit_bytes(self) -> int | None:
@@ -74,12 +74,11 @@ class AcceleratorDevice:
         return nullcontext()
 
     def synchronize(self) -> None:
-        _synchronize(self.torch_device)
+        torch.accelerator.synchronize(self.torch_device)
 
     def mark(self) -> torch.Event:
-        with _current(self.torch_device):
-            event = torch.Event(self.torch_device, enable_timing=True)
-            event.record()
+        event = torch.Event(self.torch_device, enable_timing=True)
+        event.record()
         return event
 
     def seconds_between(self, marks: Sequence[torch.Event]) -> tuple[float, ...]:
@@ -87,10 +86,9 @@ class AcceleratorDevice:
         return tuple(before.elapsed_time(after) / 1000 for before, after in pairwise(marks))
 
     def reset_peaks(self) -> None:
-        stats = _memory_stats(self.torch_device)
-        if stats is not None:
+        if _memory_stats(self.torch_device) is not None:
             torch.accelerator.reset_peak_memory_stats(self.torch_device)
-            self._num_retries_before = stats["num_alloc_retries"]
+        self._num_retries_before += self.num_alloc_retries()
 
     def read_memory(self) -> MemoryReading | None:
         stats, info = _memory_stats(self.torch_device), _memory_info(self.torch_device)
@@ -102,8 +100,12 @@ class AcceleratorDevice:
             peak_reserved_bytes=max(allocated, stats["reserved_bytes.all.peak"]),
             device_used_bytes=None if info is None else info[1] - info[0],
             device_total_bytes=self.limit_bytes,
-            num_alloc_retries=stats["num_alloc_retries"] - self._num_retries_before,
+            num_alloc_retries=self.num_alloc_retries(),
         )
+
+    def num_alloc_retries(self) -> int:
+        stats = _memory_stats(self.torch_device)
+        return 0 if stats is None else stats["num_alloc_retries"] - self._num_retries_before
 
     def live_bytes(self) -> int | None:
         stats = _memory_stats(self.torch_device)
@@ -115,30 +117,34 @@ class AcceleratorDevice:
             torch.accelerator.empty_cache()
 
 
-def start(device: torch.device) -> int | None:
-    """Create the context of this process on a device and load kernels into it, which drivers do when one is first used.
-    Returns the memory that one handle of the matrix library takes from the allocator at its first product and keeps
-    (at::cuda::getChosenWorkspaceSize); None if it is unknown or does not fit, in which case the first attempt ends out of
-    memory. Raises DeviceError if the device cannot be used."""
+def start(spec: DeviceSpec) -> tuple[torch.device, int | None]:
+    """Make a device the current one, create the context of this process on it, and load kernels, which drivers put into the
+    context when one is first used. Returns the device and its `workspace_bytes`. Raises DeviceError if it cannot be used."""
+    device = torch.device(spec.kind, spec.index or 0)
     try:
+        torch.accelerator.set_device_index(device)  # what "cuda" means to a task
         torch.empty(1, device=device)
         before = _memory_stats(device)
         failed = guarded(lambda: _multiply(device), out_of_memory)
         after = _memory_stats(device)
     except RuntimeError as error:
+        others_hint = "Another program may use all of its memory: `probe devices` lists those that are known."
         raise DeviceError(
-            f"{device} exists but cannot be used: {first_line(error)}",
-            hint="Another program may use all of its memory: `probe devices` lists those that are known.",
+            f"{spec} exists but cannot be used: {first_line(error)}",
+            hint=others_hint if classify_failure(error) == "oom" else None,
         ) from None
-    if failed is not None or before is None or after is None:
-        return None
-    return after["allocated_bytes.all.current"] - before["allocated_bytes.all.current"]
+    if (
+        failed is not None or before is None or after is None
+    ):  # without room for it, the first attempt ends out of memory
+        return device, None
+    return device, after["allocated_bytes.all.current"] - before["allocated_bytes.all.current"]
 
 
 def _multiply(device: torch.device) -> None:
+    """At its first product, a handle of cuBLAS takes its workspace from the allocator (at::cuda::getChosenWorkspaceSize)."""
     matrix = torch.ones(16, 16, device=device)
-    matrix @ matrix
-    _synchronize(device)
+    _ = matrix @ matrix
+    torch.accelerator.synchronize(device)
 
 
 def device_memory(
@@ -189,7 +195,7 @@ def resolve(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
     found = choose_gpu(spec, list_gpus(spec.kind), hint="")
     if spec.limit_bytes is not None:
         raise DeviceError(
-            f"{found} cannot be limited to {format_bytes(spec.limit_bytes)}: PyTorch has no memory limit for all kinds of GPUs.",
+            f"{found} cannot be limited to {format_bytes(spec.limit_bytes)}: PyTorch limits only CUDA devices alike.",
             hint=f"Remove --memory to measure with the whole memory of the GPU. {NO_GPU_HINT}",
         )
     return found
@@ -209,11 +215,11 @@ def choose_gpu(spec: DeviceSpec, gpus: Sequence[GpuReport], *, hint: str) -> Dev
 
 
 def open_device(spec: DeviceSpec) -> AcceleratorDevice:
-    device = torch.device(spec.kind, spec.index or 0)
-    workspace_bytes, info = start(device), _memory_info(device)
+    device, workspace_bytes = start(spec)
+    info = _memory_info(device)
     return AcceleratorDevice(
         device,
-        title=_title(device),
+        name=f"{_title(device)} ({spec})",
         memory=None if info is None else device_memory(device, free_bytes=info[0], total_bytes=info[1]),
         workspace_bytes=workspace_bytes,
         untested=_title_of_kind(spec.kind),
@@ -228,16 +234,6 @@ def _title(device: torch.device) -> str:
 
 def _title_of_kind(kind: str) -> str:
     return f"{kind.upper()} devices"
-
-
-def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Make a device the current one. Without it, calls return to the device that was current, which creates a context there."""
-    return torch.accelerator.device_index(device.index)
-
-
-def _synchronize(device: torch.device) -> None:
-    with _current(device):
-        torch.accelerator.synchronize()
 
 
 def _memory_stats(device: torch.device) -> Mapping[str, int] | None:

@@ -29,11 +29,10 @@ def open_device(spec: DeviceSpec) -> AcceleratorDevice:
     """Open a GPU that PyTorch calls `cuda:N`. The limit of `spec` is the size of a smaller GPU to emulate, until the end of the
     process. It applies to the caching allocator only, so the size of the context is subtracted from it. Raises DeviceError if
     the GPU cannot be used, or cannot emulate that size."""
-    device = torch.device("cuda", spec.index or 0)
-    properties = torch.cuda.get_device_properties(device)
-    has_context = torch._C._cuda_hasPrimaryContext(device.index)
+    properties = torch.cuda.get_device_properties(spec.index or 0)
+    has_context = torch._C._cuda_hasPrimaryContext(spec.index or 0)
     before, others = nvml.used_bytes(properties), nvml.memory_users(properties)
-    workspace_bytes = start(device)
+    device, workspace_bytes = start(spec)
     after, reserved = nvml.used_bytes(properties), torch.cuda.memory_reserved(device)
     free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     is_integrated = bool(properties.is_integrated)
@@ -52,11 +51,11 @@ def open_device(spec: DeviceSpec) -> AcceleratorDevice:
         _emulate(spec.limit_bytes, device, properties.name, memory)
     return AcceleratorDevice(
         device,
-        title=properties.name,
+        name=f"{properties.name} ({spec})",
         memory=memory,
         workspace_bytes=workspace_bytes,
         untested=_untested(),
-        precision_warnings=_precision_warnings(device, properties.name),
+        precision_warnings=_precision_warnings(properties.name),
     )
 
 
@@ -71,10 +70,9 @@ def _emulate(limit_bytes: int, device: torch.device, title: str, memory: DeviceM
     torch.cuda.set_per_process_memory_fraction((limit_bytes - context) / total, device)
 
 
-def _precision_warnings(device: torch.device, title: str) -> Mapping[Precision, str]:
-    with torch.cuda.device(device):
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return {}
+def _precision_warnings(title: str) -> Mapping[Precision, str]:
+    if torch.cuda.is_bf16_supported(including_emulation=False):  # of the current device
+        return {}
     return {precision: text.format(gpu=title) for precision, text in _NO_NATIVE.items()}
 
 

@@ -6,13 +6,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from probe.errors import DeviceError, UsageError
+from probe.records import Precision
 from probe.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class DeviceSpec:
     """A key of `KINDS`, or `auto`."""
     index: int | None = None
     """Index of the GPU, in PyTorch's numbering."""
+    shown_index: int | None = None
+    """Index by which the user knows the GPU, for a process that sees only this one; None if it is `index`."""
     limit_bytes: int | None = None
     """Simulated limit, or size of the smaller GPU that a larger one emulates."""
     resolved: bool = False
@@ -83,7 +86,8 @@ class DeviceSpec:
     def __str__(self) -> str:
         if self.kind in KINDS and KINDS[self.kind].argument == "size":
             return f"{self.kind}:{format_bytes(self.limit_bytes or 0).replace('.00', '').replace(' ', '')}"
-        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+        index = self.index if self.shown_index is None else self.shown_index
+        return self.kind if index is None else f"{self.kind}:{index}"
 
 
 class DeviceModule(Protocol):
@@ -107,8 +111,8 @@ class GpuModule(DeviceModule, Protocol):
 
 
 def parse_device(text: str, *, memory: str | None = None) -> DeviceSpec:
-    """Parse `auto`, `cpu`, `cuda`, `cuda:1`, `xpu`, `mps` or `simulated:1GiB`. `memory` makes a GPU emulate a smaller one, and the CPU a
-    simulated device. Raises UsageError, or DeviceError for a kind that probe does not support."""
+    """Parse `auto`, `cpu`, `cuda`, `cuda:1`, `xpu`, `mps` or `simulated:1GiB`. `memory` makes a GPU emulate a smaller one, and
+    the CPU a simulated device. Raises UsageError, or DeviceError for a kind that probe does not support."""
     name, colon, argument = text.strip().lower().partition(":")
     limit = None if memory is None else parse_bytes(memory)
     if name == "auto" and not colon:
@@ -232,9 +236,11 @@ def device_limit(spec: DeviceSpec) -> int | None:
     return open_device(spec, measuring_memory=False).limit_bytes
 
 
-def device_name(spec: DeviceSpec) -> str:
-    """Name of the opened device. Call it in a worker: on a GPU it creates a context."""
-    return open_device(spec, measuring_memory=False).name
+def describe_device(spec: DeviceSpec, precisions: Sequence[Precision]) -> tuple[str, tuple[str, ...]]:
+    """Name of the opened device, and its warnings about training in these precisions. Call it in a worker: on a GPU it creates
+    a context."""
+    device = open_device(spec, measuring_memory=False)
+    return device.name, tuple(dict.fromkeys(text for each in precisions for text in device.warnings(each)))
 
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
