@@ -30,7 +30,7 @@ def open_device(spec: DeviceSpec) -> AcceleratorDevice:
     process. It applies to the caching allocator only, so the size of the context is subtracted from it. Raises DeviceError if
     the GPU cannot be used, or cannot emulate that size."""
     properties = torch.cuda.get_device_properties(spec.index or 0)
-    has_context = torch._C._cuda_hasPrimaryContext(spec.index or 0)
+    has_context = torch._C._cuda_hasPrimaryContext(spec.index or 0)  # type: ignore[attr-defined]  # not public
     before, others = nvml.used_bytes(properties), nvml.memory_users(properties)
     device, workspace_bytes = start(spec)
     after, reserved = nvml.used_bytes(properties), torch.cuda.memory_reserved(device)
