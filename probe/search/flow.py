@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from probe.device.select import device_name
+from probe.device.select import describe_device
 from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search import plans
@@ -29,7 +29,7 @@ from probe.search.results import StageResults, all_spent, make_result, trial_res
 from probe.search.resume import restore_final, restore_probes, resume_study, with_history
 from probe.search.session import SearchSession
 from probe.search.settings import SearchSettings
-from probe.search.space.dimensions import build_space
+from probe.search.space.dimensions import build_space, names_in
 from probe.search.space.space import Space
 from probe.search.storage.schema import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, SCHEDULER, Probed, StudyEnded
 from probe.search.study.events import Event
@@ -152,8 +152,10 @@ class Search:
 
     def _probe_lr(self) -> None:
         # Only now: on a GPU, a worker that has opened the device holds memory, which the batch probe would have missed.
-        names = self._executor.run(device_name, self.settings.device, on="every_gpu")
-        self.found.meta = replace(self.found.meta, device=device_title(names))
+        precisions = names_in(self.recipe, "precision") or ("fp32",)
+        described = self._executor.run(describe_device, self.settings.device, precisions, on="every_gpu")
+        self.found.meta = replace(self.found.meta, device=device_title([name for name, _ in described]))
+        self._add_probe(0.0, tuple(dict.fromkeys(text for _, warnings in described for text in warnings)))
         entry = self.recipe.space.get("lr")
         ranges: Mapping[str, tuple[float, float]] | None = None
         if isinstance(entry, ProbedLr):

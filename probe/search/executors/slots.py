@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,5 +70,5 @@ def device_title(names: Sequence[str]) -> str:
     """The names of several GPUs in one line: `2 × NVIDIA A100`. Each name comes from a process that sees only that GPU."""
     if len(names) == 1:
         return names[0]
-    counts = Counter(name.replace(" (cuda:0)", "") for name in names)
+    counts = Counter(re.sub(r" \(\w+:0\)", "", name) for name in names)
     return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in counts.items())
