@@ -142,7 +142,8 @@ class SearchState:
             raise ValueError(f"trial {trial.number} is not running")
         is_first_failure = outcome == "failed" and trial.failed_rung is None
         is_crowded_out = trial.was_crowded_out(event.report)
-        self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure or is_crowded_out)
+        if not is_crowded_out:
+            self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure)
         self._leave(trial)
         trial.measured = trial.measured.then(event.report)
         trial.message = event.report.message
