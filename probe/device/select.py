@@ -231,11 +231,6 @@ def _gpu_module(kind: str) -> GpuModule:
     return cast(GpuModule, importlib.import_module(KINDS[kind].module))
 
 
-def device_limit(spec: DeviceSpec) -> int | None:
-    """Memory limit of the device in bytes, or None if it is unknown. Call it in a worker: on a GPU it creates a context."""
-    return open_device(spec, measuring_memory=False).limit_bytes
-
-
 def describe_device(spec: DeviceSpec, precisions: Sequence[Precision]) -> tuple[str, tuple[str, ...]]:
     """Name of the opened device, and its warnings about training in these precisions. Call it in a worker: on a GPU it creates
     a context."""

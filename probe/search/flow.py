@@ -140,6 +140,8 @@ class Search:
         if not isinstance(entry, ProbedBatch):
             return
         self._show("batch")
+        if self.settings.device.is_gpu:  # the task's code may have made a worker hold memory of the GPU
+            self._executor.close_idle()
         known, plan = self.found.batch_probe, plans.batch_probe_plan(self.settings, entry, self.found.loaded_task)
         probe = probe_largest_batch(plan, self._executor, known=known, observer=self._observe)
         self.found.batch_probe = probe.result
@@ -231,11 +233,15 @@ class Search:
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        gpu = None if self._gpu_packer is None else self._gpu_packer.gpu_of(trial)
-        peak = None if self._peaks is None else self._peaks(trial)
-        folder = self._checkpoints.path
+        choice = None if self._gpu_packer is None else self._gpu_packer.choice(trial)
         return plans.rung_job(
-            self.settings, trial, epochs_from, epochs_to, checkpoints=folder, gpu=gpu, peak_bytes=peak
+            self.settings,
+            trial,
+            epochs_from,
+            epochs_to,
+            checkpoints=self._checkpoints.path,
+            choice=choice,
+            peak_bytes=None if self._peaks is None else self._peaks(trial),
         )
 
     def _train_winner(self) -> None:
