@@ -62,3 +62,19 @@ def gpu_job(number: int, num_layers: int = 2, *, leaves_behind: bool = False) ->
         checkpoint_in=None,
         checkpoint_out=None,
     )
+
+
+class Activations(nn.Module):
+    """Allocates 48 tensors of 12 MiB in a forward pass, each of them from the driver, and little on the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*[nn.Sequential(nn.Linear(16, 16), nn.GELU()) for _ in range(24)])
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layers(inputs.expand(-1, 12 * 1024, -1)).mean(dim=1)[:, :10]
+
+
+def activations() -> probe.Task:
+    samples = (torch.zeros(16, 1, 16), torch.arange(16) % 10)
+    return probe.Task(model=Activations, train=samples, val=samples, batch_size=16, optimizer="adamw")
