@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,6 +21,14 @@ from probe.workers.worker import Worker
 REQUIRED = "PROBE_TEST_FAKE_CUDA"
 """Environment variable that makes a driver that cannot be built an error instead of a skip."""
 DRIVER_FOLDER = Path(__file__).parents[1] / "fake_cuda"
+
+
+class GpuUse(NamedTuple):
+    """An entry in the state of a machine (`Use` in machine.h)."""
+
+    pid: int
+    gpu: int
+    num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,11 @@ class FakeMachine:
     def worker(self) -> Worker:
         """A process on the machine that stays until the test ends."""
         return self.stack.enter_context(Worker(env=self.env, num_threads=1))
+
+    def uses(self) -> list[GpuUse]:
+        """What each process has used of each GPU until now or its end, in the order in which they started."""
+        content = Path(self.env["FAKE_GPU_STATE"]).read_bytes()
+        return [GpuUse(*fields) for fields in struct.iter_unpack("iiN", content) if fields[0]]
 
     def run(self, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run `probe` on the machine."""
