@@ -85,12 +85,13 @@ class DeviceConformance:
             except torch.OutOfMemoryError:
                 return True
 
+        kept = device.live_bytes() or 0  # by the matrix library, on a GPU
         assert run_out()
         device.release()
         device.reset_peaks()
         with device.track():
             del_me = self.allocate(device, 32 * MIB)
-        assert self.reading(device).peak_allocated_bytes < 40 * MIB
+        assert self.reading(device).peak_allocated_bytes < kept + 40 * MIB
         del del_me
 
     def test_saved_activations_and_gradients_count(self, device: Device) -> None:
