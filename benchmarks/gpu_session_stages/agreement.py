@@ -51,4 +51,5 @@ def restored(*, model: str, continued_on: str, num_samples: int, device: str) ->
     other = training_run(task, continued_on, lr=1e-3, batch_size=128, seed=1)
     other.restore(state)
     found = other.train_epoch()
-    return {"loss_of_the_run": expected, "loss_of_the_restored": found, "same": expected == found}
+    both = {"loss_of_the_run": expected, "loss_of_the_restored": found, "same": expected == found}
+    return {**both, "difference": None if expected is None or found is None else abs(expected - found)}

@@ -9,6 +9,7 @@ import argparse
 import ctypes
 import importlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -77,9 +78,10 @@ class Session:
     def in_new_process(self, function: Callable[..., Any], *args: Any, seconds: float = 90) -> Any:
         """`function(*args)` in a process of its own, with arguments and result as JSON. Raises RuntimeError with the end of its
         output if it fails or takes too long."""
-        code = (  # _exit: what an error has left of a context may abort the process at its end
-            f"import json, os, sys; from {function.__module__} import {function.__name__} as call; "
-            "print(json.dumps(call(*json.loads(sys.argv[1]))), flush=True); os._exit(0)"
+        code = (
+            f"import json, sys; from {function.__module__} import {function.__name__} as call; "
+            "from gpu_session_stages.session import end_process; "
+            "print(json.dumps(call(*json.loads(sys.argv[1])))); end_process(0)"
         )
         command = [sys.executable, "-c", code, json.dumps(args)]
         limit = max(1.0, min(seconds, self.seconds_left))
@@ -93,7 +95,7 @@ class Session:
 
 
 def first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:300]
+    return next(iter(str(error).strip().splitlines()), "")[:1000]
 
 
 def append_line(record: Path, line: Mapping[str, Any]) -> None:
@@ -110,6 +112,12 @@ def read_lines(record: Path) -> list[dict[str, Any]]:
         with suppress(ValueError):
             lines.append(json.loads(text))
     return lines
+
+
+def end_process(code: int) -> None:
+    """Exit without the interpreter's end, where a thread of autograd that still holds Python objects aborts the process."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def rows_of(lines: Iterable[Mapping[str, Any]], stage: str) -> list[Mapping[str, Any]]:
@@ -166,7 +174,7 @@ def main() -> None:
     module = settings.pop("module")
     session = Session(stage=module.rpartition(".")[-1], **settings)
     importlib.import_module(module).run(session)
-    sys.exit(OUT_OF_TIME if session.out_of_time else 0)
+    end_process(OUT_OF_TIME if session.out_of_time else 0)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ def run(session: Session) -> None:
 
 
 def measure(*, workers: int, trials: int, epochs: int, device: str) -> dict[str, Any]:
-    options = Namespace(epochs=epochs, trials=trials, device=device, recipe="recipes/digits.toml", set=[])
-    found = run_search("local", workers, options)
+    recipe = {"recipe": "recipes/digits.toml", "set": ['task.objective={metric="loss", mode="min"}']}
+    found = run_search("local", workers, Namespace(epochs=epochs, trials=trials, device=device, **recipe))
     return {
         "trials": trials,
         "trained": found.count("complete"),
