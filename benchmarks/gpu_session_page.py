@@ -13,7 +13,7 @@ from probe.units import format_bytes, format_percent, format_seconds
 
 def page(lines: Sequence[Mapping[str, Any]], stages: Sequence[Stage]) -> str:
     """The record as Markdown. Pure."""
-    machine = next((line["machine"] for line in reversed(lines) if "machine" in line), {})
+    machine: Mapping[str, Any] = next((line["machine"] for line in reversed(lines) if "machine" in line), {})
     fake = bool(machine.get("is_fake"))
     text = [f"# A session on {machine.get('gpu', 'a GPU')}", "", "`python benchmarks/gpu_session.py`", ""]
     if fake:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gpu_session_stages.loops import NETWORKS, small_task, training_run
 from gpu_session_stages.session import Session
+from probe.training.step import matmul_precision
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -37,7 +38,8 @@ def curve(model: str, device: str, precision: str, steps: int) -> list[float]:
     run = training_run(small_task(model), device, lr=1e-3, batch_size=128, precision=precision)
     batches = run.batches()
     run.model.train()
-    return [float(run.train_step(next(batches))) for _ in range(steps)]
+    with matmul_precision(run.settings.precision):
+        return [float(run.train_step(next(batches))) for _ in range(steps)]
 
 
 def restored(*, model: str, continued_on: str, num_samples: int, device: str) -> dict[str, Any]:

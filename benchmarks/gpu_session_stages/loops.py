@@ -16,6 +16,7 @@ from probe.device.select import open_device, parse_device
 from probe.tasks.source import NamedSource
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
+from probe.training.step import matmul_precision
 
 NUM_CLASSES = 10
 
@@ -70,8 +71,9 @@ def probe_steps(run: TrainingRun) -> Callable[[int], None]:
     run.model.train()
 
     def steps(count: int) -> None:
-        for _ in range(count):
-            run.train_step(next(batches))
+        with matmul_precision(run.settings.precision):
+            for _ in range(count):
+                run.train_step(next(batches))
 
     return steps
 
@@ -93,7 +95,7 @@ def plain_steps(
             model.to(memory_format=torch.channels_last),
             inputs.contiguous(memory_format=torch.channels_last),
         )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, **({"fused": True} if tuned else {}))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True if tuned else None)
     chosen = _shuffled(len(inputs), batch_size, device)
 
     def steps(count: int) -> None:

@@ -17,7 +17,7 @@ OPTIONS = ("channels_last", "compile")
 
 
 def run(session: Session) -> None:
-    models, batch_size, image_size = (("resnet18",), 8, 32) if session.small else (("resnet50", "vit_b_16"), 128, 224)
+    models, batch_size, image_size = (("resnet18",), 8, 32) if session.small else (("resnet50", "vit_b_16"), 64, 224)
     ways = [*("fp32", "tf32", "bf16", "fp16"), *(f"bf16 {option}" for option in OPTIONS if option in TRAINER_NAMES)]
     if session.small:
         ways = [way for way in ways if "compile" not in way]
@@ -27,7 +27,8 @@ def run(session: Session) -> None:
 
 def measure(*, model: str, way: str, batch_size: int, image_size: int, session: Session) -> dict[str, Any]:
     precision, *options = way.split()
-    settings = {"precision": precision, **dict.fromkeys(options, True)}
+    settings: dict[str, Any] = {"precision": precision, **dict.fromkeys(options, True)}
+    torch.cuda.empty_cache()
     task = image_task(model, batch_size, image_size)
     run = training_run(task, session.device, lr=1e-4, batch_size=batch_size, **settings)
     first = float(run.train_step(next(run.batches())))

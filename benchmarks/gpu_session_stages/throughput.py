@@ -12,14 +12,14 @@ TABLE = "Training steps"
 
 
 def run(session: Session) -> None:
-    models, batch_size, image_size = (("resnet18",), 8, 32) if session.small else (("resnet50", "vit_b_16"), 128, 224)
+    models, batch_size, image_size = (("resnet18",), 8, 32) if session.small else (("resnet50", "vit_b_16"), 64, 224)
     cases = [{"model": model, "precision": precision} for precision in ("bf16", "fp32") for model in models]
     session.measure(TABLE, cases, partial(measure, batch_size=batch_size, image_size=image_size, session=session))
 
 
 def measure(*, model: str, precision: str, batch_size: int, image_size: int, session: Session) -> dict[str, Any]:
     task = image_task(model, batch_size, image_size)
-    by_hand = {"device": session.device, "batch_size": batch_size, "precision": precision}
+    by_hand: dict[str, Any] = {"device": session.device, "batch_size": batch_size, "precision": precision}
     contenders = {
         "probe": probe_steps(training_run(task, session.device, lr=1e-3, batch_size=batch_size, precision=precision)),
         "plain": plain_steps(task.model(), task.train, **by_hand),

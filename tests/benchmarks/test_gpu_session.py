@@ -127,7 +127,12 @@ def test_a_stage_continues_after_its_last_row_and_ends_with_its_time(script: Mod
     def measured(seconds: float) -> tuple[list[int], bool]:
         called: list[int] = []
         session = Session(stage="some", record=record, device="cuda:0", seconds=seconds)
-        session.measure("Cases", [{"case": 1}, {"case": 2}], lambda case: called.append(case) or {"problem": None})
+
+        def row_of(case: int) -> dict[str, None]:
+            called.append(case)
+            return {"problem": None}
+
+        session.measure("Cases", [{"case": 1}, {"case": 2}], row_of)
         return called, session.out_of_time
 
     assert measured(-1) == ([], True)
