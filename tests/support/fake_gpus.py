@@ -70,14 +70,13 @@ class FakeMachine:
 
 @pytest.fixture(scope="session")
 def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built driver. Skips the test if it cannot be built here."""
-    reason = _reason_to_skip()
+    """The folder of the built driver. Skips the test if it cannot be built here, or does not carry this PyTorch."""
+    folder = tmp_path_factory.mktemp("fake_cuda")
+    reason = _reason_to_skip() or build_problem(folder)
     if reason is not None:
         if os.environ.get(REQUIRED):
             pytest.fail(f"{REQUIRED} is set, but {reason}")
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("fake_cuda")
-    subprocess.run([sys.executable, str(DRIVER_FOLDER / "build.py"), str(folder)], check=True)
     return folder
 
 
@@ -90,16 +89,46 @@ def fake_machine(fake_driver: Path, tmp_path: Path) -> Iterator[Callable[..., Fa
         def make(**settings: object) -> FakeMachine:
             nonlocal number
             number += 1
-            env = {
-                "LD_PRELOAD": str(fake_driver / "fakecuda.so"),
-                "LD_LIBRARY_PATH": str(fake_driver),
-                "FAKE_GPU_STATE": str(tmp_path / f"machine-{number}"),
-            }
+            env = driver_environment(fake_driver, state=tmp_path / f"machine-{number}")
             own = {"nvml": "FAKE_NVML", "plans_mib": "FAKE_CUDNN_PLANS_MIB", "visible": "CUDA_VISIBLE_DEVICES"}
             env |= {own.get(name, f"FAKE_GPU_{name.upper()}"): str(value) for name, value in settings.items()}
             return FakeMachine(env=env, stack=stack)
 
         yield make
+
+
+def driver_environment(folder: Path, *, state: Path) -> dict[str, str]:
+    """Environment variables of the processes of a machine whose state is in the file `state`."""
+    return {
+        "LD_PRELOAD": str(folder / "fakecuda.so"),
+        "LD_LIBRARY_PATH": str(folder),
+        "FAKE_GPU_STATE": str(state),
+    }
+
+
+_STEP = """
+import os, torch
+layer = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(72, 2)).cuda()
+layer(torch.ones(4, 1, 8, 8, device="cuda")).sum().backward()
+torch.cuda.synchronize()
+assert torch.cuda.memory_allocated() > 0
+os._exit(0)  # at the interpreter's end, a thread of autograd that still holds Python objects would abort the process
+"""
+
+
+def build_problem(folder: Path, source: Path = DRIVER_FOLDER) -> str | None:
+    """Build the driver and make a training step under it. Returns why this PyTorch cannot run under it, or None if it can."""
+    import torch
+
+    build = [sys.executable, str(source / "build.py"), str(folder)]
+    step = [sys.executable, "-c", _STEP]
+    environment = {**os.environ, **driver_environment(folder, state=folder / "state")}
+    for command, env in ((build, dict(os.environ)), (step, environment)):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            cause = next((line for line in done.stderr.splitlines() if "rror" in line), f"exit code {done.returncode}")
+            return f"the fake CUDA driver does not carry PyTorch {torch.__version__}: {cause}"
+    return None
 
 
 def _reason_to_skip() -> str | None:
