@@ -33,18 +33,20 @@ class CudaDevice:
     is_gpu = True
     is_asynchronous = True
 
-    def __init__(self, index: int, *, limit_bytes: int | None = None) -> None:
+    def __init__(self, index: int, *, limit_bytes: int | None = None, shown_index: int | None = None) -> None:
         self.torch_device = torch.device("cuda", index)
+        self._shown_name = f"cuda:{index if shown_index is None else shown_index}"
         had_context = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # not annotated by torch
         self._properties = torch.cuda.get_device_properties(index)
         before = nvml.used_bytes(self._properties)
         others = nvml.memory_users(self._properties)
         try:
+            torch.cuda.set_device(self.torch_device)  # what "cuda" means to a task
             torch.empty(1, device=self.torch_device)
             torch.cuda.synchronize(self.torch_device)
         except RuntimeError as error:
             raise DeviceError(
-                f"{self.torch_device} exists but cannot be used: {first_line(error)}",
+                f"{self._shown_name} exists but cannot be used: {first_line(error)}",
                 hint="Another program may use all of its memory; run nvidia-smi to see which.",
             ) from None
         after = nvml.used_bytes(self._properties)
@@ -67,7 +69,7 @@ class CudaDevice:
 
     @property
     def name(self) -> str:
-        real = f"{self._properties.name} ({self.torch_device})"
+        real = f"{self._properties.name} ({self._shown_name})"
         emulated = self.memory.emulated_bytes
         return real if emulated is None else f"{real} emulating {format_bytes(emulated)}"
 
@@ -210,7 +212,7 @@ def kernel_problem(capability: tuple[int, int], architectures: Sequence[str]) ->
 
 
 def open_device(spec: DeviceSpec) -> CudaDevice:
-    return CudaDevice(spec.index or 0, limit_bytes=spec.limit_bytes)
+    return CudaDevice(spec.index or 0, limit_bytes=spec.limit_bytes, shown_index=spec.shown_index)
 
 
 def list_gpus() -> tuple[GpuReport, ...]:

@@ -63,6 +63,10 @@ class DeviceSpec:
     """A key of `KINDS`, or `auto`."""
     index: int | None = None
     """Index of the GPU, in PyTorch's numbering."""
+    seen_alone_as: str | None = None
+    """Value of CUDA_VISIBLE_DEVICES for the processes that use the GPU, so that they see only this one; None if they see all."""
+    shown_index: int | None = None
+    """Index by which the user knows a GPU that is seen alone; None for any other."""
     limit_bytes: int | None = None
     """Simulated limit, or size of the smaller GPU that a larger one emulates."""
     resolved: bool = False
@@ -78,10 +82,16 @@ class DeviceSpec:
         """Whether the device reports the memory of a trial; True for `auto`, which is not resolved yet."""
         return self.kind not in KINDS or KINDS[self.kind].counts_memory
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables of a child process that uses the device."""
+        return {} if self.seen_alone_as is None else {VISIBLE_DEVICES: self.seen_alone_as}
+
     def __str__(self) -> str:
         if self.kind in KINDS and KINDS[self.kind].argument == "size":
             return f"{self.kind}:{format_bytes(self.limit_bytes or 0).replace('.00', '').replace(' ', '')}"
-        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+        index = self.index if self.shown_index is None else self.shown_index
+        return self.kind if index is None else f"{self.kind}:{index}"
 
 
 class DeviceModule(Protocol):
@@ -248,6 +258,20 @@ def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]
     unusable = {number for number, gpu in enumerate(list_gpus()) if gpu.problem is not None}
     gpus = tuple(name for number, name in enumerate(names) if number not in unusable)
     return gpus if len(gpus) > 1 else ()
+
+
+def seen_alone(spec: DeviceSpec) -> DeviceSpec:
+    """The device for child processes with its `environment`. A GPU other than the first one is the only one that they see: "cuda"
+    means this GPU to a task, and no context is created on another. Creates no context. Raises DeviceError."""
+    if spec.kind != "cuda" or not spec.index:
+        return spec
+    import torch
+
+    found = resolve_device(spec, measuring_memory=True)
+    if torch.version.hip is not None:  # see `visible_gpus`
+        return found
+    names = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
+    return replace(found, index=0, shown_index=spec.index, seen_alone_as=names[spec.index])
 
 
 def gpu_names(visible: str | None, num_gpus: int) -> tuple[str, ...]:

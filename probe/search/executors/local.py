@@ -204,6 +204,8 @@ class LocalExecutor:
         return min(free, key=lambda slot: num_jobs[slot.gpu])
 
     def _worker_of(self, slot: _Slot) -> Worker:
+        if slot.worker is not None and slot.worker.is_spent:
+            self._drop(slot)
         if slot.worker is None:
             pin = {VISIBLE_DEVICES: self._gpus[slot.gpu]} if self._gpus else {}
             env = {**(self._env or {}), **pin}
@@ -256,5 +258,7 @@ def report_of(event: Returned | Raised | Died, seconds: float) -> RungReport:
         outcome: Outcome = "host_oom" if event.lacked_memory else "crashed"
         return RungReport(outcome=outcome, seconds=seconds, message=f"The worker {event.description}")
     error = event.error
-    text = error.traceback if isinstance(error, UserCodeError) else str(error)
+    text = str(error)
+    if isinstance(error, UserCodeError):
+        text = error.traceback if error.hint is None else f"{error.traceback.rstrip()}\n{error.hint}"
     return RungReport(outcome="failed", seconds=seconds, message=text)
