@@ -64,7 +64,7 @@ class DeviceSpec:
     index: int | None = None
     """Index of the GPU, in PyTorch's numbering."""
     seen_alone_as: str | None = None
-    """Value of CUDA_VISIBLE_DEVICES for the processes that use the GPU, so that they see only this one; None if they see all."""
+    """Value of CUDA_VISIBLE_DEVICES for the processes that use the GPU, so that they see it alone; None if they see all."""
     shown_index: int | None = None
     """Index by which the user knows a GPU that is seen alone; None for any other."""
     limit_bytes: int | None = None
@@ -261,8 +261,8 @@ def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]
 
 
 def seen_alone(spec: DeviceSpec) -> DeviceSpec:
-    """The device for child processes with its `environment`. A GPU other than the first one is the only one that they see: "cuda"
-    means this GPU to a task, and no context is created on another. Creates no context. Raises DeviceError."""
+    """The device for child processes with its `environment`. A GPU other than the first one is the only one that they see, so
+    that "cuda" means this GPU to a task, and no context is created on another. Creates no context. Raises DeviceError."""
     if spec.kind != "cuda" or not spec.index:
         return spec
     import torch

@@ -127,8 +127,8 @@ def find_lr(
 
 
 _LOST = (
-    "After this error, this process cannot use the GPU any more, so nothing else was measured. If the task can be pickled, leave "
-    "out in_process."
+    "After this error, this process cannot use the GPU any more, so nothing else was measured. If the task can be pickled, "
+    "leave out in_process."
 )
 
 
@@ -172,7 +172,7 @@ def _measure_curves(
 
 def _checked(runner: ProbeRunner, plan: LrPlan, number: int, curve: LrCurve, raised: Raised) -> LrCurve:
     """Make the steps of a range test at its lowest learning rate. An error there is not the learning rate's, and passes."""
-    num_steps = curve.num_steps
+    num_steps = curve.num_steps + 1  # the last one raised
     runner.train_at_lowest(plan, number, num_steps)
     return replace(curve, raised=replace(raised, was_checked=True), num_extra_steps=curve.num_extra_steps + num_steps)
 
