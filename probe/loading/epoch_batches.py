@@ -56,6 +56,8 @@ class TensorBatches(Batches):
         self._home = self._target if resident else torch.device("cpu")
         self._tensors = map_tensors(lambda tensor: _resident(tensor, self._home), data.tensors)
         self._indices = data.indices
+        # index_select takes less time on the CPU, and an index less of the host's time in front of a GPU.
+        self._gather = _select if self._home.type == "cpu" else _index
 
     def epoch(self, number: int) -> Iterator[Batch]:
         with self._device.untracked():
@@ -69,7 +71,7 @@ class TensorBatches(Batches):
             yield self._batch(indices[start : start + self._batch_size])
 
     def _batch(self, rows: Tensor) -> Batch:
-        batch = Batch(map_tensors(partial(torch.index_select, dim=0, index=rows), self._tensors), len(rows))
+        batch = Batch(map_tensors(partial(self._gather, rows), self._tensors), len(rows))
         return batch if self._home == self._target else batch.to(self._target)
 
 
@@ -159,6 +161,14 @@ _copies: WeakMemo[Tensor] = WeakMemo()
 
 def _resident(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor if tensor.device == device else _copies.get([tensor], device, make=lambda: tensor.to(device))
+
+
+def _select(rows: Tensor, tensor: Tensor) -> Tensor:
+    return tensor.index_select(0, rows)
+
+
+def _index(rows: Tensor, tensor: Tensor) -> Tensor:
+    return tensor[rows]
 
 
 def _is_resident(tensor: Tensor, device: torch.device) -> bool:
