@@ -135,6 +135,8 @@ def make_batches(
     with device.untracked():
         if limit_bytes is not None:
             resident = resident and tensor_bytes(task) <= MAX_RESIDENT_FRACTION * limit_bytes
+        elif device.is_gpu:  # of unknown size
+            resident = False
         tensors = as_tensors(data, task)
         to_load = samples_to_load(data, task) if tensors is None else None
     if tensors is None:

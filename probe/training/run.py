@@ -209,7 +209,7 @@ class TrainingRun:
         set_random_state(state["random"], self._device.torch_device)
 
     def _eval_batch_size(self) -> int:
-        unlimited = self._device.limit_bytes is None
+        unlimited = not self._device.is_gpu and self._device.limit_bytes is None
         return max(self.settings.batch_size, MIN_EVAL_BATCH_SIZE) if unlimited else self.settings.batch_size
 
     def _batches_of(self, data: Any, *, batch_size: int, shuffle: bool, resident: bool = True) -> Batches:
