@@ -84,7 +84,7 @@ def is_penalized(weight: torch.Tensor) -> bool:
 def add_to_gradients(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
     """Add the derivative of l1 * sum |w| + l2 * sum w^2 to the gradients."""
     weights = [weight for group in optimizer.param_groups for weight in _penalized(group)]
-    gradients = [weight.grad for weight in weights]
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
     with torch.no_grad():
         if weights and settings.l2:
             torch._foreach_add_(gradients, weights, alpha=2 * settings.l2)

@@ -89,6 +89,11 @@ class TrainingRun:
     def num_steps_per_epoch(self) -> int:
         return self._train.num_batches
 
+    @property
+    def copies_ahead(self) -> bool:
+        """Whether the next batch is copied to the device while one is trained on."""
+        return self._train.copies_ahead
+
     def register_update_pre_hook(self, hook: Callable[[], object]) -> None:
         """See `TrainStep.register_update_pre_hook`."""
         self._step.register_update_pre_hook(hook)
