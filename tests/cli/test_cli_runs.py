@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cli_tools import RECIPE, Searches, environment, read_result, start_probe
 
-import probe.batch.compare
+import probe.batch.comparison.axes
 from probe.cli.main import run
 
 LR = ["lr", "--task", "clitask:task", "--steps", "60"]
@@ -92,7 +92,7 @@ def test_batch_compares_every_combination(monkeypatch: pytest.MonkeyPatch) -> No
         compared.append(axes)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(probe.batch.compare, "compare_batch_sizes", interrupted)
+    monkeypatch.setattr(probe.batch.comparison.axes, "compare_batch_sizes", interrupted)
     options = ["--img", "16,8", "--precision", "fp32,bf16", "--activation-checkpointing"]
     assert run(["batch", "--model", "cnn", *options, "--quiet"]) == 130
     [axes] = compared

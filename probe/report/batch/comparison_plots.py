@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from probe.batch.records import BatchComparison, Variant
-from probe.report.batch.comparison import COMPARISON_PLOT, is_predicted, rate_at_recommended, sample_noun, short_names
+from probe.report.batch.comparison import COMPARISON_PLOT, is_predicted, sample_noun, short_names
+from probe.report.batch.speed import rate_at_recommended
 from probe.report.shared.plots import (
     BLUE,
     GREY,

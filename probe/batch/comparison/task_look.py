@@ -1,0 +1,119 @@
+"""Look at a task before its variants are compared: whether it has convolutions, and what its data loader delivers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+from probe.batch.records import LoaderSpeed
+from probe.errors import first_line
+from probe.tasks.source import TaskSource
+from probe.workers.death import WorkerDied
+from probe.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from probe.loading.batch import Batch
+    from probe.loading.epoch_batches import LoadedBatches
+
+MAX_SECONDS = 3.0
+"""Time for which a loader is read."""
+MAX_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLook:
+    """What is known about a task besides its batch sizes."""
+
+    has_convolutions: bool = False
+    """Whether some weights have a memory format with channels last."""
+    loader: tuple[LoaderSpeed, ...] = ()
+
+
+def look_at_task(
+    source: TaskSource, params: Mapping[str, Any], *, batch_size: int, seed: int, in_process: bool
+) -> TaskLook:
+    """Build the task in a child process, or in this one, and measure its loader without and with workers."""
+    speeds = []
+    with nullcontext() if in_process else Worker() as worker:
+        call = (lambda function, *args: function(*args)) if worker is None else worker.call
+        has_convolutions = call(_has_convolutions, source, params)
+        for num_workers in call(_worker_counts, source, params):
+            measured = LoaderSpeed(num_workers=num_workers, batch_size=batch_size)
+            try:
+                speeds.append(call(_measured, measured, source, params, seed))
+            except WorkerDied as death:
+                speeds.append(replace(measured, failure=first_line(death)))
+                break
+    return TaskLook(has_convolutions=has_convolutions, loader=tuple(speeds))
+
+
+def _has_convolutions(source: TaskSource, params: Mapping[str, Any]) -> bool:
+    from torch.nn.parameter import is_lazy
+
+    from probe.training.building import build_task
+
+    weights = build_task(source, params).model().parameters()
+    return any(is_lazy(weight) or weight.dim() in (4, 5) for weight in weights)
+
+
+def _worker_counts(source: TaskSource, params: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the numbers of workers to measure; none if the training samples are not loaded one by one."""
+    from probe.device.environment import num_cores
+    from probe.loading.dataset import as_tensors, is_unbounded
+    from probe.training.building import build_task
+
+    task = build_task(source, params)
+    if is_unbounded(task.train) or as_tensors(task.train, task) is not None:
+        return ()
+    return 0, task.num_workers or min(num_cores(), MAX_WORKERS)
+
+
+def _measured(speed: LoaderSpeed, source: TaskSource, params: Mapping[str, Any], seed: int) -> LoaderSpeed:
+    """Read shuffled batches for some seconds. An error of the loader is part of the record."""
+    from probe.device.cpu import CpuDevice
+    from probe.device.failures import find_failure
+    from probe.loading.dataset import samples_to_load
+    from probe.loading.epoch_batches import LoadedBatches
+    from probe.training.building import build_task
+
+    task = replace(build_task(source, params), num_workers=speed.num_workers)
+    try:
+        batches = LoadedBatches(
+            task,
+            samples_to_load(task.train, task),
+            batch_size=speed.batch_size,
+            device=CpuDevice(),
+            seed=seed,
+            shuffle=True,
+        )
+        num_batches, rate = _read(batches, speed.num_workers)
+    except Exception as error:
+        _, culprit = find_failure(error)
+        return replace(speed, failure=f"{type(culprit).__name__}: {first_line(culprit)}")
+    return replace(speed, num_batches=num_batches, samples_per_second=rate)
+
+
+def _read(batches: LoadedBatches, num_workers: int) -> tuple[int, float]:
+    """Return the number of batches and the samples per second. The first batch of each worker, which waits for its start, does
+    not count, unless an epoch is too short."""
+    epochs = _endless(batches)
+    num_first = max(1, num_workers)
+    if batches.num_batches >= 2 * num_first:
+        for _ in islice(epochs, num_first):
+            pass
+    num_batches = num_samples = 0
+    seconds, started = 0.0, time.perf_counter()
+    while seconds < MAX_SECONDS:
+        num_samples += next(epochs).num_samples
+        num_batches += 1
+        seconds = time.perf_counter() - started
+    return num_batches, num_samples / seconds
+
+
+def _endless(batches: LoadedBatches) -> Iterator[Batch]:
+    for number in count():
+        yield from batches.epoch(number)
