@@ -89,7 +89,7 @@ class Task:
     """Callable list of samples -> batch, for samples of different lengths. Batch probes then measure the largest samples."""
     optimizer: str | Callable[..., Any] = "adamw"
     """Optimizer: a name, or a callable (params, lr=...) -> torch.optim.Optimizer that uses `lr`. It is also called with
-    `momentum` and `weight_decay` if they are set and its signature has them."""
+    `momentum`, `weight_decay` and `fused` if they are set and its signature has them."""
     batch_size: int = 64
     """Number of samples per optimizer step, unless a probe, a search or the command line sets another."""
     num_workers: int = 0

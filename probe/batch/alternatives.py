@@ -15,6 +15,7 @@ from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
 from probe.batch.records import Alternative, BatchResult
 from probe.errors import ProbeError
 from probe.tasks.source import NamedSource, TaskSource
+from probe.training.optimizer_names import OPTIONAL
 from probe.workers.death import WorkerDied
 from probe.workers.worker import Worker
 
@@ -115,5 +116,5 @@ def _changed(config: ProbeConfig, change: Change) -> tuple[TaskSource, dict[str,
         source = replace(source, image_size=change.image_size)
     params = {**config.params, **change.params}
     if "optimizer" in change.params:
-        params = {name: value for name, value in params.items() if name not in ("momentum", "weight_decay")}
+        params = {name: value for name, value in params.items() if name not in OPTIONAL}
     return source, params

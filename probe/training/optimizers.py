@@ -14,21 +14,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from probe.errors import TaskError, UsageError
-from probe.training.optimizer_names import OPTIMIZER_NAMES, named_optimizer, optimizer_title
+from probe.training.optimizer_names import OPTIMIZER_NAMES, OPTIONAL, named_optimizer, optimizer_title
 from probe.training.reached_hyperparameters import accepts
 from probe.training.settings import TrainerSettings
 
 
-def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch.optim.Optimizer:
-    """The optimizer of `settings` for the trainable parameters among `params`. Raises UsageError for an unknown name or
-    hyperparameter, TaskError without parameters or for an unusable optimizer of the user's callable."""
+def make_optimizer(
+    params: Iterable[Tensor], settings: TrainerSettings, *, prefers_fused: bool = False
+) -> torch.optim.Optimizer:
+    """The optimizer of `settings` for the trainable parameters among `params`, fused if PyTorch has that and either `settings`
+    or, by default, `prefers_fused` asks for it. Raises UsageError for an unknown name or hyperparameter, TaskError without
+    parameters or for an unusable optimizer of the user's callable."""
     trainable = [parameter for parameter in params if parameter.requires_grad]
     if not trainable:
         raise TaskError(
             "The model has no trainable parameters.",
             hint="Make its layers attributes of the model, and set requires_grad.",
         )
-    given = {name: getattr(settings, name) for name in ("momentum", "weight_decay")}
+    given = {name: getattr(settings, name) for name in OPTIONAL}
     given = {name: value for name, value in given.items() if value is not None}
     if callable(settings.optimizer):
         return _make_from_callable(settings.optimizer, trainable, settings.lr, given)
@@ -39,12 +42,21 @@ def make_optimizer(params: Iterable[Tensor], settings: TrainerSettings) -> torch
                 f"{settings.optimizer} does not accept {name}, only {', '.join(sorted(named.hyperparameters))}.",
                 hint=f'In a recipe, make it conditional on the optimizer: {name} = {{ ..., when = {{ optimizer = "sgd" }} }}.',
             )
+    can_fuse = "fused" in named.hyperparameters and all(map(torch.is_floating_point, trainable))
+    is_fused = given.pop("fused", prefers_fused and can_fuse)
+    # PyTorch's own fused=False would also turn off its loops over all weights in one kernel for each operation.
+    options = {**named.fixed, **given, **({"fused": True} if is_fused else {})}
     make: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, named.class_name)
-    return make(trainable, lr=settings.lr, **{**named.fixed, **given})
+    return make(trainable, lr=settings.lr, **options)
+
+
+def has_sparse_gradients(model: torch.nn.Module) -> bool:
+    """Whether an embedding of the model has sparse gradients, which fused optimizers do not support."""
+    return any(getattr(module, "sparse", False) is True for module in model.modules())
 
 
 def _make_from_callable(
-    make: Callable[..., Any], params: list[Tensor], lr: float, given: dict[str, float]
+    make: Callable[..., Any], params: list[Tensor], lr: float, given: dict[str, Any]
 ) -> torch.optim.Optimizer:
     refused = [name for name in given if not accepts(make, name)]
     if refused:

@@ -20,9 +20,11 @@ from probe.loading.trees import map_tensors
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.activation_checkpointing import recompute_activations
+from probe.training.compilation import compile_errors, compile_forward
 from probe.training.evaluate import Evaluation, evaluate
+from probe.training.memory_format import store_channels_last
 from probe.training.metrics import RunningMetrics
-from probe.training.optimizers import make_optimizer
+from probe.training.optimizers import has_sparse_gradients, make_optimizer
 from probe.training.records import EpochReport
 from probe.training.settings import TrainerSettings, lr_factor
 from probe.training.step import ForwardPass, TrainStep, matmul_precision
@@ -46,14 +48,21 @@ class TrainingRun:
         self._seed = seed
         seed_everything(derive_seed(seed, "weights"))
         self.model = _build_model(task).to(device.torch_device)
+        if settings.channels_last:
+            store_channels_last(self.model)
         if settings.activation_checkpointing:
             recompute_activations(self.model)
-        self.optimizer = make_optimizer(self.model.parameters(), settings)
+        if settings.compile:
+            compile_forward(self.model, device)
+        prefers_fused = device.is_gpu and not has_sparse_gradients(self.model)
+        self.optimizer = make_optimizer(self.model.parameters(), settings, prefers_fused=prefers_fused)
         self._lr_ratios = [group["lr"] / settings.lr for group in self.optimizer.param_groups]
         kind = device.torch_device.type
         stops_at_nan = stops_at_nan and not device.is_asynchronous
         self._step = TrainStep(task, self.model, self.optimizer, settings, kind, stops_at_nan=stops_at_nan)
-        self._forward = ForwardPass(task, precision=settings.precision, device_type=kind)
+        self._forward = ForwardPass(
+            task, precision=settings.precision, device_type=kind, channels_last=settings.channels_last
+        )
         self._train = self._batches_of(task.train, batch_size=settings.batch_size, shuffle=True)
         # Created here, so that measurements of a training step include the validation data on the device.
         self._val = (
@@ -156,7 +165,7 @@ class TrainingRun:
     def evaluate_batches(self, batches: Iterable[Batch], *, model: torch.nn.Module | None = None) -> Evaluation:
         """Evaluate the model, or another one, on batches that are on the device."""
         scored = self.model if model is None else model
-        with matmul_precision(self.settings.precision):
+        with matmul_precision(self.settings.precision), compile_errors():
             return evaluate(self.task, scored, batches, self._forward, self._device)
 
     def random_state_kept(self) -> AbstractContextManager[None]:

@@ -19,6 +19,8 @@ from probe.task import Task
 from probe.tasks.augment import augmentation
 from probe.tasks.losses import loss_function
 from probe.training import optimizers
+from probe.training.compilation import compile_errors
+from probe.training.memory_format import channels_last
 from probe.training.metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
 from probe.workers.process_state import read_precisions, write_precisions
@@ -27,14 +29,16 @@ _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ForwardPass:
-    """The task's (model, batch) -> (loss, outputs), with autocast if the precision requires it."""
+    """The task's (model, batch) -> (loss, outputs), with autocast if the precision requires it, and with `channels_last` on
+    inputs in that memory format."""
 
-    def __init__(self, task: Task, *, precision: Precision, device_type: str) -> None:
+    def __init__(self, task: Task, *, precision: Precision, device_type: str, channels_last: bool = False) -> None:
         self._forward = task.forward
         self._loss = loss_function(task.loss)
         self._train_loss = None if task.train_loss is None else loss_function(task.train_loss)
         self._dtype = _AUTOCAST_TYPES.get(precision)
         self._device_type = device_type
+        self._channels_last = channels_last
 
     def __call__(self, model: torch.nn.Module, batch: Any) -> tuple[Tensor, Any]:
         with self._autocast():
@@ -60,6 +64,8 @@ class ForwardPass:
 
     def _run(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Tensor | None]:
         """Returns the outputs, and the loss if the task has its own `forward`."""
+        if self._channels_last:
+            batch = map_tensors(channels_last, batch)
         if self._forward is not None:
             loss, outputs = self._forward(model, batch)
             return outputs, loss
@@ -89,7 +95,10 @@ class TrainStep:
         self._model = model
         self._optimizer = optimizer
         self._settings = settings
-        self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
+        self._forward = ForwardPass(
+            task, precision=settings.precision, device_type=device_type, channels_last=settings.channels_last
+        )
+        self._errors = compile_errors if settings.compile else nullcontext
         self._augment = augmentation(task.augment)
         self._stops_at_nan = stops_at_nan
         self._penalized = bool(settings.l1 or settings.l2)
@@ -102,11 +111,12 @@ class TrainStep:
         on the device. Raises TaskError for an invalid loss."""
         self._optimizer.zero_grad(set_to_none=True)
         batch = self._augmented(batch)
-        loss = (
-            self._backward(batch, metrics)
-            if self._settings.gradient_accumulation == 1
-            else self._accumulate(batch, metrics)
-        )
+        with self._errors():
+            loss = (
+                self._backward(batch, metrics)
+                if self._settings.gradient_accumulation == 1
+                else self._accumulate(batch, metrics)
+            )
         if self._stops_at_nan and not math.isfinite(loss.item()):
             return loss
         self._update()

@@ -105,7 +105,7 @@ def _trace(
     recorder = Recorder(fake_mode)
     fakes = _fakes(fake_mode, batch)
     val_fakes = None if val_batch is None else _fakes(fake_mode, val_batch)
-    run = _build(task, settings, example, fake_mode, recorder, options.seed)
+    run = _build(task, settings, example, fake_mode, recorder, options)
     if options.as_gpu:
         for group in run.optimizer.param_groups:
             if group.get("foreach", 0) is None and not group.get("fused"):
@@ -153,7 +153,12 @@ def _fake(fake_mode: FakeTensorMode, tensor: torch.Tensor) -> FakeTensor:
 
 
 def _build(
-    task: Task, settings: TrainerSettings, example: Batch, fake_mode: FakeTensorMode, recorder: Recorder, seed: int
+    task: Task,
+    settings: TrainerSettings,
+    example: Batch,
+    fake_mode: FakeTensorMode,
+    recorder: Recorder,
+    options: TraceOptions,
 ) -> TrainingRun:
     """Build a run whose weights are fakes. A model that cannot be built of fakes is built for real and copied as fakes."""
     dataless = replace(task, train=_NoData(), val=None, test=None, time_steps=None)
@@ -170,13 +175,13 @@ def _build(
 
     with fake_mode, recorder:
         try:
-            run = _dry_run(replace(dataless, model=built_of_fakes), settings, seed)
+            run = _dry_run(replace(dataless, model=built_of_fakes), settings, options)
         except ProbeError:
             raise
         except Exception:
             run = None
         if run is None:
-            run = _dry_run(replace(dataless, model=built_for_real), settings, seed)
+            run = _dry_run(replace(dataless, model=built_for_real), settings, options)
     recorder.adopt([*run.model.parameters(), *run.model.buffers()])
     recorder.restart()
     return run
@@ -202,9 +207,16 @@ def _record_updates(run: TrainingRun, recorder: Recorder) -> None:
     run.optimizer.register_step_post_hook(after_step)
 
 
-def _dry_run(task: Task, settings: TrainerSettings, seed: int) -> TrainingRun:
+def _dry_run(task: Task, settings: TrainerSettings, options: TraceOptions) -> TrainingRun:
     # The loss of a fake cannot be tested for NaN.
-    return TrainingRun(task, settings, device=CpuDevice(), seed=seed, stops_at_nan=False)
+    device = _LikeGpu() if options.as_gpu else CpuDevice()
+    return TrainingRun(task, settings, device=device, seed=options.seed, stops_at_nan=False)
+
+
+class _LikeGpu(CpuDevice):
+    """A device for which the trainer chooses what it would for a GPU."""
+
+    is_gpu = True
 
 
 def _initialize_lazy_modules(task: Task, model: Any, example: Batch) -> None:

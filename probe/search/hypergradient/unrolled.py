@@ -113,7 +113,13 @@ def check_settings(settings: TrainerSettings) -> None:
             f"The optimizer must be {' or '.join(OPTIMIZERS)} to differentiate through its steps, not {optimizer!r}.",
             hint='Write optimizer = "sgd" in [space].',
         )
-    for name, plain in (("precision", "fp32"), ("gradient_accumulation", 1), ("activation_checkpointing", False)):
+    plain_values = {
+        "precision": "fp32",
+        "gradient_accumulation": 1,
+        "activation_checkpointing": False,
+        "compile": False,
+    }
+    for name, plain in plain_values.items():
         if getattr(settings, name) != plain:
             raise UsageError(
                 f"{name} must be {plain!r} to differentiate through training steps, not {getattr(settings, name)!r}.",
