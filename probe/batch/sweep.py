@@ -22,7 +22,7 @@ from probe.batch.errors_by_size import is_suspect, suspects_by_size
 from probe.batch.prediction.memory_model import Untraceable
 from probe.batch.prediction.predict import USABLE_FRACTION, TargetGpus, contradictions, predict_batch_sizes
 from probe.batch.prediction_records import Prediction, PredictionInfo
-from probe.batch.records import Attempt, BatchResult, StoppedBy
+from probe.batch.records import Attempt, BatchResult, LoaderSpeed, StoppedBy
 from probe.batch.runner import AttemptRunner
 from probe.batch.sample_ranking import SampleRanking
 from probe.device.select import NO_GPU_HINT
@@ -30,7 +30,7 @@ from probe.errors import DeviceError, ProbeError, TaskError, UserCodeError
 from probe.units import format_count
 
 Observer = Callable[[Attempt], None]
-News = ProbeInfo | PredictionInfo | NextAttempt
+News = ProbeInfo | PredictionInfo | NextAttempt | LoaderSpeed
 Announce = Callable[[News], None]
 
 
@@ -48,7 +48,7 @@ class SweepOptions:
     rankings: tuple[SampleRanking, ...] = ()
     """Rankings of the samples from an earlier sweep over the same data; empty if they are still to be measured."""
     announce: Announce | None = None
-    """Called with the ProbeInfo, the PredictionInfo, and the NextAttempt before each attempt."""
+    """Called with the ProbeInfo, the PredictionInfo, the NextAttempt before each attempt, and each LoaderSpeed."""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -34,42 +34,57 @@ class TaskLook:
 
 
 def look_at_task(
-    source: TaskSource, params: Mapping[str, Any], *, batch_size: int, seed: int, in_process: bool
+    source: TaskSource,
+    params: Mapping[str, Any],
+    *,
+    batch_size: int,
+    seed: int,
+    in_process: bool,
+    begin: Callable[[str], None] | None,
+    announce: Callable[[LoaderSpeed], None],
 ) -> TaskLook:
     """Build the task in a child process, or in this one, and measure its loader without and with workers."""
     speeds = []
     with nullcontext() if in_process else Worker() as worker:
-        call = (lambda function, *args: function(*args)) if worker is None else worker.call
-        has_convolutions = call(_has_convolutions, source, params)
-        for num_workers in call(_worker_counts, source, params):
-            measured = LoaderSpeed(num_workers=num_workers, batch_size=batch_size)
+        call = _in_process if worker is None else worker.call
+        has_convolutions, worker_counts = call(_look, source, params)
+        if worker_counts and begin is not None:
+            begin("data loader")
+        for num_workers in worker_counts:
+            speed = LoaderSpeed(num_workers=num_workers, batch_size=batch_size)
             try:
-                speeds.append(call(_measured, measured, source, params, seed))
+                speed = call(_measured, speed, source, params, seed)
             except WorkerDied as death:
-                speeds.append(replace(measured, failure=first_line(death)))
+                speeds.append(replace(speed, failure=first_line(death)))
                 break
+            speeds.append(speed)
+            announce(speed)
     return TaskLook(has_convolutions=has_convolutions, loader=tuple(speeds))
 
 
-def _has_convolutions(source: TaskSource, params: Mapping[str, Any]) -> bool:
+def _in_process(function: Callable[..., Any], *args: Any) -> Any:
+    import torch
+
+    from probe.loading.random_state import random_state_kept
+
+    with random_state_kept(torch.device("cpu")):
+        return function(*args)
+
+
+def _look(source: TaskSource, params: Mapping[str, Any]) -> tuple[bool, tuple[int, ...]]:
+    """Return whether the model has convolutions, and the numbers of workers to measure: none if the training samples are not
+    loaded one by one."""
     from torch.nn.parameter import is_lazy
 
-    from probe.training.building import build_task
-
-    weights = build_task(source, params).model().parameters()
-    return any(is_lazy(weight) or weight.dim() in (4, 5) for weight in weights)
-
-
-def _worker_counts(source: TaskSource, params: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the numbers of workers to measure; none if the training samples are not loaded one by one."""
     from probe.device.environment import num_cores
     from probe.loading.dataset import as_tensors, is_unbounded
     from probe.training.building import build_task
 
     task = build_task(source, params)
+    has_convolutions = any(is_lazy(weight) or weight.dim() in (4, 5) for weight in task.model().parameters())
     if is_unbounded(task.train) or as_tensors(task.train, task) is not None:
-        return ()
-    return 0, task.num_workers or min(num_cores(), MAX_WORKERS)
+        return has_convolutions, ()
+    return has_convolutions, (0, task.num_workers or min(num_cores(), MAX_WORKERS))
 
 
 def _measured(speed: LoaderSpeed, source: TaskSource, params: Mapping[str, Any], seed: int) -> LoaderSpeed:

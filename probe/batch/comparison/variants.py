@@ -68,6 +68,8 @@ def compare_variants(
                 batch_size=first.recommended or first.largest_fit or 1,
                 seed=arguments.get("seed", 0),
                 in_process=arguments.get("in_process", False),
+                begin=begin,
+                announce=opened,
             )
     for settings in other_variants(plain, first, has_convolutions=look.has_convolutions):
         if comparison.has_ended:

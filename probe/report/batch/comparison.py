@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from probe.batch.records import BatchComparison, Variant
+from probe.errors import first_line
 from probe.report.batch.figures import peak_at, taken_bytes
 from probe.report.batch.page import attempts_table, prediction_info_block
 from probe.report.batch.sentences import NOT_MEASURED, batch_warnings, check_text
 from probe.report.batch.speed import (
     attempt_at_recommended,
     fastest_text,
-    launch_bound_text,
+    launches_text,
     loader_text,
     loader_warning,
     next_step,
@@ -34,6 +35,16 @@ from probe.report.shared.wording import NONE, cell, plural, sentence, shorten
 from probe.units import format_bytes, format_count, format_gpu_memory, format_seconds
 
 COMPARISON_PLOT = "comparison.png"
+SPEED_PLOT = "speed.png"
+
+_SPEED_CAPTION = (
+    "Throughput of each variant against batch size. At hollow marks the GPU waits for the host. Horizontal lines are what the "
+    "data loader delivers."
+)
+_LAUNCHES = (
+    "Host time is what the host needs to queue a training step, GPU time what the step takes, both at the recommended size. A "
+    "size is launch-bound if the GPU waits for the host: a larger batch then takes hardly more time."
+)
 
 _PARTIAL = {
     "interrupted": "the comparison was interrupted: rows are missing, and the last one may be incomplete.",
@@ -53,6 +64,7 @@ def comparison_page(result: BatchComparison, plots: Sequence[str]) -> str:
     blocks = [
         *summary_blocks(comparison_summary(result), without=IN_SETTINGS),
         plot_block(plots, COMPARISON_PLOT, caption),
+        plot_block(plots, SPEED_PLOT, _SPEED_CAPTION),
         _reading_text(result),
         settings_block(result.meta, settings),
         "## Each variant",
@@ -72,20 +84,21 @@ def _reading_text(result: BatchComparison) -> str | None:
     if sample_noun(result) == "images":
         megapixels = ", and megapixels per second compare images of different size"
         change = "a smaller image or a larger batch"
-    return (
+    text = (
         f"Throughput is measured at the recommended size, the smallest within 5 % of the best{megapixels}; peak memory at the "
         f"largest size. Neither tells which variant trains the better model: whether {change} helps is decided by a search."
     )
+    return text if launches_text(result, short_names(result)) is None else f"{text}\n\n{_LAUNCHES}"
 
 
 def _variant_blocks(variant: Variant) -> list[str | None]:
     """The answer for one variant, and the measurements as a block to unfold."""
-    result = variant.result
+    result, failure = variant.result, _failure_text(variant)
     heading, summary = f"### {escape(variant.title)}", batch_summary(result)
     if result.stopped_by == "predicted":
         return [heading, folded("memory of each GPU", [text_table(gpu_table(result.predictions))])]
     check, count = check_text(result), plural(len(result.attempts), "attempt")
-    top = [answer_block(summary)]
+    top = [answer_block(summary) if failure is None else escape(sentence(failure))]
     if result.stopped_by == "nothing_fits":
         top = summary_blocks(summary, without=(*IN_SETTINGS, "Evidence", "Headroom", "Warning", "Cost"))
     return [
@@ -96,6 +109,7 @@ def _variant_blocks(variant: Variant) -> list[str | None]:
     ]
 
 
+_MAX_FAILURE = 300
 _FIRST_LEFT_OUT = ("recommended", "megapixels/s", "host time", "GPU time")
 """Columns that a narrow terminal leaves out, in this order."""
 Column = tuple[str, list[str]]
@@ -109,6 +123,7 @@ def comparison_summary(result: BatchComparison) -> Summary:
         common, is_capped = common_text(result), any(map(_is_capped, result.variants))
         lines += labelled("", [f"all variants: {common}" if common else None, comparison_table(result)])
         lines += labelled("", ["+: larger sizes were not tried" if is_capped else None])
+        lines += labelled("", [launches_text(result, short_names(result))])
         lines += labelled("", [_failure_text(variant) for variant in result.variants])
     lines += labelled("Loader", [loader_text(result)])
     lines += [("Task", f"{result.task}, {result.optimizer}"), ("Device", result.meta.device)]
@@ -151,8 +166,8 @@ def _failure_text(variant: Variant) -> str | None:
     """The error of a variant that cannot be trained."""
     if variant.failure is None:
         return None
-    how = "cannot be trained" if variant.result.largest_fit is None else "ended in an error"
-    return f"{variant.title} {how}: {shorten(variant.failure.partition(chr(10))[0])}"
+    how = "no result for" if variant.result.largest_fit is None else "an error ended"
+    return f"{how} {variant.title}: {shorten(first_line(variant.failure), _MAX_FAILURE)}"
 
 
 def short_names(result: BatchComparison) -> list[str]:
@@ -247,7 +262,6 @@ def _measured_columns(result: BatchComparison) -> list[Column]:
         columns += [
             ("host time", [NONE if a is None else cell(a.host_seconds, format_seconds, none=NONE) for a in timed]),
             ("GPU time", [NONE if a is None else cell(a.step_seconds, format_seconds, none=NONE) for a in timed]),
-            ("launch-bound", [launch_bound_text(v.result) or NONE for v in result.variants]),
         ]
     return columns
 

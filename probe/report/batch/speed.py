@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from probe.batch.decide import GOOD_ENOUGH, timed_by_size
 from probe.batch.records import Attempt, BatchComparison, BatchResult, LoaderSpeed, Variant
 from probe.report.shared.wording import plural, shorten
-from probe.units import format_count, format_percent, format_value
+from probe.units import format_count
 
 HOST_FRACTION = 0.8
 """A step is launch-bound if the host takes at least this fraction of its time to queue it. Where the GPU waits for the host,
@@ -28,19 +29,33 @@ def rate_at_recommended(variant: Variant) -> float | None:
     return None if attempt is None else attempt.samples_per_second
 
 
-def launch_bound_text(result: BatchResult) -> str | None:
-    """Sizes at which the GPU waits for the host: `below 32`, `no` or `at all sizes`; None if the host's time is not known."""
-    timed = timed_by_size(result.attempts)
-    bound = {size: is_bound for size, attempt in timed.items() if (is_bound := _is_launch_bound(attempt)) is not None}
-    if not bound:
+def launches_text(result: BatchComparison, names: Sequence[str]) -> str | None:
+    """The variants that are launch-bound, and at which sizes; None if the host's time is not known. `names` are theirs."""
+    found = [(name, _launch_bound_sizes(v.result)) for name, v in zip(names, result.variants, strict=True)]
+    known = [(name, sizes) for name, sizes in found if sizes is not None]
+    if not known:
         return None
-    if not any(bound.values()):
-        return "no"
-    above = [size for size in bound if size > max(size for size, is_bound in bound.items() if is_bound)]
-    return f"below {format_count(min(above))}" if above else "at all sizes"
+    bound = [f"{name} {sizes}" for name, sizes in known if sizes]
+    if not bound:
+        return "no variant is launch-bound at the sizes that were timed"
+    return f"launch-bound, as the GPU waits for the host: {', '.join(bound)}"
 
 
-def _is_launch_bound(attempt: Attempt) -> bool | None:
+def _launch_bound_sizes(result: BatchResult) -> str | None:
+    """Sizes at which the GPU waits for the host: `below batch 32`, or empty; None if the host's time is not known."""
+    timed = timed_by_size(result.attempts)
+    known = {size: is_bound for size, attempt in timed.items() if (is_bound := is_launch_bound(attempt)) is not None}
+    if not known:
+        return None
+    bound = [size for size, is_bound in known.items() if is_bound]
+    if not bound:
+        return ""
+    above = [size for size in known if size > max(bound)]
+    return f"below batch {format_count(min(above))}" if above else f"up to batch {format_count(max(bound))}"
+
+
+def is_launch_bound(attempt: Attempt) -> bool | None:
+    """Whether the GPU waits for the host; None if the host's time is not known."""
     if attempt.host_seconds is None or attempt.step_seconds is None:
         return None
     return attempt.host_seconds >= HOST_FRACTION * attempt.step_seconds
@@ -72,7 +87,7 @@ def fastest_text(result: BatchComparison) -> str | None:
     variant = fastest(result)
     if variant is None or speedup(result) < NOTABLE_GAIN:
         return None
-    return f"{variant.mode} trains {format_value(round(speedup(result), 1))} times as fast as {result.variants[0].mode}"
+    return f"{variant.mode} trains {speedup(result):.1f} times as fast as {result.variants[0].mode}"
 
 
 def loader_limit(result: BatchComparison) -> LoaderSpeed | None:
@@ -107,12 +122,11 @@ def speed_text(speed: LoaderSpeed) -> str:
 def loader_warning(result: BatchComparison) -> str | None:
     """A warning that training waits for the data loader; None if it does not."""
     limit = loader_limit(result)
-    if limit is None or limit.samples_per_second is None:
+    if limit is None:
         return None
-    share = format_percent(limit.samples_per_second / consumption(result), decimals=0)
     return (
-        f"Training waits for the data: the loader delivers at most {share} of the samples that it could use. More "
-        "num_workers, cheaper transforms or Task.cache help; a faster way to train does not."
+        f"Training waits for the data: it could use {format_count(consumption(result))} samples/s, and the loader delivers "
+        f"{speed_text(limit)}. More num_workers, cheaper transforms or Task.cache help."
     )
 
 
