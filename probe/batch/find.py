@@ -75,11 +75,7 @@ def find_batch_size(
         origin=origin or RunOrigin(),
     )
     limits = Limits(
-        start=start,
-        max=max,
-        size_only=options.size_only,
-        curve_sizes=options.curve_sizes,
-        confirms=confirm_steps > 0,
+        start=start, max=max, size_only=options.size_only, curve_sizes=options.curve_sizes, confirms=confirm_steps > 0
     )
     return _find(config, limits, options, observer, in_process=in_process)
 

@@ -38,7 +38,6 @@ def look_at_task(
     params: Mapping[str, Any],
     *,
     batch_size: int,
-    seed: int,
     in_process: bool,
     begin: Callable[[str], None] | None,
     announce: Callable[[LoaderSpeed], None],
@@ -53,7 +52,7 @@ def look_at_task(
         for num_workers in worker_counts:
             speed = LoaderSpeed(num_workers=num_workers, batch_size=batch_size)
             try:
-                speed = call(_measured, speed, source, params, seed)
+                speed = call(_measured, speed, source, params)
             except WorkerDied as death:
                 speeds.append(replace(speed, failure=first_line(death)))
                 break
@@ -87,10 +86,9 @@ def _look(source: TaskSource, params: Mapping[str, Any]) -> tuple[bool, tuple[in
     return has_convolutions, (0, task.num_workers or min(num_cores(), MAX_WORKERS))
 
 
-def _measured(speed: LoaderSpeed, source: TaskSource, params: Mapping[str, Any], seed: int) -> LoaderSpeed:
+def _measured(speed: LoaderSpeed, source: TaskSource, params: Mapping[str, Any]) -> LoaderSpeed:
     """Read shuffled batches for some seconds. An error of the loader is part of the record."""
     from probe.device.cpu import CpuDevice
-    from probe.device.failures import find_failure
     from probe.loading.dataset import samples_to_load
     from probe.loading.epoch_batches import LoadedBatches
     from probe.training.building import build_task
@@ -102,13 +100,15 @@ def _measured(speed: LoaderSpeed, source: TaskSource, params: Mapping[str, Any],
             samples_to_load(task.train, task),
             batch_size=speed.batch_size,
             device=CpuDevice(),
-            seed=seed,
+            seed=0,
             shuffle=True,
         )
         num_batches, rate = _read(batches, speed.num_workers)
     except Exception as error:
-        _, culprit = find_failure(error)
-        return replace(speed, failure=f"{type(culprit).__name__}: {first_line(culprit)}")
+        lines = str(error).strip().splitlines()
+        # An error in a worker is raised again with its whole traceback as message.
+        is_remote = lines and "in DataLoader worker process" in lines[0]
+        return replace(speed, failure=lines[-1] if is_remote else f"{type(error).__name__}: {first_line(error)}")
     return replace(speed, num_batches=num_batches, samples_per_second=rate)
 
 

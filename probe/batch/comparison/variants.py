@@ -66,7 +66,6 @@ def compare_variants(
                 source,
                 {**comparison.params, **plain.params},
                 batch_size=first.recommended or first.largest_fit or 1,
-                seed=arguments.get("seed", 0),
                 in_process=arguments.get("in_process", False),
                 begin=begin,
                 announce=opened,
@@ -74,14 +73,9 @@ def compare_variants(
     for settings in other_variants(plain, first, has_convolutions=look.has_convolutions):
         if comparison.has_ended:
             break
-        curve_sizes = COMPILED_CURVE_SIZES if settings.compile else None
-        comparison.sweep(
-            settings,
-            may_fail=True,
-            start=largest_known(comparison.variants),
-            options=replace(options, curve_sizes=curve_sizes),
-            **arguments,
-        )
+        options = replace(options, curve_sizes=COMPILED_CURVE_SIZES if settings.compile else None)
+        size = largest_known(comparison.variants)
+        comparison.sweep(settings, may_fail=True, start=size, options=options, **arguments)
     return comparison.result(look.loader)
 
 

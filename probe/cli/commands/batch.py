@@ -63,9 +63,7 @@ class VariantOptions:
     activation_checkpointing: bool = option(
         "--activation-checkpointing", is_flag=True, help="Compare with and without."
     )
-    all_variants: bool = option(
-        "--variants", is_flag=True, help="Compare fp32, tf32, bf16, channels_last, compile, and the data loader."
-    )
+    all_variants: bool = option("--variants", is_flag=True, help="Compare fp32, tf32, bf16, channels_last, compile.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
