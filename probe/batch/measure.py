@@ -131,10 +131,13 @@ class _Attempt:
             self._first = load_batch(self._task, self._task.train, self._orders[0])
         self._batch: Batch | None = None
         """The first batch on the device, while it is needed."""
+        self._ahead: Batch | None = None
+        """The batch that is copied while one is trained on, if training copies ahead."""
 
     def train_largest(self) -> Timed:
         """Train on the largest samples by each measure, and time one step."""
         self._batch = self._moved(self._first)
+        self._ahead = self._moved(self._first) if self._run.copies_ahead else None
         for _ in range(self._duration.num_warmup_steps - 1):
             self._train(self._batch)
         timed = self._timed_once(self._batch)
@@ -171,7 +174,7 @@ class _Attempt:
         evaluate training samples."""
         self._progress.stage = VALIDATION
         if self._task.val is not None:
-            self._batch = None
+            self._batch = self._ahead = None
             self._run.evaluate(self._validation_samples())
         else:
             for number, indices in enumerate(self._orders):

@@ -114,6 +114,8 @@ class BatchResult:
     """Memory that the device offers, without that of other processes; None if there was no device."""
     device_memory: DeviceMemory | None = None
     """The device's memory before the first attempt; None for the CPU or without a device."""
+    warnings: tuple[str, ...] = ()
+    """Warnings about training on the device in this precision."""
     num_samples: int | None
     """Size of the training set; None if it has no end (synthetic data)."""
     samples: tuple[SampleCoverage, ...] = ()

@@ -128,6 +128,7 @@ class _Sweep:
             precision=info.precision,
             limit_bytes=info.limit_bytes,
             device_memory=info.device_memory,
+            warnings=info.device_warnings,
             num_samples=info.num_samples,
             samples=tuple(ranking.coverage for ranking in info.rankings),
             largest_fit=largest_fit(attempts),

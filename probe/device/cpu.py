@@ -13,7 +13,7 @@ import torch
 
 from probe.device.environment import check_limit
 from probe.device.select import DeviceSpec
-from probe.records import MemoryReading
+from probe.records import MemoryReading, Precision
 
 
 class CpuDevice:
@@ -26,6 +26,9 @@ class CpuDevice:
     memory = None
     workspace_bytes = None
     limit_bytes: int | None = None
+
+    def warnings(self, precision: Precision) -> tuple[str, ...]:
+        return ()
 
     @contextmanager
     def track(self) -> Iterator[None]:
@@ -49,6 +52,9 @@ class CpuDevice:
     def read_memory(self) -> MemoryReading | None:
         """None: the CPU's allocator keeps no peaks, and the resident memory of the process includes more than tensors."""
         return None
+
+    def num_alloc_retries(self) -> int:
+        return 0
 
     def live_bytes(self) -> int | None:
         return None

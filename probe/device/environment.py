@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from probe.device.nvml import driver_version, nvml_problem
-from probe.device.protocol import GpuReport
+from probe.device.protocol import GpuReport, untested_text
 from probe.device.select import gpu_problem, list_gpus
 from probe.errors import DeviceError
 from probe.records import RunMeta, RunOrigin
@@ -152,9 +152,10 @@ def describe_environment() -> EnvironmentReport:
         )
     elif nvml_missing is not None:
         notes.append(
-            f"No NVML: {nvml_missing}. Reports will lack the memory used on the whole device, by other programs and by the "
-            "CUDA context."
+            f"No NVML: {nvml_missing}. Reports will not name other programs that use a GPU, and assume the size of the CUDA "
+            "context."
         )
+    notes += dict.fromkeys(untested_text(gpu.untested) for gpu in gpus if gpu.untested is not None)
     notes += [
         f"{_used_fraction(gpu):.0%} of the memory of {gpu.device} is in use: a batch probe finds what fits into the rest."
         for gpu in gpus
@@ -177,4 +178,4 @@ def describe_environment() -> EnvironmentReport:
 
 
 def _used_fraction(gpu: GpuReport) -> float:
-    return 0.0 if gpu.free_bytes is None else max(0.0, 1 - gpu.free_bytes / gpu.total_bytes)
+    return 0.0 if gpu.free_bytes is None or gpu.total_bytes is None else max(0.0, 1 - gpu.free_bytes / gpu.total_bytes)

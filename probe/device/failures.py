@@ -39,6 +39,8 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
     ("oom", "HIP out of memory"),
     ("oom", "HIP error: out of memory"),
     ("oom", "hipErrorOutOfMemory"),
+    ("oom", "MPS backend out of memory"),
+    ("oom", "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"),  # the driver of XPU devices
     ("oom", "failure 2 'out of memory'"),  # NCCL: "Cuda failure 2 'out of memory'"
     ("oom", "failure 'out of memory'"),
     ("kernel_limit", "CUDNN_STATUS_NOT_SUPPORTED"),  # for a huge batch: a dimension above 65535, not memory

@@ -107,7 +107,7 @@ def find_lr(
         + (sum(run.num_steps for run in confirmation.runs) if confirmation is not None else 0),
         suggestion=suggestion,
         other_finders=finder_picks(mean_curve(measured, plan.ramp_steps)) if measured else None,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *context.device.warnings(trainer.precision)),
         curves=curves,
         confirmation=confirmation,
         seconds=time.perf_counter() - started,

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from probe.errors import TaskError, UsageError
 from probe.training.optimizer_names import OPTIMIZER_NAMES, OPTIONAL, named_optimizer, optimizer_title
@@ -84,15 +83,13 @@ def is_penalized(weight: torch.Tensor) -> bool:
 
 def add_to_gradients(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
     """Add the derivative of l1 * sum |w| + l2 * sum w^2 to the gradients."""
+    weights = [weight for group in optimizer.param_groups for weight in _penalized(group)]
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
     with torch.no_grad():
-        for group in optimizer.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None or not is_penalized(weight):
-                    continue
-                if settings.l2:
-                    weight.grad.add_(weight, alpha=2 * settings.l2)
-                if settings.l1:
-                    weight.grad.add_(weight.sign(), alpha=settings.l1)
+        if weights and settings.l2:
+            torch._foreach_add_(gradients, weights, alpha=2 * settings.l2)
+        if weights and settings.l1:
+            torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=settings.l1)
 
 
 def apply_to_weights(optimizer: torch.optim.Optimizer, settings: TrainerSettings) -> None:
@@ -100,10 +97,15 @@ def apply_to_weights(optimizer: torch.optim.Optimizer, settings: TrainerSettings
     them at lr * l1 (the proximal step of Duchi & Singer 2009), which sets weights to exactly zero."""
     with torch.no_grad():
         for group in optimizer.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None or not is_penalized(weight):
-                    continue
-                if settings.l2:
-                    weight.mul_(1 - 2 * group["lr"] * settings.l2)
-                if settings.l1:
-                    weight.copy_(functional.softshrink(weight, group["lr"] * settings.l1))
+            weights = _penalized(group)
+            if weights and settings.l2:
+                torch._foreach_mul_(weights, 1 - 2 * group["lr"] * settings.l2)
+            if weights and settings.l1:
+                threshold = group["lr"] * settings.l1
+                removed = torch._foreach_clamp_min(weights, -threshold)
+                torch._foreach_clamp_max_(removed, threshold)
+                torch._foreach_sub_(weights, removed)
+
+
+def _penalized(group: dict[str, Any]) -> list[Tensor]:
+    return [weight for weight in group["params"] if weight.grad is not None and is_penalized(weight)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from probe.task import Task
 from probe.tasks.augment import augmentation
 from probe.tasks.losses import loss_function
 from probe.training import optimizers
-from probe.training.compilation import compile_errors
 from probe.training.memory_format import channels_last
 from probe.training.metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
@@ -36,19 +35,20 @@ class ForwardPass:
         self._forward = task.forward
         self._loss = loss_function(task.loss)
         self._train_loss = None if task.train_loss is None else loss_function(task.train_loss)
-        self._dtype = _AUTOCAST_TYPES.get(precision)
-        self._device_type = device_type
+        dtype = _AUTOCAST_TYPES.get(precision)
+        # Made once: making it takes as long as launching several kernels.
+        self._autocast = nullcontext() if dtype is None else torch.autocast(device_type, dtype=dtype)
         self._channels_last = channels_last
 
     def __call__(self, model: torch.nn.Module, batch: Any) -> tuple[Tensor, Any]:
-        with self._autocast():
+        with self._autocast:
             outputs, loss = self._run(model, batch)
             return (self._loss(outputs, batch[-1]) if loss is None else loss), outputs
 
     def train(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Any, Any]:
         """Returns (loss to minimize, loss to report, outputs). The loss to report is `Task.loss` of the same outputs; it is not
         finite if the other is not."""
-        with self._autocast():
+        with self._autocast:
             outputs, loss = self._run(model, batch)
             if self._train_loss is None:
                 loss = self._loss(outputs, batch[-1]) if loss is None else loss
@@ -58,9 +58,6 @@ class ForwardPass:
             with torch.no_grad():
                 reported = self._loss(map_tensors(torch.Tensor.detach, outputs), batch[-1])
                 return loss, torch.where(loss.isfinite(), reported, loss), outputs
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
 
     def _run(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Tensor | None]:
         """Returns the outputs, and the loss if the task has its own `forward`."""
@@ -98,7 +95,6 @@ class TrainStep:
         self._forward = ForwardPass(
             task, precision=settings.precision, device_type=device_type, channels_last=settings.channels_last
         )
-        self._errors = compile_errors if settings.compile else nullcontext
         self._augment = augmentation(task.augment)
         self._stops_at_nan = stops_at_nan
         self._penalized = bool(settings.l1 or settings.l2)
@@ -110,13 +106,13 @@ class TrainStep:
         """Train on a batch, add its outputs to `metrics`, and return the mean `Task.loss` before the update: a detached scalar
         on the device. Raises TaskError for an invalid loss."""
         self._optimizer.zero_grad(set_to_none=True)
-        batch = self._augmented(batch)
-        with self._errors():
-            loss = (
-                self._backward(batch, metrics)
-                if self._settings.gradient_accumulation == 1
-                else self._accumulate(batch, metrics)
-            )
+        if self._augment is not None:
+            batch = self._augmented(batch)
+        loss = (
+            self._backward(batch, metrics)
+            if self._settings.gradient_accumulation == 1
+            else self._accumulate(batch, metrics)
+        )
         if self._stops_at_nan and not math.isfinite(loss.item()):
             return loss
         self._update()
@@ -141,8 +137,7 @@ class TrainStep:
 
     def _augmented(self, batch: Batch) -> Batch:
         """Augment the whole batch, so that random numbers do not depend on the number of micro-batches."""
-        if self._augment is None:
-            return batch
+        assert self._augment is not None
         with torch.no_grad():
             content = self._augment(batch.content)
         return replace(batch, content=checked_content(content, returned_by="Task.augment"))

@@ -40,8 +40,12 @@ class FakeMachine:
 
     def run(self, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run `probe` on the machine."""
+        return self.run_module("probe", *args, cwd=cwd)
+
+    def run_module(self, module: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run a Python module on the machine."""
         return subprocess.run(
-            [sys.executable, "-P", "-m", "probe", *args],
+            [sys.executable, "-P", "-m", module, *args],
             cwd=cwd,
             env={**os.environ, **self.env},
             capture_output=True,

@@ -49,6 +49,8 @@ class TraceOptions:
     as_gpu: bool
     """Run optimizers as PyTorch does on a GPU, on all weights at once, which takes more scratch memory."""
     seed: int
+    copies_ahead: bool = False
+    """Whether training copies the next batch to the device while one is in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ def _trace(
     with fake_mode, recorder, UnpackedSequences(fake_mode):
         recorder.enter_phase("data")
         on_device = fakes.to(torch.device("cpu"), copy=True)
+        ahead = fakes.to(torch.device("cpu"), copy=True) if options.copies_ahead else None
         recorder.enter_phase("activations")
         run.model.train()
         for _ in range(NUM_STEPS):
@@ -123,7 +126,7 @@ def _trace(
             recorder.label("optimizer_state", tensors_of(list(run.optimizer.state.values())))
         num_training = recorder.num_allocations
         if val_fakes is not None:
-            del on_device  # one batch is freed before the next is moved
+            del on_device, ahead  # one batch is freed before the next is moved
             recorder.enter_phase("data")
             on_device = val_fakes.to(torch.device("cpu"), copy=True)
             recorder.enter_phase("activations")

@@ -121,9 +121,7 @@ def _device_blocks(result: BatchResult) -> list[str]:
     items = [f"Memory of the device: {format_bytes(memory.total_bytes)}."]
     if memory.others_bytes and not memory.others:
         items.append(f"In use before this run: {format_bytes(memory.others_bytes)}, subtracted from the limit.")
-    items.append(
-        f"CUDA context of this process: {format_bytes(memory.context_bytes)} ({how}); part of the memory used."
-    )
+    items.append(f"Context of this process: {format_bytes(memory.context_bytes)} ({how}); part of the memory used.")
     return ["## Device", bullets(items)]
 
 

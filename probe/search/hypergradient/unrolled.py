@@ -273,10 +273,11 @@ class _Training:
 
 
 def _validation_batches(task: Task, settings: TrainerSettings, device: Device) -> Any:
+    is_unlimited = not device.is_gpu and device.limit_bytes is None
     return make_batches(
         task,
         task.val,
-        batch_size=max(settings.batch_size, MIN_EVAL_BATCH_SIZE) if device.limit_bytes is None else settings.batch_size,
+        batch_size=max(settings.batch_size, MIN_EVAL_BATCH_SIZE) if is_unlimited else settings.batch_size,
         device=device,
         seed=0,
         shuffle=False,

@@ -53,9 +53,9 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
     model is on the device; the means over the folds are then sent. Out of memory, divergence, `probe.Infeasible`, a
     broken constraint and exhausted patience are outcomes. Every other exception of the user's code passes.
     """
-    send(JobStarted())
-    started = time.perf_counter()
     device = open_device(job.device, measuring_memory=False)
+    send(JobStarted(offered_bytes=None if device.memory is None else device.memory.offered_bytes))
+    started = time.perf_counter()
     device.reset_peaks()
     rung = _Rung(job, device, send)
     end = guarded(lambda: _train(rung), partial(_failure, rung))
@@ -68,6 +68,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         num_passes=rung.num_passes,
         summary=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
+        held_bytes=(device.live_bytes() or 0) if device.is_gpu else 0,
     )
 
 
