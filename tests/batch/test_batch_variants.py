@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from fake_gpus import FakeMachine
-from made_records import DEVICE_MEMORY, batch_result, predicted_result
+from made_records import batch_result
+from scripted_device import ScriptedDevice, ScriptedRunner
 from torch import nn
 from torch.utils.data import Dataset, get_worker_info
 
@@ -19,11 +21,11 @@ from probe.batch.find import find_batch_size
 from probe.batch.records import BatchComparison, LoaderSpeed, Variant, VariantSettings
 from probe.batch.sweep import SweepOptions
 from probe.batch.task_samples import rank_samples
+from probe.device.select import DeviceSpec
 from probe.errors import UserCodeError
 from probe.task import Task
 from probe.tasks.source import as_source
 
-GPU_RESULT = batch_result(device_memory=DEVICE_MEMORY)
 PLAIN = VariantSettings(activation_checkpointing=True)
 Make = Callable[..., FakeMachine]
 
@@ -73,19 +75,24 @@ def _short_readings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "has_convolutions", "modes"),
+    ("kind", "has_convolutions", "modes"),
     [
-        (GPU_RESULT, True, ["tf32", "bf16", "bf16 + channels_last", "bf16 + channels_last + compile"]),
-        (GPU_RESULT, False, ["tf32", "bf16", "bf16 + compile"]),
-        (batch_result(), True, ["bf16", "bf16 + channels_last"]),
-        (batch_result(), False, ["bf16"]),
-        (predicted_result(), True, ["bf16"]),
+        ("cuda", True, ["tf32", "bf16", "bf16 + channels_last", "bf16 + channels_last + compile"]),
+        ("cuda", False, ["tf32", "bf16", "bf16 + compile"]),
+        ("simulated", True, ["bf16", "bf16 + channels_last"]),
+        ("simulated", False, ["bf16"]),
+        ("auto", True, ["bf16"]),
     ],
 )
 def test_the_device_and_the_model_decide_which_variants_there_are(
-    first: Any, has_convolutions: bool, modes: list[str]
+    kind: str, has_convolutions: bool, modes: list[str]
 ) -> None:
-    found = other_variants(PLAIN, first, has_convolutions=has_convolutions)
+    info = replace(
+        ScriptedRunner(ScriptedDevice()).open(),
+        device=DeviceSpec(kind=kind),
+        device_problem="there is no driver" if kind == "auto" else None,
+    )
+    found = other_variants(PLAIN, info, has_convolutions=has_convolutions)
     assert [settings.mode for settings in found] == modes
     assert all(settings.activation_checkpointing for settings in found)
 
@@ -149,7 +156,7 @@ def test_ctrl_c_keeps_the_variants_before_it(
     monkeypatch.setattr("probe.batch.comparison.comparison.find_batch_size", is_interrupted)
     found = compare(Task(model=small_net, train=Images()))
     assert (found.stopped_by, len(found.variants)) == ("interrupted", num_variants)
-    assert len(found.loader) == 2
+    assert [speed.num_workers for speed in found.loader] == [0]  # workers would not help: the samples are read quickly
 
 
 def test_ctrl_c_while_the_loader_is_read_keeps_the_first_variant(monkeypatch: pytest.MonkeyPatch) -> None:

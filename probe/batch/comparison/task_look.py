@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 3.0
 """Time for which a loader is read."""
-MAX_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ def look_at_task(
     speeds = []
     with nullcontext() if in_process else Worker() as worker:
         call = _in_process if worker is None else worker.call
-        has_convolutions, worker_counts = call(_look, source, params)
+        has_convolutions, worker_counts = call(_look, source, params, batch_size)
         if worker_counts and begin is not None:
             begin("data loader")
         for num_workers in worker_counts:
@@ -70,20 +69,22 @@ def _in_process(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
 
-def _look(source: TaskSource, params: Mapping[str, Any]) -> tuple[bool, tuple[int, ...]]:
+def _look(source: TaskSource, params: Mapping[str, Any], batch_size: int) -> tuple[bool, tuple[int, ...]]:
     """Return whether the model has convolutions, and the numbers of workers to measure: none if the training samples are not
-    loaded one by one."""
+    loaded one by one, and only 0 if workers would not help or are not safe."""
     from torch.nn.parameter import is_lazy
 
-    from probe.device.environment import num_cores
-    from probe.loading.dataset import as_tensors, is_unbounded
+    from probe.loading.dataset import as_tensors, is_unbounded, samples_to_load
+    from probe.loading.epoch_batches import BatchCollate
+    from probe.loading.loader_workers import default_workers
     from probe.training.building import build_task
 
     task = build_task(source, params)
     has_convolutions = any(is_lazy(weight) or weight.dim() in (4, 5) for weight in task.model().parameters())
     if is_unbounded(task.train) or as_tensors(task.train, task) is not None:
         return has_convolutions, ()
-    return has_convolutions, (0, task.num_workers or min(num_cores(), MAX_WORKERS))
+    data, collate = samples_to_load(task.train, task), BatchCollate(task.collate)
+    return has_convolutions, tuple(sorted({0, task.num_workers or default_workers(data, collate, batch_size)}))
 
 
 def _measured(speed: LoaderSpeed, source: TaskSource, params: Mapping[str, Any]) -> LoaderSpeed:

@@ -9,7 +9,7 @@ from typing import Any
 from probe.batch.comparison.comparison import Comparison
 from probe.batch.comparison.task_look import TaskLook, look_at_task
 from probe.batch.context import ProbeInfo
-from probe.batch.records import BatchComparison, BatchResult, Variant, VariantSettings
+from probe.batch.records import BatchComparison, Variant, VariantSettings
 from probe.batch.sweep import Announce, News, SweepOptions
 from probe.task import Task
 from probe.tasks.source import TaskSource, as_source
@@ -57,10 +57,10 @@ def compare_variants(
     comparison.sweep(plain, start=start, options=replace(options, announce=opened), **arguments)
     if comparison.has_ended or opened.info is None:
         return comparison.result()
-    first, look = comparison.variants[0].result, TaskLook()
-    if first.stopped_by != "predicted":
-        arguments |= {"device": opened.info.device, "memory": None, "predict": False}
-        options = replace(options, rankings=opened.info.rankings)
+    info, first, look = opened.info, comparison.variants[0].result, TaskLook()
+    if info.device_problem is None:
+        arguments |= {"device": info.device, "memory": None, "predict": False}
+        options = replace(options, rankings=info.rankings)
         with comparison.until_interrupted():
             look = look_at_task(
                 source,
@@ -70,7 +70,7 @@ def compare_variants(
                 begin=begin,
                 announce=opened,
             )
-    for settings in other_variants(plain, first, has_convolutions=look.has_convolutions):
+    for settings in other_variants(plain, info, has_convolutions=look.has_convolutions):
         if comparison.has_ended:
             break
         options = replace(options, curve_sizes=COMPILED_CURVE_SIZES if settings.compile else None)
@@ -79,15 +79,13 @@ def compare_variants(
     return comparison.result(look.loader)
 
 
-def other_variants(
-    plain: VariantSettings, first: BatchResult, *, has_convolutions: bool
-) -> tuple[VariantSettings, ...]:
-    """Return the variants to try after `plain`, from its result. Each has one change more than the one before. Pure."""
+def other_variants(plain: VariantSettings, info: ProbeInfo, *, has_convolutions: bool) -> tuple[VariantSettings, ...]:
+    """Return the variants to try on a device after `plain`. Each has one change more than the one before. Pure."""
     bf16 = replace(plain, precision="bf16")
-    if first.stopped_by == "predicted":
+    if info.device_problem is not None:
         return (bf16,)
     last = replace(bf16, channels_last=has_convolutions)
-    if first.device_memory is None:  # the CPU
+    if not info.device.is_gpu:
         return tuple(dict.fromkeys((bf16, last)))
     return tuple(dict.fromkeys((replace(plain, precision="tf32"), bf16, last, replace(last, compile=True))))
 
