@@ -47,7 +47,7 @@ def failed_by(error: Exception) -> Failed | None:
     if isinstance(error, ProbeError) and not isinstance(error, UserCodeError):
         return None
     wrapped = error if isinstance(error, UserCodeError) else user_code_error(f"{type(error).__name__}: {error}", error)
-    return Failed(failure or "error", wrapped.message, wrapped.traceback)
+    return Failed(failure or "error", str(wrapped), wrapped.traceback)
 
 
 MAX_STEPS_LEFT = 1_000_000

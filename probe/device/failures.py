@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 import torch
 
 from probe.device.protocol import Device
-from probe.errors import first_line
+from probe.errors import UserCodeError, first_line, user_code_error
+from probe.system.gpu_errors import sticky_gpu_error
 
 Failure = Literal["oom", "kernel_limit", "host_oom"]
 
@@ -60,7 +61,10 @@ def classify_failure(error: BaseException) -> Failure | None:
 
 
 def find_failure(error: BaseException) -> tuple[Failure | None, BaseException]:
-    """The failure and the error that it was recognized by: `error` or one that it wraps; or None and `error`."""
+    """The failure and the error that it was recognized by: `error` or one that it wraps; or None and `error`. After a sticky
+    error of the GPU it is None, since then libraries fail to allocate as well."""
+    if sticky_gpu_error() is not None:
+        return None, error
     return next(
         ((failure, link) for link in _chain(error) if (failure := _own_failure(link)) is not None), (None, error)
     )
@@ -102,6 +106,10 @@ class OutOfMemory:
     message: str
     """The first line of the error message."""
 
+    def as_error(self) -> Exception:
+        """The lack of memory as an exception, for callers that let it pass."""
+        return torch.OutOfMemoryError(self.message) if self.failure == "oom" else MemoryError(self.message)
+
 
 def guarded(call: Callable[[], Returned], failure_of: Callable[[Exception], Failed | None]) -> Returned | Failed:
     """Return `call()`, or if it raises, the value that `failure_of` gives for the exception; None raises it again. At the
@@ -123,6 +131,14 @@ def within_memory(device: Device, call: Callable[[], Returned]) -> Returned | Ou
             return call()
 
     return guarded(tracked, out_of_memory)
+
+
+def training_error(title: str, error: Exception) -> UserCodeError:
+    """An error of the task's code while `title` was trained, with what to do about it."""
+    hint = None
+    if classify_failure(error) == "kernel_limit":
+        hint = "This may be a limit of a GPU kernel: `probe batch` finds out whether a smaller batch size runs."
+    return user_code_error(f"Training {title} raised {type(error).__name__}: {error}", error, hint=hint)
 
 
 def out_of_memory(error: Exception) -> OutOfMemory | None:

@@ -38,6 +38,7 @@ from probe.lr.records import (
     LrPoint,
     LrResult,
     LrSuggestion,
+    Raised,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.search.records.cluster import ClusterUse, NodeInfo, SlotUse
@@ -256,12 +257,14 @@ def lr_curves(draw: st.DrawFn) -> LrCurve:
     points = tuple(
         LrPoint(step=step, lr=lr, loss=draw(finite), smoothed_loss=draw(finite)) for step, lr in enumerate(lrs)
     )
-    ended_by: CurveEnd = draw(st.sampled_from(["finished", "diverged", "non_finite", "interrupted"]))
+    ended_by: CurveEnd = draw(st.sampled_from(["finished", "diverged", "non_finite", "raised", "interrupted"]))
     extra = draw(st.integers(0, 3))
-    return LrCurve(seed=draw(st.integers(0, 5)), points=points, ended_by=ended_by, num_extra_steps=extra)
+    raised = draw(raised_errors) if ended_by == "raised" else None
+    return LrCurve(seed=draw(st.integers(0, 5)), points=points, ended_by=ended_by, raised=raised, num_extra_steps=extra)
 
 
 lrs = st.floats(min_value=1e-5, max_value=10.0)
+raised_errors = st.builds(Raised, lr=lrs, error=texts, hint=st.none() | texts, was_checked=st.booleans())
 picks = st.builds(FinderPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
 
 
@@ -273,6 +276,7 @@ def confirm_runs(draw: st.DrawFn, lr: float) -> ConfirmRun:
         num_steps=draw(st.integers(1, 500)),
         evaluations=tuple(LossAt(step=step, loss=draw(finite)) for step in steps),
         finished=draw(st.booleans()),
+        raised=draw(st.none() | raised_errors),
         expected_loss=draw(st.none() | finite),
     )
 

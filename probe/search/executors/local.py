@@ -240,6 +240,8 @@ class LocalExecutor:
         return min(free, key=lambda slot: (num_jobs[slot.gpu], slot.worker is None))
 
     def _worker_of(self, slot: _Slot) -> Worker:
+        if slot.worker is not None and slot.worker.is_spent:
+            self._drop(slot)
         if slot.worker is None:
             pin = {VISIBLE_DEVICES: self._gpus[slot.gpu]} if self._gpus else {}
             env = {**(self._env or {}), **pin}
@@ -295,5 +297,7 @@ def report_of(event: Returned | Raised | Died, seconds: float, *, is_crowded: bo
     error = event.error
     if is_crowded and isinstance(error, DeviceError):  # there was no room for a context
         return RungReport(outcome="oom", seconds=seconds, message=error.message, is_crowded=True)
-    text = error.traceback if isinstance(error, UserCodeError) else str(error)
+    text = str(error)
+    if isinstance(error, UserCodeError):
+        text = error.traceback if error.hint is None else f"{error.traceback.rstrip()}\n{error.hint}"
     return RungReport(outcome="failed", seconds=seconds, message=text)
