@@ -178,7 +178,7 @@ def test_a_sweep_with_a_given_number_of_curve_sizes_times_no_more() -> None:
 
 def look(task: Task) -> list[LoaderSpeed]:
     seen: list[LoaderSpeed] = []
-    found = look_at_task(as_source(task), {}, batch_size=4, in_process=True, begin=None, announce=seen.append)
+    found = look_at_task(as_source(task), {}, batch_size=4, in_process=True, env={}, begin=None, announce=seen.append)
     assert list(found.loader) == seen
     return seen
 

@@ -38,12 +38,14 @@ def look_at_task(
     *,
     batch_size: int,
     in_process: bool,
+    env: Mapping[str, str],
     begin: Callable[[str], None] | None,
     announce: Callable[[LoaderSpeed], None],
 ) -> TaskLook:
-    """Build the task in a child process, or in this one, and measure its loader without and with workers."""
+    """Build the task in a child process with the variables `env`, or in this process, and measure its loader without and with
+    workers."""
     speeds = []
-    with nullcontext() if in_process else Worker() as worker:
+    with nullcontext() if in_process else Worker(env=env) as worker:
         call = _in_process if worker is None else worker.call
         has_convolutions, worker_counts = call(_look, source, params, batch_size)
         if worker_counts and begin is not None:

@@ -67,6 +67,7 @@ def compare_variants(
                 {**comparison.params, **plain.params},
                 batch_size=first.recommended or first.largest_fit or 1,
                 in_process=arguments.get("in_process", False),
+                env=info.device.environment,
                 begin=begin,
                 announce=opened,
             )
