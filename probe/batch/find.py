@@ -71,9 +71,12 @@ def find_batch_size(
         confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
         timed=not options.size_only,
+        rankings=options.rankings,
         origin=origin or RunOrigin(),
     )
-    limits = Limits(start=start, max=max, size_only=options.size_only, confirms=confirm_steps > 0)
+    limits = Limits(
+        start=start, max=max, size_only=options.size_only, curve_sizes=options.curve_sizes, confirms=confirm_steps > 0
+    )
     return _find(config, limits, options, observer, in_process=in_process)
 
 

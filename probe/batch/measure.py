@@ -62,6 +62,8 @@ class Timed:
 
     step_seconds: tuple[float, ...]
     loss: float
+    host_seconds: float | None = None
+    """Shortest time in which the host queued a step; None if the device does not queue work."""
     partial: Failed | None = None
     """Error of the task's code at an epoch's last, partial batch."""
 
@@ -101,9 +103,10 @@ def measure(
         with device.track():
             started = attempt.train_shuffled() if duration.num_batches else attempt.train_largest()
             attempt.validate()
-        seconds = attempt.time_steps(started.step_seconds[0]) or started.step_seconds
+        seconds, host_seconds = attempt.time_steps(started.step_seconds[0])
         partial = None if duration.num_batches else attempt.try_last_partial()
-        return replace(started, step_seconds=seconds, partial=partial)
+        seconds = seconds or started.step_seconds
+        return replace(started, step_seconds=seconds, host_seconds=host_seconds, partial=partial)
 
 
 class _Attempt:
@@ -185,8 +188,9 @@ class _Attempt:
         self._device.synchronize()
         self._progress.stage = TRAINING
 
-    def time_steps(self, expected_seconds: float) -> tuple[float, ...]:
-        """Return the seconds of steps on the first batch, which are queued without waiting for the device in between."""
+    def time_steps(self, expected_seconds: float) -> tuple[tuple[float, ...], float | None]:
+        """Return the seconds of steps on the first batch, which are queued without waiting for the device in between, and the
+        shortest time to queue one: the host waits while the queue is full."""
         duration, device = self._duration, self._device
         if self._batch is None:
             with device.track():
@@ -195,10 +199,13 @@ class _Attempt:
         wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
         num_steps = 1 if self._progress.growth else min(max(wanted, duration.min_steps), duration.max_steps)
         marks = [device.mark()]
+        host_seconds = []
         for _ in range(num_steps):
+            began = time.perf_counter()
             self._train(self._batch)
+            host_seconds.append(time.perf_counter() - began)
             marks.append(device.mark())
-        return tuple(device.seconds_between(marks))
+        return tuple(device.seconds_between(marks)), min(host_seconds, default=None) if device.is_asynchronous else None
 
     def try_last_partial(self) -> Failed | None:
         """Train on the last, partial batch of an epoch, unless it is a single sample, which training skips. Errors of the

@@ -42,6 +42,8 @@ BAD = [
     (["batch", "--task", "clitask:task", "--model", "mlp"], 2, r"--task and --model"),
     (["batch", "--task", "clitask:task", "--img", "32"], 2, r"--img requires --model, not --task"),
     (["lr", "--data", "digits"], 2, r"--data requires --model"),
+    (["batch", "--model", "mlp", "--variants", "--precision", "bf16"], 2, r"--variants cannot .* --precision\."),
+    (["batch", "--model", "cnn", "--img", "8,16", "--variants"], 2, r"--variants cannot .* --img"),
     (["batch", "--start", "-3"], 2, r"'-3' is not a whole number of at least 1"),
     (["report"], 2, r"Missing argument 'RUN'"),
     (["report", "nowhere"], 2, r"nowhere"),

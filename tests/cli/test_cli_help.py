@@ -20,6 +20,7 @@ OUTPUT = ["--out", "--json", "--quiet", "--debug"]
 OPTIONS = {
     "batch": [
         *[*SOURCE, "--start", "--max", "--confirm-steps", "--optimizer", "--precision", "--activation-checkpointing"],
+        "--variants",
         *["--device", "--memory", "--seed", *OUTPUT],
     ],
     "lr": [

@@ -21,6 +21,7 @@ from probe.batch.records import (
     Attempt,
     BatchComparison,
     BatchResult,
+    LoaderSpeed,
     MemoryGrowth,
     Outcome,
     SampleCoverage,
@@ -107,6 +108,7 @@ def attempts(draw: st.DrawFn) -> Attempt:
         step_seconds_low=draw(st.none() | positive) if fits else None,
         step_seconds_high=draw(st.none() | positive) if fits else None,
         samples_per_second=draw(positive) if fits else None,
+        host_seconds=draw(st.none() | positive) if fits else None,
         memory=draw(st.none() | readings()),
         host_peak_bytes=draw(st.none() | amounts),
         message=draw(st.none() | texts),
@@ -118,6 +120,14 @@ def attempts(draw: st.DrawFn) -> Attempt:
     )
 
 
+loader_speeds = st.builds(
+    LoaderSpeed,
+    num_workers=st.integers(0, 64),
+    batch_size=st.integers(1, 1024),
+    num_batches=st.integers(0, 1000),
+    samples_per_second=st.none() | positive,
+    failure=st.none() | texts,
+)
 growths = st.builds(MemoryGrowth, bytes_per_step=positive, last_step=st.integers(1, 10**6))
 coverages = st.builds(
     SampleCoverage,
@@ -224,6 +234,8 @@ def comparisons(draw: st.DrawFn) -> BatchComparison:
             image_size=draw(st.none() | st.integers(1, 1024)),
             precision=draw(st.sampled_from(["fp32", "bf16"])),
             activation_checkpointing=draw(st.booleans()),
+            channels_last=draw(st.booleans()),
+            compile=draw(st.booleans()),
             result=draw(batch_results(predicted=predicted)),
         )
         for _ in range(draw(st.integers(0, 3)))
@@ -234,6 +246,7 @@ def comparisons(draw: st.DrawFn) -> BatchComparison:
         task=draw(texts),
         optimizer=draw(texts),
         variants=tuple(variants),
+        loader=tuple(draw(st.lists(loader_speeds, max_size=2))),
         seconds=draw(positive),
     )
 
