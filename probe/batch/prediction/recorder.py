@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map_only
 
 from probe.batch.prediction.allocation_model import Kind, Trace
 from probe.batch.prediction.fake_operators import NO_RULE, FakeOperators, known_value
@@ -20,6 +21,9 @@ from probe.device.simulated import allocates
 from probe.loading.trees import tensors_of
 
 _ATEN = torch.ops.aten
+_CPU = torch.device("cpu")
+_PLACES = ("cpu", "meta")
+"""Devices of tensors in a trace."""
 _DEVICE = torch.ops.prim.device.default
 _RANDOM_FILLS = frozenset({_ATEN.uniform_.default, _ATEN.normal_.default})
 """Operators that initialize weights. They have no effect on fakes, but take a tenth of a millisecond each."""
@@ -81,6 +85,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
     ) -> Any:
         if func is _DEVICE:  # autograd calls this several times per operator
             return args[0].fake_device if isinstance(args[0], FakeTensor) else args[0].device
+        kwargs = kwargs or {}
+        if kwargs.get("device") is not None and kwargs["device"].type not in _PLACES:
+            func, args, kwargs = _placed_on_cpu(func, args, kwargs)
         if func is _ATEN._local_scalar_dense.default and not self._has_value(args[0]):
             return self._value_of(args[0])
         if func is _ATEN._local_scalar_dense.default and self._phase == "activations":
@@ -93,11 +100,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         self._num_operators += 1
         if self._num_operators > MAX_OPERATORS:
             raise UntraceableError(f"a training step of more than {MAX_OPERATORS:,} operators takes too long to trace")
-        result = shortcut(func, args, kwargs or {}, self._fake_mode)
+        result = shortcut(func, args, kwargs, self._fake_mode)
         if result is NO_SHORTCUT:
-            result = self.operators.result(func, args, kwargs or {})
+            args, kwargs = tree_map_only(torch.Tensor, _fake_or_on_cpu, (args, kwargs))
+            result = self.operators.result(func, args, kwargs)
         if result is NO_RULE:
-            result = func(*args, **(kwargs or {}))
+            result = func(*args, **kwargs)
         if func in _MATRIX_PRODUCTS:
             self.uses_matrix_products = True
         elif func in _CONVOLUTIONS:
@@ -144,7 +152,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         for address in [address for address, index in self._live.items() if index >= len(self._sizes)]:
             del self._live[address], self._references[address]
 
-    def trace(self, micro_batch: int, num_training: int) -> Trace:
+    def trace(self, micro_batch: int, *, num_before_last_step: int, num_training: int) -> Trace:
         """Return the trace. Consecutive frees are sorted, because the cache of autocast is freed in the arbitrary order of
         addresses."""
         order: list[int] = []
@@ -161,6 +169,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             kinds=tuple(self._kinds),
             order=(*order, *sorted(frees, reverse=True)),
             num_training=num_training,
+            num_before_last_step=num_before_last_step,
         )
 
     @property
@@ -211,6 +220,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         if self._phase == "weights" and tensor.dtype is torch.bool:  # checks whether any draw is out of range
             return False
         raise UntraceableError(f"the training step depends on the value of a tensor: {_line_of_caller()}")
+
+
+def _placed_on_cpu(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return a call that makes its result on the CPU instead of a GPU that the task names. Tensors are there already, and are
+    not copied."""
+    if func is _ATEN._to_copy.default and kwargs.get("dtype") in (None, args[0].dtype):
+        return _ATEN.alias.default, args, {}
+    return func, args, {**kwargs, "device": _CPU}
+
+
+def _fake_or_on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor with data, like the weights of classes in a loss, from the GPU to the CPU."""
+    if isinstance(tensor, FakeTensor) or tensor.device.type in _PLACES:
+        return tensor
+    with _disable_current_modes():
+        return tensor.to(_CPU)
 
 
 def _line_of_caller() -> str:
