@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 
 from probe.batch.prediction.allocation_model import Kind, Trace
-from probe.batch.prediction.fake_operators import NO_RULE, FakeOperators, known_value
+from probe.batch.prediction.fake_operators import NO_RULE, FakeOperators, accumulated, known_value
 from probe.batch.prediction.shortcuts import NO_SHORTCUT, shortcut
 from probe.device.simulated import allocates
 from probe.loading.trees import tensors_of
@@ -42,6 +42,8 @@ _CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_override
 MAX_OPERATORS = 300_000
 """Limit of a trace, which a training step that processes each sample by itself may exceed."""
 
+CopiedBy = Callable[[Any, tuple[Any, ...]], Iterable[int]]
+"""Returns the sizes of the copies that an operator makes of its arguments, and frees again."""
 State = tuple[list[int], list[Kind], list[int]]
 
 
@@ -58,9 +60,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
     """Records storages by the rules of SimulatedDevice: results that are not views allocate a storage, which is identified by
     its address and freed with its last view."""
 
-    def __init__(self, fake_mode: FakeTensorMode) -> None:
+    def __init__(self, fake_mode: FakeTensorMode, *, copied_by: CopiedBy = lambda func, args: ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
         self._fake_mode = fake_mode
+        self._copied_by = copied_by
         self.operators = FakeOperators(fake_mode)
         self.answer: float | None = None
         """Value returned when code reads an unknown value; None if reading one makes the step untraceable."""
@@ -100,7 +103,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         self._num_operators += 1
         if self._num_operators > MAX_OPERATORS:
             raise UntraceableError(f"a training step of more than {MAX_OPERATORS:,} operators takes too long to trace")
-        result = shortcut(func, args, kwargs, self._fake_mode)
+        copies = [self._allocated(size) for size in self._copied_by(func, args)]
+        result = accumulated(func, args, kwargs)
+        if result is None:
+            result = shortcut(func, args, kwargs, self._fake_mode)
         if result is NO_SHORTCUT:
             args, kwargs = tree_map_only(torch.Tensor, _fake_or_on_cpu, (args, kwargs))
             result = self.operators.result(func, args, kwargs)
@@ -116,6 +122,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         elif isinstance(result, (tuple, list)):
             for tensor in tensors_of(result):
                 self._enter(tensor, is_new)
+        self._order += [-(index + 1) for index in copies]
         return result
 
     def enter_phase(self, phase: Kind) -> None:
@@ -191,10 +198,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             return
         else:  # it was resized in place
             self._order.append(-(index + 1))
-        self._live[address] = len(self._sizes)
+        self._live[address] = self._allocated(num_bytes)
+
+    def _allocated(self, num_bytes: int) -> int:
+        """Record an allocation, and return its index."""
         self._sizes.append(num_bytes)
         self._kinds.append(self._phase)
         self._order.append(len(self._sizes))
+        return len(self._sizes) - 1
 
     def _forget(self, address: int, reference: weakref.ref[torch.UntypedStorage]) -> None:
         if self._references.get(address) is reference:
