@@ -1,5 +1,5 @@
-"""Operators that PyTorch runs differently on CUDA than on fake CPU tensors: dropout keeps a mask of one byte per element,
-attention runs in the fused kernels for CUDA, which save other tensors for the backward pass, and some kernels copy arguments.
+"""Operators that PyTorch runs differently on CUDA than on fake CPU tensors: dropout keeps a mask of one byte per element, and
+attention runs in the fused kernels for CUDA, which save other tensors for the backward pass.
 """
 
 from __future__ import annotations
@@ -17,17 +17,6 @@ _FLASH_ALIGNMENT = 8
 _EFFICIENT_ALIGNMENT_BYTES = 16
 _MASK_ALIGNMENT = 16
 _KEY = "AutogradCPU"
-_CONTIGUOUS: dict[Any, tuple[int, ...]] = {
-    _ATEN.native_layer_norm.default: (0,),
-    _ATEN.native_layer_norm_backward.default: (0, 1),
-    _ATEN.native_group_norm.default: (0,),
-    _ATEN.native_group_norm_backward.default: (0, 1),
-    _ATEN._softmax.default: (0,),
-    _ATEN._log_softmax.default: (0,),
-    _ATEN._softmax_backward_data.default: (0, 1),
-    _ATEN._log_softmax_backward_data.default: (0, 1),
-}
-"""Operator -> positions of the arguments that it copies if they are not contiguous."""
 
 
 @contextmanager
@@ -38,13 +27,6 @@ def gpu_operators() -> Iterator[None]:
         library.impl("dropout", _dropout, _KEY)
         library.impl("scaled_dot_product_attention", _attention, _KEY)
         yield
-
-
-def copied_by(func: Any, args: tuple[Any, ...]) -> Iterator[int]:
-    """Yield the sizes of the copies that a kernel for CUDA makes of its arguments while it runs."""
-    for position in _CONTIGUOUS.get(func, ()):
-        if not args[position].is_contiguous():
-            yield args[position].numel() * args[position].element_size()
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:

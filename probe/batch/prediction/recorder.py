@@ -42,8 +42,8 @@ _CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_override
 MAX_OPERATORS = 300_000
 """Limit of a trace, which a training step that processes each sample by itself may exceed."""
 
-CopiedBy = Callable[[Any, tuple[Any, ...]], Iterable[int]]
-"""Returns the sizes of the copies that an operator makes of its arguments, and frees again."""
+ScratchOf = Callable[[Any, tuple[Any, ...]], Iterable[int]]
+"""Returns the sizes of what an operator allocates besides its results, and frees again."""
 State = tuple[list[int], list[Kind], list[int]]
 
 
@@ -60,10 +60,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
     """Records storages by the rules of SimulatedDevice: results that are not views allocate a storage, which is identified by
     its address and freed with its last view."""
 
-    def __init__(self, fake_mode: FakeTensorMode, *, copied_by: CopiedBy = lambda func, args: ()) -> None:
+    def __init__(self, fake_mode: FakeTensorMode, *, scratch_of: ScratchOf = lambda func, args: ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
         self._fake_mode = fake_mode
-        self._copied_by = copied_by
+        self._scratch_of = scratch_of
         self.operators = FakeOperators(fake_mode)
         self.answer: float | None = None
         """Value returned when code reads an unknown value; None if reading one makes the step untraceable."""
@@ -103,7 +103,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         self._num_operators += 1
         if self._num_operators > MAX_OPERATORS:
             raise UntraceableError(f"a training step of more than {MAX_OPERATORS:,} operators takes too long to trace")
-        copies = [self._allocated(size) for size in self._copied_by(func, args)]
+        scratch = [self._allocated(size) for size in self._scratch_of(func, args)]
         result = accumulated(func, args, kwargs)
         if result is None:
             result = shortcut(func, args, kwargs, self._fake_mode)
@@ -122,7 +122,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         elif isinstance(result, (tuple, list)):
             for tensor in tensors_of(result):
                 self._enter(tensor, is_new)
-        self._order += [-(index + 1) for index in copies]
+        self._order += [-(index + 1) for index in scratch]
         return result
 
     def enter_phase(self, phase: Kind) -> None:
