@@ -50,6 +50,9 @@ class CpuDevice:
         """None: the CPU's allocator keeps no peaks, and the resident memory of the process includes more than tensors."""
         return None
 
+    def num_alloc_retries(self) -> int:
+        return 0
+
     def live_bytes(self) -> int | None:
         return None
 

@@ -62,7 +62,6 @@ class CudaDevice:
         if limit_bytes is not None:
             self._emulate(limit_bytes)
         self.workspace_bytes = self._workspace_bytes()
-        self._num_retries_before = 0
         self.reset_peaks()
 
     @property
@@ -97,7 +96,7 @@ class CudaDevice:
 
     def reset_peaks(self) -> None:
         torch.cuda.reset_peak_memory_stats(self.torch_device)
-        self._num_retries_before = self._num_retries()
+        self._num_retries_before = self._total_retries()
 
     def read_memory(self) -> MemoryReading:
         return MemoryReading(
@@ -105,8 +104,11 @@ class CudaDevice:
             peak_reserved_bytes=torch.cuda.max_memory_reserved(self.torch_device),
             device_used_bytes=nvml.used_bytes(self._properties),
             device_total_bytes=self.limit_bytes,
-            num_alloc_retries=self._num_retries() - self._num_retries_before,
+            num_alloc_retries=self.num_alloc_retries(),
         )
+
+    def num_alloc_retries(self) -> int:
+        return self._total_retries() - self._num_retries_before
 
     def live_bytes(self) -> int:
         return torch.cuda.memory_allocated(self.torch_device)
@@ -115,7 +117,7 @@ class CudaDevice:
         gc.collect()
         torch.cuda.empty_cache()
 
-    def _num_retries(self) -> int:
+    def _total_retries(self) -> int:
         return int(torch.cuda.memory_stats(self.torch_device).get("num_alloc_retries", 0))
 
     def _emulate(self, limit_bytes: int) -> None:

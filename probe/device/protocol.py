@@ -67,6 +67,10 @@ class Device(Protocol):
     def read_memory(self) -> MemoryReading | None:
         """Peaks since the last `reset_peaks`, or None if the device does not count memory."""
 
+    def num_alloc_retries(self) -> int:
+        """Number of times since the last `reset_peaks` that the allocator emptied its cache to serve a request, without waiting
+        for the device; 0 without a cache."""
+
     def live_bytes(self) -> int | None:
         """Memory of all live tensors without waiting for the device, or None if it does not count memory."""
 
