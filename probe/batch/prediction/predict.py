@@ -21,7 +21,7 @@ MAX_STEP = 1024
 """Largest ratio of the next traced batch size to the largest one so far; predictions further away are too uncertain."""
 NOTABLE_ERROR = 0.1
 """Relative error of a predicted peak from which on it is reported as a contradiction."""
-_MEMORY_FAILURES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes"})
+_MEMORY_FAILURES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "spills"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,9 @@ class TargetGpus:
     memory_bytes: tuple[int, ...] = COMMON_GPU_BYTES
     usable_fraction: float = 1.0
     """Usable fraction of each size; below 1 if the sizes are nominal."""
+    size_bytes: int | None = None
+    """Size of the one GPU of which `memory_bytes` is free; the loader keeps data on it according to this size. None if all is
+    free."""
     bound: int | None = None
     """Largest batch size to consider, like the number of training samples."""
     costs: FixedCosts | None = None
@@ -54,7 +57,9 @@ class _Simulations:
 
     def fixed(self, gpu_bytes: int) -> tuple[int, FixedCosts]:
         """Return the bytes of the data set on this GPU, and its fixed costs."""
-        return self.model.resident_bytes(gpu_bytes), self.gpus.costs_of(gpu_bytes, self.model.target)
+        return self.model.resident_bytes(self.gpus.size_bytes or gpu_bytes), self.gpus.costs_of(
+            gpu_bytes, self.model.target
+        )
 
     def at(self, batch_size: int, gpu_bytes: int, *, limit_bytes: int | None = None) -> SimulationResult:
         """Simulate a GPU whose memory is unlimited, or limited to `limit_bytes`."""
