@@ -61,11 +61,8 @@ def test_errors_at_high_learning_rates_end_range_tests(fake_machine: Make, folde
 def test_an_error_at_the_first_step_is_one_of_the_task(fake_machine: Make, folder: Path) -> None:
     done = run_lr(fake_machine(), folder, "asserting")
     assert done.returncode == 3
-    assert (
-        "Training gpu_tasks:asserting raised AcceleratorError: CUDA error: device-side assert triggered" in done.stderr
-    )
-    assert "gpu_tasks.py" in done.stderr
-    assert "--device cpu" in done.stderr
+    for text in ("Training gpu_tasks:asserting raised", "device-side assert triggered", "gpu_tasks.py", "--device cpu"):
+        assert text in done.stderr
     assert "loading state_dict" not in done.stderr
 
 
