@@ -40,7 +40,10 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
     ("oom", "HIP error: out of memory"),
     ("oom", "hipErrorOutOfMemory"),
     ("oom", "Triton Error [CUDA]: out of memory"),
-    ("oom", "Messsage: out of memory"),  # Triton for AMD: "Triton Error [HIP]:  Code: 2, Messsage: out of memory", as of 3.2
+    (
+        "oom",
+        "Messsage: out of memory",
+    ),  # Triton for AMD: "Triton Error [HIP]:  Code: 2, Messsage: out of memory", as of 3.2
     ("oom", "Message: out of memory"),  # the same in later versions
     # On GPUs without NVML's processes (Jetson, MIG), an assertion of PyTorch 2.2 to 2.11 while it writes the text of an
     # out-of-memory error: https://github.com/pytorch/pytorch/issues/185240
@@ -56,9 +59,9 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
 
 
 def classify_failure(error: BaseException) -> Failure | None:
-    """What an error, or one that it groups or was raised from or while handling, means for the batch size. `oom`: the device ran out of
-    memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples, or does not exist on this
-    device, in which case it also fails for a small batch. None: unknown."""
+    """What an error, or one that it groups or was raised from or while handling, means for the batch size. `oom`: the device
+    ran out of memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples, or does not exist
+    on this device, in which case it also fails for a small batch. None: unknown."""
     failure, _ = find_failure(error)
     return failure
 
