@@ -42,6 +42,8 @@ BAD = [
     (["batch", "--task", "clitask:task", "--model", "mlp"], 2, r"--task and --model"),
     (["batch", "--task", "clitask:task", "--img", "32"], 2, r"--img requires --model, not --task"),
     (["lr", "--data", "digits"], 2, r"--data requires --model"),
+    (["batch", "--attempt-timeout", "0"], 2, r"A duration must be longer than zero, not '0'"),
+    (["batch", "--attempt-timeout", "soon"], 2, r"'soon' is not a duration"),
     (["batch", "--start", "-3"], 2, r"'-3' is not a whole number of at least 1"),
     (["report"], 2, r"Missing argument 'RUN'"),
     (["report", "nowhere"], 2, r"nowhere"),
