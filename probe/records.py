@@ -23,7 +23,7 @@ class MemoryReading:
     peak_reserved_bytes: int
     """Largest size of the caching allocator; equal to the allocated peak without such an allocator."""
     device_used_bytes: int | None = None
-    """Memory in use on the whole device, including other processes and the CUDA context (NVML), or None if unknown."""
+    """Memory in use on the whole device, including other processes and contexts, or None if unknown."""
     device_total_bytes: int | None = None
     """Size of the device, or the simulated limit."""
     num_alloc_retries: int = 0
@@ -88,15 +88,15 @@ class MemoryUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """Memory of a CUDA device before training."""
+    """Memory of a GPU before training."""
 
     total_bytes: int
     """Size of the device, or of the MIG slice."""
     others_bytes: int
-    """Memory used by other processes and by the driver before this process started; 0 if unknown (no NVML)."""
+    """Memory used by other processes and by the driver when this process opened the device."""
     others: tuple[MemoryUser, ...]
     context_bytes: int
-    """Size of the CUDA context of this process."""
+    """Size of the context of this process, with its first kernels."""
     context_is_measured: bool
     emulated_bytes: int | None
     """Size of the smaller GPU that the device emulates, or None."""

@@ -89,11 +89,13 @@ class Task:
     """Callable list of samples -> batch, for samples of different lengths. Batch probes then measure the largest samples."""
     optimizer: str | Callable[..., Any] = "adamw"
     """Optimizer: a name, or a callable (params, lr=...) -> torch.optim.Optimizer that uses `lr`. It is also called with
-    `momentum` and `weight_decay` if they are set and its signature has them."""
+    `momentum`, `weight_decay` and `fused` if they are set and its signature has them."""
     batch_size: int = 64
     """Number of samples per optimizer step, unless a probe, a search or the command line sets another."""
-    num_workers: int = 0
-    """Number of processes that load samples. Not used for tensors, which are indexed."""
+    num_workers: int | None = None
+    """Number of processes that load samples. Not used for tensors, which are indexed. By default up to four in front of a GPU
+    if reading takes at least a second per epoch and the data set can be pickled, and none otherwise. The number does not
+    change random numbers that samples draw from the global generators, unless it is set to 0."""
     cache: bool = False
     """Whether to read every sample of a map-style data set only once per process and keep it in memory. Samples must not be
     random, because augmentation inside the data set would happen only once (`augment` is not affected). Samples are stacked, so

@@ -15,6 +15,7 @@ from probe.batch.prediction.predict import TargetGpus, predict_batch_sizes
 from probe.batch.records import Alternative, BatchResult
 from probe.errors import ProbeError
 from probe.tasks.source import NamedSource, TaskSource
+from probe.training.optimizer_names import OPTIONAL
 from probe.workers.death import WorkerDied
 from probe.workers.worker import Worker
 
@@ -98,7 +99,7 @@ def _memory_models(
     config: ProbeConfig, changes: tuple[Change, ...], target: Target, gpus: TargetGpus, *, in_process: bool
 ) -> Iterator[tuple[Change, MemoryModel | Untraceable]]:
     """Yield the memory model after each change, all traced in one child process. Changes that the task rejects are skipped."""
-    with nullcontext() if in_process else Worker(num_threads=1) as worker:
+    with nullcontext() if in_process else Worker(num_threads=1, env=config.device.environment) as worker:
         build = build_in_process if worker is None else partial(worker.call, build_in_process)
         for change in changes:
             try:
@@ -115,5 +116,5 @@ def _changed(config: ProbeConfig, change: Change) -> tuple[TaskSource, dict[str,
         source = replace(source, image_size=change.image_size)
     params = {**config.params, **change.params}
     if "optimizer" in change.params:
-        params = {name: value for name, value in params.items() if name not in ("momentum", "weight_decay")}
+        params = {name: value for name, value in params.items() if name not in OPTIONAL}
     return source, params

@@ -79,6 +79,7 @@ def _fitting(upcoming: NextAttempt, timed: Timed) -> Attempt:
         step_seconds_low=low,
         step_seconds_high=high,
         samples_per_second=upcoming.batch_size / median,
+        host_seconds=timed.host_seconds,
         message=_remark(timed),
         traceback=None if timed.partial is None else timed.partial.traceback,
     )

@@ -57,6 +57,7 @@ class ProbeInfo:
     """Reason why there is no device for attempts; None if there is one."""
     limit_bytes: int | None
     device_memory: DeviceMemory | None = None
+    device_warnings: tuple[str, ...] = ()
     costs: FixedCosts | None = None
     """Fixed costs measured on the device; None if they have to be assumed."""
     num_samples: int | None
@@ -99,6 +100,7 @@ class ProbeContext:
             device_problem=problem,
             limit_bytes=self.device.limit_bytes if self.device else None,
             device_memory=self.device.memory if self.device else None,
+            device_warnings=self.device.warnings(self.settings.precision) if self.device else (),
             costs=None if self.device is None else _measured_costs(self.device),
             num_samples=None if is_unbounded(self.task.train) else num_samples(self.task.train),
             task_batch_size=self.task.batch_size,

@@ -41,6 +41,8 @@ class Limits:
     size_only: bool = False
     """Find only the largest size that fits, without throughput curve and confirmation. Used by a search, where a batch that
     does not fit after all costs one trial."""
+    curve_sizes: int | None = None
+    """Number of sizes in the throughput curve; None for at least MIN_CURVE_SIZES, and more while smaller ones are as fast."""
     confirms: bool = True
 
     def __post_init__(self) -> None:
@@ -152,7 +154,7 @@ def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> NextAttempt | N
         return NextAttempt(size, "size")
     if largest is None or limits.size_only:
         return None
-    smaller = _next_timing(attempts, largest)
+    smaller = _next_timing(attempts, limits, largest)
     if smaller is not None:
         return NextAttempt(smaller, "throughput")
     confirmed = any(a.batch_size == largest and a.purpose == "confirm" for a in attempts)
@@ -231,8 +233,9 @@ def _next_size(attempts: Sequence[Attempt], limits: Limits, largest: int | None)
     return None if smallest == 1 else smallest // 2
 
 
-def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
-    """Return the next smaller size to time if the curve has too few points or its smallest size is as fast as the best."""
+def _next_timing(attempts: Sequence[Attempt], limits: Limits, largest: int) -> int | None:
+    """Return the next smaller size to time if the curve has too few points or, unless their number is limited, its smallest
+    size is as fast as the best."""
     tried = {a.batch_size for a in attempts}
     untried = largest
     while untried in tried and untried > 1:
@@ -240,6 +243,7 @@ def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
     failed = too_small(attempts)
     if untried in tried or (failed is not None and untried < failed.batch_size):
         return None
-    wanted = largest >> (MIN_CURVE_SIZES - 1)
+    wanted = largest >> ((limits.curve_sizes or MIN_CURVE_SIZES) - 1)
     is_flat = recommended(attempts) == min(size for size in timed_by_size(attempts) if size > untried)
+    is_flat = is_flat and limits.curve_sizes is None
     return untried if untried >= wanted or is_flat else None

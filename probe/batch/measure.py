@@ -55,7 +55,7 @@ def failed_by(error: Exception) -> Failed | None:
     if isinstance(error, ProbeError) and not isinstance(error, UserCodeError):
         return None
     wrapped = error if isinstance(error, UserCodeError) else user_code_error(f"{type(error).__name__}: {error}", error)
-    return Failed(failure or "error", wrapped.message, wrapped.traceback)
+    return Failed(failure or "error", str(wrapped), wrapped.traceback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ class Timed:
 
     step_seconds: tuple[float, ...]
     loss: float
+    host_seconds: float | None = None
+    """Shortest time in which the host queued a step; None if the device does not queue work."""
     partial: Failed | None = None
     """Error of the task's code at an epoch's last, partial batch."""
 
@@ -90,9 +92,10 @@ def measure(
             started = attempt.train_shuffled() if duration.num_batches else attempt.train_largest()
             attempt.validate()
         attempt.check_spilled()
-        seconds = attempt.time_steps(started.step_seconds[0]) or started.step_seconds
+        seconds, host_seconds = attempt.time_steps(started.step_seconds[0])
         partial = None if duration.num_batches else attempt.try_last_partial()
-        return replace(started, step_seconds=seconds, partial=partial)
+        seconds = seconds or started.step_seconds
+        return replace(started, step_seconds=seconds, host_seconds=host_seconds, partial=partial)
 
 
 class _Attempt:
@@ -117,10 +120,13 @@ class _Attempt:
             self._first = load_batch(self._task, self._task.train, self._orders[0])
         self._batch: Batch | None = None
         """The first batch on the device, while it is needed."""
+        self._ahead: Batch | None = None
+        """The batch that is copied while one is trained on, if training copies ahead."""
 
     def train_largest(self) -> Timed:
         """Train on the largest samples by each measure, and time one step."""
         self._batch = self._moved(self._first)
+        self._ahead = self._moved(self._first) if self._run.copies_ahead else None
         for _ in range(self._duration.num_warmup_steps - 1):
             self._train(self._batch)
             self.check_spilled()
@@ -161,7 +167,7 @@ class _Attempt:
         evaluate training samples."""
         self._progress.stage = VALIDATION
         if self._task.val is not None:
-            self._batch = None
+            self._batch = self._ahead = None
             self._run.evaluate(self._validation_samples())
         else:
             for number, indices in enumerate(self._orders):
@@ -187,9 +193,10 @@ class _Attempt:
                 f"{size} more than the device has were allocated, which the driver keeps in slow host memory"
             )
 
-    def time_steps(self, expected_seconds: float) -> tuple[float, ...]:
-        """Return the seconds of steps on the first batch, which are queued without waiting for the device in between. If the
-        allocator empties its cache in them, they are repeated, since they may be the last before memory is steady."""
+    def time_steps(self, expected_seconds: float) -> tuple[tuple[float, ...], float | None]:
+        """Return the seconds of steps on the first batch, which are queued without waiting for the device in between, and the
+        shortest time to queue one: the host waits while the queue is full. If the allocator empties its cache in them, they
+        are repeated, since they may be the last before memory is steady."""
         duration = self._duration
         if self._batch is None:
             with self._device.track():
@@ -197,8 +204,8 @@ class _Attempt:
         self._run.model.train()
         wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
         num_steps = 1 if self._progress.growth else min(max(wanted, duration.min_steps), duration.max_steps)
-        seconds = self._timed(self._batch, num_steps)
-        return self._timed(self._batch, num_steps) if self._progress.timed_flushes[0] else seconds
+        measured = self._timed(self._batch, num_steps)
+        return self._timed(self._batch, num_steps) if self._progress.timed_flushes[0] else measured
 
     def try_last_partial(self) -> Failed | None:
         """Train on the last, partial batch of an epoch, unless it is a single sample, which training skips. Errors of the
@@ -241,16 +248,18 @@ class _Attempt:
         self._progress.timed_flushes = self._device.num_alloc_retries() - num_retries, 1
         return Timed((time.perf_counter() - started,), float(loss))
 
-    def _timed(self, batch: Batch, num_steps: int) -> tuple[float, ...]:
+    def _timed(self, batch: Batch, num_steps: int) -> tuple[tuple[float, ...], float | None]:
         device, num_retries = self._device, self._device.num_alloc_retries()
-        marks = [device.mark()]
+        marks, host_seconds = [device.mark()], []
         for _ in range(num_steps):
+            began = time.perf_counter()
             self._train(batch)
+            host_seconds.append(time.perf_counter() - began)
             marks.append(device.mark())
         seconds = device.seconds_between(marks)
         if num_steps > 0:
             self._progress.timed_flushes = device.num_alloc_retries() - num_retries, num_steps
-        return seconds
+        return seconds, min(host_seconds, default=None) if device.is_asynchronous else None
 
     def _validation_samples(self) -> Any:
         """Return the largest validation samples: one batch for each measure, and at least two batches if possible."""

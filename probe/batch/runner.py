@@ -12,6 +12,8 @@ from probe.batch.prediction.build_memory_model import lost_trace
 from probe.batch.prediction.memory_model import MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
+from probe.errors import UserCodeError, first_line
+from probe.system.gpu_errors import STICKY_HINT, sticky_gpu_error
 from probe.units import format_seconds
 from probe.workers.death import WorkerDied
 from probe.workers.process_state import complete
@@ -44,7 +46,7 @@ class ChildRunner:
         self._is_fresh = True
 
     def open(self) -> ProbeInfo:
-        self._worker = Worker(prepare=_import_training)
+        self._worker = Worker(prepare=_import_training, env=self._config.device.environment)
         info: ProbeInfo = self._worker.call(_open_context, self._config)
         self._config = replace(self._config, device=info.device, rankings=info.rankings)
         self._is_fresh = True
@@ -76,7 +78,8 @@ class ChildRunner:
         except TimeoutError:
             attempt = _stopped(upcoming, timeout_seconds or 0.0)
         finally:
-            if attempt is None or not attempt.fits or attempt.traceback is not None:
+            is_spent = self._worker is not None and self._worker.is_spent
+            if is_spent or attempt is None or not attempt.fits or attempt.traceback is not None:
                 self.close()  # an error may have made the CUDA context unusable
         return attempt
 
@@ -87,7 +90,8 @@ class ChildRunner:
 
 
 class InProcessRunner:
-    """Makes attempts in this process, for tasks that cannot be pickled. An attempt that crashes ends this process."""
+    """Makes attempts in this process, for tasks that cannot be pickled. An attempt that crashes ends this process, and after a
+    sticky error of the GPU no attempt is possible."""
 
     def __init__(self, config: ProbeConfig) -> None:
         self._config = config
@@ -107,6 +111,8 @@ class InProcessRunner:
             return context.run(upcoming)
         with random_state_kept(context.device.torch_device):
             attempt = context.run(upcoming)
+        if sticky_gpu_error() is not None and attempt.traceback is not None:  # nothing can be said about other sizes
+            raise UserCodeError(first_line(attempt.message or ""), traceback=attempt.traceback, hint=STICKY_HINT)
         if not attempt.fits:
             context.discard_failed()
         return attempt

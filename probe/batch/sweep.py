@@ -23,14 +23,16 @@ from probe.batch.errors_by_size import is_suspect, suspects_by_size
 from probe.batch.prediction.memory_model import Untraceable
 from probe.batch.prediction.predict import USABLE_FRACTION, TargetGpus, contradictions, predict_batch_sizes
 from probe.batch.prediction_records import Prediction, PredictionInfo
-from probe.batch.records import Attempt, BatchResult, StoppedBy
+from probe.batch.records import Attempt, BatchResult, LoaderSpeed, StoppedBy
 from probe.batch.runner import AttemptRunner
+from probe.batch.sample_ranking import SampleRanking
 from probe.device.select import NO_GPU_HINT
 from probe.errors import DeviceError, ProbeError, TaskError, UserCodeError
 from probe.units import format_count
 
 Observer = Callable[[Attempt], None]
-Announce = Callable[[PredictionInfo | NextAttempt], None]
+News = ProbeInfo | PredictionInfo | NextAttempt | LoaderSpeed
+Announce = Callable[[News], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +44,14 @@ class SweepOptions:
     max_samples: int | None = None
     """Number of training samples that all attempts may use together; the sweep ends before an attempt that could exceed
     it. None for no limit. Only with `size_only`."""
+    curve_sizes: int | None = None
+    """Number of sizes in the throughput curve; None for at least MIN_CURVE_SIZES, and all at full speed."""
+    rankings: tuple[SampleRanking, ...] = ()
+    """Rankings of the samples from an earlier sweep over the same data; empty if they are still to be measured."""
     attempt_timeout: float | None = None
     """Seconds after which an attempt ends; None for `decide.default_timeout`. Attempts in this process do not end early."""
     announce: Announce | None = None
-    """Called with the PredictionInfo, and with the NextAttempt before each attempt."""
+    """Called with the ProbeInfo, the PredictionInfo, the NextAttempt before each attempt, and each LoaderSpeed."""
 
 
 @dataclass(slots=True)
@@ -63,7 +69,7 @@ class _Sweep:
     interrupted: bool = False
     error: ProbeError | None = None
 
-    def announce(self, news: PredictionInfo | NextAttempt) -> None:
+    def announce(self, news: News) -> None:
         if self.options.announce is not None:
             self.options.announce(news)
 
@@ -133,6 +139,7 @@ class _Sweep:
             precision=info.precision,
             limit_bytes=info.limit_bytes,
             device_memory=info.device_memory,
+            warnings=info.device_warnings,
             num_samples=info.num_samples,
             samples=tuple(ranking.coverage for ranking in info.rankings),
             largest_fit=largest_fit(attempts),
@@ -164,6 +171,7 @@ def run_sweep(
     predictions: tuple[Prediction, ...] = ()
     try:
         info = runner.open()
+        sweep.announce(info)
         sweep.limits = replace(limits, num_samples=info.num_samples, task_batch_size=info.task_batch_size)
         if predict:
             prediction_info, predictions = _predict(runner, info, sweep.limits)

@@ -115,10 +115,10 @@ def with_settings(setup: TrainingSetup, **settings: ParamValue | None) -> Traini
     given = {name: value for name, value in settings.items() if value is not None}
     kept = dict(setup.params)
     if isinstance(optimizer := given.get("optimizer"), str):
-        from probe.training.optimizer_names import hyperparameters_of
+        from probe.training.optimizer_names import OPTIONAL, hyperparameters_of
 
-        taken = hyperparameters_of(optimizer)
-        kept = {name: value for name, value in kept.items() if name not in {"momentum", "weight_decay"} - taken}
+        dropped = set(OPTIONAL) - hyperparameters_of(optimizer)
+        kept = {name: value for name, value in kept.items() if name not in dropped}
     return replace(setup, params={**kept, **given})
 
 

@@ -13,7 +13,7 @@ import torch
 
 from probe.device.environment import check_limit
 from probe.device.select import DeviceSpec
-from probe.records import MemoryReading
+from probe.records import MemoryReading, Precision
 
 
 class CpuDevice:
@@ -26,6 +26,9 @@ class CpuDevice:
     memory = None
     workspace_bytes = None
     limit_bytes: int | None = None
+
+    def warnings(self, precision: Precision) -> tuple[str, ...]:
+        return ()
 
     @contextmanager
     def track(self) -> Iterator[None]:

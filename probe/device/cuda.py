@@ -1,149 +1,83 @@
-"""A CUDA device: peaks from PyTorch's caching allocator, memory in use on the whole device from NVML."""
+"""CUDA devices: what `torch.cuda` and NVML know about NVIDIA's GPUs, and AMD's, which PyTorch calls by the same name."""
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from probe.device import nvml
-from probe.device.failures import classify_failure
+from probe.device.accelerator import AcceleratorDevice, choose_gpu, device_memory, start
 from probe.device.protocol import GpuReport
 from probe.device.select import VISIBLE_DEVICES, DeviceSpec
 from probe.errors import DeviceError, first_line
-from probe.records import DeviceMemory, MemoryReading, MemoryUser
+from probe.records import DeviceMemory, MemoryUser, Precision
+from probe.system.host_memory import free_memory_bytes
 from probe.units import format_bytes
 
-_ASSUMED_CONTEXT_BYTES = 512 * 2**20
-"""Assumed size of a CUDA context if it cannot be measured, because it exists already or NVML is not available."""
+_NO_NATIVE: Mapping[Precision, str] = {
+    "bf16": "{gpu} has no bf16 arithmetic, so PyTorch emulates it, which is slow: prefer fp16 or fp32 there.",
+    "tf32": "{gpu} has no tf32 arithmetic: tf32 is fp32 there.",
+}
+"""Warnings about precisions that GPUs before NVIDIA's Ampere generation lack."""
 
 
-class CudaDevice:
-    """A GPU that PyTorch calls `cuda:N`. `limit_bytes` is the size of a smaller GPU to emulate, until the end of the process.
-    The limit applies to the caching allocator only, so the size of the context is subtracted from it. Raises DeviceError if the
-    GPU cannot be used, or cannot emulate that size."""
+def open_device(spec: DeviceSpec) -> AcceleratorDevice:
+    """Open a GPU that PyTorch calls `cuda:N`. The limit of `spec` is the size of a smaller GPU to emulate, until the end of the
+    process. It applies to the caching allocator only, so the size of the context is subtracted from it. Raises DeviceError if
+    the GPU cannot be used, or cannot emulate that size."""
+    properties = torch.cuda.get_device_properties(spec.index or 0)
+    has_context = torch._C._cuda_hasPrimaryContext(spec.index or 0)  # type: ignore[attr-defined]  # not public
+    before, others = nvml.used_bytes(properties), nvml.memory_users(properties)
+    device, workspace_bytes = start(spec)
+    after, reserved = nvml.used_bytes(properties), torch.cuda.memory_reserved(device)
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    is_integrated = bool(properties.is_integrated)
+    if is_integrated:  # the driver does not count the host's memory that can be reclaimed, like that of cached files
+        free_bytes = min(total_bytes, max(free_bytes, free_memory_bytes()))
+    memory = device_memory(
+        device,
+        free_bytes=free_bytes,
+        total_bytes=total_bytes,
+        context_bytes=None if has_context else measured_context_bytes(before, after, reserved),
+        others=others,
+        emulated_bytes=spec.limit_bytes,
+        is_integrated=is_integrated,
+    )
+    if spec.limit_bytes is not None:
+        _emulate(spec.limit_bytes, device, properties.name, memory)
+    return AcceleratorDevice(
+        device,
+        name=f"{properties.name} ({spec})",
+        memory=memory,
+        workspace_bytes=workspace_bytes,
+        untested=_untested(),
+        precision_warnings=_precision_warnings(properties.name),
+    )
 
-    is_gpu = True
-    is_asynchronous = True
 
-    def __init__(self, index: int, *, limit_bytes: int | None = None) -> None:
-        self.torch_device = torch.device("cuda", index)
-        had_context = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # not annotated by torch
-        self._properties = torch.cuda.get_device_properties(index)
-        before = nvml.used_bytes(self._properties)
-        others = nvml.memory_users(self._properties)
-        try:
-            torch.empty(1, device=self.torch_device)
-            torch.cuda.synchronize(self.torch_device)
-        except RuntimeError as error:
-            raise DeviceError(
-                f"{self.torch_device} exists but cannot be used: {first_line(error)}",
-                hint="Another program may use all of its memory; run nvidia-smi to see which.",
-            ) from None
-        after = nvml.used_bytes(self._properties)
-        reserved = torch.cuda.memory_reserved(self.torch_device)
-        measured = None if had_context else measured_context_bytes(before, after, reserved)
-        self.memory = DeviceMemory(
-            total_bytes=int(self._properties.total_memory),
-            others_bytes=0 if had_context or before is None else before,
-            others=others,
-            context_bytes=_ASSUMED_CONTEXT_BYTES if measured is None else measured,
-            context_is_measured=measured is not None,
-            emulated_bytes=limit_bytes,
-            is_integrated=bool(getattr(self._properties, "is_integrated", False)),
+def _emulate(limit_bytes: int, device: torch.device, title: str, memory: DeviceMemory) -> None:
+    total, context = memory.total_bytes, memory.context_bytes
+    if not context < limit_bytes <= total:
+        raise DeviceError(
+            f"{title} cannot emulate a GPU of {format_bytes(limit_bytes)}: it has {format_bytes(total)}, and the CUDA context "
+            f"uses {format_bytes(context)} of it.",
+            hint="Set --memory to a size between the two.",
         )
-        if limit_bytes is not None:
-            self._emulate(limit_bytes)
-        self.workspace_bytes = self._workspace_bytes()
-        self.reset_peaks()
+    torch.cuda.set_per_process_memory_fraction((limit_bytes - context) / total, device)
 
-    @property
-    def name(self) -> str:
-        real = f"{self._properties.name} ({self.torch_device})"
-        emulated = self.memory.emulated_bytes
-        return real if emulated is None else f"{real} emulating {format_bytes(emulated)}"
 
-    @property
-    def limit_bytes(self) -> int:
-        return self.memory.offered_bytes
+def _precision_warnings(title: str) -> Mapping[Precision, str]:
+    if torch.cuda.is_bf16_supported(including_emulation=False):  # of the current device
+        return {}
+    return {precision: text.format(gpu=title) for precision, text in _NO_NATIVE.items()}
 
-    @contextmanager
-    def track(self) -> Iterator[None]:
-        """Do nothing: the allocator always counts, and always enforces its limit."""
-        yield
 
-    def untracked(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def synchronize(self) -> None:
-        torch.cuda.synchronize(self.torch_device)
-
-    def mark(self) -> torch.cuda.Event:
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # not annotated by torch
-        event.record(torch.cuda.current_stream(self.torch_device))
-        return event
-
-    def seconds_between(self, marks: Sequence[torch.cuda.Event]) -> tuple[float, ...]:
-        self.synchronize()
-        return tuple(before.elapsed_time(after) / 1000 for before, after in pairwise(marks))
-
-    def reset_peaks(self) -> None:
-        torch.cuda.reset_peak_memory_stats(self.torch_device)
-        self._num_retries_before = self._total_retries()
-
-    def read_memory(self) -> MemoryReading:
-        return MemoryReading(
-            peak_allocated_bytes=torch.cuda.max_memory_allocated(self.torch_device),
-            peak_reserved_bytes=torch.cuda.max_memory_reserved(self.torch_device),
-            device_used_bytes=nvml.used_bytes(self._properties),
-            device_total_bytes=self.limit_bytes,
-            num_alloc_retries=self.num_alloc_retries(),
-        )
-
-    def num_alloc_retries(self) -> int:
-        return self._total_retries() - self._num_retries_before
-
-    def live_bytes(self) -> int:
-        return torch.cuda.memory_allocated(self.torch_device)
-
-    def release(self) -> None:
-        gc.collect()
-        torch.cuda.empty_cache()
-
-    def _total_retries(self) -> int:
-        return int(torch.cuda.memory_stats(self.torch_device).get("num_alloc_retries", 0))
-
-    def _emulate(self, limit_bytes: int) -> None:
-        total, context = self.memory.total_bytes, self.memory.context_bytes
-        if not context < limit_bytes <= total:
-            raise DeviceError(
-                f"{self._properties.name} cannot emulate a GPU of {format_bytes(limit_bytes)}: it has "
-                f"{format_bytes(total)}, and the CUDA context uses {format_bytes(context)} of it.",
-                hint="Set --memory to a size between the two.",
-            )
-        torch.cuda.set_per_process_memory_fraction((limit_bytes - context) / total, self.torch_device)
-
-    def _workspace_bytes(self) -> int | None:
-        """Memory that cuBLAS takes from the allocator at the first matrix product and keeps (at::cuda::getChosenWorkspaceSize).
-        None if even that does not fit; the first attempt then ends out of memory."""
-        before = torch.cuda.memory_allocated(self.torch_device)
-        try:
-            matrix = torch.ones(16, 16, device=self.torch_device)
-            product = matrix @ matrix
-            torch.cuda.synchronize(self.torch_device)
-        except RuntimeError as error:
-            if classify_failure(error) != "oom":
-                raise
-            return None
-        del matrix, product
-        return torch.cuda.memory_allocated(self.torch_device) - before
+def _untested() -> str | None:
+    return None if torch.version.hip is None else f"AMD GPUs (ROCm {torch.version.hip})"
 
 
 def measured_context_bytes(before: int | None, after: int | None, reserved_bytes: int) -> int | None:
@@ -153,7 +87,7 @@ def measured_context_bytes(before: int | None, after: int | None, reserved_bytes
     return grown if grown > 0 else None
 
 
-def find_problem() -> str | None:
+def find_problem(kind: str = "cuda") -> str | None:
     """Why PyTorch cannot use any CUDA device here, as a sentence, or None if it can."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -164,6 +98,8 @@ def find_problem() -> str | None:
             return f"{torch.cuda.get_device_name(0)} cannot be used: {problems[0]}. {_OTHER_BUILD}."
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this PyTorch ({torch.__version__}) is built without CUDA."
+    if torch.version.hip is not None:
+        return f"this PyTorch (for ROCm {torch.version.hip}) finds no GPU that it can use."
     if caught:
         return f"PyTorch says: {first_line(str(caught[0].message))}"
     if os.environ.get(VISIBLE_DEVICES) in ("", "-1"):
@@ -176,15 +112,7 @@ def find_problem() -> str | None:
 
 def resolve(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
     """Check the index; the default is the first GPU that PyTorch has kernels for. Raises DeviceError if there is none."""
-    gpus = list_gpus()
-    if spec.index is not None and spec.index >= len(gpus):
-        existing = ", ".join(f"{gpu.device} ({gpu.name})" for gpu in gpus)
-        raise DeviceError(f"There is no cuda:{spec.index} here.", hint=f"Available: {existing}.")
-    asked = gpus if spec.index is None else gpus[spec.index : spec.index + 1]
-    usable = [gpu for gpu in asked if gpu.problem is None]
-    if not usable:
-        raise DeviceError(f"{asked[0].device} ({asked[0].name}) cannot be used: {asked[0].problem}.", hint=_OTHER_BUILD)
-    return replace(spec, index=gpus.index(usable[0]))
+    return choose_gpu(spec, list_gpus(), hint=_OTHER_BUILD)
 
 
 _OTHER_BUILD = "Install a build of PyTorch for this GPU: https://pytorch.org/get-started/locally/"
@@ -211,11 +139,7 @@ def kernel_problem(capability: tuple[int, int], architectures: Sequence[str]) ->
     return f"it has compute capability {capability[0]}.{capability[1]}, and this PyTorch has kernels for {known} only"
 
 
-def open_device(spec: DeviceSpec) -> CudaDevice:
-    return CudaDevice(spec.index or 0, limit_bytes=spec.limit_bytes)
-
-
-def list_gpus() -> tuple[GpuReport, ...]:
+def list_gpus(kind: str = "cuda") -> tuple[GpuReport, ...]:
     """All CUDA devices, without creating a context on any."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.cuda")  # find_problem says it
@@ -234,6 +158,7 @@ def _report(index: int) -> GpuReport:
         free_bytes=None if used is None else max(0, total - used),
         users=tuple(_user_text(user) for user in nvml.memory_users(properties)),
         problem=_problem_of(index),
+        untested=_untested(),
     )
 
 

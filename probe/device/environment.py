@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from probe.device.nvml import driver_version, nvml_problem
-from probe.device.protocol import GpuReport
+from probe.device.protocol import GpuReport, untested_text
 from probe.device.select import gpu_problem, list_gpus
 from probe.errors import DeviceError
 from probe.records import RunMeta, RunOrigin
@@ -83,6 +83,8 @@ class EnvironmentReport:
     torch_version: str
     cuda_version: str | None
     """CUDA version of this PyTorch, or None if it is built without CUDA."""
+    rocm_version: str | None
+    """Version of AMD's ROCm in this PyTorch, or None if it is built without ROCm."""
     driver_version: str | None
     nvml_available: bool
     num_cores: int
@@ -152,9 +154,10 @@ def describe_environment() -> EnvironmentReport:
         )
     elif nvml_missing is not None:
         notes.append(
-            f"No NVML: {nvml_missing}. Reports will lack the memory used on the whole device, by other programs and by the "
-            "CUDA context."
+            f"No NVML: {nvml_missing}. Reports will not name other programs that use a GPU, and assume the size of the CUDA "
+            "context."
         )
+    notes += dict.fromkeys(untested_text(gpu.untested) for gpu in gpus if gpu.untested is not None)
     notes += [
         f"{_used_fraction(gpu):.0%} of the memory of {gpu.device} is in use: a batch probe finds what fits into the rest."
         for gpu in gpus
@@ -166,6 +169,7 @@ def describe_environment() -> EnvironmentReport:
         platform=platform.platform(),
         torch_version=torch.__version__,
         cuda_version=torch.version.cuda,
+        rocm_version=torch.version.hip,
         driver_version=driver_version(),
         nvml_available=nvml_missing is None,
         num_cores=num_cores(),
@@ -177,4 +181,4 @@ def describe_environment() -> EnvironmentReport:
 
 
 def _used_fraction(gpu: GpuReport) -> float:
-    return 0.0 if gpu.free_bytes is None else max(0.0, 1 - gpu.free_bytes / gpu.total_bytes)
+    return 0.0 if gpu.free_bytes is None or gpu.total_bytes is None else max(0.0, 1 - gpu.free_bytes / gpu.total_bytes)

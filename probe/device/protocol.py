@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from probe.records import DeviceMemory, MemoryReading
+from probe.records import DeviceMemory, MemoryReading, Precision
 
 if TYPE_CHECKING:
     import torch
@@ -34,15 +34,19 @@ class Device(Protocol):
     @property
     def limit_bytes(self) -> int | None:
         """Memory for this process: the real, emulated or simulated size, less what other processes use. None if nothing is
-        enforced."""
+        enforced, or if the size of a GPU is unknown."""
 
     @property
     def memory(self) -> DeviceMemory | None:
-        """State of the GPU's memory when it was opened, or None if it is not a GPU."""
+        """State of the GPU's memory when it was opened, or None if it is not a GPU or its size is unknown."""
 
     @property
     def workspace_bytes(self) -> int | None:
-        """Memory that the matrix library takes from the allocator and keeps, or None if it takes none or cannot get it."""
+        """Memory that one handle of the matrix library takes from the allocator and keeps (each thread that multiplies has a
+        handle), or None if it takes none or cannot get it."""
+
+    def warnings(self, precision: Precision) -> tuple[str, ...]:
+        """Sentences for reports about training on this device in this precision."""
 
     def track(self) -> AbstractContextManager[None]:
         """Count allocations and enforce the limit inside the context. Past the limit torch.OutOfMemoryError is raised. Memory
@@ -86,10 +90,17 @@ class GpuReport:
     device: str
     """Name for --device, in PyTorch's numbering: `cuda:0`."""
     name: str
-    total_bytes: int
-    free_bytes: int | None
-    """Free memory, or None if it is unknown without creating a context on the GPU."""
-    users: tuple[str, ...]
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    """Free memory. Both are None if they are unknown without creating a context on the GPU."""
+    users: tuple[str, ...] = ()
     """Processes known to use its memory: `python 1234 (2.50 GiB)`."""
     problem: str | None = None
     """Why PyTorch cannot compute on it, as a clause, or None if it can."""
+    untested: str | None = None
+    """Name of its kind, like `XPU devices`, if probe has not been tested on a real one; None if it has."""
+
+
+def untested_text(kind: str) -> str:
+    """The warning about a kind of GPUs."""
+    return f"probe has not been tested on real {kind}: check what it measures before you rely on it."

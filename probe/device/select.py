@@ -6,13 +6,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from probe.errors import DeviceError, UsageError
+from probe.records import Precision
 from probe.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ NO_GPU_HINT = (
     "Use --device simulated:SIZE (like simulated:8GiB) to train on the CPU under that memory limit, or --device cpu to "
     "measure the CPU itself."
 )
-_UNSUPPORTED = ("mps", "xpu", "hpu", "npu", "xla", "tpu", "vulkan")
+_UNSUPPORTED = ("hpu", "npu", "xla", "tpu", "vulkan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,8 @@ class DeviceKind:
     """Argument after the colon: `cuda:1` has an optional index, `simulated:8GiB` a required size."""
     with_memory_limit: str | None = None
     """Kind that `--memory` turns it into; by default the device enforces the limit itself."""
-    files: tuple[str, ...] = ()
-    """Patterns of files in /dev: on Linux there is no such GPU if none exists. Empty if nothing is known."""
+    files: tuple[str, ...] | None = None
+    """Patterns of files in /dev: on Linux there is no such GPU if none exists. None if nothing is known."""
 
 
 KINDS: dict[str, DeviceKind] = {
@@ -50,6 +51,8 @@ KINDS: dict[str, DeviceKind] = {
         argument="index",
         files=("nvidia*", "nvhost*", "nvmap", "kfd", "dxg"),  # NVIDIA; a Jetson's two; AMD; WSL
     ),
+    "xpu": DeviceKind(module="probe.device.accelerator", is_gpu=True, argument="index", files=("dri/renderD*",)),
+    "mps": DeviceKind(module="probe.device.accelerator", is_gpu=True, argument="index", files=()),  # not on Linux
     "simulated": DeviceKind(module="probe.device.simulated", argument="size"),
 }
 """All kinds of devices by the name that `--device` takes."""
@@ -63,6 +66,10 @@ class DeviceSpec:
     """A key of `KINDS`, or `auto`."""
     index: int | None = None
     """Index of the GPU, in PyTorch's numbering."""
+    seen_alone_as: str | None = None
+    """Value of CUDA_VISIBLE_DEVICES for the processes that use the GPU, so that they see it alone; None if they see all."""
+    shown_index: int | None = None
+    """Index by which the user knows a GPU that is seen alone; None for any other."""
     limit_bytes: int | None = None
     """Simulated limit, or size of the smaller GPU that a larger one emulates."""
     resolved: bool = False
@@ -78,10 +85,16 @@ class DeviceSpec:
         """Whether the device reports the memory of a trial; True for `auto`, which is not resolved yet."""
         return self.kind not in KINDS or KINDS[self.kind].counts_memory
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables of a child process that uses the device."""
+        return {} if self.seen_alone_as is None else {VISIBLE_DEVICES: self.seen_alone_as}
+
     def __str__(self) -> str:
         if self.kind in KINDS and KINDS[self.kind].argument == "size":
             return f"{self.kind}:{format_bytes(self.limit_bytes or 0).replace('.00', '').replace(' ', '')}"
-        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+        index = self.index if self.shown_index is None else self.shown_index
+        return self.kind if index is None else f"{self.kind}:{index}"
 
 
 class DeviceModule(Protocol):
@@ -97,23 +110,23 @@ class DeviceModule(Protocol):
 class GpuModule(DeviceModule, Protocol):
     """Functions of a module that implements a kind of GPU."""
 
-    def find_problem(self) -> str | None:
+    def find_problem(self, kind: str) -> str | None:
         """Why no GPU of this kind can be used, as a sentence, or None if one can."""
 
-    def list_gpus(self) -> tuple[GpuReport, ...]:
+    def list_gpus(self, kind: str) -> tuple[GpuReport, ...]:
         """All GPUs of this kind that PyTorch finds, without creating a context on any."""
 
 
 def parse_device(text: str, *, memory: str | None = None) -> DeviceSpec:
-    """Parse `auto`, `cpu`, `cuda`, `cuda:1` or `simulated:1GiB`. `memory` makes a GPU emulate a smaller one, and the CPU a
-    simulated device. Raises UsageError, or DeviceError for a kind that probe does not support."""
+    """Parse `auto`, `cpu`, `cuda`, `cuda:1`, `xpu`, `mps` or `simulated:1GiB`. `memory` makes a GPU emulate a smaller one, and
+    the CPU a simulated device. Raises UsageError, or DeviceError for a kind that probe does not support."""
     name, colon, argument = text.strip().lower().partition(":")
     limit = None if memory is None else parse_bytes(memory)
     if name == "auto" and not colon:
         return DeviceSpec(kind="auto", limit_bytes=limit)
     kind = KINDS.get(name)
     if kind is None and name in _UNSUPPORTED:
-        raise DeviceError(f"'{text}': probe measures CUDA devices and the CPU only.", hint=_forms())
+        raise DeviceError(f"'{text}': probe does not support this kind of device.", hint=_forms())
     if kind is not None and kind.argument == "size":
         if colon and limit is not None:
             raise UsageError(f"'{text}' and --memory {memory} both set the limit.", hint="Give only one of them.")
@@ -157,7 +170,7 @@ def resolve_device(spec: DeviceSpec, *, measuring_memory: bool) -> DeviceSpec:
             raise DeviceError(f"There is no GPU to measure: {problem}", hint=NO_GPU_HINT)
         spec = on_cpu(spec) if kind is None else replace(spec, kind=kind)
     elif spec.is_gpu:
-        missing = _gpu_module(spec.kind).find_problem()
+        missing = _gpu_module(spec.kind).find_problem(spec.kind)
         if missing is not None:
             raise DeviceError(
                 f"There is no {spec.kind.upper()} device here: {missing}",
@@ -185,26 +198,32 @@ def gpu_problem() -> str | None:
 
 def list_gpus() -> tuple[GpuReport, ...]:
     """All GPUs that PyTorch finds, without creating a context on any."""
-    return tuple(gpu for name in _gpu_kinds() for gpu in _gpu_module(name).list_gpus())
+    return tuple(gpu for name in _gpu_kinds() for gpu in _gpu_module(name).list_gpus(name))
 
 
 def _first_gpu(*, only_likely: bool) -> tuple[str | None, str]:
-    """The first kind of GPU that can be used, or None and the reasons. `only_likely` skips kinds without a driver in /dev (on
-    Linux), because importing PyTorch takes seconds."""
-    problems = []
+    """The first kind of GPU that can be used, or None and the reason, which is that of the kind that PyTorch is built for.
+    `only_likely` skips kinds without a driver in /dev (on Linux), because importing PyTorch takes seconds."""
+    problems = {}
     for name in _gpu_kinds():
         if only_likely and not _is_likely(KINDS[name]):
             continue
-        problem = _gpu_module(name).find_problem()
+        problem = _gpu_module(name).find_problem(name)
         if problem is None:
             return name, ""
-        problems.append(problem)
-    return None, " ".join(problems)
+        problems[name] = problem
+    if not problems:
+        return None, ""
+    import torch
+
+    built = torch.accelerator.current_accelerator()
+    return None, problems.get("" if built is None else built.type, next(iter(problems.values())))
 
 
 def _is_likely(kind: DeviceKind) -> bool:
-    known = sys.platform.startswith("linux") and kind.files
-    return not known or any(any(Path("/dev").glob(pattern)) for pattern in kind.files)
+    if kind.files is None or not sys.platform.startswith("linux"):
+        return True
+    return any(any(Path("/dev").glob(pattern)) for pattern in kind.files)
 
 
 def _gpu_kinds() -> Iterator[str]:
@@ -219,14 +238,11 @@ def _gpu_module(kind: str) -> GpuModule:
     return cast(GpuModule, importlib.import_module(KINDS[kind].module))
 
 
-def device_limit(spec: DeviceSpec) -> int | None:
-    """Memory limit of the device in bytes, or None if it is unknown. Call it in a worker: on a GPU it creates a context."""
-    return open_device(spec, measuring_memory=False).limit_bytes
-
-
-def device_name(spec: DeviceSpec) -> str:
-    """Name of the opened device. Call it in a worker: on a GPU it creates a context."""
-    return open_device(spec, measuring_memory=False).name
+def describe_device(spec: DeviceSpec, precisions: Sequence[Precision]) -> tuple[str, tuple[str, ...]]:
+    """Name of the opened device, and its warnings about training in these precisions. Call it in a worker: on a GPU it creates
+    a context."""
+    device = open_device(spec, measuring_memory=False)
+    return device.name, tuple(dict.fromkeys(text for each in precisions for text in device.warnings(each)))
 
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -248,6 +264,20 @@ def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]
     unusable = {number for number, gpu in enumerate(list_gpus()) if gpu.problem is not None}
     gpus = tuple(name for number, name in enumerate(names) if number not in unusable)
     return gpus if len(gpus) > 1 else ()
+
+
+def seen_alone(spec: DeviceSpec) -> DeviceSpec:
+    """The device for child processes with its `environment`. A GPU other than the first one is the only one that they see, so
+    that "cuda" means this GPU to a task, and no context is created on another. Creates no context. Raises DeviceError."""
+    if spec.kind != "cuda" or not spec.index:
+        return spec
+    import torch
+
+    found = resolve_device(spec, measuring_memory=True)
+    if torch.version.hip is not None:  # see `visible_gpus`
+        return found
+    names = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
+    return replace(found, index=0, shown_index=spec.index, seen_alone_as=names[spec.index])
 
 
 def gpu_names(visible: str | None, num_gpus: int) -> tuple[str, ...]:

@@ -46,6 +46,10 @@ class Batch:
             return self.map(lambda tensor: tensor.to(device, copy=copy))
         return self.map(lambda tensor: _pinned(tensor).to(device, non_blocking=True, copy=copy))
 
+    def pin_memory(self) -> Batch:
+        """Pin the memory of all tensors on the host, as a DataLoader asks for."""
+        return self.map(_pinned)
+
     def split(self, edges: list[int]) -> Iterator[Batch]:
         """Split into micro-batches at these edges. Raises TaskError if the content cannot be split into samples."""
         for start, stop in pairwise(edges):

@@ -21,6 +21,8 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
     with a method `to` is moved by a shallow copy's `to`. Raises TaskError for other objects that hold tensors."""
     if isinstance(tree, Tensor):
         return function(tree)
+    if type(tree) is tuple or type(tree) is list:  # most batches; they are mapped in every step
+        return type(tree)([map_tensors(function, item) for item in tree])
     if tree is None or isinstance(tree, (str, bytes, int, float)):
         return tree
     if _moves_itself(tree):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REFINABLE = ("lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing")
 """The same names as probe.search.hypergradient.unrolled.DIFFERENTIABLE, whose import loads PyTorch."""
 UNROLLED_OPTIMIZERS = ("sgd", "nesterov")
-_NOT_UNROLLED = ("precision", "gradient_accumulation", "activation_checkpointing")
+_NOT_UNROLLED = ("precision", "gradient_accumulation", "activation_checkpointing", "compile")
 
 
 class Refine(Section):

@@ -28,7 +28,7 @@ from probe.search.space.dimensions import expected_space, optimizers_of
 from probe.search.task_info import TaskInfo
 from probe.tasks.options import OPTIONS
 from probe.tasks.source import TaskSource
-from probe.training.optimizer_names import OPTIMIZER_NAMES, hyperparameters_of
+from probe.training.optimizer_names import OPTIMIZER_NAMES, OPTIONAL, hyperparameters_of
 from probe.training.settings import LrSchedule
 
 _NAMED: dict[str, Rule] = {
@@ -74,7 +74,7 @@ def check_recipe(recipe: Recipe) -> None:
         _check_options(recipe)
     _check_values(recipe, rules)
     _check_accumulation(recipe)
-    for name in ("momentum", "weight_decay"):
+    for name in OPTIONAL:
         if name in recipe.space:
             _check_takers(recipe, name, optimizers_of(recipe, None))
     for key, optimizer in (("batch.optimizer", recipe.batch.optimizer), ("lr.optimizer", recipe.lr.optimizer)):
@@ -163,10 +163,10 @@ def check_grid(recipe: Recipe) -> None:
 
 
 def check_against_task(recipe: Recipe, task: TaskInfo) -> None:
-    """Check that the metric is measured, and that lr, momentum and weight_decay have an effect. Raises RecipeError."""
+    """Check that the metric is measured, and that hyperparameters of the optimizer have an effect. Raises RecipeError."""
     check_metric(recipe_objective(recipe), task.metrics)
     optimizers = optimizers_of(recipe, task.optimizer)
-    for name in ("lr", "momentum", "weight_decay"):
+    for name in ("lr", *OPTIONAL):
         if name not in recipe.space:
             continue
         if not optimizers and name not in task.reached:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from probe.device.select import device_name
+from probe.device.select import describe_device
 from probe.errors import ProbeError
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search import plans
@@ -29,7 +29,7 @@ from probe.search.results import StageResults, all_spent, make_result, trial_res
 from probe.search.resume import restore_final, restore_probes, resume_study, with_history
 from probe.search.session import SearchSession
 from probe.search.settings import SearchSettings
-from probe.search.space.dimensions import build_space
+from probe.search.space.dimensions import build_space, names_in
 from probe.search.space.space import Space
 from probe.search.storage.schema import BATCH, END, FINAL, LOAD, LR_PREFIX, PROBED, SCHEDULER, Probed, StudyEnded
 from probe.search.study.events import Event
@@ -140,6 +140,8 @@ class Search:
         if not isinstance(entry, ProbedBatch):
             return
         self._show("batch")
+        if self.settings.device.is_gpu:  # the task's code may have made a worker hold memory of the GPU
+            self._executor.close_idle()
         known, plan = self.found.batch_probe, plans.batch_probe_plan(self.settings, entry, self.found.loaded_task)
         probe = probe_largest_batch(plan, self._executor, known=known, observer=self._observe)
         self.found.batch_probe = probe.result
@@ -152,8 +154,10 @@ class Search:
 
     def _probe_lr(self) -> None:
         # Only now: on a GPU, a worker that has opened the device holds memory, which the batch probe would have missed.
-        names = self._executor.run(device_name, self.settings.device, on="every_gpu")
-        self.found.meta = replace(self.found.meta, device=device_title(names))
+        precisions = names_in(self.recipe, "precision") or ("fp32",)
+        described = self._executor.run(describe_device, self.settings.device, precisions, on="every_gpu")
+        self.found.meta = replace(self.found.meta, device=device_title([name for name, _ in described]))
+        self._add_probe(0.0, tuple(dict.fromkeys(text for _, warnings in described for text in warnings)))
         entry = self.recipe.space.get("lr")
         ranges: Mapping[str, tuple[float, float]] | None = None
         if isinstance(entry, ProbedLr):
@@ -229,11 +233,15 @@ class Search:
         return stopped_by
 
     def _make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        gpu = None if self._gpu_packer is None else self._gpu_packer.gpu_of(trial)
-        peak = None if self._peaks is None else self._peaks(trial)
-        folder = self._checkpoints.path
+        choice = None if self._gpu_packer is None else self._gpu_packer.choice(trial)
         return plans.rung_job(
-            self.settings, trial, epochs_from, epochs_to, checkpoints=folder, gpu=gpu, peak_bytes=peak
+            self.settings,
+            trial,
+            epochs_from,
+            epochs_to,
+            checkpoints=self._checkpoints.path,
+            choice=choice,
+            peak_bytes=None if self._peaks is None else self._peaks(trial),
         )
 
     def _train_winner(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from probe.batch.decide import most_samples
 from probe.recipe.space import ProbedBatch, ProbedLr
 from probe.search.batch_probe import BatchProbePlan
+from probe.search.executors.slots import GpuChoice
 from probe.search.jobs.checkpoint_files import checkpoint_path
 from probe.search.jobs.jobs import FinalJob, RungJob, final_seed
 from probe.search.lr_probe import HIGHEST_LR, LOWEST_LR, LrProbePlan
@@ -177,6 +178,12 @@ def end_warnings(sampler: str, trials: Sequence[Trial]) -> list[str]:
             f"Failed once, but not when repeated in a fresh process: trial {', '.join(again)}. The cause is not the "
             "configuration; it may be what an earlier trial left behind in the process."
         )
+    crowded = [str(trial.number) for trial in trials if trial.needs_whole_gpu]
+    if crowded:
+        found.append(
+            f"Memory ran out while other workers used the same GPU: trial {', '.join(crowded)}, repeated alone on its GPU. If "
+            "that happens often, use fewer workers."
+        )
     killed = [str(trial.number) for trial in trials if trial.killed_rung is not None]
     if killed:
         found.append(
@@ -200,11 +207,11 @@ def rung_job(
     epochs_to: int,
     *,
     checkpoints: Path,
-    gpu: int | None = None,
+    choice: GpuChoice | None = None,
     peak_bytes: int | None = None,
 ) -> RungJob:
-    """Return the job that trains a trial from `epochs_from` to `epochs_to`, the end of its next rung. `gpu` and
-    `peak_bytes` (its predicted memory) are given if trials are placed by memory."""
+    """Return the job that trains a trial from `epochs_from` to `epochs_to`, the end of its next rung. `choice` (its
+    GPU) or `peak_bytes` (its predicted memory) is given if trials are placed by memory."""
     fidelity, search = settings.fidelity, settings.recipe.search
     rung = trial.rung + 1
     is_last = not fidelity.continues_from_checkpoint or rung == len(fidelity.rungs) - 1
@@ -229,10 +236,11 @@ def rung_job(
         constraints=settings.constraints,
         max_seconds=seconds_left,
         trial_seconds=search.trial_seconds,
-        gpu=gpu,
+        gpu=None if choice is None else choice.gpu,
         reference=settings.reference,
         peak_bytes=peak_bytes,
-        needs_fresh_process=rung in (trial.failed_rung, trial.killed_rung),
+        needs_fresh_process=rung in (trial.failed_rung, trial.killed_rung, trial.crowded_rung),
+        needs_room=choice is not None and choice.needs_room,
     )
 
 

@@ -29,7 +29,7 @@ class TaskInfo:
     optimizer: str | None
     """Name of the task's own optimizer; None if it is a callable."""
     reached: tuple[str, ...] = ("lr",)
-    """Which of lr, momentum and weight_decay the task's own optimizer uses."""
+    """Which of lr, momentum, weight_decay and fused the task's own optimizer uses."""
     batch_size: int
     num_params: int | None = None
     """Number of trainable parameters; None if the model cannot be built without the hyperparameters of a trial."""

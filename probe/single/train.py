@@ -204,6 +204,7 @@ class _Training:
         from probe.training.settings import TrainerSettings
 
         settings = TrainerSettings.for_task(task, {**self.params, "epochs": self.epochs})
+        self.warnings += device.warnings(settings.precision)
         run = TrainingRun(task, settings, device=device, seed=derive_seed(self.recipe.search.seed, "train"))
         if task.val is not None:
             loss = run.evaluate(task.val).loss

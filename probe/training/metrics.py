@@ -94,6 +94,7 @@ class RunningMetrics:
         self._sums: dict[str, Sums] = {}
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._kept_bytes = 0
+        self._kept_shapes: tuple[torch.Size, torch.Size] | None = None
 
     def add(self, outputs: Any, targets: Any) -> None:
         """Add a batch or micro-batch. Raises TaskError if `strict` and a metric does not apply."""
@@ -103,11 +104,10 @@ class RunningMetrics:
             self._refuse(list(self._metrics), outputs, targets)
             return
         num_bytes = outputs.untyped_storage().nbytes()  # a view keeps its whole storage alive
-        if self._kept and (
-            self._kept_bytes + num_bytes > MAX_KEPT_BYTES
-            or any(new.shape[1:] != kept.shape[1:] for new, kept in zip((outputs, targets), self._kept[0], strict=True))
-        ):
+        shapes = outputs.shape[1:], targets.shape[1:]
+        if self._kept and (self._kept_bytes + num_bytes > MAX_KEPT_BYTES or shapes != self._kept_shapes):
             self._sum_up()
+        self._kept_shapes = shapes
         self._kept.append((outputs.detach(), targets))
         self._kept_bytes += num_bytes
         if num_bytes > MAX_KEPT_BYTES:

@@ -17,22 +17,25 @@ class NamedOptimizer:
     num_state_values: int
     """State values per parameter, without momentum."""
     hyperparameters: frozenset[str]
-    """The hyperparameters that it accepts, of momentum and weight_decay."""
+    """The hyperparameters that it accepts, of OPTIONAL."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that this name stands for."""
 
 
+OPTIONAL = ("momentum", "weight_decay", "fused")
+"""Hyperparameters that not every optimizer accepts."""
 _DECAY = frozenset({"weight_decay"})
+_FUSED = _DECAY | {"fused"}
 _OPTIMIZERS = {
-    "sgd": NamedOptimizer("SGD", 0, _DECAY | {"momentum"}),
-    "nesterov": NamedOptimizer("SGD", 0, _DECAY | {"momentum"}, {"nesterov": True, "momentum": 0.9}),
-    "adam": NamedOptimizer("Adam", 2, _DECAY),
-    "adamw": NamedOptimizer("AdamW", 2, _DECAY),
+    "sgd": NamedOptimizer("SGD", 0, _FUSED | {"momentum"}),
+    "nesterov": NamedOptimizer("SGD", 0, _FUSED | {"momentum"}, {"nesterov": True, "momentum": 0.9}),
+    "adam": NamedOptimizer("Adam", 2, _FUSED),
+    "adamw": NamedOptimizer("AdamW", 2, _FUSED),
     "nadam": NamedOptimizer("NAdam", 2, _DECAY),
     "radam": NamedOptimizer("RAdam", 2, _DECAY),
     "adamax": NamedOptimizer("Adamax", 2, _DECAY),
     "rmsprop": NamedOptimizer("RMSprop", 1, _DECAY | {"momentum"}),
-    "adagrad": NamedOptimizer("Adagrad", 1, _DECAY),
+    "adagrad": NamedOptimizer("Adagrad", 1, _FUSED),
 }
 
 OPTIMIZER_NAMES = tuple(_OPTIMIZERS)
@@ -53,7 +56,7 @@ def num_state_values(name: str, *, momentum: bool = False) -> int:
 
 
 def hyperparameters_of(name: str) -> frozenset[str]:
-    """The hyperparameters that the optimizer accepts, of momentum and weight_decay. Raises UsageError for an unknown name."""
+    """The hyperparameters that the optimizer accepts, of OPTIONAL. Raises UsageError for an unknown name."""
     return named_optimizer(name).hyperparameters
 
 

@@ -12,10 +12,10 @@ from probe.errors import TaskError
 from probe.task import Task
 from probe.tasks.source import TaskSource
 from probe.training.building import build_task
-from probe.training.optimizer_names import hyperparameters_of, optimizer_title
+from probe.training.optimizer_names import OPTIONAL, hyperparameters_of, optimizer_title
 
-OF_OPTIMIZERS = ("lr", "momentum", "weight_decay")
-_TWO_VALUES = {"lr": (1e-3, 2e-3), "momentum": (0.5, 0.25), "weight_decay": (1e-3, 2e-3)}
+OF_OPTIMIZERS = ("lr", *OPTIONAL)
+_TWO_VALUES = {"lr": (1e-3, 2e-3), "momentum": (0.5, 0.25), "weight_decay": (1e-3, 2e-3), "fused": (False, True)}
 
 
 def reached(task: Task, source: TaskSource, params: Mapping[str, Any]) -> tuple[str, ...]:

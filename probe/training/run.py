@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,15 +20,19 @@ from probe.loading.trees import map_tensors
 from probe.seeds import derive_seed
 from probe.task import Task
 from probe.training.activation_checkpointing import recompute_activations
+from probe.training.compilation import compile_errors, compile_forward
 from probe.training.evaluate import Evaluation, evaluate
+from probe.training.memory_format import store_channels_last
 from probe.training.metrics import RunningMetrics
-from probe.training.optimizers import make_optimizer
+from probe.training.optimizers import has_sparse_gradients, make_optimizer
 from probe.training.records import EpochReport
 from probe.training.settings import TrainerSettings, lr_factor
 from probe.training.step import ForwardPass, TrainStep, matmul_precision
 
 STEPS_BETWEEN_CHECKS = 64
 """Steps between checks of the loss on a GPU, where reading it waits for all queued work."""
+MAX_LOSS_BYTES = 512
+"""Losses in more memory, of which PyTorch allocates no less on a GPU, are copied while they are kept."""
 MIN_EVAL_BATCH_SIZE = 512
 """Smallest batch size of evaluation if memory is not limited. Evaluation stores no activations."""
 
@@ -46,14 +50,22 @@ class TrainingRun:
         self._seed = seed
         seed_everything(derive_seed(seed, "weights"))
         self.model = _build_model(task).to(device.torch_device)
+        if settings.channels_last:
+            store_channels_last(self.model)
         if settings.activation_checkpointing:
             recompute_activations(self.model)
-        self.optimizer = make_optimizer(self.model.parameters(), settings)
+        self._compile_errors = compile_errors if settings.compile else nullcontext
+        if settings.compile:
+            compile_forward(self.model, device)
+        prefers_fused = device.is_gpu and not has_sparse_gradients(self.model)
+        self.optimizer = make_optimizer(self.model.parameters(), settings, prefers_fused=prefers_fused)
         self._lr_ratios = [group["lr"] / settings.lr for group in self.optimizer.param_groups]
         kind = device.torch_device.type
         stops_at_nan = stops_at_nan and not device.is_asynchronous
         self._step = TrainStep(task, self.model, self.optimizer, settings, kind, stops_at_nan=stops_at_nan)
-        self._forward = ForwardPass(task, precision=settings.precision, device_type=kind)
+        self._forward = ForwardPass(
+            task, precision=settings.precision, device_type=kind, channels_last=settings.channels_last
+        )
         self._train = self._batches_of(task.train, batch_size=settings.batch_size, shuffle=True)
         # Created here, so that measurements of a training step include the validation data on the device.
         self._val = (
@@ -77,13 +89,19 @@ class TrainingRun:
     def num_steps_per_epoch(self) -> int:
         return self._train.num_batches
 
+    @property
+    def copies_ahead(self) -> bool:
+        """Whether the next batch is copied to the device while one is trained on."""
+        return self._train.copies_ahead
+
     def register_update_pre_hook(self, hook: Callable[[], object]) -> None:
         """See `TrainStep.register_update_pre_hook`."""
         self._step.register_update_pre_hook(hook)
 
     def train_step(self, batch: Batch) -> Tensor:
         """One optimizer step. Returns the loss before it, a scalar on the device. Does not wait for a GPU."""
-        return self._step(batch)
+        with self._compile_errors():
+            return self._step(batch)
 
     def batches(self) -> Iterator[Batch]:
         """Endless training batches, epoch after epoch."""
@@ -104,21 +122,21 @@ class TrainingRun:
         first_step = self.epoch * steps
         planned_steps = settings.epochs * steps
         check_every = STEPS_BETWEEN_CHECKS if self._device.is_asynchronous else 1
-        total = torch.zeros((), device=self._device.torch_device)
+        losses = _LossSum()
         began = time.perf_counter()
         self.model.train()
-        with matmul_precision(settings.precision):
+        with matmul_precision(settings.precision), self._compile_errors():
             batches = self._train.epoch(self.epoch)
             for number in range(steps):
                 if settings.lr_schedule != "constant":
                     self.set_lr(settings.lr * lr_factor(settings.lr_schedule, first_step + number, planned_steps))
-                total += self._step(next(batches), metrics)  # no reference to the batch is kept, to free its memory
-                if number % check_every == 0 and not math.isfinite(total.item()):
+                losses.add(self._step(next(batches), metrics))  # no reference to the batch is kept, to free its memory
+                if number % check_every == 0 and not math.isfinite(losses.read()):
                     return None
                 if number == 0 and steps > 1:  # the loss was read, so a GPU has completed this step
                     began = time.perf_counter()
         self.epoch += 1
-        mean_loss = total.item() / steps
+        mean_loss = losses.read() / steps
         self.step_seconds = (time.perf_counter() - began) / max(1, steps - 1)
         return mean_loss if math.isfinite(mean_loss) else None
 
@@ -156,7 +174,7 @@ class TrainingRun:
     def evaluate_batches(self, batches: Iterable[Batch], *, model: torch.nn.Module | None = None) -> Evaluation:
         """Evaluate the model, or another one, on batches that are on the device."""
         scored = self.model if model is None else model
-        with matmul_precision(self.settings.precision):
+        with matmul_precision(self.settings.precision), self._compile_errors():
             return evaluate(self.task, scored, batches, self._forward, self._device)
 
     def random_state_kept(self) -> AbstractContextManager[None]:
@@ -196,7 +214,7 @@ class TrainingRun:
         set_random_state(state["random"], self._device.torch_device)
 
     def _eval_batch_size(self) -> int:
-        unlimited = self._device.limit_bytes is None
+        unlimited = not self._device.is_gpu and self._device.limit_bytes is None
         return max(self.settings.batch_size, MIN_EVAL_BATCH_SIZE) if unlimited else self.settings.batch_size
 
     def _batches_of(self, data: Any, *, batch_size: int, shuffle: bool, resident: bool = True) -> Batches:
@@ -209,6 +227,27 @@ class TrainingRun:
             shuffle=shuffle,
             resident=resident,
         )
+
+
+class _LossSum:
+    """The sum of the losses of many steps. They are read together, because reading one waits for a GPU."""
+
+    def __init__(self) -> None:
+        self._total = 0.0
+        self._unread: list[Tensor] = []
+        self._copies = False
+
+    def add(self, loss: Tensor) -> None:
+        if (
+            not self._unread
+        ):  # PyTorch returns some losses, like mse_loss, in the memory of the values they are the mean of
+            self._copies = loss.untyped_storage().nbytes() > MAX_LOSS_BYTES
+        self._unread.append(loss.clone() if self._copies else loss)
+
+    def read(self) -> float:
+        unread, self._unread = self._unread, []
+        self._total += unread[0].item() if len(unread) == 1 else sum(torch.stack(unread).tolist()) if unread else 0.0
+        return self._total
 
 
 def _build_model(task: Task) -> torch.nn.Module:

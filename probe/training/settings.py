@@ -41,6 +41,12 @@ class TrainerSettings:
     precision: Precision = "fp32"
     activation_checkpointing: bool = False
     """Whether blocks recompute their activations in the backward pass instead of storing them."""
+    channels_last: bool = False
+    """Whether weights and inputs with channels and two or three spatial dimensions are stored with the channels last."""
+    compile: bool = False
+    """Whether the forward pass of the model is compiled by torch.compile. Names in the state_dict do not change."""
+    fused: bool | None = None
+    """Whether the optimizer updates all weights in one kernel; by default on a GPU if PyTorch has such a kernel for it."""
     max_grad_norm: float | None = None
     """Gradients with a larger norm are scaled down to this norm; None for no limit."""
     lr_schedule: LrSchedule = "constant"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from probe.task import Task
 from probe.tasks.augment import augmentation
 from probe.tasks.losses import loss_function
 from probe.training import optimizers
+from probe.training.memory_format import channels_last
 from probe.training.metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
 from probe.workers.process_state import read_precisions, write_precisions
@@ -27,24 +28,27 @@ _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ForwardPass:
-    """The task's (model, batch) -> (loss, outputs), with autocast if the precision requires it."""
+    """The task's (model, batch) -> (loss, outputs), with autocast if the precision requires it, and with `channels_last` on
+    inputs in that memory format."""
 
-    def __init__(self, task: Task, *, precision: Precision, device_type: str) -> None:
+    def __init__(self, task: Task, *, precision: Precision, device_type: str, channels_last: bool = False) -> None:
         self._forward = task.forward
         self._loss = loss_function(task.loss)
         self._train_loss = None if task.train_loss is None else loss_function(task.train_loss)
-        self._dtype = _AUTOCAST_TYPES.get(precision)
-        self._device_type = device_type
+        dtype = _AUTOCAST_TYPES.get(precision)
+        # Made once: making it takes as long as launching several kernels.
+        self._autocast = nullcontext() if dtype is None else torch.autocast(device_type, dtype=dtype)
+        self._channels_last = channels_last
 
     def __call__(self, model: torch.nn.Module, batch: Any) -> tuple[Tensor, Any]:
-        with self._autocast():
+        with self._autocast:
             outputs, loss = self._run(model, batch)
             return (self._loss(outputs, batch[-1]) if loss is None else loss), outputs
 
     def train(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Any, Any]:
         """Returns (loss to minimize, loss to report, outputs). The loss to report is `Task.loss` of the same outputs; it is not
         finite if the other is not."""
-        with self._autocast():
+        with self._autocast:
             outputs, loss = self._run(model, batch)
             if self._train_loss is None:
                 loss = self._loss(outputs, batch[-1]) if loss is None else loss
@@ -55,11 +59,10 @@ class ForwardPass:
                 reported = self._loss(map_tensors(torch.Tensor.detach, outputs), batch[-1])
                 return loss, torch.where(loss.isfinite(), reported, loss), outputs
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
-
     def _run(self, model: torch.nn.Module, batch: Any) -> tuple[Any, Tensor | None]:
         """Returns the outputs, and the loss if the task has its own `forward`."""
+        if self._channels_last:
+            batch = map_tensors(channels_last, batch)
         if self._forward is not None:
             loss, outputs = self._forward(model, batch)
             return outputs, loss
@@ -89,7 +92,9 @@ class TrainStep:
         self._model = model
         self._optimizer = optimizer
         self._settings = settings
-        self._forward = ForwardPass(task, precision=settings.precision, device_type=device_type)
+        self._forward = ForwardPass(
+            task, precision=settings.precision, device_type=device_type, channels_last=settings.channels_last
+        )
         self._augment = augmentation(task.augment)
         self._stops_at_nan = stops_at_nan
         self._penalized = bool(settings.l1 or settings.l2)
@@ -101,7 +106,8 @@ class TrainStep:
         """Train on a batch, add its outputs to `metrics`, and return the mean `Task.loss` before the update: a detached scalar
         on the device. Raises TaskError for an invalid loss."""
         self._optimizer.zero_grad(set_to_none=True)
-        batch = self._augmented(batch)
+        if self._augment is not None:
+            batch = self._augmented(batch)
         loss = (
             self._backward(batch, metrics)
             if self._settings.gradient_accumulation == 1
@@ -131,8 +137,7 @@ class TrainStep:
 
     def _augmented(self, batch: Batch) -> Batch:
         """Augment the whole batch, so that random numbers do not depend on the number of micro-batches."""
-        if self._augment is None:
-            return batch
+        assert self._augment is not None
         with torch.no_grad():
             content = self._augment(batch.content)
         return replace(batch, content=checked_content(content, returned_by="Task.augment"))

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from probe.errors import DeviceError, ProbeError, TaskError
 from probe.system.host_memory import free_memory_bytes
-from probe.workers.child import CLOSE, decode, encode, read_frame, write_frame
+from probe.workers.child import CLOSE, SPENT, decode, encode, read_frame, write_frame
 from probe.workers.death import Died, WorkerDied
 from probe.workers.process_state import child_environment
 
@@ -71,6 +71,7 @@ class Worker:
         self._events: deque[bytes | Died] = deque()
         self._stderr: deque[bytes] = deque()
         self._busy = False
+        self._is_spent = False
         self._died: Died | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "probe.workers"],  # -P: ignore a folder named probe in the working directory
@@ -102,6 +103,11 @@ class Worker:
     def busy(self) -> bool:
         """Whether a call was submitted whose end has not been read."""
         return self._busy
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the last call left the GPU unusable for the child, which then exits. Known at the end of that call."""
+        return self._is_spent
 
     def call(
         self,
@@ -191,7 +197,10 @@ class Worker:
     def _read_answers(self) -> None:
         with _pipe(self._process.stdout) as stream:
             while (payload := read_frame(stream)) is not None:
-                self._post(payload)
+                if payload == SPENT:
+                    self._is_spent = True
+                else:
+                    self._post(payload)
 
     def _read_stderr(self) -> None:
         kept = 0

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from probe.batch.compare import Axes, compare_batch_sizes
+from probe.batch.comparison.axes import Axes, compare_batch_sizes
 from probe.batch.decide import NextAttempt
 from probe.batch.find import find_batch_size
 from probe.batch.records import Attempt
@@ -166,7 +166,7 @@ def test_ctrl_c_keeps_the_variants_that_were_finished(monkeypatch: pytest.Monkey
             raise KeyboardInterrupt
         return find_batch_size(*args, **options)
 
-    monkeypatch.setattr("probe.batch.compare.find_batch_size", second_is_interrupted)
+    monkeypatch.setattr("probe.batch.comparison.comparison.find_batch_size", second_is_interrupted)
     axes = Axes(precisions=("fp32", "bf16"))
     options: dict[str, Any] = {"device": "simulated:1MiB", "max": 2, "in_process": True, "confirm_steps": 0}
     found = compare_batch_sizes(task(lambda: nn.Linear(4, 2)), axes, **options)

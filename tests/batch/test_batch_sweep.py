@@ -199,6 +199,7 @@ def test_a_wrong_prediction_costs_attempts_and_not_the_answer() -> None:
 def test_the_prediction_and_every_attempt_are_announced() -> None:
     announced: list[Any] = []
     result, _ = sweep(predicted(ScriptedDevice(limit_bytes=100)), announce=announced.append)
+    assert announced.pop(0).optimizer == "adamw"
     assert announced[0].traced_as == "fake cpu"
     assert [one.batch_size for one in announced[1:]] == [attempt.batch_size for attempt in result.attempts]
     assert [point.batch_size for point in result.prediction_info.curve] == [1, 2, 4, 8, 16, 32, 64, 128]  # type: ignore[union-attr]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import fake_device
 import pytest
 import torch
 from conformance import MIB, DeviceConformance
+from fake_gpus import FakeMachine
 
 import probe
-from probe.device import cpu, cuda, select, simulated
+from probe.device import accelerator, cpu, cuda, select, simulated
 from probe.device.cpu import CpuDevice
-from probe.device.cuda import CudaDevice, find_problem
 from probe.device.environment import describe_environment
 from probe.device.protocol import Device
 from probe.device.select import DeviceModule, GpuModule
@@ -71,16 +75,20 @@ class TestFakeGpu(DeviceConformance):
         assert result.meta.device == "Fake GPU (fake:0)"
 
 
-DEVICE_MODULES: list[DeviceModule] = [cpu, cuda, simulated]
-GPU_MODULES: list[GpuModule] = [cuda, fake_device]
+DEVICE_MODULES: list[DeviceModule] = [cpu, cuda, accelerator, simulated]
+GPU_MODULES: list[GpuModule] = [cuda, accelerator, fake_device]
 """mypy checks that they implement the protocols."""
 
 
-@pytest.mark.skipif(find_problem() is not None, reason=f"needs a CUDA device: {find_problem()}")
+needs_cuda = pytest.mark.skipif(cuda.find_problem() is not None, reason=f"needs a CUDA device: {cuda.find_problem()}")
+
+
+@needs_cuda
 class TestCudaDevice(DeviceConformance):
     @pytest.fixture
     def device(self) -> Device:
-        device = CudaDevice(0)
+        device = select.open_device(select.parse_device("cuda"), measuring_memory=True)
+        assert device.limit_bytes is not None
         self.too_many_bytes = device.limit_bytes + MIB
         device.release()
         return device
@@ -93,6 +101,29 @@ class TestCudaDevice(DeviceConformance):
         assert device.workspace_bytes is not None
 
 
+class TestAcceleratorDevice(TestCudaDevice):
+    """The device of all other kinds of GPUs, here on a CUDA device."""
+
+    @pytest.fixture(autouse=True)
+    def opened_generically(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        kind = replace(select.KINDS["cuda"], module="probe.device.accelerator")
+        monkeypatch.setitem(select.KINDS, "cuda", kind)
+
+    def test_it_is_untested(self, device: Device) -> None:
+        assert device.warnings("fp32") == device.warnings("bf16")
+        (text,) = device.warnings("fp32")
+        assert "has not been tested on real CUDA devices" in text
+
+
+def test_the_gpus_of_a_fake_machine_pass(fake_machine: Callable[..., FakeMachine]) -> None:
+    here = Path(__file__)
+    classes = [f"{here}::{each.__name__}" for each in (TestCudaDevice, TestAcceleratorDevice)]
+    done = fake_machine().run_module("pytest", "-n", "0", "-p", "no:cacheprovider", *classes, cwd=here.parents[2])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
 def test_the_plain_cpu_counts_nothing_and_limits_nothing() -> None:
     device = CpuDevice()
     with device.track():
@@ -102,5 +133,7 @@ def test_the_plain_cpu_counts_nothing_and_limits_nothing() -> None:
     assert device.limit_bytes is None
     assert device.memory is None
     assert device.workspace_bytes is None
+    assert device.num_alloc_retries() == 0
+    assert device.warnings("bf16") == ()
     assert len(device.seconds_between([device.mark(), device.mark()])) == 1
     assert tensor.device == device.torch_device

@@ -211,7 +211,7 @@ def test_the_environment_names_what_is_missing_and_what_that_means(monkeypatch: 
 
 def test_cuda_gpus_are_listed_with_their_memory_and_users(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = SimpleNamespace(name="NVIDIA H200", total_memory=1000, major=9, minor=0)
-    monkeypatch.setattr(cuda, "find_problem", lambda: None)
+    monkeypatch.setattr(cuda, "find_problem", lambda kind: None)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: properties)

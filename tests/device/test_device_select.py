@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.device import cuda, environment
+from probe.device import accelerator, cuda, environment
 from probe.device.cpu import CpuDevice
 from probe.device.protocol import GpuReport
 from probe.device.select import (
@@ -40,6 +40,8 @@ no_cuda = pytest.mark.skipif(cuda.find_problem() is None, reason="says what happ
         ("cpu", None, DeviceSpec(kind="cpu")),
         ("cpu", "1GiB", DeviceSpec(kind="simulated", limit_bytes=GIB)),
         ("CUDA", None, DeviceSpec(kind="cuda")),
+        ("xpu", None, DeviceSpec(kind="xpu")),
+        ("mps:0", None, DeviceSpec(kind="mps", index=0)),
         ("cuda:3", "24GiB", DeviceSpec(kind="cuda", index=3, limit_bytes=24 * GIB)),
         ("simulated:512MiB", None, DeviceSpec(kind="simulated", limit_bytes=GIB // 2)),
         ("simulated", "1GiB", DeviceSpec(kind="simulated", limit_bytes=GIB)),
@@ -66,11 +68,18 @@ def test_nonsense_is_refused_with_the_forms(text: str, memory: str | None, words
         parse_device(text, memory=memory)
 
 
-@pytest.mark.parametrize("text", ["mps", "xpu", "xpu:0"])
-def test_other_accelerators_get_one_clear_sentence(text: str) -> None:
-    with pytest.raises(DeviceError) as caught:
+@pytest.mark.parametrize("text", ["hpu", "npu:0", "xla"])
+def test_other_kinds_of_devices_are_refused_with_the_forms(text: str) -> None:
+    with pytest.raises(DeviceError, match=rf"'{text}'(?s:.*)xpu:N, mps, mps:N, simulated:SIZE") as caught:
         parse_device(text)
-    assert caught.value.message == f"'{text}': probe measures CUDA devices and the CPU only."
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("text", ["xpu", "xpu:3", "mps"])
+def test_a_kind_that_pytorch_is_not_built_for_says_so(text: str) -> None:
+    kind = text.partition(":")[0].upper()
+    with pytest.raises(DeviceError, match=f"no {kind} device here.*built without {kind}"):
+        resolve_device(parse_device(text), measuring_memory=False)
 
 
 def test_the_cpu_under_measurement_gets_a_share_of_the_free_memory() -> None:
@@ -111,12 +120,26 @@ def test_cuda_without_a_gpu_says_why() -> None:
         resolve_device(parse_device("cuda:1"), measuring_memory=False)
 
 
+def test_auto_takes_other_gpus_where_there_is_no_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = GpuReport(device="mps:0", name="MPS device", untested="MPS devices")
+    monkeypatch.setattr(cuda, "find_problem", lambda kind: "no CUDA.")
+    monkeypatch.setattr(accelerator, "find_problem", lambda kind: None if kind == "mps" else "no XPU.")
+    monkeypatch.setattr(accelerator, "list_gpus", lambda kind: (gpu,))
+    found = DeviceSpec(kind="mps", index=0, resolved=True)
+    assert resolve_device(parse_device("auto"), measuring_memory=True) == found
+    assert resolve_device(parse_device("mps"), measuring_memory=True) == found
+    with pytest.raises(DeviceError, match="no mps:1 here"):
+        resolve_device(parse_device("mps:1"), measuring_memory=True)
+    with pytest.raises(DeviceError, match=r"mps:0 cannot be limited to 1\.00 GiB"):
+        resolve_device(parse_device("auto", memory="1GiB"), measuring_memory=True)
+
+
 def test_an_index_that_is_not_there_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = [
         GpuReport(device=f"cuda:{n}", name=f"GPU {n}", total_bytes=1, free_bytes=None, users=(), problem=problem)
         for n, problem in enumerate(["it is too old", None])
     ]
-    monkeypatch.setattr(cuda, "find_problem", lambda: None)
+    monkeypatch.setattr(cuda, "find_problem", lambda kind: None)
     monkeypatch.setattr(cuda, "list_gpus", lambda: tuple(gpus))
     with pytest.raises(DeviceError, match=r"no cuda:2 here.\n.*cuda:0 \(GPU 0\), cuda:1 \(GPU 1\)"):
         resolve_device(parse_device("cuda:2"), measuring_memory=True)

@@ -13,7 +13,7 @@ static __thread int t_device;
 static cudaError_t g_sticky; /* a device-side assert: every later call returns it */
 static long g_mallocs_left = -1, g_launches_left = -1, g_num_launches, g_num_syncs;
 static int g_launch_error, g_launch_error_is_sticky;
-static int g_visible[MAX_GPUS], g_num_visible = -1, g_has_context[MAX_GPUS];
+static int g_visible[MAX_GPUS], g_num_visible = -1, g_has_context[MAX_GPUS], g_has_kernels[MAX_GPUS];
 
 static cudaError_t failed(cudaError_t error) { return t_last_error = error; }
 
@@ -390,8 +390,16 @@ cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared, 
   *grid = last.grid; *block = last.block; *shared = last.shared; *(void **)stream = last.stream;
   return cudaSuccess;
 }
-static cudaError_t launch(dim3 grid, dim3 block) {
+/* With lazy loading, the first kernels make the context grow. */
+static cudaError_t need_kernels(void) {
   TRY(need_context());
+  if (g_has_kernels[t_device]) return cudaSuccess;
+  TRY(reserve(setting_mib("FAKE_GPU_KERNELS_MIB", 0), g_visible[t_device], total_bytes()));
+  g_has_kernels[t_device] = 1;
+  return cudaSuccess;
+}
+static cudaError_t launch(dim3 grid, dim3 block) {
+  TRY(need_kernels());
   EXPECT(!setting("FAKE_GPU_LAUNCH_ERROR", 0), (cudaError_t)setting("FAKE_GPU_LAUNCH_ERROR", 0));
   EXPECT(grid.x && grid.y <= 65535 && grid.z <= 65535 && block.x * block.y * block.z <= 1024, cudaErrorInvalidConfiguration);
   if (g_launches_left >= 0 && g_launches_left-- == 0) {

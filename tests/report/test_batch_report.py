@@ -27,6 +27,7 @@ from record_strategies import attempts, comparisons
 
 from probe.batch.prediction_records import Contradiction, PredictionInfo, TraceCheck
 from probe.batch.records import Attempt
+from probe.records import MemoryReading
 from probe.report.batch.comparison import comparison_page, comparison_table
 from probe.report.batch.figures import check_prediction, collapsed_sizes, headroom_bytes, step_spread
 from probe.report.batch.page import attempts_table, batch_page
@@ -43,6 +44,7 @@ def timed(batch_size: int, rate: float) -> Attempt:
         outcome="fits",
         step_seconds=batch_size / rate,
         samples_per_second=rate,
+        memory=MemoryReading(peak_allocated_bytes=1, peak_reserved_bytes=1),
     )
 
 

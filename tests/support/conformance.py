@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+from typing import get_args
 
 import pytest
 import torch
 
 from probe.device.failures import classify_failure
 from probe.device.protocol import Device
-from probe.records import MemoryReading
+from probe.records import MemoryReading, Precision
 
 MIB = 2**20
 
@@ -61,13 +62,13 @@ class DeviceConformance:
         del sample, kept
 
     def test_reset_forgets_old_peaks_but_not_what_is_alive(self, device: Device) -> None:
+        before = device.live_bytes() or 0  # workspaces of libraries
         with device.track():
             kept = self.allocate(device, 4 * MIB)
             gone = self.allocate(device, 16 * MIB)
             del gone
             device.reset_peaks()
-        reading = self.reading(device)
-        assert 4 * MIB <= reading.peak_allocated_bytes < 16 * MIB
+        assert self.reading(device).peak_allocated_bytes - before == 4 * MIB
         del kept
 
     def test_past_the_limit_the_typed_error_is_raised(self, device: Device) -> None:
@@ -85,12 +86,13 @@ class DeviceConformance:
             except torch.OutOfMemoryError:
                 return True
 
+        before = device.live_bytes() or 0
         assert run_out()
         device.release()
         device.reset_peaks()
         with device.track():
             del_me = self.allocate(device, 32 * MIB)
-        assert self.reading(device).peak_allocated_bytes < 40 * MIB
+        assert self.reading(device).peak_allocated_bytes - before < 40 * MIB
         del del_me
 
     def test_saved_activations_and_gradients_count(self, device: Device) -> None:
@@ -128,6 +130,16 @@ class DeviceConformance:
         seconds = device.seconds_between(marks)
         assert len(seconds) == 3
         assert all(0 <= each < 10 for each in seconds)
+
+    def test_nothing_was_retried_while_there_is_room(self, device: Device) -> None:
+        device.reset_peaks()
+        with device.track():
+            kept = self.allocate(device, MIB)
+        assert device.num_alloc_retries() == self.reading(device).num_alloc_retries == 0
+        del kept
+
+    def test_warnings_are_sentences(self, device: Device) -> None:
+        assert all(text.endswith(".") for precision in get_args(Precision) for text in device.warnings(precision))
 
     def test_it_has_a_name_for_people(self, device: Device) -> None:
         assert len(device.name) > 3

@@ -20,7 +20,7 @@ class FakeGpu(SimulatedDevice):
         self.name = f"Fake GPU (fake:{index})"
 
 
-def find_problem() -> str | None:
+def find_problem(kind: str) -> str | None:
     return None
 
 
@@ -32,5 +32,5 @@ def open_device(spec: DeviceSpec) -> FakeGpu:
     return FakeGpu(spec.index or 0, limit_bytes=spec.limit_bytes)
 
 
-def list_gpus() -> tuple[GpuReport, ...]:
+def list_gpus(kind: str) -> tuple[GpuReport, ...]:
     return (GpuReport(device="fake:0", name="Fake GPU", total_bytes=SIZE, free_bytes=SIZE // 2, users=()),)

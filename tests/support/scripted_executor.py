@@ -46,6 +46,8 @@ class ScriptedExecutor:
     accuracy: Callable[[Params, int], float] = steady_accuracy
     epoch_seconds: Callable[[RungJob], float] = lambda job: 1.0
     fault: Callable[[RungJob, int, int], Outcome | None] = no_fault
+    is_crowded: Callable[[RungJob], bool] = lambda job: False
+    """Whether a job that runs out of memory shared its GPU."""
     stops_after: Callable[[RungJob, int], bool] = lambda job, epoch: False
     """The epoch after which a job's patience is over."""
     num_passes: int | None = None
@@ -132,6 +134,7 @@ class ScriptedExecutor:
             message=message,
             next_gradient_accumulation=parts,
             num_passes=None if job is None else self.num_passes,
+            is_crowded=outcome == "oom" and job is not None and self.is_crowded(job),
         )
 
 
@@ -157,5 +160,5 @@ def make_job(trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
         checkpoint_in=None,
         checkpoint_out=None,
         gradient_accumulation=trial.gradient_accumulation,
-        needs_fresh_process=trial.rung + 1 in (trial.failed_rung, trial.killed_rung),
+        needs_fresh_process=trial.rung + 1 in (trial.failed_rung, trial.killed_rung, trial.crowded_rung),
     )

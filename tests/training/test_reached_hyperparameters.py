@@ -45,12 +45,12 @@ def needs_matrices(params: Any, lr: float) -> torch.optim.Optimizer:
 @pytest.mark.parametrize(
     ("make", "names"),
     [
-        ("sgd", ("lr", "momentum", "weight_decay")),
-        ("adamw", ("lr", "weight_decay")),
-        (SGD, ("lr", "momentum", "weight_decay")),
-        (partial(torch.optim.AdamW, betas=(0.9, 0.95)), ("lr", "weight_decay")),
+        ("sgd", ("lr", "momentum", "weight_decay", "fused")),
+        ("adamw", ("lr", "weight_decay", "fused")),
+        (SGD, ("lr", "momentum", "weight_decay", "fused")),
+        (partial(torch.optim.AdamW, betas=(0.9, 0.95)), ("lr", "weight_decay", "fused")),
         (lambda params, lr: SGD(params, lr=lr, momentum=0.9), ("lr",)),
-        (lambda params, **options: SGD(params, **options), ("lr", "momentum", "weight_decay")),
+        (lambda params, **options: SGD(params, **options), ("lr", "momentum", "weight_decay", "fused")),
         (lambda params, **ignored: SGD(params, lr=0.1), ()),
         (lambda params, lr: SGD(params, lr=0.1), ()),
         (lambda params, lr, momentum: torch.optim.Adam(params, lr=lr, betas=(momentum, 0.99)), ("lr", "momentum")),

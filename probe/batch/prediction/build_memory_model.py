@@ -90,6 +90,8 @@ def build_for_task(
     from probe.loading.dataset import is_unbounded, num_samples, tensor_bytes
     from probe.loading.epoch_batches import MAX_RESIDENT_FRACTION
 
+    if settings.compile:
+        return Untraceable(reason="compile is true, and a compiled model does not run the operators that are traced")
     started = time.perf_counter()
     gpus = gpus or TargetGpus()
     if not is_unbounded(task.train):

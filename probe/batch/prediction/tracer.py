@@ -67,7 +67,12 @@ class Tracer:
             batch,
             val_batch=val_batch,
             example=self._batches.of(self.gradient_accumulation * 4),
-            options=TraceOptions(micro_batch=micro_batch, as_gpu=self._target == "gpu", seed=self._seed),
+            options=TraceOptions(
+                micro_batch=micro_batch,
+                as_gpu=self._target == "gpu",
+                seed=self._seed,
+                copies_ahead=self._target == "gpu" and not self._batches.are_in_tensors,
+            ),
         )
         self._steps.append(step)
         return step
@@ -105,7 +110,7 @@ class TracedBatches:
         self._task = task
         self._data = data
         self._ranking = ranking
-        self._is_in_tensors = as_tensors(data, task) is not None
+        self.are_in_tensors = as_tensors(data, task) is not None
         self._loaded: dict[int, Batch] = {}
 
     def of(self, size: int) -> Batch:
@@ -113,7 +118,7 @@ class TracedBatches:
         UnstretchableError if the batch must be enlarged and cannot be."""
         sample_bytes = max(self._real(_SMALL).num_bytes // _SMALL, 1)
         most = max(MAX_READ_BYTES // sample_bytes, _SMALL)
-        if not self._is_in_tensors:
+        if not self.are_in_tensors:
             most = min(most, MAX_READ_SAMPLES)
         if size <= most:
             return self._real(size)

@@ -43,6 +43,7 @@ def environment_rows(found: EnvironmentReport) -> list[Line]:
         ("Driver", found.driver_version or "not found"),
         ("NVML", "available" if found.nvml_available else "not available"),
         ("CUDA", f"{found.cuda_version} (PyTorch's)" if found.cuda_version else "not part of this build of PyTorch"),
+        *labelled("ROCm", [f"{found.rocm_version} (PyTorch's)" if found.rocm_version else None]),
         ("PyTorch", found.torch_version),
         ("Python", f"{found.python_version} on {found.platform}"),
         ("probe", found.probe_version),
@@ -56,7 +57,9 @@ def gpu_line(gpu: GpuReport) -> str:
     """Return a GPU, its memory and the processes that use it, in one line."""
     from probe.units import format_bytes
 
+    total = f", {format_bytes(gpu.total_bytes)}" if gpu.total_bytes is not None else ""
     free = f", {format_bytes(gpu.free_bytes)} free" if gpu.free_bytes is not None else ""
     users = f"; used by {', '.join(gpu.users)}" if gpu.users else ""
     problem = f"; cannot be used: {gpu.problem}" if gpu.problem is not None else ""
-    return f"{gpu.device} {gpu.name}, {format_bytes(gpu.total_bytes)}{free}{users}{problem}"
+    untested = "; untested" if gpu.untested is not None else ""
+    return f"{gpu.device} {gpu.name}{total}{free}{users}{problem}{untested}"

@@ -85,6 +85,8 @@ def attempts_table(attempts: Sequence[Attempt]) -> str:
         ("peak allocated", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_allocated_bytes)),
         ("peak reserved", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_reserved_bytes)),
     ]
+    if any(attempt.host_seconds is not None for attempt in attempts):
+        columns.insert(4, ("host time", True, lambda a: cell(a.host_seconds, format_seconds)))
     if any(attempt.host_peak_bytes is not None for attempt in attempts):
         columns.append(
             ("host peak", True, lambda a: "" if a.host_peak_bytes is None else format_bytes(a.host_peak_bytes))
@@ -119,9 +121,7 @@ def _device_blocks(result: BatchResult) -> list[str]:
     items = [f"Memory of the device: {format_bytes(memory.total_bytes)}."]
     if memory.others_bytes and not memory.others:
         items.append(f"In use before this run: {format_bytes(memory.others_bytes)}, subtracted from the limit.")
-    items.append(
-        f"CUDA context of this process: {format_bytes(memory.context_bytes)} ({how}); part of the memory used."
-    )
+    items.append(f"Context of this process: {format_bytes(memory.context_bytes)} ({how}); part of the memory used.")
     return ["## Device", bullets(items)]
 
 

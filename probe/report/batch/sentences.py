@@ -164,13 +164,19 @@ def batch_warnings(result: BatchResult) -> list[str]:
     """Warnings about the device, contradicted predictions, falling throughput, samples, and the sizes that fit."""
     memory = result.device_memory
     texts = [] if memory is None else [_others_text(memory), _emulation_text(memory), _integrated_text(memory)]
-    texts += map(_contradiction_text, result.contradictions)
+    texts += [*result.warnings, _uncounted_text(result), *map(_contradiction_text, result.contradictions)]
     collapsed = ", ".join(map(format_count, collapsed_sizes(result.attempts)))
     falling = f"Throughput at batch {collapsed} is below half of that of a smaller batch"
     texts += [f"{falling}: memory may be spilling to the host." if collapsed else None, *sample_warnings(result)]
     answers = (result.recommended, result.largest_fit)
     odd = dict.fromkeys(a.message for a in result.attempts if a.fits and a.batch_size in answers)
     return [text for text in texts if text is not None] + [sentence(message) for message in odd if message]
+
+
+def _uncounted_text(result: BatchResult) -> str | None:
+    if all(attempt.memory is not None for attempt in result.attempts if attempt.fits):
+        return None
+    return f"Memory is not measured on {result.meta.device}: which sizes fit is decided by errors alone."
 
 
 def limit_text(result: BatchResult) -> str | None:

@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from probe.device.environment import num_cores
 from probe.device.select import VISIBLE_DEVICES, DeviceSpec
-from probe.errors import ChangedDataError, OutputError, UserCodeError
+from probe.errors import ChangedDataError, DeviceError, OutputError, UserCodeError
 from probe.search.executors.protocol import Location, Resources
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, Outcome, RungJob, RungReport
@@ -25,6 +25,8 @@ from probe.workers.worker import Message, Raised, Returned, Worker, broadcast, w
 
 ENDS_SEARCH = (OutputError, ChangedDataError)
 """Errors of a job that end the search: a checkpoint cannot be written, or the data have changed."""
+NOTABLE_BYTES = 64 * 2**20
+"""Memory of a GPU that a process may hold between jobs without crowding the next one. Two workspaces of cuBLAS take less."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,10 @@ class _Slot:
     """Time at which the job was submitted, or started if `is_running`."""
     is_running: bool = False
     """Whether the worker has started the job: importing PyTorch takes none of a trial's time."""
+    is_crowded: bool = False
+    """Whether the job shares its GPU with other workers, or with what earlier jobs left in its process."""
+    held_bytes: int = 0
+    """What the last job left on the GPU, without the context of the process."""
 
 
 class LocalExecutor:
@@ -62,6 +68,8 @@ class LocalExecutor:
         self._num_threads = num_threads
         self._env = env
         self._prepare = partial(prepare_worker, prepare)
+        self._offered: dict[int, int] = {}
+        """GPU -> memory that other programs left free when a worker last opened it while no other worker existed there."""
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -81,17 +89,21 @@ class LocalExecutor:
     @property
     def resources(self) -> Resources:
         slots_by_gpu = Counter(slot.gpu for slot in self._slots)
-        idle_by_gpu = Counter(slot.gpu for slot in self._slots if slot.worker is not None and slot.job is None)
+        idle = [[slot.held_bytes for slot in self._idle_slots(gpu)] for gpu in slots_by_gpu]
         return Resources(
             num_cores=num_cores(),
             slots_by_gpu=tuple(slots_by_gpu.values()),
-            idle_by_gpu=tuple(idle_by_gpu[gpu] for gpu in slots_by_gpu),
+            idle_by_gpu=tuple(map(len, idle)),
+            held_by_gpu=tuple(map(sum, idle)),
+            offered_by_gpu=tuple(self._offered.get(gpu) for gpu in slots_by_gpu),
         )
 
     def submit(self, job: RungJob) -> None:
         slot = self._free_slot(job.gpu)
         if job.needs_fresh_process and slot.is_used:
             self._drop(slot)
+        if job.needs_room:
+            self.close_idle(slot.gpu, but=slot)
         try:
             self._worker_of(slot).submit(train_in_worker, job)
         except WorkerDied:  # it died while it was idle
@@ -100,6 +112,13 @@ class LocalExecutor:
         slot.job = job
         slot.started = time.monotonic()
         slot.is_running = False
+        self._note_crowding(slot)
+
+    def _note_crowding(self, slot: _Slot) -> None:
+        others = [other for other in self._slots if other.gpu == slot.gpu and other.worker and other is not slot]
+        slot.is_crowded = bool(others) or slot.held_bytes > NOTABLE_BYTES
+        for other in others:
+            other.is_crowded = True
 
     def poll(self, timeout_seconds: float) -> list[JobEvent]:
         busy = {id(slot.worker): slot for slot in self._slots if slot.worker is not None and slot.job is not None}
@@ -112,14 +131,17 @@ class LocalExecutor:
             if slot.job is None:  # the worker died after the end of its job
                 self._drop(slot)
             elif isinstance(event, Message) and isinstance(event.value, JobStarted):
-                slot.started, slot.is_running = time.monotonic(), True
+                self._started(slot, event.value)
             elif isinstance(event, Raised) and isinstance(event.error, ENDS_SEARCH):
                 slot.job = None
                 raise event.error
             elif isinstance(event, Message):
                 found.append(JobEpoch(number=slot.job.number, report=event.value))
             else:
-                found.append(JobEnd(number=slot.job.number, report=report_of(event, time.monotonic() - slot.started)))
+                is_crowded = slot.job.device.is_gpu and slot.is_crowded
+                report = report_of(event, time.monotonic() - slot.started, is_crowded=is_crowded)
+                found.append(JobEnd(number=slot.job.number, report=report))
+                slot.held_bytes = report.held_bytes
                 # An error may leave a GPU's context in a state in which every call fails. On the CPU the worker is kept: its
                 # settings are restored, and a job that failed in a used process is repeated in a new one.
                 is_lost = not isinstance(event, (Returned, Raised))
@@ -128,6 +150,12 @@ class LocalExecutor:
                 if needs_new:
                     self._drop(slot, failed=True)
         return found + self._timed_out()
+
+    def _started(self, slot: _Slot, message: JobStarted) -> None:
+        slot.started, slot.is_running = time.monotonic(), True
+        is_alone = all(other is slot for other in self._slots if other.gpu == slot.gpu and other.worker)
+        if is_alone and message.offered_bytes is not None:  # otherwise it leaves out what other workers use
+            self._offered[slot.gpu] = message.offered_bytes
 
     def _seconds_to_timeout(self) -> float:
         """Seconds until the first running job reaches its time limit; infinite if no job has a limit."""
@@ -194,16 +222,26 @@ class LocalExecutor:
             for slot in self._slots:
                 stack.callback(self._drop, slot)
 
+    def close_idle(self, gpu: int | None = None, *, but: _Slot | None = None) -> None:
+        for slot in self._idle_slots(gpu):
+            if slot is not but:
+                self._drop(slot)
+
+    def _idle_slots(self, gpu: int | None) -> list[_Slot]:
+        return [slot for slot in self._slots if slot.worker and slot.job is None and gpu in (None, slot.gpu)]
+
     def _free_slot(self, gpu: int | None = None) -> _Slot:
-        """The first free slot of `gpu`; by default, of the GPU with the fewest jobs."""
+        """A free slot of `gpu`, by default of the GPU with the fewest jobs; first those that have a worker."""
         free = [slot for slot in self._slots if slot.job is None and gpu in (None, slot.gpu)]
         if not free:
             where = "" if gpu is None else f" of cuda:{gpu}"
             raise RuntimeError(f"all {len(self._slots)} slots{where} are taken")
         num_jobs = Counter(slot.gpu for slot in self._slots if slot.job is not None)
-        return min(free, key=lambda slot: num_jobs[slot.gpu])
+        return min(free, key=lambda slot: (num_jobs[slot.gpu], slot.worker is None))
 
     def _worker_of(self, slot: _Slot) -> Worker:
+        if slot.worker is not None and slot.worker.is_spent:
+            self._drop(slot)
         if slot.worker is None:
             pin = {VISIBLE_DEVICES: self._gpus[slot.gpu]} if self._gpus else {}
             env = {**(self._env or {}), **pin}
@@ -213,7 +251,7 @@ class LocalExecutor:
 
     def _drop(self, slot: _Slot, *, failed: bool = False) -> None:
         """End the worker of a slot; kill it if a call `failed`, since its code may still be running."""
-        worker, slot.worker, slot.job, slot.is_used = slot.worker, None, None, False
+        worker, slot.worker, slot.job, slot.is_used, slot.held_bytes = slot.worker, None, None, False, 0
         if worker is not None:
             if failed:
                 worker.kill()
@@ -247,14 +285,19 @@ def timed_out(job: RungJob, seconds: float) -> RungReport:
     return RungReport(outcome="timeout", seconds=seconds, message=message)
 
 
-def report_of(event: Returned | Raised | Died, seconds: float) -> RungReport:
-    """The report of a job that ended with `event`, after `seconds` if the worker did not report a time."""
+def report_of(event: Returned | Raised | Died, seconds: float, *, is_crowded: bool = False) -> RungReport:
+    """The report of a job that ended with `event`, after `seconds` if the worker did not report a time. `is_crowded`: the job
+    shared its GPU, so that it may be for others that memory ran out."""
     if isinstance(event, Returned):
         report: RungReport = event.value
-        return report
+        return replace(report, is_crowded=is_crowded and report.outcome == "oom")
     if isinstance(event, Died):
         outcome: Outcome = "host_oom" if event.lacked_memory else "crashed"
         return RungReport(outcome=outcome, seconds=seconds, message=f"The worker {event.description}")
     error = event.error
-    text = error.traceback if isinstance(error, UserCodeError) else str(error)
+    if is_crowded and isinstance(error, DeviceError):  # there was no room for a context
+        return RungReport(outcome="oom", seconds=seconds, message=error.message, is_crowded=True)
+    text = str(error)
+    if isinstance(error, UserCodeError):
+        text = error.traceback if error.hint is None else f"{error.traceback.rstrip()}\n{error.hint}"
     return RungReport(outcome="failed", seconds=seconds, message=text)

@@ -33,6 +33,11 @@ class Resources:
     """Number of slots on each GPU of this machine; empty if the executor places the jobs itself."""
     idle_by_gpu: tuple[int, ...] = ()
     """Number of idle worker processes of each GPU. Each of them holds a context on its GPU."""
+    held_by_gpu: tuple[int, ...] = ()
+    """Memory that idle workers hold on each GPU besides their contexts."""
+    offered_by_gpu: tuple[int | None, ...] = ()
+    """Memory of each GPU that other programs left free when a worker last opened it while no other worker existed there; None
+    if that has not happened."""
     shared_gpu_bytes: int | None = None
     """Memory of the smallest GPU, if the executor places several jobs on one GPU by their `peak_bytes`; otherwise None."""
     cluster: ClusterUse | None = None
@@ -69,6 +74,9 @@ class SearchExecutor(Executor, Protocol):
 
     @property
     def resources(self) -> Resources: ...
+
+    def close_idle(self) -> None:
+        """End the worker processes without a job, each of which may hold memory of a GPU."""
 
     def run(
         self,

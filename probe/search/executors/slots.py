@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,23 @@ class GpuLoad:
     running_peaks: tuple[int | None, ...] = ()
     """Predicted peak memory in bytes of each trial that runs on the GPU; None if it could not be predicted."""
     idle_bytes: int = 0
+    """Memory of the idle workers on the GPU, which is free after they are closed."""
     has_free_slot: bool = True
 
     @property
     def free_bytes(self) -> float:
+        """Free memory without closing a worker."""
         return self.limit_bytes - self.idle_bytes - MARGIN * sum(peak or 0 for peak in self.running_peaks)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuChoice:
+    """Where a trial starts."""
+
+    gpu: int
+    """Index of the GPU."""
+    needs_room: bool = False
+    """Whether the other idle workers on the GPU have to be closed first."""
 
 
 def spread_slots(num_slots: int, num_gpus: int) -> tuple[int, ...]:
@@ -32,42 +45,44 @@ def spread_slots(num_slots: int, num_gpus: int) -> tuple[int, ...]:
     return tuple(slot % num_gpus for slot in range(num_slots))
 
 
-def can_start(
-    peak_bytes: int | None, *, running_peaks: Sequence[int | None], idle_bytes: int = 0, limit_bytes: int
-) -> bool:
+def can_start(peak_bytes: int | None, *, running_peaks: Sequence[int | None], limit_bytes: int) -> bool:
     """Whether a trial may start on a GPU beside the trials that run there. It may always start on a GPU without trials:
     the device will find out whether it fits. A trial whose peak could not be predicted (None) runs alone."""
     if not running_peaks:
         return True
     known = [peak for peak in (peak_bytes, *running_peaks) if peak is not None]
-    return len(known) == 1 + len(running_peaks) and MARGIN * sum(known) + idle_bytes <= limit_bytes
+    return len(known) == 1 + len(running_peaks) and MARGIN * sum(known) <= limit_bytes
 
 
-def choose_gpu(peak_bytes: int | None, gpus: Sequence[GpuLoad]) -> int | None:
-    """The index of the GPU that a trial should start on; None if it has to wait.
+def choose_gpu(peak_bytes: int | None, gpus: Sequence[GpuLoad]) -> GpuChoice | None:
+    """The GPU that a trial should start on; None if it has to wait.
 
     GPUs on which the trial is predicted to fit come first; among them those without trials, as trials on one GPU slow each
-    other down; then those with the most free memory. If the trial fits nowhere, it still starts on a GPU without trials.
+    other down; then those on which no idle worker has to be closed, which would take seconds to start again; then those with
+    the most free memory. If the trial fits nowhere, it still starts on a GPU without trials.
     """
+    needed = MARGIN * (peak_bytes or 0)
+
+    def needs_room(gpu: GpuLoad) -> bool:
+        return gpu.idle_bytes > 0 and (peak_bytes is None or needed > gpu.free_bytes)
+
+    def preference(index: int) -> tuple[bool, bool, bool, float]:
+        gpu = gpus[index]
+        fits = needed <= gpu.free_bytes + gpu.idle_bytes
+        return fits, not gpu.running_peaks, not needs_room(gpu), gpu.free_bytes
+
     possible = [
         index
         for index, gpu in enumerate(gpus)
-        if gpu.has_free_slot
-        and can_start(
-            peak_bytes, running_peaks=gpu.running_peaks, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes
-        )
+        if gpu.has_free_slot and can_start(peak_bytes, running_peaks=gpu.running_peaks, limit_bytes=gpu.limit_bytes)
     ]
-
-    def preference(index: int) -> tuple[bool, bool, float]:
-        gpu = gpus[index]
-        return (MARGIN * (peak_bytes or 0) <= gpu.free_bytes, not gpu.running_peaks, gpu.free_bytes)
-
-    return max(possible, key=preference, default=None)
+    chosen = max(possible, key=preference, default=None)
+    return None if chosen is None else GpuChoice(chosen, needs_room(gpus[chosen]))
 
 
 def device_title(names: Sequence[str]) -> str:
     """The names of several GPUs in one line: `2 × NVIDIA A100`. Each name comes from a process that sees only that GPU."""
     if len(names) == 1:
         return names[0]
-    counts = Counter(name.replace(" (cuda:0)", "") for name in names)
+    counts = Counter(re.sub(r" \(\w+:0\)", "", name) for name in names)
     return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in counts.items())

@@ -113,7 +113,13 @@ def check_settings(settings: TrainerSettings) -> None:
             f"The optimizer must be {' or '.join(OPTIMIZERS)} to differentiate through its steps, not {optimizer!r}.",
             hint='Write optimizer = "sgd" in [space].',
         )
-    for name, plain in (("precision", "fp32"), ("gradient_accumulation", 1), ("activation_checkpointing", False)):
+    plain_values = {
+        "precision": "fp32",
+        "gradient_accumulation": 1,
+        "activation_checkpointing": False,
+        "compile": False,
+    }
+    for name, plain in plain_values.items():
         if getattr(settings, name) != plain:
             raise UsageError(
                 f"{name} must be {plain!r} to differentiate through training steps, not {getattr(settings, name)!r}.",
@@ -267,10 +273,11 @@ class _Training:
 
 
 def _validation_batches(task: Task, settings: TrainerSettings, device: Device) -> Any:
+    is_unlimited = not device.is_gpu and device.limit_bytes is None
     return make_batches(
         task,
         task.val,
-        batch_size=max(settings.batch_size, MIN_EVAL_BATCH_SIZE) if device.limit_bytes is None else settings.batch_size,
+        batch_size=max(settings.batch_size, MIN_EVAL_BATCH_SIZE) if is_unlimited else settings.batch_size,
         device=device,
         seed=0,
         shuffle=False,

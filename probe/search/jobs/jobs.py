@@ -91,6 +91,8 @@ class RungJob(TrainingJob):
     """Index of the executor's GPU to run on; None for any."""
     needs_fresh_process: bool = False
     """True after a failure in a process that had run other jobs: the job is repeated in a new process."""
+    needs_room: bool = False
+    """True if the idle workers of its GPU have to end first, because each of them holds a context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +107,19 @@ class RungReport(Measurements):
     """Passes over the training split that were started, over all folds; None if the worker died."""
     is_unsaved: bool = False
     """True if the checkpoint could not be written because the disk is full."""
+    is_crowded: bool = False
+    """After outcome `oom`: True if other workers, or what an earlier trial left in the process, used memory of the same GPU,
+    so that the trial may fit alone."""
+    held_bytes: int = 0
+    """Memory of the GPU that tensors of the process use after the job; its context is not included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted:
     """From a worker: the job has started, and so has its time limit."""
+
+    offered_bytes: int | None = None
+    """Memory of the GPU that other processes did not use when the worker opened it; None if it is not a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

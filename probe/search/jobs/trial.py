@@ -20,6 +20,7 @@ from probe.search.jobs.folds import fold_name, mean_report, mean_summary
 from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.stopping import has_stopped_improving, next_gradient_accumulation
 from probe.seeds import derive_seed
+from probe.system.gpu_errors import sticky_gpu_error
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
@@ -53,9 +54,9 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
     model is on the device; the means over the folds are then sent. Out of memory, divergence, `probe.Infeasible`, a
     broken constraint and exhausted patience are outcomes. Every other exception of the user's code passes.
     """
-    send(JobStarted())
-    started = time.perf_counter()
     device = open_device(job.device, measuring_memory=False)
+    send(JobStarted(offered_bytes=None if device.memory is None else device.memory.offered_bytes))
+    started = time.perf_counter()
     device.reset_peaks()
     rung = _Rung(job, device, send)
     end = guarded(lambda: _train(rung), partial(_failure, rung))
@@ -68,6 +69,7 @@ def run_rung(job: RungJob, *, send: Callable[[Any], None] = send_message) -> Run
         num_passes=rung.num_passes,
         summary=mean_summary(rung.summaries) if end.outcome in ("finished", "early_stopped") else None,
         is_unsaved=rung.is_unsaved,
+        held_bytes=(device.live_bytes() or 0) if device.is_gpu else 0,
     )
 
 
@@ -91,6 +93,8 @@ def _failure(rung: _Rung, error: Exception) -> RungReport | None:
     if failure is not None:
         return _end("oom", message, next_parts)
     parts = rung.job.gradient_accumulation
+    if sticky_gpu_error() is not None:
+        return None
     if parts is None or (isinstance(error, ProbeError) and not isinstance(error, TaskError)):
         return None
     # The whole batch got as far as running out of memory: the model cannot be trained on micro-batches, like batch

@@ -121,12 +121,15 @@ def usual_lr(optimizer: str) -> float:
 
 def optimizers_of(recipe: Recipe, default: str | None) -> tuple[str, ...]:
     """Names of the optimizers that the search may use. `default` is that of the task, or None if it is a callable."""
-    entry = recipe.space.get("optimizer")
+    return names_in(recipe, "optimizer") or (() if default is None else (default,))
+
+
+def names_in(recipe: Recipe, hyperparameter: str) -> tuple[str, ...]:
+    """Values of a hyperparameter that takes names; empty if it is not part of the space."""
+    entry = recipe.space.get(hyperparameter)
     if isinstance(entry, Choices):
         return tuple(str(choice) for choice in entry.choices)
-    if isinstance(entry, Constant):
-        return (str(entry.value),)
-    return () if default is None else (default,)
+    return (str(entry.value),) if isinstance(entry, Constant) else ()
 
 
 def central_params(space: Space, **fixed: ParamValue) -> dict[str, ParamValue]:

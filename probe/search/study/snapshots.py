@@ -61,7 +61,7 @@ def _status(state: SearchState, trial: Trial, value: float | None) -> tuple[Stat
     message, status = trial.message, trial.status
     if status is None and trial.retry and trial.rung < 0:
         causes: list[tuple[bool, Status]] = [
-            (trial.gradient_accumulation is not None, "oom"),
+            (trial.gradient_accumulation is not None or trial.needs_whole_gpu, "oom"),
             (trial.killed_rung is not None, "host_oom"),
             (trial.num_crashes > 0, "crashed"),
             (trial.failed_rung is not None, "failed"),
@@ -79,6 +79,8 @@ def _status(state: SearchState, trial: Trial, value: float | None) -> tuple[Stat
         status = "complete" if trial.rung == state.scheduler.top else "stopped"
     if message is None and trial.gradient_accumulation is not None:
         message = f"Out of memory with whole batches: split into {trial.gradient_accumulation} micro-batches."
+    elif message is None and trial.needs_whole_gpu:
+        message = "Out of memory beside other workers: repeated alone on its GPU."
     return status, message
 
 

@@ -141,7 +141,9 @@ class SearchState:
         if rung is None:
             raise ValueError(f"trial {trial.number} is not running")
         is_first_failure = outcome == "failed" and trial.failed_rung is None
-        self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure)
+        is_crowded_out = trial.was_crowded_out(event.report)
+        if not is_crowded_out:
+            self._pay_for_lost_passes(trial, rung, event, runs_again=is_first_failure)
         self._leave(trial)
         trial.measured = trial.measured.then(event.report)
         trial.message = event.report.message
@@ -158,6 +160,9 @@ class SearchState:
             self._run_again(trial, rung, True)
         elif outcome == "host_oom" and trial.killed_rung != rung:
             trial.killed_rung = rung
+            self._run_again(trial, rung, True)
+        elif is_crowded_out:
+            trial.crowded_rung = rung
             self._run_again(trial, rung, True)
         elif outcome == "oom" and event.gradient_accumulation is not None:
             trial.gradient_accumulation = event.gradient_accumulation

@@ -196,9 +196,10 @@ class Study:
             self._emit(EpochReported(number=event.number, report=event.report))
             return
         report = event.report
-        split_again = report.next_gradient_accumulation if self.plan.on_oom == "accumulate" else None
-        self._emit(TrialEnded(number=event.number, report=report, gradient_accumulation=split_again))
         trial = self.state.trials[event.number]
+        is_split = self.plan.on_oom == "accumulate" and not trial.was_crowded_out(report)
+        split_again = report.next_gradient_accumulation if is_split else None
+        self._emit(TrialEnded(number=event.number, report=report, gradient_accumulation=split_again))
         self._tell_sampler(trial, report.outcome)
         if self._hooks.free_disk is not None and report.is_unsaved:
             self._hooks.free_disk(has_failed=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from probe.search.jobs.jobs import RungReport
 from probe.search.records.measurements import NOTHING_MEASURED, Measurements
 from probe.search.records.search import ParamValue, Refinement, Status
 from probe.training.records import EpochReport
@@ -35,6 +36,9 @@ class Trial:
     """Rung in which the task's code failed. It is repeated once in a fresh process."""
     killed_rung: int | None = None
     """Last rung in which signal 9 killed the worker. Each rung is repeated once in a fresh process."""
+    crowded_rung: int | None = None
+    """Last rung in which memory ran out while other workers used the GPU as well. Each rung is repeated once without them, in a
+    fresh process."""
     gradient_accumulation: int | None = None
     """Micro-batches per batch, after whole batches ran out of memory."""
     status: Status | None = None
@@ -48,6 +52,15 @@ class Trial:
     measured: Measurements = NOTHING_MEASURED
     message: str | None = None
     refinement: Refinement | None = None
+
+    @property
+    def needs_whole_gpu(self) -> bool:
+        """Whether no other trial may run on its GPU: beside others, it once ran out of memory."""
+        return self.crowded_rung is not None
+
+    def was_crowded_out(self, report: RungReport) -> bool:
+        """Whether the running rung is repeated on a whole GPU, after a job that ran out of memory."""
+        return report.is_crowded and self.crowded_rung != self.target_rung
 
     @property
     def counted(self) -> list[EpochReport]:

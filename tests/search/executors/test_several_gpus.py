@@ -9,14 +9,21 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_slots import GIB, PEAKS, PredictingExecutor
+from made_slots import CONTEXT_BYTES, GIB, PEAKS, PredictingExecutor, make_packer
 from made_studies import ACCURACY, QUALITY
 from scripted_executor import ScriptedExecutor, make_job
 
-from probe.batch.prediction.memory_model import FixedCosts
 from probe.device.select import DeviceSpec
-from probe.search.executors.gpu_packing import GpuPacker, PackedTrial, make_gpu_packer
-from probe.search.executors.slots import MARGIN, GpuLoad, can_start, choose_gpu, device_title, spread_slots
+from probe.search.executors.gpu_packing import PackedTrial, make_gpu_packer
+from probe.search.executors.slots import (
+    MARGIN,
+    GpuChoice,
+    GpuLoad,
+    can_start,
+    choose_gpu,
+    device_title,
+    spread_slots,
+)
 from probe.search.jobs.jobs import RungJob
 from probe.search.records.search import BudgetLimits, SearchProgress
 from probe.search.samplers.registry import make_sampler
@@ -35,9 +42,7 @@ LOADS = st.builds(
 
 
 def takes(gpu: GpuLoad, peak: int | None) -> bool:
-    return gpu.has_free_slot and can_start(
-        peak, running_peaks=gpu.running_peaks, idle_bytes=gpu.idle_bytes, limit_bytes=gpu.limit_bytes
-    )
+    return gpu.has_free_slot and can_start(peak, running_peaks=gpu.running_peaks, limit_bytes=gpu.limit_bytes)
 
 
 @settings(deadline=None)
@@ -48,25 +53,33 @@ def test_a_trial_waits_only_where_no_gpu_takes_it(peak: int | None, gpus: list[G
         assert not any(takes(gpu, peak) for gpu in gpus)
         assert all(gpu.running_peaks for gpu in gpus if gpu.has_free_slot)
     else:
-        assert takes(gpus[chosen], peak)
+        gpu = gpus[chosen.gpu]
+        assert takes(gpu, peak)
+        is_closed = gpu.idle_bytes if chosen.needs_room else 0
+        assert not gpu.running_peaks or MARGIN * (peak or 0) <= gpu.free_bytes + is_closed
 
 
 @settings(deadline=None)
 @given(PEAKS, LOADS)
 def test_with_one_gpu_a_trial_starts_if_it_fits(peak: int | None, gpu: GpuLoad) -> None:
-    assert (choose_gpu(peak, [gpu]) == 0) == takes(gpu, peak)
+    assert (choose_gpu(peak, [gpu]) is not None) == takes(gpu, peak)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 20 * GIB), st.lists(LOADS, min_size=1, max_size=5))
-def test_where_it_fits_an_idle_gpu_comes_first_then_the_most_free_memory(peak: int, gpus: list[GpuLoad]) -> None:
-    fitting = [index for index, gpu in enumerate(gpus) if gpu.has_free_slot and peak * MARGIN <= gpu.free_bytes]
-    known = [index for index in fitting if takes(gpus[index], peak)]
-    idle = [index for index in known if not gpus[index].running_peaks]
-    best = idle or known
+def test_where_it_fits_an_idle_gpu_comes_first_then_no_closed_worker_then_the_most_free_memory(
+    peak: int, gpus: list[GpuLoad]
+) -> None:
+    needed = peak * MARGIN
+    best = [index for index, gpu in enumerate(gpus) if takes(gpu, peak) and needed <= gpu.free_bytes + gpu.idle_bytes]
+    best = [index for index in best if not gpus[index].running_peaks] or best
+    best = [index for index in best if needed <= gpus[index].free_bytes] or best
     if best:
         most = max(gpus[index].free_bytes for index in best)
-        assert choose_gpu(peak, gpus) == next(index for index in best if gpus[index].free_bytes == most)
+        chosen = choose_gpu(peak, gpus)
+        assert chosen is not None
+        assert chosen.gpu == next(index for index in best if gpus[index].free_bytes == most)
+        assert chosen.needs_room == (needed > most)
 
 
 @settings(deadline=None)
@@ -99,7 +112,7 @@ class Watched:
         self.limits_bytes = limits_bytes
         self.sizes = sizes
         self.executor = ScriptedExecutor(num_slots=num_slots, num_gpus=len(limits_bytes))
-        self.gpu_packer = GpuPacker(limits_bytes, self.size, slots_by_gpu=self.executor.slots_by_gpu)
+        self.gpu_packer = make_packer(limits_bytes, self.size, slots_by_gpu=self.executor.slots_by_gpu)
         self.most = [0] * len(limits_bytes)
         self.seen: list[Any] = []
         plan = StudyPlan(
@@ -124,17 +137,14 @@ class Watched:
         return self.sizes[trial.number % len(self.sizes)]
 
     def make_job(self, trial: Trial, epochs_from: int, epochs_to: int) -> RungJob:
-        gpu = self.gpu_packer.gpu_of(trial)
+        gpu = self.gpu_packer.choice(trial).gpu
         here = [trial] + [
-            self.state.trials[number]
-            for number, place in self.executor.places().items()
-            if place == f"cuda:{gpu}" and gpu is not None
+            self.state.trials[number] for number, place in self.executor.places().items() if place == f"cuda:{gpu}"
         ]
-        if gpu is not None:
-            sizes = [self.size(other) for other in here]
-            known = [size for size in sizes if size is not None]
-            assert len(here) == 1 or (len(known) == len(here) and MARGIN * sum(known) <= self.limits_bytes[gpu])
-            self.most[gpu] = max(self.most[gpu], len(here))
+        sizes = [self.size(other) for other in here]
+        known = [size for size in sizes if size is not None]
+        assert len(here) == 1 or (len(known) == len(here) and MARGIN * sum(known) <= self.limits_bytes[gpu])
+        self.most[gpu] = max(self.most[gpu], len(here))
         return replace(make_job(trial, epochs_from, epochs_to), gpu=gpu)
 
 
@@ -171,15 +181,14 @@ def test_progress_names_the_gpu_of_each_trial_if_there_are_several() -> None:
 
 def test_idle_workers_hold_memory_of_their_own_gpu_only() -> None:
     one, other, third = (Trial(number=number, positions={}, params={}, seed=0) for number in range(3))
-    limit = int(2 * MARGIN * GIB) + FixedCosts().context_bytes
-    idle = {0: 3, 1: 1}
-    gpu_packer = GpuPacker([limit, limit], lambda _: GIB, count_idle=lambda gpu: idle[gpu])
+    limit = int(2 * MARGIN * GIB) + CONTEXT_BYTES
+    gpu_packer = make_packer([limit, limit], lambda _: GIB, idle_by_gpu=[3, 1])
     assert gpu_packer(one, [])
-    assert gpu_packer.gpu_of(one) == 1
+    assert gpu_packer.choice(one) == GpuChoice(1)
     assert gpu_packer(other, [one])
-    assert gpu_packer.gpu_of(other) == 0
+    assert gpu_packer.choice(other) == GpuChoice(0)
     assert gpu_packer(third, [one, other])
-    assert gpu_packer.gpu_of(third) == 1
+    assert gpu_packer.choice(third) == GpuChoice(1)
 
 
 def test_trials_are_packed_if_a_gpu_has_two_slots_and_predicted_for_the_smallest_gpu() -> None:
@@ -196,5 +205,5 @@ def test_trials_are_packed_if_a_gpu_has_two_slots_and_predicted_for_the_smallest
     trials = [Trial(number=number, positions={}, params={"width": 8}, seed=0) for number in range(4)]
     for number, gpu in enumerate((1, 0, 0)):
         assert gpu_packer(trials[number], trials[:number])
-        assert gpu_packer.gpu_of(trials[number]) == gpu
+        assert gpu_packer.choice(trials[number]).gpu == gpu
     assert not gpu_packer(trials[3], trials[:3])  # all three slots are taken

@@ -125,6 +125,60 @@ def decided(result: TrialResult) -> tuple[Any, ...]:
     return result.params, result.seed, result.status, result.value, result.rungs, result.reports
 
 
+def test_memory_that_runs_out_beside_others_is_tried_alone_before_the_batch_is_split() -> None:
+    told: list[str] = []
+
+    def run(num_oom: int) -> Ran:
+        executor = ScriptedExecutor(
+            fault=lambda job, epoch, num_submitted: "oom" if num_submitted <= num_oom else None,
+            is_crowded=lambda job: not job.needs_fresh_process,
+            max_parts=8,
+        )
+        return Ran(limits=BudgetLimits(trials=1), executor=executor, listen=lambda _, verdict, __: told.append(verdict))
+
+    fits = run(1)
+    assert [(job.gradient_accumulation, job.needs_fresh_process) for job in fits.executor.jobs] == [
+        (None, False),
+        (None, True),
+        (None, False),
+        (None, False),
+    ]
+    (result,) = fits.results
+    assert (result.status, result.gradient_accumulation, result.epochs, result.lost_epochs) == ("complete", None, 9, 0)
+    assert "alone" in (result.message or "")
+    assert set(told) == {"scored"}
+    [warning] = end_warnings("random", fits.state.trials)
+    assert "trial 0" in warning
+
+    too_large = run(2)
+    assert [job.gradient_accumulation for job in too_large.executor.jobs] == [None, None, 2, 2, 2]
+    assert too_large.results[0].lost_epochs == 1  # of the pass that it began alone
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    crowded=st.sets(st.tuples(st.integers(0, 8), st.integers(0, 2))), scheduler=st.sampled_from(["asha", "hyperband"])
+)
+def test_neighbours_on_the_gpu_change_no_decision(crowded: set[tuple[int, int]], scheduler: Any) -> None:
+    """`crowded`: (trial, rung) that runs out of memory unless it is alone."""
+
+    def rung(job: RungJob) -> tuple[int, int]:
+        return job.number, (1, 3, 9).index(job.epochs_to)
+
+    def fault(job: RungJob, epoch: int, num_submitted: int) -> Outcome | None:
+        is_crowded = rung(job) in crowded and not job.needs_fresh_process and epoch == job.epochs_to
+        return "oom" if is_crowded else None
+
+    def run(executor: ScriptedExecutor) -> Ran:
+        return Ran(limits=BudgetLimits(trials=9), executor=executor, scheduler=scheduler)
+
+    whole, ran = run(ScriptedExecutor()), run(ScriptedExecutor(fault=fault, is_crowded=lambda job: True))
+    assert [decided(result) for result in ran.results] == [decided(result) for result in whole.results]
+    repeated = [rung(job) for job in ran.executor.jobs if job.needs_fresh_process]
+    assert set(repeated) == crowded & {rung(job) for job in whole.executor.jobs}
+    assert len(repeated) == len(set(repeated))
+
+
 def test_each_kind_of_death_has_its_own_retries() -> None:
     deaths: list[Outcome] = ["host_oom", "crashed", "failed", "crashed"]
 

@@ -137,6 +137,9 @@ class RayExecutor:
     def cancel(self) -> None:
         self._tasks.cancel_all()
 
+    def close_idle(self) -> None:
+        """Do nothing: a process that used a GPU ends with its job."""
+
     def close(self) -> None:
         self.cancel()
         self._monitor.close()
@@ -163,7 +166,8 @@ class RayExecutor:
             return [self._lost_job(task, task.job, event)]
         self._placement.avoid(number, None)
         started = task.started or task.submitted
-        return [JobEnd(number=number, report=report_of(event, time.monotonic() - started))]
+        is_crowded = self._placement.shares_gpu(task.job)
+        return [JobEnd(number=number, report=report_of(event, time.monotonic() - started, is_crowded=is_crowded))]
 
     def _next(self, task: RayTask) -> TaskEvent | None:
         """The next event of a task; None if its frame only named the node."""

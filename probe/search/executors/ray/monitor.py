@@ -188,11 +188,16 @@ class Placement:
     def for_job(self, job: RungJob) -> Options:
         options: Options = {"name": f"trial {job.number} to epoch {job.epochs_to}", **self._anywhere_but(job.number)}
         if self._plan.on_gpu:
-            options["num_gpus"] = gpu_fraction(
-                job.peak_bytes, gpu_bytes=self._gpu_bytes(), plan=self._plan, num_gpus=self._num_gpus()
-            )
+            options["num_gpus"] = self._gpu_fraction(job)
         fresh = _fresh_process(f"trial {job.number} to epoch {job.epochs_to}") if job.needs_fresh_process else {}
         return {**options, **fresh}
+
+    def shares_gpu(self, job: RungJob) -> bool:
+        """Whether other jobs may run on the job's GPU."""
+        return self._plan.on_gpu and self._gpu_fraction(job) < 1
+
+    def _gpu_fraction(self, job: RungJob) -> float:
+        return gpu_fraction(job.peak_bytes, gpu_bytes=self._gpu_bytes(), plan=self._plan, num_gpus=self._num_gpus())
 
     def for_call(self) -> Options:
         """Options of a call that runs while no job does, with a GPU for itself."""
