@@ -64,8 +64,8 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
 def classify_failure(error: BaseException) -> Failure | None:
     """What an error, or one that it groups or was raised from or while handling, means for the batch size.
 
-    `oom`: the device ran out of memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples, or
-    does not exist on this device, in which case it also fails for a small batch. None: unknown.
+    `oom`: the device ran out of memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples,
+    or does not exist on this device, in which case it also fails for a small batch. None: unknown.
     """
     failure, _ = find_failure(error)
     return failure
