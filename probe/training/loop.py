@@ -109,5 +109,5 @@ def count_weights(model: nn.Module) -> WeightCounts:
 def _parts_of(weight: Tensor) -> Iterator[Tensor]:
     """Views of at most MAX_COUNTED weights."""
     longest = max(range(weight.dim()), key=weight.size)
-    for part in weight.split(max(1, MAX_COUNTED * weight.size(longest) // weight.numel()), dim=longest):
+    for part in torch.split(weight, max(1, MAX_COUNTED * weight.size(longest) // weight.numel()), dim=longest):
         yield from [part] if part.numel() <= MAX_COUNTED else _parts_of(part)

@@ -77,7 +77,7 @@ class TwoLayers(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images).flatten(1)
+        return torch.as_tensor(self.layers(images)).flatten(1)
 
 
 def _try(model: Callable[[], nn.Module], batch_size: int, limits_mib: list[int]) -> list[Attempt]:

@@ -44,6 +44,8 @@ BAD = [
     (["lr", "--data", "digits"], 2, r"--data requires --model"),
     (["batch", "--model", "mlp", "--variants", "--precision", "bf16"], 2, r"--variants cannot .* --precision\."),
     (["batch", "--model", "cnn", "--img", "8,16", "--variants"], 2, r"--variants cannot .* --img"),
+    (["batch", "--attempt-timeout", "0"], 2, r"A duration must be longer than zero, not '0'"),
+    (["batch", "--attempt-timeout", "soon"], 2, r"'soon' is not a duration"),
     (["batch", "--start", "-3"], 2, r"'-3' is not a whole number of at least 1"),
     (["report"], 2, r"Missing argument 'RUN'"),
     (["report", "nowhere"], 2, r"nowhere"),

@@ -83,6 +83,13 @@ def test_errors_are_quoted_as_a_limit_and_as_a_size_that_is_too_small() -> None:
     assert "a larger size may fit" not in before_attempts
 
 
+def test_a_timeout_is_quoted_as_a_limit() -> None:
+    too_slow = failed_attempt(128, "timed_out", "stopped after 2 min 00 s")
+    text = batch_page(batch_result(attempts=(too_slow, attempt(64)), recommended=64, capped_by="timeout"), ())
+    assert "Batch 128 took too long, so it counts as a limit: stopped after 2 min 00 s" in text
+    assert "between 64, which fits, and 128: took too long" in text
+
+
 def test_a_spread_wider_than_the_rule_is_told() -> None:
     doubt = "exceeds the 5 % of the rule"
     assert "345 samples/s ± 1.5 %" in batch_page(batch_result(), [])
