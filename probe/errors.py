@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from probe.system.gpu_errors import with_sticky_cause
+from probe.system.gpu_errors import sticky_gpu_error, with_sticky_cause
 from probe.system.module_names import namesake_of
 
 
@@ -136,6 +136,9 @@ def user_code_error(message: str, error: BaseException, *, hint: str | None = No
     ):
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames))
+    cause = sticky_gpu_error()
+    if cause is not None and cause not in text:
+        text = f"{text.rstrip()} ({cause})\n"
     message, about_gpu = with_sticky_cause(message)
     return UserCodeError(message, traceback=text, hint=about_gpu or namesake_of(error) or hint)
 

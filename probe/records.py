@@ -104,7 +104,17 @@ class DeviceMemory:
     """Whether the GPU shares the memory of the host."""
 
     @property
+    def size_bytes(self) -> int:
+        """The total, or the emulated size. Unlike `offered_bytes`, it is the same in every process."""
+        return self.total_bytes if self.emulated_bytes is None else self.emulated_bytes
+
+    @property
     def offered_bytes(self) -> int:
-        """Memory for this process, including its context: the total, or the emulated size, less what others use."""
-        free = self.total_bytes - self.others_bytes
-        return free if self.emulated_bytes is None else min(self.emulated_bytes, free)
+        """Memory for this process, including its context: `size_bytes`, or less if others use more than the rest."""
+        return min(self.size_bytes, self.total_bytes - self.others_bytes)
+
+    def spilled_bytes(self, reserved_bytes: int) -> int:
+        """Bytes that a driver which never refuses an allocation (Windows, WSL2, integrated GPUs) keeps in the host's memory,
+        given what the allocator has reserved. An assumed context may be too large and is not counted."""
+        context_bytes = self.context_bytes if self.context_is_measured else 0
+        return max(0, reserved_bytes + context_bytes - self.offered_bytes)

@@ -2,7 +2,8 @@
 
 `find.py` has the public functions and `comparison/` those that compare variants. `sweep.py` runs a sweep: `decide.py` and
 `errors_by_size.py` choose the next size (pure), `runner.py` starts the attempt in a child process, `context.py` holds the
-built task there, and `attempt.py` and `measure.py` train and interpret exceptions. `alternatives.py` predicts changes that
+built task there, and `attempt.py` and `measure.py` train and interpret exceptions; `progress.py` (pure) judges whether memory
+is steady. `alternatives.py` predicts changes that
 help if nothing fits. `task_samples.py` and `sample_ranking.py` (pure) find the largest samples, and `prediction/` predicts
 memory without a GPU. Results are in `records.py` and `prediction_records.py`.
 

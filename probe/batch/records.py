@@ -9,12 +9,14 @@ from probe.batch.prediction_records import Contradiction, Prediction, Prediction
 from probe.records import SCHEMA_VERSION, DeviceMemory, MemoryReading, Precision, RunMeta
 
 Purpose = Literal["size", "throughput", "confirm"]
-Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "host_oom", "crashed", "error"]
-Cap = Literal["max", "data", "kernel_limit", "error"]
+Outcome = Literal[
+    "fits", "oom", "oom_in_eval", "thrashes", "spills", "kernel_limit", "host_oom", "timed_out", "crashed", "error"
+]
+Cap = Literal["max", "data", "kernel_limit", "timeout", "error"]
 StoppedBy = Literal["finished", "nothing_fits", "predicted", "interrupted", "error"]
 Split = Literal["train", "val"]
 
-MEMORY_OUTCOMES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
+MEMORY_OUTCOMES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "spills", "host_oom"})
 """Failures that are certainly a lack of memory. Other failures depend on the sizes beside them (errors_by_size.py)."""
 
 
@@ -126,7 +128,7 @@ class BatchResult:
     """The smallest size whose throughput is within 5 % of the best measured; None without a throughput curve."""
     capped_by: Cap | None
     """Limit other than memory that ended the sweep above `largest_fit`: `--max`, the size of the data set, a kernel
-    limit, or an error at larger sizes."""
+    limit, or an error or a timeout at larger sizes."""
     attempts: tuple[Attempt, ...]
     """All attempts in order; empty without a device, where `predictions` are the result."""
     prediction_info: PredictionInfo | None = None

@@ -14,6 +14,7 @@ from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
 from probe.errors import UserCodeError, first_line
 from probe.system.gpu_errors import STICKY_HINT, sticky_gpu_error
+from probe.units import format_seconds
 from probe.workers.death import WorkerDied
 from probe.workers.process_state import complete
 from probe.workers.worker import Worker
@@ -28,8 +29,9 @@ class AttemptRunner(Protocol):
     def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
         """Trace the memory of training as a function of the batch size, at the sizes that matter for `gpus`."""
 
-    def run(self, upcoming: NextAttempt) -> Attempt:
-        """Try one size. Raises a ProbeError only for errors that do not depend on the size."""
+    def run(self, upcoming: NextAttempt, timeout_seconds: float | None = None) -> Attempt:
+        """Try one size, for at most `timeout_seconds` if attempts have a process of their own. Raises a ProbeError only for
+        errors that do not depend on the size."""
 
     def close(self) -> None: ...
 
@@ -61,7 +63,7 @@ class ChildRunner:
             return lost_trace(death)
         return model
 
-    def run(self, upcoming: NextAttempt) -> Attempt:
+    def run(self, upcoming: NextAttempt, timeout_seconds: float | None = None) -> Attempt:
         if self._worker is not None and upcoming.purpose == "confirm" and not self._is_fresh:
             self.close()
         attempt: Attempt | None = None
@@ -70,9 +72,11 @@ class ChildRunner:
                 self.open()
             self._is_fresh = False
             assert self._worker is not None  # `open` made it
-            attempt = self._worker.call(_run_attempt, upcoming)
+            attempt = self._worker.call(_run_attempt, upcoming, timeout_seconds=timeout_seconds)
         except WorkerDied as death:
             attempt = _lost(upcoming, death)
+        except TimeoutError:
+            attempt = _stopped(upcoming, timeout_seconds or 0.0)
         finally:
             is_spent = self._worker is not None and self._worker.is_spent
             if is_spent or attempt is None or not attempt.fits or attempt.traceback is not None:
@@ -99,7 +103,7 @@ class InProcessRunner:
     def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
         return self._opened().build_memory_model(gpus)
 
-    def run(self, upcoming: NextAttempt) -> Attempt:
+    def run(self, upcoming: NextAttempt, timeout_seconds: float | None = None) -> Attempt:
         from probe.loading.random_state import random_state_kept
 
         context = self._opened()
@@ -149,6 +153,12 @@ def _opened_context() -> ProbeContext:
     if _context is None:
         raise RuntimeError("no context was opened in this process")
     return _context
+
+
+def _stopped(upcoming: NextAttempt, seconds: float) -> Attempt:
+    stopped = f"stopped after {format_seconds(seconds)}"
+    cause = "the driver may have moved memory to the host, which is slow"
+    return upcoming.failed("timed_out", f"{stopped}: {cause}; a longer --attempt-timeout lets it finish")
 
 
 def _lost(upcoming: NextAttempt, death: WorkerDied) -> Attempt:

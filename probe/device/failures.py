@@ -42,6 +42,15 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
     ("oom", "hipErrorOutOfMemory"),
     ("oom", "MPS backend out of memory"),
     ("oom", "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"),  # the driver of XPU devices
+    ("oom", "Triton Error [CUDA]: out of memory"),
+    (
+        "oom",
+        "Messsage: out of memory",
+    ),  # Triton for AMD, up to 3.2: "Triton Error [HIP]:  Code: 2, Messsage: out of memory"
+    ("oom", "Message: out of memory"),  # the same in later versions
+    # On GPUs without NVML's processes (Jetson, MIG), an assertion of PyTorch 2.2 to 2.11 while it writes the text of an
+    # out-of-memory error: https://github.com/pytorch/pytorch/issues/185240
+    ("oom", "NVML_SUCCESS == "),
     ("oom", "failure 2 'out of memory'"),  # NCCL: "Cuda failure 2 'out of memory'"
     ("oom", "failure 'out of memory'"),
     ("kernel_limit", "CUDNN_STATUS_NOT_SUPPORTED"),  # for a huge batch: a dimension above 65535, not memory
@@ -53,9 +62,11 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
 
 
 def classify_failure(error: BaseException) -> Failure | None:
-    """What an error, or one that it was raised from or while handling, means for the batch size. `oom`: the device ran out of
-    memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples, or does not exist on this
-    device, in which case it also fails for a small batch. None: unknown."""
+    """What an error, or one that it groups or was raised from or while handling, means for the batch size.
+
+    `oom`: the device ran out of memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples, or
+    does not exist on this device, in which case it also fails for a small batch. None: unknown.
+    """
     failure, _ = find_failure(error)
     return failure
 
@@ -71,7 +82,7 @@ def find_failure(error: BaseException) -> tuple[Failure | None, BaseException]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and the errors that it was raised from or while handling, outermost first, each once."""
+    """`error` and the errors that it groups, or was raised from or while handling, outermost first, each once."""
     seen: set[int] = set()
     pending = [error]
     while pending:
@@ -81,6 +92,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         pending += [other for other in (link.__context__, link.__cause__) if other is not None]
+        pending += link.exceptions if isinstance(link, BaseExceptionGroup) else ()
 
 
 def _own_failure(error: BaseException) -> Failure | None:

@@ -41,7 +41,7 @@ def make_optimizer(
                 f"{settings.optimizer} does not accept {name}, only {', '.join(sorted(named.hyperparameters))}.",
                 hint=f'In a recipe, make it conditional on the optimizer: {name} = {{ ..., when = {{ optimizer = "sgd" }} }}.',
             )
-    can_fuse = "fused" in named.hyperparameters and all(map(torch.is_floating_point, trainable))
+    can_fuse = "fused" in named.hyperparameters and all(weight.is_floating_point() for weight in trainable)
     is_fused = given.pop("fused", prefers_fused and can_fuse)
     # PyTorch's own fused=False would also turn off its loops over all weights in one kernel for each operation.
     options = {**named.fixed, **given, **({"fused": True} if is_fused else {})}

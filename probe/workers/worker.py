@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -114,14 +115,20 @@ class Worker:
         /,
         *args: Any,
         on_message: Callable[[Any], None] | None = None,
+        timeout_seconds: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Run `function(*args, **kwargs)` in the child and return its result; `on_message` gets the messages that it sends.
-        Raises its ProbeError (any other exception becomes a UserCodeError), WorkerDied, or TaskError for what cannot be
-        pickled."""
+        Raises its ProbeError (any other exception becomes a UserCodeError), WorkerDied, TaskError for what cannot be
+        pickled, or TimeoutError, after which the child is dead."""
         self.submit(function, *args, **kwargs)
+        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
-            for _, event in wait_any([self], None):
+            events = wait_any([self], deadline - time.monotonic())
+            if not events and time.monotonic() >= deadline:
+                self.kill()
+                raise TimeoutError(f"a call took longer than {timeout_seconds} seconds")
+            for _, event in events:
                 match event:
                     case Message(value):
                         if on_message is not None:

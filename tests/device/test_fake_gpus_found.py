@@ -36,6 +36,32 @@ def test_devices_shows_the_gpus(
         assert text in done.stdout
 
 
+def _rows_on_rocm() -> dict[str, str]:
+    """What `probe devices` shows where PyTorch says that it is built for ROCm. The calls to the driver are those of CUDA."""
+    import torch
+
+    from probe.cli.commands.devices import environment_rows
+    from probe.device.environment import describe_environment
+
+    torch.version.hip, torch.version.cuda = "6.4.1", None
+    rows: dict[str, str] = {}
+    name = ""
+    for label, text in environment_rows(describe_environment()):
+        name = label or name
+        rows[name] = f"{rows.get(name, '')} {text}"
+    return rows
+
+
+def test_a_rocm_build_is_said_to_be_untested(fake_machine: Make) -> None:
+    rows = fake_machine(nvml="init").call(_rows_on_rocm)
+    assert "cuda:0 Fake GPU, 8.00 GiB; untested" in rows["GPU"]
+    assert "not been tested on real AMD GPUs (ROCm 6.4.1)" in rows["Note"]
+    assert "not available" in rows["NVML"]
+    assert "6.4.1" in rows["ROCm"]
+    rows = fake_machine(init_error=100).call(_rows_on_rocm)
+    assert "this PyTorch (for ROCm 6.4.1) finds no GPU" in rows["Note"]
+
+
 def test_a_gpu_without_kernels_is_not_chosen(fake_machine: Make, tmp_path: Path) -> None:
     for device in ("cuda", "cuda:0"):
         done = fake_machine(capability=61).run("lr", "--model", "mlp", "--device", device, cwd=tmp_path)

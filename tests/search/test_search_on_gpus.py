@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_task
+import pytest
 from fake_gpus import FakeMachine
 
 MIB = 2**20
@@ -81,3 +82,34 @@ def test_four_workers_on_two_gpus_never_overcommit(fake_machine: Make, tmp_path:
     num_gpus = Counter(pid for (pid, _), num_bytes in ran.used.items() if num_bytes)
     assert set(num_gpus.values()) == {1}
     assert ran.result["meta"]["device"] == "2 × Fake GPU"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"nvml": "init"}, {"mig_instances": 2}, {"count": 2, "visible": "1"}], ids=["no-nvml", "mig", "second"]
+)
+def test_two_workers_share_one_gpu(settings: dict[str, object], fake_machine: Make, tmp_path: Path) -> None:
+    machine = fake_machine(mib=1100, context_mib=200, **settings)
+    ran = Watched(machine, tmp_path, "--workers", "2", "--trials", "2")
+    assert ran.statuses == ["complete"] * 2
+    assert ran.result["final"]["epochs"] == 2
+    assert set(ran.most) == {1 if "visible" in settings else 0}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"task.validation": '{kind="kfold", k=2}'},
+        {
+            "search.refine": '{method="hypergradient", after=1, hyperparameters=["lr"]}',
+            "space.lr": "{low=0.01, high=0.1}",
+        },
+        {"search.scheduler": '"asha"', "search.fidelity": "{min=1, max=2, factor=2}"},
+    ],
+    ids=["folds", "gradients", "promotions"],
+)
+def test_a_deterministic_search_on_a_gpu(settings: dict[str, str], fake_machine: Make, tmp_path: Path) -> None:
+    changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    ran = Watched(fake_machine(), tmp_path, "--deterministic", "--trials", "2", *changes)
+    assert set(ran.statuses) == {"complete"}
+    assert ran.result["final"]["epochs"] >= 1
+    assert not any("gradient" in warning and "failed" in warning for warning in ran.result["warnings"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from fake_gpus import FakeMachine
-from gpu_tasks import ASSERT, set_sticky_error
+from gpu_tasks import ASSERT, gpus_in_use, set_sticky_error
 
 from probe.errors import UserCodeError
 from probe.workers.death import WorkerDied
@@ -106,17 +106,18 @@ def test_libraries_that_cannot_allocate_on_a_lost_gpu_are_no_lack_of_memory(fake
     assert fake_machine().call(_classify_after_assert) is None
 
 
-def _contexts_after_asking() -> tuple[bool, str | None]:
+def _contexts_after_asking() -> tuple[str | None, list[int]]:
     import torch
 
     from probe.system.gpu_errors import sticky_gpu_error
 
-    before = sticky_gpu_error()
-    return bool(torch.cuda.is_initialized()), before
+    assert sticky_gpu_error() is None
+    torch.ones(4, device="cuda:1")
+    return sticky_gpu_error(), gpus_in_use()
 
 
 def test_asking_creates_no_context(fake_machine: Make) -> None:
-    assert fake_machine().call(_contexts_after_asking) == (False, None)
+    assert fake_machine(count=3).call(_contexts_after_asking) == (None, [1])
 
 
 def test_a_worker_without_a_gpu_is_not_spent() -> None:

@@ -49,6 +49,11 @@ class SizeOptions:
         metavar="N",
         help="Steps of the final check.  [default: 30]",
     )
+    attempt_timeout: str | None = option(
+        "--attempt-timeout",
+        metavar="TIME",
+        help="Time limit of an attempt, like 5m.  [default: 10 times the last size's per sample, at least 2m]",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +108,12 @@ def batch(
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.records import RunOrigin
+    from probe.units import parse_seconds
 
+    timeout = None if sizes.attempt_timeout is None else parse_seconds(sizes.attempt_timeout)
     with waiting("starting", quiet=output.quiet):
+        from probe.batch.sweep import SweepOptions
+
         with contextlib.chdir("."):  # the task's module may change it, and workers import that module again
             setup = find_training_setup(source)
         if variants.all_variants:
@@ -119,6 +128,7 @@ def batch(
         "max": sizes.largest,
         "seed": memory.seed,
         "origin": RunOrigin(argv=command_line(), recipe_hash=setup.recipe_hash),
+        "options": SweepOptions(attempt_timeout=timeout),
     }
     if sizes.confirm_steps is not None:
         settings["confirm_steps"] = sizes.confirm_steps
@@ -192,9 +202,8 @@ def _measure(
     from probe.batch.comparison.axes import compare_batch_sizes
     from probe.batch.comparison.variants import compare_variants
     from probe.batch.find import find_batch_size
-    from probe.batch.sweep import SweepOptions
 
-    settings = settings | {"observer": observer, "options": SweepOptions(announce=observer)}
+    settings = settings | {"observer": observer, "options": replace(settings["options"], announce=observer)}
     if compared is None:
         return find_batch_size(setup.source, params=setup.params, **settings)
     if compared == "variants":

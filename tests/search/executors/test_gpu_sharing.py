@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from executor_conformance import drain
 from fake_gpus import FakeMachine
 from gpu_task import LAYER_MIB, gpu_job
 
+from probe.loading.trees import map_tensors
 from probe.search.executors.local import LocalExecutor
-from probe.search.jobs.jobs import JobEnd, RungJob, RungReport
+from probe.search.jobs.jobs import JobEnd, JobEpoch, RungJob, RungReport
 
 MIB = 2**20
 CONTEXT_MIB = 200
@@ -24,9 +26,9 @@ MakeExecutor = Callable[..., LocalExecutor]
 def executor(fake_machine: Callable[..., FakeMachine]) -> Iterator[MakeExecutor]:
     with ExitStack() as stack:
 
-        def make(num_slots: int, **settings: object) -> LocalExecutor:
+        def make(num_slots: int, *, gpus: Sequence[str] = (), **settings: object) -> LocalExecutor:
             machine = fake_machine(context_mib=CONTEXT_MIB, **settings)
-            return stack.enter_context(LocalExecutor(num_slots, num_threads=1, env=machine.env))
+            return stack.enter_context(LocalExecutor(num_slots, num_threads=1, env=machine.env, gpus=gpus))
 
         yield make
 
@@ -105,3 +107,22 @@ def test_memory_of_other_programs_is_read_when_a_worker_opens_the_gpu_alone(
     assert offered in ((1900 * MIB,), (1700 * MIB,))
     end_of(shared, replace(gpu_job(3), needs_room=True, needs_fresh_process=True))
     assert shared.resources.offered_by_gpu == (1700 * MIB,)
+
+
+def test_a_trial_that_was_paused_on_one_gpu_continues_on_the_other(executor: MakeExecutor, tmp_path: Path) -> None:
+    spread = executor(2, count=2, gpus=("0", "1"))
+    saved = tmp_path / "0-1.pt"
+    start = replace(gpu_job(0), params={**gpu_job(0).params, "optimizer": "adamw"}, gpu=0, checkpoint_out=saved)
+    assert end_of(spread, start).outcome == "finished"
+    state = torch.load(saved, weights_only=True)["state"]
+    tensors: list[torch.Tensor] = []
+    map_tensors(tensors.append, (state["model"], state["optimizer"]))
+    assert len(tensors) >= 2 * 3  # weights and two moments of each layer
+    assert {tensor.device.type for tensor in tensors} == {"cpu"}
+    rest = replace(start, gpu=1, epochs_from=1, epochs_to=2, checkpoint_in=saved, checkpoint_out=None)
+    spread.submit(rest)
+    assert spread.places() == {0: "cuda:1"}
+    *epochs, end = drain(spread, num_ends=1)
+    assert isinstance(end, JobEnd)
+    assert (end.report.outcome, end.report.message) == ("finished", None)
+    assert [epoch.report.epoch for epoch in epochs if isinstance(epoch, JobEpoch)] == [2]

@@ -49,8 +49,8 @@ def test_a_trial_with_a_sticky_error_fails_alone(fake_machine: Make, folder: Pat
     assert done.returncode == 0, done.stderr
     trials = read_result(folder)["trials"]
     failed = [trial for trial in trials if trial["params"]["which"] == 1]
-    assert [trial["outcome"] for trial in failed] == ["failed"]
-    assert {trial["outcome"] for trial in trials if trial not in failed} == {"finished"}
+    assert [trial["status"] for trial in failed] == ["failed"]
+    assert {trial["status"] for trial in trials if trial not in failed} == {"complete"}
     for text in ("gpu_tasks.py", "device-side assert triggered", "--device cpu"):
         assert text in failed[0]["message"]
     assert "--device cpu" in " ".join(done.stdout.split())
