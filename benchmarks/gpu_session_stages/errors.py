@@ -97,10 +97,15 @@ def fill(device: torch.device, *, left: int = 0) -> list[Tensor]:
     return held
 
 
-def on_a_full_gpu(operator: Callable[[torch.device], object], *, left: int = 0) -> Callable[[torch.device], object]:
+def on_a_full_gpu(
+    prepare: Callable[[torch.device], Callable[[], object]], *, left: int = 0
+) -> Callable[[torch.device], object]:
+    """Fill the GPU, then call an operator whose inputs are there already, so that only the library lacks memory."""
+
     def run_it(device: torch.device) -> object:
+        operator = prepare(device)
         held = fill(device, left=left)
-        result = operator(device)
+        result = operator()
         torch.cuda.synchronize(device)
         del held
         return result
@@ -108,13 +113,19 @@ def on_a_full_gpu(operator: Callable[[torch.device], object], *, left: int = 0) 
     return run_it
 
 
-def product(device: torch.device) -> Tensor:
-    small = torch.empty(64, 64, device=device)
-    return small @ small
+def kernel(device: torch.device) -> Callable[[], object]:
+    values = torch.empty(64, device=device)
+    return lambda: values.cumsum(0)
 
 
-def convolution(device: torch.device) -> Tensor:
-    return functional.conv2d(torch.empty(4, 8, 32, 32, device=device), torch.empty(8, 8, 3, 3, device=device))
+def product(device: torch.device) -> Callable[[], object]:
+    matrix = torch.empty(64, 64, device=device)
+    return lambda: matrix @ matrix
+
+
+def convolution(device: torch.device) -> Callable[[], object]:
+    images, weight = torch.empty(4, 8, 32, 32, device=device), torch.empty(8, 8, 3, 3, device=device)
+    return lambda: functional.conv2d(images, weight)
 
 
 def device_assert(device: torch.device) -> object:
@@ -151,7 +162,7 @@ CASES: Mapping[str, tuple[Callable[[torch.device], object], str | None]] = {
     "a tensor larger than the GPU": (too_large_tensor, "oom"),
     "above the limit of a smaller GPU": (above_the_limit, "oom"),
     "in the backward pass": (in_backward, "oom"),
-    "first kernel on a full GPU": (on_a_full_gpu(lambda device: torch.arange(8, device=device).cumsum(0)), "oom"),
+    "first kernel on a full GPU": (on_a_full_gpu(kernel), "oom"),
     "first matrix product on a full GPU": (on_a_full_gpu(product), "oom"),
     "first convolution on a full GPU": (on_a_full_gpu(convolution), "oom"),
     "first convolution with 64 MiB left": (on_a_full_gpu(convolution, left=64 * MIB), "oom"),
@@ -159,7 +170,7 @@ CASES: Mapping[str, tuple[Callable[[torch.device], object], str | None]] = {
     "a class that does not exist (device-side assert)": (device_assert, None),
     "an address that does not exist": (illegal_address, None),
 }
-"""Causes of errors, and what probe should make of them."""
+"""Causes of errors, and what probe should make of them if they occur."""
 
 
 def _images(device: torch.device, *shape: int) -> Tensor:
