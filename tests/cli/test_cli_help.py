@@ -20,8 +20,7 @@ OUTPUT = ["--out", "--json", "--quiet", "--debug"]
 OPTIONS = {
     "batch": [
         *[*SOURCE, "--start", "--max", "--confirm-steps", "--attempt-timeout", "--optimizer", "--precision"],
-        *["--activation-checkpointing", "--variants"],
-        *["--device", "--memory", "--seed", *OUTPUT],
+        *["--activation-checkpointing", "--variants", "--device", "--memory", "--seed", *OUTPUT],
     ],
     "lr": [
         *[*SOURCE, "--from", "--to", "--steps", "--repeats", "--confirm", "--training-steps", "--batch", "--optimizer"],
