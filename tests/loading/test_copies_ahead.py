@@ -1,4 +1,4 @@
-"""Batches that are copied to a GPU ahead: two are there at a time, which attempts and predictions count as training needs it."""
+"""Batches that are copied to a GPU ahead: two are there at a time, in attempts and predictions as in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training step on a fake GPU: fused optimizers, penalties for all weights at once, and no more launches than a plain loop."""
+"""The training step on a fake GPU: fused optimizers, penalties, and no more launches than in a plain loop."""
 
 from __future__ import annotations
 
