@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REFINABLE = ("lr", "momentum", "weight_decay", "l1", "l2", "label_smoothing")
 """The same names as probe.search.hypergradient.unrolled.DIFFERENTIABLE, whose import loads PyTorch."""
 UNROLLED_OPTIMIZERS = ("sgd", "nesterov")
-_NOT_UNROLLED = ("precision", "gradient_accumulation", "activation_checkpointing", "compile")
+NOT_UNROLLED = ("precision", "gradient_accumulation", "activation_checkpointing", "compile")
 
 
 class Refine(Section):
@@ -96,7 +96,7 @@ def check_refine(refine: Refine, search: RefinedSearch, space: Mapping[str, Spac
             f"search.refine.after: must be below budget.trials = {search.max_trials}, not {refine.after}: no trial would be "
             "refined"
         )
-    for name in _NOT_UNROLLED:
+    for name in NOT_UNROLLED:
         if name in space:
             raise ValueError(f"space.{name}: cannot be combined with search.refine; remove it")
     _check_optimizer(space.get("optimizer"))

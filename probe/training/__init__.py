@@ -9,7 +9,6 @@ reached_hyperparameters.py   which hyperparameters have an effect on a user's op
 evaluate.py, metrics.py      scores on a split; metrics by name
 checkpoint.py                state and weights on disk
 activation_checkpointing.py  recomputation of activations
-memory_format.py             channels last
-compilation.py               torch.compile and its errors
+acceleration.py              torch.compile, channels last
 records.py                   epochs, scores, diagnosis; imports no PyTorch
 """

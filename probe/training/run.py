@@ -19,10 +19,9 @@ from probe.loading.random_state import random_state, random_state_kept, seed_eve
 from probe.loading.trees import map_tensors
 from probe.seeds import derive_seed
 from probe.task import Task
+from probe.training.acceleration import compile_errors, compile_forward, store_channels_last
 from probe.training.activation_checkpointing import recompute_activations
-from probe.training.compilation import compile_errors, compile_forward
 from probe.training.evaluate import Evaluation, evaluate
-from probe.training.memory_format import store_channels_last
 from probe.training.metrics import RunningMetrics
 from probe.training.optimizers import has_sparse_gradients, make_optimizer
 from probe.training.records import EpochReport

@@ -19,7 +19,7 @@ from probe.task import Task
 from probe.tasks.augment import augmentation
 from probe.tasks.losses import loss_function
 from probe.training import optimizers
-from probe.training.memory_format import channels_last
+from probe.training.acceleration import channels_last
 from probe.training.metrics import RunningMetrics
 from probe.training.settings import TrainerSettings
 from probe.workers.process_state import read_precisions, write_precisions

@@ -28,6 +28,7 @@ from probe.errors import TaskError, UsageError, first_line
 from probe.loading.epoch_batches import make_batches
 from probe.loading.random_state import random_state, set_random_state
 from probe.loading.trees import num_bytes
+from probe.recipe.refine import NOT_UNROLLED
 from probe.search.hypergradient.functional import (
     ModelLoss,
     Scalar,
@@ -113,16 +114,12 @@ def check_settings(settings: TrainerSettings) -> None:
             f"The optimizer must be {' or '.join(OPTIMIZERS)} to differentiate through its steps, not {optimizer!r}.",
             hint='Write optimizer = "sgd" in [space].',
         )
-    plain_values = {
-        "precision": "fp32",
-        "gradient_accumulation": 1,
-        "activation_checkpointing": False,
-        "compile": False,
-    }
-    for name, plain in plain_values.items():
-        if getattr(settings, name) != plain:
+    plain = TrainerSettings()
+    for name in NOT_UNROLLED:
+        expected, found = getattr(plain, name), getattr(settings, name)
+        if found != expected:
             raise UsageError(
-                f"{name} must be {plain!r} to differentiate through training steps, not {getattr(settings, name)!r}.",
+                f"{name} must be {expected!r} to differentiate through training steps, not {found!r}.",
                 hint=f"Remove {name} from [space].",
             )
 
