@@ -25,7 +25,6 @@ from probe.batch.prediction.allocation_model import Trace
 from probe.batch.prediction.fake_operators import UnpackedSequences, constant_fake
 from probe.batch.prediction.gpu_autocast import gpu_autocast
 from probe.batch.prediction.gpu_operators import gpu_operators
-from probe.batch.prediction.kernel_scratch import scratch_of
 from probe.batch.prediction.recorder import Recorder, UntraceableError
 from probe.device.cpu import CpuDevice
 from probe.errors import ProbeError, first_line
@@ -106,7 +105,7 @@ def _trace(
     options: TraceOptions,
 ) -> TracedStep:
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = Recorder(fake_mode, scratch_of=scratch_of) if options.as_gpu else Recorder(fake_mode)
+    recorder = Recorder(fake_mode, as_gpu=options.as_gpu)
     fakes = _fakes(fake_mode, batch)
     val_fakes = None if val_batch is None else _fakes(fake_mode, val_batch)
     run = _build(task, settings, example, fake_mode, recorder, options.seed)
