@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMo
 from torch.nn.parameter import is_lazy
 
 from probe.batch.prediction.allocation_model import Trace
-from probe.batch.prediction.fake_operators import UnpackedSequences, constant_fake
+from probe.batch.prediction.fake_operators import CopiedFakes, UnpackedSequences, constant_fake
 from probe.batch.prediction.gpu_autocast import gpu_autocast
 from probe.batch.prediction.gpu_operators import gpu_operators
 from probe.batch.prediction.recorder import Recorder, UntraceableError
@@ -114,7 +114,7 @@ def _trace(
             if group.get("foreach", 0) is None and not group.get("fused"):
                 group["foreach"] = True
     _record_updates(run, recorder)
-    with fake_mode, recorder, UnpackedSequences(fake_mode), ExitStack() as stack:
+    with fake_mode, recorder, CopiedFakes(), UnpackedSequences(fake_mode), ExitStack() as stack:
         if options.as_gpu:
             stack.enter_context(gpu_autocast())
             stack.enter_context(gpu_operators())
@@ -177,7 +177,7 @@ def _build(
         with FakeCopyMode(fake_mode):
             return _unmoved(copy.deepcopy(real))
 
-    with fake_mode, recorder:
+    with fake_mode, recorder, CopiedFakes():
         try:
             run = _dry_run(replace(dataless, model=built_of_fakes), settings, seed)
         except ProbeError:
