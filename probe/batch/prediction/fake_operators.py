@@ -32,9 +32,6 @@ _LSTM = 2
 """ATen's mode number of an LSTM (aten/src/ATen/native/cudnn/RNN.cpp)."""
 _PAGE_BYTES = 4096
 _CACHE_LINE_BYTES = 64
-_NO_BACKWARD_PASS = -1
-_HOLDERS_OF_ONE_TENSOR = 2
-"""Holders of the storage of a fake: the fake, and the object that counts them."""
 NO_RULE = object()
 
 
@@ -49,26 +46,6 @@ def known_value(tensor: Any) -> Tensor | None:
 def constant_fake(fake_mode: FakeTensorMode, value: Tensor) -> FakeTensor:
     """Make a fake with known values."""
     return fake_mode.fake_tensor_converter.from_real_tensor(fake_mode, value, make_constant=True)
-
-
-def accumulated(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the gradient to which autograd adds another one in place, or None. It does so if nothing else holds the gradient,
-    but never with fakes. Source: `accumulate` in torch/csrc/autograd/input_buffer.cpp."""
-    if func is not _ATEN.add.Tensor or kwargs or torch._C._current_graph_task_id() == _NO_BACKWARD_PASS:
-        return None
-    one, other = args
-    if not (isinstance(one, FakeTensor) and isinstance(other, FakeTensor)) or torch.is_grad_enabled():
-        return None
-    if one.shape != other.shape or one.dtype is not other.dtype:
-        return None
-    return next((gradient for gradient in args if _is_held_once(gradient)), None)
-
-
-def _is_held_once(tensor: FakeTensor) -> bool:
-    storage = tensor.untyped_storage()
-    fills_storage = storage.nbytes() == tensor.numel() * tensor.element_size() and 0 not in tensor.stride()
-    num_holders: int = torch._C._storage_Use_Count(storage._cdata)
-    return fills_storage and num_holders == _HOLDERS_OF_ONE_TENSOR
 
 
 class FakeOperators:
@@ -252,6 +229,25 @@ def _padded(numbers: int, itemsize: int) -> int:
     line = _CACHE_LINE_BYTES // itemsize
     padded = -(-numbers // line) * line
     return padded + line if padded % 256 == 0 else padded
+
+
+class CopiedFakes(TorchFunctionMode):
+    """Makes `copy.deepcopy` of fakes work, by which nn.TransformerEncoder makes its layers: PyTorch's own reads their memory,
+    which does not exist."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is not Tensor.__deepcopy__ or not isinstance(args[0], FakeTensor):
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        if id(tensor) not in memo:
+            copied = tensor.detach().clone()
+            is_weight = isinstance(tensor, torch.nn.Parameter)
+            memo[id(tensor)] = (
+                torch.nn.Parameter(copied, tensor.requires_grad)
+                if is_weight
+                else copied.requires_grad_(tensor.requires_grad)
+            )
+        return memo[id(tensor)]
 
 
 class UnpackedSequences(TorchFunctionMode):

@@ -1,5 +1,5 @@
-"""Operators that PyTorch runs differently on CUDA than on fake CPU tensors: dropout keeps a mask of one byte per element, and
-attention runs in the fused kernels for CUDA, which save other tensors for the backward pass.
+"""Operators that PyTorch runs differently on CUDA than on fake CPU tensors: dropout keeps a mask of one byte per element,
+attention runs in the fused kernels for CUDA, which save other tensors for the backward pass, and results are added in place.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 _ATEN = torch.ops.aten
 _LARGEST_FLASH_HEAD = 256
@@ -17,6 +18,9 @@ _FLASH_ALIGNMENT = 8
 _EFFICIENT_ALIGNMENT_BYTES = 16
 _MASK_ALIGNMENT = 16
 _KEY = "AutogradCPU"
+_NO_BACKWARD_PASS = -1
+_HOLDERS_OF_ONE_TENSOR = 2
+"""Holders of the storage of a fake: the fake, and the object that counts them."""
 
 
 @contextmanager
@@ -111,3 +115,23 @@ def _padded(tensor: Tensor, multiple: int) -> Tensor:
     """Pad the last dimension with zeros to a multiple."""
     missing = -tensor.shape[-1] % multiple
     return torch.nn.functional.pad(tensor, (0, missing)) if missing else tensor
+
+
+def accumulated(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the gradient to which autograd adds another one in place, or None. It does so if nothing else holds the gradient,
+    but not with fakes, nor on a simulated device. Source: `accumulate` in torch/csrc/autograd/input_buffer.cpp."""
+    if func is not _ATEN.add.Tensor or kwargs or torch._C._current_graph_task_id() == _NO_BACKWARD_PASS:
+        return None
+    one, other = args
+    if not (isinstance(one, FakeTensor) and isinstance(other, FakeTensor)) or torch.is_grad_enabled():
+        return None
+    if one.shape != other.shape or one.dtype is not other.dtype:
+        return None
+    return next((gradient for gradient in args if _is_held_once(gradient)), None)
+
+
+def _is_held_once(tensor: FakeTensor) -> bool:
+    storage = tensor.untyped_storage()
+    fills_storage = storage.nbytes() == tensor.numel() * tensor.element_size() and 0 not in tensor.stride()
+    num_holders: int = torch._C._storage_Use_Count(storage._cdata)
+    return fills_storage and num_holders == _HOLDERS_OF_ONE_TENSOR

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 
 from probe.batch.prediction.allocation_model import Kind, Trace
-from probe.batch.prediction.fake_operators import NO_RULE, FakeOperators, accumulated, known_value
+from probe.batch.prediction.fake_operators import NO_RULE, FakeOperators, known_value
+from probe.batch.prediction.gpu_operators import accumulated
+from probe.batch.prediction.kernel_scratch import scratch_of
 from probe.batch.prediction.shortcuts import NO_SHORTCUT, shortcut
 from probe.device.simulated import allocates
 from probe.loading.trees import tensors_of
@@ -42,8 +44,6 @@ _CONVOLUTIONS = frozenset({_ATEN.convolution.default, _ATEN.convolution_override
 MAX_OPERATORS = 300_000
 """Limit of a trace, which a training step that processes each sample by itself may exceed."""
 
-ScratchOf = Callable[[Any, tuple[Any, ...]], Iterable[int]]
-"""Returns the sizes of what an operator allocates besides its results, and frees again."""
 State = tuple[list[int], list[Kind], list[int]]
 
 
@@ -58,12 +58,12 @@ class UntraceableError(Exception):
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base class is not annotated
     """Records storages by the rules of SimulatedDevice: results that are not views allocate a storage, which is identified by
-    its address and freed with its last view."""
+    its address and freed with its last view. With `as_gpu`, allocations inside of CUDA's kernels are recorded too."""
 
-    def __init__(self, fake_mode: FakeTensorMode, *, scratch_of: ScratchOf = lambda func, args: ()) -> None:
+    def __init__(self, fake_mode: FakeTensorMode, *, as_gpu: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
         self._fake_mode = fake_mode
-        self._scratch_of = scratch_of
+        self._as_gpu = as_gpu
         self.operators = FakeOperators(fake_mode)
         self.answer: float | None = None
         """Value returned when code reads an unknown value; None if reading one makes the step untraceable."""
@@ -103,8 +103,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         self._num_operators += 1
         if self._num_operators > MAX_OPERATORS:
             raise UntraceableError(f"a training step of more than {MAX_OPERATORS:,} operators takes too long to trace")
-        scratch = [self._allocated(size) for size in self._scratch_of(func, args)]
-        result = accumulated(func, args, kwargs)
+        scratch = [self._allocated(size) for size in scratch_of(func, args)] if self._as_gpu else []
+        result = accumulated(func, args, kwargs) if self._as_gpu else None
         if result is None:
             result = shortcut(func, args, kwargs, self._fake_mode)
         if result is NO_SHORTCUT:

@@ -22,10 +22,9 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMo
 from torch.nn.parameter import is_lazy
 
 from probe.batch.prediction.allocation_model import Trace
-from probe.batch.prediction.fake_operators import UnpackedSequences, constant_fake
+from probe.batch.prediction.fake_operators import CopiedFakes, UnpackedSequences, constant_fake
 from probe.batch.prediction.gpu_autocast import gpu_autocast
 from probe.batch.prediction.gpu_operators import gpu_operators
-from probe.batch.prediction.kernel_scratch import scratch_of
 from probe.batch.prediction.recorder import Recorder, UntraceableError
 from probe.device.cpu import CpuDevice
 from probe.errors import ProbeError, first_line
@@ -108,7 +107,7 @@ def _trace(
     options: TraceOptions,
 ) -> TracedStep:
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = Recorder(fake_mode, scratch_of=scratch_of) if options.as_gpu else Recorder(fake_mode)
+    recorder = Recorder(fake_mode, as_gpu=options.as_gpu)
     fakes = _fakes(fake_mode, batch)
     val_fakes = None if val_batch is None else _fakes(fake_mode, val_batch)
     run = _build(task, settings, example, fake_mode, recorder, options)
@@ -117,7 +116,7 @@ def _trace(
             if group.get("foreach", 0) is None and not group.get("fused"):
                 group["foreach"] = True
     _record_updates(run, recorder)
-    with fake_mode, recorder, UnpackedSequences(fake_mode), ExitStack() as stack:
+    with fake_mode, recorder, CopiedFakes(), UnpackedSequences(fake_mode), ExitStack() as stack:
         if options.as_gpu:
             stack.enter_context(gpu_autocast())
             stack.enter_context(gpu_operators())
@@ -186,7 +185,7 @@ def _build(
         with FakeCopyMode(fake_mode):
             return _unmoved(copy.deepcopy(real))
 
-    with fake_mode, recorder:
+    with fake_mode, recorder, CopiedFakes():
         try:
             run = _dry_run(replace(dataless, model=built_of_fakes), settings, options)
         except ProbeError:
