@@ -19,13 +19,16 @@ left_behind: list[torch.Tensor] = []
 class Layers(nn.Module):
     def __init__(self, num_layers: int) -> None:
         super().__init__()
-        layers = [nn.utils.skip_init(nn.Linear, WIDTH, WIDTH, bias=False) for _ in range(num_layers)]
+        layers = [
+            nn.utils.skip_init(nn.Linear, WIDTH, WIDTH, bias=False)  # type: ignore[no-untyped-call]  # not annotated by torch
+            for _ in range(num_layers)
+        ]
         for layer in layers:
             nn.init.zeros_(layer.weight)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.layers(inputs)[:, :10]
+        return self.layers(inputs)[:, :10]  # type: ignore[no-any-return]
 
 
 class LeavesBehind(Layers):
@@ -71,7 +74,7 @@ class Activations(nn.Module):
         self.layers = nn.Sequential(*[nn.Sequential(nn.Linear(16, 16), nn.GELU()) for _ in range(24)])
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.layers(inputs.expand(-1, 12 * 1024, -1)).mean(dim=1)[:, :10]
+        return self.layers(inputs.expand(-1, 12 * 1024, -1)).mean(dim=1)[:, :10]  # type: ignore[no-any-return]
 
 
 def activations() -> probe.Task:

@@ -98,7 +98,7 @@ def _takes_flash(query: Tensor) -> bool:
     return (
         query.dtype is not torch.float32
         and query.shape[-1] <= _LARGEST_FLASH_HEAD
-        and torch.backends.cuda.flash_sdp_enabled()
+        and torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]  # not annotated by torch
     )
 
 
@@ -107,7 +107,7 @@ def _takes_efficient(query: Tensor, value: Tensor) -> bool:
     return (
         query.shape[-1] % alignment == 0
         and value.shape[-1] % alignment == 0
-        and torch.backends.cuda.mem_efficient_sdp_enabled()
+        and torch.backends.cuda.mem_efficient_sdp_enabled()  # type: ignore[no-untyped-call]  # not annotated by torch
     )
 
 

@@ -97,16 +97,15 @@ def test_memory_of_other_programs_is_read_when_a_worker_opens_the_gpu_alone(
     others = tmp_path / "others"
     others.write_text("100")
     shared = executor(2, mib=2000, others_file=others)
-    assert shared.resources.offered_by_gpu == (None,)
+    assert list(shared.resources.offered_by_gpu) == [None]
     end_of(shared, gpu_job(0))
-    assert shared.resources.offered_by_gpu == (1900 * MIB,)
+    assert list(shared.resources.offered_by_gpu) == [1900 * MIB]
     others.write_text("300")
     shared.submit(gpu_job(1))
     end_of_other(shared, gpu_job(2))  # beside another worker, whose memory would count as that of another program
-    offered = shared.resources.offered_by_gpu
-    assert offered in ((1900 * MIB,), (1700 * MIB,))
+    assert list(shared.resources.offered_by_gpu) in ([1900 * MIB], [1700 * MIB])
     end_of(shared, replace(gpu_job(3), needs_room=True, needs_fresh_process=True))
-    assert shared.resources.offered_by_gpu == (1700 * MIB,)
+    assert list(shared.resources.offered_by_gpu) == [1700 * MIB]
 
 
 def test_a_trial_that_was_paused_on_one_gpu_continues_on_the_other(executor: MakeExecutor, tmp_path: Path) -> None:
