@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from probe.device.environment import num_cores
-from probe.device.select import VISIBLE_DEVICES, DeviceSpec
+from probe.device.select import VISIBLE_DEVICES
 from probe.errors import ChangedDataError, DeviceError, OutputError, UserCodeError
 from probe.search.executors.protocol import Location, Resources
-from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
+from probe.search.executors.slots import spread_slots
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.units import format_seconds
@@ -265,16 +265,6 @@ def prepare_worker(then: Callable[[], object] | None) -> None:
 
 def _limit_of(slot: _Slot) -> float | None:
     return slot.job.max_seconds if slot.job is not None and slot.is_running else None
-
-
-def default_slots(device: DeviceSpec, num_gpus: int = 1) -> int:
-    """Default number of workers: one per GPU, since workers share its memory; on the CPU one per core, at most four."""
-    return num_gpus if device.is_gpu else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
-
-
-def threads_per_slot(num_slots: int) -> int:
-    """Number of PyTorch threads of each worker: the cores of this machine, divided by the number of workers."""
-    return max(1, num_cores() // num_slots)
 
 
 def timed_out(job: RungJob, seconds: float) -> RungReport:
