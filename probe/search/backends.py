@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device, seen_alone, visible_gpus
 from probe.errors import UsageError
-from probe.search.executors.local import LocalExecutor, threads_per_slot
+from probe.search.executors.local import LocalExecutor
 from probe.search.executors.protocol import SearchExecutor
 from probe.search.executors.ray.resources import RayAddress, SlotPlan, parse_ray_address, plan_slots
+from probe.search.executors.slots import threads_per_slot
 from probe.search.jobs.worker_calls import DETERMINISTIC_ENVIRONMENT, make_deterministic
 from probe.search.records.cluster import ClusterUse
 from probe.search.session import SearchSession

@@ -15,7 +15,7 @@ from probe.recipe.dump import dump_recipe, recipe_hash
 from probe.recipe.schema import Recipe
 from probe.records import RunMeta, RunOrigin
 from probe.search.checks import check_deterministic
-from probe.search.executors.local import default_slots, threads_per_slot
+from probe.search.executors.slots import default_slots, threads_per_slot
 from probe.search.records.cluster import ClusterUse
 from probe.search.records.search import DATABASE_FILE
 from probe.search.resume import check_same_recipe, same_task, version_warning

@@ -112,6 +112,7 @@ def test_two_workers_share_one_gpu(settings: dict[str, object], fake_machine: Ma
 def test_a_deterministic_search_on_a_gpu(settings: dict[str, str], fake_machine: Make, tmp_path: Path) -> None:
     changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     ran = Watched(fake_machine(), tmp_path, "--deterministic", "--trials", "2", *changes)
-    assert set(ran.statuses) == {"complete"}
+    assert "complete" in ran.statuses
+    assert set(ran.statuses) <= {"complete", "stopped"}
     assert ran.result["final"]["epochs"] >= 1
     assert not any("gradient" in warning and "failed" in warning for warning in ran.result["warnings"])

@@ -19,16 +19,12 @@ left_behind: list[torch.Tensor] = []
 class Layers(nn.Module):
     def __init__(self, num_layers: int) -> None:
         super().__init__()
-        layers = [
-            nn.utils.skip_init(nn.Linear, WIDTH, WIDTH, bias=False)  # type: ignore[no-untyped-call]  # not annotated by torch
-            for _ in range(num_layers)
-        ]
-        for layer in layers:
-            nn.init.zeros_(layer.weight)
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ParameterList(torch.zeros(WIDTH, WIDTH) for _ in range(num_layers))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.layers(inputs)[:, :10]  # type: ignore[no-any-return]
+        for weights in self.layers:
+            inputs = nn.functional.linear(inputs, weights)
+        return inputs[:, :10]
 
 
 class LeavesBehind(Layers):
@@ -74,7 +70,8 @@ class Activations(nn.Module):
         self.layers = nn.Sequential(*[nn.Sequential(nn.Linear(16, 16), nn.GELU()) for _ in range(24)])
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.layers(inputs.expand(-1, 12 * 1024, -1)).mean(dim=1)[:, :10]  # type: ignore[no-any-return]
+        outputs: torch.Tensor = self.layers(inputs.expand(-1, 12 * 1024, -1)).mean(dim=1)
+        return outputs[:, :10]
 
 
 def activations() -> probe.Task:

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from probe.device.environment import num_cores
-from probe.device.select import VISIBLE_DEVICES, DeviceSpec
+from probe.device.select import VISIBLE_DEVICES
 from probe.errors import ChangedDataError, OutputError
 from probe.search.executors.job_reports import report_of, timed_out
 from probe.search.executors.protocol import Location, Resources
-from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
+from probe.search.executors.slots import spread_slots
 from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob
 from probe.search.jobs.worker_calls import train_in_worker
 from probe.workers.death import WorkerDied
@@ -267,13 +267,3 @@ def prepare_worker(then: Callable[[], object] | None) -> None:
 
 def _limit_of(slot: _Slot) -> float | None:
     return slot.job.max_seconds if slot.job is not None and slot.is_running else None
-
-
-def default_slots(device: DeviceSpec, num_gpus: int = 1) -> int:
-    """Default number of workers: one per GPU, since workers share its memory; on the CPU one per core, at most four."""
-    return num_gpus if device.is_gpu else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
-
-
-def threads_per_slot(num_slots: int) -> int:
-    """Number of PyTorch threads of each worker: the cores of this machine, divided by the number of workers."""
-    return max(1, num_cores() // num_slots)

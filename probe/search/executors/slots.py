@@ -1,4 +1,4 @@
-"""Spreads slots over GPUs and decides which trials may share the memory of a GPU. Pure."""
+"""Spreads slots over GPUs and decides which trials may share the memory of a GPU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from probe.device.environment import num_cores
+from probe.device.select import DeviceSpec
 
 MAX_DEFAULT_SLOTS = 4
 """Default number of workers on a CPU, at most."""
@@ -43,6 +46,16 @@ class GpuChoice:
 def spread_slots(num_slots: int, num_gpus: int) -> tuple[int, ...]:
     """The GPU of each slot, in turn, so that the numbers of slots per GPU differ by at most one."""
     return tuple(slot % num_gpus for slot in range(num_slots))
+
+
+def default_slots(device: DeviceSpec, num_gpus: int = 1) -> int:
+    """Default number of workers: one per GPU, since workers share its memory; on the CPU one per core, at most four."""
+    return num_gpus if device.is_gpu else max(1, min(num_cores(), MAX_DEFAULT_SLOTS))
+
+
+def threads_per_slot(num_slots: int) -> int:
+    """Number of PyTorch threads of each worker: the cores of this machine, divided by the number of workers."""
+    return max(1, num_cores() // num_slots)
 
 
 def can_start(peak_bytes: int | None, *, running_peaks: Sequence[int | None], limit_bytes: int) -> bool:

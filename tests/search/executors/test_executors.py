@@ -11,7 +11,8 @@ from scripted_executor import ScriptedExecutor
 
 from probe.device.select import DeviceSpec
 from probe.errors import UserCodeError
-from probe.search.executors.local import LocalExecutor, default_slots, threads_per_slot
+from probe.search.executors.local import LocalExecutor
+from probe.search.executors.slots import default_slots, threads_per_slot
 from probe.search.jobs.jobs import Outcome, RungJob
 
 OUTCOMES: dict[str, Outcome] = {
