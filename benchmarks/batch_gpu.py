@@ -21,7 +21,9 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +42,10 @@ MORE_MODELS = ("resnet18", "mobilenet_v3_large", "vgg16_bn", "regnet_y_3_2gf", "
 ATTENTION = ("vit", "swin", "maxvit")
 PEERS_ON = ("resnet50", "vit_b_16", "densenet121")
 LIMITS = ("8GiB", "24GiB", "80GiB")
+FAKE_NOTE = """Made without a GPU, under the driver of tests/fake_cuda. The allocator and the sizes of tensors are PyTorch's, for a GPU
+like an H100 with compute capability 8.6. Kernels do nothing: times are the host's, and cuDNN takes no workspaces.
+
+"""
 TOLERANCE = {"convolutions": 0.05, "attention": 0.10}
 
 
@@ -379,8 +385,9 @@ def main() -> None:
     text = report(asked, missing_cases(cases, outcomes))
     print(text)
     if options.markdown is not None:
-        command = "`python benchmarks/batch_gpu.py`"
-        options.markdown.write_text(f"# Batch sizes on a GPU\n\n{command}\n\n{text}")
+        command = f"`python benchmarks/batch_gpu.py {' '.join(sys.argv[1:])}`"
+        note = FAKE_NOTE if "FAKE_GPU_STATE" in os.environ else ""
+        options.markdown.write_text(f"# Batch sizes on a GPU\n\n{command}\n\n{note}{text}")
 
 
 if __name__ == "__main__":

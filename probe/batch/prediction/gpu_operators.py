@@ -28,6 +28,7 @@ def gpu_operators() -> Iterator[None]:
     """Run these operators on CPU tensors as on CUDA."""
     with torch.library._scoped_library("aten", "IMPL") as library:
         library.impl("linear", _linear, _KEY)
+        library.impl("rms_norm", _rms_norm, _KEY)
         library.impl("dropout", _dropout, _KEY)
         library.impl("scaled_dot_product_attention", _attention, _KEY)
         yield
@@ -38,6 +39,27 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     if bias is None or inputs.dim() == 2 or (inputs.dim() == 3 and inputs.is_contiguous()):
         return _ATEN.linear.default.decompose(inputs, weight, bias)
     return torch.matmul(inputs, weight.t()).add_(bias)
+
+
+class _FusedRmsNorm(torch.autograd.Function):
+    """Saves the inputs and their inverse roots, as `_fused_rms_norm` for CUDA; on the CPU PyTorch saves every intermediate."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor | None, num_dims: int) -> Any:
+        roots = inputs.new_empty([*inputs.shape[: inputs.dim() - num_dims], *[1] * num_dims], dtype=torch.float32)
+        ctx.save_for_backward(inputs, weight, roots)
+        return torch.empty_like(inputs, memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]  # torch's takes any number
+        inputs, weight, _ = ctx.saved_tensors
+        return torch.empty_like(inputs), None if weight is None else torch.empty_like(weight), None
+
+
+def _rms_norm(
+    inputs: Tensor, normalized_shape: list[int], weight: Tensor | None = None, eps: float | None = None
+) -> Any:
+    return _FusedRmsNorm.apply(inputs, weight, len(normalized_shape))
 
 
 def _dropout(inputs: Tensor, p: float, train: bool) -> Any:
