@@ -22,6 +22,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from probe.system.gpu_errors import sticky_gpu_error, with_sticky_cause
 from probe.system.module_names import namesake_of
 
 
@@ -125,7 +126,7 @@ def _rebuild(kind: type[ProbeError], state: dict[str, object]) -> ProbeError:
 
 def user_code_error(message: str, error: BaseException, *, hint: str | None = None) -> UserCodeError:
     """Turn an exception from the user's code into a UserCodeError, dropping probe's own frames above it. If a file of the user
-    has the name of the module that the exception is about, the hint says so."""
+    has the name of the module that the exception is about, or if the GPU cannot be used any more, the hint says so."""
     probe_folder = str(Path(__file__).parent)
     frames = error.__traceback__
     while (
@@ -135,7 +136,11 @@ def user_code_error(message: str, error: BaseException, *, hint: str | None = No
     ):
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames))
-    return UserCodeError(message, traceback=text, hint=namesake_of(error) or hint)
+    cause = sticky_gpu_error()
+    if cause is not None and cause not in text:
+        text = f"{text.rstrip()} ({cause})\n"
+    message, about_gpu = with_sticky_cause(message)
+    return UserCodeError(message, traceback=text, hint=about_gpu or namesake_of(error) or hint)
 
 
 def exit_error(subject: str, error: SystemExit, *, when: str, hint: str) -> UserCodeError:

@@ -23,7 +23,7 @@ class MemoryReading:
     peak_reserved_bytes: int
     """Largest size of the caching allocator; equal to the allocated peak without such an allocator."""
     device_used_bytes: int | None = None
-    """Memory in use on the whole device, including other processes and the CUDA context (NVML), or None if unknown."""
+    """Memory in use on the whole device, including other processes and contexts, or None if unknown."""
     device_total_bytes: int | None = None
     """Size of the device, or the simulated limit."""
     num_alloc_retries: int = 0
@@ -88,15 +88,15 @@ class MemoryUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """Memory of a CUDA device before training."""
+    """Memory of a GPU before training."""
 
     total_bytes: int
     """Size of the device, or of the MIG slice."""
     others_bytes: int
-    """Memory used by other processes and by the driver before this process started; 0 if unknown (no NVML)."""
+    """Memory used by other processes and by the driver when this process opened the device."""
     others: tuple[MemoryUser, ...]
     context_bytes: int
-    """Size of the CUDA context of this process."""
+    """Size of the context of this process, with its first kernels."""
     context_is_measured: bool
     emulated_bytes: int | None
     """Size of the smaller GPU that the device emulates, or None."""
@@ -104,7 +104,17 @@ class DeviceMemory:
     """Whether the GPU shares the memory of the host."""
 
     @property
+    def size_bytes(self) -> int:
+        """The total, or the emulated size. Unlike `offered_bytes`, it is the same in every process."""
+        return self.total_bytes if self.emulated_bytes is None else self.emulated_bytes
+
+    @property
     def offered_bytes(self) -> int:
-        """Memory for this process, including its context: the total, or the emulated size, less what others use."""
-        free = self.total_bytes - self.others_bytes
-        return free if self.emulated_bytes is None else min(self.emulated_bytes, free)
+        """Memory for this process, including its context: `size_bytes`, or less if others use more than the rest."""
+        return min(self.size_bytes, self.total_bytes - self.others_bytes)
+
+    def spilled_bytes(self, reserved_bytes: int) -> int:
+        """Bytes that a driver which never refuses an allocation (Windows, WSL2, integrated GPUs) keeps in the host's memory,
+        given what the allocator has reserved. An assumed context may be too large and is not counted."""
+        context_bytes = self.context_bytes if self.context_is_measured else 0
+        return max(0, reserved_bytes + context_bytes - self.offered_bytes)

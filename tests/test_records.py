@@ -26,3 +26,10 @@ def test_the_larger_of_two_readings() -> None:
 @pytest.mark.parametrize(("emulated", "offered"), [(None, 138 * GIB), (8 * GIB, 8 * GIB), (140 * GIB, 138 * GIB)])
 def test_a_device_offers_what_others_leave_and_no_more_than_it_emulates(emulated: int | None, offered: int) -> None:
     assert replace(DEVICE_MEMORY, emulated_bytes=emulated).offered_bytes == offered
+
+
+def test_what_spills_is_above_what_the_device_offers() -> None:
+    measured = replace(DEVICE_MEMORY, emulated_bytes=8 * GIB, context_bytes=GIB, context_is_measured=True)
+    assert [measured.spilled_bytes(size * GIB) for size in (6, 7, 8)] == [0, 0, GIB]
+    assumed = replace(measured, context_is_measured=False)
+    assert [assumed.spilled_bytes(size * GIB) for size in (8, 9)] == [0, GIB]

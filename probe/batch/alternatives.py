@@ -99,7 +99,7 @@ def _memory_models(
     config: ProbeConfig, changes: tuple[Change, ...], target: Target, gpus: TargetGpus, *, in_process: bool
 ) -> Iterator[tuple[Change, MemoryModel | Untraceable]]:
     """Yield the memory model after each change, all traced in one child process. Changes that the task rejects are skipped."""
-    with nullcontext() if in_process else Worker(num_threads=1) as worker:
+    with nullcontext() if in_process else Worker(num_threads=1, env=config.device.environment) as worker:
         build = build_in_process if worker is None else partial(worker.call, build_in_process)
         for change in changes:
             try:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from probe.batch.decide import Duration, NextAttempt, growth_per_step
-from probe.batch.measure import VALIDATION, Failed, Progress, Timed, failed_by, measure
-from probe.batch.records import MEMORY_OUTCOMES, Attempt, MemoryGrowth
+from probe.batch.decide import Duration, NextAttempt
+from probe.batch.measure import Failed, Timed, failed_by, measure
+from probe.batch.progress import VALIDATION, Progress
+from probe.batch.records import MEMORY_OUTCOMES, Attempt
 from probe.batch.sample_ranking import SampleRanking
 from probe.device.environment import peak_resident_bytes, reset_peak_resident
 from probe.device.failures import guarded
@@ -49,10 +50,9 @@ def run_attempt(
         if not isinstance(ended, Failed):
             raise
         # After an illegal access every call to the CUDA context fails; `ended` has the original error.
-    if isinstance(ended, Timed) and memory is not None and memory.num_alloc_retries > 0:
-        ended = Failed(
-            "thrashes", f"the allocator emptied its cache {memory.num_alloc_retries} times to serve a request"
-        )
+    thrashing = progress.thrashing
+    if isinstance(ended, Timed) and thrashing is not None:
+        ended = Failed("thrashes", "the allocator emptied its cache {} times in {} steady steps".format(*thrashing))
     return replace(
         upcoming.failed(ended.outcome, ended.message, ended.traceback)
         if isinstance(ended, Failed)
@@ -62,7 +62,7 @@ def run_attempt(
         num_samples=progress.num_samples,
         num_batches=progress.num_batches,
         batches_per_epoch=progress.batches_per_epoch,
-        growth=_growth_until(progress) if isinstance(ended, Failed) else progress.growth,
+        growth=progress.growth_until_failure if isinstance(ended, Failed) else progress.growth,
     )
 
 
@@ -79,6 +79,7 @@ def _fitting(upcoming: NextAttempt, timed: Timed) -> Attempt:
         step_seconds_low=low,
         step_seconds_high=high,
         samples_per_second=upcoming.batch_size / median,
+        host_seconds=timed.host_seconds,
         message=_remark(timed),
         traceback=None if timed.partial is None else timed.partial.traceback,
     )
@@ -94,12 +95,6 @@ def _remark(timed: Timed) -> str | None:
     if math.isfinite(timed.loss):
         return None
     return f"the loss is {timed.loss}; memory and speed were measured nevertheless"
-
-
-def _growth_until(progress: Progress) -> MemoryGrowth | None:
-    """Return the growth of memory up to the last batch of an attempt that failed."""
-    rate = growth_per_step(progress.live_bytes)
-    return None if rate is None else MemoryGrowth(bytes_per_step=rate, last_step=progress.num_batches)
 
 
 def _failure(progress: Progress, error: Exception) -> Failed | None:

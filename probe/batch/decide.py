@@ -1,4 +1,4 @@
-"""Decide which batch size to try next, and evaluate the attempts so far and their growth of memory. Pure.
+"""Decide which batch size to try next, and evaluate the attempts so far. Pure.
 
 The sweep has three phases over powers of two. *size*: from the start, halve while the size does not fit and double while it
 does, until a fitting size is next to a failing one or to a limit. *throughput*: time smaller sizes until the curve bends or a
@@ -11,7 +11,6 @@ runs, the size phase continues between the two.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -42,6 +41,8 @@ class Limits:
     size_only: bool = False
     """Find only the largest size that fits, without throughput curve and confirmation. Used by a search, where a batch that
     does not fit after all costs one trial."""
+    curve_sizes: int | None = None
+    """Number of sizes in the throughput curve; None for at least MIN_CURVE_SIZES, and more while smaller ones are as fast."""
     confirms: bool = True
 
     def __post_init__(self) -> None:
@@ -91,6 +92,14 @@ class Duration:
     """Time limit of the shuffled batches: within it, they cover `num_batches` and a whole epoch; after it, one of the two."""
     max_batches: int = 1000
 
+    def has_enough(self, num_batches: int, per_epoch: int | None, seconds: float) -> bool:
+        """Return whether enough shuffled batches are done. `per_epoch` is None without epochs."""
+        is_epoch = per_epoch is not None and num_batches >= per_epoch
+        is_wanted = num_batches >= self.num_batches
+        if seconds < self.batch_seconds:
+            return (is_epoch and is_wanted) or num_batches >= self.max_batches
+        return is_epoch or is_wanted
+
 
 QUICK = Duration(num_warmup_steps=SIZE_STEPS, min_steps=3, max_steps=30, seconds=0.5)
 UNTIMED = Duration(num_warmup_steps=SIZE_STEPS, min_steps=0, max_steps=0, seconds=0.0)
@@ -103,6 +112,19 @@ def duration_of(purpose: Purpose, confirm_steps: int, confirm_seconds: float, *,
     if purpose != "confirm":
         return QUICK
     return replace(QUICK, num_batches=confirm_steps, batch_seconds=confirm_seconds)
+
+
+MIN_TIMEOUT_SECONDS = 120.0
+TIMEOUT_FACTOR = 10
+
+
+def default_timeout(upcoming: NextAttempt, last: Attempt | None, last_seconds: float) -> float | None:
+    """Return the seconds after which an attempt ends: ten times what the last size that fit took per sample. None for no limit:
+    in a first attempt, whose time is not known, and in a confirming one, which repeats a size that fit."""
+    if last is None or upcoming.purpose == "confirm":
+        return None
+    growth = max(1.0, upcoming.batch_size / last.batch_size)  # a smaller batch has the same fixed costs
+    return max(MIN_TIMEOUT_SECONDS, TIMEOUT_FACTOR * growth * last_seconds)
 
 
 def most_samples(batch_size: int) -> int:
@@ -132,7 +154,7 @@ def next_attempt(attempts: Sequence[Attempt], limits: Limits) -> NextAttempt | N
         return NextAttempt(size, "size")
     if largest is None or limits.size_only:
         return None
-    smaller = _next_timing(attempts, largest)
+    smaller = _next_timing(attempts, limits, largest)
     if smaller is not None:
         return NextAttempt(smaller, "throughput")
     confirmed = any(a.batch_size == largest and a.purpose == "confirm" for a in attempts)
@@ -174,6 +196,8 @@ def capped_by(attempts: Sequence[Attempt], limits: Limits) -> Cap | None:
     above = min(failed, key=lambda a: a.batch_size)
     if above.outcome == "kernel_limit":
         return "kernel_limit"
+    if above.outcome == "timed_out":
+        return "timeout"
     return "error" if is_suspect(above) else None
 
 
@@ -209,8 +233,9 @@ def _next_size(attempts: Sequence[Attempt], limits: Limits, largest: int | None)
     return None if smallest == 1 else smallest // 2
 
 
-def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
-    """Return the next smaller size to time if the curve has too few points or its smallest size is as fast as the best."""
+def _next_timing(attempts: Sequence[Attempt], limits: Limits, largest: int) -> int | None:
+    """Return the next smaller size to time if the curve has too few points or, unless their number is limited, its smallest
+    size is as fast as the best."""
     tried = {a.batch_size for a in attempts}
     untried = largest
     while untried in tried and untried > 1:
@@ -218,29 +243,7 @@ def _next_timing(attempts: Sequence[Attempt], largest: int) -> int | None:
     failed = too_small(attempts)
     if untried in tried or (failed is not None and untried < failed.batch_size):
         return None
-    wanted = largest >> (MIN_CURVE_SIZES - 1)
+    wanted = largest >> ((limits.curve_sizes or MIN_CURVE_SIZES) - 1)
     is_flat = recommended(attempts) == min(size for size in timed_by_size(attempts) if size > untried)
+    is_flat = is_flat and limits.curve_sizes is None
     return untried if untried >= wanted or is_flat else None
-
-
-MIN_READINGS = 9
-"""Three readings in each third; with fewer, an ascending order is too often chance."""
-_MAX_RATIO = 4.0
-"""Largest ratio of the growth rates between thirds. Memory that jumps once, like late optimizer state, exceeds it."""
-
-
-def growth_per_step(live_bytes: Sequence[int]) -> float | None:
-    """Return the bytes by which memory grows with each step, from the bytes of live tensors after each, or None if it does not
-    grow steadily. Memory grows steadily if all readings of each third are above all readings of the third before, and both
-    rises are similar. Noise from batches of different sizes does not have this order."""
-    if len(live_bytes) < MIN_READINGS:
-        return None
-    size = len(live_bytes) // 3
-    thirds = [live_bytes[:size], live_bytes[size : 2 * size], live_bytes[-size:]]
-    if max(thirds[0]) >= min(thirds[1]) or max(thirds[1]) >= min(thirds[2]):
-        return None
-    middles = [statistics.median(third) for third in thirds]
-    rises = (middles[1] - middles[0]) / size, (middles[2] - middles[1]) / (len(live_bytes) - 2 * size)
-    if max(rises) > _MAX_RATIO * min(rises):
-        return None
-    return (middles[2] - middles[0]) / (len(live_bytes) - size)

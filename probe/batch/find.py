@@ -14,7 +14,7 @@ from probe.batch.errors_by_size import is_suspect, next_check
 from probe.batch.records import Attempt, BatchResult
 from probe.batch.runner import AttemptRunner, ChildRunner, InProcessRunner
 from probe.batch.sweep import Observer, SweepOptions, error_at_every_size, run_sweep
-from probe.device.select import DeviceSpec, parse_device
+from probe.device.select import DeviceSpec, parse_device, seen_alone
 from probe.errors import UsageError
 from probe.records import RunOrigin
 from probe.task import Task
@@ -67,13 +67,16 @@ def find_batch_size(
     """
     options = options or SweepOptions()
     config = replace(
-        _config(task, params=params, device=device, memory=memory, seed=seed, predict=predict),
+        _config(task, params=params, device=device, memory=memory, seed=seed, predict=predict, in_process=in_process),
         confirm_steps=confirm_steps,
         confirm_seconds=confirm_seconds,
         timed=not options.size_only,
+        rankings=options.rankings,
         origin=origin or RunOrigin(),
     )
-    limits = Limits(start=start, max=max, size_only=options.size_only, confirms=confirm_steps > 0)
+    limits = Limits(
+        start=start, max=max, size_only=options.size_only, curve_sizes=options.curve_sizes, confirms=confirm_steps > 0
+    )
     return _find(config, limits, options, observer, in_process=in_process)
 
 
@@ -123,7 +126,7 @@ def try_batch_size(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise UsageError(f"A batch size must be an integer of at least 1, not {batch_size!r}.")
-    config = _config(task, params=params, device=device, memory=memory, seed=seed, predict=False)
+    config = _config(task, params=params, device=device, memory=memory, seed=seed, predict=False, in_process=in_process)
     runner = _runner(config, in_process=in_process)
     try:
         info = runner.open()
@@ -157,8 +160,11 @@ def _config(
     memory: str | None,
     seed: int,
     predict: bool,
+    in_process: bool,
 ) -> ProbeConfig:
     spec = device if isinstance(device, DeviceSpec) else parse_device(device, memory=memory)
+    if not in_process:
+        spec = seen_alone(spec)
     return ProbeConfig(source=as_source(task), params=dict(params or {}), device=spec, seed=seed, predict=predict)
 
 

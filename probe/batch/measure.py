@@ -7,15 +7,16 @@ import gc
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Subset
 
-from probe.batch.decide import Duration, growth_per_step
+from probe.batch.decide import Duration
+from probe.batch.progress import TRAINING, VALIDATION, Progress, growth_per_step, growth_until_full
 from probe.batch.records import MEMORY_OUTCOMES, MemoryGrowth, Outcome
 from probe.batch.sample_ranking import Indices, SampleRanking
 from probe.batch.task_samples import load_batch
@@ -28,6 +29,7 @@ from probe.task import Task, has_updates
 from probe.training.run import TrainingRun
 from probe.training.settings import TrainerSettings
 from probe.training.step import matmul_precision
+from probe.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +41,21 @@ class Failed:
     traceback: str | None = None
 
 
+class SpilledError(Exception):
+    """The device took more memory than it has. It is raised to end the attempt, whose further steps would be slow."""
+
+
 def failed_by(error: Exception) -> Failed | None:
     """Return the failure that `error` shows, or None for probe's own errors, which do not depend on the batch size."""
+    if isinstance(error, SpilledError):
+        return Failed("spills", str(error))
     failure, culprit = find_failure(error)
     if failure in ("oom", "host_oom"):
         return Failed(failure, first_line(culprit))
     if isinstance(error, ProbeError) and not isinstance(error, UserCodeError):
         return None
     wrapped = error if isinstance(error, UserCodeError) else user_code_error(f"{type(error).__name__}: {error}", error)
-    return Failed(failure or "error", wrapped.message, wrapped.traceback)
-
-
-MAX_STEPS_LEFT = 1_000_000
-"""Growth of memory that lasts for more steps is ignored."""
-TRAINING = "training"
-VALIDATION = "validation"
+    return Failed(failure or "error", str(wrapped), wrapped.traceback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +64,10 @@ class Timed:
 
     step_seconds: tuple[float, ...]
     loss: float
+    host_seconds: float | None = None
+    """Shortest time in which the host queued a step; None if the device does not queue work."""
     partial: Failed | None = None
     """Error of the task's code at an epoch's last, partial batch."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """The progress of an attempt, which is available even if it fails."""
-
-    stage: str = TRAINING
-    num_samples: int = 0
-    """Number of training samples in all steps, including the current one."""
-    num_batches: int = 0
-    batches_per_epoch: int | None = None
-    live_bytes: list[int] = field(default_factory=list)
-    """Bytes of live tensors after each shuffled batch, excluding the batch itself."""
-    growth: MemoryGrowth | None = None
 
 
 def measure(
@@ -101,9 +91,11 @@ def measure(
         with device.track():
             started = attempt.train_shuffled() if duration.num_batches else attempt.train_largest()
             attempt.validate()
-        seconds = attempt.time_steps(started.step_seconds[0]) or started.step_seconds
+        attempt.check_spilled()
+        seconds, host_seconds = attempt.time_steps(started.step_seconds[0])
         partial = None if duration.num_batches else attempt.try_last_partial()
-        return replace(started, step_seconds=seconds, partial=partial)
+        seconds = seconds or started.step_seconds
+        return replace(started, step_seconds=seconds, host_seconds=host_seconds, partial=partial)
 
 
 class _Attempt:
@@ -137,6 +129,7 @@ class _Attempt:
         self._ahead = self._moved(self._first) if self._run.copies_ahead else None
         for _ in range(self._duration.num_warmup_steps - 1):
             self._train(self._batch)
+            self.check_spilled()
         timed = self._timed_once(self._batch)
         for indices in self._orders[1:]:
             self._batch = None  # as in training, one batch is freed before the next is loaded
@@ -152,17 +145,20 @@ class _Attempt:
         progress.stage = "training on batches of the data set" if endless else "training on shuffled batches"
         progress.batches_per_epoch = None if endless else num_samples(self._task.train) // size
         # The last, partial batch of an epoch is tried separately, where its errors can be told apart.
-        batches = self._repeated() if endless else filter(lambda batch: batch.num_samples == size, run.batches())
+        repeated = (self._moved(self._first) for _ in itertools.count())
+        batches = repeated if endless else filter(lambda batch: batch.num_samples == size, run.batches())
         started = time.perf_counter()
         has_enough = False
         while not has_enough:
             loss = self._train(next(batches))  # no reference, so that the batch is freed before the next is loaded
             progress.num_batches += 1
             progress.live_bytes.append(device.live_bytes() or 0)
-            has_enough = self._has_enough(started)
+            progress.num_retries.append(device.num_alloc_retries())
+            seconds = time.perf_counter() - started
+            has_enough = self._duration.has_enough(progress.num_batches, progress.batches_per_epoch, seconds)
             if has_enough or progress.num_batches % (progress.batches_per_epoch or 1) == 0:
                 progress.growth = self._growth()
-            has_enough = has_enough or self._runs_out_soon()
+            has_enough = has_enough or progress.runs_out_soon(self._duration.num_batches)
         device.synchronize()
         return Timed(((time.perf_counter() - started) / progress.num_batches,), float(loss))
 
@@ -185,20 +181,31 @@ class _Attempt:
         self._device.synchronize()
         self._progress.stage = TRAINING
 
-    def time_steps(self, expected_seconds: float) -> tuple[float, ...]:
-        """Return the seconds of steps on the first batch, which are queued without waiting for the device in between."""
-        duration, device = self._duration, self._device
+    def check_spilled(self) -> None:
+        """Raise SpilledError if the device took more memory than it has."""
+        memory, reading = self._device.memory, self._device.read_memory()
+        if memory is None or reading is None:
+            return
+        spilled_bytes = memory.spilled_bytes(reading.peak_reserved_bytes)
+        if spilled_bytes > 0:
+            size = format_bytes(spilled_bytes)
+            raise SpilledError(
+                f"{size} more than the device has were allocated, which the driver keeps in slow host memory"
+            )
+
+    def time_steps(self, expected_seconds: float) -> tuple[tuple[float, ...], float | None]:
+        """Return the seconds of steps on the first batch, which are queued without waiting for the device in between, and the
+        shortest time to queue one: the host waits while the queue is full. If the allocator empties its cache in them, they
+        are repeated, since they may be the last before memory is steady."""
+        duration = self._duration
         if self._batch is None:
-            with device.track():
+            with self._device.track():
                 self._batch = self._moved(self._first)
         self._run.model.train()
         wanted = math.ceil(duration.seconds / max(expected_seconds, 1e-9))
         num_steps = 1 if self._progress.growth else min(max(wanted, duration.min_steps), duration.max_steps)
-        marks = [device.mark()]
-        for _ in range(num_steps):
-            self._train(self._batch)
-            marks.append(device.mark())
-        return tuple(device.seconds_between(marks))
+        measured = self._timed(self._batch, num_steps)
+        return self._timed(self._batch, num_steps) if self._progress.timed_flushes[0] else measured
 
     def try_last_partial(self) -> Failed | None:
         """Train on the last, partial batch of an epoch, unless it is a single sample, which training skips. Errors of the
@@ -235,10 +242,24 @@ class _Attempt:
 
     def _timed_once(self, batch: Batch) -> Timed:
         self._device.synchronize()
-        started = time.perf_counter()
+        started, num_retries = time.perf_counter(), self._device.num_alloc_retries()
         loss = self._train(batch)
         self._device.synchronize()
+        self._progress.timed_flushes = self._device.num_alloc_retries() - num_retries, 1
         return Timed((time.perf_counter() - started,), float(loss))
+
+    def _timed(self, batch: Batch, num_steps: int) -> tuple[tuple[float, ...], float | None]:
+        device, num_retries = self._device, self._device.num_alloc_retries()
+        marks, host_seconds = [device.mark()], []
+        for _ in range(num_steps):
+            began = time.perf_counter()
+            self._train(batch)
+            host_seconds.append(time.perf_counter() - began)
+            marks.append(device.mark())
+        seconds = device.seconds_between(marks)
+        if num_steps > 0:
+            self._progress.timed_flushes = device.num_alloc_retries() - num_retries, num_steps
+        return seconds, min(host_seconds, default=None) if device.is_asynchronous else None
 
     def _validation_samples(self) -> Any:
         """Return the largest validation samples: one batch for each measure, and at least two batches if possible."""
@@ -247,20 +268,6 @@ class _Attempt:
         orders = self._rankings[1].largest(size)
         chosen = np.concatenate(orders if len(orders) > 1 or size == num_samples(val) else orders * 2)
         return Subset(as_dataset(val), chosen.tolist())
-
-    def _repeated(self) -> Iterator[Batch]:
-        while True:
-            yield self._moved(self._first)
-
-    def _has_enough(self, started: float) -> bool:
-        """Return whether `num_batches` and a whole epoch are done; when the time is over, one of the two is sufficient."""
-        duration, progress = self._duration, self._progress
-        per_epoch = progress.batches_per_epoch
-        is_epoch = per_epoch is not None and progress.num_batches >= per_epoch
-        is_wanted = progress.num_batches >= duration.num_batches
-        if time.perf_counter() - started < duration.batch_seconds:
-            return (is_epoch and is_wanted) or progress.num_batches >= duration.max_batches
-        return is_epoch or is_wanted
 
     def _growth(self) -> MemoryGrowth | None:
         """Return the growth of memory per step, after reference cycles have been collected."""
@@ -273,14 +280,8 @@ class _Attempt:
         if rate is None or reading is None or device.limit_bytes is None:
             return None
         context_bytes = 0 if device.memory is None else device.memory.context_bytes
-        num_left = max(0, device.limit_bytes - context_bytes - reading.peak_allocated_bytes) / rate
-        last_step = progress.num_batches + int(num_left)
-        return MemoryGrowth(bytes_per_step=rate, last_step=last_step) if num_left < MAX_STEPS_LEFT else None
-
-    def _runs_out_soon(self) -> bool:
-        """Return whether memory grows and more batches would show nothing new."""
-        progress, wanted = self._progress, self._duration.num_batches
-        return progress.growth is not None and (progress.num_batches >= wanted or progress.growth.last_step <= wanted)
+        left_bytes = device.limit_bytes - context_bytes - reading.peak_allocated_bytes
+        return growth_until_full(rate, left_bytes, progress.num_batches)
 
 
 def _safe_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from probe.batch.prediction_records import Contradiction, Prediction, PredictionInfo
 from probe.records import SCHEMA_VERSION, DeviceMemory, MemoryReading, Precision, RunMeta
 
 Purpose = Literal["size", "throughput", "confirm"]
-Outcome = Literal["fits", "oom", "oom_in_eval", "thrashes", "kernel_limit", "host_oom", "crashed", "error"]
-Cap = Literal["max", "data", "kernel_limit", "error"]
+Outcome = Literal[
+    "fits", "oom", "oom_in_eval", "thrashes", "spills", "kernel_limit", "host_oom", "timed_out", "crashed", "error"
+]
+Cap = Literal["max", "data", "kernel_limit", "timeout", "error"]
 StoppedBy = Literal["finished", "nothing_fits", "predicted", "interrupted", "error"]
 Split = Literal["train", "val"]
 
-MEMORY_OUTCOMES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "host_oom"})
+MEMORY_OUTCOMES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "spills", "host_oom"})
 """Failures that are certainly a lack of memory. Other failures depend on the sizes beside them (errors_by_size.py)."""
 
 
@@ -57,6 +59,8 @@ class Attempt:
     step_seconds_high: float | None = None
     """Upper quartile over the timed steps."""
     samples_per_second: float | None = None
+    host_seconds: float | None = None
+    """Shortest time in which the host queued a timed step; None if the device does not queue work, like the CPU."""
     memory: MemoryReading | None = None
     host_peak_bytes: int | None = None
     """Largest resident set of the process that trained; None if the system does not report it."""
@@ -124,7 +128,7 @@ class BatchResult:
     """The smallest size whose throughput is within 5 % of the best measured; None without a throughput curve."""
     capped_by: Cap | None
     """Limit other than memory that ended the sweep above `largest_fit`: `--max`, the size of the data set, a kernel
-    limit, or an error at larger sizes."""
+    limit, or an error or a timeout at larger sizes."""
     attempts: tuple[Attempt, ...]
     """All attempts in order; empty without a device, where `predictions` are the result."""
     prediction_info: PredictionInfo | None = None
@@ -147,29 +151,65 @@ class BatchResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One combination of image size, precision and activation checkpointing in a comparison."""
+class VariantSettings:
+    """Settings that differ between the variants of a comparison."""
 
-    image_size: int | None
+    image_size: int | None = None
     """Height and width of the images; None if image sizes are not compared."""
-    precision: Precision
-    activation_checkpointing: bool
-    result: BatchResult
+    precision: Precision = "fp32"
+    activation_checkpointing: bool = False
+    channels_last: bool = False
+    """Whether images and weights of convolutions are stored with the channels last."""
+    compile: bool = False
+    """Whether the model is compiled with `torch.compile`."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The hyperparameters of the trainer among them."""
+        names = ("precision", "activation_checkpointing", "channels_last", "compile")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def mode(self) -> str:
+        """How the arithmetic is done: `bf16 + channels_last + compile`."""
+        flags = [name for name in ("channels_last", "compile") if getattr(self, name)]
+        return " + ".join([self.precision, *flags])
 
     @property
     def title(self) -> str:
-        return variant_title(
-            image_size=self.image_size,
-            precision=self.precision,
-            activation_checkpointing=self.activation_checkpointing,
-        )
+        """All of them: `256 x 256, bf16 + compile, with activation checkpointing`."""
+        size = [] if self.image_size is None else [f"{self.image_size} x {self.image_size}"]
+        checkpointing = ["with activation checkpointing"] if self.activation_checkpointing else []
+        return ", ".join([*size, self.mode, *checkpointing])
 
 
-def variant_title(*, image_size: int | None, precision: Precision, activation_checkpointing: bool) -> str:
-    """Return a title like `256 x 256, bf16, with activation checkpointing`."""
-    size = [] if image_size is None else [f"{image_size} x {image_size}"]
-    checkpointing = ["with activation checkpointing"] if activation_checkpointing else []
-    return ", ".join([*size, precision, *checkpointing])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant(VariantSettings):
+    """The result of a sweep with the settings of one variant."""
+
+    result: BatchResult
+
+    @property
+    def failure(self) -> str | None:
+        """The error of a variant that cannot be trained, although others can; None if it can be trained."""
+        if self.result.stopped_by != "error":
+            return None
+        return next((attempt.message for attempt in reversed(self.result.attempts) if attempt.message), "no message")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderSpeed:
+    """What the data loader of a task delivers on its own, without training."""
+
+    num_workers: int
+    """Number of processes that load samples; 0 if the training process does."""
+    batch_size: int
+    num_batches: int = 0
+    """Number of batches that were timed."""
+    samples_per_second: float | None = None
+    """None if the loader failed."""
+    failure: str | None = None
+    """Its error; None if it did not fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,4 +225,7 @@ class BatchComparison:
     optimizer: str
     variants: tuple[Variant, ...]
     """The variants in the given order; image sizes vary slowest."""
+    loader: tuple[LoaderSpeed, ...] = ()
+    """Speed of the data loader, only with `--variants`; empty if no samples are loaded because they are tensors, or made on
+    the device."""
     seconds: float

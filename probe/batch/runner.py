@@ -12,6 +12,9 @@ from probe.batch.prediction.build_memory_model import lost_trace
 from probe.batch.prediction.memory_model import MemoryModel, Untraceable
 from probe.batch.prediction.predict import TargetGpus
 from probe.batch.records import Attempt
+from probe.errors import UserCodeError, first_line
+from probe.system.gpu_errors import STICKY_HINT, sticky_gpu_error
+from probe.units import format_seconds
 from probe.workers.death import WorkerDied
 from probe.workers.process_state import complete
 from probe.workers.worker import Worker
@@ -26,8 +29,9 @@ class AttemptRunner(Protocol):
     def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
         """Trace the memory of training as a function of the batch size, at the sizes that matter for `gpus`."""
 
-    def run(self, upcoming: NextAttempt) -> Attempt:
-        """Try one size. Raises a ProbeError only for errors that do not depend on the size."""
+    def run(self, upcoming: NextAttempt, timeout_seconds: float | None = None) -> Attempt:
+        """Try one size, for at most `timeout_seconds` if attempts have a process of their own. Raises a ProbeError only for
+        errors that do not depend on the size."""
 
     def close(self) -> None: ...
 
@@ -42,7 +46,7 @@ class ChildRunner:
         self._is_fresh = True
 
     def open(self) -> ProbeInfo:
-        self._worker = Worker(prepare=_import_training)
+        self._worker = Worker(prepare=_import_training, env=self._config.device.environment)
         info: ProbeInfo = self._worker.call(_open_context, self._config)
         self._config = replace(self._config, device=info.device, rankings=info.rankings)
         self._is_fresh = True
@@ -59,7 +63,7 @@ class ChildRunner:
             return lost_trace(death)
         return model
 
-    def run(self, upcoming: NextAttempt) -> Attempt:
+    def run(self, upcoming: NextAttempt, timeout_seconds: float | None = None) -> Attempt:
         if self._worker is not None and upcoming.purpose == "confirm" and not self._is_fresh:
             self.close()
         attempt: Attempt | None = None
@@ -68,11 +72,14 @@ class ChildRunner:
                 self.open()
             self._is_fresh = False
             assert self._worker is not None  # `open` made it
-            attempt = self._worker.call(_run_attempt, upcoming)
+            attempt = self._worker.call(_run_attempt, upcoming, timeout_seconds=timeout_seconds)
         except WorkerDied as death:
             attempt = _lost(upcoming, death)
+        except TimeoutError:
+            attempt = _stopped(upcoming, timeout_seconds or 0.0)
         finally:
-            if attempt is None or not attempt.fits or attempt.traceback is not None:
+            is_spent = self._worker is not None and self._worker.is_spent
+            if is_spent or attempt is None or not attempt.fits or attempt.traceback is not None:
                 self.close()  # an error may have made the CUDA context unusable
         return attempt
 
@@ -83,7 +90,8 @@ class ChildRunner:
 
 
 class InProcessRunner:
-    """Makes attempts in this process, for tasks that cannot be pickled. An attempt that crashes ends this process."""
+    """Makes attempts in this process, for tasks that cannot be pickled. An attempt that crashes ends this process, and after a
+    sticky error of the GPU no attempt is possible."""
 
     def __init__(self, config: ProbeConfig) -> None:
         self._config = config
@@ -95,7 +103,7 @@ class InProcessRunner:
     def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
         return self._opened().build_memory_model(gpus)
 
-    def run(self, upcoming: NextAttempt) -> Attempt:
+    def run(self, upcoming: NextAttempt, timeout_seconds: float | None = None) -> Attempt:
         from probe.loading.random_state import random_state_kept
 
         context = self._opened()
@@ -103,6 +111,8 @@ class InProcessRunner:
             return context.run(upcoming)
         with random_state_kept(context.device.torch_device):
             attempt = context.run(upcoming)
+        if sticky_gpu_error() is not None and attempt.traceback is not None:  # nothing can be said about other sizes
+            raise UserCodeError(first_line(attempt.message or ""), traceback=attempt.traceback, hint=STICKY_HINT)
         if not attempt.fits:
             context.discard_failed()
         return attempt
@@ -143,6 +153,12 @@ def _opened_context() -> ProbeContext:
     if _context is None:
         raise RuntimeError("no context was opened in this process")
     return _context
+
+
+def _stopped(upcoming: NextAttempt, seconds: float) -> Attempt:
+    stopped = f"stopped after {format_seconds(seconds)}"
+    cause = "the driver may have moved memory to the host, which is slow"
+    return upcoming.failed("timed_out", f"{stopped}: {cause}; a longer --attempt-timeout lets it finish")
 
 
 def _lost(upcoming: NextAttempt, death: WorkerDied) -> Attempt:

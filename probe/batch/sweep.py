@@ -11,6 +11,7 @@ from probe.batch.decide import (
     Limits,
     NextAttempt,
     capped_by,
+    default_timeout,
     fatal_error,
     largest_fit,
     most_samples,
@@ -22,14 +23,16 @@ from probe.batch.errors_by_size import is_suspect, suspects_by_size
 from probe.batch.prediction.memory_model import Untraceable
 from probe.batch.prediction.predict import USABLE_FRACTION, TargetGpus, contradictions, predict_batch_sizes
 from probe.batch.prediction_records import Prediction, PredictionInfo
-from probe.batch.records import Attempt, BatchResult, StoppedBy
+from probe.batch.records import Attempt, BatchResult, LoaderSpeed, StoppedBy
 from probe.batch.runner import AttemptRunner
+from probe.batch.sample_ranking import SampleRanking
 from probe.device.select import NO_GPU_HINT
 from probe.errors import DeviceError, ProbeError, TaskError, UserCodeError
 from probe.units import format_count
 
 Observer = Callable[[Attempt], None]
-Announce = Callable[[PredictionInfo | NextAttempt], None]
+News = ProbeInfo | PredictionInfo | NextAttempt | LoaderSpeed
+Announce = Callable[[News], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,14 @@ class SweepOptions:
     max_samples: int | None = None
     """Number of training samples that all attempts may use together; the sweep ends before an attempt that could exceed
     it. None for no limit. Only with `size_only`."""
+    curve_sizes: int | None = None
+    """Number of sizes in the throughput curve; None for at least MIN_CURVE_SIZES, and all at full speed."""
+    rankings: tuple[SampleRanking, ...] = ()
+    """Rankings of the samples from an earlier sweep over the same data; empty if they are still to be measured."""
+    attempt_timeout: float | None = None
+    """Seconds after which an attempt ends; None for `decide.default_timeout`. Attempts in this process do not end early."""
     announce: Announce | None = None
-    """Called with the PredictionInfo, and with the NextAttempt before each attempt."""
+    """Called with the ProbeInfo, the PredictionInfo, the NextAttempt before each attempt, and each LoaderSpeed."""
 
 
 @dataclass(slots=True)
@@ -54,10 +63,13 @@ class _Sweep:
     options: SweepOptions
     observer: Observer | None
     attempts: list[Attempt] = field(default_factory=list)
+    last_fit: Attempt | None = None
+    last_seconds: float = 0.0
+    """Seconds that `last_fit` took."""
     interrupted: bool = False
     error: ProbeError | None = None
 
-    def announce(self, news: PredictionInfo | NextAttempt) -> None:
+    def announce(self, news: News) -> None:
         if self.options.announce is not None:
             self.options.announce(news)
 
@@ -85,13 +97,18 @@ class _Sweep:
         return None
 
     def _make_attempt(self, upcoming: NextAttempt) -> None:
+        started, timeout = time.perf_counter(), self.options.attempt_timeout
+        if timeout is None:
+            timeout = default_timeout(upcoming, self.last_fit, self.last_seconds)
         try:
-            attempt = self.runner.run(upcoming)
+            attempt = self.runner.run(upcoming, timeout)
         except ProbeError as raised:
             self.error = raised
             traceback = raised.traceback if isinstance(raised, UserCodeError) else None
             attempt = upcoming.failed("error", str(raised), traceback)
         self.attempts.append(attempt)
+        if attempt.fits:
+            self.last_fit, self.last_seconds = attempt, time.perf_counter() - started
         if self.observer is not None:
             self.observer(attempt)
 
@@ -154,6 +171,7 @@ def run_sweep(
     predictions: tuple[Prediction, ...] = ()
     try:
         info = runner.open()
+        sweep.announce(info)
         sweep.limits = replace(limits, num_samples=info.num_samples, task_batch_size=info.task_batch_size)
         if predict:
             prediction_info, predictions = _predict(runner, info, sweep.limits)
@@ -188,7 +206,8 @@ def _target_gpus(info: ProbeInfo, limits: Limits) -> TargetGpus:
     """Return the device or, without one, the GPU size given by the user or common GPUs."""
     if info.device_problem is None:
         known = () if info.limit_bytes is None else (info.limit_bytes,)
-        return TargetGpus(memory_bytes=known, bound=limits.bound, costs=info.costs)
+        size_bytes = None if info.device_memory is None else info.device_memory.size_bytes
+        return TargetGpus(memory_bytes=known, size_bytes=size_bytes, bound=limits.bound, costs=info.costs)
     if info.device.limit_bytes is not None:
         return TargetGpus(memory_bytes=(info.device.limit_bytes,), bound=limits.bound, costs=info.costs)
     return TargetGpus(usable_fraction=USABLE_FRACTION, bound=limits.bound, costs=info.costs)

@@ -178,7 +178,7 @@ def data_dir_option() -> Any:
 
 def device_option() -> Any:
     """Declare the device to measure or train on."""
-    return option("--device", metavar="D", help="auto, cuda[:N], cpu or simulated:SIZE.  [default: auto]")
+    return option("--device", metavar="D", help="auto, cuda[:N], xpu[:N], mps, cpu or simulated:SIZE.  [default: auto]")
 
 
 _seed = whole_number(MAX_INTEGER, least=0)

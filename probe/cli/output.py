@@ -196,8 +196,8 @@ PROBE_FOLDER = Path(__file__).parents[1]
 @contextmanager
 def task_errors(title: str) -> Iterator[None]:
     """Translate exceptions raised while the task `title` is trained in this process. Bugs of probe are raised unchanged."""
-    from probe.device.failures import find_failure
-    from probe.errors import NothingFitsError, user_code_error
+    from probe.device.failures import find_failure, training_error
+    from probe.errors import NothingFitsError
 
     try:
         yield
@@ -210,11 +210,7 @@ def task_errors(title: str) -> Iterator[None]:
             ) from None
         if isinstance(error, ProbeError) or (failure is None and _raised_by_probe(error)):
             raise
-        hint = None
-        if failure == "kernel_limit":
-            hint = "This may be a limit of a GPU kernel: `probe batch` finds out whether a smaller batch size runs."
-        message = f"Training {title} raised {type(error).__name__}: {error}"
-        raise user_code_error(message, error, hint=hint) from None
+        raise training_error(title, error) from None
 
 
 def _raised_by_probe(error: Exception) -> bool:

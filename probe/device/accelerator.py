@@ -133,9 +133,7 @@ def start(spec: DeviceSpec) -> tuple[torch.device, int | None]:
             f"{spec} exists but cannot be used: {first_line(error)}",
             hint=others_hint if classify_failure(error) == "oom" else None,
         ) from None
-    if (
-        failed is not None or before is None or after is None
-    ):  # without room for it, the first attempt ends out of memory
+    if failed is not None or before is None or after is None:  # without room, the first attempt ends out of memory
         return device, None
     return device, after["allocated_bytes.all.current"] - before["allocated_bytes.all.current"]
 

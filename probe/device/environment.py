@@ -83,6 +83,8 @@ class EnvironmentReport:
     torch_version: str
     cuda_version: str | None
     """CUDA version of this PyTorch, or None if it is built without CUDA."""
+    rocm_version: str | None
+    """Version of AMD's ROCm in this PyTorch, or None if it is built without ROCm."""
     driver_version: str | None
     nvml_available: bool
     num_cores: int
@@ -167,6 +169,7 @@ def describe_environment() -> EnvironmentReport:
         platform=platform.platform(),
         torch_version=torch.__version__,
         cuda_version=torch.version.cuda,
+        rocm_version=torch.version.hip,
         driver_version=driver_version(),
         nvml_available=nvml_missing is None,
         num_cores=num_cores(),

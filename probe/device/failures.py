@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 import torch
 
 from probe.device.protocol import Device
-from probe.errors import first_line
+from probe.errors import UserCodeError, first_line, user_code_error
+from probe.system.gpu_errors import sticky_gpu_error
 
 Failure = Literal["oom", "kernel_limit", "host_oom"]
 
@@ -41,6 +42,15 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
     ("oom", "hipErrorOutOfMemory"),
     ("oom", "MPS backend out of memory"),
     ("oom", "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"),  # the driver of XPU devices
+    ("oom", "Triton Error [CUDA]: out of memory"),
+    (
+        "oom",
+        "Messsage: out of memory",
+    ),  # Triton for AMD, up to 3.2: "Triton Error [HIP]:  Code: 2, Messsage: out of memory"
+    ("oom", "Message: out of memory"),  # the same in later versions
+    # On GPUs without NVML's processes (Jetson, MIG), an assertion of PyTorch 2.2 to 2.11 while it writes the text of an
+    # out-of-memory error: https://github.com/pytorch/pytorch/issues/185240
+    ("oom", "NVML_SUCCESS == "),
     ("oom", "failure 2 'out of memory'"),  # NCCL: "Cuda failure 2 'out of memory'"
     ("oom", "failure 'out of memory'"),
     ("kernel_limit", "CUDNN_STATUS_NOT_SUPPORTED"),  # for a huge batch: a dimension above 65535, not memory
@@ -52,22 +62,27 @@ _TEXTS: tuple[tuple[Failure, str], ...] = (
 
 
 def classify_failure(error: BaseException) -> Failure | None:
-    """What an error, or one that it was raised from or while handling, means for the batch size. `oom`: the device ran out of
-    memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples, or does not exist on this
-    device, in which case it also fails for a small batch. None: unknown."""
+    """What an error, or one that it groups or was raised from or while handling, means for the batch size.
+
+    `oom`: the device ran out of memory. `host_oom`: the machine did. `kernel_limit`: an operator cannot take so many samples,
+    or does not exist on this device, in which case it also fails for a small batch. None: unknown.
+    """
     failure, _ = find_failure(error)
     return failure
 
 
 def find_failure(error: BaseException) -> tuple[Failure | None, BaseException]:
-    """The failure and the error that it was recognized by: `error` or one that it wraps; or None and `error`."""
+    """The failure and the error that it was recognized by: `error` or one that it wraps; or None and `error`. After a sticky
+    error of the GPU it is None, since then libraries fail to allocate as well."""
+    if sticky_gpu_error() is not None:
+        return None, error
     return next(
         ((failure, link) for link in _chain(error) if (failure := _own_failure(link)) is not None), (None, error)
     )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and the errors that it was raised from or while handling, outermost first, each once."""
+    """`error` and the errors that it groups, or was raised from or while handling, outermost first, each once."""
     seen: set[int] = set()
     pending = [error]
     while pending:
@@ -77,6 +92,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         pending += [other for other in (link.__context__, link.__cause__) if other is not None]
+        pending += link.exceptions if isinstance(link, BaseExceptionGroup) else ()
 
 
 def _own_failure(error: BaseException) -> Failure | None:
@@ -102,6 +118,10 @@ class OutOfMemory:
     message: str
     """The first line of the error message."""
 
+    def as_error(self) -> Exception:
+        """The lack of memory as an exception, for callers that let it pass."""
+        return torch.OutOfMemoryError(self.message) if self.failure == "oom" else MemoryError(self.message)
+
 
 def guarded(call: Callable[[], Returned], failure_of: Callable[[Exception], Failed | None]) -> Returned | Failed:
     """Return `call()`, or if it raises, the value that `failure_of` gives for the exception; None raises it again. At the
@@ -123,6 +143,14 @@ def within_memory(device: Device, call: Callable[[], Returned]) -> Returned | Ou
             return call()
 
     return guarded(tracked, out_of_memory)
+
+
+def training_error(title: str, error: Exception) -> UserCodeError:
+    """An error of the task's code while `title` was trained, with what to do about it."""
+    hint = None
+    if classify_failure(error) == "kernel_limit":
+        hint = "This may be a limit of a GPU kernel: `probe batch` finds out whether a smaller batch size runs."
+    return user_code_error(f"Training {title} raised {type(error).__name__}: {error}", error, hint=hint)
 
 
 def out_of_memory(error: Exception) -> OutOfMemory | None:

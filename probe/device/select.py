@@ -66,8 +66,10 @@ class DeviceSpec:
     """A key of `KINDS`, or `auto`."""
     index: int | None = None
     """Index of the GPU, in PyTorch's numbering."""
+    seen_alone_as: str | None = None
+    """Value of CUDA_VISIBLE_DEVICES for the processes that use the GPU, so that they see it alone; None if they see all."""
     shown_index: int | None = None
-    """Index by which the user knows the GPU, for a process that sees only this one; None if it is `index`."""
+    """Index by which the user knows a GPU that is seen alone; None for any other."""
     limit_bytes: int | None = None
     """Simulated limit, or size of the smaller GPU that a larger one emulates."""
     resolved: bool = False
@@ -82,6 +84,11 @@ class DeviceSpec:
     def counts_memory(self) -> bool:
         """Whether the device reports the memory of a trial; True for `auto`, which is not resolved yet."""
         return self.kind not in KINDS or KINDS[self.kind].counts_memory
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables of a child process that uses the device."""
+        return {} if self.seen_alone_as is None else {VISIBLE_DEVICES: self.seen_alone_as}
 
     def __str__(self) -> str:
         if self.kind in KINDS and KINDS[self.kind].argument == "size":
@@ -257,6 +264,20 @@ def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]
     unusable = {number for number, gpu in enumerate(list_gpus()) if gpu.problem is not None}
     gpus = tuple(name for number, name in enumerate(names) if number not in unusable)
     return gpus if len(gpus) > 1 else ()
+
+
+def seen_alone(spec: DeviceSpec) -> DeviceSpec:
+    """The device for child processes with its `environment`. A GPU other than the first one is the only one that they see, so
+    that "cuda" means this GPU to a task, and no context is created on another. Creates no context. Raises DeviceError."""
+    if spec.kind != "cuda" or not spec.index:
+        return spec
+    import torch
+
+    found = resolve_device(spec, measuring_memory=True)
+    if torch.version.hip is not None:  # see `visible_gpus`
+        return found
+    names = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
+    return replace(found, index=0, shown_index=spec.index, seen_alone_as=names[spec.index])
 
 
 def gpu_names(visible: str | None, num_gpus: int) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ from probe.task import Task
 
 MAX_RESIDENT_FRACTION = 0.25
 """Largest fraction of a GPU's memory for the training and validation data. Larger data stay on the host, and each batch is
-copied."""
+copied. It is a fraction of the whole memory: if it depended on what other processes use, a training could need more memory
+than the attempt that measured its batch size."""
 
 
 class Batches(ABC):
@@ -184,10 +185,10 @@ def make_batches(
 ) -> Batches:
     """Batches of one split of the task's data, by indexing if possible. `shuffle` marks the training split; `resident` keeps
     small tensors on the device, for data that are used more than once."""
-    limit_bytes = device.limit_bytes
+    size_bytes = device.limit_bytes if device.memory is None else device.memory.size_bytes
     with device.untracked():
-        if limit_bytes is not None:
-            resident = resident and tensor_bytes(task) <= MAX_RESIDENT_FRACTION * limit_bytes
+        if size_bytes is not None:
+            resident = resident and tensor_bytes(task) <= MAX_RESIDENT_FRACTION * size_bytes
         elif device.is_gpu:  # of unknown size
             resident = False
         tensors = as_tensors(data, task)

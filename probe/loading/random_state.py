@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from probe.system.cleanup import cleanup
+
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """State of the global generators of Python, NumPy, PyTorch and the device."""
@@ -52,8 +54,5 @@ def seed_everything(seed: int) -> None:
 @contextmanager
 def random_state_kept(device: torch.device) -> Iterator[None]:
     """A context that restores the state of all generators at its end."""
-    before = random_state(device)
-    try:
+    with cleanup(set_random_state, random_state(device), device):
         yield
-    finally:
-        set_random_state(before, device)

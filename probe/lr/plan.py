@@ -55,6 +55,10 @@ class LrPlan:
         """Training steps if nothing ends early."""
         return self.ramp_steps * self.repeats + self.num_runs * self.run_steps
 
+    def phase_of_test(self, number: int) -> str:
+        """Name of a range test, for its progress."""
+        return "range test" if self.repeats == 1 else f"range test {number + 1} of {self.repeats}"
+
 
 def training_length(task: Task, settings: TrainerSettings, *, steps: int | None, has_epochs: bool) -> TrainingLength:
     """Return the length of the planned training: `steps`, else the settings' epochs if `has_epochs`, else an assumption."""

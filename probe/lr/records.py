@@ -8,7 +8,7 @@ from typing import Literal
 
 from probe.records import SCHEMA_VERSION, Precision, RunMeta
 
-CurveEnd = Literal["finished", "diverged", "non_finite", "interrupted"]
+CurveEnd = Literal["finished", "diverged", "non_finite", "raised", "interrupted"]
 StoppedBy = Literal["finished", "interrupted"]
 Depth = Literal["range_test", "short", "full"]
 """Basis of a suggestion: range tests alone, or also short or long runs at constant learning rates."""
@@ -27,14 +27,29 @@ class LrPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """An error of the task's code at a learning rate."""
+
+    lr: float
+    error: str
+    """Type and first line of the exception: `ValueError: outputs are not finite`."""
+    hint: str | None = None
+    """What to do about it, if there is more to say."""
+    was_checked: bool = False
+    """Whether the same steps at the lowest learning rate raised no error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LrCurve:
     """One range test. All losses are finite; `ended_by` says why it is shorter than planned."""
 
     seed: int
     points: tuple[LrPoint, ...]
     ended_by: CurveEnd
+    raised: Raised | None = None
+    """The error that ended it; None for any other end."""
     num_extra_steps: int = 0
-    """Number of steps made after the end of the curve, before it was detected."""
+    """Number of steps made after the end of the curve: before it was detected, or to find the cause of an error."""
 
     def __post_init__(self) -> None:
         if any(before.lr >= after.lr for before, after in pairwise(self.points)):
@@ -58,6 +73,8 @@ class LrProgress:
     phase: str = "range test"
     """Name of the current range test or run."""
     is_range_test: bool = True
+    losses: tuple[float, ...] = ()
+    """Losses of the range test's steps since the last report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +87,7 @@ class LossAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmRun:
-    """A run from new weights at a constant learning rate. It ends early if a loss is not finite."""
+    """A run from new weights at a constant learning rate. It ends early if a loss is not finite or the task's code raises."""
 
     lr: float
     num_steps: int
@@ -78,8 +95,10 @@ class ConfirmRun:
     evaluations: tuple[LossAt, ...]
     """Finite losses in increasing order of steps."""
     finished: bool
+    raised: Raised | None = None
+    """The error that ended it, if any."""
     expected_loss: float | None = None
-    """Estimated loss at the end of the planned training, or None if the run diverged."""
+    """Estimated loss at the end of the planned training, or None if the run was not finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

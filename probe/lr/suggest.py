@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from probe.lr.curve import START_FRACTION, MeanCurve, mean_curve, smoothing_steps
-from probe.lr.records import FinderPicks, LrCurve, LrSuggestion
+from probe.lr.records import FinderPicks, LrCurve, LrSuggestion, Raised
 from probe.units import format_lr
 
 DROP_FRACTION = 0.9
@@ -42,7 +42,7 @@ def suggest(
     curve = mean_curve(used, num_steps)
     reason = _no_suggestion(curve)
     if reason is not None:
-        return None, [reason]
+        return None, [reason, *_errors(curves)]
     warnings = _warnings(curves, curve)
     factor = passes_factor(passes)
     if factor * curve.lr_at_drop(DROP_FRACTION) < lowest_lr:
@@ -92,9 +92,22 @@ def _warnings(curves: Sequence[LrCurve], curve: MeanCurve) -> list[str]:
             f"The loss still falls at the highest learning rate tested ({format_lr(float(curve.lrs[-1]))}): "
             "the suggestion is a lower bound; test higher ones with --to."
         )
+    warnings += _errors(curves)
     if any(one.ended_by == "interrupted" for one in curves):
         warnings.append("The range test was interrupted: the suggestion is based on a part of it.")
     return warnings
+
+
+def _errors(curves: Sequence[LrCurve]) -> list[str]:
+    """Return the errors that ended range tests, as sentences."""
+    found = (curve.raised for curve in curves if curve.raised is not None)
+    return list(dict.fromkeys(map(_error_text, found)))
+
+
+def _error_text(raised: Raised) -> str:
+    text = f"The training raised {raised.error} at learning rate {format_lr(raised.lr)}, where the range test ended"
+    text += "; at the lowest learning rate the same steps raise no error." if raised.was_checked else "."
+    return text if raised.hint is None else f"{text} {raised.hint}"
 
 
 def _too_short(curve: LrCurve) -> str:

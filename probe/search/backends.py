@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 
-from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device, visible_gpus
+from probe.device.select import DeviceSpec, gpu_of_job, on_cpu, resolve_device, seen_alone, visible_gpus
 from probe.errors import UsageError
 from probe.search.executors.local import LocalExecutor, threads_per_slot
 from probe.search.executors.protocol import SearchExecutor
@@ -22,7 +22,7 @@ def find_backend(
 ) -> Iterator[Backend]:
     """The backend for the address of a Ray cluster; None for this machine. Raises UsageError, DeviceError."""
     if ray is None:
-        spec = resolve_device(device, measuring_memory=False)
+        spec = seen_alone(resolve_device(device, measuring_memory=False))
         yield LocalBackend(device=spec, num_workers=num_workers, gpus=visible_gpus(device, spec))
         return
     address = parse_ray_address(ray)
@@ -72,7 +72,7 @@ class LocalBackend:
         return LocalExecutor(
             start.num_workers,
             num_threads=start.meta.num_threads,
-            env=DETERMINISTIC_ENVIRONMENT if start.deterministic else None,
+            env=self.device.environment | (DETERMINISTIC_ENVIRONMENT if start.deterministic else {}),
             prepare=make_deterministic if start.deterministic else None,
             gpus=self.gpus,
         )

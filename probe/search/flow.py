@@ -227,8 +227,7 @@ class Search:
             return ended_by
         self._database.drop(END)
         stopped_by = study.run()
-        self.found.warnings += plans.end_warnings(self.found.sampler, study.state.trials)
-        self.found.warnings += self._checkpoints.warnings
+        self.found.warnings += plans.end_warnings(self.found.sampler, study.state.trials) + self._checkpoints.warnings
         self._keep(END, StudyEnded(stopped_by=stopped_by, limits=self.settings.limits))
         return stopped_by
 

@@ -119,7 +119,7 @@ def _probe_lr(
         "training_steps": max(1, round(plan.planned_epochs * plan.num_train / int(params["batch_size"]))),
         "lowest_lr": plan.lowest_lr,
         "highest_lr": plan.highest_lr,
-        "device": str(plan.device),
+        "device": plan.device,
         "seed": derive_seed(plan.seed, "lr", str(params.get("optimizer", ""))),
     }
     result: LrResult | None = executor.run(run_range_test, plan.source, options, on_message=observer)

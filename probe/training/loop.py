@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from probe.loading.dataset import num_samples
 from probe.loading.validation import take_samples
@@ -84,15 +85,29 @@ def summarize_training(run: TrainingRun, last: EpochReport) -> TrainingSummary |
     )
 
 
+MAX_COUNTED = 2**17
+"""Weights that are counted at once, on the host, so that counting needs no memory of the device."""
+
+
 def count_weights(model: nn.Module) -> WeightCounts:
     """Count the trainable weights that penalties apply to."""
     total = zero = near = 0
-    for weight in model.parameters():
-        if not weight.requires_grad or not is_penalized(weight) or weight.numel() == 0:
+    for parameter in model.parameters():
+        weight = parameter.detach()
+        if not parameter.requires_grad or not is_penalized(weight) or weight.numel() == 0:
             continue
-        sizes = weight.detach().abs()
-        is_zero = sizes == 0
-        total += sizes.numel()
-        zero += int(is_zero.sum())
-        near += int((is_zero | (sizes < NEAR_ZERO * sizes.max())).sum())
+        near_zero = NEAR_ZERO * float(torch.linalg.vector_norm(weight, math.inf))
+        for part in _parts_of(weight):
+            sizes = part.cpu().abs()
+            is_zero = sizes == 0
+            total += sizes.numel()
+            zero += int(torch.count_nonzero(is_zero))
+            near += int(torch.count_nonzero(is_zero | (sizes < near_zero)))
     return WeightCounts(num_weights=total, num_zero=zero, num_near_zero=near)
+
+
+def _parts_of(weight: Tensor) -> Iterator[Tensor]:
+    """Views of at most MAX_COUNTED weights."""
+    longest = max(range(weight.dim()), key=weight.size)
+    for part in torch.split(weight, max(1, MAX_COUNTED * weight.size(longest) // weight.numel()), dim=longest):
+        yield from [part] if part.numel() <= MAX_COUNTED else _parts_of(part)

@@ -26,6 +26,7 @@ from typing import IO, Any, Protocol
 import cloudpickle
 
 from probe.errors import ProbeError, TaskError, UserCodeError, user_code_error
+from probe.system.gpu_errors import sticky_gpu_error
 from probe.system.interrupts import ignore_interrupts
 from probe.workers.process_state import begin, complete, put_back
 
@@ -33,6 +34,8 @@ _LENGTH = struct.Struct(">Q")
 
 CLOSE = b""
 """The empty frame: the parent asks the child to exit."""
+SPENT = b"spent"
+"""Frame before the end of a call after which the child exits, because it cannot use its GPU any more."""
 
 
 def write_frame(stream: IO[bytes], payload: bytes) -> None:
@@ -80,10 +83,14 @@ class _Pipe:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self.is_spent = False
 
     def send(self, kind: str, value: Any) -> None:
         payload = encode((kind, value))
+        self.is_spent = kind != "message" and sticky_gpu_error() is not None
         with self._lock:
+            if self.is_spent:
+                write_frame(self._stream, SPENT)
             write_frame(self._stream, payload)
 
 
@@ -103,12 +110,12 @@ def in_worker() -> bool:
 
 
 def main() -> None:
-    """Serve calls until the parent closes the worker."""
+    """Serve calls until the parent closes the worker, or an error of the GPU leaves it unusable for this process."""
     global _channel
     calls_from, answers_to = _take_over_pipes()
     ignore_interrupts()  # the parent handles them, and closes the pipe
     faulthandler.enable()
-    _channel = _Pipe(answers_to)
+    pipe = _channel = _Pipe(answers_to)
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_calls, args=(calls_from, frames), daemon=True).start()
     paths = decode(frames.get())
@@ -117,8 +124,8 @@ def main() -> None:
     if prepare is not None:
         begin(partial(_prepare, prepare, paths))
     sys.path[:] = paths
-    while (payload := frames.get()) != CLOSE:
-        serve_call(_channel, payload)
+    while not pipe.is_spent and (payload := frames.get()) != CLOSE:
+        serve_call(pipe, payload)
 
 
 def _prepare(prepare: Callable[[], object], paths: list[str]) -> None:

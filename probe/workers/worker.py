@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import IO, Any
 
 from probe.errors import DeviceError, ProbeError, TaskError
 from probe.system.host_memory import free_memory_bytes
-from probe.workers.child import CLOSE, decode, encode, read_frame, write_frame
+from probe.workers.child import CLOSE, SPENT, decode, encode, read_frame, write_frame
 from probe.workers.death import Died, WorkerDied
 from probe.workers.process_state import child_environment
 
@@ -70,6 +71,7 @@ class Worker:
         self._events: deque[bytes | Died] = deque()
         self._stderr: deque[bytes] = deque()
         self._busy = False
+        self._is_spent = False
         self._died: Died | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "probe.workers"],  # -P: ignore a folder named probe in the working directory
@@ -102,20 +104,31 @@ class Worker:
         """Whether a call was submitted whose end has not been read."""
         return self._busy
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the last call left the GPU unusable for the child, which then exits. Known at the end of that call."""
+        return self._is_spent
+
     def call(
         self,
         function: Callable[..., Any],
         /,
         *args: Any,
         on_message: Callable[[Any], None] | None = None,
+        timeout_seconds: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Run `function(*args, **kwargs)` in the child and return its result; `on_message` gets the messages that it sends.
-        Raises its ProbeError (any other exception becomes a UserCodeError), WorkerDied, or TaskError for what cannot be
-        pickled."""
+        Raises its ProbeError (any other exception becomes a UserCodeError), WorkerDied, TaskError for what cannot be
+        pickled, or TimeoutError, after which the child is dead."""
         self.submit(function, *args, **kwargs)
+        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
-            for _, event in wait_any([self], None):
+            events = wait_any([self], deadline - time.monotonic())
+            if not events and time.monotonic() >= deadline:
+                self.kill()
+                raise TimeoutError(f"a call took longer than {timeout_seconds} seconds")
+            for _, event in events:
                 match event:
                     case Message(value):
                         if on_message is not None:
@@ -184,7 +197,10 @@ class Worker:
     def _read_answers(self) -> None:
         with _pipe(self._process.stdout) as stream:
             while (payload := read_frame(stream)) is not None:
-                self._post(payload)
+                if payload == SPENT:
+                    self._is_spent = True
+                else:
+                    self._post(payload)
 
     def _read_stderr(self) -> None:
         kept = 0

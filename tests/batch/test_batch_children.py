@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from probe.batch.compare import Axes, compare_batch_sizes
+from probe.batch.comparison.axes import Axes, compare_batch_sizes
 from probe.batch.decide import NextAttempt
 from probe.batch.find import find_batch_size
 from probe.batch.records import Attempt
@@ -50,6 +51,31 @@ def test_a_killed_child_is_an_outcome_and_the_winner_is_confirmed_in_a_fresh_one
     assert [(attempt.batch_size, attempt.outcome) for attempt in seen[:2]] == [(16, "host_oom"), (8, "fits")]
     assert (seen[-1].purpose, seen[-1].fits) == ("confirm", True)
     assert result.meta.device == "CPU under a simulated limit of 10.0 MiB"
+
+
+class Hanging(nn.Module):
+    """Never returns from a batch of 16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if len(inputs) == 16:
+            threading.Event().wait()
+        return torch.as_tensor(self.layer(inputs))
+
+
+def test_an_attempt_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probe.batch.decide.MIN_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("probe.batch.decide.TIMEOUT_FACTOR", 0.0)
+    options = SweepOptions(size_only=True)
+    result = find_batch_size(task(Hanging), device="simulated:10MiB", predict=False, start=8, options=options)
+    assert (result.largest_fit, result.stopped_by, result.capped_by) == (8, "finished", "timeout")
+    stopped = result.attempts[-1]
+    assert (stopped.batch_size, stopped.outcome) == (16, "timed_out")
+    assert "1.00 s" in (stopped.message or "")
+    assert "--attempt-timeout" in (stopped.message or "")
 
 
 @pytest.mark.parametrize(("exit_code", "outcome"), [(-9, "host_oom"), (-11, "crashed"), (7, "crashed")])
@@ -140,7 +166,7 @@ def test_ctrl_c_keeps_the_variants_that_were_finished(monkeypatch: pytest.Monkey
             raise KeyboardInterrupt
         return find_batch_size(*args, **options)
 
-    monkeypatch.setattr("probe.batch.compare.find_batch_size", second_is_interrupted)
+    monkeypatch.setattr("probe.batch.comparison.comparison.find_batch_size", second_is_interrupted)
     axes = Axes(precisions=("fp32", "bf16"))
     options: dict[str, Any] = {"device": "simulated:1MiB", "max": 2, "in_process": True, "confirm_steps": 0}
     found = compare_batch_sizes(task(lambda: nn.Linear(4, 2)), axes, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -14,16 +13,16 @@ from scripted_device import ScriptedDevice
 from probe.batch.decide import (
     DEFAULT_START,
     GOOD_ENOUGH,
-    MIN_READINGS,
+    MIN_TIMEOUT_SECONDS,
     QUICK,
     UNTIMED,
     Limits,
     NextAttempt,
     capped_by,
+    default_timeout,
     duration_of,
     fatal_error,
     floor_power_of_two,
-    growth_per_step,
     largest_fit,
     next_attempt,
     recommended,
@@ -228,47 +227,6 @@ def test_a_long_run_counts_only_where_a_size_has_no_short_one() -> None:
     assert recommended([long, short, only_long]) == 4
 
 
-@settings(deadline=None, max_examples=100)
-@given(
-    start=st.integers(0, 2**34),
-    step=st.integers(1, 2**24),
-    count=st.integers(MIN_READINGS, 400),
-    fraction=st.floats(0, 0.4),
-)
-def test_steady_growth_is_measured(start: int, step: int, count: int, fraction: float) -> None:
-    """Even if each reading is off by up to 40 % of a step."""
-    draw = random.Random(count)
-    readings = [start + number * step + round(draw.uniform(-fraction, fraction) * step) for number in range(count)]
-    found = growth_per_step(readings)
-    assert found is not None
-    assert found == pytest.approx(step, rel=0.2, abs=1)
-
-
-def test_too_few_readings_show_nothing() -> None:
-    assert growth_per_step([]) is None
-    assert growth_per_step(list(range(MIN_READINGS - 1))) is None
-
-
-@pytest.mark.parametrize("num_before", range(1, 30))
-@pytest.mark.parametrize("num_jumps", [1, 2])
-def test_memory_that_comes_once_or_twice_does_not_grow(num_before: int, num_jumps: int) -> None:
-    """Memory that is allocated once, like optimizer state of weights that are trained late, is not growth."""
-    readings = [1000 + 500 * min(num_jumps, number // num_before) for number in range(30)]
-    assert growth_per_step(readings) is None or num_before in (10, 11, 12, 13, 14)
-
-
-def test_a_queue_that_fills_up_stops_growing() -> None:
-    assert growth_per_step([min(100 * number, 1000) for number in range(30)]) is None
-
-
-def test_noise_of_batches_of_different_sizes_hardly_ever_looks_like_growth() -> None:
-    draw = random.Random(0)
-    found = [
-        growth_per_step([draw.randrange(10**6) for _ in range(count)]) for count in range(9, 109) for _ in range(20)
-    ]
-    assert sum(growth is not None for growth in found) <= 2
-
-
 def test_only_a_confirming_attempt_trains_on_shuffled_batches() -> None:
     assert duration_of("size", 200, 60.0) == duration_of("throughput", 200, 60.0) == QUICK
     confirming = duration_of("confirm", 200, 60.0)
@@ -291,7 +249,10 @@ def test_a_failure_becomes_the_record_of_its_attempt() -> None:
     assert (failed.message, failed.traceback, failed.fits) == ("segmentation fault", "Traceback", False)
 
 
-@pytest.mark.parametrize(("outcome", "expected"), [("crashed", "error"), ("error", "error"), ("oom", None)])
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [("crashed", "error"), ("error", "error"), ("timed_out", "timeout"), ("oom", None), ("spills", None)],
+)
 def test_an_error_above_the_largest_fit_caps_the_sweep(outcome: str, expected: str | None) -> None:
     attempts = attempts_of((64, outcome), (32, "fits", 100.0))
     assert capped_by(attempts, Limits()) == expected
@@ -304,7 +265,10 @@ def test_without_confirmation_or_throughput_a_sweep_ends_at_the_size() -> None:
     assert {attempt.purpose for attempt in device.sweep(Limits(confirms=False))} == {"size", "throughput"}
 
 
-@pytest.mark.parametrize(("ratio", "is_growth"), [(1, True), (2, True), (10, False)])
-def test_memory_that_grows_ever_faster_is_not_steady(ratio: int, is_growth: bool) -> None:
-    readings = [10 * number for number in range(20)] + [190 + 10 * ratio * number for number in range(1, 11)]
-    assert (growth_per_step(readings) is not None) == is_growth
+def test_an_attempt_has_ten_times_what_the_last_size_took_per_sample() -> None:
+    (last,) = attempts_of((64, "fits", 100.0))
+    assert default_timeout(NextAttempt(128, "size"), last, 30.0) == 10 * 2 * 30.0
+    assert default_timeout(NextAttempt(32, "throughput"), last, 30.0) == 10 * 30.0
+    assert default_timeout(NextAttempt(128, "size"), last, 0.5) == MIN_TIMEOUT_SECONDS
+    assert default_timeout(NextAttempt(64, "confirm"), last, 30.0) is None
+    assert default_timeout(NextAttempt(512, "size"), None, 0.0) is None

@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_records import GIB, attempt, batch_result, comparison, failed_attempt, prediction, prediction_info
+from made_records import (
+    GIB,
+    attempt,
+    batch_result,
+    comparison,
+    failed_attempt,
+    prediction,
+    prediction_info,
+    variants_compared,
+)
 
 from probe.batch.prediction_records import PredictionInfo, TraceCheck
-from probe.batch.records import Attempt, variant_title
+from probe.batch.records import Attempt, VariantSettings
 
 
 @pytest.mark.parametrize(
@@ -68,9 +77,18 @@ def test_the_error_of_a_prediction_is_relative_to_the_trace(expected: int, trace
 
 def test_variants_are_named_by_what_differs() -> None:
     assert [variant.title for variant in comparison().variants][:2] == ["512 x 512, fp32", "512 x 512, bf16"]
-    assert variant_title(image_size=None, precision="fp16", activation_checkpointing=True) == (
-        "fp16, with activation checkpointing"
+    assert (
+        VariantSettings(precision="fp16", activation_checkpointing=True).title == "fp16, with activation checkpointing"
     )
+    compiled = VariantSettings(precision="bf16", channels_last=True, compile=True)
+    assert (compiled.mode, compiled.title) == ("bf16 + channels_last + compile",) * 2
+
+
+def test_a_variant_that_ended_in_an_error_tells_its_last_message() -> None:
+    [fp32, *_, compiled] = variants_compared().variants
+    assert fp32.failure is None
+    assert compiled.failure is not None
+    assert "TritonMissing" in compiled.failure
 
 
 def test_only_an_attempt_that_fits_says_so() -> None:

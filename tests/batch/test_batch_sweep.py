@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_device import ScriptedDevice, ScriptedRunner, line_model, task_error
 
-from probe.batch.decide import Limits, floor_power_of_two, most_samples
+from probe.batch.decide import MIN_TIMEOUT_SECONDS, Limits, floor_power_of_two, most_samples
 from probe.batch.records import Attempt, BatchResult, Outcome
 from probe.batch.sweep import SweepOptions, num_samples_used, run_sweep
 from probe.errors import DeviceError, ProbeError, TaskError, UsageError, UserCodeError
@@ -53,6 +53,33 @@ def test_a_sweep_sees_no_more_samples_than_it_may(max_samples: int, limit: int, 
         assert result.attempts[-1].batch_size == 1
     if limit >= most and max_samples >= most_samples(most):
         assert result.largest_fit == floor_power_of_two(most)
+
+
+def test_attempts_after_a_fit_end_early_by_default() -> None:
+    runner = ScriptedRunner(ScriptedDevice(limit_bytes=300))
+    sweep(runner)
+    known = {
+        (upcoming.batch_size, upcoming.purpose): seconds
+        for upcoming, seconds in zip(runner.requested, runner.timeouts, strict=True)
+    }
+    assert known[(512, "size")] is None
+    assert known[(256, "size")] is None, "nothing has fit before"
+    assert known[(128, "throughput")] == MIN_TIMEOUT_SECONDS
+    assert known[(256, "confirm")] is None
+
+
+def test_a_given_timeout_holds_for_every_attempt() -> None:
+    runner = ScriptedRunner(ScriptedDevice(limit_bytes=300))
+    sweep(runner, attempt_timeout=7.0)
+    assert set(runner.timeouts) == {7.0}
+
+
+def test_a_size_that_takes_too_long_is_a_limit() -> None:
+    result, error = sweep(ScriptedRunner(ScriptedDevice(failures={64: "timed_out"})), start=16)
+    assert (result.largest_fit, result.capped_by, result.stopped_by, error) == (32, "timeout", "finished", None)
+    slow = ScriptedDevice(failures=dict.fromkeys((2**exponent for exponent in range(12)), "timed_out"))
+    _, error = sweep(ScriptedRunner(slow), start=16)
+    assert isinstance(error, TaskError)
 
 
 def test_ctrl_c_keeps_what_was_measured() -> None:
@@ -172,6 +199,7 @@ def test_a_wrong_prediction_costs_attempts_and_not_the_answer() -> None:
 def test_the_prediction_and_every_attempt_are_announced() -> None:
     announced: list[Any] = []
     result, _ = sweep(predicted(ScriptedDevice(limit_bytes=100)), announce=announced.append)
+    assert announced.pop(0).optimizer == "adamw"
     assert announced[0].traced_as == "fake cpu"
     assert [one.batch_size for one in announced[1:]] == [attempt.batch_size for attempt in result.attempts]
     assert [point.batch_size for point in result.prediction_info.curve] == [1, 2, 4, 8, 16, 32, 64, 128]  # type: ignore[union-attr]

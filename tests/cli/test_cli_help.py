@@ -19,8 +19,8 @@ SOURCE = ["recipe", "--task", "--model", "--data", "--img", "--data-dir", "--tru
 OUTPUT = ["--out", "--json", "--quiet", "--debug"]
 OPTIONS = {
     "batch": [
-        *[*SOURCE, "--start", "--max", "--confirm-steps", "--optimizer", "--precision", "--activation-checkpointing"],
-        *["--device", "--memory", "--seed", *OUTPUT],
+        *[*SOURCE, "--start", "--max", "--confirm-steps", "--attempt-timeout", "--optimizer", "--precision"],
+        *["--activation-checkpointing", "--variants", "--device", "--memory", "--seed", *OUTPUT],
     ],
     "lr": [
         *[*SOURCE, "--from", "--to", "--steps", "--repeats", "--confirm", "--training-steps", "--batch", "--optimizer"],

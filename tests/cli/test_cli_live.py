@@ -11,7 +11,7 @@ from rich.console import Console
 
 from probe.batch.decide import NextAttempt
 from probe.batch.prediction_records import PredictedPeak, PredictionInfo
-from probe.batch.records import Attempt
+from probe.batch.records import Attempt, LoaderSpeed
 from probe.cli.live.lines import PlainLines
 from probe.cli.live.progress import wants_live
 from probe.cli.live.views import BatchView, LrView, SearchView, View, sparkline
@@ -110,10 +110,18 @@ def test_each_variant_has_its_own_table() -> None:
     view = BatchView()
     for title, attempt in (("512 x 512, fp32", TOO_LARGE), ("256 x 256, fp32", FITS)):
         view.update(title)
-        assert "predicting, 0 s" in picture(view)[-1]
+        assert "loading, 0 s" in picture(view)[-1]
         view.update(attempt)
     view.running = False
     assert [line.split()[0] for line in picture(view)] == ["512", "batch", "512", "256", "batch", "256"]
+
+
+def test_the_data_loader_has_lines_of_its_own() -> None:
+    view = BatchView()
+    for record in ("fp32", FITS, "data loader", LoaderSpeed(num_workers=2, batch_size=8, samples_per_second=1500.0)):
+        view.update(record)
+    lines = picture(view)
+    assert [lines[0], *lines[-3:-1]] == ["fp32", "data loader", "1,500 samples/s with 2 workers"]
 
 
 def test_a_batch_view_without_records_is_empty() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cli_tools import RECIPE, TASK, read_result
 
-import probe.lr.measure
+import probe.lr.context
 from probe.cli.main import run
 
 STEPS = 60
@@ -100,7 +100,7 @@ def test_ctrl_c_before_the_first_run_is_finished_keeps_the_range_test(
     def interrupted(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(probe.lr.measure, "run_at", interrupted)
+    monkeypatch.setattr(probe.lr.context, "run_at", interrupted)
     assert run([*BLOBS, "--confirm", "--training-steps", "20", "--quiet"]) == 130
     result = read_result(tmp_path)
     assert (result["stopped_by"], result["depth"], result["confirmation"]) == ("interrupted", "range_test", None)

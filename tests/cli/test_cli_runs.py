@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cli_tools import RECIPE, Searches, environment, read_result, start_probe
 
-import probe.batch.compare
+import probe.batch.comparison.axes
 from probe.cli.main import run
 
 LR = ["lr", "--task", "clitask:task", "--steps", "60"]
@@ -92,12 +92,34 @@ def test_batch_compares_every_combination(monkeypatch: pytest.MonkeyPatch) -> No
         compared.append(axes)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(probe.batch.compare, "compare_batch_sizes", interrupted)
+    monkeypatch.setattr(probe.batch.comparison.axes, "compare_batch_sizes", interrupted)
     options = ["--img", "16,8", "--precision", "fp32,bf16", "--activation-checkpointing"]
     assert run(["batch", "--model", "cnn", *options, "--quiet"]) == 130
     [axes] = compared
     assert (axes.image_sizes, axes.precisions) == ((16, 8), ("fp32", "bf16"))
     assert axes.activation_checkpointing == (False, True)
+
+
+def test_batch_compares_ways_to_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--img", "8", "--variants", "--device", "simulated:4MiB", "--max", "4"]
+    assert run(["batch", "--model", "cnn", *args]) == 0
+    result = read_result(tmp_path)
+    assert (result["kind"], result["stopped_by"], result["loader"]) == ("batch_comparison", "finished", [])
+    settings = [(v["precision"], v["channels_last"], v["compile"]) for v in result["variants"]]
+    assert settings == [("fp32", False, False), ("bf16", False, False), ("bf16", True, False)]
+    assert all(attempt["purpose"] != "confirm" for v in result["variants"] for attempt in v["result"]["attempts"])
+    out, err = capsys.readouterr()
+    assert "bf16 + channels_last" in out
+    assert "bf16 + channels_last" in err
+
+
+def test_variants_without_a_gpu_are_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not without_a_gpu():
+        pytest.skip("there is a GPU")
+    assert run(["batch", "--model", "mlp", "--data", "digits", "--quiet", "--variants"]) == 0
+    result = read_result(tmp_path)
+    assert (result["stopped_by"], [v["precision"] for v in result["variants"]]) == ("predicted", ["fp32", "bf16"])
+    assert "predicted" in capsys.readouterr().out
 
 
 def test_batch_that_fits_nothing_lists_what_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def _opened(index: int = 0, own_mib: int = 0) -> tuple[DeviceMemory, int | None, int]:
-    """Open a GPU in a process that already holds `own_mib` on it: its memory, its workspace, and what a reading says is used."""
+    """Open a GPU in a process that already holds `own_mib` on it. Returns its memory, its workspace and how much is used."""
     import torch
 
     from probe.device.select import open_device, parse_device

@@ -38,6 +38,32 @@ from probe.device.failures import classify_failure, find_failure
         (RuntimeError("Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"), "oom"),
         (RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"), "oom"),
         (RuntimeError("NCCL Error 1: unhandled cuda error\nCuda failure 2 'out of memory'"), "oom"),
+        (RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 63.98 GiB"), "oom"),
+        (RuntimeError("HIP error: hipErrorOutOfMemory"), "oom"),
+        (RuntimeError("CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate(handle)`"), "oom"),
+        # triton/backends/nvidia/driver.c and triton/backends/amd/driver.c, gpuAssert
+        (RuntimeError("Triton Error [CUDA]: out of memory"), "oom"),
+        (RuntimeError("Triton Error [HIP]:  Code: 2, Messsage: out of memory"), "oom"),
+        (RuntimeError("Triton Error [HIP]: Code: 2, Message: out of memory"), "oom"),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), None),
+        # pytorch/pytorch issues 121899 and 130486
+        (
+            RuntimeError(
+                'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":1090, please '
+                "report a bug to PyTorch."
+            ),
+            "oom",
+        ),
+        (
+            RuntimeError(
+                "NVML_SUCCESS == DriverAPI::get()->nvmlInit_v2_() INTERNAL ASSERT FAILED at "
+                '"../c10/cuda/CUDACachingAllocator.cpp":813, please report a bug to PyTorch.'
+            ),
+            "oom",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), "oom"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), None),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, ...)`"), None),
         (RuntimeError("FIND was unable to find an engine to execute this computation"), None),
         (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), None),
         (OSError(errno.ENOENT, "No such file"), None),
@@ -80,6 +106,20 @@ def test_an_error_that_wraps_another_is_what_that_one_is(how: str) -> None:
     assert find_failure(twice) == ("oom", out_of_memory)
     bug = raised_while_handling(KeyError("k"), ValueError("v"), how=how)
     assert find_failure(bug) == (None, bug)
+
+
+def test_an_error_in_a_group_is_found() -> None:
+    out_of_memory = torch.OutOfMemoryError("CUDA out of memory.")
+    nested = ExceptionGroup("workers", [ValueError("v"), ExceptionGroup("gpus", [out_of_memory])])
+    assert find_failure(nested) == ("oom", out_of_memory)
+    assert find_failure(raised_while_handling(nested, KeyError("k"), how="from")) == ("oom", out_of_memory)
+    assert classify_failure(ExceptionGroup("workers", [ValueError("v"), KeyError("k")])) is None
+
+
+def test_the_text_of_an_error_in_an_error_of_the_users_is_found() -> None:
+    """Frameworks write the text of an error into another one and drop the first."""
+    quoted = RuntimeError(f"step 3 failed: {torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')}")
+    assert classify_failure(quoted) == "oom"
 
 
 def test_errors_that_wrap_each_other_in_a_circle_end() -> None:

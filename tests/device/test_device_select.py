@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.device import cuda, environment
+from probe.device import accelerator, cuda, environment
 from probe.device.cpu import CpuDevice
 from probe.device.protocol import GpuReport
 from probe.device.select import (
@@ -118,6 +118,20 @@ def test_auto_without_a_gpu_names_the_simulated_device() -> None:
 def test_cuda_without_a_gpu_says_why() -> None:
     with pytest.raises(DeviceError, match=r"There is no CUDA device here: .*(built without CUDA|driver)"):
         resolve_device(parse_device("cuda:1"), measuring_memory=False)
+
+
+def test_auto_takes_other_gpus_where_there_is_no_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = GpuReport(device="mps:0", name="MPS device", untested="MPS devices")
+    monkeypatch.setattr(cuda, "find_problem", lambda kind: "no CUDA.")
+    monkeypatch.setattr(accelerator, "find_problem", lambda kind: None if kind == "mps" else "no XPU.")
+    monkeypatch.setattr(accelerator, "list_gpus", lambda kind: (gpu,))
+    found = DeviceSpec(kind="mps", index=0, resolved=True)
+    assert resolve_device(parse_device("auto"), measuring_memory=True) == found
+    assert resolve_device(parse_device("mps"), measuring_memory=True) == found
+    with pytest.raises(DeviceError, match="no mps:1 here"):
+        resolve_device(parse_device("mps:1"), measuring_memory=True)
+    with pytest.raises(DeviceError, match=r"mps:0 cannot be limited to 1\.00 GiB"):
+        resolve_device(parse_device("auto", memory="1GiB"), measuring_memory=True)
 
 
 def test_an_index_that_is_not_there_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from fake_gpus import FakeMachine
+import torch
+from fake_gpus import DRIVER_FOLDER, FakeMachine, build_problem
 
 from probe.errors import UserCodeError
 
@@ -98,3 +101,23 @@ def test_a_device_side_assert_stays(fake_machine: Make) -> None:
         worker.call(_assert_on_the_device)
     with pytest.raises(UserCodeError, match="device-side assert triggered"):
         worker.call(_free_mib)
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "cause"),
+    [
+        ("libraries.c", "#error as in headers that have changed\n", "as in headers that have changed"),
+        ("runtime.c", "#define cudaMalloc(a, b) cudaMalloc_of_another_version(a, b)\n", "rror"),
+    ],
+    ids=["not-built", "does-not-work"],
+)
+def test_a_pytorch_that_the_driver_does_not_carry_is_named(
+    file: str, code: str, cause: str, fake_driver: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(DRIVER_FOLDER, source)
+    (source / file).write_text(code + (source / file).read_text())
+    problem = build_problem(tmp_path / "driver", source)
+    assert problem is not None
+    assert f"does not carry PyTorch {torch.__version__}" in problem
+    assert cause in problem

@@ -105,10 +105,16 @@ cudaError_t cudaSetDevice(int device) {
   t_device = device;
   return need_context();
 }
+/* FAKE_GPU_CAPABILITY is that of all GPUs, or a list with that of each. */
+static int capability_of(int gpu) {
+  const char *first = getenv("FAKE_GPU_CAPABILITY"), *own = first;
+  for (; own && gpu > 0; gpu--) own = strchr(own, ',') ? strchr(own, ',') + 1 : NULL;
+  return own ? atoi(own) : first ? atoi(first) : 86;
+}
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device) {
   find_devices();
   EXPECT(device < g_num_visible, cudaErrorInvalidDevice);
-  int capability = (int)setting("FAKE_GPU_CAPABILITY", 86);
+  int capability = capability_of(g_visible[device]);
   *properties = (struct cudaDeviceProp){
       .totalGlobalMem = total_bytes(), .sharedMemPerBlock = 48 << 10, .regsPerBlock = 65536, .warpSize = 32,
       .maxThreadsPerBlock = 1024, .maxThreadsDim = {1024, 1024, 64}, .maxGridSize = {2147483647, 65535, 65535},
@@ -421,7 +427,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *configuration, const v
 }
 cudaError_t __cudaGetKernel(void **kernel, const void *function) { *kernel = (void *)function; return cudaSuccess; }
 cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *function) {
-  int capability = (int)setting("FAKE_GPU_CAPABILITY", 86);
+  int capability = capability_of(g_visible[t_device]);
   (void)function;
   *attributes = (struct cudaFuncAttributes){.maxThreadsPerBlock = 1024, .numRegs = 32, .ptxVersion = capability,
                                             .binaryVersion = capability, .maxDynamicSharedSizeBytes = 227 << 10};

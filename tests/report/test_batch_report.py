@@ -27,6 +27,7 @@ from record_strategies import attempts, comparisons
 
 from probe.batch.prediction_records import Contradiction, PredictionInfo, TraceCheck
 from probe.batch.records import Attempt
+from probe.records import MemoryReading
 from probe.report.batch.comparison import comparison_page, comparison_table
 from probe.report.batch.figures import check_prediction, collapsed_sizes, headroom_bytes, step_spread
 from probe.report.batch.page import attempts_table, batch_page
@@ -43,6 +44,7 @@ def timed(batch_size: int, rate: float) -> Attempt:
         outcome="fits",
         step_seconds=batch_size / rate,
         samples_per_second=rate,
+        memory=MemoryReading(peak_allocated_bytes=1, peak_reserved_bytes=1),
     )
 
 
@@ -79,6 +81,13 @@ def test_errors_are_quoted_as_a_limit_and_as_a_size_that_is_too_small() -> None:
     assert "Unable to find a valid cuDNN algorithm" in before_attempts
     assert "more of it" not in before_attempts
     assert "a larger size may fit" not in before_attempts
+
+
+def test_a_timeout_is_quoted_as_a_limit() -> None:
+    too_slow = failed_attempt(128, "timed_out", "stopped after 2 min 00 s")
+    text = batch_page(batch_result(attempts=(too_slow, attempt(64)), recommended=64, capped_by="timeout"), ())
+    assert "Batch 128 took too long, so it counts as a limit: stopped after 2 min 00 s" in text
+    assert "between 64, which fits, and 128: took too long" in text
 
 
 def test_a_spread_wider_than_the_rule_is_told() -> None:

@@ -20,6 +20,7 @@ from made_records import (
     search_comparison,
     search_result,
     train_result,
+    variants_compared,
 )
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
@@ -46,6 +47,7 @@ RESULTS: dict[str, Result] = {
     "batch_predicted": predicted_result(),
     "batch_comparison": comparison(),
     "batch_comparison_predicted": comparison(predicted=True),
+    "batch_variants": variants_compared(),
     "lr": lr_result(),
     "lr_confirmed": confirmed_lr_result(),
     "lr_without_suggestion": lr_result(suggestion=None, warnings=("The loss never falls.",)),

@@ -9,7 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from probe.batch.prediction_records import MemoryBreakdown, PredictedPeak, Prediction, PredictionInfo
-from probe.batch.records import Alternative, Attempt, BatchComparison, BatchResult, Outcome, Purpose, Variant
+from probe.batch.records import (
+    Alternative,
+    Attempt,
+    BatchComparison,
+    BatchResult,
+    LoaderSpeed,
+    Outcome,
+    Purpose,
+    Variant,
+    VariantSettings,
+)
 from probe.diagnosis.diagnose import diagnose
 from probe.lr.confirm import steps_to_evaluate, suggest_confirmed, with_expectations
 from probe.lr.curve import mean_curve
@@ -245,6 +255,66 @@ def comparison(*, predicted: bool = False, **changes: Any) -> BatchComparison:
         "seconds": 321.0,
     }
     return BatchComparison(**values | changes)
+
+
+def timed_variant(
+    settings: VariantSettings, *, host_seconds: float | None, sample_seconds: float, largest: int = 512
+) -> Variant:
+    """Seven sizes up to `largest`: a step takes as long as the host or `sample_seconds` for each sample, if that is longer."""
+    tried = []
+    for size in (largest >> power for power in range(6, -1, -1)):
+        seconds = max(host_seconds or 0.0, sample_seconds * size)
+        peak = 2**20 * (100 + 6 * size)
+        tried.append(
+            replace(
+                attempt(size),
+                outcome="fits",
+                message=None,
+                num_steps=20,
+                step_seconds=seconds,
+                step_seconds_low=0.99 * seconds,
+                step_seconds_high=1.01 * seconds,
+                samples_per_second=size / seconds,
+                host_seconds=host_seconds,
+                memory=MemoryReading(peak_allocated_bytes=peak, peak_reserved_bytes=peak),
+            )
+        )
+    best = max(one.samples_per_second or 0.0 for one in tried)
+    recommended = min(one.batch_size for one in tried if (one.samples_per_second or 0.0) >= 0.95 * best)
+    result = batch_result(
+        precision=settings.precision, attempts=tuple(tried), largest_fit=largest, recommended=recommended
+    )
+    return Variant(image_size=settings.image_size, **settings.params, result=result)
+
+
+def variants_compared(**changes: Any) -> BatchComparison:
+    """Four ways to train on a GPU, a fifth that cannot be compiled, and a data loader between slow and fast enough."""
+    fp32 = VariantSettings()
+    bf16 = VariantSettings(precision="bf16")
+    last = replace(bf16, channels_last=True)
+    message = (
+        "The model cannot be compiled: TritonMissing: Cannot find a working triton installation.\nSet compile = false."
+    )
+    failed = Attempt(batch_size=512, purpose="size", outcome="error", message=message)
+    compiled = batch_result(
+        precision="bf16", stopped_by="error", attempts=(failed,), largest_fit=None, recommended=None, capped_by=None
+    )
+    values: dict[str, Any] = {
+        "meta": replace(META, argv=("probe", "batch", "--task", "mytask:task", "--variants")),
+        "task": "mytask:task",
+        "variants": (
+            timed_variant(fp32, host_seconds=0.006, sample_seconds=0.0012),
+            timed_variant(replace(fp32, precision="tf32"), host_seconds=0.006, sample_seconds=0.0007),
+            timed_variant(bf16, host_seconds=0.009, sample_seconds=0.0005),
+            timed_variant(last, host_seconds=0.009, sample_seconds=0.0003),
+            Variant(**replace(last, compile=True).params, result=compiled),
+        ),
+        "loader": (
+            LoaderSpeed(num_workers=0, batch_size=64, num_batches=20, samples_per_second=412.3),
+            LoaderSpeed(num_workers=8, batch_size=64, num_batches=110, samples_per_second=2310.0),
+        ),
+    }
+    return replace(comparison(), **values | changes)
 
 
 def _at_share(made: Attempt, share: float) -> Attempt:

@@ -21,6 +21,7 @@ from probe.batch.records import (
     Attempt,
     BatchComparison,
     BatchResult,
+    LoaderSpeed,
     MemoryGrowth,
     Outcome,
     SampleCoverage,
@@ -37,6 +38,7 @@ from probe.lr.records import (
     LrPoint,
     LrResult,
     LrSuggestion,
+    Raised,
 )
 from probe.records import DeviceMemory, MemoryReading, MemoryUser
 from probe.search.records.cluster import ClusterUse, NodeInfo, SlotUse
@@ -106,6 +108,7 @@ def attempts(draw: st.DrawFn) -> Attempt:
         step_seconds_low=draw(st.none() | positive) if fits else None,
         step_seconds_high=draw(st.none() | positive) if fits else None,
         samples_per_second=draw(positive) if fits else None,
+        host_seconds=draw(st.none() | positive) if fits else None,
         memory=draw(st.none() | readings()),
         host_peak_bytes=draw(st.none() | amounts),
         message=draw(st.none() | texts),
@@ -117,6 +120,14 @@ def attempts(draw: st.DrawFn) -> Attempt:
     )
 
 
+loader_speeds = st.builds(
+    LoaderSpeed,
+    num_workers=st.integers(0, 64),
+    batch_size=st.integers(1, 1024),
+    num_batches=st.integers(0, 1000),
+    samples_per_second=st.none() | positive,
+    failure=st.none() | texts,
+)
 growths = st.builds(MemoryGrowth, bytes_per_step=positive, last_step=st.integers(1, 10**6))
 coverages = st.builds(
     SampleCoverage,
@@ -223,6 +234,8 @@ def comparisons(draw: st.DrawFn) -> BatchComparison:
             image_size=draw(st.none() | st.integers(1, 1024)),
             precision=draw(st.sampled_from(["fp32", "bf16"])),
             activation_checkpointing=draw(st.booleans()),
+            channels_last=draw(st.booleans()),
+            compile=draw(st.booleans()),
             result=draw(batch_results(predicted=predicted)),
         )
         for _ in range(draw(st.integers(0, 3)))
@@ -233,6 +246,7 @@ def comparisons(draw: st.DrawFn) -> BatchComparison:
         task=draw(texts),
         optimizer=draw(texts),
         variants=tuple(variants),
+        loader=tuple(draw(st.lists(loader_speeds, max_size=2))),
         seconds=draw(positive),
     )
 
@@ -243,12 +257,14 @@ def lr_curves(draw: st.DrawFn) -> LrCurve:
     points = tuple(
         LrPoint(step=step, lr=lr, loss=draw(finite), smoothed_loss=draw(finite)) for step, lr in enumerate(lrs)
     )
-    ended_by: CurveEnd = draw(st.sampled_from(["finished", "diverged", "non_finite", "interrupted"]))
+    ended_by: CurveEnd = draw(st.sampled_from(["finished", "diverged", "non_finite", "raised", "interrupted"]))
     extra = draw(st.integers(0, 3))
-    return LrCurve(seed=draw(st.integers(0, 5)), points=points, ended_by=ended_by, num_extra_steps=extra)
+    raised = draw(raised_errors) if ended_by == "raised" else None
+    return LrCurve(seed=draw(st.integers(0, 5)), points=points, ended_by=ended_by, raised=raised, num_extra_steps=extra)
 
 
 lrs = st.floats(min_value=1e-5, max_value=10.0)
+raised_errors = st.builds(Raised, lr=lrs, error=texts, hint=st.none() | texts, was_checked=st.booleans())
 picks = st.builds(FinderPicks, steepest=st.none() | lrs, minimum_tenth=st.none() | lrs, valley=st.none() | lrs)
 
 
@@ -260,6 +276,7 @@ def confirm_runs(draw: st.DrawFn, lr: float) -> ConfirmRun:
         num_steps=draw(st.integers(1, 500)),
         evaluations=tuple(LossAt(step=step, loss=draw(finite)) for step in steps),
         finished=draw(st.booleans()),
+        raised=draw(st.none() | raised_errors),
         expected_loss=draw(st.none() | finite),
     )
 

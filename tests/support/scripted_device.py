@@ -111,6 +111,7 @@ class ScriptedRunner:
     gpu_bytes: int | None = None
     """Memory of the GPU to predict for."""
     requested: list[NextAttempt] = field(default_factory=list)
+    timeouts: list[float | None] = field(default_factory=list)
     closed: bool = False
 
     def open(self) -> ProbeInfo:
@@ -128,9 +129,10 @@ class ScriptedRunner:
     def build_memory_model(self, gpus: TargetGpus) -> MemoryModel | Untraceable:
         return self.found
 
-    def run(self, upcoming: NextAttempt) -> Attempt:
+    def run(self, upcoming: NextAttempt, timeout_seconds: float | None = None) -> Attempt:
         number = len(self.requested)
         self.requested.append(upcoming)
+        self.timeouts.append(timeout_seconds)
         if number in self.raises:
             raise self.raises[number]
         return self.device.attempt(upcoming)

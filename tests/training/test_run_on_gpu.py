@@ -72,6 +72,38 @@ def test_a_model_that_just_fits_is_saved_and_restored(fake_machine: Make) -> Non
     assert fake_machine(mib=step_mib + 50 + 64, context_mib=50).call(_save_and_restore) == ["cpu"]
 
 
+def _range_test_and_summary() -> tuple[int, int]:
+    """Steps of a range test, and zeros among the weights, counted after it."""
+    from probe.lr.measure import run_range_test
+    from probe.training.loop import count_weights
+
+    run = _adam_run()
+    curve = run_range_test(run, lowest_lr=1e-6, highest_lr=1e-3, num_steps=20, seed=0)
+    run.train_step(next(run.batches()))
+    return len(curve.points), count_weights(run.model).num_weights
+
+
+def test_a_range_test_and_a_summary_need_no_more_memory_than_a_step(fake_machine: Make) -> None:
+    """A copy of weights and moments on the GPU would take 192 MiB more than a step, of which 64 MiB are free."""
+    step_mib = fake_machine().call(_peaks)["step"] // 2**20
+    machine = fake_machine(mib=step_mib + 50 + 64, context_mib=50)
+    assert machine.call(_range_test_and_summary) == (20, LAYERS * WIDTH * WIDTH)
+
+
+def _peak_of_counting() -> int:
+    from probe.training.loop import count_weights
+
+    run = _adam_run()
+    import torch
+
+    before = torch.cuda.memory_allocated()
+    return _peak_bytes_of(lambda: count_weights(run.model)) - before
+
+
+def test_counting_weights_needs_no_copy_of_them(fake_machine: Make) -> None:
+    assert fake_machine().call(_peak_of_counting) < 4096
+
+
 def _task_on_gpu(kind: str) -> Any:
     import torch
     from torch import nn

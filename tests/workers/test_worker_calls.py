@@ -50,6 +50,10 @@ def write_to_descriptor_one() -> str:
     return sys.stdin.read()
 
 
+def wait_for_ever() -> None:
+    threading.Event().wait()
+
+
 def refuse() -> None:
     raise DeviceError("no such device", hint="buy one")
 
@@ -238,3 +242,12 @@ def test_a_folder_of_our_name_where_we_are_is_not_imported(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     with Worker() as worker:
         assert worker.call(echo, 3) == 3
+
+
+def test_a_call_that_takes_too_long_ends_with_its_worker() -> None:
+    with Worker() as worker:
+        assert worker.call(echo, 7, timeout_seconds=3600.0) == 7
+        with pytest.raises(TimeoutError):
+            worker.call(wait_for_ever, timeout_seconds=0.1)
+        ((_, event),) = wait_any([worker], None)
+        assert isinstance(event, Died)

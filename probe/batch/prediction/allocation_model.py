@@ -26,6 +26,10 @@ class Allocations:
     kinds: tuple[Kind, ...]
     order: tuple[int, ...]
     """Steps in order: k + 1 makes allocation k, -(k + 1) frees it. Consecutive frees are sorted."""
+    num_training: int = 0
+    """Number of allocations before the evaluation step, which processes the whole batch at once."""
+    num_before_last_step: int = 0
+    """Number of allocations before the last training step, which may free some of them."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) != len(self.kinds):
@@ -51,6 +55,25 @@ class Allocations:
             by_kind[self.kinds[index]] += sizes[index] if step > 0 else -sizes[index]
         return peak, {kind: by_kind[kind] for kind in KINDS}
 
+    @property
+    def last_step(self) -> tuple[int, ...]:
+        """The part of `order` from the last allocation of one training step to that of the next."""
+        first, last = (self.order.index(number) for number in (self.num_before_last_step, self.num_training))
+        return self.order[first + 1 : last + 1]
+
+    def carried_over(self) -> Mapping[int, int] | None:
+        """Return the allocations that the last training step frees though it has not made them, like the gradients of the step
+        before, each with the one that the last step leaves in its place. None if these differ, so that the step cannot be
+        repeated."""
+        if not 0 < self.num_before_last_step < self.num_training:
+            return None
+        freed = {-step - 1 for step in self.last_step if step < 0}
+        given = sorted(index for index in freed if index < self.num_before_last_step)
+        left = [index for index in range(self.num_before_last_step, self.num_training) if index not in freed]
+        if [self.sizes[index] for index in given] != [self.sizes[index] for index in left]:
+            return None
+        return dict(zip(given, left, strict=True))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace(Allocations):
@@ -58,8 +81,6 @@ class Trace(Allocations):
 
     micro_batch: int
     """Samples in one forward pass."""
-    num_training: int
-    """Number of allocations before the evaluation step, which processes the whole batch at once."""
 
     def is_like(self, other: Trace) -> bool:
         """Return whether both have the same allocations in the same order, regardless of their sizes."""
@@ -112,7 +133,7 @@ class AllocationModel:
         for index, kind in enumerate(nearest.kinds):
             has_whole_batch = kind == "data" or index >= nearest.num_training
             sizes.append((by_batch if has_whole_batch else by_micro_batch).at([knot.sizes[index] for knot in knots]))
-        return Allocations(sizes=tuple(sizes), kinds=nearest.kinds, order=nearest.order)
+        return _resized(nearest, sizes)
 
     def _scaled(self, trace: Trace, micro_batch: int, data_factor: Fraction) -> Allocations:
         """Scale `trace` to another micro-batch. The memory of the batch itself grows by `data_factor`."""
@@ -126,17 +147,23 @@ class AllocationModel:
             rise = growth * (micro_batch - trace.micro_batch)
             factor = max(1 + rise / growing, Fraction(0)) if growing else factor
         factors = {kind: factor if kind in _GROWING else Fraction(1) for kind in KINDS} | {"data": data_factor}
-        return Allocations(
-            sizes=tuple(int(size * factors[kind]) for size, kind in zip(trace.sizes, trace.kinds, strict=True)),
-            kinds=trace.kinds,
-            order=trace.order,
-        )
+        return _resized(trace, [int(size * factors[kind]) for size, kind in zip(trace.sizes, trace.kinds, strict=True)])
 
     def _knots(self, nearest: Trace, micro_batch: int) -> list[Trace]:
         """Return the traces to interpolate from: `nearest`, and up to two traces like it that are next in size."""
         alike = [trace for trace in self.traces if trace.is_like(nearest)]
         by_distance = sorted(alike, key=lambda trace: abs(math.log(trace.micro_batch / micro_batch)))
         return sorted(by_distance[:3], key=lambda trace: trace.micro_batch)
+
+
+def _resized(trace: Trace, sizes: Sequence[int]) -> Allocations:
+    return Allocations(
+        sizes=tuple(sizes),
+        kinds=trace.kinds,
+        order=trace.order,
+        num_training=trace.num_training,
+        num_before_last_step=trace.num_before_last_step,
+    )
 
 
 class _Curve:

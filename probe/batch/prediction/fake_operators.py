@@ -231,6 +231,25 @@ def _padded(numbers: int, itemsize: int) -> int:
     return padded + line if padded % 256 == 0 else padded
 
 
+class CopiedFakes(TorchFunctionMode):
+    """Makes `copy.deepcopy` of fakes work, by which nn.TransformerEncoder makes its layers: PyTorch's own reads their memory,
+    which does not exist."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is not Tensor.__deepcopy__ or not isinstance(args[0], FakeTensor):
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        if id(tensor) not in memo:
+            copied = tensor.detach().clone()
+            is_weight = isinstance(tensor, torch.nn.Parameter)
+            memo[id(tensor)] = (
+                torch.nn.Parameter(copied, tensor.requires_grad)
+                if is_weight
+                else copied.requires_grad_(tensor.requires_grad)
+            )
+        return memo[id(tensor)]
+
+
 class UnpackedSequences(TorchFunctionMode):
     """Replaces `pad_packed_sequence`, which writes lengths into memory that fakes do not have, by the same operators."""
 

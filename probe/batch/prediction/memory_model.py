@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probe.batch.prediction.allocation_model import AllocationModel, Allocations, Kind
-from probe.batch.prediction.allocator_simulation import Block, CachingAllocator
+from probe.batch.prediction.allocator_simulation import CachingAllocator
+from probe.batch.prediction.replay import Replay
 from probe.batch.prediction_records import MemoryBreakdown, TraceCheck, TracedAs
 
 _MIB = 2**20
+_NUM_CUBLAS_WORKSPACES = 2
+"""Those of the threads of the forward and of the backward pass. Handles of cuBLAS belong to threads."""
 
 Target = Literal["gpu", "simulated"]
 """The kind of device whose memory is predicted: a GPU with PyTorch's caching allocator, or SimulatedDevice without one."""
@@ -29,10 +32,10 @@ class FixedCosts:
 
     context_bytes: the CUDA context with PyTorch's kernels, outside the allocator. Between 300 and 550 MiB have been measured:
         least on older GPUs with lazy loading of modules (the default since CUDA 12.2), most on Hopper.
-    cublas_bytes: the workspace of the first matrix product, inside the allocator: 8,519,680 bytes (:4096:2:16:8), and
-        32 MiB from compute capability 9.0 on (at::cuda::getChosenWorkspaceSize).
-    cudnn_bytes: an allowance for cuDNN. Its workspace depends on the algorithm that it selects for each convolution; it
-        selects one with a small workspace if memory is short.
+    cublas_bytes: a workspace of cuBLAS, inside the allocator: 8,519,680 bytes (:4096:2:16:8), and 32 MiB from compute
+        capability 9.0 on (at::cuda::getChosenWorkspaceSize). Each thread that multiplies matrices keeps one.
+    cudnn_bytes: an allowance for cuDNN in the reserved memory. Its workspace depends on the algorithm that it selects for
+        each convolution; it selects one with a small workspace if memory is short.
     """
 
     context_bytes: int = 512 * _MIB
@@ -56,7 +59,7 @@ class SimulationResult:
     """The result of simulating one batch size on one GPU, in the terms of torch.cuda's memory statistics."""
 
     outcome: Literal["fits", "thrashes", "oom"]
-    """thrashes: it fits only after the allocator has emptied its cache."""
+    """thrashes: the allocator empties its cache in every training step."""
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     num_alloc_retries: int
@@ -112,7 +115,7 @@ class MemoryModel:
 
     def workspace_bytes(self, costs: FixedCosts) -> int:
         """Return the workspaces of cuBLAS and cuDNN that this model uses."""
-        return costs.cublas_bytes * self.uses_matrix_products + costs.cudnn_bytes * self.uses_convolutions
+        return sum(self._cublas_workspaces(costs)) + self._cudnn_bytes(costs)
 
     def simulate(
         self,
@@ -122,20 +125,21 @@ class MemoryModel:
         costs: FixedCosts | None = None,
         resident_bytes: int | None = None,
     ) -> SimulationResult:
-        """Simulate two training steps and an evaluation step in the caching allocator; a simulated device has none. Memory is
+        """Simulate training steps and an evaluation step in the caching allocator; a simulated device has none. Memory is
         unlimited if `gpu_bytes` is None. Costs and resident bytes default to those assumed for the GPU."""
         if self.target == "simulated":
             return _without_allocator(self.live_peak_bytes(batch_size), gpu_bytes)
         costs = FixedCosts.assumed(gpu_bytes) if costs is None else costs
         resident_bytes = self.resident_bytes(gpu_bytes) if resident_bytes is None else resident_bytes
         allocator = CachingAllocator(None if gpu_bytes is None else max(gpu_bytes - costs.context_bytes, 0))
-        cublas, cudnn = costs.cublas_bytes * self.uses_matrix_products, costs.cudnn_bytes * self.uses_convolutions
-        permanent = (resident_bytes, cublas, cudnn)
-        fits = all(allocator.allocate(num_bytes) is not None for num_bytes in permanent if num_bytes)
-        fits = fits and _run(allocator, self._allocations(batch_size))
+        cudnn_bytes = self._cudnn_bytes(costs)
+        permanent = (resident_bytes, *self._cublas_workspaces(costs), cudnn_bytes)
+        has_memory = all(allocator.allocate(num_bytes) is not None for num_bytes in permanent if num_bytes)
+        replay = Replay(allocator, self._allocations(batch_size))
+        steady = replay.is_steady() if has_memory and replay.run() else None
         return SimulationResult(
-            outcome="oom" if not fits else "thrashes" if allocator.num_retries else "fits",
-            peak_allocated_bytes=allocator.peak_allocated_bytes,
+            outcome="oom" if steady is None else "fits" if steady else "thrashes",
+            peak_allocated_bytes=allocator.peak_allocated_bytes - cudnn_bytes,
             peak_reserved_bytes=allocator.peak_reserved_bytes,
             num_alloc_retries=allocator.num_retries,
             context_bytes=costs.context_bytes,
@@ -158,30 +162,18 @@ class MemoryModel:
             context_bytes=simulation.context_bytes,
         )
 
+    def _cublas_workspaces(self, costs: FixedCosts) -> tuple[int, ...]:
+        return (costs.cublas_bytes,) * _NUM_CUBLAS_WORKSPACES if self.uses_matrix_products else ()
+
+    def _cudnn_bytes(self, costs: FixedCosts) -> int:
+        return costs.cudnn_bytes if self.uses_convolutions else 0
+
     def _allocations(self, batch_size: int) -> Allocations:
         return self.allocation_model.at(
             batch_size,
             gradient_accumulation=self.gradient_accumulation,
             traced_gradient_accumulation=self.traced_gradient_accumulation,
         )
-
-
-def _run(allocator: CachingAllocator, allocations: Allocations) -> bool:
-    """Make and free all allocations; return whether there was enough memory for them."""
-    blocks: list[Block | None] = [None] * len(allocations.sizes)
-    for step in allocations.order:
-        if step > 0:
-            num_bytes = allocations.sizes[step - 1]
-            if num_bytes:
-                block = allocator.allocate(num_bytes)
-                if block is None:
-                    return False
-                blocks[step - 1] = block
-        else:
-            freed = blocks[-step - 1]
-            if freed is not None:
-                allocator.free(freed)
-    return True
 
 
 def _without_allocator(peak_bytes: int, limit_bytes: int | None) -> SimulationResult:

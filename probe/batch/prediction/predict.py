@@ -21,7 +21,7 @@ MAX_STEP = 1024
 """Largest ratio of the next traced batch size to the largest one so far; predictions further away are too uncertain."""
 NOTABLE_ERROR = 0.1
 """Relative error of a predicted peak from which on it is reported as a contradiction."""
-_MEMORY_FAILURES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes"})
+_MEMORY_FAILURES: frozenset[Outcome] = frozenset({"oom", "oom_in_eval", "thrashes", "spills"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,9 @@ class TargetGpus:
     memory_bytes: tuple[int, ...] = COMMON_GPU_BYTES
     usable_fraction: float = 1.0
     """Usable fraction of each size; below 1 if the sizes are nominal."""
+    size_bytes: int | None = None
+    """Size of the one GPU of which `memory_bytes` is free; the loader keeps data on it according to this size. None if all is
+    free."""
     bound: int | None = None
     """Largest batch size to consider, like the number of training samples."""
     costs: FixedCosts | None = None
@@ -46,22 +49,33 @@ class TargetGpus:
 
 @dataclass(frozen=True, slots=True)
 class _Simulations:
-    """Simulations of GPUs without a memory limit; each batch size is simulated once for GPUs with the same fixed costs."""
+    """Simulations; each batch size is simulated once for GPUs that have the same fixed costs and more memory than it takes."""
 
     model: MemoryModel
     gpus: TargetGpus
-    known: dict[tuple[int, int, FixedCosts], SimulationResult] = field(default_factory=dict)
+    known: dict[tuple[int, int, FixedCosts, int | None], SimulationResult] = field(default_factory=dict)
 
     def fixed(self, gpu_bytes: int) -> tuple[int, FixedCosts]:
         """Return the bytes of the data set on this GPU, and its fixed costs."""
-        return self.model.resident_bytes(gpu_bytes), self.gpus.costs_of(gpu_bytes, self.model.target)
+        return self.model.resident_bytes(self.gpus.size_bytes or gpu_bytes), self.gpus.costs_of(
+            gpu_bytes, self.model.target
+        )
 
-    def at(self, batch_size: int, gpu_bytes: int) -> SimulationResult:
+    def at(self, batch_size: int, gpu_bytes: int, *, limit_bytes: int | None = None) -> SimulationResult:
+        """Simulate a GPU whose memory is unlimited, or limited to `limit_bytes`."""
         resident_bytes, costs = self.fixed(gpu_bytes)
-        key = (batch_size, resident_bytes, costs)
+        key = (batch_size, resident_bytes, costs, limit_bytes)
         if key not in self.known:
-            self.known[key] = self.model.simulate(batch_size, costs=costs, resident_bytes=resident_bytes)
+            self.known[key] = self.model.simulate(batch_size, limit_bytes, costs=costs, resident_bytes=resident_bytes)
         return self.known[key]
+
+    def on(self, batch_size: int, gpu_bytes: int) -> SimulationResult:
+        """Simulate a GPU with the usable part of its memory."""
+        usable_bytes = int(self.gpus.usable_fraction * gpu_bytes)
+        unlimited = self.at(batch_size, gpu_bytes)
+        if unlimited.peak_bytes <= usable_bytes:
+            return unlimited
+        return self.at(batch_size, gpu_bytes, limit_bytes=usable_bytes)
 
     def largest_fit(self, gpu_bytes: int) -> int | None:
         resident_bytes, costs = self.fixed(gpu_bytes)
@@ -71,7 +85,7 @@ class _Simulations:
         size = 1
         # The sum of live tensors is a lower bound that is cheaper than a simulation.
         while size <= self.gpus.max_batch_size and self.model.live_peak_bytes(size) + fixed_bytes <= usable_bytes:
-            if self.at(size, gpu_bytes).peak_bytes <= usable_bytes:
+            if self.on(size, gpu_bytes).outcome == "fits":
                 largest = size
             size *= 2
         return largest
@@ -79,7 +93,7 @@ class _Simulations:
     def prediction(self, gpu_bytes: int) -> Prediction:
         resident_bytes, costs = self.fixed(gpu_bytes)
         largest = self.largest_fit(gpu_bytes)
-        simulation = self.at(largest or 1, gpu_bytes)
+        simulation = self.at(1, gpu_bytes) if largest is None else self.on(largest, gpu_bytes)
         return Prediction(
             memory_bytes=gpu_bytes,
             largest_fit=largest,
@@ -106,8 +120,8 @@ class _Simulations:
 def predict_batch_sizes(
     model: MemoryModel | Untraceable, gpus: TargetGpus | None = None
 ) -> tuple[PredictionInfo, tuple[Prediction, ...]]:
-    """Predict for each GPU the largest power of two that fits without emptying the allocator's cache, and its memory. There are
-    no predictions if the task could not be traced."""
+    """Predict for each GPU the largest power of two that fits, with an allocator that keeps its cache in steady steps, and its
+    memory. There are no predictions if the task could not be traced."""
     if isinstance(model, Untraceable):
         return PredictionInfo(traced_as=None, failure=model.reason), ()
     gpus = gpus or TargetGpus()

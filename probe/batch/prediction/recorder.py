@@ -12,14 +12,20 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map_only
 
 from probe.batch.prediction.allocation_model import Kind, Trace
 from probe.batch.prediction.fake_operators import NO_RULE, FakeOperators, known_value
+from probe.batch.prediction.gpu_operators import accumulated
+from probe.batch.prediction.kernel_scratch import scratch_of
 from probe.batch.prediction.shortcuts import NO_SHORTCUT, shortcut
 from probe.device.simulated import allocates
 from probe.loading.trees import tensors_of
 
 _ATEN = torch.ops.aten
+_CPU = torch.device("cpu")
+_PLACES = ("cpu", "meta")
+"""Devices of tensors in a trace."""
 _DEVICE = torch.ops.prim.device.default
 _RANDOM_FILLS = frozenset({_ATEN.uniform_.default, _ATEN.normal_.default})
 """Operators that initialize weights. They have no effect on fakes, but take a tenth of a millisecond each."""
@@ -52,11 +58,12 @@ class UntraceableError(Exception):
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base class is not annotated
     """Records storages by the rules of SimulatedDevice: results that are not views allocate a storage, which is identified by
-    its address and freed with its last view."""
+    its address and freed with its last view. With `as_gpu`, allocations inside of CUDA's kernels are recorded too."""
 
-    def __init__(self, fake_mode: FakeTensorMode) -> None:
+    def __init__(self, fake_mode: FakeTensorMode, *, as_gpu: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base class is not annotated
         self._fake_mode = fake_mode
+        self._as_gpu = as_gpu
         self.operators = FakeOperators(fake_mode)
         self.answer: float | None = None
         """Value returned when code reads an unknown value; None if reading one makes the step untraceable."""
@@ -81,6 +88,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
     ) -> Any:
         if func is _DEVICE:  # autograd calls this several times per operator
             return args[0].fake_device if isinstance(args[0], FakeTensor) else args[0].device
+        kwargs = kwargs or {}
+        if kwargs.get("device") is not None and kwargs["device"].type not in _PLACES:
+            func, args, kwargs = _placed_on_cpu(func, args, kwargs)
         if func is _ATEN._local_scalar_dense.default and not self._has_value(args[0]):
             return self._value_of(args[0])
         if func is _ATEN._local_scalar_dense.default and self._phase == "activations":
@@ -93,11 +103,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         self._num_operators += 1
         if self._num_operators > MAX_OPERATORS:
             raise UntraceableError(f"a training step of more than {MAX_OPERATORS:,} operators takes too long to trace")
-        result = shortcut(func, args, kwargs or {}, self._fake_mode)
+        scratch = [self._allocated(size) for size in scratch_of(func, args)] if self._as_gpu else []
+        result = accumulated(func, args, kwargs) if self._as_gpu else None
+        if result is None:
+            result = shortcut(func, args, kwargs, self._fake_mode)
         if result is NO_SHORTCUT:
-            result = self.operators.result(func, args, kwargs or {})
+            args, kwargs = tree_map_only(torch.Tensor, _fake_or_on_cpu, (args, kwargs))
+            result = self.operators.result(func, args, kwargs)
         if result is NO_RULE:
-            result = func(*args, **(kwargs or {}))
+            result = func(*args, **kwargs)
         if func in _MATRIX_PRODUCTS:
             self.uses_matrix_products = True
         elif func in _CONVOLUTIONS:
@@ -108,6 +122,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         elif isinstance(result, (tuple, list)):
             for tensor in tensors_of(result):
                 self._enter(tensor, is_new)
+        self._order += [-(index + 1) for index in scratch]
         return result
 
     def enter_phase(self, phase: Kind) -> None:
@@ -144,7 +159,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         for address in [address for address, index in self._live.items() if index >= len(self._sizes)]:
             del self._live[address], self._references[address]
 
-    def trace(self, micro_batch: int, num_training: int) -> Trace:
+    def trace(self, micro_batch: int, *, num_before_last_step: int, num_training: int) -> Trace:
         """Return the trace. Consecutive frees are sorted, because the cache of autocast is freed in the arbitrary order of
         addresses."""
         order: list[int] = []
@@ -161,6 +176,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             kinds=tuple(self._kinds),
             order=(*order, *sorted(frees, reverse=True)),
             num_training=num_training,
+            num_before_last_step=num_before_last_step,
         )
 
     @property
@@ -182,10 +198,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
             return
         else:  # it was resized in place
             self._order.append(-(index + 1))
-        self._live[address] = len(self._sizes)
+        self._live[address] = self._allocated(num_bytes)
+
+    def _allocated(self, num_bytes: int) -> int:
+        """Record an allocation, and return its index."""
         self._sizes.append(num_bytes)
         self._kinds.append(self._phase)
         self._order.append(len(self._sizes))
+        return len(self._sizes) - 1
 
     def _forget(self, address: int, reference: weakref.ref[torch.UntypedStorage]) -> None:
         if self._references.get(address) is reference:
@@ -211,6 +231,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         if self._phase == "weights" and tensor.dtype is torch.bool:  # checks whether any draw is out of range
             return False
         raise UntraceableError(f"the training step depends on the value of a tensor: {_line_of_caller()}")
+
+
+def _placed_on_cpu(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return a call that makes its result on the CPU instead of a GPU that the task names. Tensors are there already, and are
+    not copied."""
+    if func is _ATEN._to_copy.default and kwargs.get("dtype") in (None, args[0].dtype):
+        return _ATEN.alias.default, args, {}
+    return func, args, {**kwargs, "device": _CPU}
+
+
+def _fake_or_on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor with data, like the weights of classes in a loss, from the GPU to the CPU."""
+    if isinstance(tensor, FakeTensor) or tensor.device.type in _PLACES:
+        return tensor
+    with _disable_current_modes():
+        return tensor.to(_CPU)
 
 
 def _line_of_caller() -> str:

@@ -12,7 +12,7 @@ import gc
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,9 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMo
 from torch.nn.parameter import is_lazy
 
 from probe.batch.prediction.allocation_model import Trace
-from probe.batch.prediction.fake_operators import UnpackedSequences, constant_fake
+from probe.batch.prediction.fake_operators import CopiedFakes, UnpackedSequences, constant_fake
+from probe.batch.prediction.gpu_autocast import gpu_autocast
+from probe.batch.prediction.gpu_operators import gpu_operators
 from probe.batch.prediction.recorder import Recorder, UntraceableError
 from probe.device.cpu import CpuDevice
 from probe.errors import ProbeError, first_line
@@ -37,6 +39,7 @@ NUM_STEPS = 2
 """Training steps in a trace. The optimizer allocates its state in the first step, so the second step is typical."""
 MAX_READ_BYTES = 64 * 2**20
 """Larger batches are not read, and values of larger tensors are not used."""
+_CPU = torch.device("cpu")
 _FAKE_TENSOR_LOG = logging.getLogger(fake_tensor.__name__)
 
 
@@ -81,7 +84,7 @@ def trace_run(
     """Train NUM_STEPS steps on fakes of `batch`, then evaluate once, on `val_batch` if given. Batches are on the CPU, which
     makes their values available to the model, or on the meta device. `example` initializes lazy modules. Raises
     UntraceableError if the model needs unknown values or an operator does not support fakes."""
-    with random_state_kept(torch.device("cpu")), warnings.catch_warnings(), _no_collection(), _values_kept():
+    with random_state_kept(_CPU), warnings.catch_warnings(), _no_collection(), _values_kept():
         warnings.simplefilter("ignore")
         _FAKE_TENSOR_LOG.disabled = True  # failing operators are handled here and need no log
         try:
@@ -104,7 +107,7 @@ def _trace(
     options: TraceOptions,
 ) -> TracedStep:
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = Recorder(fake_mode)
+    recorder = Recorder(fake_mode, as_gpu=options.as_gpu)
     fakes = _fakes(fake_mode, batch)
     val_fakes = None if val_batch is None else _fakes(fake_mode, val_batch)
     run = _build(task, settings, example, fake_mode, recorder, options)
@@ -113,13 +116,18 @@ def _trace(
             if group.get("foreach", 0) is None and not group.get("fused"):
                 group["foreach"] = True
     _record_updates(run, recorder)
-    with fake_mode, recorder, UnpackedSequences(fake_mode):
+    with fake_mode, recorder, CopiedFakes(), UnpackedSequences(fake_mode), ExitStack() as stack:
+        if options.as_gpu:
+            stack.enter_context(gpu_autocast())
+            stack.enter_context(gpu_operators())
         recorder.enter_phase("data")
-        on_device = fakes.to(torch.device("cpu"), copy=True)
-        ahead = fakes.to(torch.device("cpu"), copy=True) if options.copies_ahead else None
+        on_device = fakes.to(_CPU, copy=True)
+        ahead = fakes.to(_CPU, copy=True) if options.copies_ahead else None
         recorder.enter_phase("activations")
         run.model.train()
+        num_before_last_step = 0
         for _ in range(NUM_STEPS):
+            num_before_last_step = recorder.num_allocations
             run.train_step(on_device)
             recorder.answer = None
             recorder.label("gradients", (weight.grad for weight in run.model.parameters()))
@@ -128,11 +136,11 @@ def _trace(
         if val_fakes is not None:
             del on_device, ahead  # one batch is freed before the next is moved
             recorder.enter_phase("data")
-            on_device = val_fakes.to(torch.device("cpu"), copy=True)
+            on_device = val_fakes.to(_CPU, copy=True)
             recorder.enter_phase("activations")
         eval_failure = _evaluate(run, on_device, recorder)
     return TracedStep(
-        trace=recorder.trace(options.micro_batch, num_training),
+        trace=recorder.trace(options.micro_batch, num_before_last_step=num_before_last_step, num_training=num_training),
         uses_convolutions=recorder.uses_convolutions,
         uses_matrix_products=recorder.uses_matrix_products,
         has_recurrent_layers=any(isinstance(module, torch.nn.RNNBase) for module in run.model.modules()),
@@ -147,9 +155,10 @@ def _fakes(fake_mode: FakeTensorMode, batch: Batch) -> Batch:
 
 
 def _fake(fake_mode: FakeTensorMode, tensor: torch.Tensor) -> FakeTensor:
-    """Return the fake of a tensor on the CPU, with its values if they are few, or on the meta device, without values."""
+    """Return a fake on the CPU, with the values of the tensor if they are few, and without those of the meta device."""
     if tensor.is_meta:
-        return FakeTensor(fake_mode, tensor, torch.device("cpu"))
+        return FakeTensor(fake_mode, tensor, _CPU)
+    tensor = tensor.to(_CPU)  # data may be on a GPU
     if num_bytes(tensor) > MAX_READ_BYTES or tensor.layout is not torch.strided:
         return fake_mode.from_tensor(tensor)
     return constant_fake(fake_mode, tensor)
@@ -176,7 +185,7 @@ def _build(
         with FakeCopyMode(fake_mode):
             return _unmoved(copy.deepcopy(real))
 
-    with fake_mode, recorder:
+    with fake_mode, recorder, CopiedFakes():
         try:
             run = _dry_run(replace(dataless, model=built_of_fakes), settings, options)
         except ProbeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import click
 
@@ -23,7 +23,7 @@ from probe.cli.options import (
 from probe.limits import MAX_MEASURED_STEPS, MAX_SAMPLES
 
 if TYPE_CHECKING:
-    from probe.batch.compare import Axes
+    from probe.batch.comparison.axes import Axes
     from probe.batch.records import BatchComparison, BatchResult
     from probe.cli.inputs import TrainingSetup
     from probe.cli.live.progress import Observer
@@ -49,6 +49,11 @@ class SizeOptions:
         metavar="N",
         help="Steps of the final check.  [default: 30]",
     )
+    attempt_timeout: str | None = option(
+        "--attempt-timeout",
+        metavar="TIME",
+        help="Time limit of an attempt, like 5m.  [default: 10 times the last size's per sample, at least 2m]",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,7 @@ class VariantOptions:
     activation_checkpointing: bool = option(
         "--activation-checkpointing", is_flag=True, help="Compare with and without."
     )
+    all_variants: bool = option("--variants", is_flag=True, help="Compare fp32, tf32, bf16, channels_last, compile.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +89,7 @@ class MemoryOptions:
         ("probe batch --model resnet50 --memory 8GiB", "Emulate an 8 GiB GPU"),
         ("probe batch --model vit --img 224,128 --precision fp32,bf16", "Compare image sizes and precisions"),
         ("probe batch --task mytask:task", "Your own model: function `task` in mytask.py"),
+        ("probe batch --task mytask:task --variants", "Find the fastest way to train it"),
         ("probe batch recipes/mnist.toml --device simulated:1GiB", "A recipe, on the CPU with a memory limit"),
     ),
 )
@@ -101,28 +108,34 @@ def batch(
     from probe.cli.live.progress import open_progress, waiting
     from probe.cli.output import exit_code, open_output, with_partial_result
     from probe.records import RunOrigin
+    from probe.units import parse_seconds
 
+    timeout = None if sizes.attempt_timeout is None else parse_seconds(sizes.attempt_timeout)
     with waiting("starting", quiet=output.quiet):
-        from probe.batch.context import CONFIRM_STEPS
+        from probe.batch.sweep import SweepOptions
 
         with contextlib.chdir("."):  # the task's module may change it, and workers import that module again
             setup = find_training_setup(source)
+        if variants.all_variants:
+            _check_alone(source.img, variants)
         setup, sizes, variants, device = _with_recipe(setup, sizes, variants, memory)
         precision = variants.precision[0] if variants.precision else None
         setup = with_settings(setup, optimizer=variants.optimizer, precision=precision)
-        axes = _axes(setup, source.img, variants)
-    settings = {
+        compared = "variants" if variants.all_variants else _axes(setup, source.img, variants)
+    settings: dict[str, Any] = {
         "device": device,
         "start": sizes.start,
         "max": sizes.largest,
         "seed": memory.seed,
-        "confirm_steps": CONFIRM_STEPS if sizes.confirm_steps is None else sizes.confirm_steps,
         "origin": RunOrigin(argv=command_line(), recipe_hash=setup.recipe_hash),
+        "options": SweepOptions(attempt_timeout=timeout),
     }
+    if sizes.confirm_steps is not None:
+        settings["confirm_steps"] = sizes.confirm_steps
     with open_output(f"batch-{setup.name}", output) as run:
         run.print_note(setup.note)
         with open_progress("batch", quiet=output.quiet) as observer:
-            result, error = with_partial_result(_measure, setup, axes, settings, observer)
+            result, error = with_partial_result(_measure, setup, compared, settings, observer)
         run.finish(result)
     if error is None and result.kind == "batch" and result.stopped_by == "nothing_fits":
         raise nothing_fits(result)
@@ -150,9 +163,26 @@ def _with_recipe(
     return setup, sizes, variants, parse_device(device or "auto", memory=size)
 
 
+def _check_alone(image_sizes: tuple[int, ...], variants: VariantOptions) -> None:
+    """Raise UsageError if --variants is combined with other comparisons."""
+    from probe.errors import UsageError
+
+    compared = [
+        ("--img with several sizes", len(image_sizes) > 1),
+        ("--precision", bool(variants.precision)),
+        ("--activation-checkpointing", variants.activation_checkpointing),
+    ]
+    others = [name for name, is_given in compared if is_given]
+    if others:
+        raise UsageError(
+            f"--variants cannot be combined with {' or '.join(others)}.",
+            hint="It compares precisions and memory formats itself. Run one comparison after the other.",
+        )
+
+
 def _axes(setup: TrainingSetup, image_sizes: tuple[int, ...], variants: VariantOptions) -> Axes | None:
-    """Return what is compared, or None if one sweep is enough."""
-    from probe.batch.compare import Axes
+    """Return what is compared in all combinations, or None if nothing is."""
+    from probe.batch.comparison.axes import Axes
 
     if len(image_sizes) < 2 and len(variants.precision) < 2 and not variants.activation_checkpointing:
         return None
@@ -166,17 +196,19 @@ def _axes(setup: TrainingSetup, image_sizes: tuple[int, ...], variants: VariantO
 
 
 def _measure(
-    setup: TrainingSetup, axes: Axes | None, settings: dict[str, Any], observer: Observer
+    setup: TrainingSetup, compared: Axes | Literal["variants"] | None, settings: dict[str, Any], observer: Observer
 ) -> BatchResult | BatchComparison:
-    """Run one sweep, or one for each combination of what is compared."""
-    from probe.batch.compare import compare_batch_sizes
+    """Run one sweep, or one for each variant that is compared."""
+    from probe.batch.comparison.axes import compare_batch_sizes
+    from probe.batch.comparison.variants import compare_variants
     from probe.batch.find import find_batch_size
-    from probe.batch.sweep import SweepOptions
 
-    settings = settings | {"observer": observer, "options": SweepOptions(announce=observer)}
-    if axes is None:
+    settings = settings | {"observer": observer, "options": replace(settings["options"], announce=observer)}
+    if compared is None:
         return find_batch_size(setup.source, params=setup.params, **settings)
-    return compare_batch_sizes(setup.source, axes, params=setup.params, begin=observer, **settings)
+    if compared == "variants":
+        return compare_variants(setup.source, params=setup.params, begin=observer, **settings)
+    return compare_batch_sizes(setup.source, compared, params=setup.params, begin=observer, **settings)
 
 
 def nothing_fits(result: BatchResult) -> NothingFitsError:

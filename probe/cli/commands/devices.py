@@ -43,6 +43,7 @@ def environment_rows(found: EnvironmentReport) -> list[Line]:
         ("Driver", found.driver_version or "not found"),
         ("NVML", "available" if found.nvml_available else "not available"),
         ("CUDA", f"{found.cuda_version} (PyTorch's)" if found.cuda_version else "not part of this build of PyTorch"),
+        *labelled("ROCm", [f"{found.rocm_version} (PyTorch's)" if found.rocm_version else None]),
         ("PyTorch", found.torch_version),
         ("Python", f"{found.python_version} on {found.platform}"),
         ("probe", found.probe_version),

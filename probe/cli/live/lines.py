@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from probe.batch.prediction_records import PredictionInfo
-from probe.batch.records import Attempt
+from probe.batch.records import Attempt, LoaderSpeed
 from probe.cli.terminal import echo
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
 from probe.printable import one_line
 from probe.report.batch.sentences import attempt_text, prediction_text
+from probe.report.batch.speed import speed_text
 from probe.report.search.cluster_page import use_text
 from probe.report.shared.wording import metric_text, plural
 from probe.search.analysis.messages import reason
@@ -48,6 +49,7 @@ class RecordText:
             str: str,  # the name of the next variant in a comparison
             Attempt: attempt_text,
             PredictionInfo: prediction_text,
+            LoaderSpeed: speed_text,
             LrPlan: plan_text,
             LrProgress: step_text,
             ConfirmRun: run_text,

@@ -19,15 +19,17 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from probe.batch.context import ProbeInfo
 from probe.batch.decide import NextAttempt
 from probe.batch.prediction_records import PredictionInfo
-from probe.batch.records import Attempt
+from probe.batch.records import Attempt, LoaderSpeed
 from probe.cli.live.lines import RecordText, params_text, stage_text
 from probe.cli.live.train import TrainView
 from probe.lr.plan import LrPlan
 from probe.lr.records import ConfirmRun, LrProgress
 from probe.printable import printable
 from probe.report.batch.sentences import OUTCOMES, rate_text
+from probe.report.batch.speed import speed_text
 from probe.report.search.cluster_page import use_text
 from probe.search.records.search import RunningTrial, SearchProgress
 from probe.units import format_bytes, format_count, format_lr, format_seconds, format_value
@@ -95,6 +97,8 @@ class BatchView:
     def update(self, record: Any) -> None:
         if isinstance(record, str):
             self._variants.append(_VariantTable(record))
+            self._start("loading")
+        elif isinstance(record, ProbeInfo):
             self._start("predicting")
         elif isinstance(record, PredictionInfo):
             self._variant.prediction = self._text(record)
@@ -105,6 +109,9 @@ class BatchView:
         elif isinstance(record, Attempt):
             self._variant.attempts.append(record)
             self._start("next attempt")
+        elif isinstance(record, LoaderSpeed):
+            self._variant.notes.append(speed_text(record))
+            self._start("loading")
 
     def draw(self) -> RenderableType:
         lines = [line for variant in self._variants for line in variant.draw()]
@@ -125,14 +132,15 @@ class BatchView:
 
 @dataclass
 class _VariantTable:
-    """Prediction and attempts of one variant."""
+    """Prediction and attempts of one variant, or lines about the data loader."""
 
     title: str | None
     prediction: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def draw(self) -> list[RenderableType]:
-        texts = ((self.title, "bold"), (self.prediction, "dim"))
+        texts = ((self.title, "bold"), (self.prediction, "dim"), *((note, "") for note in self.notes))
         lines = [_line(text, style) for text, style in texts if text is not None]
         return [*lines, _attempts_table(self.attempts)] if self.attempts else [*lines]
 

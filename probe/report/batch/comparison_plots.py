@@ -6,10 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from probe.batch.decide import timed_by_size
 from probe.batch.records import BatchComparison, Variant
-from probe.report.batch.comparison import COMPARISON_PLOT, is_predicted, rate_at_recommended, sample_noun, short_names
+from probe.report.batch.comparison import COMPARISON_PLOT, SPEED_PLOT, is_predicted, sample_noun, short_names
+from probe.report.batch.speed import is_launch_bound, only_mode_differs, rate_at_recommended
 from probe.report.shared.plots import (
     BLUE,
     GREY,
@@ -24,6 +26,7 @@ from probe.report.shared.plots import (
     series_style,
     ticks_at,
 )
+from probe.report.shared.wording import plural
 from probe.units import format_count, format_gpu_memory
 
 _MAX_VARIANTS = 24
@@ -33,7 +36,7 @@ _MAX_NAME = 32
 
 def comparison_plots(result: BatchComparison) -> Drawings:
     """The plots of the report."""
-    return {COMPARISON_PLOT: partial(draw_comparison, result)}
+    return {COMPARISON_PLOT: partial(draw_comparison, result), SPEED_PLOT: partial(draw_speed, result)}
 
 
 def draw_comparison(result: BatchComparison, path: Path) -> bool:
@@ -50,7 +53,8 @@ def draw_comparison(result: BatchComparison, path: Path) -> bool:
     _plot_sizes(left, result.variants)
     right.barh(rows, [rate or 0.0 for rate in rates], height=0.55, color=BLUE)
     for row, rate in enumerate(rates):
-        text = "nothing fits" if rate is None else format_count(rate)
+        missing = "nothing fits" if result.variants[row].failure is None else "error"
+        text = missing if rate is None else format_count(rate)
         note(right, text, (rate or 0.0, row), (4, 0), va="center", fontsize=8)
     right.set_xlim(0, 1.22 * max(rate or 0.0 for rate in rates))
     right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
@@ -62,6 +66,37 @@ def draw_comparison(result: BatchComparison, path: Path) -> bool:
     ticks_at(left.yaxis, rows, lambda row: names[round(row)] if row in rows else "")
     ticks_at(right.yaxis, rows, lambda _: "")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    save_figure(figure, path)
+    return True
+
+
+def draw_speed(result: BatchComparison, path: Path) -> bool:
+    """Draw a throughput curve for each variant that does the same work, and the data loader's throughput."""
+    curves = {v.mode: timed for v in result.variants if len(timed := timed_by_size(v.result.attempts)) > 1}
+    if len(curves) < 2 or len(curves) > _MAX_LINES or not only_mode_differs(result):
+        return False
+    figure, [axes] = new_figure(width=8.0)
+    for index, (name, timed) in enumerate(curves.items()):
+        points = [(size, attempt.samples_per_second or 0.0) for size, attempt in timed.items()]
+        style = series_style(index)
+        draw_points(axes, points, **style, label=name)
+        waiting = [point for point, attempt in zip(points, timed.values(), strict=True) if is_launch_bound(attempt)]
+        hollow = {"marker": style["marker"], "color": style["color"], "markerfacecolor": "white", "linestyle": "none"}
+        draw_points(axes, waiting, **hollow, zorder=4)
+    for speed, line in zip(result.loader, ("--", ":"), strict=False):
+        if speed.samples_per_second is not None:
+            label = f"data loader, {plural(speed.num_workers, 'worker') if speed.num_workers else 'no workers'}"
+            axes.axhline(speed.samples_per_second, color=GREY, linestyle=line, linewidth=1.4, label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    sizes = [size for timed in curves.values() for size in timed]
+    ticks_at(axes.xaxis, powers_of_two(min(sizes), max(sizes), 12), format_count)
+    axes.set(xlabel="batch size", ylabel="samples per second")
+    axes.set_title("Throughput against batch size")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_figure(figure, path)
     return True
 

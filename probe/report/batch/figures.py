@@ -87,7 +87,7 @@ def nothing_should_fit(result: BatchResult) -> bool:
 def collapsed_sizes(attempts: Sequence[Attempt]) -> tuple[int, ...]:
     """Sizes that fit but run at less than half of the best throughput of any smaller size, in growing order.
 
-    This is the only sign of a driver that moves memory to the host instead of refusing it (Windows, WSL, integrated GPUs).
+    This is a sign of a driver that moves memory to the host instead of refusing it (Windows, WSL, integrated GPUs).
     """
     collapsed = []
     best = 0.0

@@ -85,6 +85,8 @@ def attempts_table(attempts: Sequence[Attempt]) -> str:
         ("peak allocated", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_allocated_bytes)),
         ("peak reserved", True, lambda a: "" if a.memory is None else format_bytes(a.memory.peak_reserved_bytes)),
     ]
+    if any(attempt.host_seconds is not None for attempt in attempts):
+        columns.insert(4, ("host time", True, lambda a: cell(a.host_seconds, format_seconds)))
     if any(attempt.host_peak_bytes is not None for attempt in attempts):
         columns.append(
             ("host peak", True, lambda a: "" if a.host_peak_bytes is None else format_bytes(a.host_peak_bytes))

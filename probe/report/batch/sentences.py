@@ -19,8 +19,10 @@ OUTCOMES = {
     "oom": "out of memory",
     "oom_in_eval": "out of memory in validation",
     "thrashes": "fits only by emptying the allocator's cache again and again",
+    "spills": "needs more memory than the device has; its driver moves the rest to the host",
     "kernel_limit": "limit of a GPU kernel, not of memory",
     "host_oom": "out of host memory",
+    "timed_out": "took too long",
     "crashed": "process crashed",
     "error": "error",
 }
@@ -29,6 +31,7 @@ CAPS = {
     "max": "--max allows no larger size",
     "data": "the next power of two is larger than the training set",
     "kernel_limit": "the next size exceeds a limit of a GPU kernel, not of memory",
+    "timeout": "the next size took too long",
     "error": "the next size ends in an error that smaller sizes do not have",
 }
 """Why no larger size was tried."""
@@ -177,11 +180,13 @@ def _uncounted_text(result: BatchResult) -> str | None:
 
 
 def limit_text(result: BatchResult) -> str | None:
-    """The error that stopped the sweep; None if memory, the data or the user did."""
+    """The error or timeout that stopped the sweep; None if memory, the data or the user did."""
     failure = smallest_failure(result)
-    if failure is None or result.capped_by not in ("error", "kernel_limit"):
+    if failure is None or result.capped_by not in ("error", "kernel_limit", "timeout"):
         return None
     size = format_count(failure.batch_size)
+    if result.capped_by == "timeout":
+        return f"Batch {size} took too long, so it counts as a limit: {quote(failure)}"
     return f"Batch {size} ends in an error that smaller batches do not have, so it counts as a limit: {quote(failure)}"
 
 

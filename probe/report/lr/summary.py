@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probe.lr.confirm import BAND_TOLERANCE
-from probe.lr.records import Confirmation, LrComparison, LrCurve, LrResult
+from probe.lr.records import Confirmation, ConfirmRun, LrComparison, LrCurve, LrResult
 from probe.lr.suggest import passes_factor, suggest
 from probe.report.shared.summary import Line, Summary, Table, labelled
 from probe.report.shared.wording import NONE, plural
@@ -94,6 +94,8 @@ def curve_text(curve: LrCurve) -> str:
     first, last = curve.points[0], curve.points[-1]
     lowest = min(curve.points, key=lambda point: point.smoothed_loss)
     end = f"; {CURVE_ENDS[curve.ended_by]} at {format_lr(last.lr)}" if curve.ended_by in CURVE_ENDS else ""
+    if curve.raised is not None:
+        end = f"; the training raised {curve.raised.error} at {format_lr(curve.raised.lr)}"
     return (
         f"range test (seed {curve.seed}): {plural(len(curve.points), 'step')} from {format_lr(first.lr)} to "
         f"{format_lr(last.lr)}, smoothed loss from {first.smoothed_loss:.3g} down to {lowest.smoothed_loss:.3g} at "
@@ -183,12 +185,16 @@ def run_table(confirmation: Confirmation) -> Table:
     rows = [
         (
             format_lr(run.lr),
-            format_value(run.evaluations[-1].loss) if run.finished and run.evaluations else "diverged",
+            format_value(run.evaluations[-1].loss) if run.finished and run.evaluations else _end_of(run),
             NONE if run.expected_loss is None else format_value(run.expected_loss),
         )
         for run in confirmation.runs
     ]
     return Table(header=header, rows=tuple(rows))
+
+
+def _end_of(run: ConfirmRun) -> str:
+    return "diverged" if run.raised is None else f"raised {run.raised.error}"
 
 
 def scaling_text(result: LrResult) -> str | None:

@@ -8,19 +8,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from probe.device.environment import num_cores
 from probe.device.select import VISIBLE_DEVICES, DeviceSpec
-from probe.errors import ChangedDataError, DeviceError, OutputError, UserCodeError
+from probe.errors import ChangedDataError, OutputError
+from probe.search.executors.job_reports import report_of, timed_out
 from probe.search.executors.protocol import Location, Resources
 from probe.search.executors.slots import MAX_DEFAULT_SLOTS, spread_slots
-from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, Outcome, RungJob, RungReport
+from probe.search.jobs.jobs import JobEnd, JobEpoch, JobEvent, JobStarted, RungJob
 from probe.search.jobs.worker_calls import train_in_worker
-from probe.units import format_seconds
-from probe.workers.death import Died, WorkerDied
+from probe.workers.death import WorkerDied
 from probe.workers.worker import Message, Raised, Returned, Worker, broadcast, wait_any
 
 ENDS_SEARCH = (OutputError, ChangedDataError)
@@ -240,6 +240,8 @@ class LocalExecutor:
         return min(free, key=lambda slot: (num_jobs[slot.gpu], slot.worker is None))
 
     def _worker_of(self, slot: _Slot) -> Worker:
+        if slot.worker is not None and slot.worker.is_spent:
+            self._drop(slot)
         if slot.worker is None:
             pin = {VISIBLE_DEVICES: self._gpus[slot.gpu]} if self._gpus else {}
             env = {**(self._env or {}), **pin}
@@ -275,25 +277,3 @@ def default_slots(device: DeviceSpec, num_gpus: int = 1) -> int:
 def threads_per_slot(num_slots: int) -> int:
     """Number of PyTorch threads of each worker: the cores of this machine, divided by the number of workers."""
     return max(1, num_cores() // num_slots)
-
-
-def timed_out(job: RungJob, seconds: float) -> RungReport:
-    """The report of a job that was stopped after `seconds`."""
-    message = f"Stopped at its time limit of {format_seconds(job.trial_seconds or job.max_seconds or seconds)}."
-    return RungReport(outcome="timeout", seconds=seconds, message=message)
-
-
-def report_of(event: Returned | Raised | Died, seconds: float, *, is_crowded: bool = False) -> RungReport:
-    """The report of a job that ended with `event`, after `seconds` if the worker did not report a time. `is_crowded`: the job
-    shared its GPU, so that it may be for others that memory ran out."""
-    if isinstance(event, Returned):
-        report: RungReport = event.value
-        return replace(report, is_crowded=is_crowded and report.outcome == "oom")
-    if isinstance(event, Died):
-        outcome: Outcome = "host_oom" if event.lacked_memory else "crashed"
-        return RungReport(outcome=outcome, seconds=seconds, message=f"The worker {event.description}")
-    error = event.error
-    if is_crowded and isinstance(error, DeviceError):  # there was no room for a context
-        return RungReport(outcome="oom", seconds=seconds, message=error.message, is_crowded=True)
-    text = error.traceback if isinstance(error, UserCodeError) else str(error)
-    return RungReport(outcome="failed", seconds=seconds, message=text)

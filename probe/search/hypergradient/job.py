@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from probe.device.select import open_device
 from probe.search.jobs.jobs import TrainingJob
 from probe.search.schedulers.fidelity import WHOLE
+from probe.system.cleanup import cleanup
 
 if TYPE_CHECKING:
     from probe.device.protocol import Device
@@ -51,13 +52,11 @@ def run_gradient(job: GradientJob) -> GradientReport:
 
     out_of_memory = GradientReport(message="the unrolled training ran out of memory; lower search.refine.unroll")
     device = open_device(job.device, measuring_memory=False)
-    try:
+    with cleanup(device.release):
         return guarded(
             lambda: _report(_differentiate(job, device)),
             lambda error: None if classify_failure(error) is None else out_of_memory,
         )
-    finally:
-        device.release()
 
 
 def _differentiate(job: GradientJob, device: Device) -> Hypergradient:

@@ -20,6 +20,7 @@ from probe.search.jobs.folds import fold_name, mean_report, mean_summary
 from probe.search.jobs.jobs import JobStarted, Outcome, RungJob, RungReport
 from probe.search.jobs.stopping import has_stopped_improving, next_gradient_accumulation
 from probe.seeds import derive_seed
+from probe.system.gpu_errors import sticky_gpu_error
 from probe.task import Task
 from probe.training.building import build_task
 from probe.training.checkpoint import load_checkpoint, save_checkpoint
@@ -92,6 +93,8 @@ def _failure(rung: _Rung, error: Exception) -> RungReport | None:
     if failure is not None:
         return _end("oom", message, next_parts)
     parts = rung.job.gradient_accumulation
+    if sticky_gpu_error() is not None:
+        return None
     if parts is None or (isinstance(error, ProbeError) and not isinstance(error, TaskError)):
         return None
     # The whole batch got as far as running out of memory: the model cannot be trained on micro-batches, like batch

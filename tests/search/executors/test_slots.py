@@ -71,8 +71,8 @@ def test_idle_workers_are_closed_where_their_contexts_are_in_the_way(num_idle: i
 
 def test_a_trial_that_may_need_all_memory_has_the_idle_workers_closed() -> None:
     one = Trial(number=0, positions={}, params={}, seed=0)
-    for peak in (None, 20 * GIB):
-        packer = make_packer([10 * GIB], lambda _, peak=peak: peak, idle_by_gpu=[2])
+    for peak_of in (lambda _: None, lambda _: 20 * GIB):
+        packer = make_packer([10 * GIB], peak_of, idle_by_gpu=[2])
         assert packer(one, [])
         assert packer.choice(one) == GpuChoice(0, needs_room=True)
 

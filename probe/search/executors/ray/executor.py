@@ -8,7 +8,8 @@ from typing import Any
 
 import ray
 
-from probe.search.executors.local import ENDS_SEARCH, report_of, timed_out
+from probe.search.executors.job_reports import report_of, timed_out
+from probe.search.executors.local import ENDS_SEARCH
 from probe.search.executors.protocol import Location, Resources
 from probe.search.executors.ray.monitor import UPDATE_SECONDS, FirstCall, NodeMonitor, Options, Placement
 from probe.search.executors.ray.nodes import Node
