@@ -51,7 +51,7 @@ class _FusedRmsNorm(torch.autograd.Function):
         return torch.empty_like(inputs, memory_format=torch.contiguous_format)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]  # torch's takes any number
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         inputs, weight, _ = ctx.saved_tensors
         return torch.empty_like(inputs), None if weight is None else torch.empty_like(weight), None
 
@@ -120,7 +120,7 @@ def _takes_flash(query: Tensor) -> bool:
     return (
         query.dtype is not torch.float32
         and query.shape[-1] <= _LARGEST_FLASH_HEAD
-        and torch.backends.cuda.flash_sdp_enabled()
+        and torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]  # not annotated by torch
     )
 
 
@@ -129,7 +129,7 @@ def _takes_efficient(query: Tensor, value: Tensor) -> bool:
     return (
         query.shape[-1] % alignment == 0
         and value.shape[-1] % alignment == 0
-        and torch.backends.cuda.mem_efficient_sdp_enabled()
+        and torch.backends.cuda.mem_efficient_sdp_enabled()  # type: ignore[no-untyped-call]  # not annotated by torch
     )
 
 
