@@ -42,8 +42,8 @@ MORE_MODELS = ("resnet18", "mobilenet_v3_large", "vgg16_bn", "regnet_y_3_2gf", "
 ATTENTION = ("vit", "swin", "maxvit")
 PEERS_ON = ("resnet50", "vit_b_16", "densenet121")
 LIMITS = ("8GiB", "24GiB", "80GiB")
-FAKE_NOTE = """Made without a GPU, under the driver of tests/fake_cuda. The allocator and the sizes of tensors are PyTorch's, for a GPU
-like an H100 with compute capability 8.6. Kernels do nothing: times are the host's, and cuDNN takes no workspaces.
+FAKE_NOTE = """Made without a GPU, under the driver of tests/fake_cuda. Sizes of tensors and the allocator are PyTorch's, for a
+GPU like an H100 with compute capability 8.6. Kernels do nothing: times are the host's, and cuDNN takes no workspaces.
 
 """
 TOLERANCE = {"convolutions": 0.05, "attention": 0.10}

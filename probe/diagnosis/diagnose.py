@@ -9,6 +9,7 @@ Every rule compares ratios, so that the unit of the loss does not matter, and di
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -146,7 +147,7 @@ def _measure(
     change, change_error = _trend(judged, recent)
     metric_progress, has_worsened = _metric_progress(reports, metric, mode)
     scale = start if has_level else fall
-    least = NEGLIGIBLE * scale
+    least = max(NEGLIGIBLE * scale, sys.float_info.min)  # above zero, also beside the smallest losses
     level = max(judged.end, least) if has_level else fall
     best_level = max(judged.strips[best], least) if has_level else fall
     evidence = CurveEvidence(

@@ -51,7 +51,7 @@ class _FusedRmsNorm(torch.autograd.Function):
         return torch.empty_like(inputs, memory_format=torch.contiguous_format)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]  # torch's takes any number
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         inputs, weight, _ = ctx.saved_tensors
         return torch.empty_like(inputs), None if weight is None else torch.empty_like(weight), None
 

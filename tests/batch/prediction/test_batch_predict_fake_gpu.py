@@ -14,14 +14,14 @@ from torch import nn
 
 import probe
 
-TOKENS, CLASSES = torch.randint(1, 100, (64, 32)), torch.arange(64) % 10
+TOKENS, CLASSES = torch.randint(1, 100, (256, 128)), torch.arange(256) % 10
 
 
 class Text(nn.Module):
     def __init__(self):
         super().__init__()
-        layer = nn.TransformerEncoderLayer(64, 4, 128, dropout=0.1, batch_first=True)
-        self.embedding, self.encoder, self.out = nn.Embedding(100, 64), nn.TransformerEncoder(layer, 2), nn.Linear(64, 10)
+        layer = nn.TransformerEncoderLayer(256, 4, 512, dropout=0.1, batch_first=True)
+        self.embedding, self.encoder, self.out = nn.Embedding(100, 256), nn.TransformerEncoder(layer, 2), nn.Linear(256, 10)
 
     def forward(self, tokens):
         return self.out(self.encoder(self.embedding(tokens), src_key_padding_mask=tokens == 0).mean(1))
@@ -30,12 +30,12 @@ class Text(nn.Module):
 class Causal(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embedding, self.norm, self.qkv = nn.Embedding(100, 64), nn.RMSNorm(64), nn.Linear(64, 192)
-        self.out = nn.Linear(64, 10)
+        self.embedding, self.norm, self.qkv = nn.Embedding(100, 256), nn.RMSNorm(256), nn.Linear(256, 768)
+        self.out = nn.Linear(256, 10)
 
     def forward(self, tokens):
         hidden = self.embedding(tokens)
-        heads = [part.unflatten(-1, (4, 16)).transpose(1, 2) for part in self.qkv(self.norm(hidden)).chunk(3, -1)]
+        heads = [part.unflatten(-1, (4, 64)).transpose(1, 2) for part in self.qkv(self.norm(hidden)).chunk(3, -1)]
         attended = nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
         return self.out((hidden + attended.transpose(1, 2).flatten(2)).mean(1))
 
@@ -54,7 +54,7 @@ def causal():
 
 
 def images():
-    return probe.Task(model=norms, train=(torch.zeros(64, 3, 32, 32), CLASSES))
+    return probe.Task(model=norms, train=(torch.zeros(256, 3, 64, 64), CLASSES))
 
 
 def forward(model, batch):
@@ -64,7 +64,7 @@ def forward(model, batch):
 
 
 def names_the_gpu():
-    data = (torch.zeros(64, 3, 32, 32), CLASSES)
+    data = (torch.zeros(256, 3, 64, 64), CLASSES)
     return probe.Task(model=norms, train=data, forward=forward)
 """
 
@@ -92,5 +92,5 @@ def peaks(folder: str, task: str, precision: str) -> tuple[int, int]:
 @pytest.mark.parametrize("task", ["text", "causal", "images", "names_the_gpu"])
 def test_allocated_memory_is_predicted(task: str, precision: str, fake_machine: Make, tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(TASKS)
-    predicted, measured = fake_machine(mib=4096).call(peaks, str(tmp_path), task, precision)
+    predicted, measured = fake_machine(mib=16384).call(peaks, str(tmp_path), task, precision)
     assert predicted == pytest.approx(measured, rel=0.01)
