@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_runs import SHAPES, START, noisy_run, run, unstable_run
 from made_tasks import made_data, made_task
@@ -77,6 +77,7 @@ losses = st.floats(allow_nan=False, allow_infinity=False)
     st.sampled_from(["max", "min"]),
     st.none() | losses,
 )
+@example([(5e-324, 0.0, None)] * 6, "max", None)
 @settings(deadline=None, max_examples=300)
 def test_any_finite_curves_give_a_record_that_can_be_stored(
     rows: list[tuple[float, float | None, float | None]], mode: Any, untrained: float | None
