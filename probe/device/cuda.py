@@ -91,10 +91,11 @@ def find_problem(kind: str = "cuda") -> str | None:
     """Why PyTorch cannot use any CUDA device here, as a sentence, or None if it can."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if torch.cuda.is_available():
-            problems = [_problem_of(index) for index in range(torch.cuda.device_count())]
-            if None in problems:
-                return None
+        num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        problems = [_problem_of(index) for index in range(num_gpus)]
+        if None in problems:
+            return None
+        if problems:
             return f"{torch.cuda.get_device_name(0)} cannot be used: {problems[0]}. {_OTHER_BUILD}."
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this PyTorch ({torch.__version__}) is built without CUDA."
@@ -107,6 +108,8 @@ def find_problem(kind: str = "cuda") -> str | None:
     missing = nvml.nvml_problem()
     if missing is not None:
         return f"no working NVIDIA driver was found ({missing})."
+    if VISIBLE_DEVICES in os.environ:
+        return f"the variable {VISIBLE_DEVICES} is {os.environ[VISIBLE_DEVICES]!r}, which names no GPU of this machine."
     return f"there is a driver, but this PyTorch (for CUDA {torch.version.cuda}) finds no GPU that it can use."
 
 

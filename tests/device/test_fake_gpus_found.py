@@ -78,6 +78,7 @@ def test_a_gpu_without_kernels_is_not_chosen(fake_machine: Make, tmp_path: Path)
         ({}, ["--device", "cuda", "--memory", "400MiB"], ["cannot emulate a GPU of 400 MiB", "uses 450 MiB"]),
         ({"count": 2}, ["--device", "cuda:9"], ["no cuda:9 here", "cuda:0 (Fake GPU), cuda:1 (Fake GPU)"]),
         ({"init_error": 35}, ["--device", "cuda"], ["no CUDA device here", "driver"]),
+        ({"visible": "7"}, ["--device", "cuda"], ["no CUDA device here", "CUDA_VISIBLE_DEVICES is '7'"]),
         ({"others_mib": 8000}, ["--device", "cuda"], ["cuda:0 exists but cannot be used", "Another program"]),
         (
             {"launch_error": 209},
