@@ -88,7 +88,7 @@ def test_a_gpu_without_kernels_is_not_chosen(fake_machine: Make, tmp_path: Path)
         ({}, ["--device", "xpu"], ["no XPU device here", "built without XPU"]),
         ({}, ["--device", "hpu"], ["'hpu'", "xpu, xpu:N, mps, mps:N"]),
     ],
-    ids=["above", "below", "index", "no-driver", "full", "no-kernels", "xpu", "hpu"],
+    ids=["above", "below", "index", "no-driver", "hidden", "full", "no-kernels", "xpu", "hpu"],
 )
 def test_a_device_that_cannot_be_used_is_refused_with_the_reason(
     settings: dict[str, object], args: list[str], words: list[str], fake_machine: Make, tmp_path: Path
