@@ -107,7 +107,7 @@ class _RangeTester:
         on_message: Callable[[Any], None] | None = None,
     ) -> LrResult:
         params = options["params"]
-        key = configuration_hash(source.images, {**options, "version": VERSION})
+        key = configuration_hash(source.images, {**options, "device": str(options["device"]), "version": VERSION})
 
         def compute() -> Any:
             momentum = {"momentum": MOMENTUM} if params["optimizer"] == "sgd" else {}

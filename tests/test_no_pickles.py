@@ -14,6 +14,7 @@ READERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "runp
 ALLOWED = {
     "workers/child.py": {"cloudpickle"},  # frames between a process and its own children
     "tasks/given.py": {"cloudpickle"},  # tasks of the caller's Python, sent through those frames
+    "loading/loader_workers.py": {"pickle"},  # whether data can be sent to the workers of a DataLoader; nothing is read
     "models/pretrained.py": {"pickle"},  # the name of an exception
     "device/environment.py": {"runpy"},  # version.py of the installed PyTorch
 }

@@ -77,7 +77,7 @@ BAD = [
     (["lr", "--task", "clitask:task", "--batch", "4096"], 2, r"96 samples.* 4096"),
     # devices
     (["lr", "--device", "cuda:99"], 4, r"CUDA device|cuda:99"),
-    (["lr", "--device", "mps"], 4, r"mps"),
+    (["lr", "--device", "mps"], 4, r"MPS"),
     (["batch", "--device", "simulated:9999TiB"], 4, r"simulated limit.*GiB"),
     (["batch", "--device", "simulated:lots"], 2, r"'lots'"),
     (["lr", "--device", "quantum"], 2, r"'quantum'"),

@@ -107,7 +107,7 @@ def test_not_finite_comes_before_divergence() -> None:
         ({"params": {"batch_size": 512}}, "512"),
         ({"params": {"optimizer": "lbfgs"}}, "Unknown optimizer"),
         ({"device": "cuda:99"}, "CUDA"),
-        ({"device": "mps"}, "mps"),
+        ({"device": "mps"}, "MPS"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:
