@@ -10,8 +10,6 @@ import pytest
 import torch
 from fake_gpus import DRIVER_FOLDER, FakeMachine, build_problem
 
-from probe.errors import UserCodeError
-
 MIB = 2**20
 Make = Callable[..., FakeMachine]
 
