@@ -29,9 +29,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
-from gpu_session_page import page, status_of  # noqa: E402
-from gpu_session_stages import STAGES, Stage  # noqa: E402
-from gpu_session_stages.session import NO_DEVICE, OUT_OF_TIME, append_line, read_lines  # noqa: E402
+from gpu_session_page import page, status_of  # noqa: E402  # after sys.path
+from gpu_session_stages import STAGES, Stage  # noqa: E402  # after sys.path
+from gpu_session_stages.session import NO_DEVICE, OUT_OF_TIME, append_line, read_lines  # noqa: E402  # after sys.path
 
 COMPLETE = "complete"
 GRACE_SECONDS = 5

@@ -86,6 +86,10 @@ class MemoryUser:
     """Memory in use, or None if the driver does not report it (in containers, on Windows)."""
 
 
+ASSUMED_CONTEXT_BYTES = 512 * 2**20
+"""Assumed size of a process's context on a GPU where it cannot be measured."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
     """Memory of a GPU before training."""

@@ -82,7 +82,7 @@ def first_actions(device: torch.device, *, small: bool) -> Mapping[str, Callable
         network[0].zero_grad(set_to_none=True)
 
     def on_second_stream() -> None:
-        with torch.cuda.stream(torch.cuda.Stream(device)):  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(torch.cuda.Stream(device)):  # type: ignore[no-untyped-call]  # not annotated by torch
             torch.mm(tensor(size, size, device=device), tensor(size, size, device=device))
 
     def attention() -> None:

@@ -150,7 +150,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "driver": driver_version() or "unknown",
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]  # not annotated by torch
         "architectures": " ".join(torch.cuda.get_arch_list()),
         "python": platform.python_version(),
         "system": platform.platform(),

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,11 +17,8 @@ from probe.device.failures import classify_failure, guarded, out_of_memory
 from probe.device.protocol import GpuReport, untested_text
 from probe.device.select import NO_GPU_HINT, DeviceSpec
 from probe.errors import DeviceError, first_line
-from probe.records import DeviceMemory, MemoryReading, MemoryUser, Precision
+from probe.records import ASSUMED_CONTEXT_BYTES, DeviceMemory, MemoryReading, MemoryUser, Precision
 from probe.units import format_bytes
-
-_ASSUMED_CONTEXT_BYTES = 512 * 2**20
-"""Assumed size of a process's context on a GPU if it cannot be told apart from the memory of other processes."""
 
 
 class AcceleratorDevice:
@@ -65,10 +62,9 @@ class AcceleratorDevice:
         emulated = self._precision_warnings.get(precision)
         return (*untested, *([] if emulated is None else [emulated]))
 
-    @contextmanager
-    def track(self) -> Iterator[None]:
+    def track(self) -> AbstractContextManager[None]:
         """Do nothing: the allocator always counts, and always enforces its limit."""
-        yield
+        return nullcontext()
 
     def untracked(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -158,13 +154,13 @@ def device_memory(
     """State of the memory of a device after `start`. What is neither free nor the allocator's nor the context's is used by
     others. The size of the context is assumed unless it is given."""
     stats = _memory_stats(device)
-    own_bytes = 0 if stats is None else stats["reserved_bytes.all.current"]
-    own_bytes += _ASSUMED_CONTEXT_BYTES if context_bytes is None else context_bytes
+    reserved_bytes = 0 if stats is None else stats["reserved_bytes.all.current"]
+    known_bytes = ASSUMED_CONTEXT_BYTES if context_bytes is None else context_bytes
     return DeviceMemory(
         total_bytes=total_bytes,
-        others_bytes=max(0, total_bytes - free_bytes - own_bytes),
+        others_bytes=max(0, total_bytes - free_bytes - reserved_bytes - known_bytes),
         others=others,
-        context_bytes=_ASSUMED_CONTEXT_BYTES if context_bytes is None else context_bytes,
+        context_bytes=known_bytes,
         context_is_measured=context_bytes is not None,
         emulated_bytes=emulated_bytes,
         is_integrated=is_integrated,

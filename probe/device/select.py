@@ -253,14 +253,12 @@ _MIG = "MIG-"
 
 def visible_gpus(requested: DeviceSpec, resolved: DeviceSpec) -> tuple[str, ...]:
     """Values of CUDA_VISIBLE_DEVICES, each of which shows only one GPU to a child process. Empty if there is only one GPU, if
-    the user chose one (`cuda:N`), or for AMD's GPUs, which other variables affect as well. Creates no context."""
+    the user chose one (`cuda:N`), or for AMD's GPUs. Creates no context."""
     if resolved.kind != "cuda" or requested.resolved or requested.index is not None:
         return ()
-    import torch
-
-    if torch.version.hip is not None:
+    names = _names_to_show()
+    if len(names) < 2:
         return ()
-    names = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
     unusable = {number for number, gpu in enumerate(list_gpus()) if gpu.problem is not None}
     gpus = tuple(name for number, name in enumerate(names) if number not in unusable)
     return gpus if len(gpus) > 1 else ()
@@ -271,13 +269,19 @@ def seen_alone(spec: DeviceSpec) -> DeviceSpec:
     that "cuda" means this GPU to a task, and no context is created on another. Creates no context. Raises DeviceError."""
     if spec.kind != "cuda" or not spec.index:
         return spec
+    found, names = resolve_device(spec, measuring_memory=True), _names_to_show()
+    if not names:
+        return found
+    return replace(found, index=0, shown_index=spec.index, seen_alone_as=names[spec.index])
+
+
+def _names_to_show() -> tuple[str, ...]:
+    """The name of each GPU for CUDA_VISIBLE_DEVICES. Empty for AMD's GPUs, which other variables affect as well."""
     import torch
 
-    found = resolve_device(spec, measuring_memory=True)
-    if torch.version.hip is not None:  # see `visible_gpus`
-        return found
-    names = gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
-    return replace(found, index=0, shown_index=spec.index, seen_alone_as=names[spec.index])
+    if torch.version.hip is not None:
+        return ()
+    return gpu_names(os.environ.get(VISIBLE_DEVICES), torch.cuda.device_count())
 
 
 def gpu_names(visible: str | None, num_gpus: int) -> tuple[str, ...]:

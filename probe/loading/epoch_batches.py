@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, count
 from operator import itemgetter, methodcaller
 from typing import Any
 
@@ -49,6 +50,10 @@ class Batches(ABC):
     @abstractmethod
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch `number` (from 0)."""
+
+    def endless(self) -> Iterator[Batch]:
+        """The batches of epoch after epoch."""
+        return chain.from_iterable(map(self.epoch, count()))
 
 
 class TensorBatches(Batches):

@@ -104,10 +104,7 @@ class TrainingRun:
 
     def batches(self) -> Iterator[Batch]:
         """Endless training batches, epoch after epoch."""
-        epoch = 0
-        while True:
-            yield from self._train.epoch(epoch)
-            epoch += 1
+        return self._train.endless()
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate. Parameter groups keep the ratios that the optimizer was created with."""
@@ -237,9 +234,8 @@ class _LossSum:
         self._copies = False
 
     def add(self, loss: Tensor) -> None:
-        if (
-            not self._unread
-        ):  # PyTorch returns some losses, like mse_loss, in the memory of the values they are the mean of
+        if not self._unread:
+            # PyTorch returns some losses, like mse_loss, in the memory of the values they are the mean of.
             self._copies = loss.untyped_storage().nbytes() > MAX_LOSS_BYTES
         self._unread.append(loss.clone() if self._copies else loss)
 

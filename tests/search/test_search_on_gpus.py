@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import gpu_task
+import known_gpu_memory
 import pytest
 from fake_gpus import FakeMachine
 
@@ -20,7 +20,7 @@ RECIPE = """
 schema = 1
 name = "layers"
 [task]
-target = "gpu_task:layers"
+target = "known_gpu_memory:layers"
 objective = { metric = "loss", mode = "min" }
 [space]
 num_layers = { choices = [NUM_LAYERS] }
@@ -40,7 +40,7 @@ class Watched:
     """A search by the command line, and what its processes were seen to use of the GPUs meanwhile."""
 
     def __init__(self, machine: FakeMachine, folder: Path, *args: str, num_layers: str = "2, 3") -> None:
-        shutil.copy(str(gpu_task.__file__), folder)
+        shutil.copy(str(known_gpu_memory.__file__), folder)
         (folder / "layers.toml").write_text(RECIPE.replace("NUM_LAYERS", num_layers))
         self.used: dict[tuple[int, int], int] = defaultdict(int)
         """(process, GPU) -> the most memory that it was seen to use."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from probe.batch.records import LoaderSpeed
@@ -16,7 +16,6 @@ from probe.workers.death import WorkerDied
 from probe.workers.worker import Worker
 
 if TYPE_CHECKING:
-    from probe.loading.batch import Batch
     from probe.loading.epoch_batches import LoadedBatches
 
 MAX_SECONDS = 3.0
@@ -118,20 +117,15 @@ def _measured(speed: LoaderSpeed, source: TaskSource, params: Mapping[str, Any])
 def _read(batches: LoadedBatches, num_workers: int) -> tuple[int, float]:
     """Return the number of batches and the samples per second. The first batch of each worker, which waits for its start, does
     not count, unless an epoch is too short."""
-    epochs = _endless(batches)
+    endless = batches.endless()
     num_first = max(1, num_workers)
     if batches.num_batches >= 2 * num_first:
-        for _ in islice(epochs, num_first):
+        for _ in islice(endless, num_first):
             pass
     num_batches = num_samples = 0
     seconds, started = 0.0, time.perf_counter()
     while seconds < MAX_SECONDS:
-        num_samples += next(epochs).num_samples
+        num_samples += next(endless).num_samples
         num_batches += 1
         seconds = time.perf_counter() - started
     return num_batches, num_samples / seconds
-
-
-def _endless(batches: LoadedBatches) -> Iterator[Batch]:
-    for number in count():
-        yield from batches.epoch(number)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -27,11 +27,11 @@ def gpu_autocast() -> Iterator[None]:
     """Apply the rules for CUDA to `torch.autocast("cpu")` and `torch.autocast("cuda")` on CPU tensors."""
     rules = _Rules()
     on_gpu, on_cpu = map(_operators_with_rules, ("AutocastCUDA", "AutocastCPU"))
-    with torch.library._scoped_library("aten", "IMPL") as library, rules.cleared_with_autocast(), _autocast_on_cpu():
+    with library._scoped_library("aten", "IMPL") as kernels, rules.cleared_with_autocast(), _autocast_on_cpu():
         for name in on_gpu - on_cpu:
-            library.impl(name, rules.kernel(name), "AutocastCPU")
+            kernels.impl(name, rules.kernel(name), "AutocastCPU")
         for name in on_cpu - on_gpu:
-            library.impl(name, torch.library.fallthrough_kernel, "AutocastCPU")
+            kernels.impl(name, library.fallthrough_kernel, "AutocastCPU")
         yield  # the remaining operators have the same rules on both
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch._subclasses.fake_tensor import FakeTensor
 
 _ATEN = torch.ops.aten
@@ -26,11 +26,11 @@ _HOLDERS_OF_ONE_TENSOR = 2
 @contextmanager
 def gpu_operators() -> Iterator[None]:
     """Run these operators on CPU tensors as on CUDA."""
-    with torch.library._scoped_library("aten", "IMPL") as library:
-        library.impl("linear", _linear, _KEY)
-        library.impl("rms_norm", _rms_norm, _KEY)
-        library.impl("dropout", _dropout, _KEY)
-        library.impl("scaled_dot_product_attention", _attention, _KEY)
+    with library._scoped_library("aten", "IMPL") as kernels:
+        kernels.impl("linear", _linear, _KEY)
+        kernels.impl("rms_norm", _rms_norm, _KEY)
+        kernels.impl("dropout", _dropout, _KEY)
+        kernels.impl("scaled_dot_product_attention", _attention, _KEY)
         yield
 
 
@@ -89,9 +89,8 @@ def _attention(
         size = query.shape[-1]
         padded = (_padded(tensor, _FLASH_ALIGNMENT) for tensor in (query, key, value))
         scale = size**-0.5 if scale is None else scale
-        attended = _ATEN._scaled_dot_product_flash_attention.default(*padded, dropout_p, is_causal, False, scale=scale)[
-            0
-        ]
+        attend = _ATEN._scaled_dot_product_flash_attention.default
+        attended = attend(*padded, dropout_p, is_causal, False, scale=scale)[0]
         return attended if size % _FLASH_ALIGNMENT == 0 else attended.narrow(-1, 0, size)
     if has_fused and not enable_gqa and _takes_efficient(query, value):
         if attn_mask is not None:

@@ -10,6 +10,7 @@ from probe.batch.prediction.allocation_model import AllocationModel, Allocations
 from probe.batch.prediction.allocator_simulation import CachingAllocator
 from probe.batch.prediction.replay import Replay
 from probe.batch.prediction_records import MemoryBreakdown, TraceCheck, TracedAs
+from probe.records import ASSUMED_CONTEXT_BYTES
 
 _MIB = 2**20
 _NUM_CUBLAS_WORKSPACES = 2
@@ -38,7 +39,7 @@ class FixedCosts:
         each convolution; it selects one with a small workspace if memory is short.
     """
 
-    context_bytes: int = 512 * _MIB
+    context_bytes: int = ASSUMED_CONTEXT_BYTES
     cublas_bytes: int = 8_519_680
     cudnn_bytes: int = 64 * _MIB
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from executor_conformance import drain
 from fake_gpus import FakeMachine
-from gpu_task import LAYER_MIB, gpu_job
+from known_gpu_memory import LAYER_MIB, gpu_job
 
 from probe.loading.trees import map_tensors
 from probe.search.executors.local import LocalExecutor

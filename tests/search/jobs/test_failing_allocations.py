@@ -14,12 +14,12 @@ NUM_POINTS = 40
 
 
 def trial() -> str:
-    from gpu_task import gpu_job
+    from known_gpu_memory import gpu_job
 
     from probe.search.jobs.trial import run_rung
     from probe.tasks.source import TargetSource
 
-    job = replace(gpu_job(0), source=TargetSource(target="gpu_task:activations"), params={"optimizer": "adamw"})
+    job = replace(gpu_job(0), source=TargetSource(target="known_gpu_memory:activations"), params={"optimizer": "adamw"})
     return run_rung(job, send=lambda message: None).outcome
 
 
@@ -30,7 +30,10 @@ def attempt() -> str:
     from probe.tasks.source import TargetSource
 
     config = ProbeConfig(
-        source=TargetSource(target="gpu_task:activations"), device=parse_device("cuda"), predict=False, timed=False
+        source=TargetSource(target="known_gpu_memory:activations"),
+        device=parse_device("cuda"),
+        predict=False,
+        timed=False,
     )
     return ProbeContext(config).run(NextAttempt(16, "size")).outcome
 

@@ -49,7 +49,7 @@ def gpu_job(number: int, num_layers: int = 2, *, leaves_behind: bool = False) ->
     """A job that trains `layers` for an epoch on the GPU of its worker."""
     return RungJob(
         number=number,
-        source=TargetSource(target="gpu_task:layers"),
+        source=TargetSource(target="known_gpu_memory:layers"),
         params={"num_layers": num_layers, "leaves_behind": leaves_behind, "optimizer": "sgd", "lr": 0.001},
         seed=0,
         split=ValidationSplit(fraction=0.2, seed=0),
